@@ -1,0 +1,200 @@
+"""The rows that stages leave in the object store, one JSON object a line.
+
+Rows carry no job id: the same seed and the same recorded answers must give the same bytes in any job.
+"""
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Level = Literal["easy", "medium", "hard"]
+Split = Literal["train", "selection", "test", "handwritten"]
+
+
+class Row(BaseModel):
+    """A line of a JSONL object; unknown fields are an error, not a surprise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Outcome(StrEnum):
+    """What running one SQL did (notes on the sandbox; one enum for the whole product)."""
+
+    OK = "ok"
+    EMPTY = "empty"
+    SYNTAX_ERROR = "syntax_error"
+    UNKNOWN_COLUMN = "unknown_column"
+    UNKNOWN_TABLE = "unknown_table"
+    AMBIGUOUS_COLUMN = "ambiguous_column"
+    TYPE_OR_FUNCTION_ERROR = "type_or_function_error"
+    NOT_AUTHORIZED = "not_authorized"
+    MULTI_STATEMENT = "multi_statement"
+    TIMEOUT = "timeout"
+    ROW_LIMIT = "row_limit"
+    BYTE_LIMIT = "byte_limit"
+    MEMORY_LIMIT = "memory_limit"
+    KILLED = "killed"
+    DECODE_ERROR = "decode_error"
+    UNEXTRACTABLE = "unextractable"
+
+
+class Verdict(StrEnum):
+    """What a candidate is worth against its gold, under a named policy."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    GOLD_FAILED = "gold_failed"
+    GOLD_TIMEOUT = "gold_timeout"
+    BOTH_EMPTY = "both_empty"
+    DISPUTED = "disputed"
+    UNEXTRACTABLE = "unextractable"
+
+
+class Policy(StrEnum):
+    """The rule that compares a candidate's result with the gold's."""
+
+    STRICT = "strict"
+
+
+class Provenance(Row):
+    """Who wrote an example, and from what: complete lineage by ids alone."""
+
+    writer: Literal["grammar", "llm", "handwritten"]
+    writer_version: str
+    seed: int
+    source: str = Field(description="template id of the grammar, cache key of the LLM answer, file of the handwritten set")
+    model: str | None = None
+    prompt_hash: str | None = None
+    seed_examples: list[str] = Field(default_factory=list)
+
+
+class DatabaseScript(Row):
+    """SQL that makes a database: only CREATE TABLE, CREATE INDEX and INSERT are run, by sandbox.build_database."""
+
+    ddl: list[str]
+    inserts: list[str]
+
+
+class Written(Row):
+    """An example as its writer left it: nothing of it has been run yet."""
+
+    domain: str
+    split: Split = "train"
+    level: Level
+    question: str
+    evidence: str | None = None
+    sql: str
+    database: DatabaseScript | None = None
+    database_id: str | None = None
+    provenance: Provenance
+
+
+class Example(Row):
+    """Database, question and gold, with where they came from."""
+
+    example_id: str = Field(description="SHA-256 over database id, question, evidence and gold; 16 hex digits")
+    database_id: str
+    domain: str
+    split: Split
+    level: Level
+    question: str
+    evidence: str | None = None
+    gold: str
+    provenance: Provenance
+
+
+class Rejected(Row):
+    """An example that did not pass a gate; kept, with its reason."""
+
+    reason: str
+    detail: str
+    written: Written
+
+
+class Candidate(Row):
+    """One answer of a model for one example."""
+
+    example_id: str
+    slot: int
+    answer: str
+    sql: str | None = Field(description="None when nothing could be extracted from the answer")
+    model: str
+    answer_key: str = Field(description="object key of the recorded answer")
+    clipped_rows: int = Field(default=3, description="example rows left in the prompt after clipping")
+
+
+class ResultView(Row):
+    """A result cut down for people: the verdict never reads it."""
+
+    outcome: Outcome
+    columns: list[str] = Field(default_factory=list)
+    rows: list[list[str | int | float | None]] = Field(default_factory=list)
+    row_count: int = 0
+    truncated: bool = False
+    message: str | None = None
+
+
+class Judged(Row):
+    """A candidate with its verdict."""
+
+    candidate: Candidate
+    verdict: Verdict
+    policy: Policy
+    outcome: Outcome
+    message: str | None = None
+    result_hash: str | None = None
+    gold_result_hash: str | None = None
+    result: ResultView | None = None
+    gold_result: ResultView | None = None
+
+
+class Pair(Row):
+    """Prompt, chosen, rejected, and why."""
+
+    example_id: str
+    prompt_rows: int
+    chosen: str
+    rejected: str
+    chosen_slot: int
+    rejected_slot: int
+    rejected_verdict: Verdict
+    rejected_outcome: Outcome
+    rejected_message: str | None = None
+    model: str
+    policy: str
+
+
+class Message(Row):
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class SftRow(Row):
+    """TRL's conversational prompt-completion form, with lineage columns that the trainer drops."""
+
+    prompt: list[Message]
+    completion: list[Message]
+    example_id: str
+    database_id: str
+    domain: str
+    level: Level
+    writer: str
+
+
+class DpoRow(Row):
+    """TRL's conversational preference form with explicit prompt, with lineage columns that the trainer drops."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    example_id: str
+    database_id: str
+    domain: str
+    source_model: str
+    outcome_rejected: Outcome
+    verdict_rejected: Verdict
