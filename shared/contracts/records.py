@@ -65,7 +65,7 @@ class Provenance(Row):
     writer: Literal["grammar", "llm", "handwritten"]
     writer_version: str
     seed: int
-    source: str = Field(description="template id of the grammar, cache key of the LLM answer, file of the handwritten set")
+    source: str = Field(description="template id, answer key, or file and number")
     model: str | None = None
     prompt_hash: str | None = None
     seed_examples: list[str] = Field(default_factory=list)

@@ -20,3 +20,14 @@ class StageRef(BaseModel):
 
     stage: str
     job_id: str | None = None
+
+
+class Slice(BaseModel):
+    """Rows `offset` to `offset + limit` of one named output of a single-shard stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: StageRef
+    output: str
+    offset: int
+    limit: int

@@ -1,0 +1,81 @@
+"""What every contract is made of: queues, commands, facts, and the value that ties them together."""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.contracts.refs import ObjectRef
+
+
+class Queue(StrEnum):
+    """A service is its queue."""
+
+    SYNTHESIS = "synthesis"
+    SANDBOX = "sandbox"
+    PAIRING = "pairing"
+    TRAINING = "training"
+    SERVING = "serving"
+    EVALUATION = "evaluation"
+
+
+class Command(BaseModel):
+    """What a service is asked to do to one shard. Ids and object keys only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    job_id: str
+    stage: str
+    shard: int = Field(ge=0)
+    attempt: int = Field(ge=1)
+    correlation_id: str
+
+
+class Counts(BaseModel):
+    """Whole numbers that a finished shard adds to its stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Fact(BaseModel):
+    """What a finished shard leaves behind, appended to the stream in the step that records it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    job_id: str
+    stage: str
+    shard: int
+    attempt: int
+    outputs: dict[str, ObjectRef]
+
+
+class TaskContract(BaseModel):
+    """A service's whole face for one task: checked when it is made, read by dispatcher, reaper, docs and tests."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    queue: Queue
+    command: type[Command]
+    fact: str = Field(pattern=r"^[a-z]+\.[a-z]+$")
+    counts: type[Counts]
+    outputs: tuple[str, ...]
+    hard_limit_s: int | None = Field(description="None: the lease is the only limit")
+    max_attempts: int = Field(ge=1, le=10)
+
+    @model_validator(mode="after")
+    def check_name(self) -> "TaskContract":
+        """A task's name begins with its queue, so that a misrouted one is visible."""
+        if not self.name.startswith(f"{self.queue}."):
+            raise ValueError(f"task {self.name} must be named {self.queue}.<verb_noun>")
+        return self
+
+    def static_fields(self) -> set[str]:
+        """The command's own fields, without those that every command carries."""
+        return set(self.command.model_fields) - set(Command.model_fields)
+
+
+def as_json(model: BaseModel) -> dict[str, Any]:
+    """The JSON form that travels in messages."""
+    return model.model_dump(mode="json")

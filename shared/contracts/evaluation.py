@@ -1,0 +1,90 @@
+"""Evaluation: questions answered by a served model, then scored with their evidence."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.contracts.base import Command, Counts, Queue, TaskContract
+from shared.contracts.refs import Slice, StageRef
+
+
+class AnswerQuestions(Command):
+    """Asks a served model a slice of questions: greedy at temperature 0, else `samples` a question."""
+
+    examples: Slice
+    shots_from: StageRef | None = None
+    shots: int = Field(default=0, ge=0, le=8)
+    endpoint: str
+    model: str
+    samples: int = Field(default=1, ge=1, le=64)
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 128
+    seed: int = 0
+    prompt_rows: int = 3
+
+
+class AnsweredCounts(Counts):
+    """Questions asked, answers got, answers without SQL."""
+
+    questions: int
+    answers: int
+    unextractable: int
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class ArmPlan(BaseModel):
+    """One row of the report: which judged stage holds its verdicts and which training made its model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    title: str
+    model: str
+    judged: StageRef
+    trained: StageRef | None = None
+    shots: int = 0
+    samples: int = 1
+    temperature: float = 0.0
+    selection: bool = False
+    promotable: bool = False
+
+
+class Score(Command):
+    """Turns judged answers into a report and decides, on the selection split, which model is promoted."""
+
+    arms: list[ArmPlan]
+    tests: list[StageRef]
+    dataset: StageRef
+    pairs: StageRef | None = None
+    on_policy: bool = False
+    weak_model: str | None = None
+    seed: int = 0
+
+
+class ScoredCounts(Counts):
+    """Questions in the test sets and arms scored on them."""
+
+    questions: int
+    arms: int
+
+
+ANSWER_QUESTIONS = TaskContract(
+    name="evaluation.answer_questions",
+    queue=Queue.EVALUATION,
+    command=AnswerQuestions,
+    fact="questions.answered",
+    counts=AnsweredCounts,
+    outputs=("candidates",),
+    hard_limit_s=3600,
+    max_attempts=3,
+)
+SCORE = TaskContract(
+    name="evaluation.score",
+    queue=Queue.EVALUATION,
+    command=Score,
+    fact="report.written",
+    counts=ScoredCounts,
+    outputs=("report", "markdown", "html", "terminal", "questions"),
+    hard_limit_s=900,
+    max_attempts=3,
+)

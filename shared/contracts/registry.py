@@ -1,0 +1,28 @@
+"""All contracts by name: the table that dispatcher, workers, docs and tests read."""
+
+from shared.contracts.base import TaskContract
+from shared.contracts.evaluation import ANSWER_QUESTIONS, SCORE
+from shared.contracts.pairing import BUILD_PAIRS, COLLECT_PAIRS, SAMPLE_CANDIDATES
+from shared.contracts.sandbox import BUILD_DATABASE, JUDGE_CANDIDATES, VERIFY_EXAMPLES
+from shared.contracts.serving import DEPLOY_MODEL, RELEASE
+from shared.contracts.synthesis import COLLECT, WRITE_EXAMPLES
+from shared.contracts.training import TRAIN_MODEL
+
+CONTRACTS: dict[str, TaskContract] = {
+    contract.name: contract
+    for contract in (
+        WRITE_EXAMPLES,
+        BUILD_DATABASE,
+        VERIFY_EXAMPLES,
+        COLLECT,
+        SAMPLE_CANDIDATES,
+        JUDGE_CANDIDATES,
+        BUILD_PAIRS,
+        COLLECT_PAIRS,
+        TRAIN_MODEL,
+        DEPLOY_MODEL,
+        RELEASE,
+        ANSWER_QUESTIONS,
+        SCORE,
+    )
+}

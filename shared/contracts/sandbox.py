@@ -1,0 +1,87 @@
+"""Hostile SQL: building invented databases, verifying examples, judging candidates."""
+
+from shared.contracts.base import Command, Counts, Queue, TaskContract
+from shared.contracts.records import Policy
+from shared.contracts.refs import ObjectRef, Slice
+
+
+class BuildDatabase(Command):
+    """Builds, seals and stores the databases that written examples bring along."""
+
+    written: ObjectRef
+
+
+class BuiltCounts(Counts):
+    """`databases` counts distinct files, `rejected` the examples whose script did not build."""
+
+    built: int
+    databases: int
+    rejected: int
+
+
+class VerifyExamples(Command):
+    """Runs every gold: what fails, is empty or holds only NULL is rejected with its reason."""
+
+    written: ObjectRef
+
+
+class VerifiedCounts(Counts):
+    """Examples whose gold ran and returned rows, and the rest."""
+
+    accepted: int
+    rejected: int
+
+
+class JudgeCandidates(Command):
+    """Compares every candidate's result with its gold's under a named policy."""
+
+    candidates: ObjectRef
+    examples: ObjectRef | Slice
+    policy: Policy = Policy.STRICT
+
+
+class JudgedCounts(Counts):
+    """One number a verdict."""
+
+    candidates: int
+    correct: int = 0
+    wrong: int = 0
+    error: int = 0
+    timeout: int = 0
+    gold_failed: int = 0
+    gold_timeout: int = 0
+    both_empty: int = 0
+    disputed: int = 0
+    unextractable: int = 0
+
+
+BUILD_DATABASE = TaskContract(
+    name="sandbox.build_database",
+    queue=Queue.SANDBOX,
+    command=BuildDatabase,
+    fact="databases.built",
+    counts=BuiltCounts,
+    outputs=("written", "rejected"),
+    hard_limit_s=900,
+    max_attempts=3,
+)
+VERIFY_EXAMPLES = TaskContract(
+    name="sandbox.verify_examples",
+    queue=Queue.SANDBOX,
+    command=VerifyExamples,
+    fact="examples.verified",
+    counts=VerifiedCounts,
+    outputs=("examples", "rejected"),
+    hard_limit_s=900,
+    max_attempts=3,
+)
+JUDGE_CANDIDATES = TaskContract(
+    name="sandbox.judge_candidates",
+    queue=Queue.SANDBOX,
+    command=JudgeCandidates,
+    fact="candidates.judged",
+    counts=JudgedCounts,
+    outputs=("judged",),
+    hard_limit_s=900,
+    max_attempts=3,
+)

