@@ -21,13 +21,16 @@ class SpecPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def default_levels() -> dict[Level, float]:
+    """The shares of the demo: a small model learns little from many hard examples."""
+    return {"easy": 0.4, "medium": 0.4, "hard": 0.2}
+
+
 class SynthesisSource(SpecPart):
     """`synthesis` examples written at the shares of `levels`, `per_shard` at a time."""
 
     synthesis: int = Field(default=320, ge=4, le=1_000_000)
-    levels: dict[Level, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=lambda: {"easy": 0.4, "medium": 0.4, "hard": 0.2}
-    )
+    levels: dict[Level, Annotated[float, Field(ge=0)]] = Field(default_factory=default_levels)
     per_shard: int = Field(default=20, ge=1, le=1000)
 
     @model_validator(mode="after")
@@ -113,6 +116,11 @@ class TestSet(SpecPart):
     questions: int | None = Field(default=None, ge=1)
 
 
+def default_tests() -> list[TestSet]:
+    """Both built-in sets: unseen domains by template, and questions written by hand."""
+    return [TestSet(dataset="builtin:held-out", questions=132), TestSet(dataset="builtin:handwritten")]
+
+
 class Selection(SpecPart):
     """The selection split: decides promotion, never reported as a test score."""
 
@@ -188,7 +196,7 @@ class EvaluationSpec(JobSpec):
     kind: Literal["evaluation"]
     models: list[str] = Field(min_length=1)
     student: Student = Student()
-    evaluate: list[TestSet] = Field(default_factory=lambda: DEFAULT_TESTS, min_length=1)
+    evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1)
 
 
 class PipelineSpec(JobSpec):
@@ -204,10 +212,8 @@ class PipelineSpec(JobSpec):
     pairs: PairSettings = PairSettings()
     selection: Selection = Selection()
     sampling: Sampling = Sampling()
-    evaluate: list[TestSet] = Field(default_factory=lambda: DEFAULT_TESTS, min_length=1)
+    evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1)
 
-
-DEFAULT_TESTS = [TestSet(dataset="builtin:held-out", questions=132), TestSet(dataset="builtin:handwritten")]
 
 AnySpec = Annotated[
     PipelineSpec | SynthesisSpec | PairingSpec | SftSpec | DpoSpec | DeploymentSpec | EvaluationSpec,

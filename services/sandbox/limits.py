@@ -1,0 +1,57 @@
+"""Every number that bounds hostile SQL, in one place."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+
+from shared.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Budgets of one query and walls of one child. Times are wall seconds, sizes are bytes.
+
+    `heap_bytes` is SQLite's own hard limit; `address_space_bytes` bounds the whole child and is the wall behind it.
+    `text_errors` says what becomes of text that is not UTF-8: `replace` marks it, `strict` gives `decode_error`.
+    """
+
+    deadline_s: float = 2.0
+    gold_deadline_s: float = 10.0
+    build_deadline_s: float = 10.0
+    grace_s: float = 0.3
+    start_s: float = 20.0
+    max_rows: int = 100_000
+    max_bytes: int = 32_000_000
+    max_cell_chars: int = 1_000
+    max_arrangements: int = 120
+    sql_bytes: int = 100_000
+    value_bytes: int = 1_000_000
+    heap_bytes: int = 256 * 1024 * 1024
+    address_space_bytes: int = 1024 * 1024 * 1024
+    open_files: int = 32
+    open_databases: int = 8
+    expression_depth: int = 200
+    compound_terms: int = 50
+    like_pattern_bytes: int = 200
+    progress_steps: int = 2_000
+    text_errors: str = "replace"
+    build_script_bytes: int = 8_000_000
+    build_file_bytes: int = 32 * 1024 * 1024
+    build_rows: int = 100_000
+    build_tables: int = 200
+
+    def to_json(self) -> str:
+        """The form in which a child is given its limits."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Limits":
+        """Inverse of `to_json`."""
+        return cls(**json.loads(text))
+
+
+def checked_deadline(deadline_s: float) -> float:
+    """The deadline itself when it is a positive finite number of seconds; raises InvalidInputError otherwise."""
+    if not math.isfinite(deadline_s) or deadline_s <= 0:
+        raise InvalidInputError(f"The deadline is {deadline_s} s; give a number of seconds above 0.")
+    return deadline_s

@@ -1,0 +1,67 @@
+"""From SQLite's errors to outcomes.
+
+Outcomes are plain strings here (the values of `Outcome`): this module runs in the child, which starts four times faster
+without pydantic. A test holds every one of them against the enum.
+"""
+
+import re
+from dataclasses import dataclass
+
+import apsw
+
+PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("ambiguous_column", re.compile(r"ambiguous column name")),
+    ("unknown_column", re.compile(r"no such column|has no column named|column not present in both tables")),
+    ("unknown_table", re.compile(r"no such table(?!-valued)|no such view|no tables specified")),
+    ("not_authorized", re.compile(r"not authorized|is prohibited|unsafe use of|may not be modified|readonly database")),
+    ("memory_limit", re.compile(r"out of memory")),
+    ("byte_limit", re.compile(r"string or blob too big|statement too long")),
+    ("type_or_function_error", re.compile(r"no such function|wrong number of arguments|misuse of|datatype mismatch")),
+    ("type_or_function_error", re.compile(r"integer overflow|malformed JSON|bad JSON path|JSON |ESCAPE expression")),
+    ("type_or_function_error", re.compile(r"no such collation|row value misused|argument|pattern too complex")),
+)
+QUOTED_STRING = re.compile(r"should this be a string literal")
+
+
+class UnusableDatabaseError(Exception):
+    """The file cannot be read as a database: the user's fault, never an outcome."""
+
+
+class MultiStatementError(Exception):
+    """There is SQL after the first statement."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An outcome that is not a result, with a sentence that names the culprit."""
+
+    outcome: str
+    message: str
+
+
+def classify(error: BaseException, denied: str | None = None) -> Failure:
+    """The outcome of an exception; `denied` is what the authorizer refused last. Raises UnusableDatabaseError."""
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.CantOpenError | apsw.IOError | apsw.FormatError):
+        raise UnusableDatabaseError(str(error)) from error
+    if isinstance(error, MultiStatementError):
+        return Failure("multi_statement", f"more than one statement; the second begins with: {error}")
+    if isinstance(error, apsw.InterruptError):
+        return Failure("timeout", "the query ran past its deadline")
+    if isinstance(error, apsw.NoMemError | MemoryError | apsw.FullError):
+        return Failure("memory_limit", "the query needs more memory than the sandbox allows")
+    if isinstance(error, UnicodeDecodeError):
+        return Failure("decode_error", f"text in the result is not UTF-8: {error.reason}")
+    if isinstance(error, apsw.BindingsError):
+        return Failure("syntax_error", "the SQL holds a parameter (?, :name, @name or $name) that has no value")
+    if isinstance(error, apsw.Error):
+        return classify_text(str(error), denied)
+    return Failure("killed", f"the sandbox could not finish this query: {type(error).__name__}: {error}")
+
+
+def classify_text(text: str, denied: str | None) -> Failure:
+    """The outcome of one of SQLite's messages."""
+    for outcome, pattern in PATTERNS:
+        if pattern.search(text):
+            named = f"not authorized: {denied}" if outcome == "not_authorized" and denied else text
+            return Failure(outcome, named)
+    return Failure("syntax_error", text)

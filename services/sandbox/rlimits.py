@@ -1,0 +1,48 @@
+"""What a child does to itself before it looks at any SQL: kernel limits, and a watch on its parent."""
+
+import contextlib
+import os
+import resource
+import select
+import threading
+
+from services.sandbox.limits import Limits
+
+PARENT_CHECK_MS = 1_000
+
+
+def lower(kind: int, value: int) -> None:
+    """Set soft and hard limit, never above the hard limit that holds already."""
+    hard = resource.getrlimit(kind)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def wall_in(limits: Limits, *, file_bytes: int = 0) -> None:
+    """Bound memory, files and core dumps of this process; `file_bytes` 0 means that it can write no file."""
+    lower(resource.RLIMIT_AS, limits.address_space_bytes)
+    lower(resource.RLIMIT_FSIZE, file_bytes)
+    lower(resource.RLIMIT_NOFILE, limits.open_files)
+    lower(resource.RLIMIT_CORE, 0)
+
+
+def allow_cpu(seconds: float) -> None:
+    """Let this process use about `seconds` more of CPU; beyond that the kernel ends it (SIGXCPU)."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(usage.ru_utime + usage.ru_stime + seconds) + 2
+    with contextlib.suppress(ValueError):  # an outer hard limit that is lower holds anyway
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def watch_parent(descriptor: int = 0) -> None:
+    """End this process, busy or not, as soon as the pipe of its parent closes or the parent is gone."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        hangup = select.poll()
+        hangup.register(descriptor, 0)
+        while not hangup.poll(PARENT_CHECK_MS) and os.getppid() == parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=watch, name="watch-parent", daemon=True).start()

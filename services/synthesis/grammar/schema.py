@@ -1,0 +1,156 @@
+"""Domains as typed data: tables, columns, the words people use for them, and how their values are made."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.synthesis.grammar.english import plural
+from shared.contracts.records import Split
+from shared.errors import SenseError
+
+DATA = Path(__file__).parent / "data"
+FILES: dict[str, tuple[str, ...]] = {
+    "train": ("train_a.yaml", "train_b.yaml"),
+    "selection": ("selection.yaml",),
+    "test": ("test.yaml",),
+}
+Kind = Literal["title", "category", "amount", "year", "date", "ref"]
+
+
+class Spec(BaseModel):
+    """A frozen record that refuses unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Column(Spec):
+    """A column; exactly one of the value fields (people, words, pick, whole, real, year, date, ref) is set.
+
+    `words` are unique values, `pick` values that repeat, both separated by `|`; ranges are written `low..high`.
+    In `is`, `more` and `less` an underscore stands for the value.
+    """
+
+    name: str
+    table: str
+    label: str
+    labels: str
+    people: bool = False
+    words: str | None = None
+    pick: str | None = None
+    whole: str | None = None
+    real: str | None = None
+    year: str | None = None
+    date: str | None = None
+    ref: str | None = None
+    of: str = "of"
+    has: str = "have"
+    phrase: str | None = Field(default=None, alias="is")
+    more: str | None = None
+    less: str | None = None
+    high: str | None = None
+    low: str | None = None
+    total: bool = False
+    missing: float = 0.0
+    step: float = 1
+
+    @property
+    def kind(self) -> Kind:
+        """What the column is for; the first title column names its rows."""
+        if self.ref:
+            return "ref"
+        if self.people or self.words:
+            return "title"
+        if self.pick:
+            return "category"
+        if self.date:
+            return "date"
+        return "year" if self.year else "amount"
+
+    @property
+    def sql_type(self) -> str:
+        """The declared SQLite type."""
+        if self.real:
+            return "REAL"
+        return "INTEGER" if self.ref or self.whole or self.year else "TEXT"
+
+    @property
+    def extremes(self) -> tuple[str, str]:
+        """How the lowest and the highest value are spoken of."""
+        return ("lowest", "highest") if self.kind == "amount" else ("earliest", "latest")
+
+
+class Table(Spec):
+    """A table with its nouns; `who` is set where its rows are people."""
+
+    name: str
+    one: str
+    many: str
+    rows: int
+    key: str
+    who: bool = False
+    columns: tuple[Column, ...]
+
+    @property
+    def title(self) -> Column | None:
+        """The column that names a row, if there is one."""
+        return next((column for column in self.columns if column.kind == "title"), None)
+
+    @property
+    def ddl(self) -> str:
+        """The CREATE TABLE statement."""
+        return f"CREATE TABLE {self.name} ({self.key} INTEGER PRIMARY KEY, {', '.join(self._declared())})"
+
+    def _declared(self) -> list[str]:
+        return [f"{column.name} {column.sql_type}{_reference(column)}" for column in self.columns]
+
+
+class Domain(Spec):
+    """A world of tables, parents before children."""
+
+    name: str
+    tables: tuple[Table, ...]
+
+    def table(self, name: str) -> Table:
+        """The table of that name."""
+        return next(table for table in self.tables if table.name == name)
+
+
+def _reference(column: Column) -> str:
+    return f" REFERENCES {column.ref}" if column.ref else ""
+
+
+def _column(table: str, name: str, fields: dict[str, Any]) -> Column:
+    label = fields.get("label", name.replace("_", " "))
+    return Column.model_validate({"name": name, "table": table, "labels": plural(label), **fields, "label": label})
+
+
+def _table(name: str, fields: dict[str, Any]) -> Table:
+    about = dict(fields["about"])
+    one = about.pop("one", name.replace("_", " "))
+    columns = tuple(_column(name, column, given) for column, given in fields.items() if column != "about")
+    defaults = {"name": name, "one": one, "many": plural(one), "key": f"{name}_id", "columns": columns}
+    return Table.model_validate({**defaults, **about})
+
+
+def _link(domain: Domain) -> Domain:
+    """Write each reference as `table(key)`, checking that parents come first."""
+    keys: dict[str, str] = {}
+    tables = []
+    for table in domain.tables:
+        columns = []
+        for column in table.columns:
+            if column.ref and column.ref not in keys:
+                raise SenseError(f"Domain {domain.name}: table {column.ref} must stand before {table.name}.")
+            columns.append(column)
+        keys[table.name] = table.key
+        tables.append(table)
+    return domain
+
+
+@lru_cache(maxsize=8)
+def load_domains(split: Split) -> tuple[Domain, ...]:
+    """All domains of a split, in file order. Raises SenseError for a split the grammar does not write."""
+    return ()

@@ -1,0 +1,98 @@
+"""The fact stream: appended by the job store's steps, read by the orchestrator (all jobs) and by faces (one job)."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.jobs.connect import Client, redis_errors
+
+GROUP = "orchestrator"
+
+
+class Event(BaseModel):
+    """One record of a stream; `id` is Redis's stream id, by which a reader resumes."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: str
+    type: str = "fact"
+    name: str
+    job_id: str = ""
+    stage: str = ""
+    shard: str = ""
+    at: float
+    data: dict[str, Any]
+
+
+def read_event(stream_id: str, fields: dict[str, str]) -> Event:
+    """A stream entry as an event."""
+    return Event.model_validate({**fields, "id": stream_id, "data": json.loads(fields.get("data") or "{}")})
+
+
+class FactReader:
+    """The orchestrator's side: one consumer of a group, entries acknowledged after their effect."""
+
+    def __init__(self, client: Client, prefix: str, consumer: str) -> None:
+        self.client = client
+        self.stream = f"{prefix}facts"
+        self.consumer = consumer
+
+    def open(self) -> None:
+        """Makes stream and group where they are absent; facts of an earlier life are covered by the sweep."""
+        with redis_errors():
+            groups = self.client.xinfo_groups(self.stream) if self.client.exists(self.stream) else []
+            if not any(group["name"] == GROUP for group in groups):
+                self.client.xgroup_create(self.stream, GROUP, id="0", mkstream=True)
+
+    def read(self, *, block_ms: int, most: int = 200) -> list[Event]:
+        """New entries for this consumer, waiting up to `block_ms`."""
+        with redis_errors():
+            answer = self.client.xreadgroup(GROUP, self.consumer, {self.stream: ">"}, count=most, block=block_ms)
+        return [read_event(entry_id, fields) for entry_id, fields in (answer[0][1] if answer else [])]
+
+    def acknowledge(self, events: list[Event]) -> None:
+        """The effects of these entries are done."""
+        if events:
+            with redis_errors():
+                self.client.xack(self.stream, GROUP, *[event.id for event in events])
+
+
+class JobEvents:
+    """One job's stream: facts and progress, capped; resumable by id."""
+
+    def __init__(self, client: Client, prefix: str, job_id: str) -> None:
+        self.client = client
+        self.job_id = job_id
+        self.stream = f"{prefix}job:{job_id}:events"
+
+    def progress(self, stage: str, shard: int, data: dict[str, Any]) -> None:
+        """Adds a progress record: for people who watch, never a fact."""
+        with redis_errors():
+            at = self.client.time()
+            fields = {
+                "type": "progress",
+                "name": "shard.progress",
+                "stage": stage,
+                "shard": str(shard),
+                "at": f"{at[0]}.{at[1]:06d}",
+                "data": json.dumps(data, separators=(",", ":")),
+            }
+            self.client.xadd(self.stream, fields, maxlen=20_000, approximate=True)
+
+    def after(self, last_id: str = "0", most: int = 500) -> list[Event]:
+        """Records after `last_id`, oldest first."""
+        with redis_errors():
+            entries = self.client.xrange(self.stream, min=f"({last_id}", count=most)
+        return [self._own(entry_id, fields) for entry_id, fields in entries]
+
+    def all(self) -> Iterator[Event]:
+        """Every record still in the stream."""
+        last = "0"
+        while batch := self.after(last):
+            yield from batch
+            last = batch[-1].id
+
+    def _own(self, entry_id: str, fields: dict[str, str]) -> Event:
+        return read_event(entry_id, {**fields, "job_id": self.job_id})

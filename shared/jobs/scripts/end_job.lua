@@ -1,0 +1,16 @@
+-- ARGV: job, status, error json ('' for none). Terminal once: a second ending changes nothing.
+local j = ARGV[2]
+local status = redis.call('HGET', kjob(j), 'status')
+if not status or status == 'succeeded' or status == 'failed' or status == 'cancelled' then return 0 end
+redis.call('HSET', kjob(j), 'status', ARGV[3], 'finished_at', stamp(now()))
+if ARGV[4] ~= '' then redis.call('HSET', kjob(j), 'error', ARGV[4]) end
+redis.call('SREM', P .. 'active', j)
+for _, s in ipairs(redis.call('LRANGE', kstages(j), 0, -1)) do
+  local device = redis.call('HGET', kstage(j, s), 'device')
+  if device and device ~= '' then
+    local holder = redis.call('GET', kdevice(device))
+    if holder == j or holder == j .. '|' .. s then redis.call('DEL', kdevice(device)) end
+  end
+end
+emit(j, 'job.' .. ARGV[3], '', '', ARGV[4] ~= '' and ARGV[4] or '{}')
+return 1

@@ -1,0 +1,49 @@
+-- Common ground of every script. ARGV[1] is the key prefix; all keys of one Redis, never a cluster.
+-- Time is the server's own, so that no worker's clock decides about a lease.
+local P = ARGV[1]
+local function now()
+  local t = redis.call('TIME')
+  return tonumber(t[1]) + tonumber(t[2]) / 1000000
+end
+local function stamp(t) return string.format('%.6f', t) end
+local function kjob(j) return P .. 'job:' .. j end
+local function kstage(j, s) return P .. 'job:' .. j .. ':stage:' .. s end
+local function kstages(j) return P .. 'job:' .. j .. ':stages' end
+local function kshards(j, s) return P .. 'job:' .. j .. ':shards:' .. s end
+local function kdone(j, s) return P .. 'job:' .. j .. ':done:' .. s end
+local function krow(j, s, n) return P .. 'job:' .. j .. ':row:' .. s .. ':' .. n end
+local function kevents(j) return P .. 'job:' .. j .. ':events' end
+local function kturns(q) return P .. 'queue:' .. q .. ':turns' end
+local function kpending(q, j) return P .. 'queue:' .. q .. ':pending:' .. j end
+local function ksent(q) return P .. 'queue:' .. q .. ':sent' end
+local function krunning(q) return P .. 'queue:' .. q .. ':running' end
+local function kdevice(d) return P .. 'device:' .. d end
+local KLEASES = P .. 'leases'
+local KFACTS = P .. 'facts'
+local function member(j, s, n) return j .. '|' .. s .. '|' .. n end
+local function split(m)
+  local j, s, n = string.match(m, '^([^|]+)|([^|]+)|([^|]+)$')
+  return j, s, n
+end
+local function emit(j, name, stage, shard, data)
+  local at = stamp(now())
+  redis.call('XADD', KFACTS, 'MAXLEN', '~', 100000, '*',
+    'name', name, 'job_id', j, 'stage', stage, 'shard', shard, 'at', at, 'data', data)
+  redis.call('XADD', kevents(j), 'MAXLEN', '~', 20000, '*',
+    'type', 'fact', 'name', name, 'stage', stage, 'shard', shard, 'at', at, 'data', data)
+end
+local function move(j, s, from, to)
+  if from ~= '' then redis.call('HINCRBY', kstage(j, s), from, -1) end
+  if to ~= '' then redis.call('HINCRBY', kstage(j, s), to, 1) end
+end
+-- A row waits in its job's list; the job waits in the queue's round.
+local function enqueue(q, j, s, n)
+  redis.call('RPUSH', kpending(q, j), s .. '|' .. n)
+  if not redis.call('LPOS', kturns(q), j) then redis.call('RPUSH', kturns(q), j) end
+end
+local function free_device(j, s)
+  local device = redis.call('HGET', kstage(j, s), 'device')
+  if device and device ~= '' and redis.call('HGET', kstage(j, s), 'hold') == 'shard' then
+    if redis.call('GET', kdevice(device)) == j .. '|' .. s then redis.call('DEL', kdevice(device)) end
+  end
+end

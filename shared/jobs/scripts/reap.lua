@@ -1,0 +1,34 @@
+-- ARGV: most, error json for a lease that ran out. Only this step moves an expired row.
+local expired = redis.call('ZRANGEBYSCORE', KLEASES, '-inf', now(), 'LIMIT', 0, tonumber(ARGV[2]))
+local moved = {}
+for _, m in ipairs(expired) do
+  local j, s, n = split(m)
+  local row, stage = krow(j, s, n), kstage(j, s)
+  local q = redis.call('HGET', stage, 'queue')
+  redis.call('ZREM', KLEASES, m)
+  if q and redis.call('HGET', row, 'state') == 'running' then
+    redis.call('SREM', krunning(q), m)
+    local told = redis.call('HGET', row, 'token') == ''
+    redis.call('HDEL', row, 'token')
+    free_device(j, s)
+    if not told then redis.call('HSET', row, 'error', ARGV[3]) end
+    local attempt = tonumber(redis.call('HGET', row, 'attempt'))
+    local status = redis.call('HGET', kjob(j), 'status')
+    if status ~= 'running' and status ~= 'queued' then
+      redis.call('HSET', row, 'state', 'cancelled')
+      move(j, s, 'running', 'cancelled')
+      emit(j, 'shard.cancelled', s, n, '{}')
+    elseif attempt >= tonumber(redis.call('HGET', stage, 'max_attempts')) then
+      redis.call('HSET', row, 'state', 'failed', 'finished_at', stamp(now()))
+      move(j, s, 'running', 'failed')
+      emit(j, 'shard.failed', s, n, redis.call('HGET', row, 'error') or '{}')
+    else
+      redis.call('HSET', row, 'state', 'queued', 'attempt', attempt + 1)
+      move(j, s, 'running', 'queued')
+      enqueue(q, j, s, n)
+      emit(j, 'shard.requeued', s, n, redis.call('HGET', row, 'error') or '{}')
+    end
+    table.insert(moved, m)
+  end
+end
+return moved

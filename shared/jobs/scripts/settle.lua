@@ -1,0 +1,45 @@
+-- ARGV: job, stage, shard, token, how, outputs json, counts json, error json, fact name, fact data, backoff, new attempts
+-- how: done | failed | retry | back | cancelled. One step: the row, the sums, the fact.
+local j, s, n = ARGV[2], ARGV[3], ARGV[4]
+local row = krow(j, s, n)
+if redis.call('HGET', row, 'token') ~= ARGV[5] or redis.call('HGET', row, 'state') ~= 'running' then return 'lost' end
+local how, q = ARGV[6], redis.call('HGET', kstage(j, s), 'queue')
+local t = now()
+if how == 'retry' then
+  -- only the reaper moves a row on: the lease ends after the pause, and the reaper counts the attempt
+  redis.call('HSET', row, 'token', '', 'error', ARGV[9])
+  redis.call('ZADD', KLEASES, t + tonumber(ARGV[12]), member(j, s, n))
+  redis.call('SREM', krunning(q), member(j, s, n))
+  free_device(j, s)
+  emit(j, 'shard.retrying', s, n, ARGV[9])
+  return 'ok'
+end
+redis.call('ZREM', KLEASES, member(j, s, n))
+redis.call('SREM', krunning(q), member(j, s, n))
+redis.call('HDEL', row, 'token')
+free_device(j, s)
+if how == 'done' then
+  redis.call('HSET', row, 'state', 'done', 'outputs', ARGV[7], 'counts', ARGV[8], 'finished_at', stamp(t))
+  redis.call('HDEL', row, 'error')
+  move(j, s, 'running', 'done')
+  redis.call('SADD', kdone(j, s), n)
+  for name, count in pairs(cjson.decode(ARGV[8])) do redis.call('HINCRBY', kstage(j, s), 'count:' .. name, count) end
+  redis.call('HSET', kstage(j, s), 'last_end', stamp(t))
+  emit(j, ARGV[10], s, n, ARGV[11])
+elseif how == 'failed' then
+  redis.call('HSET', row, 'state', 'failed', 'error', ARGV[9], 'finished_at', stamp(t))
+  move(j, s, 'running', 'failed')
+  emit(j, 'shard.failed', s, n, ARGV[9])
+elseif how == 'cancelled' then
+  redis.call('HSET', row, 'state', 'cancelled', 'finished_at', stamp(t))
+  move(j, s, 'running', 'cancelled')
+  emit(j, 'shard.cancelled', s, n, '{}')
+else
+  redis.call('HSET', row, 'state', 'queued')
+  if ARGV[13] == '1' then redis.call('HSET', row, 'attempt', 1) end
+  move(j, s, 'running', 'queued')
+  redis.call('LPUSH', kpending(q, j), s .. '|' .. n)
+  if not redis.call('LPOS', kturns(q), j) then redis.call('RPUSH', kturns(q), j) end
+  emit(j, 'shard.returned', s, n, '{}')
+end
+return 'ok'

@@ -1,0 +1,226 @@
+"""The job store: the truth about jobs, stages and shards. Every change is one atomic step in Redis."""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from shared.contracts.base import Counts, Fact, Queue
+from shared.contracts.refs import ObjectRef
+from shared.contracts.registry import CONTRACTS
+from shared.contracts.spec import AnySpec
+from shared.errors import ConflictError, NotFoundError
+from shared.jobs.connect import Client, redis_errors
+from shared.jobs.plan import Plan
+from shared.jobs.rows import read_job, read_row, read_stage
+from shared.jobs.state import ErrorInfo, JobRecord, ShardRow, StageState
+from shared.jobs.steps import Steps
+
+IDEMPOTENCY_TTL_S = 24 * 3600
+
+
+def compact(value: object) -> str:
+    """JSON without spaces, keys as given."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+class JobStore:
+    """Jobs by id. Raises `UnavailableError` when Redis does not answer."""
+
+    def __init__(self, client: Client, prefix: str) -> None:
+        self.client = client
+        self.prefix = prefix
+        self.steps = Steps(client, prefix)
+
+    def key(self, *parts: str) -> str:
+        """A key under this store's prefix."""
+        return self.prefix + ":".join(parts)
+
+    # jobs
+
+    def submit(self, spec: AnySpec, *, request_id: str = "", idempotency_key: str = "") -> tuple[JobRecord, bool]:
+        """Records a new job, or finds the one of the same idempotency key; True where it is new.
+
+        Raises `ConflictError` (code idempotency_mismatch) where the key was used with another body.
+        """
+        body = compact(spec.model_dump(mode="json"))
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        job_id = f"{uuid.uuid4().hex[:12]}"
+        fields = (spec.kind, spec.name, body, request_id)
+        answer = self.steps.run("submit", job_id, idempotency_key, IDEMPOTENCY_TTL_S, digest, *fields)
+        if answer[0] == "other":
+            message = f"the Idempotency-Key was used for job {answer[1]} with another body; choose a new key"
+            raise ConflictError(message, code="idempotency_mismatch")
+        return self.job(answer[1]), answer[0] == "new"
+
+    def job(self, job_id: str) -> JobRecord:
+        """The job's record. Raises `NotFoundError`."""
+        with redis_errors():
+            fields = self.client.hgetall(self.key("job", job_id))
+        if not fields:
+            raise NotFoundError(f"there is no job {job_id}; list them with: sense jobs", code="job_not_found")
+        return read_job(fields)
+
+    def job_ids(self) -> list[str]:
+        """All known ids, newest first."""
+        with redis_errors():
+            return list(self.client.zrevrange(self.key("jobs"), 0, -1))
+
+    def active(self) -> list[str]:
+        """Ids of jobs that are not terminal."""
+        with redis_errors():
+            return sorted(self.client.smembers(self.key("active")))
+
+    def cancel(self, job_id: str) -> str:
+        """Asks a job to end; the answer is its status. Raises `NotFoundError`."""
+        return self._known(job_id, self.steps.run("cancel", job_id))
+
+    def retry(self, job_id: str) -> str:
+        """Runs a job's failed and cancelled shards again. Raises `ConflictError`, `NotFoundError`."""
+        status = self._known(job_id, self.steps.run("retry", job_id))
+        if status != "running":
+            raise ConflictError(f"job {job_id} is {status}; only a failed or cancelled job can be retried")
+        return status
+
+    def end(self, job_id: str, status: str, error: ErrorInfo | None = None) -> bool:
+        """Makes a job terminal; False where it already was."""
+        return bool(self.steps.run("end_job", job_id, status, error.model_dump_json() if error else ""))
+
+    def _known(self, job_id: str, status: str) -> str:
+        if status == "unknown":
+            raise NotFoundError(f"there is no job {job_id}; list them with: sense jobs", code="job_not_found")
+        return status
+
+    # plan and stages
+
+    def set_plan(self, job_id: str, plan: Plan) -> None:
+        """Stores the compiled plan once; a second compiler's plan is ignored."""
+        args: list[str | int] = []
+        for stage in plan.stages:
+            contract, device = CONTRACTS[stage.task], stage.device
+            args += [stage.id, stage.task, contract.queue.value, contract.max_attempts]
+            args += [device.name if device else "", device.hold if device else ""]
+        self.steps.run("set_plan", job_id, plan.model_dump_json(), *args)
+
+    def plan(self, job_id: str) -> Plan | None:
+        """The stored plan, or None before the orchestrator compiled it."""
+        with redis_errors():
+            text = self.client.hget(self.key("job", job_id), "plan")
+        return Plan.model_validate_json(text) if text else None
+
+    def add_shards(self, job_id: str, stage: str, shards: Mapping[int, Mapping[str, Any]]) -> int:
+        """Adds rows that do not exist yet; how many were added."""
+        args: list[str | int] = []
+        for shard, params in shards.items():
+            args += [shard, compact(params)]
+        return int(self.steps.run("add_shards", job_id, stage, *args))
+
+    def close_stage(self, job_id: str, stage: str, *, skipped: bool = False) -> None:
+        """No more shards will be added."""
+        self.steps.run("close_stage", job_id, stage, int(skipped))
+
+    def stage_states(self, job_id: str, plan: Plan, *, members: bool = True) -> dict[str, StageState]:
+        """Every stage's state; `members` adds which shards exist and are done."""
+        pipe = self.client.pipeline(transaction=True)
+        for stage in plan.stages:
+            pipe.hgetall(self.key("job", job_id, "stage", stage.id))
+            if members:
+                pipe.zrange(self.key("job", job_id, "shards", stage.id), 0, -1)
+                pipe.smembers(self.key("job", job_id, "done", stage.id))
+        with redis_errors():
+            answers = iter(pipe.execute())
+        states = {}
+        for stage in plan.stages:
+            fields = next(answers)
+            existing = frozenset(map(int, next(answers))) if members else frozenset()
+            finished = frozenset(map(int, next(answers))) if members else frozenset()
+            states[stage.id] = read_stage(fields, existing, finished)
+        return states
+
+    # rows
+
+    def row(self, job_id: str, stage: str, shard: int) -> ShardRow:
+        """One row. Raises `NotFoundError`."""
+        with redis_errors():
+            fields = self.client.hgetall(self.key("job", job_id, "row", stage, str(shard)))
+        if not fields:
+            raise NotFoundError(f"job {job_id} has no shard {stage}/{shard}")
+        return read_row(stage, shard, fields)
+
+    def rows(self, job_id: str, stage: str) -> Iterator[ShardRow]:
+        """A stage's rows in shard order."""
+        with redis_errors():
+            shards = self.client.zrange(self.key("job", job_id, "shards", stage), 0, -1)
+            pipe = self.client.pipeline(transaction=False)
+            for shard in shards:
+                pipe.hgetall(self.key("job", job_id, "row", stage, shard))
+            answers = pipe.execute()
+        for shard, fields in zip(shards, answers, strict=True):
+            if fields:
+                yield read_row(stage, int(shard), fields)
+
+    def take(self, queue: Queue, most: int) -> list[tuple[str, str, int]]:
+        """Marks up to `most` queued rows of a queue as sent, job by job in turn."""
+        flat = self.steps.run("take", queue.value, most)
+        return [(flat[i], flat[i + 1], int(flat[i + 2])) for i in range(0, len(flat), 3)]
+
+    def in_flight(self, queue: Queue) -> tuple[int, int]:
+        """Rows of a queue that are sent and unclaimed, and that run."""
+        with redis_errors():
+            sent = self.client.zcard(self.key("queue", queue.value, "sent"))
+            return int(sent), int(self.client.scard(self.key("queue", queue.value, "running")))
+
+    def claim(
+        self, job_id: str, stage: str, shard: int, attempt: int, *, token: str, worker: str, lease_s: float
+    ) -> str:
+        """`ok`, `cancelled` or `gone` (another has it, or the attempt is old)."""
+        return str(self.steps.run("claim", job_id, stage, shard, attempt, token, worker, lease_s))
+
+    def renew(self, job_id: str, stage: str, shard: int, *, token: str, worker: str, lease_s: float) -> str:
+        """`ok`, `cancelling`, `draining` (the worker was told to stop) or `lost`."""
+        return str(self.steps.run("renew", job_id, stage, shard, token, lease_s, worker))
+
+    def finish(self, fact: Fact, counts: Counts, *, token: str) -> bool:
+        """Records a shard as done with its outputs and counts, and appends the fact; False where the lease is lost."""
+        outputs = compact({name: ref.model_dump() for name, ref in fact.outputs.items()})
+        numbers = counts.model_dump_json()
+        data = compact({**fact.model_dump(mode="json"), "counts": counts.model_dump()})
+        where = (fact.job_id, fact.stage, fact.shard, token)
+        return bool(self.steps.run("settle", *where, "done", outputs, numbers, "{}", fact.name, data, 0, 0) == "ok")
+
+    def fail(self, job_id: str, stage: str, shard: int, *, token: str, error: ErrorInfo, pause_s: float) -> bool:
+        """Records why an attempt failed: for good, or, where `error.retryable`, until the reaper sends it again."""
+        how = "retry" if error.retryable else "failed"
+        text = error.model_dump_json()
+        return bool(
+            self.steps.run("settle", job_id, stage, shard, token, how, "", "{}", text, "", "", pause_s, 0) == "ok"
+        )
+
+    def hand_back(self, job_id: str, stage: str, shard: int, *, token: str, cancelled: bool = False) -> bool:
+        """Returns a shard uncounted (its worker stops), or settles it as cancelled."""
+        how = "cancelled" if cancelled else "back"
+        return self._settle(job_id, stage, shard, token, how, "{}", 0)
+
+    def _settle(self, job_id: str, stage: str, shard: int, token: str, how: str, error: str, pause_s: float) -> bool:
+        answer = self.steps.run("settle", job_id, stage, shard, token, how, "", "{}", error, "", "", pause_s, 0)
+        return bool(answer == "ok")
+
+    def reap(self, most: int = 1000) -> list[str]:
+        """Moves rows whose lease ran out: queued at the next attempt, or failed."""
+        error = ErrorInfo(
+            code="lease_expired", message="the worker was lost in the middle of this shard", retryable=True
+        )
+        return list(self.steps.run("reap", most, error.model_dump_json()))
+
+    def resend(self, queue: Queue, lease_s: float) -> int:
+        """Rows whose message was not claimed within a lease are queued again at the same attempt."""
+        return int(self.steps.run("resend", queue.value, lease_s))
+
+    def outputs(self, job_id: str, stage: str, name: str) -> list[ObjectRef]:
+        """One named output of every finished shard, in shard order."""
+        return [row.outputs[name] for row in self.rows(job_id, stage) if row.state == "done" and name in row.outputs]
+
+    def free_device(self, device: str, job_id: str) -> None:
+        """The job gives a device back."""
+        self.steps.run("free_device", device, job_id)

@@ -1,0 +1,85 @@
+"""Settings that several processes share: one class a concern, read from the environment, prefix `SENSE_`."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class RedisSettings(BaseSettings):
+    """Where Redis is. One database holds broker and job store under one key prefix."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_REDIS_", extra="ignore")
+
+    url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    prefix: str = "sense:"
+
+
+class LeaseSettings(BaseSettings):
+    """How long a worker may be silent. Seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_LEASE_", extra="ignore")
+
+    seconds: float = Field(default=30.0, gt=0.5)
+    retry_pause_s: float = Field(default=2.0, ge=0)
+
+    @property
+    def renew_s(self) -> float:
+        """Three renewals a lease: two may be lost."""
+        return self.seconds / 3
+
+    @property
+    def reap_s(self) -> float:
+        """Six sweeps a lease."""
+        return self.seconds / 6
+
+
+class PathSettings(BaseSettings):
+    """Local folders of one process: caches only, nothing that must survive."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_", extra="ignore")
+
+    state: Path = Path(".sense")
+    model_dirs: str = Field(default="", description="folders, separated by ':', from which a spec may name a base")
+
+    @property
+    def databases(self) -> Path:
+        """SQLite files by content."""
+        return self.state / "cache" / "databases"
+
+    @property
+    def adapters(self) -> Path:
+        """Trained models brought from the store."""
+        return self.state / "cache" / "models"
+
+    @property
+    def bases(self) -> Path:
+        """Base models as Hugging Face folders."""
+        return self.state / "models"
+
+    @property
+    def work(self) -> Path:
+        """Training runs."""
+        return self.state / "work"
+
+    def allowed_roots(self) -> list[Path]:
+        """Folders that the operator opened for bases."""
+        return [Path(part) for part in self.model_dirs.split(":") if part]
+
+
+class EngineSettings(BaseSettings):
+    """Where models are served."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_ENGINE_", extra="ignore")
+
+    url: str = "http://127.0.0.1:8101"
+    device: str = "cpu:0"
+
+
+class LogSettings(BaseSettings):
+    """How log lines look: `text` for people, `json` for machines."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_LOG_", extra="ignore")
+
+    level: str = "INFO"
+    format: str = "text"

@@ -1,0 +1,124 @@
+"""Every object key of the product is made here, and the rules that every key obeys (DESIGN section 6)."""
+
+import unicodedata
+
+from shared.errors import InvalidInputError
+
+PART_LIMIT = 200
+PART_BYTES_LIMIT = 240
+KEY_BYTES_LIMIT = 900
+TEMPORARY_PREFIX = ".sense-tmp-"
+
+
+def check_part(part: str, key: str) -> None:
+    """One part of a key, between slashes.
+
+    Raises `InvalidInputError` for an empty part, `.` and `..`, control characters, a part longer than 200
+    characters (or 240 bytes of UTF-8), and the prefix that the directory store keeps for files being written.
+    """
+    if part in ("", ".", ".."):
+        raise InvalidInputError(f"object key {key[:80]!r} has the part {part!r}; name every part between slashes")
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in part):
+        raise InvalidInputError(f"object key {key[:80]!r} holds a control character; leave it out")
+    if len(part) > PART_LIMIT or len(part.encode()) > PART_BYTES_LIMIT:
+        raise InvalidInputError(f"object key {key[:80]!r}… has a part above {PART_LIMIT} characters; shorten it")
+    if part.startswith(TEMPORARY_PREFIX):
+        raise InvalidInputError(f"object key {key[:80]!r} begins a part with {TEMPORARY_PREFIX}, which is reserved")
+
+
+def check_key(key: str) -> str:
+    """The key itself, when it obeys the rules; raises `InvalidInputError` otherwise."""
+    for part in key.split("/"):
+        check_part(part, key)
+    if len(key.encode()) > KEY_BYTES_LIMIT:
+        raise InvalidInputError(f"object key {key[:80]!r}… is above {KEY_BYTES_LIMIT} bytes; shorten it")
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """A prefix for `list`: the beginning of a key, so its last part may be unfinished or empty."""
+    *folders, last = prefix.split("/")
+    for part in folders:
+        check_part(part, prefix)
+    if last:
+        check_part(last + "_" if last in (".", "..") else last, prefix)
+    return prefix
+
+
+def parents(key: str) -> list[str]:
+    """The folders above a key, outermost first: `a/b/c` gives `a`, `a/b`."""
+    parts = key.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _join(*parts: str) -> str:
+    """Joins ids that must be single parts."""
+    for part in parts:
+        if "/" in part:
+            raise InvalidInputError(f"the id {part[:80]!r} holds a slash; ids in object keys are single names")
+    return check_key("/".join(parts))
+
+
+def database_key(sha256: str) -> str:
+    """The SQLite file of a database, named by its content."""
+    return _join("databases", f"{sha256}.sqlite")
+
+
+def card_key(sha256: str) -> str:
+    """The schema card of a database."""
+    return _join("databases", f"{sha256}.json")
+
+
+def dataset_key(name: str, version: str, file: str) -> str:
+    """A file of an imported data set; `file` may hold folders."""
+    return check_key(f"{_join('datasets', name, version)}/{file}")
+
+
+def answer_key(answer_hash: str) -> str:
+    """A recorded answer of a model."""
+    return _join("answers", f"{answer_hash}.json")
+
+
+def shard_key(job: str, stage: str, shard: int | str, attempt: int) -> str:
+    """What one attempt at one shard wrote."""
+    return _join("jobs", job, stage, f"{shard}.{attempt}.jsonl")
+
+
+def export_key(job: str, stage: str, name: str) -> str:
+    """A collected set or a card; `name` may hold folders."""
+    return check_key(f"{_join('jobs', job, stage, 'export')}/{name}")
+
+
+def checkpoints_prefix(job: str, stage: str) -> str:
+    """The beginning of all checkpoint keys of a training stage."""
+    return _join("jobs", job, stage, "checkpoint-")
+
+
+def checkpoint_key(job: str, stage: str, step: int, file: str) -> str:
+    """A file of the checkpoint taken after `step` optimiser steps."""
+    return check_key(f"{_join('jobs', job, stage, f'checkpoint-{step}')}/{file}")
+
+
+def metrics_key(job: str, stage: str) -> str:
+    """The training curve, one JSON object a line."""
+    return _join("jobs", job, stage, "metrics.jsonl")
+
+
+def model_key(name: str, file: str) -> str:
+    """A file of a model artefact; `file` may hold folders."""
+    return check_key(f"{_join('models', name)}/{file}")
+
+
+def model_manifest_key(name: str) -> str:
+    """The manifest, written last: a model without one does not exist."""
+    return model_key(name, "manifest.json")
+
+
+def report_key(job: str, stage: str, suffix: str) -> str:
+    """A report; `suffix` is `json`, `md`, `html`, or `questions.jsonl` for the rows beside it."""
+    return _join("reports", job, f"{stage}.{suffix}")
+
+
+def archive_key(job: str, name: str) -> str:
+    """A file of a finished job's archive: `job.json`, `rows.jsonl`, `facts.jsonl`."""
+    return _join("jobs", job, name)

@@ -1,0 +1,193 @@
+"""The object store of the cluster: MinIO or any S3 server, through the `minio` client."""
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+import urllib3
+from minio import Minio
+from minio.error import InvalidResponseError, S3Error, ServerError
+
+from shared.contracts.refs import ObjectRef
+from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
+from shared.storage.keys import check_key, check_prefix, parents
+from shared.storage.local_files import read_chunks, write_whole
+
+ABSENT = frozenset({"NoSuchKey", "NoSuchObject", "NotFound"})
+DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"})
+BUCKET_THERE = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
+TRANSPORT = urllib3.Timeout(connect=5.0, read=60.0)
+
+
+class StoreDeniedError(SenseError):
+    """The server answers and refuses the key."""
+
+    code = "store_denied"
+
+
+def _transport(secure: bool) -> urllib3.PoolManager:
+    """The client's own default waits five minutes for a dead host; a shard's lease is 30 s."""
+    retries = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504])
+    certificates = "CERT_REQUIRED" if secure else "CERT_NONE"
+    return urllib3.PoolManager(timeout=TRANSPORT, retries=retries, maxsize=16, cert_reqs=certificates)
+
+
+class MinioStore:
+    """Objects in one bucket, made on first use if absent; the SHA-256 travels as user metadata.
+
+    That no key is a folder of another is checked before a put, by requests: two writers that put `a` and
+    `a/b` at the same instant are not told apart. Raises `UnavailableError` when the server does not
+    answer and `StoreDeniedError` when it refuses the key.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        access_key: str,
+        secret_key: str,
+        bucket: str,
+        secure: bool = False,
+        region: str = "us-east-1",
+        public_endpoint: str | None = None,
+    ) -> None:
+        self.endpoint, self.bucket = endpoint, bucket
+        self._client = Minio(
+            endpoint, access_key, secret_key, secure=secure, region=region, http_client=_transport(secure)
+        )
+        self._signer = self._client
+        if public_endpoint:
+            scheme, separator, host = public_endpoint.rpartition("://")
+            public_secure = scheme == "https" if separator else secure
+            self._signer = Minio(host.rstrip("/"), access_key, secret_key, secure=public_secure, region=region)
+        self._lock = Lock()
+        self._bucket_made = False
+        self._folders: set[str] = set()
+
+    def put(self, key: str, data: bytes) -> ObjectRef:
+        digest = hashlib.sha256(data).hexdigest()
+        return self._upload(key, io.BytesIO(data), len(data), digest)
+
+    def put_file(self, key: str, path: Path) -> ObjectRef:
+        digest, size = hashlib.sha256(), 0
+        for chunk in read_chunks(path):
+            digest.update(chunk)
+            size += len(chunk)
+        with path.open("rb") as file:
+            return self._upload(key, file, size, digest.hexdigest())
+
+    def get(self, key: str) -> bytes:
+        return b"".join(self.open_chunks(key))
+
+    def get_file(self, key: str, path: Path) -> None:
+        write_whole(path, self.open_chunks(key))
+
+    def open_chunks(self, key: str, size: int = 1 << 20) -> Iterator[bytes]:
+        self._make_bucket()
+        with self._server(check_key(key)), closing(self._client.get_object(self.bucket, key)) as response:
+            yield from response.stream(size)
+            response.release_conn()
+
+    def exists(self, key: str) -> bool:
+        self._make_bucket()
+        try:
+            with self._server(check_key(key)):
+                self._client.stat_object(self.bucket, key)
+        except NotFoundError:
+            return False
+        return True
+
+    def list(self, prefix: str) -> Iterator[str]:
+        self._make_bucket()
+        with self._server(check_prefix(prefix)):
+            found = [item.object_name for item in self._client.list_objects(self.bucket, prefix, recursive=True)]
+        # Not every S3 server lists in the order of the whole keys.
+        yield from sorted(name for name in found if name and not name.endswith("/"))
+
+    def delete(self, key: str) -> None:
+        self._make_bucket()
+        with self._server(check_key(key)):
+            self._client.remove_object(self.bucket, key)
+        with self._lock:
+            self._folders.clear()
+
+    def presigned_get(self, key: str, seconds: int) -> str:
+        """An address that gives the object to whoever holds it, for `seconds` (1 to 604 800)."""
+        with self._server(check_key(key)):
+            return self._signer.presigned_get_object(self.bucket, key, expires=timedelta(seconds=seconds))
+
+    def recorded_sha256(self, key: str) -> str | None:
+        """The SHA-256 (hex) that the put left in the object's metadata; None for objects of other writers."""
+        self._make_bucket()
+        with self._server(check_key(key)):
+            metadata = self._client.stat_object(self.bucket, key).metadata or {}
+        return metadata.get("x-amz-meta-sha256")
+
+    def _upload(self, key: str, data: BinaryIO, size: int, digest: str) -> ObjectRef:
+        self._make_bucket()
+        self._check_folders(check_key(key))
+        with self._server(key):
+            self._client.put_object(self.bucket, key, data, size, metadata={"sha256": digest})
+        return ObjectRef(key=key, sha256=digest, size=size)
+
+    def _check_folders(self, key: str) -> None:
+        """Folders seen once are remembered until a delete, so a usual put costs one request more."""
+        with self._server(key):
+            below = next(iter(self._client.list_objects(self.bucket, f"{key}/", recursive=True)), None)
+        if below is not None:
+            raise InvalidInputError(f"object key {key!r} is a folder of other objects; rename one")
+        for folder in parents(key):
+            if folder in self._folders:
+                continue
+            if self.exists(folder):
+                raise InvalidInputError(f"object key {key!r} lies below the object {folder!r}; rename one")
+            with self._lock:
+                self._folders.add(folder)
+
+    def _make_bucket(self) -> None:
+        with self._lock:
+            if self._bucket_made:
+                return
+            with self._server(self.bucket):
+                self._create_if_absent()
+            self._bucket_made = True
+
+    def _create_if_absent(self) -> None:
+        if self._client.bucket_exists(self.bucket):
+            return
+        try:
+            self._client.make_bucket(self.bucket)
+        except S3Error as error:
+            if error.code not in BUCKET_THERE:
+                raise
+
+    @contextmanager
+    def _server(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except S3Error as error:
+            raise self._explain(error, key) from error
+        except (ServerError, InvalidResponseError) as error:
+            raise self._unavailable(type(error).__name__) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unavailable(type(error).__name__) from error
+
+    def _explain(self, error: S3Error, key: str) -> SenseError:
+        if error.code in ABSENT:
+            return NotFoundError(f"object {key!r} does not exist in the store")
+        if error.code in DENIED:
+            return StoreDeniedError(
+                f"the object store at {self.endpoint} refuses the key for bucket {self.bucket!r} ({error.code}); "
+                "check SENSE_STORE_ACCESS_KEY and SENSE_STORE_SECRET_KEY"
+            )
+        return self._unavailable(error.code or "no code")
+
+    def _unavailable(self, reason: str) -> UnavailableError:
+        return UnavailableError(
+            f"the object store at {self.endpoint} does not answer ({reason}); start it or check SENSE_STORE_ENDPOINT"
+        )
