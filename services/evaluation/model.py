@@ -73,7 +73,7 @@ class DataStats(Part):
     selection_domains: list[str]
     test_domains: list[str]
     source: str = Field(
-        default="", description="a sentence on where the data came from; made from the writer where empty"
+        default="", description="where the data came from, in a sentence; made from the writer where empty"
     )
 
 

@@ -2,9 +2,8 @@
 
 from typing import Any, Literal
 
-from shared.contracts.records import Example, Level, Outcome, ResultView, Verdict
-
 from services.evaluation.model import ArmSpec, DataStats, PairStats, Part, StageSpan, TrainingFacts
+from shared.contracts.records import Example, Outcome, ResultView, Verdict
 
 SetName = Literal["held-out", "handwritten", "selection"]
 
@@ -39,8 +38,9 @@ class TestSet(Part):
 class ArmScore(Part):
     """One arm on one set.
 
-    `accuracy` is the share of scored questions answered rightly (for sampled arms: the mean over questions of the share of
-    right samples), None where the arm answered nothing. `unanswered` questions of a greedy arm count as not correct.
+    `accuracy` is the share of scored questions answered rightly (for sampled arms: the mean over questions of
+    the share of right samples), None where the arm answered nothing. `unanswered` questions of a greedy arm
+    count as not correct.
     `correct` and `rows` count answers.
     """
 
@@ -56,7 +56,7 @@ class ArmScore(Part):
     k: int | None
     pass_at_k: float | None
     verdicts: dict[str, int]
-    levels: dict[Level, Tally]
+    levels: dict[str, Tally]
     domains: dict[str, Tally]
 
 
@@ -137,6 +137,7 @@ class ReportData(Part):
 
     job_id: str
     job_name: str
+    reference_arm: str
     findings: list[str]
     caveats: list[str]
     sets: list[TestSet]

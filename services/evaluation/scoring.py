@@ -1,15 +1,15 @@
 """Judged rows to scores: which questions count, and what each arm got of them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-from shared.contracts.records import Example, Judged, Level, Outcome, Verdict
-from shared.errors import InvalidInputError
+from typing import Literal
 
 from services.evaluation.model import ArmResults, ReportInput
 from services.evaluation.report_data import ArmScore, Interval, SetName, Tally, TestSet
 from services.evaluation.stats import Estimate, clustered_mean, pass_at_k
+from shared.contracts.records import Example, Judged, Level, Outcome, Verdict
+from shared.errors import InvalidInputError
 
 SET_NAMES: dict[str, SetName] = {"test": "held-out", "handwritten": "handwritten", "selection": "selection"}
 TEST_SETS: tuple[SetName, ...] = ("held-out", "handwritten")
@@ -66,9 +66,7 @@ def index_arms(given: ReportInput) -> dict[str, ScoredArm]:
     arms: dict[str, ScoredArm] = {}
     for results in given.arms:
         if results.arm.id in arms:
-            raise InvalidInputError(
-                f"arm {results.arm.id} stands twice in the report's input; give each arm its own id"
-            )
+            raise InvalidInputError(f"arm {results.arm.id} stands twice in the report; give each arm its own id")
         check_rows(results.arm.id, results.rows, given.examples)
         arms[results.arm.id] = ScoredArm(results, index_rows(results.rows))
     return arms
@@ -78,17 +76,13 @@ def check_rows(arm_id: str, rows: Iterable[Judged], examples: dict[str, Example]
     """Raises InvalidInputError for an unknown or training example and for a slot that was answered twice."""
     seen: set[tuple[str, int]] = set()
     for row in rows:
-        place = (row.candidate.example_id, row.candidate.slot)
-        example = examples.get(place[0])
+        name, slot = place = (row.candidate.example_id, row.candidate.slot)
+        example = examples.get(name)
         if example is None or example.split not in SET_NAMES:
             kind = "unknown" if example is None else "training"
-            raise InvalidInputError(
-                f"arm {arm_id} answered the {kind} example {place[0]}; give only rows of the test sets"
-            )
+            raise InvalidInputError(f"arm {arm_id} answered the {kind} example {name}; give rows of test sets only")
         if place in seen:
-            raise InvalidInputError(
-                f"arm {arm_id} answered example {place[0]} slot {place[1]} twice; read each shard once"
-            )
+            raise InvalidInputError(f"arm {arm_id} answered example {name} slot {slot} twice; read each shard once")
         seen.add(place)
 
 
@@ -116,15 +110,20 @@ def gold_is_empty(row: Judged) -> bool:
     return row.gold_result is not None and row.gold_result.outcome is Outcome.EMPTY
 
 
-def question_scores(arm: ScoredArm, questions: QuestionSet) -> dict[str, float]:
-    """Example id -> share of right answers. A greedy arm that answered any of the set gets 0 where it gave no answer."""
+def question_scores(by_example: dict[str, list[Judged]], greedy: bool, questions: QuestionSet) -> dict[str, float]:
+    """Example id -> share of right answers; a greedy arm that answered any of the set gets 0 where it did not."""
     ids = [one.example_id for one in questions.scored]
-    answered = {name: arm.by_example[name] for name in ids if name in arm.by_example}
+    answered = {name: by_example[name] for name in ids if name in by_example}
     if not answered:
         return {}
-    if not arm.results.arm.greedy:
+    if not greedy:
         return {name: right(rows) / len(rows) for name, rows in answered.items()}
     return {name: float(right(answered.get(name, [])[:1])) for name in ids}
+
+
+def arm_scores(arm: ScoredArm, questions: QuestionSet) -> dict[str, float]:
+    """The arm's `question_scores`."""
+    return question_scores(arm.by_example, arm.results.arm.greedy, questions)
 
 
 def right(rows: Iterable[Judged]) -> int:
@@ -151,9 +150,10 @@ def interval_of(estimate: Estimate | None, scale: float = 1.0) -> Interval | Non
 def score_arm(arm: ScoredArm, questions: QuestionSet, resamples: int, seed: int) -> ArmScore:
     """One arm on one set."""
     spec = arm.results.arm
-    scores = question_scores(arm, questions)
+    scores = arm_scores(arm, questions)
     rows = answer_rows(arm, scores)
     estimate = clustered_mean(by_database(scores, questions), resamples, seed)
+    counted = [one for one in questions.scored if one.example_id in scores]
     k = None if spec.greedy else min(MOST_K, spec.samples)
     return ArmScore(
         arm=spec,
@@ -168,8 +168,8 @@ def score_arm(arm: ScoredArm, questions: QuestionSet, resamples: int, seed: int)
         k=k,
         pass_at_k=None if k is None else mean_pass(arm, scores, k),
         verdicts=dict(sorted(Counter(row.verdict.value for row in rows).items())),
-        levels={level: tally(arm, scores, questions, lambda one, level=level: one.level == level) for level in LEVELS},
-        domains=domain_tallies(arm, scores, questions),
+        levels=tallies(arm, counted, "level"),
+        domains=tallies(arm, counted, "domain"),
     )
 
 
@@ -186,18 +186,12 @@ def mean_pass(arm: ScoredArm, scores: dict[str, float], k: int) -> float | None:
     return round(sum(known) / len(known), 6) if known else None
 
 
-def tally(arm: ScoredArm, scores: dict[str, float], questions: QuestionSet, wanted: Callable[[Example], bool]) -> Tally:
-    """Right answers out of answers (an unanswered question of a greedy arm counts as one) for the wanted questions."""
-    correct = total = 0
-    for example in questions.scored:
-        if example.example_id in scores and wanted(example):
-            rows = answer_rows(arm, {example.example_id: 0.0})
-            correct += right(rows)
-            total += max(1, len(rows))
-    return Tally(correct=correct, total=total)
-
-
-def domain_tallies(arm: ScoredArm, scores: dict[str, float], questions: QuestionSet) -> dict[str, Tally]:
-    """Tallies by domain, in the order of their names."""
-    domains = sorted({one.domain for one in questions.scored if one.example_id in scores})
-    return {name: tally(arm, scores, questions, lambda one, name=name: one.domain == name) for name in domains}
+def tallies(arm: ScoredArm, questions: list[Example], group: Literal["level", "domain"]) -> dict[str, Tally]:
+    """Right answers out of answers by level or domain; an unanswered question of a greedy arm counts as one answer."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for example in questions:
+        rows = answer_rows(arm, {example.example_id: 0.0})
+        counted = counts[getattr(example, group)]
+        counted[0] += right(rows)
+        counted[1] += max(1, len(rows))
+    return {name: Tally(correct=correct, total=total) for name, (correct, total) in sorted(counts.items())}

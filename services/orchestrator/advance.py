@@ -76,7 +76,7 @@ def stage_actions(stage: StagePlan, states: States) -> list[Action]:
         case Slices() as slices:
             return slice_actions(stage.id, slices, states[slices.stage])
         case Target() as target:
-            return target_actions(stage.id, state, target, states[target.stage])
+            return target_actions(stage.id, state, target, states)
 
 
 def fixed_actions(stage_id: str, source: Fixed) -> list[Action]:
@@ -108,10 +108,12 @@ def slice_actions(stage_id: str, source: Slices, upstream: StageState) -> list[A
     return [AddShards(stage_id, shards), CloseStage(stage_id)] if shards else [CloseStage(stage_id)]
 
 
-def target_actions(stage_id: str, state: StageState, source: Target, counted: StageState) -> list[Action]:
+def target_actions(stage_id: str, state: StageState, source: Target, states: States) -> list[Action]:
     """The next wave, when the last one is terminal where it is counted; closed when the amount is reached."""
+    counted = states[source.stage]
+    arrived = counted.done + counted.failed + sum(states[name].failed for name in source.via)
     reached = counted.counts.get(source.count, 0)
-    if state.total and not (state.idle and counted.done + counted.failed == state.done):
+    if state.total and not (state.idle and arrived == state.done):
         return []
     if (state.total and reached >= source.amount) or state.total >= source.most:
         return [CloseStage(stage_id)]

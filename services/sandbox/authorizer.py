@@ -8,7 +8,9 @@ Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int
 
 READ_ACTIONS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE})
 # random and its kin would make a verdict depend on the run; the others reach outside the query.
-DENIED_FUNCTIONS = frozenset({"load_extension", "random", "randomblob", "fts3_tokenizer", "fts5", "writefile", "readfile"})
+DENIED_FUNCTIONS = frozenset(
+    {"load_extension", "random", "randomblob", "fts3_tokenizer", "fts5", "writefile", "readfile"}
+)
 SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_schema"})
 OPEN_TABLES = SCHEMA_TABLES | {"json_each", "json_tree", ""}
 BUILD_ACTIONS = frozenset(
@@ -29,14 +31,22 @@ class Gate:
         self.denied = f"{name} {subject}" if subject else name
         return int(apsw.SQLITE_DENY)
 
-    def reading(self, tables: frozenset[str]) -> Authorizer:
-        """Only queries, only over `tables` (lower case), the schema table and JSON's table-valued functions."""
+    def reading(self, tables: frozenset[str], modules: frozenset[str]) -> Authorizer:
+        """Only queries, only over `tables`, the schema table and JSON's table-valued functions (names in lower case).
+
+        SQLite asks with an empty column for whatever gives no column, and then a CTE's name looks like a table's: such
+        a name passes unless it is one of SQLite's built-in `modules`.
+        """
         allowed = tables | OPEN_TABLES
+
+        def readable(name: str, column: str | None) -> bool:
+            built_in = name in modules or name.startswith("pragma_")
+            return name in allowed or (not column and not built_in)
 
         def decide(action: int, first: str | None, second: str | None, _base: str | None, _inner: str | None) -> int:
             if action in READ_ACTIONS:
                 return int(apsw.SQLITE_OK)
-            if action == apsw.SQLITE_READ and (first or "").lower() in allowed:
+            if action == apsw.SQLITE_READ and readable((first or "").lower(), second):
                 return int(apsw.SQLITE_OK)
             if action == apsw.SQLITE_FUNCTION and (second or "").lower() not in DENIED_FUNCTIONS:
                 return int(apsw.SQLITE_OK)

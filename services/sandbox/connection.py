@@ -73,9 +73,10 @@ class ReadConnection:
         for pragma in ("query_only=1", "temp_store=2", "mmap_size=0"):
             self.sqlite.execute(f"PRAGMA {pragma}").fetchall()
         names = self.sqlite.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
-        self.tables = frozenset(str(name).lower() for (name,) in names)
+        tables = frozenset(str(name).lower() for (name,) in names)
+        modules = frozenset(str(name).lower() for (name,) in self.sqlite.execute("SELECT name FROM pragma_module_list"))
         set_limits(self.sqlite, limits)
-        self.sqlite.authorizer = self.gate.reading(self.tables)
+        self.sqlite.authorizer = self.gate.reading(tables, modules)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -74,7 +74,7 @@ ANSWER_QUESTIONS = TaskContract(
     command=AnswerQuestions,
     fact="questions.answered",
     counts=AnsweredCounts,
-    outputs=("candidates",),
+    outputs=("candidates", "examples"),
     hard_limit_s=3600,
     max_attempts=3,
 )

@@ -76,7 +76,7 @@ SAMPLE_CANDIDATES = TaskContract(
     command=SampleCandidates,
     fact="candidates.sampled",
     counts=SampledCounts,
-    outputs=("candidates",),
+    outputs=("candidates", "examples"),
     hard_limit_s=3600,
     max_attempts=3,
 )

@@ -2,7 +2,7 @@
 
 from shared.contracts.base import Command, Counts, Queue, TaskContract
 from shared.contracts.records import Policy
-from shared.contracts.refs import ObjectRef, Slice
+from shared.contracts.refs import ObjectRef
 
 
 class BuildDatabase(Command):
@@ -36,7 +36,7 @@ class JudgeCandidates(Command):
     """Compares every candidate's result with its gold's under a named policy."""
 
     candidates: ObjectRef
-    examples: ObjectRef | Slice
+    examples: ObjectRef
     policy: Policy = Policy.STRICT
 
 

@@ -236,7 +236,8 @@ class SpecError(InvalidInputError):
 
 def describe(error: Any) -> dict[str, str]:
     """One fault of a spec as a path and a sentence."""
-    where = [str(part) for part in error["loc"] if part not in KINDS]
+    path = error["loc"][1:] if error["loc"] and error["loc"][0] in KINDS else error["loc"]
+    where = [str(part) for part in path]
     return {"path": ".".join(where) or "(spec)", "message": str(error["msg"]).removeprefix("Value error, ")}
 
 

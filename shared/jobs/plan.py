@@ -14,11 +14,10 @@ class Part(BaseModel):
 
 
 class Each(Part):
-    """A shard goes on as soon as its upstream shard is done; `field` receives that shard's output."""
+    """A shard goes on as soon as its upstream shard is done; `fields` receive that shard's outputs, by name."""
 
     stage: str
-    output: str
-    field: str
+    fields: dict[str, str] = Field(min_length=1)
 
 
 class Fixed(Part):
@@ -42,6 +41,7 @@ class Target(Part):
     """Waves of shards until `stage` has counted `amount`; a wave begins when the one before is terminal there."""
 
     stage: str
+    via: list[str] = Field(default_factory=list, description="stages between, which may lose a shard of the wave")
     count: str
     amount: int = Field(ge=1)
     per_shard: int = Field(ge=1)

@@ -187,7 +187,7 @@ class JobStore:
         numbers = counts.model_dump_json()
         data = compact({**fact.model_dump(mode="json"), "counts": counts.model_dump()})
         where = (fact.job_id, fact.stage, fact.shard, token)
-        return bool(self.steps.run("settle", *where, "done", outputs, numbers, "{}", fact.name, data, 0, 0) == "ok")
+        return bool(self.steps.run("settle", *where, "done", outputs, numbers, "{}", fact.name, data, 0) == "ok")
 
     def fail(self, job_id: str, stage: str, shard: int, *, token: str, error: ErrorInfo, pause_s: float) -> bool:
         """Records why an attempt failed: for good, or, where `error.retryable`, until the reaper sends it again."""
@@ -203,7 +203,7 @@ class JobStore:
         return self._settle(job_id, stage, shard, token, how, "{}", 0)
 
     def _settle(self, job_id: str, stage: str, shard: int, token: str, how: str, error: str, pause_s: float) -> bool:
-        answer = self.steps.run("settle", job_id, stage, shard, token, how, "", "{}", error, "", "", pause_s, 0)
+        answer = self.steps.run("settle", job_id, stage, shard, token, how, "", "{}", error, "", "", pause_s)
         return bool(answer == "ok")
 
     def reap(self, most: int = 1000) -> list[str]:

@@ -13,13 +13,17 @@ TEMPORARY_PREFIX = ".sense-tmp-"
 def check_part(part: str, key: str) -> None:
     """One part of a key, between slashes.
 
-    Raises `InvalidInputError` for an empty part, `.` and `..`, control characters, a part longer than 200
+    Raises `InvalidInputError` for an empty part, `.` and `..`, control characters, backslashes, a part longer than 200
     characters (or 240 bytes of UTF-8), and the prefix that the directory store keeps for files being written.
     """
     if part in ("", ".", ".."):
         raise InvalidInputError(f"object key {key[:80]!r} has the part {part!r}; name every part between slashes")
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in part):
         raise InvalidInputError(f"object key {key[:80]!r} holds a control character; leave it out")
+    if "\\" in part:
+        raise InvalidInputError(
+            f"object key {key[:80]!r} holds a backslash; S3 servers disagree about it, leave it out"
+        )
     if len(part) > PART_LIMIT or len(part.encode()) > PART_BYTES_LIMIT:
         raise InvalidInputError(f"object key {key[:80]!r}… has a part above {PART_LIMIT} characters; shorten it")
     if part.startswith(TEMPORARY_PREFIX):
@@ -79,9 +83,9 @@ def answer_key(answer_hash: str) -> str:
     return _join("answers", f"{answer_hash}.json")
 
 
-def shard_key(job: str, stage: str, shard: int | str, attempt: int) -> str:
-    """What one attempt at one shard wrote."""
-    return _join("jobs", job, stage, f"{shard}.{attempt}.jsonl")
+def shard_key(job: str, stage: str, shard: int | str, attempt: int, file: str) -> str:
+    """What one attempt at one shard wrote; `file` names the output, such as `candidates.jsonl`."""
+    return _join("jobs", job, stage, f"{shard}.{attempt}.{file}")
 
 
 def export_key(job: str, stage: str, name: str) -> str:

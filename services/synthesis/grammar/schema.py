@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.synthesis.grammar.english import plural
 from shared.contracts.records import Split
-from shared.errors import SenseError
+from shared.errors import InvalidInputError
 
 DATA = Path(__file__).parent / "data"
 FILES: dict[str, tuple[str, ...]] = {
@@ -98,14 +98,6 @@ class Table(Spec):
         """The column that names a row, if there is one."""
         return next((column for column in self.columns if column.kind == "title"), None)
 
-    @property
-    def ddl(self) -> str:
-        """The CREATE TABLE statement."""
-        return f"CREATE TABLE {self.name} ({self.key} INTEGER PRIMARY KEY, {', '.join(self._declared())})"
-
-    def _declared(self) -> list[str]:
-        return [f"{column.name} {column.sql_type}{_reference(column)}" for column in self.columns]
-
 
 class Domain(Spec):
     """A world of tables, parents before children."""
@@ -117,9 +109,13 @@ class Domain(Spec):
         """The table of that name."""
         return next(table for table in self.tables if table.name == name)
 
-
-def _reference(column: Column) -> str:
-    return f" REFERENCES {column.ref}" if column.ref else ""
+    def ddl(self, table: Table) -> str:
+        """The CREATE TABLE statement, on one line."""
+        declared = [f"{table.key} INTEGER PRIMARY KEY"]
+        for column in table.columns:
+            reference = f" REFERENCES {column.ref}({self.table(column.ref).key})" if column.ref else ""
+            declared.append(f"{column.name} {column.sql_type}{reference}")
+        return f"CREATE TABLE {table.name} ({', '.join(declared)})"
 
 
 def _column(table: str, name: str, fields: dict[str, Any]) -> Column:
@@ -135,22 +131,15 @@ def _table(name: str, fields: dict[str, Any]) -> Table:
     return Table.model_validate({**defaults, **about})
 
 
-def _link(domain: Domain) -> Domain:
-    """Write each reference as `table(key)`, checking that parents come first."""
-    keys: dict[str, str] = {}
-    tables = []
-    for table in domain.tables:
-        columns = []
-        for column in table.columns:
-            if column.ref and column.ref not in keys:
-                raise SenseError(f"Domain {domain.name}: table {column.ref} must stand before {table.name}.")
-            columns.append(column)
-        keys[table.name] = table.key
-        tables.append(table)
-    return domain
-
-
 @lru_cache(maxsize=8)
 def load_domains(split: Split) -> tuple[Domain, ...]:
-    """All domains of a split, in file order. Raises SenseError for a split the grammar does not write."""
-    return ()
+    """All domains of a split, in file order. Raises InvalidInputError for a split the grammar does not write."""
+    if split not in FILES:
+        raise InvalidInputError(f"The grammar writes no split {split!r}: choose one of {', '.join(FILES)}.")
+    domains = []
+    for file in FILES[split]:
+        described = yaml.safe_load((DATA / file).read_text(encoding="utf-8"))
+        for name, tables in described.items():
+            built = tuple(_table(table, fields) for table, fields in tables.items())
+            domains.append(Domain(name=name, tables=built))
+    return tuple(domains)

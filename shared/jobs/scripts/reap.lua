@@ -18,7 +18,7 @@ for _, m in ipairs(expired) do
       redis.call('HSET', row, 'state', 'cancelled')
       move(j, s, 'running', 'cancelled')
       emit(j, 'shard.cancelled', s, n, '{}')
-    elseif attempt >= tonumber(redis.call('HGET', stage, 'max_attempts')) then
+    elseif attempt >= tonumber(redis.call('HGET', row, 'last_attempt') or redis.call('HGET', stage, 'max_attempts')) then
       redis.call('HSET', row, 'state', 'failed', 'finished_at', stamp(now()))
       move(j, s, 'running', 'failed')
       emit(j, 'shard.failed', s, n, redis.call('HGET', row, 'error') or '{}')

@@ -11,7 +11,10 @@ for _, s in ipairs(redis.call('LRANGE', kstages(j), 0, -1)) do
   for _, n in ipairs(redis.call('ZRANGE', kshards(j, s), 0, -1)) do
     local state = redis.call('HGET', krow(j, s, n), 'state')
     if state == 'failed' or state == 'cancelled' then
-      redis.call('HSET', krow(j, s, n), 'state', 'queued', 'attempt', 1)
+      -- attempts go on counting, so that no key of an earlier epoch is written again; only the allowance is new
+      local attempt = tonumber(redis.call('HGET', krow(j, s, n), 'attempt'))
+      local allowance = tonumber(redis.call('HGET', kstage(j, s), 'max_attempts'))
+      redis.call('HSET', krow(j, s, n), 'state', 'queued', 'attempt', attempt + 1, 'last_attempt', attempt + allowance)
       redis.call('HDEL', krow(j, s, n), 'error', 'finished_at', 'token')
       move(j, s, state, 'queued')
       enqueue(redis.call('HGET', kstage(j, s), 'queue'), j, s, n)

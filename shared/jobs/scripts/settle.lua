@@ -1,4 +1,4 @@
--- ARGV: job, stage, shard, token, how, outputs json, counts json, error json, fact name, fact data, backoff, new attempts
+-- ARGV: job, stage, shard, token, how, outputs json, counts json, error json, fact name, fact data, backoff
 -- how: done | failed | retry | back | cancelled. One step: the row, the sums, the fact.
 local j, s, n = ARGV[2], ARGV[3], ARGV[4]
 local row = krow(j, s, n)
@@ -36,7 +36,6 @@ elseif how == 'cancelled' then
   emit(j, 'shard.cancelled', s, n, '{}')
 else
   redis.call('HSET', row, 'state', 'queued')
-  if ARGV[13] == '1' then redis.call('HSET', row, 'attempt', 1) end
   move(j, s, 'running', 'queued')
   redis.call('LPUSH', kpending(q, j), s .. '|' .. n)
   if not redis.call('LPOS', kturns(q), j) then redis.call('RPUSH', kturns(q), j) end

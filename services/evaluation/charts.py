@@ -1,0 +1,144 @@
+"""Charts as inline SVG. Strips place their marks in percent of the width, so that text and strokes keep their size."""
+
+from math import floor, isfinite, log10
+
+from services.evaluation.model import StageSpan
+from services.evaluation.report_data import Interval
+
+
+def nice_step(span: float, most: int) -> float:
+    """The smallest of 1, 2, 5 times a power of ten that cuts `span` into at most `most` parts."""
+    if span <= 0:
+        return 1.0
+    power = 10.0 ** floor(log10(span / most))
+    return next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= most + 1e-9)
+
+
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """Round values from `low` to `high`."""
+    step = nice_step(high - low, most)
+    first = -floor(-low / step + 1e-9)
+    return [round(step * k, 10) for k in range(first, floor(high / step + 1e-9) + 1)]
+
+
+def place(value: float, low: float, high: float) -> str:
+    """A position in percent of the strip's width, kept inside it."""
+    share = (value - low) / (high - low) if high > low else 0.0
+    return f"{min(1.0, max(0.0, share)) * 100:.2f}%"
+
+
+def grid(marks: list[float], low: float, high: float, height: int) -> str:
+    """Vertical grid lines."""
+    positions = [place(mark, low, high) for mark in marks]
+    return "".join(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="{height}"/>' for x in positions)
+
+
+def strip(inner: str, height: int) -> str:
+    """An SVG as wide as its place. It is decoration: the numbers stand beside it as text."""
+    return f'<svg class="strip" width="100%" height="{height}" aria-hidden="true">{inner}</svg>'
+
+
+def axis(marks: list[float], low: float, high: float, unit: str = "") -> str:
+    """Labels under strips of the same range."""
+    parts = []
+    for mark in marks:
+        share = (mark - low) / (high - low) if high > low else 0.0
+        anchor = "start" if share < 0.04 else "end" if share > 0.96 else "middle"
+        parts.append(f'<text x="{place(mark, low, high)}" y="13" text-anchor="{anchor}">{mark:g}{unit}</text>')
+    return strip("".join(parts), 18)
+
+
+def interval_strip(
+    value: float | None, interval: Interval | None, marks: list[float], *, kind: str, reference: float | None
+) -> str:
+    """A dot with its interval on a grid; the range is that of `marks`; `reference` draws a dashed line."""
+    low, high, parts = marks[0], marks[-1], [grid(marks, marks[0], marks[-1], 26)]
+    if reference is not None:
+        x = place(reference, low, high)
+        parts.append(f'<line class="reference" x1="{x}" x2="{x}" y1="0" y2="26"/>')
+    if interval is not None:
+        ends = f'x1="{place(interval.low, low, high)}" x2="{place(interval.high, low, high)}"'
+        parts.append(f'<line class="whisker {kind}" {ends} y1="13" y2="13"/>')
+    if value is not None:
+        parts.append(f'<circle class="dot {kind}" cx="{place(value, low, high)}" cy="13" r="5"/>')
+    return strip("".join(parts), 26)
+
+
+def difference_marks(intervals: list[Interval | None], values: list[float]) -> list[float]:
+    """Ticks of a range around zero, in points, that holds every interval and value."""
+    ends = [abs(x) for one in intervals if one is not None for x in (one.low, one.high)]
+    widest = max([5.0, *ends, *(abs(value) for value in values)])
+    step = nice_step(2 * widest, 6)
+    count = -floor(-widest / step)
+    return [round(step * k, 10) for k in range(-count, count + 1)]
+
+
+def span_strip(stage: StageSpan, wall: float, marks: list[float]) -> str:
+    """A stage from first start to last end, its shards darker."""
+    parts = [grid(marks, 0, wall, 18), bar("stage", stage.first_start, stage.last_end, wall)]
+    parts += [bar("shard", one.start, one.end, wall) for one in stage.spans]
+    return strip("".join(parts), 18)
+
+
+def bar(kind: str, start: float, end: float, wall: float) -> str:
+    """A horizontal bar, at least a hairline wide."""
+    width = max(0.25, (end - start) / wall * 100) if wall > 0 else 100.0
+    return f'<rect class="{kind}" x="{place(start, 0, wall)}" y="4" width="{width:.2f}%" height="10"/>'
+
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 340, 170, 44, 22, 8
+
+
+def loss_chart(curve: list[tuple[int, float]]) -> str:
+    """Loss over steps; points that are not finite are left out; empty without points."""
+    points = thinned([(step, loss) for step, loss in curve if isfinite(loss)])
+    if not points:
+        return ""
+    values = [loss for _, loss in points]
+    last = max(step for step, _ in points) or 1
+    low, high = padded(min(values), max(values))
+    path = " ".join(f"{across(step, last):.1f},{down(loss, low, high):.1f}" for step, loss in points)
+    drawn = f'<polyline class="curve" points="{path}"/>'
+    if len(points) == 1:
+        x, y = path.split(",")
+        drawn = f'<circle class="dot main" cx="{x}" cy="{y}" r="3"/>'
+    frame = [y_tick(mark, low, high) for mark in ticks(low, high, 4)] + [
+        x_tick(mark, last) for mark in ticks(0, last, 4)
+    ]
+    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Training loss by step"'
+    return f'<svg class="loss" {size}>{"".join(frame)}{drawn}</svg>'
+
+
+def thinned(points: list[tuple[int, float]], most: int = 300) -> list[tuple[int, float]]:
+    """At most about `most` points, the last one kept."""
+    stride = max(1, len(points) // most)
+    return points if stride == 1 else [*points[:-1:stride], points[-1]]
+
+
+def padded(low: float, high: float) -> tuple[float, float]:
+    """A range a little wider than the values; zero is in it where it is near."""
+    margin = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
+    start = low - margin
+    return (0.0 if low >= 0 and start < (high - low) * 0.25 else start), high + margin
+
+
+def across(step: float, last: float) -> float:
+    """Horizontal place of a step."""
+    return LEFT + step / last * (WIDTH - LEFT - 10)
+
+
+def down(loss: float, low: float, high: float) -> float:
+    """Vertical place of a loss."""
+    return TOP + (high - loss) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+
+def y_tick(mark: float, low: float, high: float) -> str:
+    """A grid line with its label."""
+    y = f"{down(mark, low, high):.1f}"
+    label = f'<text x="{LEFT - 6}" y="{float(y) + 4:.1f}" text-anchor="end">{mark:g}</text>'
+    return f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 10}" y1="{y}" y2="{y}"/>{label}'
+
+
+def x_tick(mark: float, last: float) -> str:
+    """A label under the curve."""
+    return f'<text x="{across(mark, last):.1f}" y="{HEIGHT - 5}" text-anchor="middle">{mark:g}</text>'

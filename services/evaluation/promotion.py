@@ -1,0 +1,76 @@
+"""Which model goes into service: decided on the selection split alone."""
+
+from fractions import Fraction
+
+from services.evaluation.format import percent
+from services.evaluation.model import ReportInput
+from services.evaluation.report_data import Promotion, SelectionScore
+from services.evaluation.scoring import ScoredArm, check_rows, index_rows, question_scores, question_set
+from shared.contracts.records import Judged
+
+
+def choose_promoted(scores: list[SelectionScore], reference: str) -> Promotion:
+    """The eligible candidate with the best selection score; the reference keeps its place on a tie.
+
+    Ties among others go to the one named first. Without a score of the reference, the best eligible one is taken.
+    """
+    able = [one for one in scores if one.eligible and one.questions]
+    if not able:
+        reason = "No candidate has a score on the selection split, so nothing is promoted."
+        return Promotion(arm_id=None, model=None, reason=reason, scores=scores)
+    best = max(able, key=lambda one: (Fraction(one.correct, one.questions), one.arm_id == reference))
+    return Promotion(arm_id=best.arm_id, model=best.model, reason=reason_for(best, able, reference), scores=scores)
+
+
+def reason_for(best: SelectionScore, able: list[SelectionScore], reference: str) -> str:
+    """One sentence with the scores that decided."""
+    others = [one for one in able if one is not best]
+    if not others:
+        return f"{best.arm_id} is promoted: the only eligible candidate with a selection score ({score_text(best)})."
+    listed = ", ".join(f"{one.arm_id} {score_text(one)}" for one in others)
+    if any(Fraction(one.correct, one.questions) == Fraction(best.correct, best.questions) for one in others):
+        kept = "a tie keeps it" if best.arm_id == reference else "a tie goes to the one named first"
+        return f"{best.arm_id} is promoted: {score_text(best)} on the selection split against {listed}; {kept}."
+    return f"{best.arm_id} is promoted: the best score on the selection split, {score_text(best)} against {listed}."
+
+
+def score_text(score: SelectionScore) -> str:
+    """Percent and counts."""
+    return f"{percent(score.accuracy)} ({score.correct}/{score.questions})"
+
+
+def selection_scores(given: ReportInput, arms: dict[str, ScoredArm]) -> list[SelectionScore]:
+    """Each candidate on the selection questions that count for all of them."""
+    rows = {one.arm_id: selection_rows(given, arms, one.arm_id, one.rows) for one in given.candidates}
+    everything = [row for name in rows for row in rows[name]]
+    questions = question_set("selection", given.examples.values(), everything)
+    found: list[SelectionScore] = []
+    for one in given.candidates:
+        check_rows(one.arm_id, rows[one.arm_id], given.examples)
+        results = question_scores(index_rows(rows[one.arm_id]), True, questions)
+        correct = int(sum(results.values()))
+        found.append(
+            SelectionScore(
+                arm_id=one.arm_id,
+                model=one.model,
+                eligible=one.eligible,
+                correct=correct,
+                questions=len(results),
+                accuracy=round(correct / len(results), 6) if results else None,
+            )
+        )
+    return found
+
+
+def selection_rows(given: ReportInput, arms: dict[str, ScoredArm], arm_id: str, rows: list[Judged]) -> list[Judged]:
+    """The candidate's own rows, or the selection rows among its arm's."""
+    if rows or arm_id not in arms:
+        return rows
+    return [row for row in arms[arm_id].results.rows if given.examples[row.candidate.example_id].split == "selection"]
+
+
+def promote(given: ReportInput, arms: dict[str, ScoredArm]) -> Promotion | None:
+    """The promotion of a job that has candidates."""
+    if not given.candidates:
+        return None
+    return choose_promoted(selection_scores(given, arms), given.reference_arm)

@@ -1,0 +1,29 @@
+"""Running sentences about data and pairs, shared by the renderers."""
+
+from services.evaluation.format import percent
+from services.evaluation.model import DataStats, PairStats
+
+
+def data_sentences(data: DataStats) -> list[str]:
+    """Yield and domains."""
+    asked = f"{data.accepted} of {data.requested} requested examples were accepted"
+    lists = (("training", data.train_domains), ("selection", data.selection_domains), ("test", data.test_domains))
+    domains = "; ".join(f"{len(names)} {name}" for name, names in lists)
+    shared = sorted(set(data.test_domains) & {*data.train_domains, *data.selection_domains})
+    unseen = f"shared between test and the others: {', '.join(shared)}" if shared else "no test domain is in the others"
+    return [f"{asked}; {sum(data.rejected.values())} were rejected.", f"Domains: {domains}; {unseen}."]
+
+
+def pair_sentences(pairs: PairStats) -> list[str]:
+    """What was sampled and what became of it."""
+    total = sum(pairs.verdicts.values())
+    right = pairs.verdicts.get("correct", 0)
+    share = f" ({percent(right / total)} of them correct)" if total else ""
+    asked = (
+        f"{pairs.questions} questions, {pairs.samples_per_question} samples each at temperature {pairs.temperature:g}"
+    )
+    built = f"{pairs.pairs} pairs were built" if pairs.pairs else "No pair could be built"
+    return [
+        f"{pairs.weak_model} was asked {asked}: {total} answers{share}.",
+        f"{built}; the table says what was left out.",
+    ]

@@ -1,0 +1,135 @@
+"""From judged answers to a report: pure, and the same bytes for the same input."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from services.evaluation.cases import pick_cases
+from services.evaluation.comparing import compare_all
+from services.evaluation.model import ReportInput
+from services.evaluation.promotion import promote
+from services.evaluation.report_data import ArmScore, Promotion, ReportData
+from services.evaluation.scoring import (
+    SET_NAMES,
+    TEST_SETS,
+    QuestionSet,
+    ScoredArm,
+    index_arms,
+    question_set,
+    score_arm,
+)
+from services.evaluation.timeline import build_timeline
+from services.evaluation.words import MAIN_SET, caveats, credit_sentence, data_source, findings, pair_note
+from shared.contracts.records import Example, Judged, Verdict
+
+
+def build_report(given: ReportInput) -> ReportData:
+    """All scores, comparisons, cases and sentences of a job.
+
+    Raises InvalidInputError where an arm stands twice or answers an unknown or training example or a slot twice.
+    """
+    arms = index_arms(given)
+    sets = test_sets(given)
+    scores = score_all(given, arms, sets)
+    comparisons = [one for questions in sets for one in compare_all(given, arms, questions)]
+    main = next((one.name for one in sets if one.scored), MAIN_SET)
+    credit = credit_sentence(given, comparisons, main)
+    promotion = promote(given, arms)
+    facts = [questions.facts() for questions in sets]
+    case_arms = choose_case_arms(given, arms, promotion)
+    return ReportData(
+        job_id=given.job_id,
+        job_name=given.job_name,
+        reference_arm=given.reference_arm,
+        findings=findings(
+            given, sets=facts, scores=scores, comparisons=comparisons, credit=credit, promotion=promotion
+        ),
+        caveats=caveats(given, facts, scores),
+        sets=facts,
+        scores=scores,
+        comparisons=comparisons,
+        credit=credit,
+        promotion=promotion,
+        case_arms=case_arms and (arms[case_arms[0]].results.arm.title, arms[case_arms[1]].results.arm.title),
+        cases=pick_cases(arms[case_arms[0]], arms[case_arms[1]], sets) if case_arms else [],
+        data=given.data,
+        data_source=data_source(given.data) if given.data else None,
+        pairs=given.pairs,
+        pair_note=pair_note(given.pairs) if given.pairs else None,
+        training=given.training,
+        timeline=build_timeline(given.timeline),
+        environment=given.environment,
+        training_seeds=given.training_seeds,
+        bootstrap_seed=given.bootstrap_seed,
+        resamples=given.resamples,
+    )
+
+
+def test_sets(given: ReportInput) -> list[QuestionSet]:
+    """The test sets that have questions."""
+    rows = [row for results in given.arms for row in results.rows]
+    found = [question_set(name, given.examples.values(), rows) for name in TEST_SETS]
+    return [questions for questions in found if questions.questions]
+
+
+def score_all(given: ReportInput, arms: dict[str, ScoredArm], sets: list[QuestionSet]) -> list[ArmScore]:
+    """Every arm on every set; sampled arms only where they answered."""
+    found = [score_arm(arm, one, given.resamples, given.bootstrap_seed) for one in sets for arm in arms.values()]
+    return [score for score in found if score.arm.greedy or score.questions]
+
+
+def choose_case_arms(
+    given: ReportInput, arms: dict[str, ScoredArm], promotion: Promotion | None
+) -> tuple[str, str] | None:
+    """DPO against the reference; without DPO the promoted arm, then the control, then reference against baseline."""
+    reference = given.reference_arm
+    promoted = promotion.arm_id if promotion else None
+    wanted = [(name, reference) for name in (given.treatment_arm, promoted, given.control_arm) if name]
+    wanted.append((reference, given.baseline_arm))
+    answered = {name for name, arm in arms.items() if arm.by_example and arm.results.arm.greedy}
+    return next(((a, b) for a, b in wanted if a != b and a in answered and b in answered), None)
+
+
+def per_question(given: ReportInput) -> Iterator[dict[str, Any]]:
+    """One line a question of every set: what each arm said, and whether it counts (`ex` is 0 or 1)."""
+    arms = index_arms(given)
+    rows = [row for results in given.arms for row in results.rows]
+    index = 0
+    for split_name in SET_NAMES.values():
+        questions = question_set(split_name, given.examples.values(), rows)
+        left_out = questions.gold_failed | questions.gold_empty
+        for example in questions.questions:
+            yield question_line(index, questions, example, arms, example.example_id not in left_out)
+            index += 1
+
+
+def question_line(
+    index: int, questions: QuestionSet, example: Example, arms: dict[str, ScoredArm], scored: bool
+) -> dict[str, Any]:
+    """One question with a list of answers for each arm that has one."""
+    answers = {
+        name: arm.by_example[example.example_id] for name, arm in arms.items() if example.example_id in arm.by_example
+    }
+    return {
+        "index": index,
+        "example_id": example.example_id,
+        "db_id": example.database_id,
+        "domain": example.domain,
+        "level": example.level,
+        "set": questions.name,
+        "question": example.question,
+        "evidence": example.evidence,
+        "gold": example.gold,
+        "scored": scored,
+        "arms": {name: [answer_line(row) for row in rows] for name, rows in answers.items()},
+    }
+
+
+def answer_line(row: Judged) -> dict[str, Any]:
+    """One answer."""
+    return {
+        "slot": row.candidate.slot,
+        "sql": row.candidate.sql,
+        "verdict": row.verdict.value,
+        "outcome": row.outcome.value,
+        "ex": int(row.verdict is Verdict.CORRECT),
+    }

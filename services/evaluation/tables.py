@@ -1,0 +1,171 @@
+"""The report's tables as cells of text, for every renderer alike."""
+
+import json
+from dataclasses import dataclass
+
+from services.evaluation.format import (
+    NONE,
+    accuracy_text,
+    decimals,
+    p_text,
+    percent,
+    points_text,
+    rate_interval,
+    seconds_text,
+    tally_text,
+)
+from services.evaluation.report_data import ArmScore, Comparison, ReportData
+from services.evaluation.scoring import LEVELS
+
+
+@dataclass(frozen=True)
+class Table:
+    """Header and rows of cells; the first `text_columns` columns hold text, the others numbers."""
+
+    header: list[str]
+    rows: list[list[str]]
+    text_columns: int = 1
+    last_is_text: bool = False
+
+    def is_number(self, column: int) -> bool:
+        """Whether a column is set to the right."""
+        return column >= self.text_columns and not (self.last_is_text and column == len(self.header) - 1)
+
+
+def scores_of(data: ReportData, set_name: str, greedy: bool = True) -> list[ArmScore]:
+    """The scores on a set, of greedy or of sampled arms."""
+    return [one for one in data.scores if one.set_name == set_name and one.arm.greedy is greedy]
+
+
+def comparisons_of(data: ReportData, set_name: str) -> list[Comparison]:
+    """The comparisons on a set."""
+    return [one for one in data.comparisons if one.set_name == set_name]
+
+
+def score_table(data: ReportData, set_name: str) -> Table:
+    """Greedy arms: what they were trained on, execution accuracy, invalid SQL."""
+    header = ["Arm", "Shots", "Trained on", "Steps", "Execution accuracy", "95 % interval", "Invalid SQL"]
+    rows = [
+        [
+            one.arm.title,
+            str(one.arm.shots),
+            str(one.arm.train_items or NONE),
+            str(one.arm.train_steps or NONE),
+            accuracy_text(one),
+            rate_interval(one.interval),
+            percent(one.invalid_sql),
+        ]
+        for one in scores_of(data, set_name)
+    ]
+    return Table(header, rows)
+
+
+def sampled_table(data: ReportData, set_name: str) -> Table:
+    """Sampled arms: mean sample accuracy and pass@k."""
+    header = ["Arm", "T", "Questions", "Mean sample accuracy", "95 % interval", "pass@k", "Invalid SQL"]
+    rows = [
+        [
+            one.arm.title,
+            f"{one.arm.temperature:g}",
+            str(one.questions),
+            accuracy_text(one),
+            rate_interval(one.interval),
+            f"{percent(one.pass_at_k)} (k = {one.k})",
+            percent(one.invalid_sql),
+        ]
+        for one in scores_of(data, set_name, greedy=False)
+    ]
+    return Table(header, rows)
+
+
+def comparison_table(data: ReportData, set_name: str) -> Table:
+    """Paired differences in points."""
+    header = ["Difference", "Points [95 %]", "Wins", "Losses", "McNemar p", "Smallest effect", "Reading"]
+    rows = [
+        [
+            f"{one.arm_title} - {one.other_title}",
+            points_text(one),
+            str(one.wins),
+            str(one.losses),
+            p_text(one.p_value),
+            decimals(one.smallest_effect),
+            one.conclusion,
+        ]
+        for one in comparisons_of(data, set_name)
+    ]
+    return Table(header, rows, last_is_text=True)
+
+
+def level_table(data: ReportData, set_name: str) -> Table:
+    """Greedy arms by level."""
+    rows = [
+        [one.arm.title, *(tally_text(one.levels[level]) if level in one.levels else NONE for level in LEVELS)]
+        for one in scores_of(data, set_name)
+    ]
+    return Table(["Arm", *(level.capitalize() for level in LEVELS)], rows)
+
+
+def domain_table(data: ReportData, set_name: str) -> Table:
+    """Domains by greedy arm, right answers out of questions."""
+    scores = [one for one in scores_of(data, set_name) if one.questions]
+    domains = sorted({domain for one in scores for domain in one.domains})
+    rows = [
+        [domain, *(f"{one.domains[domain].correct}/{one.domains[domain].total}" for one in scores)]
+        for domain in domains
+    ]
+    return Table(["Domain", *(one.arm.title for one in scores)], rows)
+
+
+def promotion_table(data: ReportData) -> Table:
+    """Selection scores of the candidates."""
+    rows = [
+        [
+            one.arm_id,
+            one.model,
+            f"{percent(one.accuracy)} ({one.correct}/{one.questions})" if one.questions else "no answers",
+            "yes" if one.eligible else "no (control)",
+        ]
+        for one in (data.promotion.scores if data.promotion else [])
+    ]
+    return Table(["Arm", "Model", "Selection score", "Eligible"], rows, 2, last_is_text=True)
+
+
+def training_table(data: ReportData) -> Table:
+    """One row a training."""
+    rows = [
+        [
+            one.stage_id,
+            one.method,
+            str(one.rows),
+            str(one.steps),
+            decimals(one.final_loss, 4),
+            seconds_text(one.seconds),
+        ]
+        for one in data.training
+    ]
+    return Table(["Stage", "Method", "Rows", "Steps", "Final loss", "Time"], rows, 2)
+
+
+def stage_table(data: ReportData) -> Table:
+    """One row a stage, in seconds since the job's first."""
+    stages = data.timeline.stages if data.timeline else []
+    rows = [
+        [one.stage_id, str(one.shards), *(decimals(x) for x in (one.first_start, one.last_end, one.busy_seconds))]
+        for one in stages
+    ]
+    return Table(["Stage", "Shards", "First start (s)", "Last end (s)", "Busy (s)"], rows)
+
+
+def count_table(title: str, counts: dict[str, int]) -> Table:
+    """Counts by name, the largest first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return Table([title, "Count"], [[name.replace("_", " "), str(count)] for name, count in ordered])
+
+
+def environment_table(data: ReportData) -> Table:
+    """Versions, cores and seeds."""
+    rows = [
+        [name, value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)]
+        for name, value in sorted(data.environment.items())
+    ]
+    return Table(["Environment", "Value"], rows, 2)

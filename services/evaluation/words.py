@@ -1,0 +1,132 @@
+"""The sentences of the report. Each states what was counted; none says more than its interval."""
+
+from services.evaluation.comparing import ABOVE, BELOW, find
+from services.evaluation.format import accuracy_text, decimals, points_text
+from services.evaluation.model import DataStats, PairStats, ReportInput
+from services.evaluation.report_data import ArmScore, Comparison, Promotion, SetName, TestSet
+
+ON_POLICY = "The weak model is the student after SFT: on-policy, not the paper's weak model."
+MAIN_SET: SetName = "held-out"
+
+
+def compared(comparison: Comparison) -> str:
+    """ "A - B: +1.0 [..] points, so many wins and losses: conclusion"."""
+    counts = f"{comparison.wins} wins, {comparison.losses} losses"
+    names = f"{comparison.arm_title} - {comparison.other_title}"
+    return f"{names}: {points_text(comparison)} points, {counts}: {comparison.conclusion}."
+
+
+def credit_sentence(given: ReportInput, comparisons: list[Comparison], set_name: SetName = MAIN_SET) -> str:
+    """What may be credited to preference training: only what stands against the control of the same steps."""
+    arms = {one.arm.id for one in given.arms if one.rows}
+    if given.treatment_arm not in arms:
+        built = "" if given.pairs is None else f" ({given.pairs.pairs} pairs were built)"
+        return f"There is no DPO arm{built}, so nothing is credited to preference training."
+    if given.control_arm not in arms:
+        return "There is no control arm, so a difference of DPO to SFT may come from more training: none is credited."
+    against = find(comparisons, set_name, given.treatment_arm, given.control_arm)
+    if against is None:
+        return "DPO and the control have no question in common, so nothing is credited to preference training."
+    over_reference = find(comparisons, set_name, given.treatment_arm, given.reference_arm)
+    return (
+        f"{against.arm_title} - {against.other_title}: {points_text(against)} points{verdict(against, over_reference)}"
+    )
+
+
+def verdict(against: Comparison, over_reference: Comparison | None) -> str:
+    """What follows from DPO minus the control."""
+    if against.conclusion == BELOW:
+        return ", clear of zero: preference training did worse than the same steps of SFT on the chosen SQL."
+    if against.conclusion != ABOVE:
+        return f": {against.conclusion}, so no gain is credited to preference training."
+    if over_reference is not None and over_reference.conclusion == ABOVE:
+        return ", clear of zero: on this set and training seed the gain is credited to preference training."
+    return ", clear of zero: above the control, but a gain over the SFT model itself is not shown."
+
+
+def findings(
+    given: ReportInput,
+    *,
+    sets: list[TestSet],
+    scores: list[ArmScore],
+    comparisons: list[Comparison],
+    credit: str,
+    promotion: Promotion | None,
+) -> list[str]:
+    """The report in a few sentences: scores, differences, credit, promotion."""
+    main = next((one for one in sets if one.scored), None)
+    lines = [] if main is None else [set_sentence(main)]
+    if main is not None:
+        told = [one for one in scores if one.set_name == main.name and one.arm.greedy]
+        lines.append("Execution accuracy: " + "; ".join(f"{one.arm.title} {accuracy_text(one)}" for one in told) + ".")
+        pairs = [(given.reference_arm, given.baseline_arm), (given.treatment_arm, given.reference_arm)]
+        found = [find(comparisons, main.name, arm, other) for arm, other in pairs]
+        lines += [compared(one) for one in found if one is not None]
+        lines += [smallest_sentence(one) for one in found[1:] if one is not None and one.smallest_effect is not None]
+    lines.append(credit)
+    return [*lines, promotion.reason] if promotion else lines
+
+
+def set_sentence(main: TestSet) -> str:
+    """The size of the main set."""
+    return f"{main.scored} {main.name} questions count, over {main.databases} databases in {main.domains} domains."
+
+
+def smallest_sentence(comparison: Comparison) -> str:
+    """The smallest effect that this size could have shown, and how it was computed."""
+    error = f"{decimals(comparison.standard_error, 2)} points"
+    return (
+        "The smallest difference that this size would show 8 times in 10 is "
+        f"{decimals(comparison.smallest_effect)} points (2.8 x the clustered bootstrap's standard error of {error})."
+    )
+
+
+def caveats(given: ReportInput, sets: list[TestSet], scores: list[ArmScore]) -> list[str]:
+    """What a reader must know before believing the numbers."""
+    seeds = "One training seed" if given.training_seeds == 1 else f"{given.training_seeds} training seeds"
+    lines = [f"{seeds}: intervals cover the choice of databases, not the spread between training runs."]
+    lines.append(
+        f"Intervals are 95 % percentile intervals of {given.resamples} bootstrap resamples of whole databases "
+        f"(seed {given.bootstrap_seed}); with few databases they are somewhat too narrow. "
+        "Comparisons are not corrected for their number."
+    )
+    lines += [set_caveat(one) for one in sets if one.gold_failed or one.gold_empty]
+    lines += [f"{one.name}: fewer than two databases, so no interval is given." for one in sets if one.databases == 1]
+    lines += [answer_caveat(one) for one in scores if one.unanswered or (one.accuracy is None and one.arm.greedy)]
+    if given.pairs is not None and given.pairs.on_policy:
+        lines.append(ON_POLICY)
+    return lines
+
+
+def set_caveat(one: TestSet) -> str:
+    """Questions that count for no arm."""
+    return (
+        f"{one.name}: {one.gold_failed} of {one.questions} questions are left out because their gold failed and "
+        f"{one.gold_empty} because their gold gave no row; an empty result is never counted as correct."
+    )
+
+
+def answer_caveat(score: ArmScore) -> str:
+    """An arm that did not answer everything."""
+    if score.accuracy is None:
+        return f"{score.set_name}: {score.arm.title} has no answers, so it has no score."
+    return (
+        f"{score.set_name}: {score.arm.title} left {score.unanswered} questions unanswered; they count as not correct."
+    )
+
+
+def data_source(data: DataStats) -> str:
+    """Where the examples came from."""
+    if data.source:
+        return data.source
+    if data.writer == "grammar":
+        version = data.writer_version.removeprefix("grammar/")
+        return f"The examples were written by the offline grammar writer (grammar/{version}), not by a language model."
+    if data.writer == "llm":
+        return f"The examples were written by {data.model or 'an unnamed language model'} ({data.writer_version})."
+    return f"The examples come from {data.writer} ({data.writer_version})."
+
+
+def pair_note(pairs: PairStats) -> str:
+    """Whose mistakes the pairs hold."""
+    return ON_POLICY if pairs.on_policy else f"The weak model is {pairs.weak_model}, another model than the student."

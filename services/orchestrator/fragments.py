@@ -1,0 +1,188 @@
+"""Pieces of plans that several kinds of job share: each returns the stages it adds, in order."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from shared.contracts.records import Level
+from shared.contracts.refs import StageRef
+from shared.contracts.spec import StrongModel, Student, SynthesisSource, TestSet, WeakModel
+from shared.contracts.training import TrainSettings
+from shared.jobs.plan import Device, Each, Fixed, Need, StagePlan, Target
+
+WAVES_AT_MOST = 6
+HELD_OUT_PER_SHARD = 33
+TEST_LEVELS: dict[Level, float] = {"easy": 0.4, "medium": 0.4, "hard": 0.2}
+
+
+def ref(stage: str, job_id: str | None = None) -> dict[str, Any]:
+    """A stage reference as a stage parameter."""
+    return StageRef(stage=stage, job_id=job_id).model_dump()
+
+
+def base_name(base: str) -> str:
+    """The name under which a base is served: the last part of its reference."""
+    return base.rstrip("/").rsplit("/", 1)[-1].removeprefix("builtin:").lower()
+
+
+def writer_params(strong: StrongModel) -> dict[str, Any]:
+    """Who writes: the endpoint's model, or the offline grammar writer."""
+    if strong.endpoint is None:
+        return {"writer": "grammar"}
+    return {
+        "writer": "llm",
+        "endpoint": strong.endpoint,
+        "model": strong.model,
+        "temperature": strong.temperature,
+        "budget_usd": strong.budget_usd,
+    }
+
+
+def checked(name: str) -> list[StagePlan]:
+    """Build and verify behind a writing stage, shard by shard."""
+    build = StagePlan(
+        id=f"build.{name}",
+        task="sandbox.build_database",
+        source=Each(stage=f"write.{name}", fields={"written": "written"}),
+    )
+    verify = StagePlan(
+        id=f"verify.{name}",
+        task="sandbox.verify_examples",
+        source=Each(stage=f"build.{name}", fields={"written": "written"}),
+    )
+    return [build, verify]
+
+
+def synthesised(
+    name: str, source: SynthesisSource, strong: StrongModel, *, split: str, amount: int, seed: int
+) -> list[StagePlan]:
+    """Write until `amount` examples are accepted, each shard built and verified as soon as it is there."""
+    shards = -(-amount // source.per_shard)
+    target = Target(
+        stage=f"verify.{name}",
+        via=[f"build.{name}"],
+        count="accepted",
+        amount=amount,
+        per_shard=source.per_shard,
+        most=shards * WAVES_AT_MOST,
+    )
+    params = {**writer_params(strong), "split": split, "levels": dict(source.levels), "seed": seed}
+    write = StagePlan(id=f"write.{name}", task="synthesis.write_examples", source=target, params=params)
+    return [write, *checked(name)]
+
+
+def test_sets(tests: Sequence[TestSet], seed: int, rows: int) -> list[StagePlan]:
+    """The test sets, written, verified and collected before anything is trained, so that exports can refuse them."""
+    shards: list[dict[str, Any]] = []
+    for test in tests:
+        if test.dataset == "builtin:handwritten":
+            shards.append({"writer": "handwritten", "split": "handwritten", "count": test.questions or 1000})
+        else:
+            amount = test.questions or 132
+            for begin in range(0, amount, HELD_OUT_PER_SHARD):
+                count = min(HELD_OUT_PER_SHARD, amount - begin)
+                shards.append({"writer": "grammar", "split": "test", "count": count})
+    params = {"levels": TEST_LEVELS, "seed": seed}
+    write = StagePlan(id="write.test", task="synthesis.write_examples", source=Fixed(shards=shards), params=params)
+    return [write, *checked("test"), collected("test", ["verify.test"], refuse=[], limit=None, rows=rows)]
+
+
+def collected(name: str, verified: list[str], *, refuse: list[str], limit: int | None, rows: int) -> StagePlan:
+    """The dataset of a name: read in order, without duplicates and without test questions."""
+    return StagePlan(
+        id=f"collect.{name}",
+        task="synthesis.collect",
+        source=Fixed(shards=[{}]),
+        after=[*verified, *refuse],
+        params={
+            "verified": [ref(stage) for stage in verified],
+            "refuse": [ref(stage) for stage in refuse],
+            "limit": limit,
+            "prompt_rows": rows,
+        },
+    )
+
+
+def trained(
+    stage: str,
+    *,
+    method: str,
+    model: str,
+    student: Student,
+    data: dict[str, Any],
+    output: str,
+    settings: TrainSettings,
+    seed: int,
+    after: list[str],
+    device: str,
+    parent: str | None = None,
+    need: Need | None = None,
+) -> StagePlan:
+    """One training run, alone on its device."""
+    params = {
+        "method": method,
+        "mode": student.method,
+        "model": model,
+        "base": student.base,
+        "parent": parent,
+        "data": data,
+        "output": output,
+        "settings": settings.model_dump(),
+        "seed": seed,
+    }
+    return StagePlan(
+        id=stage,
+        task="training.train_model",
+        source=Fixed(shards=[{}]),
+        after=after,
+        need=need,
+        params=params,
+        device=Device(name=device, hold="shard"),
+    )
+
+
+def deployed(
+    stage: str, *, model: str, base: str, adapter: bool, after: list[str], device: str, need: Need | None = None
+) -> StagePlan:
+    """A model on the engine; the device stays with the job until it is released."""
+    return StagePlan(
+        id=stage,
+        task="serving.deploy_model",
+        source=Fixed(shards=[{}]),
+        after=after,
+        need=need,
+        params={"model": model, "base": base, "adapter": adapter},
+        device=Device(name=device, hold="job"),
+    )
+
+
+def released(stage: str, after: list[str], device: str) -> StagePlan:
+    """The engine leaves its device; waits where another job still holds it."""
+    return StagePlan(
+        id=stage,
+        task="serving.release",
+        source=Fixed(shards=[{}]),
+        after=after,
+        device=Device(name=device, hold="job"),
+        frees=device,
+    )
+
+
+def sampling_params(weak: WeakModel, endpoint: str, model: str, seed: int, rows: int) -> dict[str, Any]:
+    """How the weak model is asked."""
+    return {
+        "endpoint": endpoint,
+        "model": model,
+        "samples": weak.samples,
+        "temperature": weak.temperature,
+        "top_p": weak.top_p,
+        "max_tokens": weak.max_tokens,
+        "seed": seed,
+        "prompt_rows": rows,
+        "budget_usd": weak.budget_usd,
+    }
+
+
+def judged(name: str, asked: str) -> StagePlan:
+    """Verdicts for a stage of candidates, shard by shard."""
+    fields = {"candidates": "candidates", "examples": "examples"}
+    return StagePlan(id=name, task="sandbox.judge_candidates", source=Each(stage=asked, fields=fields))

@@ -1,0 +1,121 @@
+"""The orchestrator's work: facts in, actions out; and, on a timer, the reaper, the dispatcher and the sweep.
+
+Two orchestrators at once do no harm: every step they take is atomic and idempotent.
+"""
+
+import time
+
+from services.orchestrator.advance import AddShards, CloseStage, EndJob, advance
+from services.orchestrator.archive import archive_job
+from services.orchestrator.compile import compile_spec
+from services.orchestrator.dispatch import Dispatcher
+from shared.contracts.spec import parse_spec
+from shared.errors import NotFoundError, SenseError
+from shared.events.stream import Event, FactReader
+from shared.jobs.plan import Plan
+from shared.jobs.state import ErrorInfo, JobStatus
+from shared.jobs.store import JobStore
+from shared.logging import get_logger
+from shared.metrics import LEASES_EXPIRED
+from shared.settings import EngineSettings, LeaseSettings
+from shared.storage.base import ObjectStore
+
+BLOCK_MS = 500
+SWEEP_S = 5.0
+log = get_logger()
+
+
+class Orchestrator:
+    """One pass of `step` reads facts, advances the jobs they speak of, and dispatches."""
+
+    def __init__(self, store: JobStore, objects: ObjectStore, facts: FactReader, dispatcher: Dispatcher) -> None:
+        self.store = store
+        self.objects = objects
+        self.facts = facts
+        self.dispatcher = dispatcher
+        self.lease = LeaseSettings()
+        self.next_sweep = 0.0
+        self.next_reap = 0.0
+
+    def step(self) -> None:
+        """One round, at most half a second when nothing happens."""
+        events = self.facts.read(block_ms=BLOCK_MS)
+        for job_id in sorted({event.job_id for event in events}):
+            self.advance_job(job_id)
+        for event in events:
+            self.free_devices(event)
+        self.facts.acknowledge(events)
+        self.housekeeping()
+        self.dispatcher.dispatch()
+
+    def housekeeping(self) -> None:
+        """Reaper and sweep, when their time has come."""
+        now = time.monotonic()
+        if now >= self.next_reap:
+            self.next_reap = now + self.lease.reap_s
+            if expired := self.store.reap():
+                LEASES_EXPIRED.inc(len(expired))
+                log.warning("lease.expired", rows=expired)
+            self.dispatcher.resend_lost()
+        if now >= self.next_sweep:
+            self.next_sweep = now + SWEEP_S
+            for job_id in self.store.active():
+                self.advance_job(job_id)
+
+    def advance_job(self, job_id: str) -> None:
+        """Compiles a new job, then takes its due actions until there are none. A broken job ends with its reason."""
+        try:
+            plan = self._plan(job_id)
+            while self._act(job_id, plan):
+                pass
+        except NotFoundError:
+            log.warning("job.unknown", job=job_id)
+        except SenseError as error:
+            if error.retryable:
+                raise
+            log.error("job.broken", job=job_id, error=error.message)
+            self._end(job_id, None, JobStatus.FAILED, ErrorInfo(code=error.code, message=error.message))
+
+    def free_devices(self, event: Event) -> None:
+        """A stage that frees a device has done its work."""
+        if event.name == "device.released" and (plan := self.store.plan(event.job_id)):
+            if device := plan.stage(event.stage).frees:
+                self.store.free_device(device, event.job_id)
+
+    def _plan(self, job_id: str) -> Plan:
+        plan = self.store.plan(job_id)
+        if plan is None:
+            job = self.store.job(job_id)
+            plan = compile_spec(job_id, parse_spec(job.spec), EngineSettings().device)
+            self.store.set_plan(job_id, plan)
+            log.info("job.compiled", job=job_id, stages=len(plan.stages))
+        return plan
+
+    def _act(self, job_id: str, plan: Plan) -> bool:
+        """Takes the actions due now; True where the state may have moved enough for more."""
+        states = self.store.stage_states(job_id, plan)
+        actions = advance(plan, self.store.job(job_id).status, states)
+        for action in actions:
+            match action:
+                case AddShards(stage, shards):
+                    self.store.add_shards(job_id, stage, shards)
+                case CloseStage(stage, skipped):
+                    self.store.close_stage(job_id, stage, skipped=skipped)
+                case EndJob(status, lost):
+                    self._end(job_id, plan, status, self._why(job_id, lost))
+                    return False
+        return bool(actions)
+
+    def _why(self, job_id: str, lost: str | None) -> ErrorInfo | None:
+        """The first lost shard's error, with its name."""
+        if lost is None:
+            return None
+        row = next(row for row in self.store.rows(job_id, lost) if row.state == "failed")
+        cause = row.error or ErrorInfo(code="internal_error", message="no reason was recorded")
+        message = f"stage {lost} lost shard {row.shard} after {row.attempt} attempt(s): {cause.message}"
+        return ErrorInfo(code=cause.code, message=message)
+
+    def _end(self, job_id: str, plan: Plan | None, status: JobStatus, error: ErrorInfo | None) -> None:
+        if self.store.end(job_id, status.value, error):
+            log.info("job.ended", job=job_id, status=status.value, error=error.message if error else None)
+            archive_job(self.store, self.objects, job_id, plan)

@@ -1,0 +1,87 @@
+"""Tables, columns, keys and first rows of a database, read inside the child."""
+
+from typing import Any
+
+import apsw
+
+from services.sandbox.connection import ReadConnection
+from services.sandbox.limits import Limits
+from services.sandbox.outcomes import classify
+from services.sandbox.results import view_cell
+from services.sandbox.text import one_line
+
+TABLES = """SELECT m.name, m.sql FROM sqlite_master AS m
+JOIN pragma_table_list AS l ON l.schema = 'main' AND l.name = m.name
+WHERE m.type = 'table' AND l.type IN ('table', 'virtual') AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+ORDER BY m.rowid"""
+COLUMNS = 'SELECT name, type, pk, "notnull" FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid'
+KEYS = 'SELECT id, seq, "table", "from", "to" FROM pragma_foreign_key_list(?) ORDER BY id DESC, seq'
+CARD_CELL_CHARS = 200
+
+
+def quoted(name: str) -> str:
+    """A name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def describe(connection: ReadConnection, sample_rows: int, limits: Limits) -> dict[str, Any]:
+    """The content of a schema card as plain data. These statements are ours, so the allow-list rests meanwhile."""
+    guard = connection.sqlite.authorizer
+    connection.sqlite.authorizer = None
+    try:
+        found = connection.sqlite.execute(TABLES).fetchall()
+        return {"tables": [table(connection.sqlite, str(name), str(sql), sample_rows) for name, sql in found]}
+    except (apsw.Error, MemoryError, UnicodeDecodeError) as error:
+        failure = classify(error)
+        return {"outcome": failure.outcome, "message": failure.message}
+    finally:
+        connection.sqlite.authorizer = guard
+
+
+def ask(sqlite: apsw.Connection, sql: str, *values: str | int) -> list[Any]:
+    """All rows of one statement of ours."""
+    return sqlite.execute(sql, values).fetchall()
+
+
+def table(sqlite: apsw.Connection, name: str, sql: str, sample_rows: int) -> dict[str, Any]:
+    """One table, as `TableCard` has it."""
+    columns = ask(sqlite, COLUMNS, name)
+    return {
+        "name": name,
+        "ddl": one_line(sql),
+        "columns": [
+            {"name": column, "type": str(kind or "").upper(), "primary_key": key > 0, "not_null": bool(required)}
+            for column, kind, key, required in columns
+        ],
+        "foreign_keys": foreign_keys(sqlite, name),
+        "row_count": ask(sqlite, f"SELECT count(*) FROM {quoted(name)}")[0][0],
+        "sample_rows": samples(sqlite, name, [column[0] for column in columns], sample_rows),
+    }
+
+
+def foreign_keys(sqlite: apsw.Connection, name: str) -> list[dict[str, str]]:
+    """In the order of their declaration; a key that names no column means the other table's primary key."""
+    found = []
+    for _, place, other, column, target in ask(sqlite, KEYS, name):
+        to_column = target if target is not None else primary_key(sqlite, other, place)
+        found.append({"column": column, "to_table": other, "to_column": to_column})
+    return found
+
+
+def primary_key(sqlite: apsw.Connection, name: str, place: int) -> str:
+    """The column of the primary key at `place` (from 0); `rowid` where none is declared."""
+    keys = ask(sqlite, "SELECT name FROM pragma_table_info(?) WHERE pk = ?", name, place + 1)
+    return str(keys[0][0]) if keys else "rowid"
+
+
+def samples(sqlite: apsw.Connection, name: str, columns: list[str], sample_rows: int) -> list[list[Any]]:
+    """The first rows in rowid order (in key order where the table has no rowid); text that is not UTF-8 is marked."""
+    cells = ", ".join(f"typeof({q}), iif(typeof({q}) = 'text', CAST({q} AS BLOB), {q})" for q in map(quoted, columns))
+    rows = ask(sqlite, f"SELECT {cells} FROM {quoted(name)} NOT INDEXED LIMIT ?", sample_rows)
+    return [[sample_cell(row[2 * n], row[2 * n + 1]) for n in range(len(columns))] for row in rows]
+
+
+def sample_cell(kind: str, value: Any) -> str | int | float | None:
+    """A cell for the card; text came as bytes."""
+    text = value.decode("utf-8", errors="replace") if kind == "text" else value
+    return view_cell(text, CARD_CELL_CHARS)

@@ -1,0 +1,59 @@
+"""The engine protocol over HTTP, for workers: they hold no torch and no weights."""
+
+from typing import Any, NoReturn
+
+import httpx
+
+from services.serving.protocol import ServedModel
+from shared.errors import ConflictError, InvalidInputError, NotFoundError, SenseError, UnavailableError
+
+ERRORS: dict[int, type[SenseError]] = {404: NotFoundError, 409: ConflictError, 422: InvalidInputError}
+
+
+class EmbeddedEngine:
+    """Client of the embedded engine at `base_url` (for example http://127.0.0.1:8100, without /v1)."""
+
+    def __init__(self, base_url: str, *, timeout_s: float = 30.0) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._http = httpx.Client(base_url=self._base_url, timeout=timeout_s)
+
+    def load(self, name: str, base_dir: str, adapter_dir: str | None = None) -> ServedModel:
+        body = {"name": name, "base_dir": base_dir, "adapter_dir": adapter_dir}
+        return ServedModel.model_validate(self._call("POST", "/admin/models", body))
+
+    def unload(self, name: str) -> None:
+        self._call("DELETE", f"/admin/models/{name}")
+
+    def release(self) -> None:
+        self._call("POST", "/admin/release")
+
+    def models(self) -> list[str]:
+        return sorted(model["id"] for model in self._call("GET", "/v1/models")["data"])
+
+    def healthy(self) -> bool:
+        try:
+            return bool(self._call("GET", "/health")["status"] == "ok")
+        except SenseError:
+            return False
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        try:
+            answer = self._http.request(method, path, json=body)
+        except httpx.HTTPError as error:
+            raise UnavailableError(
+                f"The engine at {self._base_url} does not answer ({type(error).__name__}): "
+                "start it, or see its log for why it stopped."
+            ) from error
+        if answer.is_error:
+            self._refuse(answer)
+        return answer.json()
+
+    def _refuse(self, answer: httpx.Response) -> NoReturn:
+        try:
+            message = str(answer.json()["error"]["message"])
+        except (ValueError, KeyError, TypeError):
+            message = f"The engine at {self._base_url} answered {answer.status_code} without saying why."
+        raise ERRORS.get(answer.status_code, UnavailableError)(message)

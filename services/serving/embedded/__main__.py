@@ -1,0 +1,23 @@
+"""`python -m services.serving.embedded --port P --state DIR`: the embedded engine."""
+
+import argparse
+from pathlib import Path
+
+import uvicorn
+
+from services.serving.embedded.app import create_app
+from services.serving.embedded.settings import EngineSettings
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.serving.embedded", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--state", type=Path, required=True, help="folder of models.json, the names it serves")
+    given = parser.parse_args()
+    app = create_app(given.state, EngineSettings())
+    uvicorn.run(app, host=given.host, port=given.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

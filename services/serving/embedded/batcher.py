@@ -1,0 +1,146 @@
+"""The child's work loop: takes requests, fills the batch of one model at a time, steps it.
+
+Requests join a running batch of their model as soon as rows are free, unless another model has waited longer: then the
+batch drains first, so no model starves another.
+"""
+
+import queue
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from services.serving.embedded.answers import Answer, Send
+from services.serving.embedded.decode import Batch, Row
+from services.serving.embedded.models import Shelf
+from services.serving.embedded.prefix import common
+from services.serving.embedded.wire import ChatTask
+from services.serving.protocol import ServedModel
+from shared.errors import InvalidInputError, SenseError
+
+
+class Batcher:
+    """Runs on one thread; `inbox` is the only part that others touch."""
+
+    def __init__(self, shelf: Shelf, rows: int, send: Send) -> None:
+        self.inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._shelf = shelf
+        self._cap = rows
+        self._send = send
+        self._waiting: list[Answer] = []
+        self._running: dict[int, Answer] = {}
+        self._answer_of: dict[int, Answer] = {}
+        self._model: ServedModel | None = None
+        self._batch: Batch | None = None
+
+    def run(self) -> None:
+        while True:
+            self._take_messages()
+            if self._waiting or self._running:
+                self._guarded(self._turn)
+
+    def _take_messages(self) -> None:
+        """Take all that came; wait for a message where there is nothing else to do."""
+        while True:
+            try:
+                message = self.inbox.get(block=not (self._waiting or self._running))
+            except queue.Empty:
+                return
+            if message["do"] == "chat":
+                self._accept(message)
+            elif message["do"] == "cancel":
+                self._cancel(message["id"])
+            else:
+                self._shelf.drop(message["name"])
+
+    def _accept(self, message: dict[str, Any]) -> None:
+        task = ChatTask.model_validate(message["chat"])
+        try:
+            loaded, _ = self._shelf.get(task.model)
+            prompt = _prompt(loaded.tokenizer, task, loaded.llama.max_positions)
+            task.max_tokens = min(task.max_tokens, loaded.llama.max_positions - len(prompt))
+            self._waiting.append(Answer(message["id"], task, prompt, loaded.tokenizer, self._send))
+        except Exception as error:
+            self._refuse(message["id"], error)
+
+    def _cancel(self, request_id: int) -> None:
+        self._waiting = [answer for answer in self._waiting if answer.id != request_id]
+        if request_id in self._running:
+            self._running[request_id].cancel()
+
+    def _turn(self) -> None:
+        arrivals = self._next_arrivals()
+        if arrivals:
+            self._admit(arrivals)
+        if self._batch is not None and self._batch.rows:
+            self._settle(self._batch.step())
+
+    def _next_arrivals(self) -> list[Answer]:
+        """Who may join now: the one that waited longest, then those that share most of its prompt's beginning."""
+        if not self._waiting:
+            return []
+        head = self._waiting[0]
+        if self._running and head.task.model != self._model:
+            return []
+        free = self._cap - (len(self._batch.rows) if self._batch is not None and self._running else 0)
+        same = [answer for answer in self._waiting if answer.task.model == head.task.model]
+        if sum(answer.task.n for answer in same) > free:
+            first = np.array(head.prompt)
+            same.sort(key=lambda answer: -common(first, np.array(answer.prompt)))
+        picked: list[Answer] = []
+        for answer in [head, *(other for other in same if other is not head)]:
+            if answer.task.n > free:
+                break
+            picked.append(answer)
+            free -= answer.task.n
+        return picked
+
+    def _admit(self, arrivals: list[Answer]) -> None:
+        if not self._running or self._batch is None:
+            self._model = arrivals[0].task.model
+            loaded, store = self._shelf.get(self._model)
+            self._batch = Batch(loaded.llama, store, loaded.ends, self._after_token)
+        for answer in arrivals:
+            self._waiting.remove(answer)
+            self._running[answer.id] = answer
+            self._answer_of.update({id(row): answer for row in answer.rows})
+        self._settle(self._batch.admit([answer.arrival for answer in arrivals]))
+
+    def _after_token(self, row: Row) -> None:
+        self._answer_of[id(row)].after_token(row)
+
+    def _settle(self, finished: list[Row]) -> None:
+        for row in finished:
+            answer = self._answer_of.pop(id(row))
+            if answer.finished and self._running.pop(answer.id, None) is not None:
+                answer.finish()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """A failure ends the requests in the batch, each with its reason, and not the process."""
+        try:
+            work()
+        except Exception as error:
+            for request_id in list(self._running):
+                self._refuse(request_id, error)
+            self._running.clear()
+            self._answer_of.clear()
+            self._batch = None
+
+    def _refuse(self, request_id: int, error: Exception) -> None:
+        known = isinstance(error, SenseError)
+        status = error.http_status if isinstance(error, SenseError) else 500
+        code = error.code if isinstance(error, SenseError) else "engine_error"
+        message = str(error) if known else f"The engine failed on this request: {type(error).__name__}: {error}"
+        self._send({"event": "error", "id": request_id, "status": status, "code": code, "message": message})
+
+
+def _prompt(tokenizer: Any, task: ChatTask, longest: int) -> tuple[int, ...]:
+    tokens = tokenizer.apply_chat_template(task.messages, add_generation_prompt=True, return_dict=False)
+    if len(tokens) >= longest:
+        raise InvalidInputError(
+            f"The prompt has {len(tokens)} tokens and the model takes {longest} with the answer: shorten it.",
+            code="context_length_exceeded",
+        )
+    if len(tokens) < 2:
+        raise InvalidInputError("The prompt is empty after the chat template: give a message with text.")
+    return tuple(tokens)

@@ -1,0 +1,115 @@
+"""The decode loop: rows come in by a prefill, advance one token a step together, and leave when finished."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from services.serving.embedded.geometry import plan_pass, plan_prefixes
+from services.serving.embedded.llama import Llama
+from services.serving.embedded.prefix import Prefix, PrefixStack, PrefixStore, Tokens
+from services.serving.embedded.sampling import Sampler, choose
+
+
+@dataclass
+class Row:
+    """One sequence being written. `suffix` counts its tokens in the block; `tokens` are those written so far."""
+
+    sampler: Sampler
+    max_tokens: int
+    prefix: Prefix | None = None
+    suffix: int = 0
+    tokens: list[int] = field(default_factory=list)
+    finish: str | None = None
+
+
+@dataclass
+class Arrival:
+    """A prompt with the rows (one a choice) that continue it; they share its prefill."""
+
+    prompt: Tokens
+    rows: list[Row]
+
+
+class Batch:
+    """The rows of one model that are decoded together; row i sits in slot i of the block.
+
+    `after_token` is told of each row's new token and may set `finish` (a stop string, a cancelled request).
+    """
+
+    def __init__(
+        self,
+        model: Llama,
+        store: PrefixStore,
+        ends: frozenset[int],
+        after_token: Callable[[Row], None] = lambda _: None,
+    ) -> None:
+        self._model = model
+        self._store = store
+        self._ends = ends
+        self._after_token = after_token
+        self._block = model.new_block()
+        self._stack = PrefixStack(model)
+        self.rows: list[Row] = []
+
+    def admit(self, arrivals: Sequence[Arrival]) -> list[Row]:
+        """Prefill prompts and write each row's first token; returns rows that are finished by it."""
+        prefixes = self._store.assign([arrival.prompt for arrival in arrivals])
+        first = len(self.rows)
+        for arrival, prefix in zip(arrivals, prefixes, strict=True):
+            for row in arrival.rows:
+                row.prefix, row.suffix = prefix, len(arrival.prompt) - len(prefix)
+        leaders = [arrival.rows[0] for arrival in arrivals]
+        self.rows += leaders
+        suffixes = [arrival.prompt[-arrival.rows[0].suffix :] for arrival in arrivals]
+        scores = self._forward(first, suffixes, [0] * len(leaders))
+        self._add_siblings(arrivals, first)
+        source = [index for index, arrival in enumerate(arrivals) for _ in arrival.rows[1:]]
+        return self._write(first, scores[list(range(len(arrivals))) + source])
+
+    def _add_siblings(self, arrivals: Sequence[Arrival], first: int) -> None:
+        for index, arrival in enumerate(arrivals):
+            for row in arrival.rows[1:]:
+                self._block.reserve(len(self.rows) + 1, row.suffix)
+                self._block.copy_slot(first + index, len(self.rows), row.suffix)
+                self.rows.append(row)
+
+    def step(self) -> list[Row]:
+        """Write one more token in every row; returns the rows that finished."""
+        scores = self._forward(0, [row.tokens[-1:] for row in self.rows], [row.suffix for row in self.rows])
+        for row in self.rows:
+            row.suffix += 1
+        return self._write(0, scores)
+
+    def _forward(self, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
+        rows = self.rows[first:]
+        slots = self._stack.slots([row.prefix for row in self.rows if row.prefix is not None])[first:]
+        lengths = [len(row.prefix) for row in rows if row.prefix is not None]
+        plan = plan_pass(self._block, first, tokens, starts, lengths, self._model.group)
+        calls = plan_prefixes(slots, lengths, self._model.dtype)
+        scores = self._model.forward(replace(plan, prefix_block=self._stack.block, prefix_calls=calls))
+        assert scores is not None
+        return scores
+
+    def _write(self, first: int, scores: torch.Tensor) -> list[Row]:
+        rows = self.rows[first:]
+        for row, token in zip(rows, choose(scores, [row.sampler for row in rows]), strict=True):
+            if token in self._ends:
+                row.finish = "stop"
+                continue
+            row.tokens.append(token)
+            if len(row.tokens) >= row.max_tokens:
+                row.finish = "length"
+            self._after_token(row)
+        return self._compact()
+
+    def _compact(self) -> list[Row]:
+        """Take finished rows out; the last row moves into each hole."""
+        finished = [row for row in self.rows if row.finish is not None]
+        for slot in reversed(range(len(self.rows))):
+            if self.rows[slot].finish is not None:
+                last = self.rows.pop()
+                if slot < len(self.rows):
+                    self._block.copy_slot(len(self.rows), slot, last.suffix)
+                    self.rows[slot] = last
+        return finished

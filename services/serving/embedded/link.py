@@ -1,0 +1,97 @@
+"""The HTTP process's end of the child: start it when needed, route its answers, notice its death."""
+
+import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from typing import Any
+
+from services.serving.embedded.wire import ChatTask
+from shared.errors import UnavailableError
+
+LINE_LIMIT = 64 * 1024 * 1024  # bytes; the longest line is a request's whole answer
+FINAL = ("done", "error")
+
+
+class Link:
+    """Owns at most one child. Every method runs on the HTTP process's event loop."""
+
+    def __init__(self) -> None:
+        self._child: Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
+        self._flows: dict[int, asyncio.Queue[dict[str, Any]]] = {}
+        self._next_id = 0
+        self.in_memory: list[str] = []
+
+    @property
+    def child_pid(self) -> int | None:
+        return None if self._child is None or self._child.returncode is not None else self._child.pid
+
+    async def chat(self, task: ChatTask) -> AsyncIterator[dict[str, Any]]:
+        """The child's messages for one request, the last being `done` or `error`.
+
+        Leaving early cancels the request. Raises UnavailableError where the child died or was released meanwhile.
+        """
+        child = await self._ensure()
+        self._next_id += 1
+        request_id, flow = self._next_id, asyncio.Queue[dict[str, Any]]()
+        self._flows[request_id] = flow
+        message: dict[str, Any] = {"event": "none"}
+        try:
+            await self._send(child, {"do": "chat", "id": request_id, "chat": task.model_dump()})
+            while message["event"] not in FINAL:
+                message = await flow.get()
+                if message["event"] == "gone":
+                    raise UnavailableError("The engine's model process ended during this request: send it again.")
+                yield message
+        finally:
+            self._flows.pop(request_id, None)
+            if message["event"] not in (*FINAL, "gone"):
+                await self._send(child, {"do": "cancel", "id": request_id})
+
+    async def forget(self, name: str) -> None:
+        """Drop a model's weights, where a child holds them."""
+        if self._child is not None and self.child_pid is not None:
+            await self._send(self._child, {"do": "unload", "name": name})
+
+    async def release(self) -> None:
+        """End the child and wait until the system has its memory back; requests in flight are told."""
+        async with self._starting:
+            child, reader = self._child, self._reader
+            if child is None or reader is None:
+                return
+            if child.returncode is None:
+                child.kill()
+            await child.wait()
+            await reader
+
+    async def _ensure(self) -> Process:
+        async with self._starting:
+            if self._child is None or self._child.returncode is not None or self._reader is None or self._reader.done():
+                command = (sys.executable, "-m", "services.serving.embedded.child")
+                self._child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT)
+                self._reader = asyncio.create_task(self._read(self._child))
+            return self._child
+
+    async def _send(self, child: Process, message: dict[str, Any]) -> None:
+        assert child.stdin is not None
+        try:
+            child.stdin.write(json.dumps(message).encode() + b"\n")
+            await child.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the reader sees the end of the child and tells every request
+
+    async def _read(self, child: Process) -> None:
+        assert child.stdout is not None
+        while line := await child.stdout.readline():
+            message = json.loads(line)
+            if message["event"] == "memory":
+                self.in_memory = message["models"]
+            elif message.get("id") in self._flows:
+                self._flows[message["id"]].put_nowait(message)
+        await child.wait()
+        self.in_memory = []
+        for flow in self._flows.values():
+            flow.put_nowait({"event": "gone"})

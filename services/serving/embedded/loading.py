@@ -1,0 +1,63 @@
+"""Reading a model from its folders into the engine's own form."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from services.serving.embedded.llama import SUPPORTED, Llama
+from shared.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory: weights, tokenizer (with its chat template) and the tokens that end an answer."""
+
+    llama: Llama
+    tokenizer: Any
+    ends: frozenset[int]
+
+
+def pick_dtype(name: str) -> torch.dtype:
+    """`auto` is bfloat16 where the processor multiplies it natively, else float32."""
+    if name == "auto":
+        return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def load(base_dir: Path, adapter_dir: Path | None, dtype: torch.dtype) -> Loaded:
+    """Load a base and merge an adapter into it (in float32, rounded afterwards).
+
+    Raises InvalidInputError where the architecture is not one the embedded engine runs.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(base_dir, dtype=torch.float32, local_files_only=True)
+    kind = model.config.model_type
+    if kind not in SUPPORTED or _rope_type(model.config) == "dynamic":
+        raise InvalidInputError(
+            f"The embedded engine runs {', '.join(SUPPORTED)} models, and {base_dir} is {kind}: serve it with vLLM."
+        )
+    ends = _ends(model)
+    if adapter_dir is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter_dir, is_trainable=False).merge_and_unload()
+    own = adapter_dir is not None and (adapter_dir / "tokenizer_config.json").is_file()
+    tokenizer = AutoTokenizer.from_pretrained(adapter_dir if own else base_dir, local_files_only=True)
+    if tokenizer.eos_token_id is not None:
+        ends.add(tokenizer.eos_token_id)
+    with torch.inference_mode():
+        return Loaded(Llama(model, dtype), tokenizer, frozenset(ends))
+
+
+def _rope_type(config: Any) -> str:
+    return str((getattr(config, "rope_parameters", None) or {}).get("rope_type", "default"))
+
+
+def _ends(model: Any) -> set[int]:
+    named = model.generation_config.eos_token_id
+    if named is None:
+        return set()
+    return set(named) if isinstance(named, list) else {int(named)}

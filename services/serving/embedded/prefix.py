@@ -1,0 +1,151 @@
+"""Shared beginnings of prompts: found by comparing tokens, computed once, kept while they are used.
+
+Prompts end with the question, so those on one database agree up to it. Keys and values of a token depend only on the
+tokens before it, so any beginning of a computed beginning can be cut out of it at no cost.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from services.serving.embedded.geometry import Block, plan_pass
+from services.serving.embedded.llama import Llama
+
+SHORTEST = 32  # tokens; less is not worth a group of its own
+SHARE = 0.6  # of a prompt that a beginning must cover, so that a common system prompt alone is no group
+SLACK = 16  # tokens given up to stay with a beginning that other rows use already
+CHUNK = 512  # tokens computed at once
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Keys and values [layers, kv heads, tokens, head size] of a prompt's beginning."""
+
+    tokens: Tokens
+    array: np.ndarray[tuple[int], np.dtype[np.int64]]
+    k: Tensor
+    v: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+class PrefixStore:
+    """The beginnings computed for one model, the least recently used out first beyond `capacity` tokens."""
+
+    def __init__(self, model: Llama, capacity: int, sharing: bool = True) -> None:
+        self._model = model
+        self._capacity = capacity
+        self._sharing = sharing
+        self._kept: OrderedDict[Tokens, Prefix] = OrderedDict()
+
+    def assign(self, prompts: Sequence[Tokens]) -> list[Prefix]:
+        """A prefix for each prompt, always at least one token shorter than the prompt (prompts have two or more)."""
+        lengths = self._lengths(prompts) if self._sharing else [len(prompt) - 1 for prompt in prompts]
+        return [self._get(prompt[:length]) for prompt, length in zip(prompts, lengths, strict=True)]
+
+    def _lengths(self, prompts: Sequence[Tokens]) -> list[int]:
+        lengths = [0] * len(prompts)
+        for cluster, shared in clusters(prompts):
+            for index in cluster:
+                known = self._known(np.array(prompts[index][:shared]), SHARE * len(prompts[index]))
+                lengths[index] = known or shared
+        return lengths
+
+    def _known(self, beginning: np.ndarray[tuple[int], np.dtype[np.int64]], least: float) -> int:
+        """How much of `beginning` the store holds, or 0 where that is too little."""
+        overlaps = [(common(prefix.array, beginning), len(prefix)) for prefix in self._kept.values()]
+        longest = max((overlap for overlap, _ in overlaps), default=0)
+        if longest < max(SHORTEST, least):
+            return 0
+        whole = [overlap for overlap, length in overlaps if overlap == length and overlap >= longest - SLACK]
+        return min(whole, default=longest)
+
+    def _get(self, tokens: Tokens) -> Prefix:
+        found = self._kept.get(tokens)
+        if found is None:
+            found = self._cut(tokens) or self._compute(tokens)
+            self._kept[tokens] = found
+            self._drop_old()
+        elif tokens in self._kept:
+            self._kept.move_to_end(tokens)
+        return found
+
+    def _cut(self, tokens: Tokens) -> Prefix | None:
+        for prefix in reversed(self._kept.values()):
+            if prefix.tokens[: len(tokens)] == tokens:
+                k, v = prefix.k[:, :, : len(tokens)].clone(), prefix.v[:, :, : len(tokens)].clone()
+                return Prefix(tokens, np.array(tokens), k, v)
+        return None
+
+    def _compute(self, tokens: Tokens) -> Prefix:
+        block = self._model.new_block()
+        block.reserve(1, len(tokens))
+        for start in range(0, len(tokens), CHUNK):
+            plan = plan_pass(block, 0, [tokens[start : start + CHUNK]], [start], [0], self._model.group)
+            self._model.forward(plan, scores=False)
+        length = len(tokens)
+        return Prefix(tokens, np.array(tokens), block.k[:, 0, :, :length].clone(), block.v[:, 0, :, :length].clone())
+
+    def _drop_old(self) -> None:
+        total = sum(len(prefix) for prefix in self._kept.values())
+        while total > self._capacity and self._kept:
+            _, old = self._kept.popitem(last=False)
+            total -= len(old)
+
+
+def common(left: np.ndarray[tuple[int], np.dtype[np.int64]], right: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:
+    """Length of the common beginning."""
+    size = min(len(left), len(right))
+    differing = np.flatnonzero(left[:size] != right[:size])
+    return int(differing[0]) if len(differing) else size
+
+
+def clusters(prompts: Sequence[Tokens]) -> list[tuple[list[int], int]]:
+    """Groups of prompts (their indices) with the length of the beginning they share; a lone one shares all but its end."""
+    order = sorted(range(len(prompts)), key=lambda index: prompts[index])
+    found: list[tuple[list[int], int]] = []
+    for index in order:
+        whole = len(prompts[index]) - 1
+        if found:
+            members, shared = found[-1]
+            overlap = min(shared, whole, common(np.array(prompts[members[-1]]), np.array(prompts[index])))
+            if overlap >= max(SHORTEST, SHARE * len(prompts[index]), SHARE * shared):
+                members.append(index)
+                found[-1] = (members, overlap)
+                continue
+        found.append(([index], whole))
+    return found
+
+
+class PrefixStack:
+    """The prefixes that the rows of a batch use now, side by side in one block."""
+
+    def __init__(self, model: Llama) -> None:
+        self.block: Block = model.new_block()
+        self._held: list[Prefix] = []
+
+    def slots(self, prefixes: Sequence[Prefix]) -> list[int]:
+        """The slot of each prefix; those no longer named are dropped, new ones copied in."""
+        wanted = {prefix.tokens: prefix for prefix in prefixes}
+        for slot in reversed(range(len(self._held))):
+            if self._held[slot].tokens not in wanted:
+                self._remove(slot)
+        place = {prefix.tokens: slot for slot, prefix in enumerate(self._held)}
+        for tokens, prefix in wanted.items():
+            if tokens not in place:
+                place[tokens] = len(self._held)
+                self.block.put(len(self._held), prefix.k, prefix.v)
+                self._held.append(prefix)
+        return [place[prefix.tokens] for prefix in prefixes]
+
+    def _remove(self, slot: int) -> None:
+        last = self._held.pop()
+        if slot < len(self._held):
+            self.block.copy_slot(len(self._held), slot, len(last))
+            self._held[slot] = last

@@ -1,0 +1,69 @@
+"""`python -m services.training.run CONFIG.json`: trains, and ends with an exit code of `ExitCode`."""
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from services.training.config import TrainConfig
+from services.training.exits import ExitCode, TrainingStop
+from services.training.run.stopping import StopFlag, exit_with_parent
+
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+
+
+def main(started: float) -> ExitCode:
+    """Runs the config named on the command line; a failure leaves `error.json` in its `out_dir`."""
+    exit_with_parent()
+    flag = StopFlag()
+    flag.install()
+    try:
+        config = TrainConfig.model_validate_json(Path(sys.argv[1]).read_text())
+    except (IndexError, OSError, ValidationError) as error:
+        print(f"usage: python -m services.training.run CONFIG.json ({error})", file=sys.stderr)
+        return ExitCode.INTERNAL
+    config.out_dir.mkdir(parents=True, exist_ok=True)
+    (config.out_dir / "error.json").unlink(missing_ok=True)
+    stop = _run(config, flag, started)
+    if stop is None:
+        return ExitCode.OK
+    error = {"code": stop.code.name.lower(), "message": stop.message}
+    (config.out_dir / "error.json").write_text(json.dumps(error) + "\n")
+    return stop.code
+
+
+def _run(config: TrainConfig, flag: StopFlag, started: float) -> TrainingStop | None:
+    try:
+        from services.training.run.train import train
+
+        train(config, flag, started)
+    except TrainingStop as stop:
+        return stop
+    except Exception as error:
+        traceback.print_exc()
+        return _foreseen(config, error)
+    return None
+
+
+def _foreseen(config: TrainConfig, error: Exception) -> TrainingStop:
+    if isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY_WORDS):
+        remedy = "halve batch_size and double gradient_accumulation, or lower max_length"
+        return TrainingStop(
+            ExitCode.OUT_OF_MEMORY,
+            f"The training ran out of memory at batch_size={config.batch_size}, max_length={config.max_length}: {remedy}.",
+        )
+    return TrainingStop(ExitCode.INTERNAL, f"The training failed: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    # Nothing here may look for a hub or write progress bars into the log.
+    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="false")
+    code = main(time.monotonic())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Interpreter shutdown with torch loaded takes time and can hang on threads; everything is on disk.
+    os._exit(code)

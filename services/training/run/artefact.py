@@ -1,0 +1,90 @@
+"""What a finished run leaves: weights, tokenizer, chat template, model card, facts."""
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from services.training.config import TrainConfig
+from services.training.run.rows import DataFacts
+
+LIBRARIES = ("torch", "transformers", "trl", "peft")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """Numbers of a finished run; `final_loss` is the mean over its last tenth of steps."""
+
+    steps: int
+    final_loss: float
+    tokens: int
+    train_seconds: float
+    seconds: float
+    threads: int
+    bf16: bool
+
+
+def write_artefact(config: TrainConfig, model: Any, tokenizer: Any, data: DataFacts, run: RunFacts) -> None:
+    """Fills `config.artefact_dir`; `train.json` comes last."""
+    folder = config.artefact_dir
+    if config.mode == "full":
+        import torch
+
+        model.to(torch.bfloat16)
+    model.save_pretrained(folder, safe_serialization=True)
+    tokenizer.save_pretrained(folder)
+    _name_base(config, folder)
+    facts = collect_facts(config, data, run)
+    (folder / "README.md").write_text(model_card(config, facts))
+    (folder / "train.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+
+
+def _name_base(config: TrainConfig, folder: Path) -> None:
+    """A path of this machine means nothing elsewhere: the adapter names its base as the spec does."""
+    path = folder / "adapter_config.json"
+    if path.exists():
+        adapter = json.loads(path.read_text())
+        adapter["base_model_name_or_path"] = config.base_name
+        path.write_text(json.dumps(adapter, indent=2, sort_keys=True) + "\n")
+
+
+def collect_facts(config: TrainConfig, data: DataFacts, run: RunFacts) -> dict[str, Any]:
+    """Everything that lineage, the report and the model card need, without paths of this machine."""
+    recipe = config.model_dump(mode="json", exclude={"base_dir", "parent_adapter", "data", "out_dir"})
+    versions = {name: metadata.version(name) for name in LIBRARIES} | {"python": platform.python_version()}
+    parent = None
+    if config.parent_adapter is not None:
+        parent = _sha256(config.parent_adapter / "adapter_model.safetensors")
+    return {"config": recipe, "data": asdict(data), "versions": versions, "parent_adapter_sha256": parent} | asdict(run)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
+    """Markdown with the front matter that model hubs read."""
+    data = facts["data"]
+    library = "peft" if config.mode == "lora" else "transformers"
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    rows = [
+        ("Base", config.base_name),
+        ("Method", f"{config.method}, {config.mode}"),
+        ("Continues", f"adapter {facts['parent_adapter_sha256'][:16]}" if facts["parent_adapter_sha256"] else "base"),
+        ("Data (SHA-256)", data["sha256"]),
+        ("Rows", f"{data['kept']} used, {data['dropped']} too long"),
+        ("Steps", str(facts["steps"])),
+        ("Final loss", f"{facts['final_loss']:.4f}"),
+        ("Seconds", f"{facts['seconds']:.0f}"),
+        ("Versions", versions),
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return (
+        f"---\nlibrary_name: {library}\ntags: [text-to-sql, {config.method}]\n---\n\n"
+        f"# {config.name}\n\nA text-to-SQL model for SQLite, trained by Sense.\n\n| | |\n|---|---|\n{table}\n\n"
+        f"## Configuration\n\n```json\n{json.dumps(facts['config'], indent=2, sort_keys=True)}\n```\n"
+    )

@@ -1,0 +1,61 @@
+"""One run from config to artefact."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from services.training.config import TrainConfig
+from services.training.run.artefact import RunFacts, write_artefact
+from services.training.run.callbacks import Metrics, SealCheckpoints, StopOnRequest
+from services.training.run.checkpoints import newest_sealed
+from services.training.run.model import load_policy, load_tokenizer, use_bf16
+from services.training.run.rows import encode_rows
+from services.training.run.stopping import StopFlag
+from services.training.run.threads import free_threads
+from services.training.run.trainers import LeanDpo, LeanSft, to_dataset
+
+
+def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
+    """Trains and writes the artefact; raises `TrainingStop` for every foreseen end but success.
+
+    `started` is the process's start on the monotonic clock.
+    """
+    threads = config.threads or free_threads()
+    torch.set_num_threads(threads)
+    bf16 = use_bf16(config.bf16)
+    tokenizer = load_tokenizer(config)
+    rows, data = encode_rows(config, tokenizer)
+    flag.check()
+    model = load_policy(config, longest=data.longest, bf16=bf16)
+    flag.check()
+    kind = LeanSft if config.method == "sft" else LeanDpo
+    trainer = kind(config, model, tokenizer, to_dataset(rows), bf16=bf16)
+    flag.check()
+    began = time.monotonic()
+    metrics = _run_loop(config, trainer, flag)
+    flag.check()
+    tail = metrics.losses[-max(1, len(metrics.losses) // 10) :]
+    run = RunFacts(
+        steps=trainer.state.global_step,
+        final_loss=sum(tail) / len(tail) if tail else float("nan"),
+        tokens=trainer.seen_tokens,
+        train_seconds=round(time.monotonic() - began, 3),
+        seconds=round(time.monotonic() - started, 3),
+        threads=threads,
+        bf16=bf16,
+    )
+    shutil.rmtree(config.artefact_dir, ignore_errors=True)
+    write_artefact(config, trainer.model, tokenizer, data, run)
+
+
+def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag) -> Metrics:
+    """Trains to the end or to the stop, from the newest sealed checkpoint where there is one."""
+    found: tuple[Path, int] | None = newest_sealed(config.out_dir)
+    metrics = Metrics(config, resumed_at=found[1] if found else 0)
+    for callback in (metrics, StopOnRequest(config, flag), SealCheckpoints()):
+        trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
+    return metrics

@@ -1,0 +1,184 @@
+"""A batch of requests inside an event loop: cache, budget, limiter, call, record."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from shared.errors import SenseError
+from shared.llm.budget import Budget, Cost, worst_case
+from shared.llm.call import call_once
+from shared.llm.errors import LlmContentFilterError, LlmError, LlmRateLimitError, LlmUnknownModelError
+from shared.llm.limiter import AimdLimiter
+from shared.llm.messages import ChatAnswer, ChatRequest, Usage, UsageCallback
+from shared.llm.profiles import EndpointProfile
+from shared.llm.replay import AnswerLog, RecordedAnswer, answer_hash
+from shared.llm.retry import RetryPolicy
+from shared.storage.keys import answer_key
+
+if TYPE_CHECKING:
+    import openai
+
+BUDGET_POLL_S = 0.05
+Outcome = ChatAnswer | SenseError
+
+
+class Batch:
+    """Answers the requests of one call of the client; `deliver(index, outcome)` is called once for each."""
+
+    def __init__(
+        self,
+        profile: EndpointProfile,
+        *,
+        client: "openai.AsyncOpenAI",
+        log: AnswerLog,
+        policy: RetryPolicy,
+        budget: Budget | None,
+        on_usage: UsageCallback | None,
+    ) -> None:
+        self.profile, self.client, self.log, self.policy = profile, client, log, policy
+        self.budget = budget or Budget()
+        self.on_usage = on_usage
+        self.limiter = AimdLimiter(profile.max_concurrency)
+        self._rng = random.Random()
+        self._fatal: SenseError | None = None
+        self._first: dict[str, asyncio.Future[Outcome]] = {}
+
+    async def run(self, requests: Sequence[ChatRequest], deliver: Callable[[int, Outcome], None]) -> None:
+        """Raises only what no single request is to blame for, for example a store that is down."""
+        queue = iter(enumerate(requests))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self.profile.max_concurrency, len(requests))):
+                group.create_task(self._work(queue, deliver))
+
+    async def _work(self, queue: Iterator[tuple[int, ChatRequest]], deliver: Callable[[int, Outcome], None]) -> None:
+        for index, request in queue:
+            deliver(index, await self._answer_once(request))
+
+    async def _answer_once(self, request: ChatRequest) -> Outcome:
+        """Equal requests in one batch share one answer, also while it is in flight."""
+        hashed = answer_hash(self.profile.name, request)
+        if (first := self._first.get(hashed)) is not None:
+            return await asyncio.shield(first)
+        future = self._first[hashed] = asyncio.get_running_loop().create_future()
+        try:
+            outcome: Outcome = await self._answer(hashed, request)
+        except LlmError as error:
+            outcome = error
+            if error.fatal and self._fatal is None:
+                self._fatal = error
+        except BaseException:
+            future.cancel()
+            raise
+        future.set_result(outcome)
+        return outcome
+
+    async def _answer(self, hashed: str, request: ChatRequest) -> ChatAnswer:
+        recorded, cached = await asyncio.to_thread(self.log.find, hashed), True
+        if recorded is None:
+            recorded, cached = await self._buy(hashed, request), False
+        elif self.on_usage is not None:
+            self.on_usage(self._usage(recorded, cached=True))
+        if all(reason == "content_filter" for reason in recorded.finish_reasons):
+            raise LlmContentFilterError(
+                f"endpoint {self.profile.name!r} filters every answer of model {request.model!r} to this prompt; "
+                "change its words"
+            )
+        return ChatAnswer(
+            texts=recorded.texts,
+            finish_reasons=recorded.finish_reasons,
+            prompt_tokens=recorded.prompt_tokens,
+            completion_tokens=recorded.completion_tokens,
+            key=answer_key(hashed),
+            cached=cached,
+            seconds=recorded.seconds,
+        )
+
+    async def _buy(self, hashed: str, request: ChatRequest) -> RecordedAnswer:
+        self._check_model(request)
+        failures: Counter[bool] = Counter()
+        while True:
+            if self._fatal is not None:
+                raise self._fatal
+            try:
+                return await self._try(hashed, request)
+            except LlmError as error:
+                kind = isinstance(error, LlmRateLimitError)
+                failures[kind] += 1
+                wait = self.policy.wait_s(failures[kind], error, self._rng)
+                if wait is None:
+                    raise _with_tries(error, failures.total()) from error
+            await asyncio.sleep(wait)
+
+    def _check_model(self, request: ChatRequest) -> None:
+        if self.profile.models is not None and request.model not in self.profile.models:
+            raise LlmUnknownModelError(
+                f"endpoint {self.profile.name!r} does not allow model {request.model!r}; "
+                f"name one of {', '.join(self.profile.models)}"
+            )
+
+    async def _try(self, hashed: str, request: ChatRequest) -> RecordedAnswer:
+        worst = worst_case(request, self.profile)
+        epoch = await self.limiter.acquire()
+        try:
+            await self._reserve(worst, request)
+            answer = await self._call(hashed, request, worst, epoch)
+            # Handed to its thread at once, with no await between: an abort must not lose what is already paid.
+            stored = asyncio.get_running_loop().run_in_executor(None, self._record, hashed, answer)
+        finally:
+            await self.limiter.release()
+        await asyncio.shield(stored)
+        return answer
+
+    async def _call(self, hashed: str, request: ChatRequest, worst: Cost, epoch: int) -> RecordedAnswer:
+        """One call with its outcome told to the budget and the limiter. A call cut short counts at its worst."""
+        paid = worst
+        try:
+            answer = await call_once(self.client, self.profile, request, hashed)
+            paid = self._paid(answer, worst)
+        except LlmError as error:
+            paid = worst if error.may_be_billed else Cost()
+            if isinstance(error, LlmRateLimitError):
+                self.limiter.limited(epoch, error.retry_after_s)
+            raise
+        finally:
+            self.budget.settle(worst, paid)
+        self.limiter.succeeded()
+        return answer
+
+    async def _reserve(self, worst: Cost, request: ChatRequest) -> None:
+        while not self.budget.reserve(worst, self.profile.name, request.model):
+            await asyncio.sleep(BUDGET_POLL_S)
+
+    def _record(self, hashed: str, answer: RecordedAnswer) -> None:
+        self.log.record(hashed, answer)
+        if self.on_usage is not None:
+            self.on_usage(self._usage(answer, cached=False))
+
+    def _paid(self, answer: RecordedAnswer, worst: Cost) -> Cost:
+        if not answer.usage_reported:
+            return worst
+        usd = self.profile.price(answer.prompt_tokens, answer.completion_tokens)
+        return Cost(answer.prompt_tokens + answer.completion_tokens, usd or 0.0)
+
+    def _usage(self, answer: RecordedAnswer, *, cached: bool) -> Usage:
+        prompt, completion = (0, 0) if cached else (answer.prompt_tokens, answer.completion_tokens)
+        return Usage(
+            endpoint=self.profile.name,
+            model=answer.request.model,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            usd=self.profile.price(prompt, completion),
+            cached=cached,
+            seconds=answer.seconds,
+        )
+
+
+def _with_tries(error: LlmError, tries: int) -> LlmError:
+    """The same error, saying how often it was tried."""
+    if tries == 1:
+        return error
+    return type(error)(
+        f"{error.message} (tried {tries} times)", retry_after_s=error.retry_after_s, may_be_billed=error.may_be_billed
+    )

@@ -1,0 +1,126 @@
+"""Endpoint profiles: the operator names them, a spec only refers to them."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from shared.errors import InvalidInputError
+from shared.llm.settings import LlmSettings
+
+ENVIRONMENT_PREFIX = "SENSE_ENDPOINT_"
+ENVIRONMENT_FIELDS = (
+    "BASE_URL",
+    "API_KEY",
+    "MODELS",
+    "MAX_CONCURRENCY",
+    "TIMEOUT_S",
+    "USD_PER_MILLION_IN",
+    "USD_PER_MILLION_OUT",
+    "MAX_TOKENS_FIELD",
+)
+
+
+class EndpointProfile(BaseModel):
+    """An OpenAI-compatible server. `base_url` ends where `/chat/completions` begins, usually in `/v1`.
+
+    `models` is an allow list; None allows any name. Prices are dollars a million tokens; both or none.
+    `max_tokens_field` is the name under which the server takes the bound on an answer.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    base_url: str = Field(pattern=r"^https?://\S+$")
+    api_key: SecretStr | None = None
+    models: list[str] | None = None
+    max_concurrency: int = Field(default=8, ge=1)
+    timeout_s: float = Field(default=120.0, gt=0)
+    usd_per_million_in: float | None = Field(default=None, ge=0)
+    usd_per_million_out: float | None = Field(default=None, ge=0)
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split_models(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """Dollars for one call; None where the profile has no prices."""
+        if self.usd_per_million_in is None or self.usd_per_million_out is None:
+            return None
+        return (prompt_tokens * self.usd_per_million_in + completion_tokens * self.usd_per_million_out) / 1e6
+
+
+def load_profiles(settings: LlmSettings, environ: Mapping[str, str] = os.environ) -> dict[str, EndpointProfile]:
+    """All profiles by name: built in, then the operator's file, then the environment; the later ones win by field.
+
+    Raises `InvalidInputError` for a file or variable that cannot be used; no message holds a key.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    for source in (_built_in(settings), _from_file(settings.endpoints_file), _from_environment(environ)):
+        for name, fields in source.items():
+            merged.setdefault(name, {}).update(fields)
+    return {name: _make(name, fields) for name, fields in sorted(merged.items())}
+
+
+def find_profile(profiles: Mapping[str, EndpointProfile], name: str) -> EndpointProfile:
+    """Raises `InvalidInputError` that names the profiles that exist."""
+    if name not in profiles:
+        known = ", ".join(sorted(profiles)) or "none"
+        raise InvalidInputError(
+            f"endpoint {name!r} is not set on this server (known: {known}); "
+            f"set {ENVIRONMENT_PREFIX}{name.upper().replace('-', '_')}_BASE_URL or name another"
+        )
+    return profiles[name]
+
+
+def _built_in(settings: LlmSettings) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    if settings.openai_api_key is not None:
+        found["openai"] = {"base_url": settings.openai_base_url, "api_key": settings.openai_api_key}
+    if settings.engine_url is not None:
+        found["engine"] = {"base_url": settings.engine_url, "timeout_s": 600.0}
+    return found
+
+
+def _from_file(path: Path | None) -> dict[str, dict[str, Any]]:
+    """YAML or JSON: a mapping of names to fields, bare or under the key `endpoints`."""
+    if path is None:
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"SENSE_ENDPOINTS_FILE {path} cannot be read; check the path and its owner") from error
+    except yaml.YAMLError:
+        # The parser's own message quotes lines of the file, and keys stand in it.
+        raise InvalidInputError(f"SENSE_ENDPOINTS_FILE {path} is neither YAML nor JSON; check its form") from None
+    entries = content.get("endpoints", content) if isinstance(content, dict) else content
+    if not isinstance(entries, dict) or not all(isinstance(fields, dict) for fields in entries.values()):
+        raise InvalidInputError(f"SENSE_ENDPOINTS_FILE {path} must map endpoint names to their fields")
+    return {str(name): fields for name, fields in entries.items()}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for variable, value in sorted(environ.items()):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or not value:
+            continue
+        for field in ENVIRONMENT_FIELDS:
+            if variable.endswith(f"_{field}"):
+                name = variable.removeprefix(ENVIRONMENT_PREFIX).removesuffix(f"_{field}")
+                found.setdefault(name.lower().replace("_", "-"), {})[field.lower()] = value
+                break
+    return found
+
+
+def _make(name: str, fields: dict[str, Any]) -> EndpointProfile:
+    try:
+        return EndpointProfile.model_validate({**fields, "name": name})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InvalidInputError(f"endpoint {name!r} has no usable {field} ({first['msg']}); correct it") from None

@@ -1,0 +1,61 @@
+"""The replay cache: a paid answer is stored before anyone sees it, and is never bought again."""
+
+import hashlib
+import json
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shared.errors import NotFoundError, SenseError
+from shared.llm.messages import ChatRequest
+from shared.storage.base import ObjectStore
+from shared.storage.keys import answer_key
+
+HASH_VERSION = 1
+
+
+class RecordedAnswer(BaseModel):
+    """What the object holds: the request as asked, and the answer as it came."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = HASH_VERSION
+    endpoint: str
+    request: ChatRequest
+    served_model: str | None
+    texts: list[str]
+    finish_reasons: list[str]
+    prompt_tokens: int
+    completion_tokens: int
+    usage_reported: bool
+    seconds: float
+
+
+def answer_hash(endpoint: str, request: ChatRequest) -> str:
+    """SHA-256 (hex) over canonical JSON of endpoint name, model, parameters, messages, slot and try."""
+    content = {"version": HASH_VERSION, "endpoint": endpoint, "request": request.model_dump(mode="json")}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class AnswerLog:
+    """Recorded answers in the object store."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+
+    def find(self, hashed: str) -> RecordedAnswer | None:
+        """None when nothing is recorded. A damaged record raises, since buying again would hide the damage."""
+        key = answer_key(hashed)
+        try:
+            return RecordedAnswer.model_validate_json(self.store.get(key))
+        except NotFoundError:
+            return None
+        except ValidationError:
+            raise SenseError(
+                f"the recorded answer {key} is damaged; delete the object to buy the answer again",
+                code="corrupt_object",
+            ) from None
+
+    def record(self, hashed: str, answer: RecordedAnswer) -> str:
+        """Stores the answer durably and gives its object key."""
+        return self.store.put(answer_key(hashed), answer.model_dump_json().encode()).key

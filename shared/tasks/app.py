@@ -1,0 +1,53 @@
+"""The Celery app of every worker. A message is a hint: rows are written first, and a claim decides.
+
+Results are off, acks are early, nothing is prefetched: redelivery, retries and fan-in belong to the job store.
+The measurements behind each value are in docs/decisions/0002-delivery.md.
+"""
+
+from celery import Celery
+
+from shared.contracts.base import Queue
+from shared.contracts.registry import CONTRACTS
+from shared.settings import RedisSettings
+
+QUEUE_PREFIX = "celery:"
+
+
+def make_app() -> Celery:
+    """A configured app; tasks are routed by their contract."""
+    settings = RedisSettings()
+    app = Celery("sense", broker=settings.url.get_secret_value(), set_as_current=True)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_track_started=True,
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        task_acks_late=False,
+        worker_disable_prefetch=True,
+        worker_prefetch_multiplier=1,
+        worker_max_memory_per_child=1_500_000,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "global_keyprefix": f"{settings.prefix}{QUEUE_PREFIX}",
+            "visibility_timeout": 7200,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+            "retry_on_timeout": True,
+        },
+        task_default_queue="unrouted",
+        task_routes={name: {"queue": contract.queue.value} for name, contract in CONTRACTS.items()},
+    )
+    return app
+
+
+def queue_key(settings: RedisSettings, queue: Queue) -> str:
+    """The Redis list in which Celery keeps a queue's messages."""
+    return f"{settings.prefix}{QUEUE_PREFIX}{queue.value}"
+
+
+app = make_app()

@@ -1,0 +1,81 @@
+"""What a task's code sees of the shard it works on: inputs by reference, outputs by name, progress, abort."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from shared.contracts.base import Command
+from shared.contracts.refs import ObjectRef, Slice, StageRef
+from shared.errors import NotFoundError
+from shared.events.stream import JobEvents
+from shared.jobs.store import JobStore
+from shared.storage.base import ObjectStore
+from shared.storage.jsonl import dump_rows, read_rows
+from shared.storage.keys import shard_key
+from shared.tasks.heartbeat import Heartbeat
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Shard:
+    """One claimed shard. Keys of outputs carry the attempt, so a late twin overwrites nothing."""
+
+    def __init__(self, command: Command, jobs: JobStore, objects: ObjectStore, heartbeat: Heartbeat) -> None:
+        self.command = command
+        self.jobs = jobs
+        self.objects = objects
+        self.heartbeat = heartbeat
+
+    @property
+    def abort(self) -> threading.Event:
+        """Set when the work must stop."""
+        return self.heartbeat.abort
+
+    def on_abort(self, action: Callable[[], None]) -> None:
+        """What to kill when the lease ends."""
+        self.heartbeat.on_abort(action)
+
+    def key(self, name: str, suffix: str = "jsonl") -> str:
+        """The key of this attempt's output `name`."""
+        command = self.command
+        return shard_key(command.job_id, command.stage, command.shard, command.attempt, f"{name}.{suffix}")
+
+    def write_rows(self, name: str, rows: Iterable[BaseModel]) -> ObjectRef:
+        """Stores rows as this attempt's output `name`."""
+        return self.objects.put(self.key(name), dump_rows(rows))
+
+    def write_text(self, name: str, text: str, suffix: str) -> ObjectRef:
+        """Stores a text as this attempt's output `name`."""
+        return self.objects.put(self.key(name, suffix), text.encode())
+
+    def write_file(self, name: str, path: Path, suffix: str) -> ObjectRef:
+        """Stores a local file as this attempt's output `name`."""
+        return self.objects.put_file(self.key(name, suffix), path)
+
+    def refs(self, stage: StageRef, output: str) -> list[ObjectRef]:
+        """One output of all finished shards of a stage, in shard order. Raises `NotFoundError` where there is none."""
+        found = self.jobs.outputs(stage.job_id or self.command.job_id, stage.stage, output)
+        if not found and stage.job_id:
+            raise NotFoundError(f"job {stage.job_id} has no output {output} of stage {stage.stage}")
+        return found
+
+    def stage_rows(self, stage: StageRef, output: str, model: type[M]) -> Iterator[M]:
+        """Rows of one output of a stage, in shard order."""
+        for ref in self.refs(stage, output):
+            yield from read_rows(self.objects, ref, model)
+
+    def rows(self, source: ObjectRef | Slice, model: type[M]) -> list[M]:
+        """The rows a shard works on: a whole object, or a slice of a collected one."""
+        if isinstance(source, ObjectRef):
+            return list(read_rows(self.objects, source, model))
+        found = list(self.stage_rows(source.stage, source.output, model))
+        return found[source.offset : source.offset + source.limit]
+
+    def progress(self, **data: Any) -> None:
+        """Tells people who watch; never decides anything."""
+        JobEvents(self.jobs.client, self.jobs.prefix, self.command.job_id).progress(
+            self.command.stage, self.command.shard, data
+        )

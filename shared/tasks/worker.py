@@ -1,0 +1,67 @@
+"""What every worker process does besides its tasks: says that it lives, drains on SIGTERM, dies with its supervisor."""
+
+import os
+import socket
+import threading
+import time
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+
+from shared.contracts.base import Queue
+from shared.errors import SenseError
+from shared.jobs.connect import connect_redis
+from shared.jobs.workers import WorkerBoard
+from shared.lifeline import exit_with_parent
+from shared.logging import configure_logging, get_logger
+from shared.settings import RedisSettings
+
+BEAT_S = 5.0
+log = get_logger()
+
+
+def attach_worker(app: Celery, queue: Queue) -> None:
+    """Hooks one service's worker process up: board, drain flag, lifeline, logs."""
+    board_id = f"{socket.gethostname()}:{os.getpid()}"
+
+    @worker_ready.connect(weak=False)
+    def announce(sender: Any, **_: Any) -> None:
+        configure_logging(queue.value)
+        exit_with_parent()
+        slots = int(getattr(sender, "concurrency", 0) or getattr(getattr(sender, "controller", None), "concurrency", 1))
+        threading.Thread(target=beat, args=(queue, board_id, slots), name="board", daemon=True).start()
+        log.info("worker.ready", queue=queue.value, slots=slots)
+
+    @worker_process_init.connect(weak=False)
+    def child_logs(**_: Any) -> None:
+        configure_logging(queue.value)
+
+    @worker_shutting_down.connect(weak=False)
+    def drain(**_: Any) -> None:
+        # kombu may hold its own locks here: a thread of our own speaks to Redis
+        threading.Thread(target=raise_flag, args=(queue, board_id), daemon=True).start()
+
+
+def board() -> WorkerBoard:
+    """The board by this process's settings."""
+    settings = RedisSettings()
+    return WorkerBoard(connect_redis(settings), settings.prefix)
+
+
+def beat(queue: Queue, worker: str, slots: int) -> None:
+    """Says every five seconds how many slots this worker has."""
+    while True:
+        try:
+            board().beat(queue, worker, slots)
+        except SenseError as error:
+            log.warning("board.beat_failed", error=error.message)
+        time.sleep(BEAT_S)
+
+
+def raise_flag(queue: Queue, worker: str) -> None:
+    """Heartbeats of this worker's tasks read it and hand their shards back, uncounted."""
+    try:
+        board().drain(queue, worker)
+    except SenseError as error:
+        log.warning("board.drain_failed", error=error.message)
