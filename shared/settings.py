@@ -83,3 +83,11 @@ class LogSettings(BaseSettings):
 
     level: str = "INFO"
     format: str = "text"
+
+
+class SandboxSettings(BaseSettings):
+    """How many killable children one sandbox worker keeps."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_SANDBOX_", extra="ignore")
+
+    children: int = Field(default=2, ge=1, le=64)

@@ -65,12 +65,11 @@ def interval_strip(
 
 
 def difference_marks(intervals: list[Interval | None], values: list[float]) -> list[float]:
-    """Ticks of a range around zero, in points, that holds every interval and value."""
-    ends = [abs(x) for one in intervals if one is not None for x in (one.low, one.high)]
-    widest = max([5.0, *ends, *(abs(value) for value in values)])
-    step = nice_step(2 * widest, 6)
-    count = -floor(-widest / step)
-    return [round(step * k, 10) for k in range(-count, count + 1)]
+    """Ticks of a range, in points, that holds zero with some room, every interval and every value."""
+    ends = [-5.0, 5.0, *values, *(x for one in intervals if one is not None for x in (one.low, one.high))]
+    step = nice_step(max(ends) - min(ends), 6)
+    first, last = floor(min(ends) / step), -floor(-max(ends) / step)
+    return [round(step * k, 10) for k in range(first, last + 1)]
 
 
 def span_strip(stage: StageSpan, wall: float, marks: list[float]) -> str:

@@ -25,5 +25,5 @@ def pair_sentences(pairs: PairStats) -> list[str]:
     built = f"{pairs.pairs} pairs were built" if pairs.pairs else "No pair could be built"
     return [
         f"{pairs.weak_model} was asked {asked}: {total} answers{share}.",
-        f"{built}; the table says what was left out.",
+        f"{built}.",
     ]

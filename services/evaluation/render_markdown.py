@@ -5,12 +5,13 @@ import re
 from services.evaluation import tables
 from services.evaluation.prose import data_sentences, pair_sentences
 from services.evaluation.report_data import Case, CaseAnswer, ReportData
+from services.evaluation.scoring import LEVELS
 from services.evaluation.tables import Table
 
 
 def render_markdown(data: ReportData) -> str:
     """The whole report but for the tables by domain and the small result tables, which the HTML has."""
-    parts = [f"# Evaluation of {inline(data.job_name)}", f"Job `{inline(data.job_id)}`", listed(data.findings)]
+    parts = [f"# Evaluation of {inline(data.job_name)}", f"Job {inline(data.job_id)}", listed(data.findings)]
     for one in data.sets:
         parts += set_parts(data, one.name)
     parts += promotion_parts(data) + case_parts(data) + origin_parts(data) + run_parts(data)
@@ -58,9 +59,8 @@ def case_parts(data: ReportData) -> list[str]:
 
 def case_text(number: int, case: Case) -> str:
     """One case."""
-    where = (
-        f"{case.set_name}, {case.example.domain}, {case.example.level}, database `{inline(case.example.database_id)}`"
-    )
+    one = case.example
+    where = f"{case.set_name}, {one.domain}, {one.level}, database {one.database_id}"
     head = f"**{number}. {inline(case.example.question)}** ({inline(where)})"
     return "\n\n".join([head, "Gold:", fenced(case.example.gold), *answer_text(case.arm), *answer_text(case.other)])
 
@@ -78,7 +78,7 @@ def origin_parts(data: ReportData) -> list[str]:
     if data.data is not None:
         parts += ["## Data", inline(data.data_source or ""), listed(data_sentences(data.data))]
         parts += [table_text(tables.count_table("Rejected for", data.data.rejected)) if data.data.rejected else ""]
-        parts += [table_text(tables.count_table("Level", data.data.levels))]
+        parts += [table_text(tables.count_table("Level", data.data.levels, LEVELS))]
     if data.pairs is not None:
         parts += ["## Preference pairs", inline(data.pair_note or ""), listed(pair_sentences(data.pairs))]
         parts += [table_text(tables.count_table("Verdict", data.pairs.verdicts))]

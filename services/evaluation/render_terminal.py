@@ -6,7 +6,6 @@ from services.evaluation.report_data import ReportData
 from services.evaluation.tables import Table, comparison_table, sampled_table, score_table
 
 WIDTH = 110
-CELL = 34
 
 
 def render_terminal(data: ReportData) -> str:
@@ -33,10 +32,12 @@ def short(table: Table) -> Table:
 
 
 def grid_lines(table: Table) -> list[str]:
-    """Columns padded to their widest cell, text to the left and numbers to the right."""
-    cells = [[cut(plain(cell)) for cell in row] for row in [table.header, *table.rows]]
+    """Columns padded to their widest cell, numbers to the right; the first column gives way where there is no room."""
+    cells = [[plain(cell) for cell in row] for row in [table.header, *table.rows]]
     widths = [max(len(row[k]) for row in cells) for k in range(len(table.header))]
-    return ["  ".join(pad(cell, widths[k], table.is_number(k)) for k, cell in enumerate(row)) for row in cells]
+    widths[0] = max(8, min(widths[0], WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
+    sides = [table.is_number(k) for k in range(len(widths))]
+    return ["  ".join(map(pad, map(cut, row, widths), widths, sides)) for row in cells]
 
 
 def pad(cell: str, width: int, to_right: bool) -> str:
@@ -44,9 +45,9 @@ def pad(cell: str, width: int, to_right: bool) -> str:
     return cell.rjust(width) if to_right else cell.ljust(width)
 
 
-def cut(cell: str) -> str:
-    """At most CELL columns."""
-    return cell if len(cell) <= CELL else cell[: CELL - 3] + "..."
+def cut(cell: str, width: int) -> str:
+    """At most `width` columns."""
+    return cell if len(cell) <= width else cell[: width - 3] + "..."
 
 
 def plain(text: str) -> str:

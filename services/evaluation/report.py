@@ -28,7 +28,7 @@ def build_report(given: ReportInput) -> ReportData:
     Raises InvalidInputError where an arm stands twice or answers an unknown or training example or a slot twice.
     """
     arms = index_arms(given)
-    sets = test_sets(given)
+    sets = scored_sets(given)
     scores = score_all(given, arms, sets)
     comparisons = [one for questions in sets for one in compare_all(given, arms, questions)]
     main = next((one.name for one in sets if one.scored), MAIN_SET)
@@ -64,7 +64,7 @@ def build_report(given: ReportInput) -> ReportData:
     )
 
 
-def test_sets(given: ReportInput) -> list[QuestionSet]:
+def scored_sets(given: ReportInput) -> list[QuestionSet]:
     """The test sets that have questions."""
     rows = [row for results in given.arms for row in results.rows]
     found = [question_set(name, given.examples.values(), rows) for name in TEST_SETS]

@@ -22,10 +22,9 @@ class Tally(Part):
     total: int
 
 
-class TestSet(Part):
+class SetFacts(Part):
     """A set of questions; `questions` = `scored` + `gold_failed` + `gold_empty`, the same for every arm."""
 
-    __test__ = False
     name: SetName
     questions: int
     scored: int
@@ -140,7 +139,7 @@ class ReportData(Part):
     reference_arm: str
     findings: list[str]
     caveats: list[str]
-    sets: list[TestSet]
+    sets: list[SetFacts]
     scores: list[ArmScore]
     comparisons: list[Comparison]
     credit: str

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from services.evaluation.model import ArmResults, ReportInput
-from services.evaluation.report_data import ArmScore, Interval, SetName, Tally, TestSet
+from services.evaluation.report_data import ArmScore, Interval, SetFacts, SetName, Tally
 from services.evaluation.stats import Estimate, clustered_mean, pass_at_k
 from shared.contracts.records import Example, Judged, Level, Outcome, Verdict
 from shared.errors import InvalidInputError
@@ -37,9 +37,9 @@ class QuestionSet:
     gold_failed: set[str]
     gold_empty: set[str]
 
-    def facts(self) -> TestSet:
+    def facts(self) -> SetFacts:
         """The set's sizes."""
-        return TestSet(
+        return SetFacts(
             name=self.name,
             questions=len(self.questions),
             scored=len(self.scored),

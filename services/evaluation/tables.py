@@ -1,6 +1,7 @@
 """The report's tables as cells of text, for every renderer alike."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.evaluation.format import (
@@ -62,18 +63,21 @@ def score_table(data: ReportData, set_name: str) -> Table:
 
 def sampled_table(data: ReportData, set_name: str) -> Table:
     """Sampled arms: mean sample accuracy and pass@k."""
-    header = ["Arm", "T", "Questions", "Mean sample accuracy", "95 % interval", "pass@k", "Invalid SQL"]
+    scores = scores_of(data, set_name, greedy=False)
+    passes = " / ".join(f"pass@{k}" for k in sorted({one.k for one in scores if one.k is not None}))
+    header = ["Arm", "T", "Samples", "Questions", "Mean sample accuracy", "95 % interval", passes, "Invalid SQL"]
     rows = [
         [
             one.arm.title,
             f"{one.arm.temperature:g}",
+            str(one.arm.samples),
             str(one.questions),
             accuracy_text(one),
             rate_interval(one.interval),
-            f"{percent(one.pass_at_k)} (k = {one.k})",
+            percent(one.pass_at_k),
             percent(one.invalid_sql),
         ]
-        for one in scores_of(data, set_name, greedy=False)
+        for one in scores
     ]
     return Table(header, rows)
 
@@ -83,7 +87,7 @@ def comparison_table(data: ReportData, set_name: str) -> Table:
     header = ["Difference", "Points [95 %]", "Wins", "Losses", "McNemar p", "Smallest effect", "Reading"]
     rows = [
         [
-            f"{one.arm_title} - {one.other_title}",
+            f"{one.arm_title} vs {one.other_title}",
             points_text(one),
             str(one.wins),
             str(one.losses),
@@ -156,9 +160,10 @@ def stage_table(data: ReportData) -> Table:
     return Table(["Stage", "Shards", "First start (s)", "Last end (s)", "Busy (s)"], rows)
 
 
-def count_table(title: str, counts: dict[str, int]) -> Table:
-    """Counts by name, the largest first."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+def count_table(title: str, counts: dict[str, int], order: Sequence[str] = ()) -> Table:
+    """Counts by name: first the names of `order`, then the largest first."""
+    rank = {name: place for place, name in enumerate(order)}
+    ordered = sorted(counts.items(), key=lambda item: (rank.get(item[0], len(rank)), -item[1], item[0]))
     return Table([title, "Count"], [[name.replace("_", " "), str(count)] for name, count in ordered])
 
 

@@ -3,16 +3,16 @@
 from services.evaluation.comparing import ABOVE, BELOW, find
 from services.evaluation.format import accuracy_text, decimals, points_text
 from services.evaluation.model import DataStats, PairStats, ReportInput
-from services.evaluation.report_data import ArmScore, Comparison, Promotion, SetName, TestSet
+from services.evaluation.report_data import ArmScore, Comparison, Promotion, SetFacts, SetName
 
 ON_POLICY = "The weak model is the student after SFT: on-policy, not the paper's weak model."
 MAIN_SET: SetName = "held-out"
 
 
 def compared(comparison: Comparison) -> str:
-    """ "A - B: +1.0 [..] points, so many wins and losses: conclusion"."""
-    counts = f"{comparison.wins} wins, {comparison.losses} losses"
-    names = f"{comparison.arm_title} - {comparison.other_title}"
+    """ "A vs B: +1.0 [..] points, so many wins and losses: conclusion"."""
+    counts = f"wins {comparison.wins}, losses {comparison.losses}"
+    names = f"{comparison.arm_title} vs {comparison.other_title}"
     return f"{names}: {points_text(comparison)} points, {counts}: {comparison.conclusion}."
 
 
@@ -29,7 +29,7 @@ def credit_sentence(given: ReportInput, comparisons: list[Comparison], set_name:
         return "DPO and the control have no question in common, so nothing is credited to preference training."
     over_reference = find(comparisons, set_name, given.treatment_arm, given.reference_arm)
     return (
-        f"{against.arm_title} - {against.other_title}: {points_text(against)} points{verdict(against, over_reference)}"
+        f"{against.arm_title} vs {against.other_title}: {points_text(against)} points{verdict(against, over_reference)}"
     )
 
 
@@ -47,7 +47,7 @@ def verdict(against: Comparison, over_reference: Comparison | None) -> str:
 def findings(
     given: ReportInput,
     *,
-    sets: list[TestSet],
+    sets: list[SetFacts],
     scores: list[ArmScore],
     comparisons: list[Comparison],
     credit: str,
@@ -67,7 +67,7 @@ def findings(
     return [*lines, promotion.reason] if promotion else lines
 
 
-def set_sentence(main: TestSet) -> str:
+def set_sentence(main: SetFacts) -> str:
     """The size of the main set."""
     return f"{main.scored} {main.name} questions count, over {main.databases} databases in {main.domains} domains."
 
@@ -81,7 +81,7 @@ def smallest_sentence(comparison: Comparison) -> str:
     )
 
 
-def caveats(given: ReportInput, sets: list[TestSet], scores: list[ArmScore]) -> list[str]:
+def caveats(given: ReportInput, sets: list[SetFacts], scores: list[ArmScore]) -> list[str]:
     """What a reader must know before believing the numbers."""
     seeds = "One training seed" if given.training_seeds == 1 else f"{given.training_seeds} training seeds"
     lines = [f"{seeds}: intervals cover the choice of databases, not the spread between training runs."]
@@ -95,14 +95,23 @@ def caveats(given: ReportInput, sets: list[TestSet], scores: list[ArmScore]) -> 
     lines += [answer_caveat(one) for one in scores if one.unanswered or (one.accuracy is None and one.arm.greedy)]
     if given.pairs is not None and given.pairs.on_policy:
         lines.append(ON_POLICY)
+    if control_unsampled(given):
+        lines.append("The control was not sampled, so no difference between sampled answers is credited to DPO.")
     return lines
 
 
-def set_caveat(one: TestSet) -> str:
+def control_unsampled(given: ReportInput) -> bool:
+    """Whether DPO has sampled answers and the control has none."""
+    models = {one.arm.id: one.arm.model for one in given.arms}
+    sampled = {one.arm.model for one in given.arms if one.rows and not one.arm.greedy}
+    return models.get(given.treatment_arm) in sampled and models.get(given.control_arm) not in sampled
+
+
+def set_caveat(one: SetFacts) -> str:
     """Questions that count for no arm."""
     return (
-        f"{one.name}: {one.gold_failed} of {one.questions} questions are left out because their gold failed and "
-        f"{one.gold_empty} because their gold gave no row; an empty result is never counted as correct."
+        f"{one.name}: {one.gold_failed} of {one.questions} questions left out because the gold failed, "
+        f"{one.gold_empty} because the gold gave no row; an empty result is never counted as correct."
     )
 
 

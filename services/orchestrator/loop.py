@@ -11,7 +11,7 @@ from services.orchestrator.compile import compile_spec
 from services.orchestrator.dispatch import Dispatcher
 from shared.contracts.spec import parse_spec
 from shared.errors import NotFoundError, SenseError
-from shared.events.stream import Event, FactReader
+from shared.events.stream import FactReader
 from shared.jobs.plan import Plan
 from shared.jobs.state import ErrorInfo, JobStatus
 from shared.jobs.store import JobStore
@@ -42,8 +42,6 @@ class Orchestrator:
         events = self.facts.read(block_ms=BLOCK_MS)
         for job_id in sorted({event.job_id for event in events}):
             self.advance_job(job_id)
-        for event in events:
-            self.free_devices(event)
         self.facts.acknowledge(events)
         self.housekeeping()
         self.dispatcher.dispatch()
@@ -75,12 +73,6 @@ class Orchestrator:
                 raise
             log.error("job.broken", job=job_id, error=error.message)
             self._end(job_id, None, JobStatus.FAILED, ErrorInfo(code=error.code, message=error.message))
-
-    def free_devices(self, event: Event) -> None:
-        """A stage that frees a device has done its work."""
-        if event.name == "device.released" and (plan := self.store.plan(event.job_id)):
-            if device := plan.stage(event.stage).frees:
-                self.store.free_device(device, event.job_id)
 
     def _plan(self, job_id: str) -> Plan:
         plan = self.store.plan(job_id)

@@ -11,7 +11,7 @@ from services.orchestrator.fragments import (
     released,
     sampling_params,
     synthesised,
-    test_sets,
+    scored_sets,
     trained,
 )
 from shared.contracts.evaluation import ArmPlan
@@ -81,6 +81,7 @@ def sft_stages(spec: PipelineSpec | PairingSpec, names: Names) -> list[StagePlan
     sft = trained(
         "sft",
         method="sft",
+        recipe="sft",
         model=names.model("sft"),
         student=spec.student,
         data=ref("collect.train"),
@@ -154,11 +155,12 @@ def preference_stages(spec: PipelineSpec, names: Names, sampled_here: bool) -> l
     for stage, method, output in (("dpo", "dpo", "dpo"), ("control", "sft", "chosen")):
         settings = spec.dpo
         if stage == "control":
-            settings = spec.dpo.model_copy(update={"preset": f"{spec.dpo.preset}-control", "learning_rate": None})
+            settings = spec.dpo.model_copy(update={"learning_rate": None})
         stages.append(
             trained(
                 stage,
                 method=method,
+                recipe=stage,
                 model=names.model(stage),
                 student=spec.student,
                 data=ref("collect.preferences"),
@@ -178,7 +180,7 @@ def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> Plan:
     """The plan of a `pipeline` job."""
     names = name_models(job_id, spec.student.base, device)
     refuse = ["collect.test"]
-    stages = test_sets(spec.evaluate, TEST_SEED, spec.prompt.rows)
+    stages = scored_sets(spec.evaluate, TEST_SEED, spec.prompt.rows)
     stages += synthesis_stages(spec, refuse)
     more, verified, dataset = pair_source(spec, refuse)
     stages += more

@@ -46,6 +46,8 @@ class Gate:
         def decide(action: int, first: str | None, second: str | None, _base: str | None, _inner: str | None) -> int:
             if action in READ_ACTIONS:
                 return int(apsw.SQLITE_OK)
+            if action == apsw.SQLITE_PRAGMA and first == "data_version":  # full-text search asks for it
+                return int(apsw.SQLITE_OK)
             if action == apsw.SQLITE_READ and readable((first or "").lower(), second):
                 return int(apsw.SQLITE_OK)
             if action == apsw.SQLITE_FUNCTION and (second or "").lower() not in DENIED_FUNCTIONS:

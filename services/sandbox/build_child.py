@@ -79,7 +79,7 @@ class Builder:
         self.sqlite.execute("BEGIN")
         for part in ("ddl", "inserts"):
             for number, sql in enumerate(request[part], 1):
-                self.statement(f"{part} statement {number} ({first_words(sql)})", sql)
+                self.statement(f"{part} statement {number} ({first_words(sql) or 'blank'})", sql)
         self.check_sizes()
         self.check_foreign_keys()
         self.sqlite.execute("COMMIT")

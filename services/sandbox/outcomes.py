@@ -51,6 +51,8 @@ def classify(error: BaseException, denied: str | None = None) -> Failure:
         return Failure("memory_limit", "the query needs more memory than the sandbox allows")
     if isinstance(error, UnicodeDecodeError):
         return Failure("decode_error", f"text in the result is not UTF-8: {error.reason}")
+    if isinstance(error, apsw.AuthError | apsw.ReadOnlyError):
+        return Failure("not_authorized", f"not authorized: {denied or error}")
     if isinstance(error, apsw.BindingsError):
         return Failure("syntax_error", "the SQL holds a parameter (?, :name, @name or $name) that has no value")
     if isinstance(error, apsw.Error):

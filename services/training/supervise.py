@@ -1,5 +1,6 @@
 """Training as a child process that can be watched, stopped and never left behind. Imports no torch."""
 
+import contextlib
 import json
 import os
 import signal
@@ -71,10 +72,8 @@ class TrainingRun:
 
     def wait(self, timeout_s: float | None = None) -> RunState:
         """Waits for the end, at most `timeout_s` seconds, and says where the run stands."""
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._started().wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            pass
         return self.poll()
 
     def new_metrics(self) -> list[dict[str, Any]]:

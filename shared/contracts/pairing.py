@@ -33,6 +33,7 @@ class SampledCounts(Counts):
     unextractable: int
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    micro_usd: int = 0
 
 
 class BuildPairs(Command):

@@ -1,7 +1,5 @@
 """Serving: models onto an engine, and the engine off its device."""
 
-from pydantic import Field
-
 from shared.contracts.base import Command, Counts, Queue, TaskContract
 
 
@@ -21,8 +19,6 @@ class DeployedCounts(Counts):
 
 class Release(Command):
     """Gives the engine's memory back, so that training has the device to itself."""
-
-    keep: list[str] = Field(default_factory=list)
 
 
 class ReleasedCounts(Counts):

@@ -33,6 +33,7 @@ class WrittenCounts(Counts):
     unparsed: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    micro_usd: int = 0
 
 
 class Collect(Command):

@@ -28,6 +28,7 @@ class TrainModel(Command):
     """Trains `model` from `base` (continuing `parent` where there is one) on one output of a collected stage."""
 
     method: Literal["sft", "dpo"]
+    recipe: Literal["sft", "dpo", "control"]
     mode: Literal["lora", "full"] = "lora"
     model: str
     base: str

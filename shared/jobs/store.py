@@ -100,7 +100,7 @@ class JobStore:
         for stage in plan.stages:
             contract, device = CONTRACTS[stage.task], stage.device
             args += [stage.id, stage.task, contract.queue.value, contract.max_attempts]
-            args += [device.name if device else "", device.hold if device else ""]
+            args += [device.name if device else "", device.hold if device else "", stage.frees or ""]
         self.steps.run("set_plan", job_id, plan.model_dump_json(), *args)
 
     def plan(self, job_id: str) -> Plan | None:
@@ -220,7 +220,3 @@ class JobStore:
     def outputs(self, job_id: str, stage: str, name: str) -> list[ObjectRef]:
         """One named output of every finished shard, in shard order."""
         return [row.outputs[name] for row in self.rows(job_id, stage) if row.state == "done" and name in row.outputs]
-
-    def free_device(self, device: str, job_id: str) -> None:
-        """The job gives a device back."""
-        self.steps.run("free_device", device, job_id)

@@ -42,7 +42,8 @@ class Batch:
         self.on_usage = on_usage
         self.limiter = AimdLimiter(profile.max_concurrency)
         self._rng = random.Random()
-        self._fatal: SenseError | None = None
+        self._fatal: LlmError | None = None
+        self._given_up = 0
         self._first: dict[str, asyncio.Future[Outcome]] = {}
 
     async def run(self, requests: Sequence[ChatRequest], deliver: Callable[[int, Outcome], None]) -> None:
@@ -66,13 +67,18 @@ class Batch:
             outcome: Outcome = await self._answer(hashed, request)
         except LlmError as error:
             outcome = error
-            if error.fatal and self._fatal is None:
-                self._fatal = error
+            self._note(error)
         except BaseException:
             future.cancel()
             raise
         future.set_result(outcome)
         return outcome
+
+    def _note(self, error: LlmError) -> None:
+        """One request may be poison to a server; as many in a row as fly at once mean that the server is down."""
+        self._given_up += error.retryable
+        if self._fatal is None and (error.fatal or self._given_up > self.profile.max_concurrency):
+            self._fatal = error
 
     async def _answer(self, hashed: str, request: ChatRequest) -> ChatAnswer:
         recorded, cached = await asyncio.to_thread(self.log.find, hashed), True
@@ -100,7 +106,7 @@ class Batch:
         failures: Counter[bool] = Counter()
         while True:
             if self._fatal is not None:
-                raise self._fatal
+                raise self._fatal.again()
             try:
                 return await self._try(hashed, request)
             except LlmError as error:
@@ -108,7 +114,8 @@ class Batch:
                 failures[kind] += 1
                 wait = self.policy.wait_s(failures[kind], error, self._rng)
                 if wait is None:
-                    raise _with_tries(error, failures.total()) from error
+                    tries = failures.total()
+                    raise error.again(f" (tried {tries} times)" if tries > 1 else "") from error
             await asyncio.sleep(wait)
 
     def _check_model(self, request: ChatRequest) -> None:
@@ -145,6 +152,7 @@ class Batch:
         finally:
             self.budget.settle(worst, paid)
         self.limiter.succeeded()
+        self._given_up = 0
         return answer
 
     async def _reserve(self, worst: Cost, request: ChatRequest) -> None:
@@ -173,12 +181,3 @@ class Batch:
             cached=cached,
             seconds=answer.seconds,
         )
-
-
-def _with_tries(error: LlmError, tries: int) -> LlmError:
-    """The same error, saying how often it was tried."""
-    if tries == 1:
-        return error
-    return type(error)(
-        f"{error.message} (tried {tries} times)", retry_after_s=error.retry_after_s, may_be_billed=error.may_be_billed
-    )

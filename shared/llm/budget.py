@@ -21,7 +21,7 @@ class Cost:
 
 def worst_case(request: ChatRequest, profile: EndpointProfile) -> Cost:
     """An upper bound: a byte of UTF-8 is at least one token's worth in byte-level vocabularies, `n` full answers."""
-    prompt = sum(len(message.content.encode("utf-8", "surrogatepass")) for message in request.messages)
+    prompt = sum(len(message.content.encode()) for message in request.messages)
     prompt += TOKENS_A_MESSAGE * (len(request.messages) + 1)
     completion = request.n * request.max_tokens
     return Cost(prompt + completion, profile.price(prompt, completion) or 0.0)

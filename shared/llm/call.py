@@ -54,7 +54,6 @@ def open_client(profile: EndpointProfile) -> "openai.AsyncOpenAI":
         timeout=openai.Timeout(profile.timeout_s, connect=min(10.0, profile.timeout_s)),
         # A proxy from the environment cannot reach a server on this machine.
         http_client=openai.DefaultAsyncHttpxClient(trust_env=not local),
-        default_headers=None if profile.api_key is not None else {"Authorization": openai.Omit()},  # type: ignore[dict-item]
     )
     if profile.name != "openai":
         client.organization = client.project = None
@@ -73,6 +72,13 @@ def request_body(request: ChatRequest, profile: EndpointProfile) -> dict[str, An
     return body | {name: value for name, value in optional.items() if value is not None}
 
 
+def _headers(profile: EndpointProfile, hashed: str) -> dict[str, Any]:
+    import openai
+
+    unauthorised = {"Authorization": openai.Omit()} if profile.api_key is None else {}
+    return {"Idempotency-Key": hashed, **unauthorised}
+
+
 async def call_once(
     client: "openai.AsyncOpenAI", profile: EndpointProfile, request: ChatRequest, hashed: str
 ) -> RecordedAnswer:
@@ -84,7 +90,7 @@ async def call_once(
         # The client's timeout is per read; a server that trickles bytes is stopped by this one.
         async with asyncio.timeout(profile.timeout_s):
             raw = await client.chat.completions.with_raw_response.create(
-                **request_body(request, profile), extra_headers={"Idempotency-Key": hashed}
+                **request_body(request, profile), extra_headers=_headers(profile, hashed)
             )
             text = raw.text
     except TimeoutError:
@@ -131,8 +137,8 @@ def _read(text: str, profile: EndpointProfile, request: ChatRequest, seconds: fl
 
 def _estimate(request: ChatRequest, texts: list[str]) -> _Tokens:
     """Four bytes a token, for servers that report no usage."""
-    prompt = sum(len(message.content.encode("utf-8", "surrogatepass")) for message in request.messages)
-    completion = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    prompt = sum(len(message.content.encode()) for message in request.messages)
+    completion = sum(len(text.encode()) for text in texts)
     return _Tokens(prompt_tokens=prompt // 4 + 1, completion_tokens=completion // 4 + 1)
 
 

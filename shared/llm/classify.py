@@ -45,6 +45,7 @@ def classify_connection(error: "openai.APIConnectionError", profile: EndpointPro
     return errors.LlmUnreachableError(
         f"endpoint {profile.name!r} {how} for model {model!r} ({cause}); check that its server runs at its base URL",
         may_be_billed=not never_sent,
+        fatal=never_sent,
     )
 
 

@@ -62,7 +62,8 @@ class ChatClient:
     def stream_many(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, ChatAnswer | SenseError]]:
         """Index and answer as they come; an error in an answer's place concerns that request.
 
-        After a fatal error (key, quota, model, budget, endpoint down) the requests that are not yet bought get
+        After a fatal error (key, quota, model, budget, endpoint down, or more given up in a row than fly at
+        once) the requests that are not yet bought get
         that error without a call. Leaving the iterator early drops the calls in flight.
         """
         run = _Run(self, list(requests))

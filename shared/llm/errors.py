@@ -1,5 +1,7 @@
 """What can go wrong between this process and a model, by cause."""
 
+from typing import Self
+
 from shared.errors import SenseError
 
 
@@ -15,11 +17,29 @@ class LlmError(SenseError):
     fatal = False
     may_be_billed = False
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None, may_be_billed: bool | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: float | None = None,
+        may_be_billed: bool | None = None,
+        fatal: bool | None = None,
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         if may_be_billed is not None:
             self.may_be_billed = may_be_billed
+        if fatal is not None:
+            self.fatal = fatal
+
+    def again(self, suffix: str = "") -> Self:
+        """A fresh error of the same cause, with no traceback of the first."""
+        return type(self)(
+            f"{self.message}{suffix}",
+            retry_after_s=self.retry_after_s,
+            may_be_billed=self.may_be_billed,
+            fatal=self.fatal,
+        )
 
 
 class LlmRateLimitError(LlmError):
@@ -92,12 +112,11 @@ class LlmTimeoutError(LlmError):
 
 
 class LlmUnreachableError(LlmError):
-    """No connection, a connection lost, or a 5xx."""
+    """No connection (fatal), a connection lost, or a 5xx."""
 
     code = "llm_unreachable"
     retryable = True
     http_status = 503
-    fatal = True
 
 
 class LlmBudgetError(LlmError):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from shared.contracts.records import Message
 
@@ -26,6 +26,14 @@ class ChatRequest(BaseModel):
     n: int = Field(default=1, ge=1)
     slot: int = Field(default=0, ge=0)
     try_number: int = Field(default=0, ge=0)
+
+    @field_validator("messages")
+    @classmethod
+    def _check_unicode(cls, messages: list[Message]) -> list[Message]:
+        """Half a surrogate pair cannot be sent or recorded; it must not be found out after the call is paid."""
+        for message in messages:
+            message.content.encode()
+        return messages
 
 
 class ChatAnswer(BaseModel):

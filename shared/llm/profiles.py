@@ -124,3 +124,8 @@ def _make(name: str, fields: dict[str, Any]) -> EndpointProfile:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InvalidInputError(f"endpoint {name!r} has no usable {field} ({first['msg']}); correct it") from None
+
+
+def load_profile(name: str) -> EndpointProfile:
+    """One profile by this process's settings. Raises `InvalidInputError` with the names there are."""
+    return find_profile(load_profiles(LlmSettings()), name)

@@ -34,7 +34,7 @@ def answer_hash(endpoint: str, request: ChatRequest) -> str:
     """SHA-256 (hex) over canonical JSON of endpoint name, model, parameters, messages, slot and try."""
     content = {"version": HASH_VERSION, "endpoint": endpoint, "request": request.model_dump(mode="json")}
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 class AnswerLog:

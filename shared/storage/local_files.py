@@ -11,11 +11,14 @@ from shared.errors import NotFoundError, UnavailableError
 
 
 def read_chunks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
-    """The bytes of a local file. Raises `NotFoundError` when it is absent or not a file."""
+    """The bytes of a local file. Raises `NotFoundError` when it is absent or not a file,
+    `UnavailableError` when it cannot be read."""
     try:
         file = path.open("rb")
     except (FileNotFoundError, IsADirectoryError):
         raise NotFoundError(f"the local file {path} does not exist; it cannot be stored") from None
+    except OSError as error:
+        raise UnavailableError(f"the local file {path} cannot be read ({error.strerror}); check its owner") from error
     with file:
         while chunk := file.read(size):
             yield chunk

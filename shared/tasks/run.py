@@ -52,7 +52,9 @@ def register_task(app: Celery, contract: TaskContract, work: Work[C]) -> None:
     def run(command: dict[str, Any]) -> None:
         run_shard(contract, contract.command.model_validate(command), work)
 
-    app.task(run, name=contract.name, ignore_result=True, time_limit=contract.hard_limit_s)
+    limits = {} if contract.hard_limit_s is None else {"time_limit": contract.hard_limit_s}
+    options: dict[str, Any] = {"name": contract.name, "ignore_result": True, **limits}
+    app.task(**options)(run)
 
 
 def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Shard], Done]) -> None:

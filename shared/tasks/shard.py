@@ -14,7 +14,7 @@ from shared.events.stream import JobEvents
 from shared.jobs.store import JobStore
 from shared.storage.base import ObjectStore
 from shared.storage.jsonl import dump_rows, read_rows
-from shared.storage.keys import shard_key
+from shared.storage.keys import export_key, shard_key
 from shared.tasks.heartbeat import Heartbeat
 
 M = TypeVar("M", bound=BaseModel)
@@ -54,6 +54,10 @@ class Shard:
     def write_file(self, name: str, path: Path, suffix: str) -> ObjectRef:
         """Stores a local file as this attempt's output `name`."""
         return self.objects.put_file(self.key(name, suffix), path)
+
+    def export(self, name: str, data: bytes) -> ObjectRef:
+        """Stores a file people fetch, under the stage's `export/`; equal inputs give equal bytes, so twins agree."""
+        return self.objects.put(export_key(self.command.job_id, self.command.stage, name), data)
 
     def refs(self, stage: StageRef, output: str) -> list[ObjectRef]:
         """One output of all finished shards of a stage, in shard order. Raises `NotFoundError` where there is none."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from shared.errors import SenseError
 RETRY_AFTER_S = "1"
 
 
-class Refusal(SenseError):
+class RefusedError(SenseError):
     """An error that the child reported, with its status."""
 
     def __init__(self, message: dict[str, Any]) -> None:
@@ -95,7 +95,7 @@ def _add_chat_route(app: FastAPI, link: Link, registry: Registry, settings: Engi
 
 def _checked(message: dict[str, Any]) -> dict[str, Any]:
     if message["event"] == "error":
-        raise Refusal(message)
+        raise RefusedError(message)
     return message
 
 
@@ -119,7 +119,7 @@ async def _whole(link: Link, task: ChatTask, request: Request) -> dict[str, Any]
 
 
 async def _events(
-    first: dict[str, Any], flow: AsyncIterator[dict[str, Any]], envelope: Envelope, wants_usage: bool
+    first: dict[str, Any], flow: AsyncGenerator[dict[str, Any], None], envelope: Envelope, wants_usage: bool
 ) -> AsyncIterator[str]:
     yield _event(envelope.chunk({"role": "assistant", "content": ""}))
     message = first
@@ -135,7 +135,7 @@ async def _events(
     except SenseError as error:
         yield _event(error_body(error.message, error.http_status, error.code))
     finally:
-        await flow.aclose()  # type: ignore[attr-defined]
+        await flow.aclose()
 
 
 def _event(body: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from services.serving.embedded.answers import Answer, Send
+from services.serving.embedded.cores import Cores
 from services.serving.embedded.decode import Batch, Row
 from services.serving.embedded.models import Shelf
 from services.serving.embedded.prefix import common
@@ -18,14 +19,17 @@ from services.serving.embedded.wire import ChatTask
 from services.serving.protocol import ServedModel
 from shared.errors import InvalidInputError, SenseError
 
+Inbox = queue.SimpleQueue[dict[str, Any]]
+
 
 class Batcher:
-    """Runs on one thread; `inbox` is the only part that others touch."""
+    """Runs on one thread; others only put messages into `inbox`."""
 
-    def __init__(self, shelf: Shelf, rows: int, send: Send) -> None:
-        self.inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    def __init__(self, inbox: Inbox, shelf: Shelf, rows: int, send: Send, cores: Cores) -> None:
+        self._inbox = inbox
         self._shelf = shelf
         self._cap = rows
+        self._cores = cores
         self._send = send
         self._waiting: list[Answer] = []
         self._running: dict[int, Answer] = {}
@@ -37,13 +41,14 @@ class Batcher:
         while True:
             self._take_messages()
             if self._waiting or self._running:
+                self._cores.look()
                 self._guarded(self._turn)
 
     def _take_messages(self) -> None:
         """Take all that came; wait for a message where there is nothing else to do."""
         while True:
             try:
-                message = self.inbox.get(block=not (self._waiting or self._running))
+                message = self._inbox.get(block=not (self._waiting or self._running))
             except queue.Empty:
                 return
             if message["do"] == "chat":
@@ -96,15 +101,19 @@ class Batcher:
         return picked
 
     def _admit(self, arrivals: list[Answer]) -> None:
-        if not self._running or self._batch is None:
-            self._model = arrivals[0].task.model
-            loaded, store = self._shelf.get(self._model)
-            self._batch = Batch(loaded.llama, store, loaded.ends, self._after_token)
+        fresh = not self._running or self._batch is None
         for answer in arrivals:
             self._waiting.remove(answer)
             self._running[answer.id] = answer
             self._answer_of.update({id(row): answer for row in answer.rows})
+        if fresh or self._batch is None:
+            self._batch = self._new_batch(arrivals[0].task.model)
         self._settle(self._batch.admit([answer.arrival for answer in arrivals]))
+
+    def _new_batch(self, model: ServedModel) -> Batch:
+        self._model = model
+        loaded, store = self._shelf.get(model)
+        return Batch(loaded.llama, store, loaded.ends, self._after_token)
 
     def _after_token(self, row: Row) -> None:
         self._answer_of[id(row)].after_token(row)

@@ -2,15 +2,16 @@
 
 import json
 import os
+import queue
 import sys
 import threading
 from typing import Any, TextIO
 
 
-def _read(batcher_inbox: Any) -> None:
+def _read(inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
     """Pass messages on; at the end of stdin the parent is gone or wants the memory back, so leave at once."""
     for line in sys.stdin:
-        batcher_inbox.put(json.loads(line))
+        inbox.put(json.loads(line))
     os._exit(0)
 
 
@@ -22,6 +23,8 @@ def _private_stdout() -> TextIO:
 
 
 def main() -> None:
+    inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(inbox,), daemon=True).start()
     pipe = _private_stdout()
     lock = threading.Lock()
 
@@ -32,16 +35,15 @@ def main() -> None:
     import torch
 
     from services.serving.embedded.batcher import Batcher
+    from services.serving.embedded.cores import Cores
     from services.serving.embedded.loading import pick_dtype
     from services.serving.embedded.models import Shelf
     from services.serving.embedded.settings import EngineSettings
 
     settings = EngineSettings()
-    torch.set_num_threads(settings.threads)
     dtype = pick_dtype(settings.dtype)
     shelf = Shelf(settings, dtype, lambda names: send({"event": "memory", "models": names}))
-    batcher = Batcher(shelf, settings.rows, send)
-    threading.Thread(target=_read, args=(batcher.inbox,), daemon=True).start()
+    batcher = Batcher(inbox, shelf, settings.rows, send, Cores(settings.threads, torch.set_num_threads))
     send({"event": "ready"})
     batcher.run()
 

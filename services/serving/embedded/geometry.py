@@ -106,7 +106,7 @@ def plan_pass(
     prefixes: Sequence[int],
     group: int,
 ) -> Pass:
-    """Plan a pass of `tokens[i]` for row `first + i`, which has `starts[i]` suffix tokens and `prefixes[i]` before them.
+    """Plan a pass of `tokens[i]` for row `first + i`, which has `starts[i]` suffix tokens, `prefixes[i]` before them.
 
     `group` is query heads per key head: queries of one group are laid side by side, so keys are never repeated.
     """

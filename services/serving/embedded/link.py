@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from services.serving.embedded.wire import ChatTask
@@ -12,6 +13,11 @@ from shared.errors import UnavailableError
 
 LINE_LIMIT = 64 * 1024 * 1024  # bytes; the longest line is a request's whole answer
 FINAL = ("done", "error")
+
+
+def _child_environment() -> dict[str, str]:
+    """Threads that wait must sleep: spinning ones stand in each other's way as soon as the cores are shared."""
+    return {"OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false", **os.environ}
 
 
 class Link:
@@ -29,7 +35,7 @@ class Link:
     def child_pid(self) -> int | None:
         return None if self._child is None or self._child.returncode is not None else self._child.pid
 
-    async def chat(self, task: ChatTask) -> AsyncIterator[dict[str, Any]]:
+    async def chat(self, task: ChatTask) -> AsyncGenerator[dict[str, Any], None]:
         """The child's messages for one request, the last being `done` or `error`.
 
         Leaving early cancels the request. Raises UnavailableError where the child died or was released meanwhile.
@@ -71,7 +77,9 @@ class Link:
         async with self._starting:
             if self._child is None or self._child.returncode is not None or self._reader is None or self._reader.done():
                 command = (sys.executable, "-m", "services.serving.embedded.child")
-                self._child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT)
+                self._child = await asyncio.create_subprocess_exec(
+                    *command, stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT, env=_child_environment()
+                )
                 self._reader = asyncio.create_task(self._read(self._child))
             return self._child
 

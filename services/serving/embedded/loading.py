@@ -32,6 +32,9 @@ def load(base_dir: Path, adapter_dir: Path | None, dtype: torch.dtype) -> Loaded
     Raises InvalidInputError where the architecture is not one the embedded engine runs.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
     model = AutoModelForCausalLM.from_pretrained(base_dir, dtype=torch.float32, local_files_only=True)
     kind = model.config.model_type

@@ -107,7 +107,7 @@ def common(left: np.ndarray[tuple[int], np.dtype[np.int64]], right: np.ndarray[t
 
 
 def clusters(prompts: Sequence[Tokens]) -> list[tuple[list[int], int]]:
-    """Groups of prompts (their indices) with the length of the beginning they share; a lone one shares all but its end."""
+    """Groups of prompts (their indices) with the length of the beginning they share; a lone one: all but its end."""
     order = sorted(range(len(prompts)), key=lambda index: prompts[index])
     found: list[tuple[list[int], int]] = []
     for index in order:

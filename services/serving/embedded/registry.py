@@ -9,7 +9,7 @@ from shared.errors import ConflictError, InvalidInputError, NotFoundError
 
 
 class Registry:
-    """Names and folders in STATE/models.json, replaced atomically, so a killed engine comes back with the same names."""
+    """Names and folders in STATE/models.json, replaced atomically, so a killed engine has the same names again."""
 
     def __init__(self, state: Path) -> None:
         state.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,7 @@ class Registry:
         return self._models[name]
 
     def add(self, model: ServedModel) -> ServedModel:
-        """Raises ConflictError for a known name with other folders, NotFoundError or InvalidInputError for bad folders."""
+        """Raises ConflictError (known name, other folders), NotFoundError or InvalidInputError (bad folders)."""
         known = self._models.get(model.name)
         if known is not None and known != model:
             raise ConflictError(

@@ -13,7 +13,12 @@ from services.synthesis.grammar.world import NoFit, World, title_of
 T = TypeVar("T")
 ORDERED = ("amount", "year", "date")
 NUMBERS = ("amount",)
-AGGREGATES = {"AVG": ("average", "mean"), "MAX": ("highest", "maximum"), "MIN": ("lowest", "minimum"), "SUM": ("total",)}
+AGGREGATES = {
+    "AVG": ("average", "mean"),
+    "MAX": ("highest", "maximum"),
+    "MIN": ("lowest", "minimum"),
+    "SUM": ("total",),
+}
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ class Draw:
 
     def bounds(self, column: Column, values: Sequence[Cell]) -> list[Cell]:
         """Bounds worth asking about: values that occur and, for wide ranges of integers, round numbers between them."""
-        distinct: list[Cell] = sorted(set(values), key=lambda value: (str(type(value)), value))  # type: ignore[arg-type,return-value]
+        distinct = [plain(value) for value in sorted(set(values), key=_rank)]
         whole = [value for value in distinct if isinstance(value, int)]
         if column.kind != "amount" or not whole or not self.chance(0.6):
             return distinct
@@ -187,10 +192,23 @@ def relation_slots(relation: Relation) -> dict[str, str]:
     return {**noun_slots(relation.child), **noun_slots(relation.parent, "p_"), **verbs}
 
 
+def spoken_order(first: Condition, second: Condition) -> tuple[Condition, Condition]:
+    """Two conditions in the order a person says them: a clause with "whose" comes last."""
+    if first.text.startswith("whose") and not second.text.startswith("whose"):
+        return second, first
+    return first, second
+
+
+def _rank(value: Cell) -> tuple[float, str]:
+    return (0.0, value) if isinstance(value, str) else (value or 0, "")
+
+
+def plain(value: Cell) -> Cell:
+    """26 for 26.0: nobody asks for a price above 26.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _holds(value: Cell, operator: str, bound: Cell) -> bool:
-    pair = (value, bound)
-    if not (all(isinstance(v, str) for v in pair) or all(isinstance(v, int | float) for v in pair)):
-        return False
     if value == bound:
         return "=" in operator
-    return (value > bound) == (operator[0] == ">")  # type: ignore[operator]
+    return (_rank(value) > _rank(bound)) == (operator[0] == ">")

@@ -2,7 +2,16 @@
 
 from collections.abc import Callable
 
-from services.synthesis.grammar.draw import AGGREGATES, NUMBERS, ORDERED, Condition, Draw, columns_slots, noun_slots
+from services.synthesis.grammar.draw import (
+    AGGREGATES,
+    NUMBERS,
+    ORDERED,
+    Condition,
+    Draw,
+    columns_slots,
+    noun_slots,
+    spoken_order,
+)
 from services.synthesis.grammar.english import COMPARISONS, listing, with_article
 from services.synthesis.grammar.rows import literal
 from services.synthesis.grammar.schema import Table
@@ -43,7 +52,8 @@ def lookup(draw: Draw) -> Filling:
     """A column of the row with a given name."""
     table = draw.named()
     title = draw.column(table, ["title"])
-    wanted = draw.rng.sample([c for c in table.columns if c.kind in ("category", *ORDERED)], draw.rng.choice([1, 1, 2]))
+    others = [column for column in table.columns if column.kind in ("category", *ORDERED)]
+    wanted = draw.rng.sample(others, min(len(others), draw.rng.choice([1, 1, 2])))
     value = str(draw.pick(draw.world.values(title)))
     sql = f"SELECT {', '.join(c.name for c in wanted)} FROM {table.name} WHERE {title.name} = {literal(value)}"
     slots = {**noun_slots(table), "cols": listing([c.label for c in wanted]), "value": value}
@@ -61,7 +71,7 @@ def where_and(draw: Draw) -> Filling:
     """Rows under two conditions."""
     table = draw.table()
     first = draw.condition(table)
-    second = draw.condition(table, skip=[first.column])
+    first, second = spoken_order(first, draw.condition(table, skip=[first.column]))
     filling = _rows(draw, table, f"{first.on()} AND {second.on()}", "", first=first.text, second=second.text)
     base = filling.contrasts[0]
     return Filling(filling.sql, filling.slots, contrasts=(f"{base} WHERE {first.on()}", f"{base} WHERE {second.on()}"))
@@ -123,14 +133,14 @@ def null(draw: Draw) -> Filling:
 def count(draw: Draw) -> Filling:
     """How many rows meet one or two conditions."""
     table = draw.table()
-    first = draw.condition(table)
-    tests, text, alone = first.on(), first.text, ""
-    if draw.chance(0.35):
-        second = draw.condition(table, skip=[first.column])
-        tests, text, alone = f"{tests} AND {second.on()}", f"{text} and {second.text}", f" WHERE {second.on()}"
     base = f"SELECT COUNT(*) FROM {table.name}"
-    contrasts = (base, *([f"{base} WHERE {first.on()}", base + alone] if alone else []))
-    return Filling(f"{base} WHERE {tests}", {**noun_slots(table), "where": text}, contrasts=contrasts)
+    first = draw.condition(table)
+    if not draw.chance(0.35):
+        return Filling(f"{base} WHERE {first.on()}", {**noun_slots(table), "where": first.text}, contrasts=(base,))
+    first, second = spoken_order(first, draw.condition(table, skip=[first.column]))
+    slots = {**noun_slots(table), "where": f"{first.text} and {second.text}"}
+    contrasts = (f"{base} WHERE {first.on()}", f"{base} WHERE {second.on()}")
+    return Filling(f"{base} WHERE {first.on()} AND {second.on()}", slots, contrasts=contrasts)
 
 
 def aggregate(draw: Draw) -> Filling:

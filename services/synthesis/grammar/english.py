@@ -23,7 +23,11 @@ COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
         ">=": ("with {a} of at least {v}", "whose {l} is at least {v}", "with {a} of {v} or more"),
         "<=": ("with {a} of at most {v}", "whose {l} is no more than {v}", "with {a} of {v} or less"),
         "=": ("with {a} of {v}", "whose {l} is exactly {v}"),
-        "between": ("with {a} between {v} and {w}", "whose {l} is between {v} and {w}", "whose {l} lies from {v} to {w}"),
+        "between": (
+            "with {a} between {v} and {w}",
+            "whose {l} is between {v} and {w}",
+            "whose {l} lies from {v} to {w}",
+        ),
     },
     "year": {
         ">": ("with {a} after {v}", "whose {l} is after {v}", "whose {l} is later than {v}"),
@@ -31,7 +35,11 @@ COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
         ">=": ("with {a} of {v} or later", "whose {l} is {v} or later"),
         "<=": ("with {a} of {v} or earlier", "whose {l} is {v} or earlier"),
         "=": ("with {a} of {v}", "whose {l} is {v}"),
-        "between": ("with {a} between {v} and {w}", "whose {l} is between {v} and {w}", "whose {l} lies from {v} to {w}"),
+        "between": (
+            "with {a} between {v} and {w}",
+            "whose {l} is between {v} and {w}",
+            "whose {l} lies from {v} to {w}",
+        ),
     },
 }
 

@@ -2,6 +2,7 @@
 
 from services.synthesis.grammar.draw import Draw, Relation, columns_slots, noun_slots, relation_slots
 from services.synthesis.grammar.easy import Intent
+from services.synthesis.grammar.english import with_article
 from services.synthesis.grammar.medium import listed, sizes_by, threshold
 from services.synthesis.grammar.world import Filling, NoFit, title_of
 
@@ -55,7 +56,14 @@ def versus_average(draw: Draw) -> Filling:
     sign, word = draw.pick([(">", "above"), ("<", "below")])
     inner = f"(SELECT AVG({column.name}) FROM {table.name})"
     base = f"SELECT {listed(shown, '')} FROM {table.name} WHERE {column.name} {sign} {inner}"
-    slots = {**noun_slots(table), **columns_slots(shown), "label": column.label, "above": word, "scope": table.many}
+    slots = {
+        **noun_slots(table),
+        **columns_slots(shown),
+        "label": column.label,
+        "label_a": with_article(column.label),
+        "above": word,
+        "scope": table.many,
+    }
     if not draw.chance(0.5):
         return Filling(base, slots)
     condition = draw.condition(table, skip=[column])
@@ -73,7 +81,11 @@ def of_some_versus_average(draw: Draw) -> Filling:
     base = f"SELECT {listed(shown)} {relation.joined} WHERE {condition.on('T2.')}"
     test = f"T1.{column.name} {sign} (SELECT AVG({column.name}) FROM {relation.child.name})"
     slots = {**relation_slots(relation), **columns_slots(shown), "where": condition.text}
-    return Filling(f"{base} AND {test}", slots | {"label": column.label, "above": word}, contrasts=(base,))
+    return Filling(
+        f"{base} AND {test}",
+        slots | {"label": column.label, "label_a": with_article(column.label), "above": word},
+        contrasts=(base,),
+    )
 
 
 def both(draw: Draw) -> Filling:
@@ -84,7 +96,13 @@ def both(draw: Draw) -> Filling:
     second = draw.condition(table, skip=[column])
     base = f"SELECT {column.name} FROM {table.name}"
     sql = f"{base} WHERE {first.on()} INTERSECT {base} WHERE {second.on()}"
-    slots = {**noun_slots(table), "cat": column.label, "cats": column.labels, "first": first.text, "second": second.text}
+    slots = {
+        **noun_slots(table),
+        "cat": column.label,
+        "cats": column.labels,
+        "first": first.text,
+        "second": second.text,
+    }
     single = [f"SELECT DISTINCT {column.name} FROM {table.name} WHERE {test.on()}" for test in (first, second)]
     return Filling(sql, slots, contrasts=(*single, f"SELECT DISTINCT {column.name} FROM {table.name}"))
 
@@ -129,13 +147,21 @@ def ranked(draw: Draw) -> Filling:
     relation = draw.relation()
     title, label = title_of(relation.parent)
     test, text = threshold(draw, sizes_by(draw, relation.child, relation.column.name))
-    value, words, order, spoken = "COUNT(*)", f"number of {relation.child.many}", f"T2.{title} ASC", f"by {label} from A to Z"
+    value, words, order, spoken = (
+        "COUNT(*)",
+        f"number of {relation.child.many}",
+        f"T2.{title} ASC",
+        f"by {label} from A to Z",
+    )
     if draw.chance(0.6):
         measure = draw.measure(relation.child)
-        value, words = measure.on("T1."), f"{measure.text} of {relation.parent.who and 'their' or 'its'} {relation.child.many}"
+        value, words = (
+            measure.on("T1."),
+            f"{measure.text} of {noun_slots(relation.parent)['its']} {relation.child.many}",
+        )
         down = draw.chance(0.6)
         order = f"{value} {'DESC' if down else 'ASC'}"
-        spoken = f"from the {'highest to the lowest' if down else 'lowest to the highest'} {measure.text}"
+        spoken = f"by that value, {'highest' if down else 'lowest'} first"
     tail = f"{relation.joined} GROUP BY T2.{relation.parent.key} HAVING COUNT(*) {test} ORDER BY {order}"
     slots = {**relation_slots(relation), "number": text, "value": words, "order": spoken}
     return Filling(f"SELECT T2.{title}, {value} {tail}", slots, f"SELECT {order.rsplit(' ', 1)[0]} {tail}")
@@ -177,7 +203,13 @@ def parents_versus_average(draw: Draw) -> Filling:
     overall = f"(SELECT AVG({column.name}) FROM {relation.child.name})"
     group = f"{relation.joined} GROUP BY T2.{relation.parent.key}"
     sql = f"SELECT {listed(shown, 'T2.')} {group} HAVING AVG(T1.{column.name}) {sign} {overall}"
-    slots = {**relation_slots(relation), **columns_slots(shown), "label": column.label, "above": word}
+    slots = {
+        **relation_slots(relation),
+        **columns_slots(shown),
+        "label": column.label,
+        "label_a": with_article(column.label),
+        "above": word,
+    }
     return Filling(sql, slots)
 
 

@@ -1,9 +1,9 @@
 """Medium intents: joins, or grouping (SENSE: joins or aggregates over several tables)."""
 
-from services.synthesis.grammar.draw import Draw, Measure, Relation, columns_slots, noun_slots, relation_slots
+from services.synthesis.grammar.draw import Draw, Measure, Relation, columns_slots, noun_slots, plain, relation_slots
 from services.synthesis.grammar.easy import Intent
 from services.synthesis.grammar.rows import literal
-from services.synthesis.grammar.schema import Table
+from services.synthesis.grammar.schema import Column, Table
 from services.synthesis.grammar.world import Filling, NoFit, title_of
 
 COUNTS = {">": "more than {n}", ">=": "at least {n}"}
@@ -22,7 +22,7 @@ def with_any(draw: Draw, relation: Relation) -> str:
 def threshold(draw: Draw, sizes: list[int]) -> tuple[str, str]:
     """A count test that keeps some groups and not all, as (SQL, words)."""
     operator = draw.pick(list(COUNTS))
-    bound = draw.pick([n for n in range(1, max(sizes) + 1) if 0 < _kept(sizes, operator, n) < len(sizes)])
+    bound = draw.pick([n for n in range(2, max(sizes) + 1) if 0 < _kept(sizes, operator, n) < len(sizes)])
     return f"{operator} {bound}", COUNTS[operator].format(n=bound)
 
 
@@ -108,6 +108,7 @@ def group_count(draw: Draw) -> Filling:
     words, tests = _filtered(draw, table, 0.5)
     if f"WHERE {column.name} " in tests:
         raise NoFit
+    _demand_all(draw, table, column, tests)
     base, tail = f"SELECT {column.name}, COUNT(*) FROM {table.name}", f" GROUP BY {column.name}"
     slots = {**noun_slots(table), "cat": column.label, "cats": column.labels, "scope": words}
     return Filling(base + tests + tail, slots, contrasts=(base + tail,) if tests else ())
@@ -138,13 +139,20 @@ def group_having_measure(draw: Draw) -> Filling:
     measure = Measure("AVG", number, f"average {number.label}")
     averages = sorted(float(row[0] or 0) for row in draw.world.run(_averages(table, column.name, measure)))
     place = draw.pick(range(len(averages) - 1))
-    bound = round((averages[place] + averages[place + 1]) / 2, 1 if averages[-1] < 20 else None)
-    if not averages[place] < bound < averages[place + 1]:
+    bound = plain(round((averages[place] + averages[place + 1]) / 2, 1 if averages[-1] < 20 else None))
+    if not averages[place] < float(bound or 0) < averages[place + 1]:
         raise NoFit
     sign, word = draw.pick([(">", "above"), ("<", "below")])
     sql = f"SELECT {column.name} FROM {table.name} GROUP BY {column.name} HAVING {measure.on()} {sign} {bound}"
     slots = {**noun_slots(table), "cat": column.label, "cats": column.labels}
     return Filling(sql, slots | {"agg": measure.text, "bound": f"{word} {bound}"})
+
+
+def _demand_all(draw: Draw, table: Table, column: Column, tests: str) -> None:
+    """A condition must leave every category some rows: whether to list one with none would be a guess."""
+    values = f"SELECT DISTINCT {column.name} FROM {table.name}"
+    if len(draw.world.run(values + tests)) < len(draw.world.run(values)):
+        raise NoFit
 
 
 def _averages(table: Table, column: str, measure: Measure) -> str:
@@ -158,7 +166,8 @@ def group_top(draw: Draw) -> Filling:
     words, tests = _filtered(draw, table, 0.5)
     if f"WHERE {column.name} " in tests:
         raise NoFit
-    most = draw.chance(0.65)
+    # A category that the condition leaves without rows would have the fewest of all.
+    most = bool(tests) or draw.chance(0.5)
     tail = f"FROM {table.name}{tests} GROUP BY {column.name} ORDER BY COUNT(*) {'DESC' if most else 'ASC'} LIMIT"
     slots = {**noun_slots(table), "cat": column.label, "scope": words}
     slots |= {"most": "most" if most else "fewest", "common": "most common" if most else "least common"}

@@ -1,5 +1,6 @@
 """Rows of a domain: realistic values, valid keys, the same for a (domain, seed) everywhere."""
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from random import Random
 
@@ -12,11 +13,11 @@ Rows = dict[str, list[tuple[Cell, ...]]]
 FIRST_NAMES = (
     "Anna Ben Carla David Elena Farid Grace Hugo Irene Jonas Kemal Laura Marco Nadia Oscar Priya Quentin Rosa Samuel "
     "Tina Umar Vera Walter Xiu Yusuf Zoe Amara Boris Chloe Diego Emil Fatima Gita Henrik Ida Jorge Kira Leon Mona Nils"
-).split()
+)
 LAST_NAMES = (
     "Adler Bauer Costa Dahl Evans Ferri Gupta Haas Ito Jensen Khan Lund Moore Nair Olsen Park Quinn Rossi Silva Tanaka "
     "Ueda Vogel Wong Young Zhou Alvarez Brandt Castro Dubois Ellis Fischer Gomez Hansen Ibarra Keller Lambert Mendes"
-).split()
+)
 
 
 def literal(value: Cell) -> str:
@@ -68,7 +69,7 @@ def _words(text: str) -> list[str]:
 
 
 def _people(count: int, rng: Random) -> list[Cell]:
-    firsts, lasts = rng.sample(FIRST_NAMES, count), rng.sample(LAST_NAMES, count)
+    firsts, lasts = rng.sample(FIRST_NAMES.split(), count), rng.sample(LAST_NAMES.split(), count)
     return [f"{first} {last}" for first, last in zip(firsts, lasts, strict=True)]
 
 
@@ -77,16 +78,16 @@ def _references(parents: int, count: int, rng: Random) -> list[Cell]:
     keys = rng.sample(range(1, parents + 1), parents)
     kept = keys[: parents - (1 if parents < 7 else 2)] if parents >= 5 else keys
     weights = [1 + 3 / (place + 1) for place in range(len(kept))]
-    values: list[Cell] = [*kept, *rng.choices(kept, weights, k=count)][:count]
-    rng.shuffle(values)
-    return values
+    return _shuffled([*kept, *rng.choices(kept, weights, k=count)][:count], rng)
 
 
 def _picks(choices: list[str], count: int, rng: Random) -> list[Cell]:
     weights = [1 + 1.5 / (place + 1) for place in range(len(choices))]
-    values: list[Cell] = [*choices, *rng.choices(choices, weights, k=count)][:count]
-    rng.shuffle(values)
-    return values
+    return _shuffled([*choices, *rng.choices(choices, weights, k=count)][:count], rng)
+
+
+def _shuffled(values: Sequence[Cell], rng: Random) -> list[Cell]:
+    return rng.sample(values, len(values))
 
 
 def _grid(column: Column) -> list[Cell]:

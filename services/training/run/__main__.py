@@ -31,8 +31,8 @@ def main(started: float) -> ExitCode:
     stop = _run(config, flag, started)
     if stop is None:
         return ExitCode.OK
-    error = {"code": stop.code.name.lower(), "message": stop.message}
-    (config.out_dir / "error.json").write_text(json.dumps(error) + "\n")
+    left = {"code": stop.code.name.lower(), "message": stop.message}
+    (config.out_dir / "error.json").write_text(json.dumps(left) + "\n")
     return stop.code
 
 
@@ -51,16 +51,16 @@ def _run(config: TrainConfig, flag: StopFlag, started: float) -> TrainingStop | 
 
 def _foreseen(config: TrainConfig, error: Exception) -> TrainingStop:
     if isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY_WORDS):
+        size = f"batch_size={config.batch_size}, max_length={config.max_length}"
         remedy = "halve batch_size and double gradient_accumulation, or lower max_length"
-        return TrainingStop(
-            ExitCode.OUT_OF_MEMORY,
-            f"The training ran out of memory at batch_size={config.batch_size}, max_length={config.max_length}: {remedy}.",
-        )
+        return TrainingStop(ExitCode.OUT_OF_MEMORY, f"The training ran out of memory at {size}: {remedy}.")
     return TrainingStop(ExitCode.INTERNAL, f"The training failed: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":
     # Nothing here may look for a hub or write progress bars into the log.
+    # Next to another busy process, OpenMP threads that spin at barriers were ten times slower than ones that sleep.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="false")
     code = main(time.monotonic())
     sys.stdout.flush()

@@ -34,10 +34,15 @@ def write_artefact(config: TrainConfig, model: Any, tokenizer: Any, data: DataFa
         import torch
 
         model.to(torch.bfloat16)
-    model.save_pretrained(folder, safe_serialization=True)
+        model.save_pretrained(folder)
+    else:
+        # The vocabulary never changes here; peft would look for the base's config on the hub to find that out.
+        model.save_pretrained(folder, save_embedding_layers=False)
     tokenizer.save_pretrained(folder)
     _name_base(config, folder)
     facts = collect_facts(config, data, run)
+    for path in folder.iterdir():
+        path.chmod(0o644)
     (folder / "README.md").write_text(model_card(config, facts))
     (folder / "train.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 

@@ -15,9 +15,10 @@ def lay_out(rows: Sequence[Encoded], pad_id: int, *, share_prompt: bool, mask_dt
     """Tensors for `rows`, padded on the right.
 
     `input_ids`, `position_ids`: (B, T). `targets`: (N), every completion token of the batch. `sources`: (N), the
-    flat index (into B*T) of the hidden state that predicts it. `owners`: (N), its completion's index; completions
-    are counted row by row. `tokens`: (1), how many are no padding. With `share_prompt` a row's completions follow one copy of its prompt, each at the
-    positions right after the prompt and blind to the other: the same numbers as two sequences, for fewer tokens.
+    flat index (into B*T) of the hidden state that predicts it. `owners`: (N), its completion's index, counted row
+    by row. `tokens`: (1), how many are no padding. With `share_prompt` a row's completions follow one copy of its
+    prompt, each at the positions right after the prompt and blind to the other: the same numbers as two sequences,
+    for fewer tokens.
     """
     if not share_prompt:
         rows = [Encoded(row.prompt, [completion]) for row in rows for completion in row.completions]

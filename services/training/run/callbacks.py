@@ -14,22 +14,23 @@ from services.training.run.checkpoints import seal
 from services.training.run.stopping import StopFlag
 
 
-class Metrics(TrainerCallback):  # type: ignore[misc]
+class Metrics(TrainerCallback):
     """One flushed JSON line a step; on resume the lines after the checkpoint are taken back."""
 
     def __init__(self, config: TrainConfig, resumed_at: int) -> None:
         self.losses: list[float] = []
         self._extra = ("margin", "accuracy") if config.method == "dpo" else ()
-        self._started = time.monotonic()
         kept = _lines_up_to(config.metrics_file, resumed_at)
+        last = json.loads(kept[-1]) if kept else {"tokens": 0, "seconds": 0.0}
+        self.tokens_before = int(last["tokens"])
+        self._started = time.monotonic() - float(last["seconds"])
         self._file = config.metrics_file.open("w")
         self._file.writelines(kept)
         self._file.flush()
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Raises the NaN stop when the loss or the gradient is not finite."""
+        logs: dict[str, Any] = kwargs["logs"]
         if "loss" not in logs:
             return
         if not math.isfinite(logs["loss"]) or not math.isfinite(logs.get("grad_norm", 0.0)):
@@ -54,7 +55,7 @@ def _lines_up_to(path: Path, step: int) -> list[str]:
     return [line for line in lines if json.loads(line)["step"] <= step]
 
 
-class StopOnRequest(TrainerCallback):  # type: ignore[misc]
+class StopOnRequest(TrainerCallback):
     """Ends the loop after the current step once the flag is set, with a checkpoint where checkpoints are on."""
 
     def __init__(self, config: TrainConfig, flag: StopFlag) -> None:
@@ -62,7 +63,7 @@ class StopOnRequest(TrainerCallback):  # type: ignore[misc]
         self._flag = flag
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         """Asks the trainer to stop."""
         if self._flag.is_set:
@@ -71,9 +72,9 @@ class StopOnRequest(TrainerCallback):  # type: ignore[misc]
         return control
 
 
-class SealCheckpoints(TrainerCallback):  # type: ignore[misc]
+class SealCheckpoints(TrainerCallback):
     """A checkpoint counts once it is sealed: a kill in the middle of saving leaves an older one to resume from."""
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Seals the checkpoint that the trainer has just written."""
         seal(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")

@@ -55,6 +55,7 @@ def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag) -> Metrics:
     """Trains to the end or to the stop, from the newest sealed checkpoint where there is one."""
     found: tuple[Path, int] | None = newest_sealed(config.out_dir)
     metrics = Metrics(config, resumed_at=found[1] if found else 0)
+    trainer.seen_tokens = metrics.tokens_before
     for callback in (metrics, StopOnRequest(config, flag), SealCheckpoints()):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=str(found[0]) if found else None)

@@ -5,7 +5,10 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch.utils.data import Sampler
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from services.training.config import TrainConfig
 from services.training.run.batches import Batch, LengthGrouped, lay_out
@@ -52,7 +55,7 @@ class Lean:
             metrics[name].append(value)
 
 
-class LeanSft(Lean, SFTTrainer):  # type: ignore[misc]
+class LeanSft(Lean, SFTTrainer):
     """Mean negative log-likelihood of the completion tokens of one optimizer step."""
 
     def __init__(self, recipe: TrainConfig, model: Any, tokenizer: Any, dataset: Dataset, *, bf16: bool) -> None:
@@ -67,7 +70,11 @@ class LeanSft(Lean, SFTTrainer):  # type: ignore[misc]
         return torch.tensor(sum(len(batch["targets"]) for batch in batch_samples), device=device)
 
     def compute_loss(
-        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: torch.Tensor | None = None
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Summed over this batch's completion tokens, divided by those of the whole step."""
         self._note(inputs)
@@ -75,7 +82,7 @@ class LeanSft(Lean, SFTTrainer):  # type: ignore[misc]
         return -token_logps(model, inputs, bf16=self.compute_bf16).sum() / count
 
 
-class LeanDpo(Lean, DPOTrainer):  # type: ignore[misc]
+class LeanDpo(Lean, DPOTrainer):
     """(Conservative) DPO against reference log-probabilities that the policy gave before its first step.
 
     The policy is loaded from the SFT artefact, so it is its own reference until then; on resume the checkpoint's
@@ -88,10 +95,10 @@ class LeanDpo(Lean, DPOTrainer):  # type: ignore[misc]
         DPOTrainer.__init__(
             self, model, args=args, data_collator=self.collate, train_dataset=dataset, processing_class=tokenizer
         )
-        if "ref" in getattr(self.model, "peft_config", {}):
-            self.model.delete_adapter("ref")  # TRL's copy of the SFT adapter: the log-probabilities stand for it
+        if "ref" in getattr(model, "peft_config", {}):
+            model.delete_adapter("ref")  # TRL's copy of the SFT adapter: the log-probabilities stand for it
         self.model_accepts_loss_kwargs = False  # the trainer divides by the accumulated batches
-        self.train_dataset = with_reference(self)
+        self.train_dataset = with_reference(self, model, dataset)
 
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
         """`reference`: (2 * B) summed reference log-probabilities, chosen and rejected in turn."""
@@ -107,7 +114,11 @@ class LeanDpo(Lean, DPOTrainer):  # type: ignore[misc]
         return dataset
 
     def compute_loss(
-        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: torch.Tensor | None = None
+        self,
+        model: Any,
+        inputs: Any,
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Mean over the pairs; notes the reward margin and how often the chosen is preferred."""
         tokens = token_logps(model, inputs, bf16=self.compute_bf16)
@@ -118,9 +129,9 @@ class LeanDpo(Lean, DPOTrainer):  # type: ignore[misc]
         return cdpo_loss(difference, self.recipe.beta, self.recipe.label_smoothing).mean()
 
 
-def with_reference(trainer: LeanDpo) -> Dataset:
-    """The dataset with a `reference` column: [chosen, rejected] log-probabilities under the policy as it is now."""
-    rows = list(trainer.train_dataset)
+def with_reference(trainer: LeanDpo, model: Any, dataset: Dataset) -> Dataset:
+    """`dataset` with a `reference` column: [chosen, rejected] log-probabilities under `model` as it is now."""
+    rows = list(dataset)
     order = sorted(range(len(rows)), key=lambda index: rows[index]["length"])
     reference: list[list[float]] = [[] for _ in rows]
     size = trainer.recipe.batch_size
@@ -128,11 +139,11 @@ def with_reference(trainer: LeanDpo) -> Dataset:
         for start in range(0, len(order), size):
             indexes = order[start : start + size]
             batch = trainer._prepare_inputs(trainer.collate([rows[index] for index in indexes]))
-            tokens = token_logps(trainer.model, batch, bf16=trainer.compute_bf16)
+            tokens = token_logps(model, batch, bf16=trainer.compute_bf16)
             sums = sequence_logps(tokens, batch["owners"], 2 * len(indexes)).view(-1, 2).tolist()
             for index, pair in zip(indexes, sums, strict=True):
                 reference[index] = pair
-    return trainer.train_dataset.add_column("reference", reference)
+    return dataset.add_column("reference", reference)
 
 
 def to_dataset(rows: list[Encoded]) -> Dataset:

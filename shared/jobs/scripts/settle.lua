@@ -25,6 +25,8 @@ if how == 'done' then
   redis.call('SADD', kdone(j, s), n)
   for name, count in pairs(cjson.decode(ARGV[8])) do redis.call('HINCRBY', kstage(j, s), 'count:' .. name, count) end
   redis.call('HSET', kstage(j, s), 'last_end', stamp(t))
+  local frees = redis.call('HGET', kstage(j, s), 'frees')
+  if frees and frees ~= '' and redis.call('GET', kdevice(frees)) == j then redis.call('DEL', kdevice(frees)) end
   emit(j, ARGV[10], s, n, ARGV[11])
 elseif how == 'failed' then
   redis.call('HSET', row, 'state', 'failed', 'error', ARGV[9], 'finished_at', stamp(t))

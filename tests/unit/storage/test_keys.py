@@ -1,5 +1,7 @@
 """Every key of DESIGN section 6, and the rules for all of them."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +17,7 @@ def test_the_keys_of_the_design() -> None:
     assert keys.card_key(SHA) == f"databases/{SHA}.json"
     assert keys.dataset_key("spider-dev", "1", "tables/a.json") == "datasets/spider-dev/1/tables/a.json"
     assert keys.answer_key(SHA) == f"answers/{SHA}.json"
-    assert keys.shard_key("job-1", "sft.weak", 7, 2) == "jobs/job-1/sft.weak/7.2.jsonl"
+    assert keys.shard_key("job-1", "weak", 7, 2, "rows.jsonl") == "jobs/job-1/weak/7.2.rows.jsonl"
     assert keys.export_key("job-1", "collect", "dpo.jsonl") == "jobs/job-1/collect/export/dpo.jsonl"
     assert keys.checkpoint_key("job-1", "sft", 40, "adapter/a.bin") == "jobs/job-1/sft/checkpoint-40/adapter/a.bin"
     assert keys.checkpoint_key("job-1", "sft", 40, "a").startswith(keys.checkpoints_prefix("job-1", "sft"))
@@ -28,12 +30,13 @@ def test_the_keys_of_the_design() -> None:
 
 @pytest.mark.parametrize("identifier", ["../x", "a/b", "", "..", "a\n", "x" * 201])
 def test_an_id_cannot_leave_its_place(identifier: str) -> None:
-    for make in (
-        lambda: keys.shard_key(identifier, "stage", 0, 1),
+    makers: list[Callable[[], str]] = [
+        lambda: keys.shard_key(identifier, "stage", 0, 1, "rows.jsonl"),
         lambda: keys.export_key("job", identifier, "sft.jsonl"),
         lambda: keys.model_key(identifier, "manifest.json"),
         lambda: keys.archive_key("job", identifier),
-    ):
+    ]
+    for make in makers:
         with pytest.raises(InvalidInputError):
             make()
 

@@ -1,0 +1,118 @@
+"""The embedded stack on disk: one state folder, one file that tells what runs where."""
+
+import hashlib
+import os
+import secrets
+import socket
+import tempfile
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.errors import InvalidInputError
+
+DEFAULT_PORTS = {"redis": 6390, "gateway": 8100, "engine": 8101, "flower": 8155}
+PORT_TRIES = 200
+
+
+class StackFile(BaseModel):
+    """`.sense/stack.json`, readable by its owner alone: it holds the password of the local Redis."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state: Path
+    ports: dict[str, int]
+    redis_password: str
+    gateway_url: str
+    engine_url: str
+    flower_url: str
+    socket: Path
+
+    @property
+    def redis_url(self) -> str:
+        """The local Redis with its password."""
+        return f"redis://:{self.redis_password}@127.0.0.1:{self.ports['redis']}/0"
+
+    def environment(self) -> dict[str, str]:
+        """What every process of the stack is told."""
+        return {
+            "SENSE_STATE": str(self.state),
+            "SENSE_REDIS_URL": self.redis_url,
+            "SENSE_STORE_KIND": "directory",
+            "SENSE_STORE_ROOT": str(self.state / "objects"),
+            "SENSE_ENGINE_URL": self.engine_url,
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+
+
+def state_folder() -> Path:
+    """`SENSE_STATE`, or `.sense` in the current folder."""
+    return Path(os.environ.get("SENSE_STATE", ".sense")).absolute()
+
+
+def stack_path(state: Path) -> Path:
+    """Where the stack of a state folder is described."""
+    return state / "stack.json"
+
+
+def read_stack(state: Path) -> StackFile | None:
+    """The described stack, running or not."""
+    path = stack_path(state)
+    return StackFile.model_validate_json(path.read_text()) if path.exists() else None
+
+
+def write_stack(stack: StackFile) -> None:
+    """Describes the stack, for its owner alone."""
+    path = stack_path(stack.state)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(stack.model_dump_json(indent=1))
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on the loopback port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def choose_port(name: str, taken: set[int]) -> int:
+    """The port of `SENSE_PORT_<NAME>` where it is set, else the default or the next free one after it."""
+    wanted = os.environ.get(f"SENSE_PORT_{name.upper()}")
+    if wanted is not None:
+        port = int(wanted) if wanted.isdigit() else 0
+        if not 0 < port < 65536 or port in taken or not is_free(port):
+            raise InvalidInputError(
+                f"port {wanted} for {name} is in use or no port; set SENSE_PORT_{name.upper()} anew"
+            )
+        return port
+    first = DEFAULT_PORTS[name]
+    for port in range(first, first + PORT_TRIES):
+        if port not in taken and is_free(port):
+            return port
+    raise InvalidInputError(
+        f"no free port for {name} between {first} and {first + PORT_TRIES}; set SENSE_PORT_{name.upper()}"
+    )
+
+
+def plan_stack(state: Path) -> StackFile:
+    """Ports and a password for a new stack. Raises `InvalidInputError` where a wished port is in use."""
+    ports: dict[str, int] = {}
+    for name in DEFAULT_PORTS:
+        ports[name] = choose_port(name, set(ports.values()))
+    digest = hashlib.sha256(str(state).encode()).hexdigest()[:12]
+    return StackFile(
+        state=state,
+        ports=ports,
+        redis_password=secrets.token_hex(16),
+        gateway_url=f"http://127.0.0.1:{ports['gateway']}",
+        engine_url=f"http://127.0.0.1:{ports['engine']}",
+        flower_url=f"http://127.0.0.1:{ports['flower']}",
+        # a socket's path has a short limit, and a clone may lie deep
+        socket=Path(tempfile.gettempdir()) / f"sense-{os.getuid()}-{digest}.sock",
+    )

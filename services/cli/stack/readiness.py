@@ -1,0 +1,46 @@
+"""Which parts of the stack do not answer yet."""
+
+import urllib.error
+import urllib.request
+
+import redis
+
+from services.cli.stack.layout import StackFile
+from shared.errors import SenseError
+from shared.jobs.connect import connect_redis
+from shared.jobs.workers import WorkerBoard
+from shared.settings import RedisSettings
+
+PROBE_S = 1.0
+
+
+def answers(url: str) -> bool:
+    """Whether a GET comes back with a good status."""
+    try:
+        with urllib.request.urlopen(url, timeout=PROBE_S) as answer:
+            return bool(answer.status < 400)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def silent_workers(stack: StackFile) -> list[str]:
+    """Queues without a living worker; all of them while Redis is away."""
+    settings = RedisSettings(url=stack.redis_url)  # type: ignore[arg-type]
+    try:
+        living = WorkerBoard(connect_redis(settings), settings.prefix).living()
+    except (SenseError, redis.RedisError):
+        return ["redis"]
+    return [f"worker-{queue}" for queue, slots in living.items() if not slots]
+
+
+def unready(stack: StackFile) -> list[str]:
+    """Names of programs that do not answer."""
+    missing = silent_workers(stack)
+    for name, url in (
+        ("gateway", f"{stack.gateway_url}/readyz"),
+        ("engine", f"{stack.engine_url}/health"),
+        ("flower", f"{stack.flower_url}/healthcheck"),
+    ):
+        if not answers(url):
+            missing.append(name)
+    return missing

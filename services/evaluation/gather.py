@@ -1,0 +1,223 @@
+"""Collects what a report is made from: judged answers, and the facts that the job's stages recorded."""
+
+import json
+import os
+import platform
+from collections import Counter
+from importlib.metadata import version
+from typing import Any
+
+from services.evaluation.model import (
+    ArmResults,
+    ArmSpec,
+    DataStats,
+    PairStats,
+    PromotionCandidate,
+    ReportInput,
+    ShardSpan,
+    StageSpan,
+    TrainingFacts,
+)
+from shared.contracts.evaluation import ArmPlan, Score
+from shared.contracts.records import Example, Judged, Rejected
+from shared.jobs.plan import Plan
+from shared.models.manifest import ModelManifest
+from shared.sql.prompt import PROMPT_VERSION
+from shared.tasks.shard import Shard
+
+VERDICT_COUNTS = ("correct", "wrong", "error", "timeout", "gold_failed", "gold_timeout", "both_empty", "disputed")
+PACKAGES = ("torch", "transformers", "trl", "peft", "apsw", "celery")
+
+
+class Gatherer:
+    """Reads one job's outputs for its report."""
+
+    def __init__(self, command: Score, shard: Shard) -> None:
+        self.command = command
+        self.shard = shard
+        self.plan = shard.jobs.plan(command.job_id) or Plan(stages=[])
+        self.states = shard.jobs.stage_states(command.job_id, self.plan, members=False)
+
+    def gather(self) -> ReportInput:
+        """The whole input of the report."""
+        command = self.command
+        test_arms = [arm for arm in command.arms if not arm.selection]
+        results = [found for arm in test_arms if (found := self.arm_results(arm)) is not None]
+        return ReportInput(
+            job_id=command.job_id,
+            job_name=self.shard.jobs.job(command.job_id).name,
+            examples=self.examples(),
+            arms=results,
+            reference_arm="sft",
+            baseline_arm="base",
+            control_arm="control",
+            treatment_arm="dpo",
+            candidates=self.candidates(),
+            pairs=self.pair_stats(),
+            data=self.data_stats(),
+            training=self.training(),
+            timeline=self.timeline(),
+            environment=self.environment(),
+            bootstrap_seed=command.seed,
+        )
+
+    def examples(self) -> dict[str, Example]:
+        """Test and selection examples by id."""
+        found: dict[str, Example] = {}
+        for stage in self.command.tests:
+            found |= {row.example_id: row for row in self.shard.stage_rows(stage, "examples", Example)}
+        selection = self.shard.stage_rows(self.command.dataset, "selection", Example)
+        return found | {row.example_id: row for row in selection}
+
+    def arm_results(self, arm: ArmPlan) -> ArmResults | None:
+        """An arm's judged rows, or None where the arm was skipped."""
+        rows = list(self.shard.stage_rows(arm.judged, "judged", Judged))
+        if not rows:
+            return None
+        counts = self.states[arm.trained.stage].counts if arm.trained else {}
+        spec = ArmSpec(
+            id=arm.id,
+            title=arm.title,
+            model=arm.model,
+            shots=arm.shots,
+            train_items=counts.get("rows", 0),
+            train_steps=counts.get("steps", 0),
+            greedy=arm.temperature == 0,
+            samples=arm.samples,
+            temperature=arm.temperature,
+        )
+        return ArmResults(arm=spec, rows=rows)
+
+    def candidates(self) -> list[PromotionCandidate]:
+        """Arms that were asked the selection split."""
+        found = []
+        for arm in self.command.arms:
+            rows = list(self.shard.stage_rows(arm.judged, "judged", Judged)) if arm.selection else []
+            if rows:
+                arm_id = arm.id.removesuffix(".selection")
+                found.append(PromotionCandidate(arm_id=arm_id, model=arm.model, eligible=arm.promotable, rows=rows))
+        return found
+
+    def pair_stats(self) -> PairStats | None:
+        """Yield and exclusions of the weak data."""
+        if self.command.pairs is None:
+            return None
+        sample, judged = self.states["sample"].counts, self.states["judge"].counts
+        pairs, collected = self.states["pair"].counts, self.states["collect.preferences"].counts
+        reasons = ("all_correct", "none_correct", "excluded_gold")
+        excluded = {reason: pairs.get(reason, 0) for reason in reasons}
+        excluded |= {"outside_the_dataset": collected.get("outside", 0), "repeated": collected.get("duplicates", 0)}
+        questions = sample.get("questions", 0)
+        params = self.plan.stage("sample").params
+        return PairStats(
+            questions=questions,
+            samples_per_question=params.get("samples", 0),
+            temperature=params.get("temperature", 1.0),
+            verdicts={name: judged[name] for name in (*VERDICT_COUNTS, "unextractable") if judged.get(name)},
+            pairs=collected.get("pairs", 0),
+            excluded={name: count for name, count in excluded.items() if count},
+            on_policy=self.command.on_policy,
+            weak_model=self.command.weak_model or "",
+        )
+
+    def data_stats(self) -> DataStats | None:
+        """Who wrote the training data, how much was asked for, kept and refused."""
+        train = list(self.shard.stage_rows(self.command.dataset, "examples", Example))
+        if not train or train[0].split != "train":
+            return None
+        first = train[0].provenance
+        refused = Counter(row.reason for row in self.shard.stage_rows(self.command.dataset, "rejected", Rejected))
+        collected = self.states[self.command.dataset.stage].counts
+        refused.update({"duplicate": collected.get("duplicates", 0), "leaked": collected.get("leaked", 0)})
+        written = sum(self.states[stage].counts.get("written", 0) for stage in ("write.train",) if stage in self.states)
+        selection = self.shard.stage_rows(self.command.dataset, "selection", Example)
+        tests = [row for stage in self.command.tests for row in self.shard.stage_rows(stage, "examples", Example)]
+        return DataStats(
+            writer=first.writer,
+            writer_version=first.writer_version,
+            model=first.model,
+            requested=written,
+            accepted=len(train),
+            rejected={name: count for name, count in refused.items() if count},
+            levels=dict(Counter(row.level for row in train)),
+            train_domains=sorted({row.domain for row in train}),
+            selection_domains=sorted({row.domain for row in selection}),
+            test_domains=sorted({row.domain for row in tests}),
+        )
+
+    def training(self) -> list[TrainingFacts]:
+        """Every training run of the job, with its loss curve."""
+        return [
+            self.training_facts(stage.id)
+            for stage in self.plan.stages
+            if stage.task == "training.train_model" and self.states[stage.id].done
+        ]
+
+    def training_facts(self, stage: str) -> TrainingFacts:
+        """One run by its manifest and metrics."""
+        row = self.shard.jobs.row(self.command.job_id, stage, 0)
+        manifest = ModelManifest.model_validate_json(self.shard.objects.get(row.outputs["manifest"].key))
+        lines = self.shard.objects.get(row.outputs["metrics"].key).decode().splitlines()
+        curve = [(int(one["step"]), float(one["loss"])) for one in map(json.loads, lines) if "loss" in one]
+        return TrainingFacts(
+            stage_id=stage,
+            method=manifest.method,
+            rows=row.counts["rows"],
+            steps=row.counts["steps"],
+            final_loss=curve[-1][1] if curve else None,
+            seconds=(row.finished_at or 0.0) - (row.started_at or 0.0),
+            curve=curve,
+        )
+
+    def timeline(self) -> list[StageSpan]:
+        """When each stage ran, in seconds since the job was submitted."""
+        began = self.shard.jobs.job(self.command.job_id).created_at
+        spans = [self.stage_span(stage.id, stage.task, began) for stage in self.plan.stages]
+        return [span for span in spans if span is not None]
+
+    def stage_span(self, stage: str, task: str, began: float) -> StageSpan | None:
+        """One stage's finished shards on the job's clock."""
+        shards = [
+            ShardSpan(shard=row.shard, start=row.started_at - began, end=row.finished_at - began)
+            for row in self.shard.jobs.rows(self.command.job_id, stage)
+            if row.started_at and row.finished_at
+        ]
+        if not shards:
+            return None
+        return StageSpan(
+            stage_id=stage,
+            task=task,
+            shards=len(shards),
+            first_start=min(span.start for span in shards),
+            last_end=max(span.end for span in shards),
+            busy_seconds=sum(span.end - span.start for span in shards),
+            spans=shards,
+        )
+
+    def environment(self) -> dict[str, Any]:
+        """What the figures were measured on."""
+        tests = [ref.sha256 for stage in self.command.tests for ref in self.shard.refs(stage, "examples")]
+        return {
+            "sense": version("sense-sql"),
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+            "prompt": PROMPT_VERSION,
+            "prompt rows": self.prompt_rows(),
+            "seed": self.command.seed,
+            "test set sha256": ", ".join(sha[:16] for sha in tests),
+            **{name: installed(name) for name in PACKAGES},
+        }
+
+    def prompt_rows(self) -> int | None:
+        """Example rows in the test prompts."""
+        answers = [stage for stage in self.plan.stages if stage.task == "evaluation.answer_questions"]
+        rows = answers[0].params.get("prompt_rows") if answers else None
+        return int(rows) if rows is not None else None
+
+
+def installed(package: str) -> str:
+    """A package's version, or that it is not in this image."""
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return "not installed here"

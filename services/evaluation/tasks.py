@@ -1,0 +1,90 @@
+"""The evaluation service's tasks: ask a served model the test questions, and score the judged answers."""
+
+import json
+from typing import Any
+
+from services.evaluation.gather import Gatherer
+from services.evaluation.render_html import render_html
+from services.evaluation.render_markdown import render_markdown
+from services.evaluation.render_terminal import render_terminal
+from services.evaluation.report import build_report, per_question
+from shared.contracts.base import TaskContract
+from shared.contracts.evaluation import (
+    ANSWER_QUESTIONS,
+    SCORE,
+    AnsweredCounts,
+    AnswerQuestions,
+    Score,
+    ScoredCounts,
+)
+from shared.contracts.records import Example
+from shared.llm.ask import Asking, Shot, ask_examples
+from shared.llm.profiles import load_profile
+from shared.sql.catalog import Catalog
+from shared.storage.keys import report_key
+from shared.tasks.run import Done, Work
+from shared.tasks.shard import Shard
+
+
+def pick_shots(command: AnswerQuestions, shard: Shard) -> list[Shot]:
+    """The first training examples of different databases: the same for every question, never a test example."""
+    if command.shots_from is None or command.shots == 0:
+        return []
+    catalog = Catalog(shard.objects)
+    shots: dict[str, Shot] = {}
+    for example in shard.stage_rows(command.shots_from, "examples", Example):
+        if len(shots) == command.shots:
+            break
+        shots.setdefault(example.database_id, (catalog.card(example.database_id), example.question, example.gold))
+    return list(shots.values())
+
+
+def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
+    """Greedy at temperature 0, else several samples a question; every question is asked."""
+    examples = shard.rows(command.examples, Example)
+    asking = Asking(
+        model=command.model,
+        samples=command.samples,
+        temperature=command.temperature,
+        top_p=command.top_p,
+        max_tokens=command.max_tokens,
+        seed=command.seed,
+        prompt_rows=command.prompt_rows,
+        shots=pick_shots(command, shard),
+    )
+    candidates, tokens = ask_examples(shard, load_profile(command.endpoint), examples, asking)
+    counts = AnsweredCounts(
+        questions=len(examples),
+        answers=len(candidates),
+        unextractable=sum(candidate.sql is None for candidate in candidates),
+        prompt_tokens=tokens.prompt,
+        completion_tokens=tokens.completion,
+    )
+    outputs = {
+        "candidates": shard.write_rows("candidates", candidates),
+        "examples": shard.write_rows("examples", examples),
+    }
+    return Done(counts, outputs)
+
+
+def score(command: Score, shard: Shard) -> Done:
+    """Writes the report in four forms and the questions beside it."""
+    given = Gatherer(command, shard).gather()
+    report = build_report(given)
+    questions = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in per_question(given))
+    forms = {
+        "report": ("json", report.model_dump_json()),
+        "markdown": ("md", render_markdown(report)),
+        "html": ("html", render_html(report)),
+        "terminal": ("txt", render_terminal(report)),
+        "questions": ("questions.jsonl", questions),
+    }
+    outputs = {
+        name: shard.objects.put(report_key(command.job_id, command.stage, suffix), text.encode())
+        for name, (suffix, text) in forms.items()
+    }
+    tested = sum(example.split != "selection" for example in given.examples.values())
+    return Done(ScoredCounts(questions=tested, arms=len(given.arms)), outputs)
+
+
+TASKS: dict[TaskContract, Work[Any]] = {ANSWER_QUESTIONS: answer_questions, SCORE: score}

@@ -1,0 +1,12 @@
+"""The evaluation worker: `celery -A services.evaluation.worker worker -Q evaluation`."""
+
+from services.evaluation.tasks import TASKS
+from shared.contracts.base import Queue
+from shared.tasks.app import make_app
+from shared.tasks.run import register_task
+from shared.tasks.worker import attach_worker
+
+app = make_app()
+attach_worker(app, Queue.EVALUATION)
+for contract, work in TASKS.items():
+    register_task(app, contract, work)

@@ -1,0 +1,73 @@
+"""What the gateway speaks to: job store, object store, engine, and the endpoints that the operator named."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import redis
+from fastapi import Request
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from services.gateway.settings import GatewaySettings
+from shared.errors import UnavailableError
+from shared.jobs.connect import connect_redis, redis_errors
+from shared.jobs.store import JobStore
+from shared.jobs.workers import WorkerBoard
+from shared.llm.profiles import EndpointProfile, load_profiles
+from shared.llm.settings import LlmSettings
+from shared.settings import EngineSettings, RedisSettings
+from shared.storage.base import ObjectStore
+from shared.storage.open import open_store
+from shared.storage.settings import StoreSettings
+
+PROBE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Made once a process. `endpoints` are the profiles that a spec may name."""
+
+    jobs: JobStore
+    objects: ObjectStore
+    board: WorkerBoard
+    redis_url: str
+    engine_url: str
+    endpoints: Mapping[str, EndpointProfile]
+    settings: GatewaySettings = field(default_factory=GatewaySettings)
+
+    def probe_redis(self) -> None:
+        """Asks once, without the patience of other calls. Raises `UnavailableError`."""
+        retry = Retry(NoBackoff(), 0)
+        with (
+            redis_errors(),
+            redis.Redis.from_url(
+                self.redis_url, socket_timeout=PROBE_S, socket_connect_timeout=PROBE_S, retry=retry
+            ) as client,
+        ):
+            client.ping()
+
+    def probe_store(self) -> None:
+        """Raises `UnavailableError`."""
+        self.objects.exists("readyz")
+
+
+def open_backend() -> Backend:
+    """By this process's environment. Raises `InvalidInputError` for settings that cannot be used."""
+    settings = RedisSettings()
+    client = connect_redis(settings)
+    return Backend(
+        jobs=JobStore(client, settings.prefix),
+        objects=open_store(StoreSettings()),
+        board=WorkerBoard(client, settings.prefix),
+        redis_url=settings.url.get_secret_value(),
+        engine_url=EngineSettings().url.rstrip("/"),
+        endpoints=load_profiles(LlmSettings()),
+    )
+
+
+def get_backend(request: Request) -> Backend:
+    """The backend of the running application, for routes."""
+    backend = request.app.state.backend
+    if not isinstance(backend, Backend):
+        raise UnavailableError("the gateway is still starting; try again in a second")
+    return backend

@@ -1,0 +1,106 @@
+"""What every request passes: an id of its own, a bound on its body, one log line, and an answer to what broke."""
+
+import re
+import time
+import uuid
+
+from prometheus_client import Counter
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from services.gateway.problems import BodyTooLargeError, problem, say_sense_error
+from shared.logging import get_logger
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+REQUESTS = Counter("sense_http_requests_total", "Requests by method, route and status", ["method", "route", "status"])
+log = get_logger()
+
+
+class RequestMiddleware:
+    """Outside of everything but the server; `most` is the largest body in bytes."""
+
+    def __init__(self, app: ASGIApp, *, most: int) -> None:
+        self.app = app
+        self.most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; lifespan messages pass untouched."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        own = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = own
+        with bound_contextvars(request_id=own):
+            await self.answer(scope, receive, Reply(send, own))
+
+    async def answer(self, scope: Scope, receive: Receive, reply: "Reply") -> None:
+        """Runs the application; an error that nobody handled becomes a 500 that holds no internals."""
+        began = time.monotonic()
+        request = Request(scope, receive)
+        try:
+            body = BoundedBody(scope, receive, self.most)
+            await self.app(scope, body.receive, reply.send)
+        except BodyTooLargeError as error:
+            await say_sense_error(request, error)(scope, receive, reply.send)
+        except Exception:
+            log.exception("http.broken", method=scope["method"], path=scope["path"])
+            if reply.status:
+                raise
+            await problem(
+                status=500,
+                code="internal_error",
+                detail="the gateway failed at this request; its log has the reason under the request id",
+                instance=scope["path"],
+                request_id=reply.request_id,
+            )(scope, receive, reply.send)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            REQUESTS.labels(scope["method"], route, str(reply.status)).inc()
+            elapsed = round((time.monotonic() - began) * 1000, 1)
+            log.info("http.request", method=scope["method"], path=scope["path"], status=reply.status, ms=elapsed)
+
+
+class Reply:
+    """Adds the request's id to the answer and remembers its status."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self.pass_on = send
+        self.request_id = request_id
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """Passes a message on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.request_id
+            headers["X-Content-Type-Options"] = "nosniff"
+        await self.pass_on(message)
+
+
+class BoundedBody:
+    """Counts what arrives. Raises `BodyTooLargeError` at once where the length is announced."""
+
+    def __init__(self, scope: Scope, receive: Receive, most: int) -> None:
+        self.pass_on = receive
+        self.most = most
+        self.seen = 0
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal():
+            self.check(int(announced))
+
+    async def receive(self) -> Message:
+        """The next message of the body."""
+        message = await self.pass_on()
+        if message["type"] == "http.request":
+            self.seen += len(message.get("body", b""))
+            self.check(self.seen)
+        return message
+
+    def check(self, size: int) -> None:
+        """Raises where `size` bytes are too many."""
+        if size > self.most:
+            raise BodyTooLargeError(f"the body is above {self.most} bytes; send less")

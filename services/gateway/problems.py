@@ -1,0 +1,126 @@
+"""Every error leaves as RFC 9457 problem details, with a type and a code that stay the same."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from shared.client.models import Fault, Problem
+from shared.contracts.spec import SpecError
+from shared.errors import SenseError
+
+PROBLEM_TYPE = "application/problem+json"
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+RETRY_AFTER_S = "2"
+PROBLEM_RESPONSE: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "Problem details (RFC 9457)",
+        "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+}
+
+
+class BodyTooLargeError(SenseError):
+    """The request's body is above the limit."""
+
+    code = "body_too_large"
+    http_status = 413
+
+
+class MediaTypeError(SenseError):
+    """The body is of a type that the address does not take."""
+
+    code = "unsupported_media_type"
+    http_status = 415
+
+
+def problem(
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    instance: str,
+    request_id: str | None,
+    faults: list[Fault] | None = None,
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> JSONResponse:
+    """A problem as a response; `more` are extension members."""
+    body = Problem(
+        type=f"https://sense.invalid/errors/{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        instance=instance,
+        code=code,
+        request_id=request_id,
+        errors=faults or [],
+    )
+    content = {**body.model_dump(mode="json"), **more}
+    return JSONResponse(content, status_code=status, headers=headers, media_type=PROBLEM_TYPE)
+
+
+def request_id(request: Request) -> str | None:
+    """The id that the middleware gave this request."""
+    found = request.scope.get("state", {}).get("request_id")
+    return found if isinstance(found, str) else None
+
+
+def say_sense_error(request: Request, error: Exception) -> JSONResponse:
+    """The product's own errors carry their status."""
+    assert isinstance(error, SenseError)
+    faults = [Fault(**fault) for fault in error.faults] if isinstance(error, SpecError) else []
+    return problem(
+        status=error.http_status,
+        code=error.code,
+        detail=error.message,
+        instance=request.url.path,
+        request_id=request_id(request),
+        faults=faults,
+        headers={"Retry-After": RETRY_AFTER_S} if error.http_status == 503 else None,
+    )
+
+
+def say_bad_request(request: Request, error: Exception) -> JSONResponse:
+    """Parameters that do not fit: all of them, each with its place."""
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        Fault(path=".".join(str(part) for part in fault["loc"]), message=str(fault["msg"])) for fault in error.errors()
+    ]
+    detail = "; ".join(f"{fault.path}: {fault.message}" for fault in faults)
+    return problem(
+        status=422,
+        code="invalid_request",
+        detail=f"the request has {len(faults)} fault(s): {detail}",
+        instance=request.url.path,
+        request_id=request_id(request),
+        faults=faults,
+    )
+
+
+def say_http_error(request: Request, error: Exception) -> JSONResponse:
+    """The framework's own errors: no such address, no such method."""
+    assert isinstance(error, HTTPException)
+    status = error.status_code
+    detail = {
+        404: f"there is no address {request.url.path}; see /openapi.json",
+        405: f"{request.method} is not possible on {request.url.path}",
+    }.get(status, str(error.detail))
+    return problem(
+        status=status,
+        code=CODES.get(status, f"http_{status}"),
+        detail=detail,
+        instance=request.url.path,
+        request_id=request_id(request),
+        headers=dict(error.headers) if error.headers else None,
+    )
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    """Puts the handlers in place; what none of them knows is answered by the middleware."""
+    app.add_exception_handler(SenseError, say_sense_error)
+    app.add_exception_handler(RequestValidationError, say_bad_request)
+    app.add_exception_handler(HTTPException, say_http_error)

@@ -1,0 +1,157 @@
+"""The sandbox's tasks: build what models invented, verify golds, judge candidates."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from services.sandbox.databases import local_database, seal_database
+from services.sandbox.execution import Execution, Request
+from services.sandbox.judge import Judge, Judgement
+from services.sandbox.limits import Limits
+from services.sandbox.pool import SandboxPool
+from shared.contracts.base import TaskContract
+from shared.contracts.records import Candidate, Example, Judged, Outcome, Rejected, Written
+from shared.contracts.sandbox import (
+    BUILD_DATABASE,
+    JUDGE_CANDIDATES,
+    VERIFY_EXAMPLES,
+    BuildDatabase,
+    BuiltCounts,
+    JudgeCandidates,
+    JudgedCounts,
+    VerifiedCounts,
+    VerifyExamples,
+)
+from shared.errors import InvalidInputError
+from shared.metrics import OUTCOMES
+from shared.settings import SandboxSettings
+from shared.tasks.run import Done, Work
+from shared.tasks.shard import Shard
+
+
+def open_pool(shard: Shard) -> SandboxPool:
+    """A pool whose children die when the shard's lease ends."""
+    pool = SandboxPool(SandboxSettings().children)
+    shard.on_abort(pool.kill)
+    return pool
+
+
+def build_databases(command: BuildDatabase, shard: Shard) -> Done:
+    """Seals the database of every written example; a script that does not build rejects its example."""
+    built: list[Written] = []
+    rejected: list[Rejected] = []
+    with open_pool(shard) as pool:
+        for written in shard.rows(command.written, Written):
+            if written.database is None:
+                built.append(written)
+                continue
+            try:
+                database_id = seal_database(shard.objects, written.database, pool)
+            except InvalidInputError as error:
+                rejected.append(Rejected(reason="schema_failed", detail=error.message, written=written))
+                continue
+            built.append(written.model_copy(update={"database": None, "database_id": database_id}))
+    databases = len({written.database_id for written in built})
+    counts = BuiltCounts(built=len(built), databases=databases, rejected=len(rejected))
+    outputs = {"written": shard.write_rows("written", built), "rejected": shard.write_rows("rejected", rejected)}
+    return Done(counts, outputs)
+
+
+def example_id(database_id: str, question: str, evidence: str | None, gold: str) -> str:
+    """Content decides the name, so that the same example has it in every job."""
+    text = "\x1f".join((database_id, question, evidence or "", gold))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def gold_fault(execution: Execution) -> str | None:
+    """Why a gold cannot be trusted as an answer, or None."""
+    if execution.outcome is Outcome.EMPTY:
+        return "gold_empty"
+    if execution.outcome is not Outcome.OK:
+        return f"gold_{execution.outcome.value}"
+    if not execution.truncated and all(cell is None for row in execution.rows for cell in row):
+        return "gold_null"
+    return None
+
+
+def verify_examples(command: VerifyExamples, shard: Shard) -> Done:
+    """Runs every gold and keeps what returns rows; the rest is kept apart with its reason."""
+    written = shard.rows(command.written, Written)
+    deadline = Limits().gold_deadline_s
+    requests = [Request(local_database(shard.objects, row.database_id or ""), row.sql, deadline, 50) for row in written]
+    with open_pool(shard) as pool:
+        executions = pool.execute_many(requests)
+    accepted: list[Example] = []
+    rejected: list[Rejected] = []
+    for row, execution in zip(written, executions, strict=True):
+        OUTCOMES.labels(outcome=execution.outcome.value).inc()
+        fault = gold_fault(execution)
+        if fault is None:
+            accepted.append(as_example(row))
+        else:
+            rejected.append(Rejected(reason=fault, detail=execution.message or "", written=row))
+    counts = VerifiedCounts(accepted=len(accepted), rejected=len(rejected))
+    outputs = {"examples": shard.write_rows("examples", accepted), "rejected": shard.write_rows("rejected", rejected)}
+    return Done(counts, outputs)
+
+
+def as_example(row: Written) -> Example:
+    """A verified example under its own name."""
+    database_id = row.database_id or ""
+    return Example(
+        example_id=example_id(database_id, row.question, row.evidence, row.sql),
+        database_id=database_id,
+        domain=row.domain,
+        split=row.split,
+        level=row.level,
+        question=row.question,
+        evidence=row.evidence,
+        gold=row.sql,
+        provenance=row.provenance,
+    )
+
+
+def judge_candidates(command: JudgeCandidates, shard: Shard) -> Done:
+    """Judges an example's candidates together, so that its gold and equal answers run once."""
+    examples = {example.example_id: example for example in shard.rows(command.examples, Example)}
+    grouped: dict[str, list[Candidate]] = {}
+    for candidate in shard.rows(command.candidates, Candidate):
+        grouped.setdefault(candidate.example_id, []).append(candidate)
+    judged: list[Judged] = []
+    with open_pool(shard) as pool:
+        judge = Judge(pool)
+        for number, (name, candidates) in enumerate(grouped.items()):
+            example = examples[name]
+            path = local_database(shard.objects, example.database_id)
+            judgements = judge.judge(path, example.gold, [candidate.sql for candidate in candidates])
+            judged += as_judged(candidates, judgements)
+            if number % 50 == 49:
+                shard.progress(done=number + 1, total=len(grouped))
+    verdicts = Counter(row.verdict.value for row in judged)
+    return Done(JudgedCounts(candidates=len(judged), **verdicts), {"judged": shard.write_rows("judged", judged)})
+
+
+def as_judged(candidates: Sequence[Candidate], judgements: Sequence[Judgement]) -> list[Judged]:
+    """Rows for the object store, both results cut down for people."""
+    return [
+        Judged(
+            candidate=candidate,
+            verdict=judgement.verdict,
+            policy=judgement.policy,
+            outcome=judgement.execution.outcome if judgement.execution else Outcome.UNEXTRACTABLE,
+            message=judgement.execution.message if judgement.execution else None,
+            result_hash=judgement.execution.bag_hash if judgement.execution else None,
+            gold_result_hash=judgement.gold.bag_hash,
+            result=judgement.execution.view() if judgement.execution else None,
+            gold_result=judgement.gold.view(),
+        )
+        for candidate, judgement in zip(candidates, judgements, strict=True)
+    ]
+
+
+TASKS: dict[TaskContract, Work[Any]] = {
+    BUILD_DATABASE: build_databases,
+    VERIFY_EXAMPLES: verify_examples,
+    JUDGE_CANDIDATES: judge_candidates,
+}

@@ -1,0 +1,12 @@
+"""The serving worker: `celery -A services.serving.worker worker -Q serving`."""
+
+from services.serving.tasks import TASKS
+from shared.contracts.base import Queue
+from shared.tasks.app import make_app
+from shared.tasks.run import register_task
+from shared.tasks.worker import attach_worker
+
+app = make_app()
+attach_worker(app, Queue.SERVING)
+for contract, work in TASKS.items():
+    register_task(app, contract, work)

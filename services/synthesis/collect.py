@@ -1,0 +1,89 @@
+"""Makes a dataset of verified shards: pure, in shard order, so that order of arrival changes nothing."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from shared.contracts.records import Example, Message, SftRow
+from shared.sql.catalog import Catalog
+from shared.sql.prompt import render_messages
+
+
+@dataclass(slots=True)
+class Dataset:
+    """What was kept, and how many were refused why."""
+
+    examples: list[Example] = field(default_factory=list)
+    selection: list[Example] = field(default_factory=list)
+    duplicates: int = 0
+    leaked: int = 0
+
+
+def question_key(example: Example) -> str:
+    """Equal for questions that differ only in case, spaces or a closing mark."""
+    return " ".join(example.question.lower().rstrip("?. ").split())
+
+
+class Gate:
+    """Refuses what was seen before and what stands in a test set."""
+
+    def __init__(self, refused: Iterable[Example]) -> None:
+        self.seen: set[tuple[str, str]] = set()
+        self.test_questions: set[str] = set()
+        self.test_databases: set[str] = set()
+        for example in refused:
+            self.test_questions.add(question_key(example))
+            self.test_databases.add(example.database_id)
+
+    def reason(self, example: Example) -> str | None:
+        """`leaked`, `duplicate`, or None; remembers what passed."""
+        if example.database_id in self.test_databases or question_key(example) in self.test_questions:
+            return "leaked"
+        key = (example.database_id, question_key(example))
+        if key in self.seen:
+            return "duplicate"
+        self.seen.add(key)
+        return None
+
+
+def collect(verified: Iterable[Example], refused: Iterable[Example], limit: int | None) -> Dataset:
+    """Examples in order, without duplicates and test questions, the training part cut to `limit`."""
+    gate, dataset = Gate(refused), Dataset()
+    for example in verified:
+        reason = gate.reason(example)
+        if reason == "leaked":
+            dataset.leaked += 1
+        elif reason == "duplicate":
+            dataset.duplicates += 1
+        elif example.split == "selection":
+            dataset.selection.append(example)
+        else:
+            dataset.examples.append(example)
+    if limit is not None:
+        dataset.examples = dataset.examples[:limit]
+    return dataset
+
+
+def interleave(examples: Sequence[Example]) -> list[Example]:
+    """Round-robin over databases, so that any beginning of the list holds questions on many of them."""
+    by_database: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        by_database[example.database_id].append(example)
+    queues = [by_database[key] for key in sorted(by_database)]
+    depth = max((len(queue) for queue in queues), default=0)
+    return [queue[place] for place in range(depth) for queue in queues if place < len(queue)]
+
+
+def sft_row(example: Example, catalog: Catalog, prompt_rows: int) -> SftRow:
+    """An example in TRL's conversational form, rendered as serving and evaluation render it."""
+    card = catalog.card(example.database_id)
+    prompt = render_messages(card, example.question, evidence=example.evidence, rows=prompt_rows)
+    return SftRow(
+        prompt=prompt,
+        completion=[Message(role="assistant", content=example.gold)],
+        example_id=example.example_id,
+        database_id=example.database_id,
+        domain=example.domain,
+        level=example.level,
+        writer=example.provenance.writer,
+    )

@@ -1,0 +1,12 @@
+"""The synthesis worker: `celery -A services.synthesis.worker worker -Q synthesis`."""
+
+from services.synthesis.tasks import TASKS
+from shared.contracts.base import Queue
+from shared.tasks.app import make_app
+from shared.tasks.run import register_task
+from shared.tasks.worker import attach_worker
+
+app = make_app()
+attach_worker(app, Queue.SYNTHESIS)
+for contract, work in TASKS.items():
+    register_task(app, contract, work)

@@ -1,0 +1,171 @@
+"""The objects of the REST API: the gateway answers with them, the client reads them. Times are seconds since 1970."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
+StageStatus = Literal["waiting", "queued", "running", "done", "failed", "cancelled", "skipped"]
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+TERMINAL_EVENTS = frozenset(f"job.{status}" for status in TERMINAL)
+
+
+class ApiObject(BaseModel):
+    """Unknown fields are ignored, so that an older client reads a newer gateway."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class JobError(ApiObject):
+    """Why a job failed: a stable code and a sentence."""
+
+    code: str
+    message: str
+
+
+class Progress(ApiObject):
+    """Shards known so far: later stages add theirs when they begin."""
+
+    done: int = 0
+    total: int = 0
+    failed: int = 0
+    unit: Literal["shards"] = "shards"
+
+
+class Stage(ApiObject):
+    """One stage of a job: shards by state, and the sums of what its finished shards counted."""
+
+    id: str
+    task: str = ""
+    status: StageStatus
+    total: int = 0
+    queued: int = 0
+    running: int = 0
+    done: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    closed: bool = Field(default=False, description="no more shards will be added")
+    counts: dict[str, int] = Field(default_factory=dict)
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+class Artifact(ApiObject):
+    """An output of a finished shard; `name` fetches it, `filename` is what it is saved as; `size` in bytes."""
+
+    object: Literal["artifact"] = "artifact"
+    name: str
+    filename: str
+    content_type: str
+    size: int
+    sha256: str
+    stage: str
+    shard: int
+
+
+class JobSummary(ApiObject):
+    """A job as lists show it; `stage` names the stages that run now."""
+
+    object: Literal["job"] = "job"
+    id: str
+    kind: str
+    name: str
+    status: JobStatus
+    epoch: int = Field(default=1, description="1, and one more for every retry")
+    stage: list[str] = Field(default_factory=list)
+    progress: Progress = Progress()
+    error: JobError | None = None
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    request_id: str | None = None
+
+    @property
+    def terminal(self) -> bool:
+        """Nothing of it will run again, unless it is retried."""
+        return self.status in TERMINAL
+
+
+class Job(JobSummary):
+    """A whole job. `artifacts` are those of single-shard stages; the list of all is an address of its own."""
+
+    spec: dict[str, Any] = Field(default_factory=dict)
+    stages: list[Stage] = Field(default_factory=list)
+    artifacts: list[Artifact] = Field(default_factory=list)
+    archived: bool = Field(default=False, description="read from the archive: Redis does not know the job any more")
+
+
+class JobEvent(ApiObject):
+    """A record of a job's stream: a fact, or progress for people who watch. `id` resumes a stream."""
+
+    object: Literal["event"] = "event"
+    id: str
+    type: str
+    name: str
+    job_id: str
+    stage: str | None = None
+    shard: int | None = None
+    created_at: float
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class JobList(ApiObject):
+    """A page of jobs, newest first; `last_id` is the next page's `after`."""
+
+    object: Literal["list"] = "list"
+    data: list[JobSummary]
+    has_more: bool
+    last_id: str | None = None
+
+
+class EventList(ApiObject):
+    """A page of events, oldest first; `last_id` is the next page's `after`."""
+
+    object: Literal["list"] = "list"
+    data: list[JobEvent]
+    has_more: bool
+    last_id: str | None = None
+
+
+class ArtifactList(ApiObject):
+    """Every artifact of a job, in the order of its stages."""
+
+    object: Literal["list"] = "list"
+    data: list[Artifact]
+    has_more: bool = False
+
+
+class Fault(ApiObject):
+    """One thing wrong with a request: where, and what."""
+
+    path: str
+    message: str
+
+
+class Problem(ApiObject):
+    """RFC 9457 problem details, with a stable `code` and, for what was sent, every fault."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str | None = None
+    errors: list[Fault] = Field(default_factory=list)
+
+
+class ServedModel(ApiObject):
+    """A model that the engine answers for."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "sense"
+
+
+class ModelList(ApiObject):
+    """What is served now."""
+
+    object: Literal["list"] = "list"
+    data: list[ServedModel]

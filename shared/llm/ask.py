@@ -1,0 +1,118 @@
+"""Asking a model the questions of examples: the same rendering, seeds and extraction wherever it is done."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from shared.contracts.records import Candidate, Example, Message
+from shared.llm.budget import Budget, Cost
+from shared.llm.client import ChatClient
+from shared.llm.messages import ChatAnswer, ChatRequest, Usage
+from shared.llm.profiles import EndpointProfile
+from shared.metrics import LLM_TOKENS
+from shared.sql.card import SchemaCard
+from shared.sql.catalog import Catalog
+from shared.sql.extract import extract_sql
+from shared.sql.prompt import render_messages
+from shared.tasks.shard import Shard
+
+Shot = tuple[SchemaCard, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a model is asked; temperature 0 is greedy."""
+
+    model: str
+    samples: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    seed: int
+    prompt_rows: int
+    shots: Sequence[Shot] = field(default_factory=tuple)
+
+
+@dataclass(slots=True)
+class TokenCount:
+    """Tokens of answers that were bought now; recorded answers cost nothing."""
+
+    prompt: int = 0
+    completion: int = 0
+    usd: float = 0.0
+
+    @property
+    def micro_usd(self) -> int:
+        """Millionths of a dollar: counts are whole numbers."""
+        return round(self.usd * 1_000_000)
+
+    def add(self, usage: Usage) -> None:
+        """Counts one answer, here and in the process's metrics."""
+        self.prompt += usage.prompt_tokens
+        self.completion += usage.completion_tokens
+        self.usd += usage.usd or 0.0
+        LLM_TOKENS.labels(model=usage.model, direction="in").inc(usage.prompt_tokens)
+        LLM_TOKENS.labels(model=usage.model, direction="out").inc(usage.completion_tokens)
+
+
+def stage_budget(shard: Shard, usd: float | None) -> Budget | None:
+    """What is left of a stage's money: finished shards have recorded what they paid."""
+    if usd is None:
+        return None
+    rows = shard.jobs.rows(shard.command.job_id, shard.command.stage)
+    spent = sum(row.counts.get("micro_usd", 0) for row in rows) / 1_000_000
+    return Budget(max_usd=usd, spent=Cost(usd=spent))
+
+
+def stable_seed(*parts: object) -> int:
+    """31 bits that depend on the parts alone, the same on every machine."""
+    text = "\x1f".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def prompt_of(example: Example, catalog: Catalog, asking: Asking) -> list[Message]:
+    """The messages for one example."""
+    card = catalog.card(example.database_id)
+    return render_messages(
+        card, example.question, evidence=example.evidence, rows=asking.prompt_rows, shots=asking.shots
+    )
+
+
+def ask_examples(
+    shard: Shard, profile: EndpointProfile, examples: Sequence[Example], asking: Asking, budget: Budget | None = None
+) -> tuple[list[Candidate], TokenCount]:
+    """`asking.samples` candidates an example, in example and slot order. Raises the client's errors by cause."""
+    tokens = TokenCount()
+    client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)
+    catalog = Catalog(shard.objects)
+    requests = [
+        ChatRequest(
+            model=asking.model,
+            messages=prompt_of(example, catalog, asking),
+            temperature=asking.temperature,
+            top_p=asking.top_p,
+            max_tokens=asking.max_tokens,
+            seed=stable_seed(asking.seed, example.example_id),
+            n=asking.samples,
+        )
+        for example in examples
+    ]
+    answers = client.complete_many(requests)
+    found = zip(examples, answers, strict=True)
+    return [candidate for pair in found for candidate in candidates_of(*pair, asking)], tokens
+
+
+def candidates_of(example: Example, answer: ChatAnswer, asking: Asking) -> list[Candidate]:
+    """One candidate a sample."""
+    return [
+        Candidate(
+            example_id=example.example_id,
+            slot=slot,
+            answer=text,
+            sql=extract_sql(text),
+            model=asking.model,
+            answer_key=answer.key,
+            clipped_rows=asking.prompt_rows,
+        )
+        for slot, text in enumerate(answer.texts)
+    ]

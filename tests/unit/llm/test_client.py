@@ -1,0 +1,381 @@
+"""The client against a real HTTP server: order, cache, faults, abort."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from shared.errors import LostLeaseError, UnavailableError
+from shared.llm import errors
+from shared.llm.client import ChatClient
+from shared.llm.messages import ChatAnswer, Usage
+from shared.llm.profiles import EndpointProfile
+from shared.llm.replay import AnswerLog, answer_hash
+from shared.llm.retry import RetryPolicy
+from shared.storage.directory import DirectoryStore
+from tests.support.faults import Fault, FaultPlan
+from tests.support.openai_server import OpenAiServer, Request
+from tests.support.s3_server import free_ports
+from tests.unit.llm.helpers import KEY, QUICK, StartServer, ask, profile_of
+
+
+def echo(request: Request) -> str:
+    return f"echo: {request['messages'][-1]['content']}"
+
+
+def test_answers_keep_the_order_and_are_recorded_under_their_key(
+    openai_server: StartServer, store: DirectoryStore
+) -> None:
+    server = openai_server(echo, latency_s=0.01)
+    requests = [ask(f"question {number}") for number in range(30)]
+    answers = ChatClient(profile_of(server), store).complete_many(requests)
+    assert [answer.texts for answer in answers] == [[f"echo: question {number}"] for number in range(30)]
+    assert answers[0].key == f"answers/{answer_hash('test', requests[0])}.json"
+    recorded = AnswerLog(store).find(answer_hash("test", requests[0]))
+    assert recorded is not None
+    assert (recorded.request, recorded.texts) == (requests[0], ["echo: question 0"])
+    assert not any(answer.cached for answer in answers)
+    assert 1 < server.peak <= 8
+
+
+def test_what_goes_over_the_wire(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo)
+    request = ask(temperature=0.5, seed=7, n=2, max_tokens=9)
+    answer = ChatClient(profile_of(server), store).complete_many([request])[0]
+    assert server.bodies == [
+        {
+            "model": "test-model",
+            "messages": [{"role": "user", "content": "How many singers?"}],
+            "max_tokens": 9,
+            "n": 2,
+            "temperature": 0.5,
+            "seed": 7,
+        }
+    ]
+    assert len(answer.texts) == len(answer.finish_reasons) == 2
+    assert (answer.prompt_tokens, answer.completion_tokens) == (3, 8)
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+    assert server.headers[0]["idempotency-key"] == answer_hash("test", request)
+
+
+def test_without_a_key_nothing_of_the_environment_is_sent(
+    openai_server: StartServer, store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "leaked-value")
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_ports(1)[0]}")
+    server = openai_server(echo)
+    ChatClient(profile_of(server, api_key=None), store).complete_many([ask()])
+    assert "leaked-value" not in str(server.headers)
+    assert "authorization" not in server.headers[0]
+
+
+def test_a_second_run_buys_nothing(openai_server: StartServer, store: DirectoryStore) -> None:
+    server, used = openai_server(echo), list[Usage]()
+    requests = [ask("same", slot=slot, try_number=again) for slot in range(4) for again in range(2)]
+    profile = profile_of(server, usd_per_million_in=1e6, usd_per_million_out=2e6)
+    first = ChatClient(profile, store, on_usage=used.append).complete_many(requests)
+    assert len(server.bodies) == 8
+    second = ChatClient(profile, store, on_usage=used.append).complete_many(requests)
+    assert len(server.bodies) == 8
+    assert [answer.model_copy(update={"cached": True}) for answer in first] == second
+    assert [usage.cached for usage in used] == [False] * 8 + [True] * 8
+    assert [usage.usd for usage in used] == [1 + 2 * 2.0] * 8 + [0.0] * 8
+
+
+def test_equal_requests_of_one_batch_are_bought_once(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo, latency_s=0.05)
+    answers = ChatClient(profile_of(server), store).complete_many([ask()] * 12)
+    assert len(server.bodies) == 1
+    assert len({answer.key for answer in answers}) == 1
+
+
+def test_the_hash_sees_everything_that_changes_an_answer() -> None:
+    variants = [
+        ask(),
+        ask("other"),
+        ask(model="other"),
+        ask(temperature=0.1),
+        ask(top_p=0.9),
+        ask(max_tokens=65),
+        ask(seed=1),
+        ask(n=2),
+        ask(slot=1),
+        ask(try_number=1),
+    ]
+    hashes = {answer_hash("test", request) for request in variants} | {answer_hash("other", ask())}
+    assert len(hashes) == len(variants) + 1
+    assert answer_hash("test", ask()) == "f3e6c02ed4eca2f51c9b30c967233c48263886793d225e4a50924b076e337069"
+
+
+RETRIED = [
+    Fault.RATE_LIMIT,
+    Fault.SERVER_ERROR,
+    Fault.OVERLOADED,
+    Fault.RESET,
+    Fault.TRUNCATED,
+    Fault.MALFORMED,
+    Fault.HTML,
+    Fault.EMPTY_CHOICES,
+]
+
+
+@pytest.mark.parametrize("fault", RETRIED)
+def test_a_passing_fault_is_tried_again(fault: Fault, openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo, faults=FaultPlan(first=[fault, fault]))
+    answer = ChatClient(profile_of(server), store, policy=QUICK).complete_many([ask()])[0]
+    assert answer.texts == ["echo: How many singers?"]
+    assert len(server.bodies) == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Fault.RATE_LIMIT, errors.LlmRateLimitError),
+        (Fault.SERVER_ERROR, errors.LlmUnreachableError),
+        (Fault.OVERLOADED, errors.LlmUnreachableError),
+        (Fault.RESET, errors.LlmUnreachableError),
+        (Fault.TRUNCATED, errors.LlmUnreachableError),
+        (Fault.STALL, errors.LlmTimeoutError),
+        (Fault.TRICKLE, errors.LlmTimeoutError),
+        (Fault.MALFORMED, errors.LlmMalformedError),
+        (Fault.HTML, errors.LlmMalformedError),
+        (Fault.EMPTY_CHOICES, errors.LlmMalformedError),
+    ],
+)
+def test_a_lasting_fault_ends_after_bounded_tries(
+    fault: Fault, kind: type[errors.LlmError], openai_server: StartServer, store: DirectoryStore
+) -> None:
+    server = openai_server(echo, faults=FaultPlan(first=[fault] * 50))
+    policy = RetryPolicy(tries=3, rate_limit_tries=3, base_s=0.01)
+    client = ChatClient(profile_of(server, timeout_s=0.3), store, policy=policy)
+    with pytest.raises(kind, match=r"endpoint 'test'.*'test-model'.*\(tried 3 times\)$") as caught:
+        client.complete_many([ask()])
+    assert len(server.bodies) == 3
+    assert caught.value.retryable
+    assert list(store.list("answers/")) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Fault.QUOTA, errors.LlmQuotaError),
+        (Fault.CONTEXT_LENGTH, errors.LlmContextLengthError),
+        (Fault.CONTENT_FILTER, errors.LlmContentFilterError),
+        (Fault.BAD_REQUEST, errors.LlmBadRequestError),
+    ],
+)
+def test_a_refusal_is_not_tried_again(
+    fault: Fault, kind: type[errors.LlmError], openai_server: StartServer, store: DirectoryStore
+) -> None:
+    server = openai_server(echo, faults=FaultPlan(first=[fault]))
+    with pytest.raises(kind, match="endpoint 'test'") as caught:
+        ChatClient(profile_of(server), store, policy=QUICK).complete_many([ask()])
+    assert len(server.bodies) == 1
+    assert not caught.value.retryable
+
+
+def test_a_wrong_key_stops_the_batch_and_is_never_printed(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo, api_key="another")
+    requests = [ask(str(number)) for number in range(60)]
+    client = ChatClient(profile_of(server, max_concurrency=2), store, policy=QUICK)
+    outcomes = dict(client.stream_many(requests))
+    assert len(outcomes) == 60
+    assert {type(outcome) for outcome in outcomes.values()} == {errors.LlmAuthError}
+    assert len(server.bodies) <= 2
+    assert KEY not in str(outcomes.values())
+    chain = outcomes[0]
+    assert isinstance(chain, errors.LlmAuthError)
+    assert chain.code == "llm_auth"
+
+
+def test_an_unknown_model(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo)
+    with pytest.raises(errors.LlmUnknownModelError, match="'no-model'"):
+        ChatClient(profile_of(server), store).complete_many([ask(model="no-model")])
+    assert len(server.bodies) == 1
+    with pytest.raises(errors.LlmUnknownModelError, match="name one of small, large"):
+        ChatClient(profile_of(server, models=["small", "large"]), store).complete_many([ask()])
+    assert len(server.bodies) == 1
+
+
+def test_an_endpoint_that_is_down(store: DirectoryStore) -> None:
+    down = EndpointProfile(name="down", base_url=f"http://127.0.0.1:{free_ports(1)[0]}/v1")
+    with pytest.raises(errors.LlmUnreachableError, match="'down' cannot be reached") as caught:
+        ChatClient(down, store, policy=QUICK).complete_many([ask(str(number)) for number in range(20)])
+    assert not caught.value.may_be_billed
+
+
+def test_a_server_that_only_fails_stops_the_batch(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo, faults=FaultPlan(first=[Fault.OVERLOADED] * 500))
+    client = ChatClient(profile_of(server, max_concurrency=2), store, policy=RetryPolicy(tries=2, base_s=0.01))
+    outcomes = dict(client.stream_many([ask(str(number)) for number in range(60)]))
+    assert {type(outcome) for outcome in outcomes.values()} == {errors.LlmUnreachableError}
+    # Three requests given up after two tries each; the neighbour may be on its way.
+    assert 6 <= len(server.bodies) <= 8
+
+
+def test_a_poisoned_request_leaves_the_others_alone(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo, faults=FaultPlan(first=[Fault.SERVER_ERROR] * 2))
+    client = ChatClient(profile_of(server, max_concurrency=1), store, policy=RetryPolicy(tries=2, base_s=0.01))
+    outcomes = dict(client.stream_many([ask(str(number)) for number in range(4)]))
+    assert isinstance(outcomes[0], errors.LlmUnreachableError)
+    assert all(isinstance(outcomes[index], ChatAnswer) for index in (1, 2, 3))
+
+
+def test_text_that_is_no_unicode_is_refused_before_it_costs_anything() -> None:
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        ask("half a \ud800 pair")
+
+
+def test_one_bad_request_does_not_harm_its_neighbours(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo, faults=FaultPlan(first=[None, Fault.CONTEXT_LENGTH]))
+    client = ChatClient(profile_of(server, max_concurrency=1), store, policy=QUICK)
+    outcomes = dict(client.stream_many([ask(str(number)) for number in range(5)]))
+    assert [type(outcomes[index]) for index in range(5)] == [
+        ChatAnswer,
+        errors.LlmContextLengthError,
+        ChatAnswer,
+        ChatAnswer,
+        ChatAnswer,
+    ]
+
+
+def test_a_seeded_storm_gets_every_answer_and_sells_none_twice_that_arrived(
+    openai_server: StartServer, store: DirectoryStore
+) -> None:
+    rates = {Fault.RATE_LIMIT: 0.2, Fault.SERVER_ERROR: 0.1, Fault.RESET: 0.1, Fault.HTML: 0.1, Fault.MALFORMED: 0.1}
+    server = openai_server(echo, faults=FaultPlan(rates=rates, seed=5), report_usage=False)
+    requests = [ask(f"question {number}") for number in range(120)]
+    answers = ChatClient(profile_of(server), store, policy=QUICK).complete_many(requests)
+    assert [answer.texts[0] for answer in answers] == [f"echo: question {number}" for number in range(120)]
+    assert set(server.faults_done) == set(rates)
+    assert len(server.sold) == 120
+    assert set(server.sold.values()) == {1}
+
+
+def test_a_server_that_ignores_n_is_named(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo, honour_n=False)
+    with pytest.raises(errors.LlmBadRequestError, match="1 of 4 samples"):
+        ChatClient(profile_of(server), store, policy=QUICK).complete_many([ask(n=4)])
+    assert len(server.bodies) == 1
+
+
+def test_retry_after_holds_back_the_next_call(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo, faults=FaultPlan(first=[Fault.RATE_LIMIT], retry_after="1"))
+    ChatClient(profile_of(server), store, policy=QUICK).complete_many([ask()])
+    assert server.arrivals[1] - server.arrivals[0] >= 1.0
+
+
+def test_a_retry_after_beyond_patience_is_an_error_at_once(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo, faults=FaultPlan(first=[Fault.RATE_LIMIT], retry_after="86400"))
+    with pytest.raises(errors.LlmRateLimitError):
+        ChatClient(profile_of(server), store).complete_many([ask()])
+    assert len(server.bodies) == 1
+
+
+def wait_until_open(server: OpenAiServer, calls: int) -> None:
+    ends = time.monotonic() + 20
+    while server.open_calls != calls:
+        assert time.monotonic() < ends, f"{server.open_calls} calls are open, not {calls}"
+        time.sleep(0.01)
+
+
+def test_abort_drops_the_calls_in_flight(openai_server: StartServer, store: DirectoryStore) -> None:
+    server, abort = openai_server(echo, latency_s=60.0), threading.Event()
+    client = ChatClient(profile_of(server, timeout_s=120.0), store, abort=abort)
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            client.complete_many([ask(str(number)) for number in range(20)])
+        except LostLeaseError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until_open(server, 8)
+    abort.set()
+    wait_until_open(server, 0)
+    thread.join(20)
+    assert len(caught) == 1
+    assert (server.broken_off, len(server.bodies)) == (8, 8)
+    with pytest.raises(LostLeaseError):
+        client.complete_many([ask()])
+
+
+def test_leaving_the_stream_early_drops_the_rest(openai_server: StartServer, store: DirectoryStore) -> None:
+    def slow_after_first(request: Request) -> str:
+        return echo(request)
+
+    server = openai_server(slow_after_first, latency_s=0.2)
+    client = ChatClient(profile_of(server, max_concurrency=2), store)
+    stream = client.stream_many([ask(str(number)) for number in range(200)])
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    wait_until_open(server, 0)
+    assert len(server.bodies) < 20
+
+
+class BrokenStore(DirectoryStore):
+    """A store whose disk goes away."""
+
+    def get(self, key: str) -> bytes:
+        raise UnavailableError(f"no space left in {self.root}; free some and retry the job")
+
+
+def test_a_store_that_is_down_stops_before_anything_is_bought(openai_server: StartServer, tmp_path: Path) -> None:
+    server = openai_server(echo)
+    with pytest.raises(UnavailableError, match="no space left"):
+        ChatClient(profile_of(server), BrokenStore(tmp_path)).complete_many([ask(), ask("b")])
+    assert server.bodies == []
+
+
+def test_a_damaged_record_is_named_and_not_bought_again(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo)
+    client = ChatClient(profile_of(server), store)
+    key = client.complete_many([ask()])[0].key
+    store.put(key, store.get(key)[:-10])
+    with pytest.raises(Exception, match=key):
+        client.complete_many([ask()])
+    assert len(server.bodies) == 1
+
+
+BUYER = """
+import sys
+from pathlib import Path
+from shared.llm.client import ChatClient
+from shared.llm.profiles import EndpointProfile
+from shared.storage.directory import DirectoryStore
+from tests.unit.llm.helpers import ask
+
+client = ChatClient(EndpointProfile(name="test", base_url=sys.argv[1]), DirectoryStore(Path(sys.argv[2])))
+for index, answer in client.stream_many([ask(f"question {number}") for number in range(60)]):
+    print(answer.texts[0], flush=True)
+"""
+
+
+def test_a_kill_repeats_at_most_the_calls_in_flight(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo, latency_s=0.05)
+    command = [sys.executable, "-c", BUYER, server.base_url, str(store.root)]
+    buyer = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    assert buyer.stdout is not None
+    seen = [buyer.stdout.readline() for _ in range(15)]
+    buyer.send_signal(signal.SIGKILL)
+    seen += buyer.stdout.readlines()
+    buyer.wait()
+    buyer.stdout.close()
+    wait_until_open(server, 0)
+    recorded = {key.removeprefix("answers/").removesuffix(".json") for key in store.list("answers/")}
+    assert len(seen) <= len(recorded) < 60, "an answer was handed out before it was stored, or the kill came too late"
+    again = ChatClient(profile_of(server), store).complete_many([ask(f"question {number}") for number in range(60)])
+    assert [answer.texts[0] for answer in again] == [f"echo: question {number}" for number in range(60)]
+    assert {server.calls[hashed] for hashed in recorded} == {1}
+    twice = [key for key, count in server.calls.items() if count > 1]
+    assert len(twice) <= 8
+    assert max(server.calls.values()) <= 2

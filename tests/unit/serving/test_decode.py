@@ -1,0 +1,92 @@
+"""The decode loop against Hugging Face's own, in float32, where both must agree token for token."""
+
+import random
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from services.serving.embedded.decode import Arrival, Batch, Row
+from services.serving.embedded.loading import Loaded, load
+from services.serving.embedded.prefix import PrefixStore
+from services.serving.embedded.sampling import make_sampler
+from tests.unit.serving.tiny import save_model
+
+LENGTH = 16
+
+
+def write(loaded: Loaded, prompts, *, share=True, samples=1, temperature=0.0, store=None, cap=100) -> list[list[int]]:
+    """Tokens of every prompt's every choice; at most `cap` prompts are in the batch at once."""
+    store = store or PrefixStore(loaded.llama, 4096, sharing=share)
+    batch = Batch(loaded.llama, store, loaded.ends)
+    rows = [[Row(make_sampler(temperature, 0.95, 7, i), LENGTH) for i in range(samples)] for _ in prompts]
+    waiting = [Arrival(tuple(prompt), own) for prompt, own in zip(prompts, rows, strict=True)]
+    while waiting or batch.rows:
+        free = max(0, cap - len(batch.rows)) if batch.rows else cap
+        if waiting and free:
+            batch.admit(waiting[:free])
+            waiting = waiting[free:]
+        if batch.rows:
+            batch.step()
+    return [row.tokens for own in rows for row in own]
+
+
+def reference(folder, prompts, ends) -> list[list[int]]:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    answers = []
+    for prompt in prompts:
+        whole = model.generate(torch.tensor([prompt]), max_new_tokens=LENGTH, do_sample=False, pad_token_id=0)[0]
+        written = whole[len(prompt) :].tolist()
+        answers.append([token for token in written if token not in ends])
+    return answers
+
+
+def make_prompts(count: int) -> list[list[int]]:
+    """Prompts of three 'schemas' with questions of their own, and a few that share nothing."""
+    rng = random.Random(4)
+    schemas = [[rng.randrange(256) for _ in range(length)] for length in (40, 75, 130)]
+    prompts = [schemas[i % 3] + [rng.randrange(256) for _ in range(rng.randint(1, 20))] for i in range(count - 3)]
+    return prompts + [[rng.randrange(256) for _ in range(length)] for length in (2, 17, 90)]
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+def test_greedy_answers_are_those_of_generate(kind, tmp_path):
+    folder = save_model(tmp_path / kind, kind)
+    loaded = load(folder, None, torch.float32)
+    prompts = make_prompts(20)
+    expected = reference(folder, prompts, loaded.ends)
+    assert len({tuple(answer) for answer in expected}) > 10, (
+        "the model says the same to everything: no test of anything"
+    )
+    assert write(loaded, prompts) == expected
+    assert write(loaded, prompts, share=False) == expected
+    assert [write(loaded, [prompt])[0] for prompt in prompts] == expected
+
+
+def test_rows_joining_a_running_batch_change_no_answer(tiny_llama):
+    loaded = load(tiny_llama, None, torch.float32)
+    prompts = make_prompts(20)
+    store = PrefixStore(loaded.llama, 300)
+    assert write(loaded, prompts, store=store, cap=5) == write(loaded, prompts)
+    assert write(loaded, prompts, store=store, cap=3) == write(loaded, prompts, share=False)
+
+
+def test_samples_depend_on_the_seed_and_not_on_the_company(tiny_llama):
+    loaded = load(tiny_llama, None, torch.float32)
+    prompts = make_prompts(8)
+    together = write(loaded, prompts, samples=4, temperature=1.0)
+    alone = [tokens for prompt in prompts for tokens in write(loaded, [prompt], samples=4, temperature=1.0)]
+    assert together == alone
+    assert len({tuple(tokens) for tokens in together[:4]}) == 4
+
+
+def test_a_merged_adapter_answers_as_peft_does(tiny_llama, tiny_adapter):
+    from peft import PeftModel
+
+    loaded = load(tiny_llama, tiny_adapter, torch.float32)
+    prompts = make_prompts(8)
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_llama), tiny_adapter)
+    with torch.inference_mode():
+        expected = [int(model(torch.tensor([prompt])).logits[0, -1].argmax()) for prompt in prompts]
+    assert [tokens[0] for tokens in write(loaded, prompts)] == expected
+    assert write(loaded, prompts) != write(load(tiny_llama, None, torch.float32), prompts)

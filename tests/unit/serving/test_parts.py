@@ -1,0 +1,123 @@
+"""Prefix clusters, sampling, the registry, thread counts, stop strings: each by itself."""
+
+import json
+
+import pytest
+import torch
+
+from services.serving.embedded.answers import Answer
+from services.serving.embedded.cores import free_threads
+from services.serving.embedded.prefix import clusters
+from services.serving.embedded.registry import Registry
+from services.serving.embedded.sampling import choose, make_sampler
+from services.serving.embedded.wire import ChatTask
+from services.serving.protocol import ServedModel
+from shared.errors import ConflictError, InvalidInputError, NotFoundError
+
+
+def test_clusters_gather_prompts_of_one_schema_and_leave_the_rest_alone():
+    system, songs, birds = tuple(range(20)), tuple(range(100, 160)), tuple(range(200, 290))
+    prompts = [system + songs + (1, 2), system + birds + (3,), system + songs + (4,), system + (9,) * 70]
+    found = {frozenset(members): shared for members, shared in clusters(prompts)}
+    assert found == {frozenset({0, 2}): 80, frozenset({1}): 110, frozenset({3}): 89}
+
+
+def test_a_prefix_never_covers_the_whole_prompt():
+    prompt = tuple(range(50))
+    assert clusters([prompt, prompt]) == [([0, 1], 49)]
+
+
+def test_greedy_and_drawn_rows_in_one_batch():
+    scores = torch.tensor([[0.0, 5.0, 1.0], [0.0, 0.0, 50.0]])
+    assert choose(scores, [make_sampler(0, 1, 0, 0), make_sampler(1.0, 1, 0, 0)]) == [1, 2]
+
+
+def test_draws_follow_the_chances_and_top_p_cuts_the_tail():
+    scores = torch.log(torch.tensor([[0.6, 0.3, 0.1]]))
+    whole, cut = make_sampler(1.0, 1.0, 3, 0), make_sampler(1.0, 0.8, 3, 0)
+    drawn = [choose(scores, [whole])[0] for _ in range(3000)]
+    assert [drawn.count(token) / 3000 for token in range(3)] == pytest.approx([0.6, 0.3, 0.1], abs=0.04)
+    kept = [choose(scores, [cut])[0] for _ in range(3000)]
+    assert [kept.count(token) / 3000 for token in range(3)] == pytest.approx([2 / 3, 1 / 3, 0.0], abs=0.04)
+    assert kept.count(2) == 0
+
+
+def test_top_p_over_a_flat_vocabulary_reaches_beyond_the_first_candidates():
+    sampler = make_sampler(1.0, 0.9, 1, 0)
+    drawn = {choose(torch.zeros(1, 4000), [sampler])[0] for _ in range(1500)}
+    assert len(drawn) > 700
+
+
+@pytest.fixture
+def folders(tmp_path):
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    base.mkdir()
+    adapter.mkdir()
+    (base / "config.json").write_text("{}")
+    (adapter / "adapter_config.json").write_text("{}")
+    return str(base), str(adapter)
+
+
+def test_registry_keeps_names_over_a_restart_and_refuses_to_change_them(tmp_path, folders):
+    base, adapter = folders
+    registry = Registry(tmp_path / "state")
+    registry.add(ServedModel(name="m", base_dir=base))
+    assert registry.add(ServedModel(name="m", base_dir=base)).name == "m"
+    with pytest.raises(ConflictError, match="immutable"):
+        registry.add(ServedModel(name="m", base_dir=base, adapter_dir=adapter))
+    again = Registry(tmp_path / "state")
+    assert again.get("m") == ServedModel(name="m", base_dir=base)
+    again.remove("m")
+    assert json.loads((tmp_path / "state" / "models.json").read_text()) == []
+    with pytest.raises(NotFoundError, match="none yet"):
+        Registry(tmp_path / "state").get("m")
+
+
+def test_registry_checks_folders(tmp_path, folders):
+    base, adapter = folders
+    registry = Registry(tmp_path / "state")
+    for model, error in [
+        (ServedModel(name="m", base_dir=str(tmp_path / "no")), NotFoundError),
+        (ServedModel(name="m", base_dir="base"), InvalidInputError),
+        (ServedModel(name="m", base_dir=adapter), InvalidInputError),
+        (ServedModel(name="m", base_dir=base, adapter_dir=base), InvalidInputError),
+    ]:
+        with pytest.raises(error):
+            registry.add(model)
+    assert registry.names() == []
+
+
+def test_threads_are_what_others_leave_and_at_least_one():
+    assert [free_threads(2, 2, used) for used in (-0.1, 0.2, 0.9, 1.4, 2.0)] == [2, 2, 1, 1, 1]
+    assert free_threads(2, 16, 3.0) == 2
+
+
+class Letters:
+    """A tokenizer whose tokens are code points."""
+
+    def decode(self, tokens, skip_special_tokens):
+        return "".join(map(chr, tokens))
+
+
+def test_stop_strings_cut_the_answer_and_a_stream_never_shows_their_beginning():
+    sent = []
+    task = ChatTask(
+        model=ServedModel(name="m", base_dir="/m"),
+        messages=[],
+        n=1,
+        temperature=0,
+        top_p=1,
+        max_tokens=99,
+        seed=0,
+        stop=["END"],
+        stream=True,
+    )
+    answer = Answer(1, task, (1, 2), Letters(), sent.append)
+    row = answer.rows[0]
+    for letter in "SEN ENDED":
+        if row.finish is None:
+            row.tokens.append(ord(letter))
+            answer.after_token(row)
+    answer.finish()
+    assert [message["text"] for message in sent[:-1]] == ["S", "EN", " "]
+    assert sent[-1]["choices"][0] == {"index": 0, "text": "SEN ", "finish_reason": "stop"}

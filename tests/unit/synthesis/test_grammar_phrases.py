@@ -1,0 +1,62 @@
+"""Question templates: enough of them, and none of the test split's in training."""
+
+import pytest
+
+from services.synthesis.grammar.english import listing, plural, sentence, third_person, with_article
+from services.synthesis.grammar.phrases import load_phrases
+from services.synthesis.grammar.writer import INTENTS
+
+ALL_INTENTS = [intent for intents in INTENTS.values() for intent in intents]
+
+
+def test_every_intent_has_its_phrases_and_no_phrase_lacks_an_intent():
+    assert sorted(load_phrases()) == sorted(ALL_INTENTS)
+
+
+@pytest.mark.parametrize("intent", ALL_INTENTS)
+def test_enough_phrases(intent):
+    phrases = load_phrases()[intent]
+    assert len(set(phrases["train"])) >= 4
+    assert len(set(phrases["test"])) >= 2
+
+
+def test_no_test_phrase_stands_in_training():
+    train = {phrase for phrases in load_phrases().values() for phrase in phrases["train"]}
+    test = {phrase for phrases in load_phrases().values() for phrase in phrases["test"]}
+    assert not train & test
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("city", "cities"),
+        ("day", "days"),
+        ("bus", "buses"),
+        ("branch", "branches"),
+        ("age in months", "ages in months"),
+        ("title", "titles"),
+    ],
+)
+def test_plural(one, many):
+    assert plural(one) == many
+
+
+@pytest.mark.parametrize(
+    ("noun", "phrase"), [("age", "an age"), ("unit", "a unit"), ("hourly fee", "an hourly fee"), ("price", "a price")]
+)
+def test_article(noun, phrase):
+    assert with_article(noun) == phrase
+
+
+@pytest.mark.parametrize(
+    ("verb", "inflected"),
+    [("have", "has"), ("carry out", "carries out"), ("coach", "coaches"), ("employ", "employs"), ("do", "does")],
+)
+def test_third_person(verb, inflected):
+    assert third_person(verb) == inflected
+
+
+def test_listing_and_sentence():
+    assert listing(["a", "b", "c"]) == "a, b and c"
+    assert listing(["a", "b"], "or") == "a or b"
+    assert sentence("what  is\nthis?") == "What is this?"

@@ -1,0 +1,97 @@
+"""The losses against their formulas, and the saved work against the plain way."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from services.training.config import TrainConfig
+from services.training.run.batches import Batch, lay_out
+from services.training.run.losses import cdpo_loss, sequence_logps, token_logps
+from services.training.run.model import load_policy, load_tokenizer
+from services.training.run.rows import Encoded, encode_rows
+
+PAIRS = [Encoded([5, 6, 7, 8], [[9, 10, 11], [12, 2]]), Encoded([20, 21], [[22, 2], [23, 24, 25, 26, 2]])]
+
+
+def batch_of(rows: list[Encoded], share: bool, dtype: torch.dtype = torch.float32) -> Batch:
+    return lay_out(rows, 2, share_prompt=share, mask_dtype=dtype)
+
+
+@pytest.fixture
+def policy(dpo_config: TrainConfig) -> Any:
+    return load_policy(dpo_config, longest=64, bf16=False)
+
+
+def test_cdpo_without_smoothing_is_the_sigmoid_loss() -> None:
+    difference = torch.tensor([-30.0, -1.5, 0.0, 0.3, 4.0, 50.0])
+    wanted = -torch.nn.functional.logsigmoid(0.1 * difference)
+    assert torch.equal(cdpo_loss(difference, 0.1, 0.0), wanted)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.3])
+@pytest.mark.parametrize("value", [-7.0, 0.0, 2.5])
+def test_cdpo_follows_its_formula(smoothing: float, value: float) -> None:
+    right = math.log(1 / (1 + math.exp(-0.2 * value)))
+    wrong = math.log(1 / (1 + math.exp(0.2 * value)))
+    wanted = -(1 - smoothing) * right - smoothing * wrong
+    assert cdpo_loss(torch.tensor(value), 0.2, smoothing).item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_cdpo_is_smallest_at_the_smoothing_odds() -> None:
+    best = math.log((1 - 0.2) / 0.2)
+    around = torch.tensor([best - 0.5, best, best + 0.5])
+    assert cdpo_loss(around, 1.0, 0.2).argmin() == 1
+
+
+def full_logps(model: Any, ids: list[int], start: int) -> torch.Tensor:
+    logits = model(input_ids=torch.tensor([ids])).logits[0].float().log_softmax(-1)
+    return torch.stack([logits[position - 1, ids[position]] for position in range(start, len(ids))])
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_token_logps_equal_the_full_forward(policy: Any, share: bool) -> None:
+    with torch.no_grad():
+        found = token_logps(policy, batch_of(PAIRS, share), bf16=False)
+        wanted = [full_logps(policy, row.prompt + tail, len(row.prompt)) for row in PAIRS for tail in row.completions]
+    torch.testing.assert_close(found, torch.cat(wanted), atol=2e-5, rtol=1e-5)
+
+
+def test_a_shared_prompt_gives_the_same_gradients(policy: Any) -> None:
+    gradients = []
+    for share in (False, True):
+        policy.zero_grad()
+        token_logps(policy, batch_of(PAIRS, share), bf16=False).sum().backward()
+        gradients.append([p.grad.clone() for p in policy.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 0
+    for plain, shared in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, shared, atol=2e-4, rtol=1e-4)
+
+
+def test_a_scaled_head_goes_through_the_models_own_forward(policy: Any) -> None:
+    batch = batch_of(PAIRS, True)
+    with torch.no_grad():
+        direct = token_logps(policy, batch, bf16=False)
+        policy.config.logit_scale = 1.0
+        through = token_logps(policy, batch, bf16=False)
+    torch.testing.assert_close(direct, through)
+
+
+def test_sft_loss_equals_the_models_own(sft_config: TrainConfig, tiny_base: Path) -> None:
+    tokenizer = load_tokenizer(sft_config)
+    rows = encode_rows(sft_config, tokenizer)[0][:5]
+    model = load_policy(sft_config, longest=64, bf16=False)
+    width = max(row.total for row in rows)
+    ids = torch.tensor([[*r.prompt, *r.completions[0], *[2] * (width - r.total)] for r in rows])
+    labels = torch.tensor([[*[-100] * len(r.prompt), *r.completions[0], *[-100] * (width - r.total)] for r in rows])
+    with torch.no_grad():
+        stock = model(input_ids=ids, labels=labels).loss
+        ours = -token_logps(model, batch_of(rows, True), bf16=False).mean()
+    assert ours.item() == pytest.approx(stock.item(), rel=1e-5)
+
+
+def test_sequence_logps_sum_by_owner() -> None:
+    sums = sequence_logps(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0, 2, 2]), 3)
+    assert sums.tolist() == [1.0, 0.0, 6.0]
