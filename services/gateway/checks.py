@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.gateway.backend import Backend
+from services.gateway.listing import JOB_ID
 from shared.contracts.spec import AnySpec, SpecError, parse_spec
 from shared.errors import NotFoundError
 from shared.jobs.store import JobStore
@@ -56,6 +57,8 @@ def data_faults(data: Mapping[str, Any], jobs: JobStore) -> Iterator[Fault]:
     if kinds is None or not isinstance(source, str) or not source.startswith("job:"):
         return
     job_id = source.removeprefix("job:")
+    if not JOB_ID.fullmatch(job_id):
+        return
     try:
         job = jobs.job(job_id)
     except NotFoundError:

@@ -1,6 +1,6 @@
 """A spec becomes a plan: one function a kind."""
 
-from services.orchestrator.fragments import base_name, deployed, judged, ref, scored_sets, trained
+from services.orchestrator.fragments import base_name, deployed, judged, ref, test_sets, trained
 from services.orchestrator.pipeline import (
     ANSWER_QUESTIONS_PER_SHARD,
     ANSWER_TOKENS,
@@ -82,7 +82,7 @@ def compile_training(job_id: str, spec: SftSpec | DpoSpec, device: str) -> Plan:
 def compile_evaluation(spec: EvaluationSpec, device: str) -> Plan:
     """Each model, and the base, on the test sets."""
     base = base_name(spec.student.base)
-    stages = scored_sets(spec.evaluate, TEST_SEED, spec.prompt.rows)
+    stages = test_sets(spec.evaluate, TEST_SEED, spec.prompt.rows)
     arms: list[ArmPlan] = []
     for model in [base, *spec.models]:
         arms.append(ArmPlan(id=model, title=model, model=model, judged=StageRef(stage=f"judge.{model}")))

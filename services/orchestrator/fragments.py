@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.contracts.records import Level
 from shared.contracts.refs import StageRef
-from shared.contracts.spec import StrongModel, Student, SynthesisSource, SetFacts, WeakModel
+from shared.contracts.spec import StrongModel, Student, SynthesisSource, TestSet, WeakModel
 from shared.contracts.training import TrainSettings
 from shared.jobs.plan import Device, Each, Fixed, Need, StagePlan, Target
 
@@ -70,7 +70,7 @@ def synthesised(
     return [write, *checked(name)]
 
 
-def scored_sets(tests: Sequence[SetFacts], seed: int, rows: int) -> list[StagePlan]:
+def test_sets(tests: Sequence[TestSet], seed: int, rows: int) -> list[StagePlan]:
     """The test sets, written, verified and collected before anything is trained, so that exports can refuse them."""
     shards: list[dict[str, Any]] = []
     for test in tests:

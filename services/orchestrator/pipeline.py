@@ -11,7 +11,7 @@ from services.orchestrator.fragments import (
     released,
     sampling_params,
     synthesised,
-    scored_sets,
+    test_sets,
     trained,
 )
 from shared.contracts.evaluation import ArmPlan
@@ -180,7 +180,7 @@ def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> Plan:
     """The plan of a `pipeline` job."""
     names = name_models(job_id, spec.student.base, device)
     refuse = ["collect.test"]
-    stages = scored_sets(spec.evaluate, TEST_SEED, spec.prompt.rows)
+    stages = test_sets(spec.evaluate, TEST_SEED, spec.prompt.rows)
     stages += synthesis_stages(spec, refuse)
     more, verified, dataset = pair_source(spec, refuse)
     stages += more

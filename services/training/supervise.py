@@ -114,7 +114,7 @@ class TrainingRun:
         """The end of a failed run as an error with cause and remedy."""
         code = self.poll().exit_code
         message = self._message()
-        if code == ExitCode.CANCELLED or self._stopping:
+        if self._stopping or code in (ExitCode.CANCELLED, -signal.SIGTERM):
             return CancelledError(message or "The training was stopped on request.")
         if code == ExitCode.DATA:
             return InvalidInputError(message or "The training data cannot be used.", code="training_data")

@@ -7,6 +7,7 @@ published in: the folder is half the size of float32 and a LoRA run keeps its ow
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def convert(source: Path, target: Path) -> None:
@@ -19,7 +20,7 @@ def convert(source: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         source.parent,
         gguf_file=source.name,
         quantization_config=GgufConfig(dequantize=True),

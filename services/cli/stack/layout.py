@@ -83,7 +83,8 @@ def is_free(port: int) -> bool:
 
 def choose_port(name: str, taken: set[int]) -> int:
     """The port of `SENSE_PORT_<NAME>` where it is set, else the default or the next free one after it."""
-    wanted = os.environ.get(f"SENSE_PORT_{name.upper()}")
+    variable = f"SENSE_PORT_{name.upper()}"
+    wanted = os.environ.get(variable)
     if wanted is not None:
         port = int(wanted) if wanted.isdigit() else 0
         if not 0 < port < 65536 or port in taken or not is_free(port):

@@ -4,6 +4,7 @@ import urllib.error
 import urllib.request
 
 import redis
+from pydantic import SecretStr
 
 from services.cli.stack.layout import StackFile
 from shared.errors import SenseError
@@ -25,7 +26,7 @@ def answers(url: str) -> bool:
 
 def silent_workers(stack: StackFile) -> list[str]:
     """Queues without a living worker; all of them while Redis is away."""
-    settings = RedisSettings(url=stack.redis_url)  # type: ignore[arg-type]
+    settings = RedisSettings(url=SecretStr(stack.redis_url))
     try:
         living = WorkerBoard(connect_redis(settings), settings.prefix).living()
     except (SenseError, redis.RedisError):

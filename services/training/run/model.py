@@ -72,7 +72,7 @@ def _with_adapter(config: TrainConfig, model: Any) -> Any:
     for module in policy.modules():
         if isinstance(module, BaseTunerLayer):
             # Autocast casts where it must; casting every input to the adapter's float32 first is wasted work.
-            module.cast_input_dtype_enabled = False
+            vars(module)["cast_input_dtype_enabled"] = False
     return policy
 
 

@@ -35,7 +35,9 @@ def reference(folder, prompts, ends) -> list[list[int]]:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     answers = []
     for prompt in prompts:
-        whole = model.generate(torch.tensor([prompt]), max_new_tokens=LENGTH, do_sample=False, pad_token_id=0)[0]
+        ids = torch.tensor([prompt])
+        settings = {"max_new_tokens": LENGTH, "do_sample": False, "pad_token_id": 0}
+        whole = model.generate(ids, attention_mask=torch.ones_like(ids), **settings)[0]
         written = whole[len(prompt) :].tolist()
         answers.append([token for token in written if token not in ends])
     return answers

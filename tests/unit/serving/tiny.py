@@ -37,7 +37,7 @@ def save_model(folder: Path, kind: str = "llama", seed: int = 0) -> Path:
     torch.manual_seed(seed)
     config = config_class(
         vocab_size=258,
-        hidden_size=64,
+        hidden_size=96,
         intermediate_size=96,
         num_hidden_layers=3,
         num_attention_heads=6,

@@ -42,7 +42,7 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
 
 def test_busy_cores_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = iter([[(0, 0)] * 4, [(40, 40), (38, 40), (1, 40), (0, 40)]])
-    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
     monkeypatch.setattr(threads, "_busy", lambda _: next(samples))
     monkeypatch.setattr(threads, "_quota", lambda: 64)
     assert threads.free_threads() == 2
@@ -50,6 +50,6 @@ def test_busy_cores_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_at_least_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = iter([[(0, 0)] * 2, [(40, 40), (40, 40)]])
-    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(threads, "_busy", lambda _: next(samples))
     assert threads.free_threads() == 1

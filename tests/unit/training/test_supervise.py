@@ -70,6 +70,7 @@ def test_metrics_are_live_and_stop_ends_the_run_between_steps(sft_config: TrainC
 def test_a_run_that_ignores_sigterm_is_killed(sft_config: TrainConfig) -> None:
     run = TrainingRun(endless(sft_config))
     run.start()
+    wait_for(lambda: bool(run.new_metrics()))
     os.kill(run.pid, signal.SIGSTOP)
     state = run.stop(grace_s=0.2)
     assert state.exit_code == -signal.SIGKILL

@@ -78,7 +78,8 @@ def test_noted_reference_equals_a_frozen_reference_adapter(dpo_config: TrainConf
     trainer, model = dpo_trainer(dpo_config)
     model.load_adapter(str(dpo_config.parent_adapter), adapter_name="ref")
     trainer.train()
-    batch = trainer.collate([trainer.train_dataset[index] for index in range(12)])
+    rows: Any = trainer.train_dataset
+    batch = trainer.collate([rows[index] for index in range(12)])
     with torch.no_grad():
         policy = sequence_logps(token_logps(model, batch, bf16=False), batch["owners"], 24)
         model.set_adapter("ref")

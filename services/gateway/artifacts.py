@@ -1,0 +1,71 @@
+"""Names for what finished shards left: a caller names an artifact, and only a recorded output's key is opened."""
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from shared.client.models import Artifact
+from shared.contracts.refs import ObjectRef
+from shared.jobs.plan import Each, Fixed, Plan
+from shared.jobs.state import ShardRow, ShardState
+
+REPORT_TASK = "evaluation.score"
+REPORT_NAMES = {"report": "report.json", "markdown": "report.md", "html": "report.html"}
+UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+CONTENT_TYPES = {
+    ".json": "application/json",
+    ".jsonl": "application/x-ndjson",
+    ".md": "text/markdown; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".yaml": "application/yaml",
+    ".sqlite": "application/vnd.sqlite3",
+}
+Found = dict[str, tuple[Artifact, ObjectRef]]
+
+
+def single_stages(plan: Plan) -> set[str]:
+    """Stages that have one shard whatever happens, so that their outputs need no shard in their names."""
+    single: set[str] = set()
+    for stage in plan.stages:
+        source = stage.source
+        fixed = isinstance(source, Fixed) and len(source.shards) == 1
+        if fixed or (isinstance(source, Each) and source.stage in single):
+            single.add(stage.id)
+    return single
+
+
+def name_artifacts(plan: Plan, rows: Iterable[ShardRow]) -> Found:
+    """Every output of the finished rows by its name, in the rows' order.
+
+    `{stage}/{output}` for single-shard stages, `{stage}/{shard}/{output}` for others; the first report's files are
+    `report.json`, `report.md` and `report.html`.
+    """
+    single, tasks = single_stages(plan), {stage.id: stage.task for stage in plan.stages}
+    found: Found = {}
+    for row in rows:
+        if row.state is not ShardState.DONE:
+            continue
+        for output, ref in row.outputs.items():
+            name = f"{row.stage}/{output}" if row.stage in single else f"{row.stage}/{row.shard}/{output}"
+            report = REPORT_NAMES.get(output) if tasks.get(row.stage) == REPORT_TASK else None
+            if report and report not in found:
+                name = report
+            found[name] = (make_artifact(name, row, ref), ref)
+    return found
+
+
+def make_artifact(name: str, row: ShardRow, ref: ObjectRef) -> Artifact:
+    """What a caller is told of an output."""
+    suffix = PurePosixPath(ref.key).suffix
+    stem = UNSAFE.sub("-", name).strip(".-") or "artifact"
+    return Artifact(
+        name=name,
+        filename=stem if stem.endswith(suffix) else stem + suffix,
+        content_type=CONTENT_TYPES.get(suffix, "application/octet-stream"),
+        size=ref.size,
+        sha256=ref.sha256,
+        stage=row.stage,
+        shard=row.shard,
+    )
