@@ -65,6 +65,9 @@ def data_faults(data: Mapping[str, Any], jobs: JobStore) -> Iterator[Fault]:
         yield {"path": "data", "message": f"there is no job {job_id}; list them with: sense jobs"}
         return
     if job.kind not in kinds:
-        yield {"path": "data", "message": f"job {job_id} is of kind {job.kind}; {data['kind']} needs {', '.join(kinds)}"}
+        yield {
+            "path": "data",
+            "message": f"job {job_id} is of kind {job.kind}; {data['kind']} needs {', '.join(kinds)}",
+        }
     elif job.status != "succeeded":
         yield {"path": "data", "message": f"job {job_id} is {job.status.value}; only a succeeded job has all its data"}

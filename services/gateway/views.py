@@ -70,9 +70,7 @@ def view_summary(job: JobRecord, rows: Sequence[StageRow]) -> JobSummary:
     )
 
 
-def view_job(
-    job: JobRecord, rows: Sequence[StageRow], artifacts: Sequence[Artifact], *, archived: bool = False
-) -> Job:
+def view_job(job: JobRecord, rows: Sequence[StageRow], artifacts: Sequence[Artifact], *, archived: bool = False) -> Job:
     """A whole job."""
     return Job(
         **dict(view_summary(job, rows)),

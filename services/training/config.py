@@ -28,7 +28,7 @@ class Recipe(BaseModel):
     beta: float = Field(default=0.1, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="e of conservative DPO; 0 is plain DPO")
     bf16: Literal["auto", "on", "off"] = "auto"
-    threads: int | None = Field(default=None, ge=1, description="CPU threads; None: as many cores as are idle")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; None: follows what others leave free")
     save_steps: int | None = Field(default=None, ge=1, description="steps between checkpoints; None: no checkpoints")
 
 

@@ -85,7 +85,7 @@ def train_model(command: TrainModel, shard: Shard) -> Done:
         "metrics": shard.write_file("metrics", run.config.metrics_file, "jsonl"),
     }
     shutil.rmtree(folder, ignore_errors=True)
-    return Done(TrainedCounts(rows=int(facts["kept"]), steps=int(facts["steps"])), outputs)
+    return Done(TrainedCounts(rows=int(facts["data"]["kept"]), steps=int(facts["steps"])), outputs)
 
 
 def make_manifest(command: TrainModel, data: ObjectRef, facts: dict[str, Any]) -> ModelManifest:

@@ -12,7 +12,7 @@ from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import AnySpec
 from shared.errors import ConflictError, NotFoundError
 from shared.jobs.connect import Client, redis_errors
-from shared.jobs.plan import Plan
+from shared.jobs.plan import Each, Plan
 from shared.jobs.rows import read_job, read_row, read_stage
 from shared.jobs.state import ErrorInfo, JobRecord, ShardRow, StageState
 from shared.jobs.steps import Steps
@@ -100,7 +100,7 @@ class JobStore:
         for stage in plan.stages:
             contract, device = CONTRACTS[stage.task], stage.device
             args += [stage.id, stage.task, contract.queue.value, contract.max_attempts]
-            args += [device.name if device else "", device.hold if device else "", stage.frees or ""]
+            args += [device.name if device else "", device.hold if device else "", stage.frees or "", int(isinstance(stage.source, Each))]
         self.steps.run("set_plan", job_id, plan.model_dump_json(), *args)
 
     def plan(self, job_id: str) -> Plan | None:

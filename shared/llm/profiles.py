@@ -83,7 +83,9 @@ def _built_in(settings: LlmSettings) -> dict[str, dict[str, Any]]:
     if settings.openai_api_key is not None:
         found["openai"] = {"base_url": settings.openai_base_url, "api_key": settings.openai_api_key}
     if settings.engine_url is not None:
-        found["engine"] = {"base_url": settings.engine_url, "timeout_s": 600.0}
+        # our own engine batches what waits: many calls at once cost it nothing
+        url = f"{settings.engine_url.rstrip('/')}/v1"
+        found["engine"] = {"base_url": url, "timeout_s": 600.0, "max_concurrency": 64}
     return found
 
 

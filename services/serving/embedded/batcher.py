@@ -123,6 +123,8 @@ class Batcher:
             answer = self._answer_of.pop(id(row))
             if answer.finished and self._running.pop(answer.id, None) is not None:
                 answer.finish()
+        if not self._running:
+            self._batch = None  # its keys and values
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """A failure ends the requests in the batch, each with its reason, and not the process."""
@@ -144,6 +146,10 @@ class Batcher:
 
 
 def _prompt(tokenizer: Any, task: ChatTask, longest: int) -> tuple[int, ...]:
+    if tokenizer.chat_template is None:
+        raise InvalidInputError(
+            f"The model '{task.model.name}' has no chat template: add chat_template.jinja to {task.model.base_dir}."
+        )
     tokens = tokenizer.apply_chat_template(task.messages, add_generation_prompt=True, return_dict=False)
     if len(tokens) >= longest:
         raise InvalidInputError(

@@ -10,6 +10,8 @@ from services.serving.embedded.llama import Llama
 from services.serving.embedded.prefix import Prefix, PrefixStack, PrefixStore, Tokens
 from services.serving.embedded.sampling import Sampler, choose
 
+PREFILL = 4096  # tokens prefilled in one pass, which bounds its memory
+
 
 @dataclass
 class Row:
@@ -55,10 +57,13 @@ class Batch:
     def admit(self, arrivals: Sequence[Arrival]) -> list[Row]:
         """Prefill prompts and write each row's first token; returns rows that are finished by it."""
         prefixes = self._store.assign([arrival.prompt for arrival in arrivals])
-        first = len(self.rows)
         for arrival, prefix in zip(arrivals, prefixes, strict=True):
             for row in arrival.rows:
                 row.prefix, row.suffix = prefix, len(arrival.prompt) - len(prefix)
+        return [row for portion in _portions(arrivals) for row in self._prefill(portion)]
+
+    def _prefill(self, arrivals: Sequence[Arrival]) -> list[Row]:
+        first = len(self.rows)
         leaders = [arrival.rows[0] for arrival in arrivals]
         self.rows += leaders
         suffixes = [arrival.prompt[-arrival.rows[0].suffix :] for arrival in arrivals]
@@ -113,3 +118,17 @@ class Batch:
                     self._block.copy_slot(len(self.rows), slot, last.suffix)
                     self.rows[slot] = last
         return finished
+
+
+def _portions(arrivals: Sequence[Arrival]) -> list[list[Arrival]]:
+    """Arrivals in order, in lists of at most `PREFILL` tokens beyond their prefixes (or one arrival)."""
+    portions: list[list[Arrival]] = []
+    filled = PREFILL
+    for arrival in arrivals:
+        size = arrival.rows[0].suffix
+        if filled + size > PREFILL:
+            portions.append([])
+            filled = 0
+        portions[-1].append(arrival)
+        filled += size
+    return portions

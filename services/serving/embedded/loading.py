@@ -34,7 +34,8 @@ def load(base_dir: Path, adapter_dir: Path | None, dtype: torch.dtype) -> Loaded
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()
+    quiet: Any = disable_progress_bar
+    quiet()
 
     model = AutoModelForCausalLM.from_pretrained(base_dir, dtype=torch.float32, local_files_only=True)
     kind = model.config.model_type

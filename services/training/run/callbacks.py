@@ -6,12 +6,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
 from services.training.run.checkpoints import seal
 from services.training.run.stopping import StopFlag
+from services.training.run.threads import ThreadGauge
 
 
 class Metrics(TrainerCallback):
@@ -70,6 +72,17 @@ class StopOnRequest(TrainerCallback):
             control.should_training_stop = True
             control.should_save = self._save
         return control
+
+
+class AdaptThreads(TrainerCallback):
+    """Follows what other processes leave free, so that load at the start does not slow the whole run."""
+
+    def __init__(self, gauge: ThreadGauge) -> None:
+        self._gauge = gauge
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Sets the thread count for the next step."""
+        torch.set_num_threads(self._gauge.threads())
 
 
 class SealCheckpoints(TrainerCallback):

@@ -1,40 +1,68 @@
-"""How many CPU threads to use: two threads on a core that another process keeps busy are slower than one."""
+"""How many CPU threads to use: a thread on a core that another process keeps busy holds all the others up."""
 
 import math
 import os
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 SAMPLE_S = 0.4
 
 
-def free_threads() -> int:
-    """Cores of this process that are idle right now (at least one), within the control group's quota."""
-    cores = sorted(os.sched_getaffinity(0))
-    before = _busy(cores)
-    time.sleep(SAMPLE_S)
-    after = _busy(cores)
-    shares = [
-        (busy_b - busy_a) / max(1, all_b - all_a)
-        for (busy_a, all_a), (busy_b, all_b) in zip(before, after, strict=True)
-    ]
-    idle = len(cores) - round(sum(shares))
-    return max(1, min(idle, _quota()))
+class Usage(NamedTuple):
+    """CPU seconds since some start: spent busy on this process's cores by anyone, and by this process alone."""
+
+    wall: float
+    busy: float
+    own: float
 
 
-def _busy(cores: list[int]) -> list[tuple[int, int]]:
-    """(busy, all) ticks of each core since boot; all idle where /proc does not say."""
-    found: dict[int, tuple[int, int]] = {}
+class ThreadGauge:
+    """Says, each time it is asked, how many cores others left free since it was last asked (at least one)."""
+
+    def __init__(self) -> None:
+        self._cores = sorted(os.sched_getaffinity(0))
+        self._limit = min(len(self._cores), cpu_quota())
+        self._last = read_usage(self._cores)
+
+    def first(self) -> int:
+        """A short look before the work begins."""
+        time.sleep(SAMPLE_S)
+        return self.threads()
+
+    def threads(self) -> int:
+        """Cores free of others since the last call, within the control group's quota."""
+        now = read_usage(self._cores)
+        free = free_cores(len(self._cores), self._last, now)
+        self._last = now
+        return max(1, min(self._limit, free))
+
+
+def free_cores(cores: int, before: Usage, after: Usage) -> int:
+    """`cores` less what others used of them between two readings, rounded."""
+    wall = max(1e-6, after.wall - before.wall)
+    others = (after.busy - before.busy - (after.own - before.own)) / wall
+    return cores - round(max(0.0, others))
+
+
+def read_usage(cores: list[int]) -> Usage:
+    """A reading now; without /proc/stat the others seem to do nothing."""
+    own = time.process_time()
     stat = Path("/proc/stat")
-    for line in stat.read_text().splitlines() if stat.exists() else []:
+    if not stat.exists():
+        return Usage(time.monotonic(), own, own)
+    names = {f"cpu{core}" for core in cores}
+    busy = 0
+    for line in stat.read_text().splitlines():
         name, *fields = line.split()
-        if name.startswith("cpu") and name != "cpu":
-            ticks = [int(field) for field in fields[:8]]
-            found[int(name[3:])] = (sum(ticks) - ticks[3] - ticks[4], sum(ticks))
-    return [found.get(core, (0, 0)) for core in cores]
+        if name in names:
+            # user nice system idle iowait irq softirq steal, in clock ticks
+            user, nice, system, _, _, *rest = [int(field) for field in fields[:8]]
+            busy += user + nice + system + sum(rest)
+    return Usage(time.monotonic(), busy / os.sysconf("SC_CLK_TCK"), own)
 
 
-def _quota() -> int:
+def cpu_quota() -> int:
     """Whole cores that the control group (version 2) grants; a large number without a limit."""
     try:
         limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

@@ -9,12 +9,12 @@ import torch
 
 from services.training.config import TrainConfig
 from services.training.run.artefact import RunFacts, write_artefact
-from services.training.run.callbacks import Metrics, SealCheckpoints, StopOnRequest
+from services.training.run.callbacks import AdaptThreads, Metrics, SealCheckpoints, StopOnRequest
 from services.training.run.checkpoints import newest_sealed
 from services.training.run.model import load_policy, load_tokenizer, use_bf16
 from services.training.run.rows import encode_rows
 from services.training.run.stopping import StopFlag
-from services.training.run.threads import free_threads
+from services.training.run.threads import ThreadGauge
 from services.training.run.trainers import LeanDpo, LeanSft, to_dataset
 
 
@@ -23,8 +23,8 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
 
     `started` is the process's start on the monotonic clock.
     """
-    threads = config.threads or free_threads()
-    torch.set_num_threads(threads)
+    gauge = ThreadGauge() if config.threads is None else None
+    torch.set_num_threads(config.threads or (gauge.first() if gauge else 1))
     bf16 = use_bf16(config.bf16)
     tokenizer = load_tokenizer(config)
     rows, data = encode_rows(config, tokenizer)
@@ -35,6 +35,8 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
     trainer = kind(config, model, tokenizer, to_dataset(rows), bf16=bf16)
     flag.check()
     began = time.monotonic()
+    if gauge is not None:
+        trainer.add_callback(AdaptThreads(gauge))
     metrics = _run_loop(config, trainer, flag)
     flag.check()
     tail = metrics.losses[-max(1, len(metrics.losses) // 10) :]
@@ -44,7 +46,7 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
         tokens=trainer.seen_tokens,
         train_seconds=round(time.monotonic() - began, 3),
         seconds=round(time.monotonic() - started, 3),
-        threads=threads,
+        threads=torch.get_num_threads(),
         bf16=bf16,
     )
     shutil.rmtree(config.artefact_dir, ignore_errors=True)

@@ -12,7 +12,7 @@ for i = 4, #ARGV, 2 do
     redis.call('HSET', krow(j, s, n), 'state', 'queued', 'attempt', 1, 'params', ARGV[i + 1], 'created_at', stamp(now()))
     move(j, s, '', 'total')
     move(j, s, '', 'queued')
-    enqueue(q, j, s, n)
+    enqueue(q, j, s, n, redis.call('HGET', kstage(j, s), 'follows') == '1')
     added = added + 1
   end
 end

@@ -36,9 +36,10 @@ local function move(j, s, from, to)
   if from ~= '' then redis.call('HINCRBY', kstage(j, s), from, -1) end
   if to ~= '' then redis.call('HINCRBY', kstage(j, s), to, 1) end
 end
--- A row waits in its job's list; the job waits in the queue's round.
-local function enqueue(q, j, s, n)
-  redis.call('RPUSH', kpending(q, j), s .. '|' .. n)
+-- A row waits in its job's list; the job waits in the queue's round. Rows of stages that follow others go ahead of
+-- rows that only begin: early shards reach the end of the plan while later ones are still written.
+local function enqueue(q, j, s, n, ahead)
+  redis.call(ahead and 'LPUSH' or 'RPUSH', kpending(q, j), s .. '|' .. n)
   if not redis.call('LPOS', kturns(q), j) then redis.call('RPUSH', kturns(q), j) end
 end
 local function free_device(j, s)

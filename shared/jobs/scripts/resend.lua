@@ -6,8 +6,7 @@ for _, m in ipairs(late) do
   local j, s, n = split(m)
   redis.call('ZREM', ksent(q), m)
   if redis.call('HGET', krow(j, s, n), 'state') == 'queued' then
-    redis.call('LPUSH', kpending(q, j), s .. '|' .. n)
-    if not redis.call('LPOS', kturns(q), j) then redis.call('RPUSH', kturns(q), j) end
+    enqueue(q, j, s, n, true)
     count = count + 1
   end
 end

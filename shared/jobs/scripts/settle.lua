@@ -39,8 +39,7 @@ elseif how == 'cancelled' then
 else
   redis.call('HSET', row, 'state', 'queued')
   move(j, s, 'running', 'queued')
-  redis.call('LPUSH', kpending(q, j), s .. '|' .. n)
-  if not redis.call('LPOS', kturns(q), j) then redis.call('RPUSH', kturns(q), j) end
+  enqueue(q, j, s, n, true)
   emit(j, 'shard.returned', s, n, '{}')
 end
 return 'ok'

@@ -2,9 +2,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.unit.serving.engine_process import EngineProcess
 from tests.unit.serving.tiny import save_adapter, save_model
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> None:
+    """Tiny models gain nothing from a second thread, and lose much where another process holds a core."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

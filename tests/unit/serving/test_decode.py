@@ -73,6 +73,14 @@ def test_rows_joining_a_running_batch_change_no_answer(tiny_llama):
     assert write(loaded, prompts, store=store, cap=3) == write(loaded, prompts, share=False)
 
 
+def test_a_prefill_in_portions_changes_no_answer(tiny_llama, monkeypatch):
+    loaded = load(tiny_llama, None, torch.float32)
+    prompts = make_prompts(12)
+    whole = write(loaded, prompts)
+    monkeypatch.setattr("services.serving.embedded.decode.PREFILL", 20)
+    assert write(loaded, prompts) == whole
+
+
 def test_samples_depend_on_the_seed_and_not_on_the_company(tiny_llama):
     loaded = load(tiny_llama, None, torch.float32)
     prompts = make_prompts(8)

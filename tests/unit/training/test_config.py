@@ -1,5 +1,7 @@
 """Configs and presets."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from pydantic import ValidationError
 from services.training.config import TrainConfig
 from services.training.presets import load_preset, preset_names
 from services.training.run import threads
+from services.training.run.threads import ThreadGauge, Usage, free_cores, read_usage
 from shared.errors import InvalidInputError
 
 FILES = {"name": "n", "base_name": "b", "base_dir": "base", "data": "rows.jsonl", "out_dir": "out"}
@@ -40,16 +43,34 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
         load_preset("gpu-dream")
 
 
-def test_busy_cores_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = iter([[(0, 0)] * 4, [(40, 40), (38, 40), (1, 40), (0, 40)]])
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
-    monkeypatch.setattr(threads, "_busy", lambda _: next(samples))
-    monkeypatch.setattr(threads, "_quota", lambda: 64)
-    assert threads.free_threads() == 2
+@pytest.mark.parametrize(
+    ("busy", "own", "free"),
+    [(0.0, 0.0, 4), (36.0, 36.0, 4), (40.0, 20.0, 2), (40.0, 0.0, 0), (31.0, 20.0, 3), (14.0, 10.0, 4)],
+)
+def test_cores_that_others_use_are_left_alone(busy: float, own: float, free: int) -> None:
+    """Ten seconds on four cores; `own` is this process's share of `busy`."""
+    before, after = Usage(100.0, 50.0, 7.0), Usage(110.0, 50.0 + busy, 7.0 + own)
+    assert free_cores(4, before, after) == free
 
 
-def test_at_least_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = iter([[(0, 0)] * 2, [(40, 40), (40, 40)]])
+def test_a_gauge_gives_at_least_one_thread_and_heeds_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(threads, "_busy", lambda _: next(samples))
-    assert threads.free_threads() == 1
+    readings = iter([Usage(0, 0, 0), Usage(1, 2, 0), Usage(2, 2, 0), Usage(3, 2, 0)])
+    monkeypatch.setattr(threads, "read_usage", lambda _: next(readings))
+    monkeypatch.setattr(threads, "cpu_quota", lambda: 64)
+    gauge = ThreadGauge()
+    assert [gauge.threads(), gauge.threads()] == [1, 2]
+    monkeypatch.setattr(threads, "cpu_quota", lambda: 1)
+    readings = iter([Usage(0, 0, 0), Usage(1, 0, 0)])
+    assert ThreadGauge().threads() == 1
+
+
+def test_usage_counts_this_process_work() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    before = read_usage(cores)
+    deadline = time.process_time() + 0.3
+    while time.process_time() < deadline:
+        pass
+    after = read_usage(cores)
+    assert after.own - before.own >= 0.3
+    assert after.busy - before.busy >= 0.2

@@ -1,0 +1,48 @@
+"""The `sense` command. Heavy things are imported inside the commands: `sense --help` answers at once."""
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import NoReturn
+
+import typer
+
+from services.cli.job_commands import job_commands
+from services.cli.sql_commands import sql_commands
+from services.cli.terminal import complain, exit_code
+from shared.errors import SenseError
+
+# Command groups of other modules: the module and its typer.Typer().
+GROUPS = (("services.cli.stack.commands", "stack_commands"), ("services.cli.demo", "demo_commands"))
+
+
+def make_app() -> typer.Typer:
+    """All commands, the stack's first."""
+    app = typer.Typer(
+        name="sense",
+        help="Your own text-to-SQL model, from a strong model's data and a weak model's mistakes.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for module, name in GROUPS:
+        if find_spec(module) is not None:
+            app.add_typer(getattr(import_module(module), name))
+    app.add_typer(job_commands)
+    app.add_typer(sql_commands)
+    app.callback()(lambda: None)
+    return app
+
+
+def main() -> NoReturn:
+    """Exit codes: 0 ok, 1 the job or the SQL failed, 2 bad input, 3 the stack cannot be reached, 130 interrupted."""
+    try:
+        make_app()(prog_name="sense")
+    except SenseError as error:
+        complain(error)
+        sys.exit(exit_code(error))
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Watches a job until it ends: bars on a terminal, a line for each change elsewhere."""
+
+import time
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from services.cli.render import brief, counts_text, plain_table, seconds, span, status_text
+from shared.client.client import SenseClient
+from shared.client.models import Job, Stage
+from shared.errors import UnavailableError
+
+POLL_S = 0.5
+PATIENCE_S = 30.0
+LOOK_BACK_S = 60.0
+BAR_WIDTH = 24
+SETTLED = ("done", "skipped")
+
+
+def watch_job(client: SenseClient, job_id: str, console: Console) -> Job:
+    """Shows the job until it has ended; gives it as it ended.
+
+    Ctrl-C says how to cancel and raises `KeyboardInterrupt`: the job goes on. A gateway that is away for less than
+    half a minute is waited for.
+    """
+    watched = Watched(client, job_id)
+    try:
+        if console.is_terminal:
+            return watch_live(watched, console)
+        return watch_lines(watched, console)
+    except KeyboardInterrupt:
+        console.print(Text(f"\nJob {job_id} goes on without you."))
+        console.print(Text(f"  see it:    sense job {job_id}\n  cancel it: sense cancel {job_id}"))
+        raise
+
+
+class Watched:
+    """A job and the newest progress of each of its stages."""
+
+    def __init__(self, client: SenseClient, job_id: str) -> None:
+        self.client = client
+        self.job_id = job_id
+        self.after = f"{max(0, int((time.time() - LOOK_BACK_S) * 1000))}-0"
+        self.notes: dict[str, str] = {}
+        self.heard = time.monotonic()
+        self.job = client.job(job_id)
+
+    def look(self) -> Job:
+        """The job now, or as it was last seen while the gateway is away for a moment."""
+        try:
+            self.read_progress()
+            self.job = self.client.job(self.job_id)
+            self.heard = time.monotonic()
+        except UnavailableError:
+            if time.monotonic() - self.heard > PATIENCE_S:
+                raise
+        return self.job
+
+    def read_progress(self) -> None:
+        """Remembers the last progress record of each stage."""
+        for event in self.client.events(self.job_id, after=self.after):
+            self.after = event.id
+            if event.type == "progress" and event.stage:
+                self.notes[event.stage] = brief(event.data)
+
+
+def watch_live(watched: Watched, console: Console) -> Job:
+    """Redraws one bar a stage."""
+    job = watched.job
+    with Live(view(watched), console=console, refresh_per_second=4, transient=False) as live:
+        while not job.terminal:
+            time.sleep(POLL_S)
+            job = watched.look()
+            live.update(view(watched))
+    return job
+
+
+def view(watched: Watched) -> Group:
+    """The job's head, the stages that have begun, and how many wait."""
+    job = watched.job
+    head = Text.assemble(
+        f"job {job.id}  {job.name}  ", status_text(job.status), f"  {span(job.started_at, job.finished_at)}"
+    )
+    begun = [stage for stage in job.stages if stage.status != "waiting"]
+    waiting = len(job.stages) - len(begun)
+    foot = Text(f"{waiting} more stage(s) wait", style="dim") if waiting and not job.terminal else Text("")
+    return Group(head, bars(begun, watched.notes), foot)
+
+
+def bars(stages: list[Stage], notes: dict[str, str]) -> Table:
+    """Name, bar, shards, rate, and what is running or was counted."""
+    table = plain_table("stage", "", "shards", "rate", "")
+    for stage in stages:
+        bar = ProgressBar(
+            total=max(stage.total, 1), completed=stage.total if stage.status in SETTLED else stage.done, width=BAR_WIDTH
+        )
+        table.add_row(Text(stage.id), bar, f"{stage.done}/{stage.total}", rate(stage), Text(remark(stage, notes)))
+    return table
+
+
+def rate(stage: Stage) -> str:
+    """Shards a minute while it runs; afterwards how long it took."""
+    if stage.started_at is None:
+        return ""
+    if stage.finished_at is not None:
+        return seconds(stage.finished_at - stage.started_at)
+    elapsed = time.time() - stage.started_at
+    return f"{60 * stage.done / elapsed:.1f}/min" if stage.done and elapsed > 0 else span(stage.started_at, None)
+
+
+def remark(stage: Stage, notes: dict[str, str]) -> str:
+    """What a person wants to know of a stage now."""
+    if stage.status == "skipped":
+        return "skipped"
+    if stage.failed:
+        return f"{stage.failed} shard(s) failed"
+    if stage.running:
+        note = notes.get(stage.id, "")
+        return f"{stage.running} running" + (f": {note}" if note else "")
+    return counts_text(stage.counts) if stage.status == "done" else stage.status
+
+
+def watch_lines(watched: Watched, console: Console) -> Job:
+    """One line for each change of a stage's status, and for the job's."""
+    said: dict[str, str] = {}
+    job = watched.job
+    while True:
+        for stage in job.stages:
+            if stage.status not in ("waiting", said.get(stage.id)):
+                said[stage.id] = stage.status
+                console.print(Text(stage_line(stage)))
+        if said.get("") != job.status:
+            said[""] = job.status
+            console.print(Text(f"job {job.id}: {job.status}"))
+        if job.terminal:
+            return job
+        time.sleep(POLL_S)
+        job = watched.look()
+
+
+def stage_line(stage: Stage) -> str:
+    """A stage's change as a line."""
+    parts = [f"{stage.id}: {stage.status}"]
+    if stage.total:
+        parts.append(f"{stage.done}/{stage.total} shards")
+    if stage.finished_at is not None and stage.started_at is not None:
+        parts.append(seconds(stage.finished_at - stage.started_at))
+    if stage.status == "done" and (counted := counts_text(stage.counts)):
+        parts.append(counted)
+    return ", ".join(parts)

@@ -1,0 +1,69 @@
+"""The gateway process: `python -m services.gateway --host 127.0.0.1 --port 8100`."""
+
+import argparse
+import ipaddress
+import os
+import sys
+
+import uvicorn
+
+from services.gateway.app import create_app
+from services.gateway.backend import open_backend
+from shared.errors import InvalidInputError, SenseError
+from shared.lifeline import exit_with_parent
+from shared.logging import configure_logging, get_logger
+
+GRACE_S = 5
+DEFAULT_PORT = 8100
+log = get_logger()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches that address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_host(host: str) -> None:
+    """There are no keys yet: other machines are let in only by an explicit wish. Raises `InvalidInputError`."""
+    if is_loopback(host):
+        log.warning("gateway.open", reason="no API keys are set: every program on this machine may use the gateway")
+    elif os.environ.get("SENSE_AUTH") == "disabled":
+        log.warning("gateway.open", reason="no API keys are set: everyone who reaches this address may use the gateway")
+    else:
+        raise InvalidInputError(
+            f"--host {host} would open the gateway to other machines without keys; "
+            "use 127.0.0.1, or set SENSE_AUTH=disabled where the network itself is closed"
+        )
+
+
+def main() -> int:
+    """Serves until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m services.gateway")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
+    chosen = parser.parse_args()
+    configure_logging("gateway")
+    try:
+        check_host(chosen.host)
+        app = create_app(open_backend())
+    except SenseError as error:
+        print(error.message, file=sys.stderr)
+        return 2
+    exit_with_parent()
+    uvicorn.run(
+        app,
+        host=chosen.host,
+        port=chosen.port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The REST API as an application."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from services.gateway import artifacts_routes, engine_routes, events_routes, health_routes, jobs_routes
+from services.gateway.backend import Backend
+from services.gateway.middleware import RequestMiddleware
+from services.gateway.problems import PROBLEM_RESPONSE, add_problem_handlers
+from services.gateway.settings import GatewaySettings
+from shared.client.models import Problem
+from shared.contracts.spec import SPEC
+
+REF = "#/components/schemas/{model}"
+ROUTERS = (jobs_routes, events_routes, artifacts_routes, engine_routes, health_routes)
+
+
+def create_app(backend: Backend | None = None) -> FastAPI:
+    """The application; without a backend it can only describe itself."""
+    settings = backend.settings if backend else GatewaySettings()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        if backend is None:
+            yield
+            return
+        async with engine_routes.engine_client(backend) as app.state.engine:
+            yield
+
+    app = FastAPI(
+        title="Sense",
+        version=version("sense-sql"),
+        summary="Text-to-SQL models from strong data and weak mistakes, as jobs.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=PROBLEM_RESPONSE,
+    )
+    app.state.backend = backend
+    app.add_middleware(RequestMiddleware, most=settings.max_body_bytes)
+    add_problem_handlers(app)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    app.openapi = describe(app)  # type: ignore[method-assign]
+    return app
+
+
+def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """The OpenAPI document with what routes read by themselves: the spec and the problem."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title, version=app.version, summary=app.summary, routes=app.routes, tags=app.openapi_tags
+            )
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            spec = SPEC.json_schema(ref_template=REF)
+            schemas.update(spec.pop("$defs"))
+            schemas["Spec"] = spec
+            problem = Problem.model_json_schema(ref_template=REF, mode="serialization")
+            schemas.update(problem.pop("$defs"))
+            schemas["Problem"] = problem
+            drop_framework_errors(document)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    return openapi
+
+
+def drop_framework_errors(document: dict[str, Any]) -> None:
+    """FastAPI's own 422 shape is never sent: `default` says what is."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)

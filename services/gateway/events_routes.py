@@ -1,0 +1,63 @@
+"""A job's events: as a list, and as a stream that a reader resumes by the last id it saw."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from anyio import sleep, to_thread
+from fastapi import APIRouter, Header, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from services.gateway.jobs_reader import JobReader
+from services.gateway.jobs_routes import Known
+from services.gateway.views import view_event
+from shared.client.models import EventList
+from shared.errors import SenseError
+from shared.events.stream import Event
+from shared.logging import get_logger
+
+RECONNECT_MS = 1000
+BATCH = 500
+STREAM_ID = r"^\d{1,15}(-\d{1,15})?$"
+After = Annotated[str, Query(pattern=STREAM_ID, description="an event's id")]
+LastEventId = Annotated[str, Header(pattern=STREAM_ID)]
+router = APIRouter(prefix="/v1/jobs", tags=["events"])
+log = get_logger()
+
+
+@router.get("/{job_id}/events", summary="List a job's events, oldest first")
+def list_events(job: Known, after: After = "0", limit: Annotated[int, Query(ge=1, le=500)] = 100) -> EventList:
+    """A page of events. The archive keeps facts only."""
+    found = job.events(after, limit + 1)
+    data = [view_event(event, job.job_id) for event in found[:limit]]
+    return EventList(data=data, has_more=len(found) > limit, last_id=data[-1].id if data else None)
+
+
+@router.get("/{job_id}/events/stream", response_class=EventSourceResponse, summary="Follow a job's events")
+async def stream_events(
+    job: Known, after: After = "0", last_event_id: LastEventId | None = None
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events; a comment every 15 seconds; ends after the job's end, or in ten minutes at the most."""
+    yield ServerSentEvent(retry=RECONNECT_MS, comment="events")
+    last = last_event_id or after
+    ends = time.monotonic() + job.backend.settings.stream_s
+    while time.monotonic() < ends:
+        ended, batch = await to_thread.run_sync(look_and_read, job, last)
+        for event in batch:
+            view = view_event(event, job.job_id)
+            yield ServerSentEvent(id=event.id, event=event.type, raw_data=view.model_dump_json())
+        if batch:
+            last = batch[-1].id
+        elif ended:
+            return
+        else:
+            await sleep(job.backend.settings.poll_s)
+
+
+def look_and_read(job: JobReader, last: str) -> tuple[bool, list[Event]]:
+    """Status before events: where the job had ended and nothing is left, everything was read."""
+    try:
+        return job.look(), job.events(last, BATCH)
+    except SenseError as error:
+        log.warning("events.broken_off", job=job.job_id, error=error.message)
+        return True, []

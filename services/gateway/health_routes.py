@@ -1,0 +1,77 @@
+"""For machines that watch: is it alive, can it work, and how much is there to do."""
+
+from collections import Counter
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from services.gateway.backend import Backend
+from services.gateway.jobs_routes import Back
+from services.gateway.listing import stages_of, walk_jobs
+from services.gateway.problems import problem, request_id
+from shared.client.models import Fault
+from shared.contracts.base import Queue
+from shared.errors import SenseError
+from shared.metrics import JOBS, QUEUE_DEPTH, WORKER_SLOTS
+
+router = APIRouter(tags=["health"])
+scraping = Lock()
+
+
+@router.get("/healthz", summary="Is the process alive")
+async def healthz() -> dict[str, str]:
+    """Asks nobody else."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Can it work", response_model=dict[str, Any])
+def readyz(request: Request, backend: Back) -> Any:
+    """Asks Redis and the object store; 503 names the ones that do not answer."""
+    probes: dict[str, Callable[[], None]] = {"redis": backend.probe_redis, "store": backend.probe_store}
+    faults = []
+    for name, probe in probes.items():
+        try:
+            probe()
+        except SenseError as error:
+            faults.append(Fault(path=name, message=error.message))
+    if not faults:
+        return {"status": "ok", "redis": "ok", "store": "ok"}
+    return problem(
+        status=503,
+        code="not_ready",
+        detail=" and ".join(fault.path for fault in faults) + " cannot be used; see errors",
+        instance=request.url.path,
+        request_id=request_id(request),
+        faults=faults,
+        headers={"Retry-After": "2"},
+    )
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+def metrics(backend: Back) -> Response:
+    """Jobs, queues and workers as they are now, and this process's own counters."""
+    with scraping:
+        fill_gauges(backend)
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def fill_gauges(backend: Backend) -> None:
+    """Reads them all from Redis."""
+    store = backend.jobs
+    jobs = Counter((job.kind, job.status.value) for job in walk_jobs(store, store.job_ids()))
+    JOBS.clear()
+    for labels, count in jobs.items():
+        JOBS.labels(*labels).set(count)
+    queued: Counter[str] = Counter()
+    for rows in stages_of(store, store.active()).values():
+        for row in rows:
+            queued[row.queue] += row.state.queued
+    living = backend.board.living()
+    for queue in Queue:
+        sent, running = store.in_flight(queue)
+        for state, depth in (("queued", queued[queue.value]), ("sent", sent), ("running", running)):
+            QUEUE_DEPTH.labels(queue.value, state).set(depth)
+        WORKER_SLOTS.labels(queue.value).set(living[queue.value])

@@ -1,0 +1,214 @@
+"""The typed Python client of the REST API."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from shared.client.failures import GatewayUnreachableError, error_from
+from shared.client.models import (
+    TERMINAL_EVENTS,
+    Artifact,
+    ArtifactList,
+    EventList,
+    Job,
+    JobEvent,
+    JobList,
+    JobSummary,
+    ModelList,
+)
+from shared.client.sse import read_events
+from shared.client.transfer import save
+from shared.errors import InvalidInputError, UnavailableError
+
+DEFAULT_URL = "http://127.0.0.1:8100"
+PAGE = 100
+EVENT_PAGE = 500
+RECONNECT_S = 0.5
+PATIENCE_S = 30.0
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class SenseClient:
+    """Every call raises a `SenseError` with the gateway's code and sentence, or `GatewayUnreachableError`.
+
+    A context manager. A proxy of the environment is not asked for this machine's own addresses. `timeout_s` bounds a silent connection; a chat answer may take ten minutes.
+    """
+
+    def __init__(self, base_url: str = DEFAULT_URL, *, timeout_s: float = 30.0) -> None:
+        self.base_url = base_url.rstrip("/")
+        timeout = httpx.Timeout(timeout_s, connect=5.0)
+        self._http = httpx.Client(base_url=self.base_url, timeout=timeout, trust_env=not is_local(self.base_url))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._http.close()
+
+    # jobs
+
+    def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
+        """Raises `RejectedError` with every fault of the spec."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._read(Job, "POST", "/v1/jobs", json=dict(spec), headers=headers)
+
+    def jobs(
+        self, *, kind: str | None = None, status: str | None = None, limit: int | None = None
+    ) -> Iterator[JobSummary]:
+        """Jobs, newest first, page by page; at most `limit`."""
+        left, after = limit, None
+        while left is None or left > 0:
+            asked = {"kind": kind, "status": status, "after": after, "limit": min(left or PAGE, PAGE)}
+            page = self._read(JobList, "GET", "/v1/jobs", params={k: v for k, v in asked.items() if v is not None})
+            yield from page.data
+            if not page.has_more:
+                return
+            after, left = page.last_id, None if left is None else left - len(page.data)
+
+    def job(self, job_id: str) -> Job:
+        """Raises `NotFoundError`."""
+        return self._read(Job, "GET", job_path(job_id))
+
+    def cancel(self, job_id: str) -> Job:
+        """The job, cancelling or as it had ended."""
+        return self._read(Job, "POST", job_path(job_id, "cancel"))
+
+    def retry(self, job_id: str) -> Job:
+        """Raises `ConflictError` for a job that is neither failed nor cancelled."""
+        return self._read(Job, "POST", job_path(job_id, "retry"))
+
+    # events
+
+    def events(self, job_id: str, *, after: str = "0", follow: bool = False) -> Iterator[JobEvent]:
+        """Events after that id, oldest first; with `follow` until the job has ended, over any lost connection."""
+        return self._follow(job_id, after) if follow else self._pages(job_id, after)
+
+    def _pages(self, job_id: str, after: str) -> Iterator[JobEvent]:
+        while True:
+            page = self._read(
+                EventList, "GET", job_path(job_id, "events"), params={"after": after, "limit": EVENT_PAGE}
+            )
+            yield from page.data
+            if not page.has_more or page.last_id is None:
+                return
+            after = page.last_id
+
+    def _follow(self, job_id: str, after: str) -> Iterator[JobEvent]:
+        """A gateway that was heard once is waited for, half a minute long."""
+        last_name, heard = "", -math.inf
+        while True:
+            arrived = False
+            try:
+                for event in self._stream(job_id, after):
+                    arrived, after, last_name, heard = True, event.id, event.name, time.monotonic()
+                    yield event
+                if self.job(job_id).terminal and (last_name in TERMINAL_EVENTS or not arrived):
+                    return
+                heard = time.monotonic()
+            except UnavailableError:
+                if time.monotonic() - heard > PATIENCE_S:
+                    raise
+            time.sleep(RECONNECT_S)
+
+    def _stream(self, job_id: str, after: str) -> Iterator[JobEvent]:
+        """One connection's events; a connection that breaks off ends them."""
+        headers = {"Last-Event-ID": after, "Accept": "text/event-stream"}
+        with self._open("GET", job_path(job_id, "events", "stream"), headers=headers) as answer:
+            try:
+                yield from read_events(answer.iter_lines())
+            except httpx.HTTPError:
+                return
+
+    # artifacts
+
+    def artifacts(self, job_id: str) -> list[Artifact]:
+        """Every artifact of a job."""
+        return self._read(ArtifactList, "GET", job_path(job_id, "artifacts")).data
+
+    def download(self, job_id: str, name: str, path: Path) -> Path:
+        """Saves an artifact, whole and checked, and gives its place; `path` may be a folder."""
+        with self._open("GET", job_path(job_id, "artifacts", name)) as answer:
+            return save(answer, path)
+
+    # models
+
+    def models(self) -> list[str]:
+        """Names of the served models."""
+        return [model.id for model in self._read(ModelList, "GET", "/v1/models").data]
+
+    def chat(self, model: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
+        """The text of a model's answer; `options` as in OpenAI's chat completions."""
+        body = {"model": model, "messages": [dict(message) for message in messages], **options}
+        answer = self._send("POST", "/v1/chat/completions", json=body, timeout=httpx.Timeout(600.0, connect=5.0))
+        try:
+            return str(answer.json()["choices"][0]["message"]["content"])
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise UnavailableError(
+                f"the model {model} gave no answer that can be read; see the engine's log"
+            ) from error
+
+    # transport
+
+    def _read(self, model: type[Model], method: str, path: str, **options: Any) -> Model:
+        answer = self._send(method, path, **options)
+        try:
+            return model.model_validate_json(answer.content)
+        except ValidationError as error:
+            message = f"{self.base_url} does not answer as a Sense gateway of this version; check the URL"
+            raise UnavailableError(message, code="not_a_gateway") from error
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.HTTPError as error:
+            raise self._lost(error) from error
+        if answer.is_error:
+            raise error_from(answer)
+        return answer
+
+    @contextmanager
+    def _open(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
+        """An answer whose body is read by the caller."""
+        try:
+            with self._http.stream(method, path, **options) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise error_from(answer)
+                yield answer
+        except httpx.HTTPError as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: httpx.HTTPError) -> UnavailableError:
+        if isinstance(error, httpx.ReadTimeout):
+            return UnavailableError(f"{self.base_url} took too long to answer; see: sense status", code="timeout")
+        return GatewayUnreachableError(self.base_url)
+
+
+def is_local(url: str) -> bool:
+    """Whether the address is this machine's own. Raises `InvalidInputError` for what is no address."""
+    try:
+        host, scheme = httpx.URL(url).host, httpx.URL(url).scheme
+    except httpx.InvalidURL as error:
+        raise InvalidInputError(f"{url!r} is no address ({error}); write it as {DEFAULT_URL}") from error
+    if not host or scheme not in ("http", "https"):
+        raise InvalidInputError(f"{url!r} is no address; write it as {DEFAULT_URL}")
+    return host in ("localhost", "127.0.0.1", "::1")
+
+
+def job_path(*parts: str) -> str:
+    """The address of a job, or of something below it; ids and names are quoted, slashes in names kept."""
+    return "/v1/jobs/" + "/".join(quote(part, safe="/" if place == 2 else "") for place, part in enumerate(parts))
