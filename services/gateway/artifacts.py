@@ -10,7 +10,7 @@ from shared.jobs.plan import Each, Fixed, Plan
 from shared.jobs.state import ShardRow, ShardState
 
 REPORT_TASK = "evaluation.score"
-REPORT_NAMES = {"report": "report.json", "markdown": "report.md", "html": "report.html"}
+REPORT_NAMES = {"report": "report.json", "markdown": "report.md", "html": "report.html", "terminal": "report.txt"}
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 CONTENT_TYPES = {
     ".json": "application/json",
@@ -40,7 +40,7 @@ def name_artifacts(plan: Plan, rows: Iterable[ShardRow]) -> Found:
     """Every output of the finished rows by its name, in the rows' order.
 
     `{stage}/{output}` for single-shard stages, `{stage}/{shard}/{output}` for others; the first report's files are
-    `report.json`, `report.md` and `report.html`.
+    `report.json`, `report.md`, `report.html` and `report.txt`.
     """
     single, tasks = single_stages(plan), {stage.id: stage.task for stage in plan.stages}
     found: Found = {}

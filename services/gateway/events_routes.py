@@ -20,7 +20,7 @@ RECONNECT_MS = 1000
 BATCH = 500
 STREAM_ID = r"^\d{1,15}(-\d{1,15})?$"
 After = Annotated[str, Query(pattern=STREAM_ID, description="an event's id")]
-LastEventId = Annotated[str, Header(pattern=STREAM_ID)]
+LastEventId = Annotated[str | None, Header(pattern=STREAM_ID)]
 router = APIRouter(prefix="/v1/jobs", tags=["events"])
 log = get_logger()
 
@@ -35,7 +35,7 @@ def list_events(job: Known, after: After = "0", limit: Annotated[int, Query(ge=1
 
 @router.get("/{job_id}/events/stream", response_class=EventSourceResponse, summary="Follow a job's events")
 async def stream_events(
-    job: Known, after: After = "0", last_event_id: LastEventId | None = None
+    job: Known, after: After = "0", last_event_id: LastEventId = None
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events; a comment every 15 seconds; ends after the job's end, or in ten minutes at the most."""
     yield ServerSentEvent(retry=RECONNECT_MS, comment="events")

@@ -25,7 +25,7 @@ SPEC_BODY: dict[str, Any] = {
 }
 Known = Annotated[JobReader, Depends(find_job)]
 Back = Annotated[Backend, Depends(get_backend)]
-IdempotencyKey = Annotated[str, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 Kind = Annotated[str | None, Query(pattern=r"^[a-z]+$")]
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -36,7 +36,7 @@ def submit_job(
     response: Response,
     backend: Back,
     data: Annotated[Any, Depends(read_spec_body)],
-    idempotency_key: IdempotencyKey | None = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Job:
     """Records a job. With an `Idempotency-Key`, the same body gives the same job for 24 hours."""
     job_id, new = record_job(backend, checked_spec(backend, data), request_id(request) or "", idempotency_key or "")

@@ -262,7 +262,7 @@ class Arms:
             "model": model,
             "samples": samples,
             "temperature": temperature,
-            "max_tokens": ANSWER_TOKENS,
+            "max_tokens": self.spec.answer_tokens,
             "seed": self.spec.seed,
             "prompt_rows": self.spec.prompt.rows,
             "shots": shots,

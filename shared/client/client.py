@@ -39,7 +39,8 @@ Model = TypeVar("Model", bound=BaseModel)
 class SenseClient:
     """Every call raises a `SenseError` with the gateway's code and sentence, or `GatewayUnreachableError`.
 
-    A context manager. A proxy of the environment is not asked for this machine's own addresses. `timeout_s` bounds a silent connection; a chat answer may take ten minutes.
+    A context manager. A proxy of the environment is not asked for this machine's own addresses. `timeout_s` bounds
+    a silent connection; a chat answer may take ten minutes.
     """
 
     def __init__(self, base_url: str = DEFAULT_URL, *, timeout_s: float = 30.0) -> None:

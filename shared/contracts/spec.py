@@ -212,6 +212,7 @@ class PipelineSpec(JobSpec):
     pairs: PairSettings = PairSettings()
     selection: Selection = Selection()
     sampling: Sampling = Sampling()
+    answer_tokens: int = Field(default=128, ge=8, le=4096, description="tokens an answer may have")
     evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1)
 
 

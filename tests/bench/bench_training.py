@@ -34,9 +34,9 @@ class Clock:
             def on_step_end(self, *args: Any, **kwargs: Any) -> None:
                 clock.times.append(time.monotonic() - self.began)
 
-            def on_log(self, *args: Any, logs: dict[str, Any], **kwargs: Any) -> None:
-                if "loss" in logs:
-                    clock.losses.append(logs["loss"])
+            def on_log(self, *args: Any, **kwargs: Any) -> None:
+                if "loss" in kwargs["logs"]:
+                    clock.losses.append(kwargs["logs"]["loss"])
 
         return Ticks()
 

@@ -7,12 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
 
 import psutil
+from supervisor.xmlrpc import SupervisorTransport
 
 from services.cli.stack.layout import StackFile, plan_stack, read_stack, stack_path, write_stack
-from services.cli.stack.programs import redis_config, supervisor_config
+from services.cli.stack.programs import STOP_WAIT_S, redis_config, supervisor_config
 from services.cli.stack.readiness import unready
 from shared.errors import SenseError, UnavailableError
 
@@ -42,6 +46,34 @@ def running_stack(state: Path) -> StackFile | None:
     """The stack, where its supervisord lives."""
     stack = read_stack(state)
     return stack if stack is not None and supervisor_pid(state) is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramState:
+    """One supervised process as supervisord sees it."""
+
+    name: str
+    state: str
+    pid: int
+    uptime: str
+
+
+def supervisor_calls(stack: StackFile) -> Any:
+    """supervisord's own interface, over its socket."""
+    transport = SupervisorTransport(None, None, f"unix://{stack.socket}")
+    return ServerProxy("http://127.0.0.1", transport=transport).supervisor
+
+
+def program_states(stack: StackFile) -> list[ProgramState]:
+    """All processes of a running stack. Raises `StackError` where supervisord does not answer."""
+    try:
+        told = supervisor_calls(stack).getAllProcessInfo()
+    except (OSError, Fault) as error:
+        raise StackError(f"supervisord does not answer on {stack.socket} ({error}); try: sense down") from error
+    return [
+        ProgramState(one["name"], one["statename"], one["pid"], one["description"].partition("uptime ")[2])
+        for one in told
+    ]
 
 
 def check_space(state: Path) -> None:
@@ -100,6 +132,19 @@ def tail(stack: StackFile, name: str, lines: int = 8) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else f"no log at {path}"
 
 
+def stop_programs(stack: StackFile) -> None:
+    """All but Redis at once: supervisord alone would wait for one after the other, and workers hand back to Redis."""
+    calls, deadline = supervisor_calls(stack), time.monotonic() + STOP_WAIT_S + 5
+    try:
+        for program in program_states(stack):
+            if program.name != "redis" and program.state in ("RUNNING", "STARTING", "BACKOFF"):
+                calls.stopProcess(program.name, False)
+        while time.monotonic() < deadline and any(one.state == "STOPPING" for one in program_states(stack)):
+            time.sleep(0.1)
+    except (OSError, Fault, StackError):
+        return  # it is ending already: its own shutdown does the rest
+
+
 def stop_stack(state: Path) -> bool:
     """Stops all processes, kindly first; False where nothing ran. Nothing is left behind."""
     pid = supervisor_pid(state)
@@ -108,6 +153,8 @@ def stop_stack(state: Path) -> bool:
         stack_path(state).unlink(missing_ok=True)
         return False
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    if stack is not None:
+        stop_programs(stack)
     os.kill(pid, signal.SIGTERM)
     _, alive = psutil.wait_procs(family, timeout=STOP_LIMIT_S)
     for process in alive:

@@ -1,0 +1,96 @@
+"""`sense demo`: the main job end to end on the embedded stack, and its report at the end."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+import yaml
+from rich.console import Console
+
+from services.cli.stack.commands import show_addresses
+from services.cli.stack.layout import StackFile, state_folder
+
+if TYPE_CHECKING:
+    from shared.client.client import SenseClient
+
+demo_commands = typer.Typer()
+console = Console(highlight=False, soft_wrap=True)
+SPEC = Path(__file__).parents[2] / "infra" / "local" / "demo.yaml"
+REPORT_FORMS = ("html", "md", "json", "txt")
+FAILED = 1
+INTERRUPTED = 130
+
+
+@contextmanager
+def demo_stack(keep: bool) -> Iterator[StackFile]:
+    """The stack for the demo: a running one is used and left up, an own one is stopped unless it is to be kept."""
+    from services.cli.stack.manager import running_stack, start_stack, stop_stack
+
+    state = state_folder()
+    found = running_stack(state)
+    stack = found or start_stack(state, lambda text: None)
+    try:
+        yield stack
+    finally:
+        if found is None and not keep:
+            stop_stack(state)
+
+
+def prepare_base(spec: dict[str, object], state: Path) -> None:
+    """Converts the small model while the first stages run; whoever needs it earlier waits at the same lock."""
+    from shared.contracts.spec import PipelineSpec
+    from shared.models.bases import resolve_base
+
+    base = PipelineSpec.model_validate(spec).student.base
+    if base.startswith("builtin:"):
+        resolve_base(base, state / "models")
+
+
+def save_report(job_id: str, client: "SenseClient", folder: Path) -> Path:
+    """The report's forms beside each other in the state folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix in REPORT_FORMS:
+        client.download(job_id, f"report.{suffix}", folder / f"report.{suffix}")
+    return folder
+
+
+@demo_commands.command()
+def demo(
+    spec: Path = typer.Option(SPEC, help="The spec to run instead of the demo's own.", show_default=False),
+    keep: bool = typer.Option(
+        False, "--keep", envvar="KEEP", help="Leave the stack up with the promoted model served; also KEEP=1."
+    ),
+) -> None:
+    """Run the main job: data, SFT, pairs, DPO, an endpoint, a report."""
+    from services.cli.watch import watch_job
+    from shared.client.client import SenseClient
+
+    begin = time.monotonic()
+    data = yaml.safe_load(spec.read_text())
+    state = state_folder()
+    threading.Thread(target=prepare_base, args=(data, state), daemon=True).start()
+    with demo_stack(keep) as stack, SenseClient(stack.gateway_url) as client:
+        console.print(f"the stack is up after {time.monotonic() - begin:.1f} s; the job begins")
+        show_addresses(stack)
+        job = client.submit(data)
+        try:
+            ended = watch_job(client, job.id, console)
+        except KeyboardInterrupt:
+            client.cancel(job.id)
+            console.print(f"job {job.id} was cancelled; what it finished is kept")
+            raise typer.Exit(INTERRUPTED) from None
+        if ended.status != "succeeded":
+            reason = ended.error.message if ended.error else ended.status
+            console.print(f"the demo's job {job.id} ended as {ended.status}: {reason}")
+            raise typer.Exit(FAILED)
+        folder = save_report(job.id, client, state / "reports" / job.id)
+        print((folder / "report.txt").read_text())
+        console.print(f"The whole report: {folder / 'report.html'}")
+        console.print(f"From start to report: {(time.monotonic() - begin) / 60:.1f} minutes")
+        if keep:
+            console.print('The stack stays up. Ask the model: sense ask --db FILE.sqlite "your question"')

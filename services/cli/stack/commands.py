@@ -1,0 +1,63 @@
+"""`sense up`, `sense down`, `sense status`: the embedded stack."""
+
+import time
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services.cli.stack.layout import StackFile, state_folder
+
+stack_commands = typer.Typer()
+console = Console(highlight=False)
+SHOWN = ("STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED", "FATAL", "STOPPED")
+
+
+def show_addresses(stack: StackFile) -> None:
+    """Where to go from here."""
+    console.print(f"REST API  {stack.gateway_url}  (its documentation: {stack.gateway_url}/docs)")
+    console.print(f"Flower    {stack.flower_url}")
+    console.print(f"Logs      {stack.state / 'logs'}")
+
+
+@stack_commands.command()
+def up() -> None:
+    """Start the local stack: Redis, workers, orchestrator, gateway, engine, Flower."""
+    from services.cli.stack.manager import running_stack, start_stack
+
+    state = state_folder()
+    if (stack := running_stack(state)) is not None:
+        console.print("the stack is up already")
+        show_addresses(stack)
+        return
+    begin = time.monotonic()
+    with console.status("starting the stack") as status:
+        stack = start_stack(state, lambda text: status.update(text))
+    console.print(f"the stack is up after {time.monotonic() - begin:.1f} s; stop it with: sense down")
+    show_addresses(stack)
+
+
+@stack_commands.command()
+def down() -> None:
+    """Stop the local stack; nothing is left behind, and finished work stays."""
+    from services.cli.stack.manager import stop_stack
+
+    with console.status("stopping the stack"):
+        stopped = stop_stack(state_folder())
+    console.print("the stack is down" if stopped else "no stack was running")
+
+
+@stack_commands.command()
+def status() -> None:
+    """Show what runs, since when, and where it logs. Exit code 3 where no stack is up."""
+    from services.cli.stack.manager import program_states, running_stack
+
+    stack = running_stack(state_folder())
+    if stack is None:
+        console.print("no stack is up; start it with: sense up")
+        raise typer.Exit(3)
+    table = Table("process", "state", "pid", "since")
+    for program in program_states(stack):
+        table.add_row(program.name, program.state, str(program.pid or ""), program.uptime)
+    console.print(table)
+    show_addresses(stack)

@@ -1,0 +1,125 @@
+"""Submitting: every fault at once, idempotency, what only the server knows."""
+
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+
+from services.gateway.backend import Backend
+from tests.support.gateway import SMALL_SPEC, Driver
+
+
+def test_a_job_is_accepted_with_its_address(api: TestClient) -> None:
+    answer = api.post("/v1/jobs", json=SMALL_SPEC, headers={"X-Request-ID": "req-7"})
+    job = answer.json()
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/v1/jobs/{job['id']}"
+    assert answer.headers["X-Request-ID"] == "req-7"
+    assert (job["object"], job["status"], job["kind"], job["request_id"]) == ("job", "queued", "synthesis", "req-7")
+    assert job["progress"] == {"done": 0, "total": 0, "failed": 0, "unit": "shards"}
+    assert api.get(answer.headers["Location"]).json() == job
+
+
+@pytest.mark.parametrize("kind", ["application/yaml", "application/x-yaml; charset=utf-8", "text/yaml"])
+def test_yaml_is_read_too(api: TestClient, kind: str) -> None:
+    body = "kind: synthesis\nname: from-yaml\ntrain: {sft: [{synthesis: 8}]}\n"
+    answer = api.post("/v1/jobs", content=body, headers={"Content-Type": kind})
+    assert answer.status_code == 202
+    assert answer.json()["spec"]["train"]["sft"][0]["synthesis"] == 8
+
+
+def test_all_faults_come_at_once_with_their_paths(api: TestClient) -> None:
+    spec = {
+        "kind": "pipeline",
+        "seed": -1,
+        "nonsense": 1,
+        "weak": {"samples": 1, "endpoint": "nowhere", "model": "m"},
+        "strong": {"endpoint": "teacher", "model": "small"},
+        "dpo": {"learning_rate": "fast"},
+    }
+    answer = api.post("/v1/jobs", json=spec)
+    faults = {fault["path"]: fault["message"] for fault in answer.json()["errors"]}
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "invalid_spec"
+    assert {"seed", "nonsense", "weak.samples", "weak.endpoint", "strong.model", "dpo.learning_rate"} <= set(faults)
+    assert "engine, teacher" in faults["weak.endpoint"]
+    assert "large" in faults["strong.model"]
+
+
+def test_an_unknown_endpoint_alone_is_refused(api: TestClient, backend: Backend) -> None:
+    answer = api.post("/v1/jobs", json={**SMALL_SPEC, "strong": {"endpoint": "openai", "model": "x"}})
+    assert answer.status_code == 422
+    assert "configured: engine, teacher" in answer.json()["detail"]
+    assert backend.jobs.job_ids() == []
+
+
+def test_data_must_be_a_succeeded_job_of_the_right_kind(api: TestClient, backend: Backend) -> None:
+    done, open_, pairing = Driver(backend), Driver(backend), Driver(backend, kind="pairing")
+    for driver in (done, pairing):
+        driver.complete()
+    dpo = {"kind": "dpo", "parent": "p"}
+    cases = [
+        ({"kind": "sft", "data": "job:absent"}, "no job absent"),
+        ({"kind": "sft", "data": f"job:{open_.id}"}, "only a succeeded job"),
+        ({**dpo, "data": f"job:{done.id}"}, "dpo needs pairing"),
+    ]
+    for spec, message in cases:
+        answer = api.post("/v1/jobs", json=spec)
+        assert answer.status_code == 422
+        assert [fault["path"] for fault in answer.json()["errors"]] == ["data"]
+        assert message in answer.json()["detail"]
+    assert api.post("/v1/jobs", json={"kind": "sft", "data": f"job:{done.id}"}).status_code == 202
+    assert api.post("/v1/jobs", json={**dpo, "data": f"job:{pairing.id}"}).status_code == 202
+    assert api.post("/v1/jobs", json={"kind": "sft", "data": f"job:{done.id}:stage:write"}).status_code == 422
+
+
+def test_an_idempotency_key_gives_the_same_job(api: TestClient, backend: Backend) -> None:
+    first, second = (
+        api.post("/v1/jobs", json=spec, headers={"Idempotency-Key": "k1"})
+        for spec in (SMALL_SPEC, {**SMALL_SPEC, "seed": 7})
+    )
+    assert second.status_code == 202
+    assert first.json()["id"] == second.json()["id"]
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in first.headers
+    other = api.post("/v1/jobs", json={**SMALL_SPEC, "name": "other"}, headers={"Idempotency-Key": "k1"})
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+    assert len(backend.jobs.job_ids()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"{", "application/json"),
+        (b"[1]", "application/json"),
+        (b'{"kind": "synthesis", "seed": NaN}', "application/json"),
+        (b'{"kind": "synthesis", "\\ud800": 1}', "application/json"),
+        (b"\xff\xfe", "application/json"),
+        (b"[" * 100_000, "application/json"),
+        (b"[" * 100_000, "application/yaml"),
+        (b"kind: [", "application/yaml"),
+        (b"kind: synthesis\nname: 2026-01-01\n", "application/yaml"),
+        (b"a: &a [1]\nb: [*a, *a]\n", "application/yaml"),
+        (b"kind: !!python/object/apply:os.getcwd []", "application/yaml"),
+        (b"", "application/yaml"),
+    ],
+)
+def test_bodies_that_cannot_be_used_are_422(api: TestClient, content: bytes, kind: str) -> None:
+    answer = api.post("/v1/jobs", content=content, headers={"Content-Type": kind})
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_form_is_not_a_spec(api: TestClient) -> None:
+    answer = api.post("/v1/jobs", content=json.dumps(SMALL_SPEC), headers={"Content-Type": "text/plain"})
+    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
+def test_a_body_above_the_limit_is_413(api: TestClient) -> None:
+    announced = api.post("/v1/jobs", json={**SMALL_SPEC, "name": "x" * 1_000_001})
+    streamed = api.post(
+        "/v1/jobs", content=iter([b" " * 600_000] * 2), headers={"Content-Type": "application/json"}
+    )
+    for answer in (announced, streamed):
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+        assert answer.headers["Content-Type"] == "application/problem+json"
