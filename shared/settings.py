@@ -40,6 +40,7 @@ class PathSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SENSE_", extra="ignore")
 
     state: Path = Path(".sense")
+    models: Path | None = Field(default=None, description="where converted bases lie; None: `models` in the state folder")
     model_dirs: str = Field(default="", description="folders, separated by ':', from which a spec may name a base")
 
     @property
@@ -55,7 +56,7 @@ class PathSettings(BaseSettings):
     @property
     def bases(self) -> Path:
         """Base models as Hugging Face folders."""
-        return self.state / "models"
+        return self.models or self.state / "models"
 
     @property
     def work(self) -> Path:

@@ -1,6 +1,5 @@
 """`sense demo`: the main job end to end on the embedded stack, and its report at the end."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -41,14 +40,15 @@ def demo_stack(keep: bool) -> Iterator[StackFile]:
             stop_stack(state)
 
 
-def prepare_base(spec: dict[str, object], state: Path) -> None:
+def prepare_base(spec: dict[str, object]) -> None:
     """Converts the small model while the first stages run; whoever needs it earlier waits at the same lock."""
     from shared.contracts.spec import PipelineSpec
     from shared.models.bases import resolve_base
+    from shared.settings import PathSettings
 
     base = PipelineSpec.model_validate(spec).student.base
     if base.startswith("builtin:"):
-        resolve_base(base, state / "models")
+        resolve_base(base, PathSettings().bases)
 
 
 def save_report(job_id: str, client: "SenseClient", folder: Path) -> Path:
@@ -73,7 +73,7 @@ def demo(
     begin = time.monotonic()
     data = yaml.safe_load(spec.read_text())
     state = state_folder()
-    threading.Thread(target=prepare_base, args=(data, state), daemon=True).start()
+    threading.Thread(target=prepare_base, args=(data,), daemon=True).start()
     with demo_stack(keep) as stack, SenseClient(stack.gateway_url) as client:
         console.print(f"the stack is up after {time.monotonic() - begin:.1f} s; the job begins")
         show_addresses(stack)

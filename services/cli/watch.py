@@ -20,11 +20,11 @@ BAR_WIDTH = 24
 SETTLED = ("done", "skipped")
 
 
-def watch_job(client: SenseClient, job_id: str, console: Console) -> Job:
+def watch_job(client: SenseClient, job_id: str, console: Console, *, goes_on: bool = True) -> Job:
     """Shows the job until it has ended; gives it as it ended.
 
-    Ctrl-C says how to cancel and raises `KeyboardInterrupt`: the job goes on. A gateway that is away for less than
-    half a minute is waited for.
+    Ctrl-C raises `KeyboardInterrupt`; where the job `goes_on` without its watcher, it says how to cancel it. A
+    gateway that is away for less than half a minute is waited for.
     """
     watched = Watched(client, job_id)
     try:
@@ -32,8 +32,9 @@ def watch_job(client: SenseClient, job_id: str, console: Console) -> Job:
             return watch_live(watched, console)
         return watch_lines(watched, console)
     except KeyboardInterrupt:
-        console.print(Text(f"\nJob {job_id} goes on without you."))
-        console.print(Text(f"  see it:    sense job {job_id}\n  cancel it: sense cancel {job_id}"))
+        if goes_on:
+            console.print(Text(f"\nJob {job_id} goes on without you."))
+            console.print(Text(f"  see it:    sense job {job_id}\n  cancel it: sense cancel {job_id}"))
         raise
 
 
@@ -94,9 +95,8 @@ def bars(stages: list[Stage], notes: dict[str, str]) -> Table:
     """Name, bar, shards, rate, and what is running or was counted."""
     table = plain_table("stage", "", "shards", "rate", "")
     for stage in stages:
-        bar = ProgressBar(
-            total=max(stage.total, 1), completed=stage.total if stage.status in SETTLED else stage.done, width=BAR_WIDTH
-        )
+        total = max(stage.total, 1)
+        bar = ProgressBar(total=total, completed=total if stage.status in SETTLED else stage.done, width=BAR_WIDTH)
         table.add_row(Text(stage.id), bar, f"{stage.done}/{stage.total}", rate(stage), Text(remark(stage, notes)))
     return table
 

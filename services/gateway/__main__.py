@@ -4,11 +4,12 @@ import argparse
 import ipaddress
 import os
 import sys
+from types import FrameType
 
 import uvicorn
 
 from services.gateway.app import create_app
-from services.gateway.backend import open_backend
+from services.gateway.backend import Backend, open_backend
 from shared.errors import InvalidInputError, SenseError
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging, get_logger
@@ -39,6 +40,19 @@ def check_host(host: str) -> None:
         )
 
 
+class Server(uvicorn.Server):
+    """Ends the event streams at the first signal: they would hold the process up until its grace is over."""
+
+    def __init__(self, config: uvicorn.Config, backend: Backend) -> None:
+        super().__init__(config)
+        self.backend = backend
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM or SIGINT."""
+        self.backend.stopping.set()
+        super().handle_exit(sig, frame)
+
+
 def main() -> int:
     """Serves until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m services.gateway")
@@ -48,13 +62,13 @@ def main() -> int:
     configure_logging("gateway")
     try:
         check_host(chosen.host)
-        app = create_app(open_backend())
+        backend = open_backend()
     except SenseError as error:
         print(error.message, file=sys.stderr)
         return 2
     exit_with_parent()
-    uvicorn.run(
-        app,
+    config = uvicorn.Config(
+        create_app(backend),
         host=chosen.host,
         port=chosen.port,
         access_log=False,
@@ -62,6 +76,7 @@ def main() -> int:
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
+    Server(config, backend).run()
     return 0
 
 

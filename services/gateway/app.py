@@ -37,7 +37,6 @@ def create_app(backend: Backend | None = None) -> FastAPI:
         version=version("sense-sql"),
         summary="Text-to-SQL models from strong data and weak mistakes, as jobs.",
         lifespan=lifespan,
-        docs_url=None,
         redoc_url=None,
         responses=PROBLEM_RESPONSE,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import Event
 
 import redis
 from fastapi import Request
@@ -25,7 +26,7 @@ PROBE_S = 2.0
 
 @dataclass(frozen=True)
 class Backend:
-    """Made once a process. `endpoints` are the profiles that a spec may name."""
+    """Made once a process. `endpoints` are the profiles that a spec may name; `stopping` ends event streams."""
 
     jobs: JobStore
     objects: ObjectStore
@@ -34,6 +35,7 @@ class Backend:
     engine_url: str
     endpoints: Mapping[str, EndpointProfile]
     settings: GatewaySettings = field(default_factory=GatewaySettings)
+    stopping: Event = field(default_factory=Event, repr=False)
 
     def probe_redis(self) -> None:
         """Asks once, without the patience of other calls. Raises `UnavailableError`."""

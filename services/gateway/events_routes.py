@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from anyio import sleep, to_thread
-from fastapi import APIRouter, Header, Query
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
 from services.gateway.jobs_reader import JobReader
 from services.gateway.jobs_routes import Known
@@ -17,6 +18,7 @@ from shared.events.stream import Event
 from shared.logging import get_logger
 
 RECONNECT_MS = 1000
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 BATCH = 500
 STREAM_ID = r"^\d{1,15}(-\d{1,15})?$"
 After = Annotated[str, Query(pattern=STREAM_ID, description="an event's id")]
@@ -33,25 +35,35 @@ def list_events(job: Known, after: After = "0", limit: Annotated[int, Query(ge=1
     return EventList(data=data, has_more=len(found) > limit, last_id=data[-1].id if data else None)
 
 
-@router.get("/{job_id}/events/stream", response_class=EventSourceResponse, summary="Follow a job's events")
-async def stream_events(
-    job: Known, after: After = "0", last_event_id: LastEventId = None
-) -> AsyncIterator[ServerSentEvent]:
+@router.get(
+    "/{job_id}/events/stream",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    summary="Follow a job's events",
+)
+async def stream_events(job: Known, after: After = "0", last_event_id: LastEventId = None) -> Response:
     """Server-sent events; a comment every 15 seconds; ends after the job's end, or in ten minutes at the most."""
-    yield ServerSentEvent(retry=RECONNECT_MS, comment="events")
-    last = last_event_id or after
-    ends = time.monotonic() + job.backend.settings.stream_s
-    while time.monotonic() < ends:
+    return EventSourceResponse(follow(job, last_event_id or after), headers=STREAM_HEADERS)
+
+
+async def follow(job: JobReader, last: str) -> AsyncIterator[bytes]:
+    """The stream's bytes. Where nothing happens it says so now and then, and so learns of a reader who left."""
+    settings = job.backend.settings
+    yield format_sse_event(retry=RECONNECT_MS, comment="events")
+    said = began = time.monotonic()
+    while (now := time.monotonic()) - began < settings.stream_s and not job.backend.stopping.is_set():
         ended, batch = await to_thread.run_sync(look_and_read, job, last)
         for event in batch:
-            view = view_event(event, job.job_id)
-            yield ServerSentEvent(id=event.id, event=event.type, raw_data=view.model_dump_json())
-        if batch:
-            last = batch[-1].id
-        elif ended:
+            data = view_event(event, job.job_id).model_dump_json()
+            yield format_sse_event(id=event.id, event=event.type, data_str=data)
+            last, said = event.id, now
+        if ended and not batch:
             return
-        else:
-            await sleep(job.backend.settings.poll_s)
+        if now - said >= settings.heartbeat_s:
+            yield KEEPALIVE_COMMENT
+            said = now
+        if not batch:
+            await sleep(settings.poll_s)
 
 
 def look_and_read(job: JobReader, last: str) -> tuple[bool, list[Event]]:

@@ -92,6 +92,8 @@ def retry_job(job: Known) -> Job:
     """Runs the failed and cancelled shards again, in the same job."""
     if job.archived is not None:
         raise ConflictError(f"job {job.job_id} is only in the archive; submit its spec again")
+    if not job.terminal:
+        raise ConflictError(f"job {job.job_id} is {job.record.status}; only a failed or cancelled job can be retried")
     job.backend.jobs.retry(job.job_id)
     job.look()
     return job.view()

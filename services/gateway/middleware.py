@@ -6,7 +6,7 @@ import uuid
 
 from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
@@ -45,6 +45,8 @@ class RequestMiddleware:
             await self.app(scope, body.receive, reply.send)
         except BodyTooLargeError as error:
             await say_sense_error(request, error)(scope, receive, reply.send)
+        except ClientDisconnect:
+            log.info("http.left", method=scope["method"], path=scope["path"])
         except Exception:
             log.exception("http.broken", method=scope["method"], path=scope["path"])
             if reply.status:

@@ -50,11 +50,16 @@ def advance(plan: Plan, status: JobStatus, states: States) -> list[Action]:
         running = any(states[stage.id].running for stage in plan.stages)
         return [] if running else [EndJob(JobStatus.CANCELLED)]
     for stage in plan.stages:
-        if states[stage.id].failed > plan.lost_allowed:
+        if states[stage.id].failed > lost_allowed(plan, stage):
             return [EndJob(JobStatus.FAILED, lost=stage.id)]
     if all(states[stage.id].terminal for stage in plan.stages):
         return [EndJob(JobStatus.SUCCEEDED)]
     return [action for stage in plan.stages for action in stage_actions(stage, states)]
+
+
+def lost_allowed(plan: Plan, stage: StagePlan) -> int:
+    """Fixed shards are a test set, a collected set, a model: nothing that follows can do without one of them."""
+    return 0 if isinstance(stage.source, Fixed) else plan.lost_allowed
 
 
 def stage_actions(stage: StagePlan, states: States) -> list[Action]:

@@ -1,5 +1,7 @@
 """A spec becomes a plan: one function a kind."""
 
+from pydantic import ValidationError
+
 from services.orchestrator.fragments import base_name, deployed, judged, ref, test_sets, trained
 from services.orchestrator.pipeline import (
     ANSWER_QUESTIONS_PER_SHARD,
@@ -24,11 +26,25 @@ from shared.contracts.spec import (
     SftSpec,
     SynthesisSpec,
 )
+from shared.errors import InvalidInputError
 from shared.jobs.plan import Fixed, Plan, Slices, StagePlan
 
 
 def compile_spec(job_id: str, spec: AnySpec, device: str) -> Plan:
-    """The plan of a job; `device` is the name of what training and engine share."""
+    """The plan of a job; `device` is the name of what training and engine share.
+
+    Raises `InvalidInputError` where names of the spec make no plan, such as a model's with a space in it.
+    """
+    try:
+        return compile_kind(job_id, spec, device)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        raise InvalidInputError(f"the spec makes no plan ({reason}); check the names of its models") from error
+
+
+def compile_kind(job_id: str, spec: AnySpec, device: str) -> Plan:
+    """One function a kind."""
     match spec:
         case PipelineSpec():
             return compile_pipeline(job_id, spec, device)
@@ -84,7 +100,7 @@ def compile_evaluation(spec: EvaluationSpec, device: str) -> Plan:
     base = base_name(spec.student.base)
     stages = test_sets(spec.evaluate, TEST_SEED, spec.prompt.rows)
     arms: list[ArmPlan] = []
-    for model in [base, *spec.models]:
+    for model in dict.fromkeys([base, *spec.models]):
         arms.append(ArmPlan(id=model, title=model, model=model, judged=StageRef(stage=f"judge.{model}")))
         stages.append(
             deployed(

@@ -3,10 +3,12 @@
 from typing import Any
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from shared.contracts.base import Queue, as_json
 from shared.contracts.refs import StageRef
 from shared.contracts.registry import CONTRACTS
+from shared.errors import UnavailableError
 from shared.jobs.plan import Each, Plan, Slices, StagePlan
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
@@ -62,7 +64,10 @@ class Dispatcher:
         stage = plan.stage(stage_id)
         contract = CONTRACTS[stage.task]
         command = contract.command.model_validate(command_fields(self.store, job_id, plan, stage, shard))
-        self.celery.send_task(contract.name, kwargs={"command": as_json(command)}, queue=contract.queue.value)
+        try:
+            self.celery.send_task(contract.name, kwargs={"command": as_json(command)}, queue=contract.queue.value)
+        except OperationalError as error:
+            raise UnavailableError(f"the broker takes no message ({error}); is the stack up? try: sense status") from error
         log.debug("command.sent", job=job_id, stage=stage_id, shard=shard, attempt=command.attempt)
 
 

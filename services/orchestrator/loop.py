@@ -10,7 +10,7 @@ from services.orchestrator.archive import archive_job
 from services.orchestrator.compile import compile_spec
 from services.orchestrator.dispatch import Dispatcher
 from shared.contracts.spec import parse_spec
-from shared.errors import NotFoundError, SenseError
+from shared.errors import NotFoundError, SenseError, UnavailableError
 from shared.events.stream import FactReader
 from shared.jobs.plan import Plan
 from shared.jobs.state import ErrorInfo, JobStatus
@@ -59,6 +59,7 @@ class Orchestrator:
             self.next_sweep = now + SWEEP_S
             for job_id in self.store.active():
                 self.advance_job(job_id)
+            self.archive_stale()
 
     def advance_job(self, job_id: str) -> None:
         """Compiles a new job, then takes its due actions until there are none. A broken job ends with its reason."""
@@ -72,7 +73,7 @@ class Orchestrator:
             if error.retryable:
                 raise
             log.error("job.broken", job=job_id, error=error.message)
-            self._end(job_id, None, JobStatus.FAILED, ErrorInfo(code=error.code, message=error.message))
+            self._end(job_id, JobStatus.FAILED, ErrorInfo(code=error.code, message=error.message))
 
     def _plan(self, job_id: str) -> Plan:
         plan = self.store.plan(job_id)
@@ -94,7 +95,7 @@ class Orchestrator:
                 case CloseStage(stage, skipped):
                     self.store.close_stage(job_id, stage, skipped=skipped)
                 case EndJob(status, lost):
-                    self._end(job_id, plan, status, self._why(job_id, lost))
+                    self._end(job_id, status, self._why(job_id, lost))
                     return False
         return bool(actions)
 
@@ -107,7 +108,17 @@ class Orchestrator:
         message = f"stage {lost} lost shard {row.shard} after {row.attempt} attempt(s): {cause.message}"
         return ErrorInfo(code=cause.code, message=message)
 
-    def _end(self, job_id: str, plan: Plan | None, status: JobStatus, error: ErrorInfo | None) -> None:
+    def _end(self, job_id: str, status: JobStatus, error: ErrorInfo | None) -> None:
         if self.store.end(job_id, status.value, error):
             log.info("job.ended", job=job_id, status=status.value, error=error.message if error else None)
-            archive_job(self.store, self.objects, job_id, plan)
+            self.archive_stale()
+
+    def archive_stale(self) -> None:
+        """Archives what is over and not archived yet; an object store that is away is asked again by the next sweep."""
+        for job_id, seen in self.store.stale().items():
+            try:
+                if self.store.job(job_id).status.terminal:
+                    archive_job(self.store, self.objects, job_id, self.store.plan(job_id))
+                self.store.archived(job_id, seen)
+            except UnavailableError as error:
+                log.warning("job.not_archived", job=job_id, error=error.message)

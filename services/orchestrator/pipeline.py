@@ -64,15 +64,19 @@ def synthesis_stages(spec: PipelineSpec | PairingSpec | SynthesisSpec, refuse: l
     return stages
 
 
-def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[list[StagePlan], str, str]:
-    """Where the weak model is sampled: the stages to add, the verified stage and the collected one."""
+def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[list[StagePlan], str | None, str]:
+    """Where the weak model is sampled: the stages to add, the one verified stage (None: several), the collected one."""
     if spec.train.pairs is None:
-        return [], "verify.train", "collect.train"
+        return [], "verify.train" if len(spec.train.sft) == 1 else None, "collect.train"
     stages: list[StagePlan] = []
-    source, seed = spec.train.pairs[0], spec.seed + 2 * SELECTION_SEED_OFFSET
-    stages += synthesised("pairs", source, spec.strong, split="train", amount=source.synthesis, seed=seed)
-    stages.append(collected("pairs", ["verify.pairs"], refuse=refuse, limit=source.synthesis, rows=spec.prompt.rows))
-    return stages, "verify.pairs", "collect.pairs"
+    verified: list[str] = []
+    for number, source in enumerate(spec.train.pairs):
+        name, seed = f"pairs{number or ''}", spec.seed + 2 * SELECTION_SEED_OFFSET + number
+        stages += synthesised(name, source, spec.strong, split="train", amount=source.synthesis, seed=seed)
+        verified.append(f"verify.{name}")
+    total = sum(source.synthesis for source in spec.train.pairs)
+    stages.append(collected("pairs", verified, refuse=refuse, limit=total, rows=spec.prompt.rows))
+    return stages, verified[0] if len(verified) == 1 else None, "collect.pairs"
 
 
 def sft_stages(spec: PipelineSpec | PairingSpec, names: Names) -> list[StagePlan]:
@@ -94,7 +98,7 @@ def sft_stages(spec: PipelineSpec | PairingSpec, names: Names) -> list[StagePlan
     return [release, sft]
 
 
-def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str, dataset: str) -> list[StagePlan]:
+def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | None, dataset: str) -> list[StagePlan]:
     """Sampling, judging and pairing. Without a fine-tuned weak model, sampling follows verification shard by shard."""
     weak, stages = spec.weak, []
     rows = spec.prompt.rows
@@ -116,9 +120,11 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str, d
         )
         params = sampling_params(weak, "engine", model, spec.seed, rows)
         after = ["deploy.weak"]
-    streaming = "sft" not in [name for stage in stages for name in stage.after] and weak.questions is None
-    source: Each | Slices = Each(stage=verified, fields={"examples": "examples"})
-    if not streaming:
+    fine_tuned = "sft" in [name for stage in stages for name in stage.after]
+    source: Each | Slices
+    if verified is not None and weak.questions is None and not fine_tuned:
+        source = Each(stage=verified, fields={"examples": "examples"})
+    else:
         source = Slices(
             stage=dataset,
             output="examples",

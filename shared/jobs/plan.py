@@ -85,6 +85,16 @@ class StagePlan(Part):
             names.add(self.need.stage)
         return names
 
+    def given(self) -> set[str]:
+        """The command's fields that the stage or its shards fill."""
+        match self.source:
+            case Each(fields=fields):
+                return {*self.params, *fields}
+            case Fixed(shards=shards):
+                return {*self.params, *(name for shard in shards for name in shard)}
+            case Slices(field=field) | Target(field=field):
+                return {*self.params, field}
+
 
 class Plan(Part):
     """Stages in an order in which every stage comes after its upstream."""
@@ -101,7 +111,9 @@ class Plan(Part):
                 raise ValueError(f"stage {stage.id} stands twice in the plan")
             if missing := stage.upstream() - seen:
                 raise ValueError(f"stage {stage.id} comes before {sorted(missing)}")
-            if unknown := set(stage.params) - CONTRACTS[stage.task].static_fields():
+            if stage.task not in CONTRACTS:
+                raise ValueError(f"stage {stage.id}: there is no task {stage.task}")
+            if unknown := stage.given() - CONTRACTS[stage.task].static_fields():
                 raise ValueError(f"stage {stage.id}: {stage.task} has no field {sorted(unknown)}")
             seen.add(stage.id)
         return self

@@ -87,6 +87,15 @@ class JobStore:
         """Makes a job terminal; False where it already was."""
         return bool(self.steps.run("end_job", job_id, status, error.model_dump_json() if error else ""))
 
+    def stale(self) -> dict[str, int]:
+        """Jobs that are over and whose archive lacks something, each with the number that `archived` wants."""
+        with redis_errors():
+            return {job_id: int(seen) for job_id, seen in sorted(self.client.hgetall(self.key("stale")).items())}
+
+    def archived(self, job_id: str, seen: int) -> bool:
+        """The archive holds everything up to `seen`; False where more came meanwhile."""
+        return bool(self.steps.run("archived", job_id, seen))
+
     def _known(self, job_id: str, status: str) -> str:
         if status == "unknown":
             raise NotFoundError(f"there is no job {job_id}; list them with: sense jobs", code="job_not_found")
@@ -100,7 +109,8 @@ class JobStore:
         for stage in plan.stages:
             contract, device = CONTRACTS[stage.task], stage.device
             args += [stage.id, stage.task, contract.queue.value, contract.max_attempts]
-            args += [device.name if device else "", device.hold if device else "", stage.frees or "", int(isinstance(stage.source, Each))]
+            args += [device.name if device else "", device.hold if device else ""]
+            args += [stage.frees or "", int(isinstance(stage.source, Each))]
         self.steps.run("set_plan", job_id, plan.model_dump_json(), *args)
 
     def plan(self, job_id: str) -> Plan | None:

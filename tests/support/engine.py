@@ -29,15 +29,20 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Engine
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "sense"} for name in self.server.models]
         self.say(200, {"object": "list", "data": data})
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
         if body["model"] not in self.server.models:
-            error = {"message": f"The model {body['model']} is not served.", "code": "not_found", "type": "x", "param": None}
+            error = {
+                "message": f"The model {body['model']} is not served.",
+                "code": "not_found",
+                "type": "x",
+                "param": None,
+            }
             self.say(404, {"error": error})
         elif body.get("stream"):
             self.stream()

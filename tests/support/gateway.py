@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import structlog
 import uvicorn
 
 from services.gateway.app import create_app
@@ -29,11 +30,17 @@ from shared.settings import RedisSettings
 from shared.storage.directory import DirectoryStore
 from tests.support.s3_server import free_ports
 
+# The gateway runs in the test's own process: its lines would mix with what commands print.
+structlog.configure(
+    processors=[structlog.processors.KeyValueRenderer()], logger_factory=structlog.ReturnLoggerFactory()
+)
 LEASE_S = 30.0
 PLAN = Plan(
     stages=[
         StagePlan(id="write", task="synthesis.write_examples", source=Fixed(shards=[{}, {}])),
-        StagePlan(id="verify", task="sandbox.verify_examples", source=Each(stage="write", fields={"written": "written"})),
+        StagePlan(
+            id="verify", task="sandbox.verify_examples", source=Each(stage="write", fields={"written": "written"})
+        ),
         StagePlan(id="report", task="evaluation.score", source=Fixed(shards=[{}]), after=["verify"]),
     ]
 )
@@ -63,6 +70,7 @@ def make_backend(url: str, root: Path, *, engine_url: str = "http://127.0.0.1:9"
 def serve(backend: Backend, port: int | None = None) -> Iterator[str]:
     """The gateway by uvicorn in a thread; yields its URL."""
     port = port or free_ports(1)[0]
+    backend.stopping.clear()
     config = uvicorn.Config(
         create_app(backend), host="127.0.0.1", port=port, log_config=None, timeout_graceful_shutdown=1
     )
@@ -74,6 +82,7 @@ def serve(backend: Backend, port: int | None = None) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
+        backend.stopping.set()
         server.should_exit = True
         thread.join(10)
 

@@ -32,7 +32,7 @@ def up() -> None:
         return
     begin = time.monotonic()
     with console.status("starting the stack") as status:
-        stack = start_stack(state, lambda text: status.update(text))
+        stack = start_stack(state, status.update)
     console.print(f"the stack is up after {time.monotonic() - begin:.1f} s; stop it with: sense down")
     show_addresses(stack)
 

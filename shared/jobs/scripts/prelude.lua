@@ -20,6 +20,7 @@ local function krunning(q) return P .. 'queue:' .. q .. ':running' end
 local function kdevice(d) return P .. 'device:' .. d end
 local KLEASES = P .. 'leases'
 local KFACTS = P .. 'facts'
+local KSTALE = P .. 'stale'
 local function member(j, s, n) return j .. '|' .. s .. '|' .. n end
 local function split(m)
   local j, s, n = string.match(m, '^([^|]+)|([^|]+)|([^|]+)$')
@@ -31,6 +32,9 @@ local function emit(j, name, stage, shard, data)
     'name', name, 'job_id', j, 'stage', stage, 'shard', shard, 'at', at, 'data', data)
   redis.call('XADD', kevents(j), 'MAXLEN', '~', 20000, '*',
     'type', 'fact', 'name', name, 'stage', stage, 'shard', shard, 'at', at, 'data', data)
+  -- what happens to a job that is over makes its archive stale; the number tells a newer reason from an older one
+  local status = redis.call('HGET', kjob(j), 'status')
+  if status == 'succeeded' or status == 'failed' or status == 'cancelled' then redis.call('HINCRBY', KSTALE, j, 1) end
 end
 local function move(j, s, from, to)
   if from ~= '' then redis.call('HINCRBY', kstage(j, s), from, -1) end

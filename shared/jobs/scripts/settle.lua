@@ -5,6 +5,9 @@ local row = krow(j, s, n)
 if redis.call('HGET', row, 'token') ~= ARGV[5] or redis.call('HGET', row, 'state') ~= 'running' then return 'lost' end
 local how, q = ARGV[6], redis.call('HGET', kstage(j, s), 'queue')
 local t = now()
+-- a retry may have come between the telling and this: the job lives again, and so does its shard
+local status = redis.call('HGET', kjob(j), 'status')
+if how == 'cancelled' and (status == 'queued' or status == 'running') then how = 'back' end
 if how == 'retry' then
   -- only the reaper moves a row on: the lease ends after the pause, and the reaper counts the attempt
   redis.call('HSET', row, 'token', '', 'error', ARGV[9])

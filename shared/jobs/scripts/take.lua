@@ -16,6 +16,7 @@ while #taken < most * 3 do
     if fresh and (status ~= 'queued' and status ~= 'running') then
       redis.call('HSET', row, 'state', 'cancelled')
       move(j, s, 'queued', 'cancelled')
+      emit(j, 'shard.cancelled', s, n, '{}')
       fresh = false
     end
     local free = true

@@ -117,9 +117,7 @@ def test_a_form_is_not_a_spec(api: TestClient) -> None:
 
 def test_a_body_above_the_limit_is_413(api: TestClient) -> None:
     announced = api.post("/v1/jobs", json={**SMALL_SPEC, "name": "x" * 1_000_001})
-    streamed = api.post(
-        "/v1/jobs", content=iter([b" " * 600_000] * 2), headers={"Content-Type": "application/json"}
-    )
+    streamed = api.post("/v1/jobs", content=iter([b" " * 600_000] * 2), headers={"Content-Type": "application/json"})
     for answer in (announced, streamed):
         assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
         assert answer.headers["Content-Type"] == "application/problem+json"

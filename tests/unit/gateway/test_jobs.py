@@ -1,0 +1,107 @@
+"""Looking, listing, cancelling, retrying; the archive where Redis has lost a job."""
+
+from fastapi.testclient import TestClient
+
+from services.gateway.backend import Backend
+from shared.jobs.state import ErrorInfo
+from tests.support.gateway import Driver
+
+
+def test_a_running_job_shows_stages_and_sums(api: TestClient, backend: Backend) -> None:
+    driver = Driver(backend)
+    driver.add("write", 0, 1)
+    driver.finish("write", 0, {"written.jsonl": b"a\n"}, {"written": 3})
+    driver.claim("write", 1)
+    job = api.get(f"/v1/jobs/{driver.id}").json()
+    assert (job["status"], job["stage"]) == ("running", ["write"])
+    assert job["progress"] == {"done": 1, "total": 2, "failed": 0, "unit": "shards"}
+    write, verify, report = job["stages"]
+    assert (write["status"], write["done"], write["running"], write["closed"]) == ("running", 1, 1, True)
+    assert write["counts"]["written"] == 3
+    assert write["started_at"] >= job["created_at"]
+    assert write["finished_at"] is None
+    assert (verify["status"], report["status"]) == ("waiting", "waiting")
+    assert job["artifacts"] == []
+
+
+def test_an_ended_job_shows_times_and_artifacts(api: TestClient, backend: Backend) -> None:
+    driver = Driver(backend)
+    driver.complete()
+    job = api.get(f"/v1/jobs/{driver.id}").json()
+    assert job["status"] == "succeeded"
+    assert [stage["status"] for stage in job["stages"]] == ["done", "done", "done"]
+    assert all(stage["finished_at"] >= stage["started_at"] for stage in job["stages"])
+    assert job["finished_at"] >= job["started_at"]
+    names = [artifact["name"] for artifact in job["artifacts"]]
+    assert sorted(names) == ["report.html", "report.json", "report.md", "report.txt"]
+
+
+def test_a_failed_job_says_why_and_can_be_retried(api: TestClient, backend: Backend) -> None:
+    driver = Driver(backend)
+    driver.add("write", 0, 1)
+    driver.finish("write", 0, {})
+    driver.fail("write", 1, "the teacher was silent")
+    driver.end("failed", ErrorInfo(code="boom", message="stage write lost shard 1"))
+    job = api.get(f"/v1/jobs/{driver.id}").json()
+    assert job["error"] == {"code": "boom", "message": "stage write lost shard 1"}
+    assert (job["stages"][0]["status"], job["progress"]["failed"]) == ("failed", 1)
+    again = api.post(f"/v1/jobs/{driver.id}/retry")
+    assert (again.status_code, again.json()["status"], again.json()["epoch"]) == (202, "running", 2)
+    assert again.json()["error"] is None
+    twice = api.post(f"/v1/jobs/{driver.id}/retry")
+    assert (twice.status_code, twice.json()["code"]) == (409, "conflict")
+
+
+def test_cancel_is_202_while_it_happens_and_200_afterwards(api: TestClient, backend: Backend) -> None:
+    driver = Driver(backend)
+    driver.add("write", 0, 1)
+    driver.claim("write", 0)
+    for _ in range(2):
+        answer = api.post(f"/v1/jobs/{driver.id}/cancel")
+        assert (answer.status_code, answer.json()["status"]) == (202, "cancelling")
+    driver.end("cancelled")
+    answer = api.post(f"/v1/jobs/{driver.id}/cancel")
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+
+
+def test_pages_hold_every_job_once_newest_first(api: TestClient, backend: Backend) -> None:
+    ids = [Driver(backend, kind="pairing" if number % 2 else "synthesis").id for number in range(7)]
+    seen: list[str] = []
+    after = None
+    while True:
+        page = api.get("/v1/jobs", params={"limit": 3, **({"after": after} if after else {})}).json()
+        seen += [job["id"] for job in page["data"]]
+        after = page["last_id"]
+        Driver(backend, name="late")
+        if not page["has_more"]:
+            break
+    assert seen == ids[::-1]
+    pairing = api.get("/v1/jobs", params={"kind": "pairing", "limit": 2}).json()
+    assert [job["id"] for job in pairing["data"]] == [ids[5], ids[3]]
+    assert pairing["has_more"] is True
+    assert api.get("/v1/jobs", params={"status": "failed"}).json() == {
+        "object": "list",
+        "data": [],
+        "has_more": False,
+        "last_id": None,
+    }
+    assert api.get("/v1/jobs", params={"after": "absent"}).json()["code"] == "unknown_cursor"
+
+
+def test_a_lost_job_is_read_from_the_archive(api: TestClient, backend: Backend) -> None:
+    driver = Driver(backend)
+    driver.complete()
+    before = api.get(f"/v1/jobs/{driver.id}").json()
+    artifacts = api.get(f"/v1/jobs/{driver.id}/artifacts").json()
+    events = api.get(f"/v1/jobs/{driver.id}/events").json()
+    driver.forget()
+    after = api.get(f"/v1/jobs/{driver.id}").json()
+    assert after == {**before, "archived": True}
+    assert api.get(f"/v1/jobs/{driver.id}/artifacts").json() == artifacts
+    assert api.get(f"/v1/jobs/{driver.id}/events").json() == events
+    assert api.get(f"/v1/jobs/{driver.id}/artifacts/report.md").content == b"# R"
+    assert api.post(f"/v1/jobs/{driver.id}/cancel").status_code == 200
+    assert api.post(f"/v1/jobs/{driver.id}/retry").status_code == 409
+    with api.stream("GET", f"/v1/jobs/{driver.id}/events/stream") as answer:
+        text = answer.read().decode()
+    assert text.count("\nid: ") == len(events["data"])

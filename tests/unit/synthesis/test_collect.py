@@ -1,0 +1,71 @@
+"""Making a dataset: duplicates, leaks, limits, the card."""
+
+import pytest
+
+from services.synthesis.collect import collect, interleave, question_key
+from services.synthesis.data_card import write_card
+from shared.contracts.records import Example, Provenance, Rejected, Split, Written
+
+SOURCE = Provenance(writer="grammar", writer_version="grammar/1", seed=1, source="t1")
+
+
+def example(question: str, database: str = "d1", *, split: Split = "train") -> Example:
+    return Example(
+        example_id=f"{database}-{question}",
+        database_id=database,
+        domain=f"domain {database}",
+        split=split,
+        level="easy",
+        question=question,
+        gold="SELECT 1",
+        provenance=SOURCE,
+    )
+
+
+def test_order_is_kept_and_repeats_are_counted() -> None:
+    rows = [example("B?"), example("A?"), example("b ?"), example("B?", "d2"), example("  b. ")]
+    dataset = collect(rows, [], None)
+    assert dataset.examples == [rows[0], rows[1], rows[3]]
+    assert (dataset.duplicates, dataset.leaked) == (2, 0)
+
+
+@pytest.mark.parametrize("question", ["How many?", "how  many", "HOW MANY ?", "How\tmany."])
+def test_marks_spaces_and_case_do_not_make_a_question(question: str) -> None:
+    assert question_key(example(question)) == "how many"
+
+
+def test_a_test_sets_questions_and_databases_are_refused() -> None:
+    tests = [example("Secret?", "t1", split="test")]
+    rows = [example("secret", "d1"), example("Other?", "t1"), example("Fine?")]
+    dataset = collect(rows, tests, None)
+    assert dataset.examples == [rows[2]]
+    assert (dataset.leaked, dataset.duplicates) == (2, 0)
+
+
+def test_the_limit_cuts_training_examples_alone() -> None:
+    rows = [example(f"q{n}") for n in range(5)] + [example(f"s{n}", split="selection") for n in range(4)]
+    dataset = collect(rows, [], 3)
+    assert dataset.examples == rows[:3]
+    assert len(dataset.selection) == 4
+    assert collect([], [], 3).examples == []
+
+
+def test_interleaving_visits_every_database_before_any_again() -> None:
+    rows = [example(f"q{n}", f"d{n % 3}") for n in range(7)]
+    mixed = interleave(rows)
+    assert sorted(one.example_id for one in mixed) == sorted(one.example_id for one in rows)
+    assert [one.database_id for one in mixed] == ["d0", "d1", "d2", "d0", "d1", "d2", "d0"]
+    assert interleave([]) == []
+
+
+def test_the_card_says_what_is_in_and_what_was_refused() -> None:
+    rows = [example("a"), example("b", "d2"), example("a"), example("s", split="selection")]
+    blank = Written(domain="", level="easy", question="", sql="", provenance=SOURCE)
+    rejected = [Rejected(reason="gold_empty", detail="", written=blank)]
+    card = write_card(collect(rows, [], None), rejected, 3)
+    assert "2 training examples over 2 databases, 1 in the selection split" in card
+    assert "1 duplicates, 0 that stand" in card
+    assert "| grammar (grammar/1) | 2 |" in card
+    assert "| gold_empty | 1 |" in card
+    assert write_card(collect(rows, [], None), rejected, 3) == card
+    assert "rejected before" not in write_card(collect(rows, [], None), [], 3)
