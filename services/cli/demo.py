@@ -79,7 +79,7 @@ def demo(
         show_addresses(stack)
         job = client.submit(data)
         try:
-            ended = watch_job(client, job.id, console)
+            ended = watch_job(client, job.id, console, goes_on=False)
         except KeyboardInterrupt:
             client.cancel(job.id)
             console.print(f"job {job.id} was cancelled; what it finished is kept")

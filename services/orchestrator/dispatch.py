@@ -67,7 +67,9 @@ class Dispatcher:
         try:
             self.celery.send_task(contract.name, kwargs={"command": as_json(command)}, queue=contract.queue.value)
         except OperationalError as error:
-            raise UnavailableError(f"the broker takes no message ({error}); is the stack up? try: sense status") from error
+            raise UnavailableError(
+                f"the broker takes no message ({error}); is the stack up? try: sense status"
+            ) from error
         log.debug("command.sent", job=job_id, stage=stage_id, shard=shard, attempt=command.attempt)
 
 

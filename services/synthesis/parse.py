@@ -9,6 +9,7 @@ from shared.sql.extract import extract_sql
 HEADING = re.compile(r"^[\s#*>\d.)-]*(domain|schema|question|answer)\b[\s*]*:[\s*]*", re.IGNORECASE | re.MULTILINE)
 FENCE_LINE = re.compile(r"^\s*```.*$", re.MULTILINE)
 STATEMENT_PART = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/|;", re.DOTALL)
+LEADING_COMMENTS = re.compile(r"\A(?:\s*(?:--[^\n]*(?:\n|\Z)|/\*.*?\*/))*\s*", re.DOTALL)
 PARTS = ("domain", "schema", "question", "answer")
 
 
@@ -40,16 +41,16 @@ def split_statements(text: str) -> list[str]:
 def split_parts(text: str) -> dict[str, str]:
     """The text under each heading; the first heading of a name counts."""
     headings = list(HEADING.finditer(text))
-    ends = [match.start() for match in headings[1:]] + [len(text)]
+    begins = [match.start() for match in headings]
     parts: dict[str, str] = {}
-    for match, end in zip(headings, ends, strict=True):
+    for match, end in zip(headings, [*begins[1:], len(text)], strict=False):
         parts.setdefault(match.group(1).lower(), text[match.end() : end].strip())
     return parts
 
 
 def read_script(text: str) -> DatabaseScript:
     """DDL and inserts of the schema part."""
-    statements = split_statements(FENCE_LINE.sub("", text))
+    statements = [LEADING_COMMENTS.sub("", one) for one in split_statements(FENCE_LINE.sub("", text))]
     ddl = [one for one in statements if one.upper().startswith("CREATE")]
     inserts = [one for one in statements if one.upper().startswith("INSERT")]
     if not ddl:

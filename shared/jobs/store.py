@@ -79,9 +79,9 @@ class JobStore:
     def retry(self, job_id: str) -> str:
         """Runs a job's failed and cancelled shards again. Raises `ConflictError`, `NotFoundError`."""
         status = self._known(job_id, self.steps.run("retry", job_id))
-        if status != "running":
+        if status != "retried":
             raise ConflictError(f"job {job_id} is {status}; only a failed or cancelled job can be retried")
-        return status
+        return "running"
 
     def end(self, job_id: str, status: str, error: ErrorInfo | None = None) -> bool:
         """Makes a job terminal; False where it already was."""

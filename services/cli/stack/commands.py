@@ -15,7 +15,7 @@ SHOWN = ("STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED", "FATAL", "STOPP
 
 def show_addresses(stack: StackFile) -> None:
     """Where to go from here."""
-    console.print(f"REST API  {stack.gateway_url}  (its documentation: {stack.gateway_url}/docs)")
+    console.print(f"REST API  {stack.gateway_url}  (described by {stack.gateway_url}/openapi.json)")
     console.print(f"Flower    {stack.flower_url}")
     console.print(f"Logs      {stack.state / 'logs'}")
 

@@ -22,4 +22,4 @@ for _, s in ipairs(redis.call('LRANGE', kstages(j), 0, -1)) do
   end
 end
 emit(j, 'job.retried', '', '', '{}')
-return 'running'
+return 'retried'

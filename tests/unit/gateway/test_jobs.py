@@ -55,10 +55,11 @@ def test_a_failed_job_says_why_and_can_be_retried(api: TestClient, backend: Back
 def test_cancel_is_202_while_it_happens_and_200_afterwards(api: TestClient, backend: Backend) -> None:
     driver = Driver(backend)
     driver.add("write", 0, 1)
-    driver.claim("write", 0)
+    token = driver.claim("write", 0)
     for _ in range(2):
         answer = api.post(f"/v1/jobs/{driver.id}/cancel")
         assert (answer.status_code, answer.json()["status"]) == (202, "cancelling")
+    assert backend.jobs.hand_back(driver.id, "write", 0, token=token, cancelled=True)
     driver.end("cancelled")
     answer = api.post(f"/v1/jobs/{driver.id}/cancel")
     assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")

@@ -10,5 +10,5 @@ __all__ = ["module_redis_url"]
 
 
 @pytest.fixture
-def store(module_redis_url: str) -> JobStore:  # noqa: F811
+def store(module_redis_url: str) -> JobStore:
     return open_jobs(module_redis_url)

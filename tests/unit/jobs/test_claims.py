@@ -8,7 +8,7 @@ import pytest
 
 from shared.contracts.base import Queue
 from shared.errors import NotFoundError
-from shared.jobs.state import JobStatus, ShardState
+from shared.jobs.state import ErrorInfo, JobStatus, ShardState
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
 from tests.unit.jobs.helpers import (
@@ -66,8 +66,6 @@ def test_what_does_not_exist_cannot_be_claimed(store: JobStore) -> None:
 
 @pytest.mark.parametrize("end", ["done", "failed"])
 def test_a_settled_row_cannot_be_claimed(store: JobStore, end: str) -> None:
-    from shared.jobs.state import ErrorInfo
-
     job = add_job(store, writing(1))
     assert claim(store, job) == "ok"
     if end == "done":
@@ -127,8 +125,6 @@ def test_a_stranger_cannot_renew(store: JobStore) -> None:
 
 
 def test_a_lost_lease_settles_nothing(store: JobStore) -> None:
-    from shared.jobs.state import ErrorInfo
-
     job = add_job(store, writing(1))
     claim(store, job, token="old", lease_s=0.05)
     time.sleep(0.1)

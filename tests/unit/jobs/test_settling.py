@@ -12,7 +12,7 @@ from shared.contracts.synthesis import WrittenCounts
 from shared.jobs.plan import Plan
 from shared.jobs.state import ErrorInfo, ShardState, StageState
 from shared.jobs.store import JobStore
-from tests.unit.jobs.helpers import add_job, claim, facts, finish, snapshot, twin, writing
+from tests.unit.jobs.helpers import add_job, building, claim, facts, finish, snapshot, twin, writing
 
 AGAIN = ErrorInfo(code="unavailable", message="the endpoint did not answer", retryable=True)
 NEVER = ErrorInfo(code="bad_data", message="the rows have another shape")
@@ -188,8 +188,6 @@ def test_added_twice_or_closed_twice_changes_nothing(store: JobStore, how: str) 
 
 
 def test_an_open_stage_takes_only_what_is_new(store: JobStore) -> None:
-    from tests.unit.jobs.helpers import building
-
     job = add_job(store, writing(2), building())
     assert store.add_shards(job, "build", {1: {"a": 1}}) == 1
     assert store.add_shards(job, "build", {0: {}, 1: {"a": 2}}) == 1

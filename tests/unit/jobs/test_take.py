@@ -4,10 +4,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from shared.contracts.base import Queue
+from shared.contracts.base import Counts, Fact, Queue
 from shared.contracts.serving import DeployedCounts, ReleasedCounts
 from shared.contracts.training import TrainedCounts
-from shared.jobs.plan import Device
+from shared.jobs.plan import Device, Each, Fixed, StagePlan
 from shared.jobs.state import ErrorInfo, ShardState
 from shared.jobs.store import JobStore
 from tests.unit.jobs.helpers import add_job, building, claim, finish, on_device, twin, writing
@@ -16,14 +16,12 @@ SHARD = Device(name="cpu:0", hold="shard")
 HELD = Device(name="cpu:0", hold="job")
 
 
-def training(stage: str = "sft") -> object:
+def training(stage: str = "sft") -> StagePlan:
     return on_device(stage, "training.train_model", SHARD)
 
 
 def done(store: JobStore, job: str, stage: str) -> None:
     """Claims and finishes the only shard of a device's stage."""
-    from shared.contracts.base import Counts, Fact
-
     plan = store.plan(job)
     assert plan is not None
     task = plan.stage(stage).task
@@ -83,22 +81,17 @@ def test_a_message_that_vanished_goes_out_again_at_the_same_attempt(store: JobSt
 
 
 def test_rows_that_follow_go_ahead_of_rows_that_begin(store: JobStore) -> None:
-    from shared.jobs.plan import Each, StagePlan
-
     verify = StagePlan(
         id="verify", task="sandbox.verify_examples", source=Each(stage="build", fields={"written": "written"})
     )
-    other = StagePlan(
-        id="other", task="sandbox.build_database", source=Each(stage="write", fields={"written": "written"})
-    )
+    other = StagePlan(id="other", task="sandbox.build_database", source=Fixed(shards=[{"written": {}}] * 3))
     job = add_job(store, writing(1), building(), verify, other)
-    store.add_shards(job, "other", {0: {}})
     store.add_shards(job, "verify", {0: {}})
     assert store.take(Queue.SANDBOX, 2) == [(job, "verify", 0), (job, "other", 0)]
 
 
 def test_a_device_held_for_a_shard_is_freed_with_it(store: JobStore) -> None:
-    first, second = add_job(store, training()), add_job(store, training())  # type: ignore[arg-type]
+    first, second = add_job(store, training()), add_job(store, training())
     assert store.take(Queue.TRAINING, 4) == [(first, "sft", 0)]
     assert store.take(Queue.TRAINING, 4) == []
     done(store, first, "sft")
@@ -106,7 +99,7 @@ def test_a_device_held_for_a_shard_is_freed_with_it(store: JobStore) -> None:
 
 
 def test_failure_pause_and_lost_lease_free_a_shards_device(store: JobStore) -> None:
-    first, second = add_job(store, training()), add_job(store, training())  # type: ignore[arg-type]
+    first, second = add_job(store, training()), add_job(store, training())
     assert store.take(Queue.TRAINING, 4) == [(first, "sft", 0)]
     claim(store, first, stage="sft", lease_s=0.02)
     time.sleep(0.05)
@@ -122,7 +115,7 @@ def test_failure_pause_and_lost_lease_free_a_shards_device(store: JobStore) -> N
 
 
 def test_the_reaper_frees_no_device_that_another_holds_by_now(store: JobStore) -> None:
-    first, second = add_job(store, training()), add_job(store, training())  # type: ignore[arg-type]
+    first, second = add_job(store, training()), add_job(store, training())
     store.take(Queue.TRAINING, 1)
     claim(store, first, stage="sft")
     store.fail(first, "sft", 0, token="t", error=ErrorInfo(code="x", message="again", retryable=True), pause_s=0)
@@ -135,7 +128,7 @@ def test_the_reaper_frees_no_device_that_another_holds_by_now(store: JobStore) -
 def test_a_device_held_for_the_job_stays_until_it_is_released(store: JobStore) -> None:
     deploy = on_device("deploy", "serving.deploy_model", HELD, model="m", base="b", adapter=True)
     release = on_device("release", "serving.release", HELD, frees="cpu:0")
-    first, second = add_job(store, deploy, training(), release), add_job(store, training())  # type: ignore[arg-type]
+    first, second = add_job(store, deploy, training(), release), add_job(store, training())
     assert store.take(Queue.SERVING, 1) == [(first, "deploy", 0)]
     assert store.take(Queue.TRAINING, 4) == [], "not even the job's own training: the engine is still there"
     done(store, first, "deploy")
@@ -149,7 +142,7 @@ def test_a_device_held_for_the_job_stays_until_it_is_released(store: JobStore) -
 
 def test_the_end_of_a_job_frees_its_device(store: JobStore) -> None:
     deploy = on_device("deploy", "serving.deploy_model", HELD, model="m", base="b", adapter=True)
-    first, second = add_job(store, deploy), add_job(store, training())  # type: ignore[arg-type]
+    first, second = add_job(store, deploy), add_job(store, training())
     assert store.take(Queue.SERVING, 1) == [(first, "deploy", 0)]
     done(store, first, "deploy")
     assert store.take(Queue.TRAINING, 1) == []
@@ -159,6 +152,6 @@ def test_the_end_of_a_job_frees_its_device(store: JobStore) -> None:
 
 def test_a_job_that_waits_for_a_device_blocks_no_other(store: JobStore) -> None:
     other = on_device("sft", "training.train_model", Device(name="gpu:1", hold="shard"))
-    first, second, third = (add_job(store, stage) for stage in (training(), training(), other))  # type: ignore[arg-type]
+    first, second, third = (add_job(store, stage) for stage in (training(), training(), other))
     assert {job for job, _, _ in store.take(Queue.TRAINING, 9)} == {first, third}
     assert store.row(second, "sft", 0).state is ShardState.QUEUED

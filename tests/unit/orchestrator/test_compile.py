@@ -26,7 +26,7 @@ def stage(name: str = "a", task: str = "synthesis.collect", **fields: Any) -> St
 
 def work(stage_id: str, shard: int, params: dict[str, Any]) -> Counts:
     """Accepts most of what is written; enough pairs."""
-    kind = stage_id.split(".")[0]
+    kind = stage_id.split(".", maxsplit=1)[0]
     return {
         "verify": {"accepted": 15 + shard % 3},
         "collect": {"examples": 100, "selection": 40, "pairs": 50},
