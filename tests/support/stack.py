@@ -67,7 +67,7 @@ def state_processes(state: Path) -> list[str]:
 
 
 def wait_gone(state: Path, family: set[psutil.Process] | None = None) -> list[str]:
-    """What is left of a stack after `GONE_S`; sandbox children carry no environment, so a stack's family is asked too."""
+    """What is left of a stack after `GONE_S`; sandbox children carry no environment, so its family is asked too."""
     ends = time.monotonic() + GONE_S
     while True:
         living = [f"{one.pid} (of the family)" for one in family or () if alive(one)]
