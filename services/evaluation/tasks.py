@@ -18,7 +18,7 @@ from shared.contracts.evaluation import (
     ScoredCounts,
 )
 from shared.contracts.records import Example
-from shared.llm.ask import Asking, Shot, ask_examples
+from shared.llm.ask import Asking, Shot, ask_examples, asked_outputs
 from shared.llm.profiles import load_profile
 from shared.sql.catalog import Catalog
 from shared.storage.keys import report_key
@@ -60,11 +60,7 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         prompt_tokens=tokens.prompt,
         completion_tokens=tokens.completion,
     )
-    outputs = {
-        "candidates": shard.write_rows("candidates", candidates),
-        "examples": shard.write_rows("examples", examples),
-    }
-    return Done(counts, outputs)
+    return Done(counts, asked_outputs(shard, examples, candidates))
 
 
 def score(command: Score, shard: Shard) -> Done:

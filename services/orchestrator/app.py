@@ -15,6 +15,7 @@ from shared.jobs.workers import WorkerBoard
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging, get_logger
 from shared.settings import RedisSettings
+from shared.storage.directory import DirectoryStore
 from shared.storage.open import open_store
 from shared.storage.settings import StoreSettings
 from shared.tasks.app import make_app
@@ -30,7 +31,10 @@ def build() -> Orchestrator:
     store = JobStore(client, settings.prefix)
     facts = FactReader(client, settings.prefix, f"{socket.gethostname()}:{os.getpid()}")
     dispatcher = Dispatcher(store, WorkerBoard(client, settings.prefix), make_app())
-    return Orchestrator(store, open_store(StoreSettings()), facts, dispatcher)
+    objects = open_store(StoreSettings())
+    if isinstance(objects, DirectoryStore):
+        objects.remove_leftovers()  # halves of puts that a kill left, a day old and never listed
+    return Orchestrator(store, objects, facts, dispatcher)
 
 
 def main() -> None:

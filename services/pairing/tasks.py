@@ -18,7 +18,7 @@ from shared.contracts.pairing import (
     SampledCounts,
 )
 from shared.contracts.records import DpoRow, Example, Judged, Message, Pair, SftRow
-from shared.llm.ask import Asking, ask_examples, stage_budget
+from shared.llm.ask import Asking, ask_examples, asked_outputs, stage_budget
 from shared.llm.profiles import load_profile
 from shared.sql.catalog import Catalog
 from shared.sql.prompt import render_messages
@@ -49,11 +49,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
         completion_tokens=tokens.completion,
         micro_usd=tokens.micro_usd,
     )
-    outputs = {
-        "candidates": shard.write_rows("candidates", candidates),
-        "examples": shard.write_rows("examples", examples),
-    }
-    return Done(counts, outputs)
+    return Done(counts, asked_outputs(shard, examples, candidates))
 
 
 def build_pairs(command: BuildPairs, shard: Shard) -> Done:

@@ -71,6 +71,14 @@ def train_model(command: TrainModel, shard: Shard) -> Done:
     folder = PathSettings().work / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    try:
+        return train_in(folder, command, shard)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def train_in(folder: Path, command: TrainModel, shard: Shard) -> Done:
+    """One run in a folder of its own, which is gone afterwards: what counts lies in the object store."""
     data = find_data(command, shard)
     run = TrainingRun(make_config(command, shard, data, folder))
     run.start()
@@ -84,7 +92,6 @@ def train_model(command: TrainModel, shard: Shard) -> Done:
         "manifest": publish_model(shard.objects, run.config.artefact_dir, make_manifest(command, data, facts)),
         "metrics": shard.write_file("metrics", run.config.metrics_file, "jsonl"),
     }
-    shutil.rmtree(folder, ignore_errors=True)
     return Done(TrainedCounts(rows=int(facts["data"]["kept"]), steps=int(facts["steps"])), outputs)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shared.contracts.records import Candidate, Example, Message
+from shared.contracts.refs import ObjectRef
 from shared.llm.budget import Budget, Cost
 from shared.llm.client import ChatClient
 from shared.llm.messages import ChatAnswer, ChatRequest, Usage
@@ -100,6 +101,14 @@ def ask_examples(
     answers = client.complete_many(requests)
     found = zip(examples, answers, strict=True)
     return [candidate for pair in found for candidate in candidates_of(*pair, asking)], tokens
+
+
+def asked_outputs(shard: Shard, examples: Sequence[Example], candidates: Sequence[Candidate]) -> dict[str, ObjectRef]:
+    """A shard's candidates, with the examples they answer: judging then needs nothing else."""
+    return {
+        "candidates": shard.write_rows("candidates", candidates),
+        "examples": shard.write_rows("examples", examples),
+    }
 
 
 def candidates_of(example: Example, answer: ChatAnswer, asking: Asking) -> list[Candidate]:

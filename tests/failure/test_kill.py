@@ -183,9 +183,8 @@ def check_restart(world: World, program: str, old: int) -> None:
     """supervisord has brought the program back."""
 
     def back() -> bool:
-        return any(
-            one.name == program and one.state == "RUNNING" and one.pid != old for one in program_states(world.stack.file)
-        )
+        states = program_states(world.stack.file)
+        return any(one.name == program and one.state == "RUNNING" and one.pid != old for one in states)
 
     wait_until(back, f"{program}'s restart", limit_s=60)
 

@@ -10,7 +10,9 @@ from shared.contracts.registry import CONTRACTS
 from tests.unit.docs.contract_table import PAGE, render_table, split_page
 
 ROOT = Path(__file__).parents[3]
-PAGES = sorted([PAGE, ROOT / "docs" / "paper-map.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs/decisions").glob("*.md")])
+PAGES = sorted(
+    [PAGE, ROOT / "docs" / "paper-map.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs/decisions").glob("*.md")]
+)
 IN_REPO = re.compile(r"`((?:services|shared|infra|tests|docs)/[\w./-]+)`")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 

@@ -158,6 +158,8 @@ def test_only_a_failed_or_cancelled_job_can_be_retried(store: JobStore) -> None:
         store.retry(job)
     assert snapshot(store, job) == before
     claim(store, job)
+    with pytest.raises(ConflictError, match="running"):
+        store.retry(job)
     finish(store, job)
     store.end(job, "succeeded")
     with pytest.raises(ConflictError, match="succeeded"):
