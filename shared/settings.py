@@ -40,7 +40,7 @@ class PathSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SENSE_", extra="ignore")
 
     state: Path = Path(".sense")
-    models: Path | None = Field(default=None, description="where converted bases lie; None: `models` in the state folder")
+    models: Path | None = Field(default=None, description="folder of converted bases; None: `models` in the state")
     model_dirs: str = Field(default="", description="folders, separated by ':', from which a spec may name a base")
 
     @property

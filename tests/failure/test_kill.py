@@ -152,15 +152,16 @@ def running(world: World, job_id: str, stages: Sequence[str], field: str = "runn
 def kill_at_work(world: World, job_id: str, program: str, stages: Sequence[str], *, child: bool, done: int) -> int:
     """SIGKILLs a program, or the first process below it, while a shard of `stages` runs; the pid it had."""
     stack = world.stack
-    pid = stack.pid(program)
+    process = psutil.Process(stack.pid(program))
     stack.remember()
 
     def at_work() -> bool:
         assert not stack.jobs.job(job_id).status.terminal, f"no shard of {stages} was caught running"
+        if child and not process.children():
+            return False  # the engine starts its own when someone asks
         return running(world, job_id, stages, "done") >= done and running(world, job_id, stages) > 0
 
     wait_until(at_work, f"a running shard of {stages}", limit_s=60, poll_s=0.001)
-    process = psutil.Process(pid)
     target = process.children()[0] if child else process
     target.kill()
     return target.pid

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from shared.errors import SenseError, UnavailableError
 
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 45.0
+PID_WAIT_S = 5.0
 FREE_BYTES = 500_000_000
 FOLDERS = ("logs", "redis", "objects", "engine", "cache", "work")
 
@@ -97,18 +99,35 @@ def start_stack(state: Path, tell: Callable[[str], None]) -> StackFile:
     (state / "redis.conf").write_text(redis_config(stack))
     (state / "supervisord.conf").write_text(supervisor_config(stack))
     write_stack(stack)
-    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(state / "supervisord.conf")]
-    done = subprocess.run(
-        command, env={**os.environ, **stack.environment()}, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise StackError(f"supervisord did not start: {(done.stderr or done.stdout).strip()}")
     try:
+        start_supervisor(stack)
         wait_ready(stack, tell)
     except BaseException:
         stop_stack(state)
         raise
     return stack
+
+
+def start_supervisor(stack: StackFile) -> None:
+    """Starts supervisord, away from the terminal's Ctrl-C, until it can be stopped again. Raises `StackError`."""
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(stack.state / "supervisord.conf")]
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **stack.environment()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            said, _ = process.communicate()
+        finally:
+            # its first process ends when it is a daemon, a moment before its pid is written
+            deadline = time.monotonic() + PID_WAIT_S
+            while process.wait() == 0 and supervisor_pid(stack.state) is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+    if process.returncode != 0:
+        raise StackError(f"supervisord did not start: {said.strip()}")
 
 
 def wait_ready(stack: StackFile, tell: Callable[[str], None]) -> None:
@@ -133,16 +152,25 @@ def tail(stack: StackFile, name: str, lines: int = 8) -> str:
 
 
 def stop_programs(stack: StackFile) -> None:
-    """All but Redis at once: supervisord alone would wait for one after the other, and workers hand back to Redis."""
+    """Redis last, the others at once before it: they hand back to Redis.
+
+    supervisord's own shutdown goes from program to program, a second for each: nothing may be left to it.
+    """
+    names = {program.name for program in program_states(stack)}
+    for round_ in (names - {"redis"}, {"redis"}):
+        stop_together(stack, round_)
+
+
+def stop_together(stack: StackFile, names: set[str]) -> None:
+    """Stops these programs and waits until none of them is stopping."""
     calls, deadline = supervisor_calls(stack), time.monotonic() + STOP_WAIT_S + 5
-    try:
-        for program in program_states(stack):
-            if program.name != "redis" and program.state in ("RUNNING", "STARTING", "BACKOFF"):
-                calls.stopProcess(program.name, False)
-        while time.monotonic() < deadline and any(one.state == "STOPPING" for one in program_states(stack)):
-            time.sleep(0.1)
-    except (OSError, Fault, StackError):
-        return  # it is ending already: its own shutdown does the rest
+    for program in program_states(stack):
+        if program.name in names and program.state in ("RUNNING", "STARTING", "BACKOFF"):
+            calls.stopProcess(program.name, False)
+    while time.monotonic() < deadline and any(
+        one.state == "STOPPING" for one in program_states(stack) if one.name in names
+    ):
+        time.sleep(0.1)
 
 
 def stop_stack(state: Path) -> bool:
@@ -154,7 +182,8 @@ def stop_stack(state: Path) -> bool:
         return False
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     if stack is not None:
-        stop_programs(stack)
+        with suppress(OSError, Fault, StackError):  # it is ending already: its own shutdown does the rest
+            stop_programs(stack)
     os.kill(pid, signal.SIGTERM)
     _, alive = psutil.wait_procs(family, timeout=STOP_LIMIT_S)
     for process in alive:
