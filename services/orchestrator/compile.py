@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-from services.orchestrator.fragments import base_name, deployed, judged, ref, test_sets, trained
+from services.orchestrator.fragments import base_name, deployed, judged, ref, released, test_sets, trained
 from services.orchestrator.pipeline import (
     ANSWER_QUESTIONS_PER_SHARD,
     ANSWER_TOKENS,
@@ -78,6 +78,7 @@ def compile_training(job_id: str, spec: SftSpec | DpoSpec, device: str) -> Plan:
     names = name_models(job_id, spec.student.base, device)
     is_sft = isinstance(spec, SftSpec)
     source = "collect.train" if is_sft else "collect.preferences"
+    release = released("release.before", [], device)
     stage = trained(
         spec.kind,
         method=spec.kind,
@@ -88,11 +89,11 @@ def compile_training(job_id: str, spec: SftSpec | DpoSpec, device: str) -> Plan:
         output=spec.kind,
         settings=spec.sft if isinstance(spec, SftSpec) else spec.dpo,
         seed=spec.seed,
-        after=[],
+        after=[release.id],
         device=device,
         parent=None if isinstance(spec, SftSpec) else spec.parent,
     )
-    return Plan(stages=[stage])
+    return Plan(stages=[release, stage])
 
 
 def compile_evaluation(spec: EvaluationSpec, device: str) -> Plan:

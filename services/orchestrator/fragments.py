@@ -11,7 +11,7 @@ from shared.jobs.plan import Device, Each, Fixed, Need, StagePlan, Target
 
 WAVES_AT_MOST = 6
 HELD_OUT_PER_SHARD = 33
-TEST_LEVELS: dict[Level, float] = {"easy": 0.4, "medium": 0.4, "hard": 0.2}
+TEST_LEVELS: dict[Level, float] = {"easy": 0.5, "medium": 0.35, "hard": 0.15}
 
 
 def ref(stage: str, job_id: str | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ SEED_OF_SEEDS = 1
 
 @cache
 def seed_set() -> tuple[Written, ...]:
-    """Examples of the offline writer's training domains; the issue on strong data gives this a set of its own."""
+    """Examples of the offline writer's training domains."""
     levels = {"easy": 1.0, "medium": 1.0, "hard": 1.0}
     written = write_examples(seed=SEED_OF_SEEDS, split="train", shard=0, count=SEED_SET_SIZE, levels=levels)  # type: ignore[arg-type]
     return tuple(written)

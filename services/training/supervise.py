@@ -120,9 +120,15 @@ class TrainingRun:
             return InvalidInputError(message or "The training data cannot be used.", code="training_data")
         if code == ExitCode.NAN_LOSS:
             return InvalidInputError(message or "The loss was not a finite number.", code="training_nan_loss")
-        if code in (ExitCode.OUT_OF_MEMORY, -signal.SIGKILL):
-            killed = "The training process was killed, most likely for memory: lower batch_size or max_length."
-            return UnavailableError(message or killed, code="training_out_of_memory", retryable=False)
+        if code == ExitCode.OUT_OF_MEMORY:
+            full = "The training ran out of memory: lower batch_size or max_length."
+            return UnavailableError(message or full, code="training_out_of_memory", retryable=False)
+        if code == -signal.SIGKILL:
+            # another attempt is worth its price: what kills from outside is often gone by then
+            killed = (
+                "The training process was killed from outside; if it was for memory, lower batch_size or max_length."
+            )
+            return UnavailableError(killed, code="training_killed")
         return SenseError(message or f"The training process ended with exit code {code}: {self._log_tail()}")
 
     def _message(self) -> str | None:

@@ -23,7 +23,7 @@ class SpecPart(BaseModel):
 
 def default_levels() -> dict[Level, float]:
     """The shares of the demo: a small model learns little from many hard examples."""
-    return {"easy": 0.4, "medium": 0.4, "hard": 0.2}
+    return {"easy": 0.5, "medium": 0.35, "hard": 0.15}
 
 
 class SynthesisSource(SpecPart):
@@ -37,7 +37,7 @@ class SynthesisSource(SpecPart):
     def check_levels(self) -> "SynthesisSource":
         """At least one level has a share."""
         if sum(self.levels.values()) <= 0:
-            raise ValueError("levels need at least one share above zero, e.g. {easy: 0.4, medium: 0.4, hard: 0.2}")
+            raise ValueError("levels need at least one share above zero, e.g. {easy: 0.5, medium: 0.35, hard: 0.15}")
         return self
 
 

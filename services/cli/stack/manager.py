@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,23 +172,34 @@ def stop_together(stack: StackFile, names: set[str]) -> None:
         time.sleep(0.1)
 
 
+def family(state: Path) -> list[psutil.Process]:
+    """Every process that was started for this state folder, whoever its parent is now; never the caller's own line."""
+    own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid not in own and process.environ().get("SENSE_STATE") == str(state):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
 def stop_stack(state: Path) -> bool:
-    """Stops all processes, kindly first; False where nothing ran. Nothing is left behind."""
+    """Stops all processes, kindly first; False where nothing ran. Nothing is left behind, orphans included."""
     pid = supervisor_pid(state)
     stack = read_stack(state)
-    if pid is None:
-        stack_path(state).unlink(missing_ok=True)
-        return False
-    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    if stack is not None:
-        with suppress(OSError, Fault, StackError):  # it is ending already: its own shutdown does the rest
+    members = family(state)
+    if pid is not None:
+        if stack is not None:
             stop_programs(stack)
-    os.kill(pid, signal.SIGTERM)
-    _, alive = psutil.wait_procs(family, timeout=STOP_LIMIT_S)
+        os.kill(pid, signal.SIGTERM)
+        psutil.wait_procs(members, timeout=STOP_LIMIT_S)
+    alive = family(state)
     for process in alive:
         process.kill()
     psutil.wait_procs(alive, timeout=5)
     stack_path(state).unlink(missing_ok=True)
     if stack is not None:
         stack.socket.unlink(missing_ok=True)
-    return True
+    return bool(members)

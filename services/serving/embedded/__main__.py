@@ -7,6 +7,7 @@ import uvicorn
 
 from services.serving.embedded.app import create_app
 from services.serving.embedded.settings import EngineSettings
+from shared.lifeline import exit_with_parent
 
 
 def main() -> None:
@@ -15,6 +16,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state", type=Path, required=True, help="folder of models.json, the names it serves")
     given = parser.parse_args()
+    exit_with_parent()
     app = create_app(given.state, EngineSettings())
     uvicorn.run(app, host=given.host, port=given.port, log_level="warning")
 

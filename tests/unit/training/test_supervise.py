@@ -88,12 +88,13 @@ def test_data_errors_come_back_with_their_sentence(sft_config: TrainConfig) -> N
     assert "max_length=60" in error.message
 
 
-def test_a_killed_run_is_reported_as_out_of_memory(sft_config: TrainConfig) -> None:
+def test_a_killed_run_may_be_tried_again(sft_config: TrainConfig) -> None:
     run = TrainingRun(endless(sft_config))
     run.start()
     os.kill(run.pid, signal.SIGKILL)
     run.wait(PATIENCE_S)
-    assert run.error().code == "training_out_of_memory"
+    assert run.error().code == "training_killed"
+    assert run.error().retryable
 
 
 def test_an_unreadable_base_is_an_internal_error_with_its_cause(sft_config: TrainConfig, tmp_path: Path) -> None:
