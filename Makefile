@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt Makefile | sha256sum | cut -c1-16)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-T ?= tests
+PYTEST := $(BIN)/python -m pytest -m "not bench and not gpu" --disable-warnings
 SPEC ?= infra/local/demo.yaml
 
 ##@ Two commands
@@ -15,7 +15,13 @@ demo: setup ## run the main job on the embedded stack and print its report (KEEP
 	@$(BIN)/sense demo
 
 test: setup lint ## run lint, types, import rules and all tests (T=path for some)
-	@$(BIN)/python -m pytest $(T) -m "not bench and not gpu"
+ifdef T
+	@$(PYTEST) $(T)
+else
+	@# the first half is many small tests, side by side; the second starts whole stacks and wants the machine for itself
+	@$(PYTEST) -q -n 2 tests/unit tests/contract tests/flow
+	@$(PYTEST) -q tests/e2e tests/failure
+endif
 
 ##@ Jobs on the embedded stack (start it with: .venv/bin/sense up)
 .PHONY: submit flower

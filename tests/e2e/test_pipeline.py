@@ -14,7 +14,7 @@ from shared.models.manifest import ModelManifest, read_manifest
 from tests.support.stack import Stack, json_lines, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.model, pytest.mark.timeout(600)]
-HELD_OUT, HANDWRITTEN, SELECTION = 8, 4, 4
+HELD_OUT, HANDWRITTEN, SELECTION = 8, 4, 2
 SPEC: dict[str, Any] = {
     "kind": "pipeline",
     "name": "end to end",

@@ -1,11 +1,12 @@
 """What people do wrong, and what machines lack: one clear sentence, the right exit code, nothing left behind."""
 
+import errno
+import json
 import os
 import signal
 import socket
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.cli.stack.layout import read_stack
+from services.cli.stack.layout import read_stack, stack_path
 from tests.support.openai_server import OpenAiServer
 from tests.support.s3_server import free_ports
 from tests.support.stack import (
@@ -217,36 +218,39 @@ def test_a_disk_that_is_too_small_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_up_is_told_and_work_goes_on_with_space(tmp_path: Path) -> None:
-    """Neither Redis nor the store takes writes on a full disk; what was done stays, and nothing has to be repaired."""
+    """A full disk takes no writes: new jobs are refused with the reason, and what was accepted waits for space."""
     with tiny_disk(tmp_path / "disk", "640m") as disk, running_stack(disk / "state") as stack:
         spec = write_spec(tmp_path, SMALL)
         ballast = disk / "ballast"
         fill(ballast)
-        ended = stack.sense("submit", spec, "--watch")
-        assert ended.returncode in (1, UNREACHABLE), ended.stdout + ended.stderr
-        assert "Traceback" not in ended.stdout + ended.stderr
-        said = (ended.stdout + ended.stderr).lower()
-        assert "disk" in said or "space" in said, said
+        accepted: list[str] = []
+        ended = stack.sense("submit", spec, "--json")
+
+        def refused() -> bool:
+            nonlocal ended
+            if ended.returncode == 0:
+                accepted.append(json.loads(ended.stdout)["id"])
+                ended = stack.sense("submit", spec, "--json")
+            return ended.returncode != 0
+
+        wait_until(refused, "the refusal of a job on a full disk", limit_s=60)
+        assert ended.returncode == UNREACHABLE and "disk" in ended.stderr and "Traceback" not in ended.stderr
+        assert f"MB are free under {disk / 'state'}" in stack.sense("status").stdout
         ballast.unlink()
-        again = None
-
-        def accepted() -> bool:
-            nonlocal again
-            again = stack.sense("submit", spec, "--watch")
-            return again.returncode == 0
-
-        wait_until(accepted, "a job on the disk that has space again", limit_s=60)
+        assert [stack.wait(job_id, limit_s=60).status for job_id in accepted] == ["succeeded"] * len(accepted)
+        stack.succeed(SMALL, limit_s=60)
+        assert "MB are free" not in stack.sense("status").stdout
 
 
 def fill(path: Path) -> None:
     """Writes until the file system is full."""
-    with path.open("wb") as file:
-        try:
-            while True:
-                file.write(b"\0" * (1 << 16))
-                file.flush()
-        except OSError:
-            return
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1):
+            try:
+                while file.write(b"\0" * size):
+                    pass
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
 
 
 # Ctrl-C
@@ -318,21 +322,30 @@ def test_an_interrupted_demo_cancels_its_job_and_stops_its_stack(
         assert here not in {job.id for job in stack.client.jobs()}
         assert there not in {job.id for job in second.client.jobs()}
         second.remember()
+        second.file.socket.unlink()  # as a cleaner of /tmp would: supervisord cannot be asked any more
     finally:
-        down = run_sense(env, "down", limit_s=STOP_S)
-    assert down.returncode == 0
+        with subprocess.Popen(["sleep", "600"], env=env) as bystander:
+            down = run_sense(env, "down", limit_s=STOP_S)
+            assert bystander.poll() is None, "a process that merely has SENSE_STATE set was ended"
+            bystander.kill()
+    assert down.returncode == 0, down.stderr
     assert wait_gone(state, second.family) == []
     assert state_processes(stack.state)
 
 
-def test_an_interrupted_start_leaves_nothing(tmp_path: Path) -> None:
-    env = stack_environment(tmp_path / "state")
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_interrupted_start_leaves_nothing(tmp_path: Path, begun: bool) -> None:
+    """At once when its file is there, before supervisord is a daemon; and in the middle of its programs' start."""
+    state = tmp_path / "state"
+    env = stack_environment(state)
     command = Foreground(env, tmp_path / "log", "up")
-    wait_until(lambda: len(state_processes(tmp_path / "state")) > 2, "the first processes", limit_s=START_S)
-    time.sleep(0.5)
+    if begun:
+        wait_until(lambda: len(state_processes(state)) > 4, "the first programs", limit_s=START_S)
+    else:
+        wait_until(stack_path(state).exists, "the stack's file", limit_s=START_S, poll_s=0.001)
     assert command.interrupt(limit_s=STOP_S) == INTERRUPTED, command.text()
     assert "Traceback" not in command.text()
-    check_nothing_left(tmp_path / "state")
+    check_nothing_left(state)
 
 
 def test_an_endpoint_that_is_down_fails_the_job_by_name(stack: Stack, down_job: str) -> None:

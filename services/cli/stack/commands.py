@@ -9,8 +9,9 @@ from rich.table import Table
 from services.cli.stack.layout import StackFile, state_folder
 
 stack_commands = typer.Typer()
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 SHOWN = ("STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED", "FATAL", "STOPPED")
+LOW_BYTES = 100_000_000
 
 
 def show_addresses(stack: StackFile) -> None:
@@ -50,7 +51,7 @@ def down() -> None:
 @stack_commands.command()
 def status() -> None:
     """Show what runs, since when, and where it logs. Exit code 3 where no stack is up."""
-    from services.cli.stack.manager import program_states, running_stack
+    from services.cli.stack.manager import free_space, program_states, running_stack
 
     stack = running_stack(state_folder())
     if stack is None:
@@ -61,3 +62,5 @@ def status() -> None:
         table.add_row(program.name, program.state, str(program.pid or ""), program.uptime)
     console.print(table)
     show_addresses(stack)
+    if (free := free_space(stack.state)) < LOW_BYTES:
+        console.print(f"only {free // 1_000_000} MB are free under {stack.state}; work waits on a full disk: free some")

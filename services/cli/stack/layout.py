@@ -13,6 +13,7 @@ from shared.errors import InvalidInputError
 
 DEFAULT_PORTS = {"redis": 6390, "gateway": 8100, "engine": 8101, "flower": 8155}
 PORT_TRIES = 200
+STACK_MARK = "SENSE_STACK"  # set for the stack's own processes alone: people may export SENSE_STATE in every shell
 
 
 class StackFile(BaseModel):
@@ -37,6 +38,7 @@ class StackFile(BaseModel):
         """What every process of the stack is told."""
         return {
             "SENSE_STATE": str(self.state),
+            STACK_MARK: str(self.state),
             "SENSE_REDIS_URL": self.redis_url,
             "SENSE_STORE_KIND": "directory",
             "SENSE_STORE_ROOT": str(self.state / "objects"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
-from services.cli.stack.layout import StackFile, plan_stack, read_stack, stack_path, write_stack
+from services.cli.stack.layout import STACK_MARK, StackFile, plan_stack, read_stack, stack_path, write_stack
 from services.cli.stack.programs import STOP_WAIT_S, redis_config, supervisor_config
 from services.cli.stack.readiness import unready
 from shared.errors import SenseError, UnavailableError
@@ -77,10 +78,15 @@ def program_states(stack: StackFile) -> list[ProgramState]:
     ]
 
 
+def free_space(state: Path) -> int:
+    """Bytes that are free where the state folder lies."""
+    return shutil.disk_usage(state).free
+
+
 def check_space(state: Path) -> None:
     """Refuses to start on a full disk, before anything is written."""
     state.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(state).free
+    free = free_space(state)
     if free < FREE_BYTES:
         needed = FREE_BYTES // 1_000_000
         raise UnavailableError(
@@ -178,7 +184,7 @@ def family(state: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid not in own and process.environ().get("SENSE_STATE") == str(state):
+            if process.pid not in own and process.environ().get(STACK_MARK) == str(state):
                 found.append(process)
         except psutil.Error:
             continue
@@ -191,9 +197,11 @@ def stop_stack(state: Path) -> bool:
     stack = read_stack(state)
     members = family(state)
     if pid is not None:
-        if stack is not None:
-            stop_programs(stack)
-        os.kill(pid, signal.SIGTERM)
+        with suppress(OSError, Fault, StackError):  # a supervisord that does not answer is ended all the same
+            if stack is not None:
+                stop_programs(stack)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
         psutil.wait_procs(members, timeout=STOP_LIMIT_S)
     alive = family(state)
     for process in alive:

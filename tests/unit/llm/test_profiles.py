@@ -26,7 +26,7 @@ def test_nothing_set_nothing_there() -> None:
 
 def test_openai_and_the_engine_are_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-hidden")
-    monkeypatch.setenv("SENSE_ENGINE_URL", "http://127.0.0.1:8077/v1")
+    monkeypatch.setenv("SENSE_ENGINE_URL", "http://127.0.0.1:8077")
     profiles = load_profiles(LlmSettings(), {"SENSE_ENDPOINT_OPENAI_MODELS": "gpt-4o, gpt-4o-mini"})
     assert sorted(profiles) == ["engine", "openai"]
     assert profiles["openai"].models == ["gpt-4o", "gpt-4o-mini"]

@@ -1,18 +1,20 @@
 """The decode loop with the small model: equal to generate in float32, close in bfloat16, answers over HTTP."""
 
-import os
-from pathlib import Path
-
 import pytest
 
+from tests.support.small_model import MODELS, small_model
 from tests.unit.serving.engine_process import EngineProcess
 
-FOLDER = Path(os.environ.get("SENSE_SMALL_MODEL", Path(__file__).parents[3] / ".sense/models/smollm2-135m"))
+FOLDER = MODELS / "smollm2-135m"
 
-pytestmark = [
-    pytest.mark.model,
-    pytest.mark.skipif(not (FOLDER / "config.json").is_file(), reason=f"the small model is not at {FOLDER}"),
-]
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def converted() -> None:
+    """Everything here needs the weights on disk."""
+    assert small_model() == FOLDER
+
 
 TABLES = ["rivers", "songs", "planets", "recipes"]
 LENGTH = 20
