@@ -3,16 +3,17 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-import yaml
 from rich.console import Console
 
 from services.cli.stack.commands import show_addresses
 from services.cli.stack.layout import StackFile, state_folder
+from shared.contracts.spec import AnySpec, PipelineSpec, parse_spec
+from shared.errors import SenseError
 
 if TYPE_CHECKING:
     from shared.client.client import SenseClient
@@ -40,15 +41,15 @@ def demo_stack(keep: bool) -> Iterator[StackFile]:
             stop_stack(state)
 
 
-def prepare_base(spec: dict[str, object]) -> None:
+def prepare_base(spec: AnySpec) -> None:
     """Converts the small model while the first stages run; whoever needs it earlier waits at the same lock."""
-    from shared.contracts.spec import PipelineSpec
     from shared.models.bases import resolve_base
     from shared.settings import PathSettings
 
-    base = PipelineSpec.model_validate(spec).student.base
+    base = spec.student.base if isinstance(spec, PipelineSpec) else ""
     if base.startswith("builtin:"):
-        resolve_base(base, PathSettings().bases)
+        with suppress(SenseError):  # the stage that needs it says what is wrong
+            resolve_base(base, PathSettings().bases)
 
 
 def save_report(job_id: str, client: "SenseClient", folder: Path) -> Path:
@@ -67,13 +68,15 @@ def demo(
     ),
 ) -> None:
     """Run the main job: data, SFT, pairs, DPO, an endpoint, a report."""
+    from services.cli.job_commands import read_spec
     from services.cli.watch import watch_job
     from shared.client.client import SenseClient
 
     begin = time.monotonic()
-    data = yaml.safe_load(spec.read_text())
+    data = read_spec(spec)
+    parsed = parse_spec(data)  # the gateway would refuse it too, but only after the stack is up
     state = state_folder()
-    threading.Thread(target=prepare_base, args=(data,), daemon=True).start()
+    threading.Thread(target=prepare_base, args=(parsed,), daemon=True).start()
     with demo_stack(keep) as stack, SenseClient(stack.gateway_url) as client:
         console.print(f"the stack is up after {time.monotonic() - begin:.1f} s; the job begins")
         show_addresses(stack)

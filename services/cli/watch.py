@@ -18,6 +18,7 @@ PATIENCE_S = 30.0
 LOOK_BACK_S = 60.0
 BAR_WIDTH = 24
 SETTLED = ("done", "skipped")
+TRIED_AGAIN = ("shard.retrying", "shard.requeued")
 
 
 def watch_job(client: SenseClient, job_id: str, console: Console, *, goes_on: bool = True) -> Job:
@@ -46,6 +47,7 @@ class Watched:
         self.job_id = job_id
         self.after = f"{max(0, int((time.time() - LOOK_BACK_S) * 1000))}-0"
         self.notes: dict[str, str] = {}
+        self.troubles: list[str] = []
         self.heard = time.monotonic()
         self.job = client.job(job_id)
 
@@ -66,6 +68,10 @@ class Watched:
             self.after = event.id
             if event.type == "progress" and event.stage:
                 self.notes[event.stage] = brief(event.data)
+            elif event.name in TRIED_AGAIN and event.stage:
+                trouble = f"{event.stage}: trying again: {event.data.get('message', 'its worker was lost')}"
+                self.troubles.append(trouble)
+                self.notes[event.stage] = trouble
 
 
 def watch_live(watched: Watched, console: Console) -> Job:
@@ -132,6 +138,8 @@ def watch_lines(watched: Watched, console: Console) -> Job:
             if stage.status not in ("waiting", said.get(stage.id)):
                 said[stage.id] = stage.status
                 console.print(Text(stage_line(stage)))
+        while watched.troubles:
+            console.print(Text(watched.troubles.pop(0)))
         if said.get("") != job.status:
             said[""] = job.status
             console.print(Text(f"job {job.id}: {job.status}"))

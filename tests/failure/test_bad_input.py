@@ -111,9 +111,6 @@ def test_a_file_that_is_no_spec(stack: Stack, tmp_path: Path, text: str | None, 
     assert said in ended.stderr and "Traceback" not in ended.stderr
 
 
-@pytest.mark.xfail(
-    strict=True, reason="services/cli/demo.py reads --spec without read_spec and checks it after the start"
-)
 def test_a_demo_spec_that_cannot_be_used_starts_nothing(tmp_path: Path) -> None:
     env = stack_environment(tmp_path / "state")
     for path in (

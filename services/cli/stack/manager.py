@@ -210,4 +210,4 @@ def stop_stack(state: Path) -> bool:
     stack_path(state).unlink(missing_ok=True)
     if stack is not None:
         stack.socket.unlink(missing_ok=True)
-    return bool(members)
+    return pid is not None or bool(members)
