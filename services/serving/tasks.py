@@ -1,14 +1,16 @@
 """The serving service's tasks: models onto the engine under immutable names, and the engine off its device."""
 
+from pathlib import Path
 from typing import Any
 
 from services.serving.client import EmbeddedEngine
 from services.serving.protocol import Engine
 from shared.contracts.base import TaskContract
 from shared.contracts.serving import DEPLOY_MODEL, RELEASE, DeployedCounts, DeployModel, Release, ReleasedCounts
-from shared.models.bases import resolve_base
-from shared.models.manifest import bring_model
+from shared.models.find import find_base
+from shared.models.manifest import bring_model, read_manifest
 from shared.settings import EngineSettings, PathSettings
+from shared.storage.base import ObjectStore
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 
@@ -18,12 +20,20 @@ def open_engine() -> Engine:
     return EmbeddedEngine(EngineSettings().url)
 
 
+def model_folders(objects: ObjectStore, command: DeployModel) -> tuple[Path, Path | None]:
+    """The folders behind a name: base and adapter, or a full model alone."""
+    if command.adapter:
+        folder = bring_model(objects, command.model, PathSettings().adapters)
+        if read_manifest(objects, command.model).mode == "full":
+            return folder, None
+        return find_base(objects, command.base), folder
+    return find_base(objects, command.base), None
+
+
 def deploy_model(command: DeployModel, shard: Shard) -> Done:
     """Brings base and adapter to this machine and has the engine answer under the model's name."""
-    paths = PathSettings()
-    base = resolve_base(command.base, paths.bases, paths.allowed_roots())
-    adapter = bring_model(shard.objects, command.model, paths.adapters) if command.adapter else None
-    open_engine().load(command.model, str(base.absolute()), str(adapter.absolute()) if adapter is not None else None)
+    base, adapter = model_folders(shard.objects, command)
+    open_engine().load(command.model, str(base.absolute()), str(adapter.absolute()) if adapter else None)
     return Done(DeployedCounts(deployed=1))
 
 

@@ -12,7 +12,7 @@ from shared.contracts.base import TaskContract
 from shared.contracts.refs import ObjectRef
 from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
 from shared.errors import CancelledError, NotFoundError
-from shared.models.bases import resolve_base
+from shared.models.find import find_base
 from shared.models.manifest import ModelManifest, bring_model, publish_model
 from shared.settings import PathSettings
 from shared.sql.prompt import PROMPT_VERSION
@@ -45,7 +45,7 @@ def make_config(command: TrainModel, shard: Shard, data: ObjectRef, folder: Path
             "method": command.method,
             "name": command.model,
             "base_name": command.base,
-            "base_dir": resolve_base(command.base, paths.bases, paths.allowed_roots()),
+            "base_dir": find_base(shard.objects, command.base),
             "parent_adapter": bring_model(shard.objects, command.parent, paths.adapters) if command.parent else None,
             "data": folder / "data.jsonl",
             "out_dir": folder / "run",
