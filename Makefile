@@ -18,9 +18,9 @@ test: setup lint ## run lint, types, import rules and all tests (T=path for some
 ifdef T
 	@$(PYTEST) $(T)
 else
-	@# the first half is many small tests, side by side; the second starts whole stacks and wants the machine for itself
+	@# many small tests first; then those that start whole stacks, one file beside another (each file has its own stack)
 	@$(PYTEST) -q -n 2 tests/unit tests/contract tests/flow
-	@$(PYTEST) -q tests/e2e tests/failure
+	@$(PYTEST) -q -n 2 --dist loadfile tests/e2e tests/failure
 endif
 
 ##@ Jobs on the embedded stack (start it with: .venv/bin/sense up)

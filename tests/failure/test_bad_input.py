@@ -235,6 +235,8 @@ def test_a_disk_that_fills_up_is_told_and_work_goes_on_with_space(tmp_path: Path
         assert f"MB are free under {disk / 'state'}" in stack.sense("status").stdout
         ballast.unlink()
         assert [stack.wait(job_id, limit_s=60).status for job_id in accepted] == ["succeeded"] * len(accepted)
+        # the server tries its log again once a second, and takes writes from then on
+        wait_until(lambda: stack.sense("submit", spec).returncode == 0, "a job taken again", limit_s=60)
         stack.succeed(SMALL, limit_s=60)
         assert "MB are free" not in stack.sense("status").stdout
 
