@@ -10,7 +10,6 @@ from services.cli.stack.layout import StackFile, state_folder
 
 stack_commands = typer.Typer()
 console = Console(highlight=False, soft_wrap=True)
-SHOWN = ("STARTING", "RUNNING", "BACKOFF", "STOPPING", "EXITED", "FATAL", "STOPPED")
 LOW_BYTES = 100_000_000
 
 

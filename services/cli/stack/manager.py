@@ -5,9 +5,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,35 @@ def check_space(state: Path) -> None:
 def start_stack(state: Path, tell: Callable[[str], None]) -> StackFile:
     """Starts everything and waits until it answers; half a start is taken back. Raises `StackError`."""
     check_space(state)
+    try:
+        with undisturbed():
+            stack = prepare_stack(state)
+        start_supervisor(stack)
+        wait_ready(stack, tell)
+    except BaseException:
+        stop_stack(state)
+        raise
+    return stack
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C waits until the block's end: some libraries turn it into errors of their own in the middle of a call."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def prepare_stack(state: Path) -> StackFile:
+    """Folders, ports and configuration of a new stack; its own file comes last."""
     for folder in FOLDERS:
         (state / folder).mkdir(exist_ok=True)
     stack = plan_stack(state)
@@ -104,12 +134,6 @@ def start_stack(state: Path, tell: Callable[[str], None]) -> StackFile:
     (state / "redis.conf").write_text(redis_config(stack))
     (state / "supervisord.conf").write_text(supervisor_config(stack))
     write_stack(stack)
-    try:
-        start_supervisor(stack)
-        wait_ready(stack, tell)
-    except BaseException:
-        stop_stack(state)
-        raise
     return stack
 
 
