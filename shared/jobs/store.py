@@ -202,10 +202,7 @@ class JobStore:
     def fail(self, job_id: str, stage: str, shard: int, *, token: str, error: ErrorInfo, pause_s: float) -> bool:
         """Records why an attempt failed: for good, or, where `error.retryable`, until the reaper sends it again."""
         how = "retry" if error.retryable else "failed"
-        text = error.model_dump_json()
-        return bool(
-            self.steps.run("settle", job_id, stage, shard, token, how, "", "{}", text, "", "", pause_s, 0) == "ok"
-        )
+        return self._settle(job_id, stage, shard, token, how, error.model_dump_json(), pause_s)
 
     def hand_back(self, job_id: str, stage: str, shard: int, *, token: str, cancelled: bool = False) -> bool:
         """Returns a shard uncounted (its worker stops), or settles it as cancelled."""
