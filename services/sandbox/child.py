@@ -1,8 +1,11 @@
 """The killable child: `python -m services.sandbox.child LIMITS_JSON`, one request at a time over stdin and stdout.
 
-It ends when its stdin ends. It imports neither pydantic nor anything of the cluster, so that a respawn stays cheap.
+A request holds many statements for one database; each is answered as soon as it has run, so that the parent knows at
+which one a child died. It ends when its stdin ends. It imports neither pydantic nor anything of the cluster, so that a
+respawn stays cheap.
 """
 
+import gc
 import os
 import sys
 from collections import OrderedDict
@@ -39,16 +42,21 @@ class Server:
         self.open.move_to_end(key)
         return self.open[key]
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """One reply; a file that is no database gives `unusable`."""
-        self.clock.start(request["deadline_s"])
-        allow_cpu(request["deadline_s"] + self.limits.grace_s)
+    def serve(self, request: dict[str, Any]) -> None:
+        """One reply a statement; a file that is no database gives `unusable` for each."""
+        for statement in request["statements"]:
+            write_all(STDOUT, pack(self.answer(request, statement)))
+
+    def answer(self, request: dict[str, Any], statement: dict[str, Any]) -> dict[str, Any]:
+        """One statement within its deadline."""
+        self.clock.start(statement["deadline_s"])
+        allow_cpu(statement["deadline_s"] + self.limits.grace_s)
         try:
-            return self.perform(request)
+            return self.perform(request, statement)
         except UnusableDatabaseError as error:
             return {"unusable": str(error)}
 
-    def perform(self, request: dict[str, Any]) -> dict[str, Any]:
+    def perform(self, request: dict[str, Any], statement: dict[str, Any]) -> dict[str, Any]:
         """A query, or the description of a database."""
         try:
             connection = self.connection(request)
@@ -58,8 +66,8 @@ class Server:
                 return {"outcome": "timeout", "message": "opening the database ran past the deadline"}
             raise UnusableDatabaseError(failure.message) from error
         if request["op"] == "describe":
-            return describe(connection, request["sample_rows"], self.limits)
-        return Query(connection, self.clock, self.limits, request).run()
+            return describe(connection, statement["sample_rows"], self.limits)
+        return Query(connection, self.clock, self.limits, statement).run()
 
 
 def main() -> None:
@@ -69,9 +77,12 @@ def main() -> None:
     apsw.hard_heap_limit(limits.heap_bytes)
     watch_parent(STDIN)
     server = Server(limits)
+    gc.freeze()
+    gc.disable()  # results are many small tuples: looking through them for cycles would cost more than the queries
     while (request := read_message(STDIN)) is not None:
         write_all(STDOUT, STARTED)
-        write_all(STDOUT, pack(server.answer(request)))
+        server.serve(request)
+        gc.collect()
     os._exit(0)
 
 

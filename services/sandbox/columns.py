@@ -1,40 +1,17 @@
 """Results that agree up to the order of their columns."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from operator import itemgetter
 
-from services.sandbox.results import BAG_MODULUS, digest, encode, finish_bag
-
-Rows = Sequence[Sequence[Any]]
-Mark = tuple[str, str]
+from services.sandbox.results import Row, encode, fingerprint
+from services.sandbox.rules import Mark, Target
 
 
-@dataclass(frozen=True)
-class Target:
-    """What a candidate is held against: the gold's hash, its row count and a mark for each of its columns."""
-
-    hash: str
-    ordered: bool
-    row_count: int
-    marks: list[Mark]
-
-
-def mark(rows: Rows, column: int) -> Mark:
-    """Two hashes of one column: as a bag of cells, and as a list of cells."""
-    bag, listed = 0, hashlib.blake2b(digest_size=16)
-    for row in rows:
-        data = encode([row[column]])
-        listed.update(data + b"\n")
-        bag += digest(data)
-    return finish_bag(bag % BAG_MODULUS, len(rows))[:32], listed.hexdigest()
-
-
-def marks(rows: Rows, width: int) -> list[Mark]:
-    """A mark for each column."""
-    return [mark(rows, column) for column in range(width)]
+def marks(rows: Sequence[Row]) -> list[Mark]:
+    """Two fingerprints of each column: as a bag of cells, and as a list of cells."""
+    columns = [encode(column) for column in zip(*rows, strict=True)]
+    return [(fingerprint(cells, "bag"), fingerprint(cells, "list")) for cells in columns]
 
 
 def arrangements(mine: Sequence[Mark], gold: Sequence[Mark]) -> Iterator[list[int]]:
@@ -56,28 +33,23 @@ def arrangements(mine: Sequence[Mark], gold: Sequence[Mark]) -> Iterator[list[in
     return extend([])
 
 
-def bag_under(rows: Rows, order: Sequence[int]) -> str:
-    """The order-free hash of rows whose columns are taken in `order`."""
-    total = sum(digest(encode([row[column] for column in order])) for row in rows)
-    return finish_bag(total % BAG_MODULUS, len(rows))
-
-
-def agrees(rows: Rows, width: int, target: Target, most: int, check: Callable[[], None]) -> bool | None:
+def arranged(rows: Sequence[Row], target: Target, kind: str, most: int, check: Callable[[], None]) -> bool | None:
     """Whether some order of the columns gives the target; None when more than `most` orders would have to be tried.
 
     `check` is called between tries and may raise (the deadline).
     """
-    if width < 2 or width != len(target.marks) or len(rows) != target.row_count:
+    if target.width < 2 or len(rows) != target.row_count or len(rows[0]) != target.width:
         return False
-    mine = marks(rows, width)
-    if target.ordered:
-        return sorted(listed for _, listed in mine) == sorted(listed for _, listed in target.marks)
-    if sorted(bag for bag, _ in mine) != sorted(bag for bag, _ in target.marks):
+    mine = marks(rows)
+    side = 1 if kind == "list" else 0
+    if sorted(mark[side] for mark in mine) != sorted(mark[side] for mark in target.marks):
         return False
+    if kind == "list":  # columns that agree as lists agree together
+        return True
     tries = 0
     for order in islice(arrangements(mine, target.marks), most):
         check()
         tries += 1
-        if bag_under(rows, order) == target.hash:
+        if fingerprint(encode(map(itemgetter(*order), rows)), kind) == target.fingerprint:
             return True
     return False if tries < most else None

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from services.sandbox.columns import Target
+from services.sandbox.rules import Mark, Rule, Target
 from shared.contracts.records import Outcome, ResultView
 
 Shown = str | int | float | None
@@ -12,35 +12,36 @@ Shown = str | int | float | None
 
 @dataclass(frozen=True)
 class Request:
-    """One SQL for one database. `marks` asks for column marks, `target` for a comparison; the judge uses both."""
+    """One SQL for one database. With a `rule` its result is fingerprinted; the judge uses the two fields after it.
+
+    `leave_target` asks a gold's run for what candidates are compared with, `target` asks for that comparison.
+    """
 
     database: Path
     sql: str
     deadline_s: float | None = None
     keep_rows: int = 20
-    marks: bool = False
+    rule: Rule | None = None
+    leave_target: bool = False
     target: Target | None = None
 
-    def message(self, path: str, identity: tuple[int, ...], deadline_s: float) -> dict[str, Any]:
-        """The request as a child reads it."""
-        return {
-            "op": "query",
-            "database": path,
-            "identity": identity,
-            "sql": self.sql,
-            "deadline_s": deadline_s,
-            "keep_rows": self.keep_rows,
-            "marks": self.marks,
-            "target": asdict(self.target) if self.target else None,
-        }
+    def message(self, deadline_s: float) -> dict[str, Any]:
+        """The statement as a child reads it."""
+        message: dict[str, Any] = {"sql": self.sql, "deadline_s": deadline_s, "keep_rows": self.keep_rows}
+        if self.rule is not None:
+            message["rule"] = asdict(self.rule)
+            message["leave_target"] = self.leave_target
+        if self.target is not None:
+            message["target"] = asdict(self.target)
+        return message
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One run of one SQL. `rows` is a view for people; the hashes are over all rows, None where not all were seen.
+    """One run of one SQL. `rows` is a view for people; the fingerprint is over all rows, None where not all were seen.
 
-    `truncated`: the view lacks rows or parts of cells. `dqs_fallback`: a name in double quotes was read as a string.
-    `matched` answers a request's target: equal, not equal, or None for not settled.
+    `truncated`: the view lacks rows or parts of cells. `flagged`: names in double quotes that no table has, read as
+    strings. `matched` answers a request's target: equal, not equal, or None for not settled.
     """
 
     outcome: Outcome
@@ -50,17 +51,16 @@ class Execution:
     truncated: bool = False
     elapsed_ms: float = 0.0
     message: str | None = None
-    ordered_hash: str | None = None
-    bag_hash: str | None = None
-    dqs_fallback: bool = False
-    marks: list[tuple[str, str]] = field(default_factory=list)
+    fingerprint: str | None = None
+    flagged: list[str] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    keyed: str | None = None
     matched: bool | None = None
 
     @classmethod
     def from_reply(cls, reply: dict[str, Any]) -> "Execution":
         """From a child's reply."""
-        marks = [(bag, listed) for bag, listed in reply.get("marks", [])]
-        return cls(**{**reply, "outcome": Outcome(reply["outcome"]), "marks": marks})
+        return cls(**{**reply, "outcome": Outcome(reply["outcome"])})
 
     @property
     def complete(self) -> bool:
@@ -71,6 +71,16 @@ class Execution:
     def capped(self) -> bool:
         """Whether the SQL ran but gave more rows or bytes than the sandbox reads."""
         return self.outcome in (Outcome.ROW_LIMIT, Outcome.BYTE_LIMIT) and self.row_count > 0
+
+    @property
+    def dqs_fallback(self) -> bool:
+        """Whether a name in double quotes was read as a string because no column has it."""
+        return bool(self.flagged)
+
+    def target(self) -> Target:
+        """What candidates are held against, from the run of a gold that asked for it."""
+        marks = tuple((bag, listed) for bag, listed in self.marks)
+        return Target(self.fingerprint or "", self.row_count, len(self.columns), marks, self.keyed)
 
     def view(self) -> ResultView:
         """The part that rows in the object store carry."""

@@ -1,108 +1,117 @@
-"""Verdicts: candidates against their gold, under the `strict` policy.
+"""Judges candidates against their golds over a pool, many questions at a time."""
 
-Strict: bags of rows, or lists where the gold's outermost query has ORDER BY; columns in any order; numbers equal to
-nine significant digits; NULL equals only NULL.
-"""
-
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.sandbox.columns import Target
 from services.sandbox.execution import Execution, Request
-from services.sandbox.files import Identity, identify
-from services.sandbox.limits import Limits
-from services.sandbox.ordering import order_matters
+from services.sandbox.files import identify
+from services.sandbox.golds import GoldMemory, gold_key
+from services.sandbox.policies import Reading
 from services.sandbox.pool import SandboxPool
-from shared.contracts.records import Outcome, Policy, Verdict
+from services.sandbox.verdicts import Judgement, comparable, verdict, with_unknown_columns
+from shared.contracts.records import Policy
 
-GOLDS_KEPT = 1024
+QUESTIONS = 256  # golds and candidates in flight at once: bounds memory
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """One candidate's verdict; `execution` is None where the candidate was not run."""
+class Question:
+    """A gold and its candidates on one database. `text` is what was asked, with its evidence; it may be left out.
 
-    sql: str | None
-    verdict: Verdict
-    policy: Policy
-    execution: Execution | None
-    gold: Execution
+    `content` names the database's content where its file does not change under that name (its SHA-256).
+    """
+
+    database: Path
+    gold: str
+    candidates: tuple[str | None, ...]
+    text: str = ""
+    content: str | None = None
 
 
 class Judge:
-    """Judges over a pool; remembers how golds ran. Thread safe."""
+    """One policy over one pool; remembers how golds ran. Thread safe."""
 
-    def __init__(self, pool: SandboxPool, limits: Limits | None = None) -> None:
-        self.pool = pool
-        self.limits = limits or pool.limits
-        self._golds: OrderedDict[tuple[Path, Identity, str], Execution] = OrderedDict()
-        self._lock = threading.Lock()
+    def __init__(
+        self,
+        pool: SandboxPool,
+        reading: Reading | Policy = Policy.STRICT,
+        *,
+        golds: GoldMemory | None = None,
+        keep_rows: int = 20,
+    ) -> None:
+        self.pool, self.limits, self.keep_rows = pool, pool.limits, keep_rows
+        self.reading = Reading(reading) if isinstance(reading, Policy) else reading
+        self.golds = golds if golds is not None else GoldMemory()
 
-    def judge(self, database: Path, gold: str, sqls: Sequence[str | None]) -> list[Judgement]:
+    def judge(self, database: Path, gold: str, sqls: Sequence[str | None], text: str = "") -> list[Judgement]:
         """One judgement a candidate, in order. Raises what `SandboxPool.execute` raises for the database."""
-        reference = self.gold(database, gold)
-        runs: dict[str, Execution] = {}
-        if reference.complete or reference.capped:
-            runs = self._run(database, gold, reference, list(dict.fromkeys(sql for sql in sqls if sql is not None)))
-        return [self._judgement(sql, runs.get(sql) if sql is not None else None, reference) for sql in sqls]
+        return self.judge_many([Question(database, gold, tuple(sqls), text)])[0]
 
-    def gold(self, database: Path, sql: str) -> Execution:
-        """The gold's run, from memory where this very file and text ran before; it has the longer budget."""
-        key = (database, identify(database), sql)
-        with self._lock:
-            known = self._golds.get(key)
-        if known is None:
-            known = self.pool.run(Request(database, sql, self.limits.gold_deadline_s, marks=True))
-            self._remember(key, known)
-        return known
+    def judge_many(self, questions: Sequence[Question]) -> list[list[Judgement]]:
+        """The judgements of each question, in order."""
+        found: list[list[Judgement]] = []
+        for begin in range(0, len(questions), QUESTIONS):
+            part = questions[begin : begin + QUESTIONS]
+            found += self._judge_part(part, self.run_golds(part))
+        return found
 
-    def _remember(self, key: tuple[Path, Identity, str], execution: Execution) -> None:
-        if execution.outcome is Outcome.KILLED:  # may be the machine's doing: let the next call try again
-            return
-        with self._lock:
-            self._golds[key] = execution
-            while len(self._golds) > GOLDS_KEPT:
-                self._golds.popitem(last=False)
+    def run_golds(self, questions: Sequence[Question]) -> list[Execution]:
+        """How each gold runs, from memory where it ran before; golds have the longer budget."""
+        texts = [self.reading.gold_text(question.gold) for question in questions]
+        keys = [
+            gold_key(content_of(question), text, self.reading, self.limits)
+            for question, text in zip(questions, texts, strict=True)
+        ]
+        known = self.golds.find(keys)
+        missing = {key: place for place, key in enumerate(keys) if key not in known}
+        requests = [self._gold_request(questions[place].database, texts[place]) for place in missing.values()]
+        fresh = dict(zip(missing, self.pool.execute_many(requests), strict=True))
+        self.golds.remember(fresh)
+        known |= fresh
+        return [known[key] for key in keys]
 
-    def _run(self, database: Path, gold: str, reference: Execution, sqls: list[str]) -> dict[str, Execution]:
-        target = target_of(reference, order_matters(gold))
-        requests = [Request(database, sql, self.limits.deadline_s, target=target) for sql in sqls]
-        return dict(zip(sqls, self.pool.execute_many(requests), strict=True))
+    def _gold_request(self, database: Path, text: str) -> Request:
+        rule = self.reading.rule(text)
+        return Request(database, text, self.limits.gold_deadline_s, self.keep_rows, rule, leave_target=True)
 
-    def _judgement(self, sql: str | None, execution: Execution | None, gold: Execution) -> Judgement:
-        return Judgement(sql, verdict(sql, execution, gold), Policy.STRICT, execution, gold)
+    def _judge_part(self, questions: Sequence[Question], golds: Sequence[Execution]) -> list[list[Judgement]]:
+        asked: list[Request] = []
+        spans: list[tuple[int, int]] = []
+        for question, gold in zip(questions, golds, strict=True):
+            requests = self._candidate_requests(question, gold)
+            spans.append((len(asked), len(asked) + len(requests)))
+            asked += requests
+        ran = self.pool.execute_many(asked)
+        return [
+            self._judgements(question, gold, ran[begin:end])
+            for question, gold, (begin, end) in zip(questions, golds, spans, strict=True)
+        ]
+
+    def _candidate_requests(self, question: Question, gold: Execution) -> list[Request]:
+        """One run a candidate that has a text; none where the gold left nothing to compare with."""
+        if not comparable(gold):
+            return []
+        rule, target = self.reading.rule(self.reading.gold_text(question.gold)), gold.target()
+        return [
+            Request(question.database, self.reading.candidate_text(sql), None, self.keep_rows, rule, target=target)
+            for sql in question.candidates
+            if sql is not None
+        ]
+
+    def _judgements(self, question: Question, gold: Execution, ran: Sequence[Execution]) -> list[Judgement]:
+        runs = iter(ran)
+        found = []
+        for sql in question.candidates:
+            execution = next(runs, None) if sql is not None else None
+            if execution is not None and question.text and self.reading.policy is Policy.STRICT:
+                execution = with_unknown_columns(execution, f"{question.text}\n{question.gold}")
+            found.append(Judgement(sql, verdict(sql, execution, gold), self.reading.policy, execution, gold))
+        return found
 
 
-def target_of(gold: Execution, ordered: bool) -> Target | None:
-    """What candidates are held against; None for a gold that was not read to its end."""
-    found = gold.ordered_hash if ordered else gold.bag_hash
-    return None if found is None else Target(found, ordered, gold.row_count, gold.marks)
-
-
-def verdict(sql: str | None, execution: Execution | None, gold: Execution) -> Verdict:
-    """The verdict from what the two runs left."""
-    if sql is None:
-        return Verdict.UNEXTRACTABLE
-    if gold.outcome is Outcome.TIMEOUT:
-        return Verdict.GOLD_TIMEOUT
-    if execution is None:
-        return Verdict.GOLD_FAILED
-    if execution.outcome is Outcome.TIMEOUT:
-        return Verdict.TIMEOUT
-    if not execution.complete and not execution.capped:
-        return Verdict.ERROR
-    return compared(execution, gold)
-
-
-def compared(execution: Execution, gold: Execution) -> Verdict:
-    """Two runs that gave rows. A capped result is larger than any complete one; two capped ones stay undecided."""
-    if execution.capped or gold.capped:
-        return Verdict.DISPUTED if execution.capped and gold.capped else Verdict.WRONG
-    if gold.row_count == 0 and execution.row_count == 0:
-        return Verdict.BOTH_EMPTY
-    if execution.matched is None:
-        return Verdict.DISPUTED
-    return Verdict.CORRECT if execution.matched else Verdict.WRONG
+def content_of(question: Question) -> str:
+    """What stands for the database's content: its hash, or what the file system says of the file."""
+    if question.content is not None:
+        return question.content
+    return f"{question.database.absolute()}:{':'.join(map(str, identify(question.database)))}"

@@ -1,15 +1,17 @@
 """A few children that serve queries: thread safe, and whole again after each death."""
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from services.sandbox.batches import Batch, Plan
 from services.sandbox.execution import Execution, Request
 from services.sandbox.files import identify
-from services.sandbox.limits import Limits, checked_deadline
+from services.sandbox.limits import Limits
 from services.sandbox.process import ChildDiedError, ChildProcess, OverrunError
 from shared.contracts.records import Outcome
 from shared.errors import CancelledError, ConflictError, InvalidInputError, UnavailableError
@@ -34,34 +36,38 @@ class SandboxPool:
         """Run one SQL. Raises NotFoundError or InvalidInputError for what is not a sound database or budget."""
         return self.run(Request(database, sql, deadline_s, keep_rows))
 
-    def execute_many(self, requests: Sequence[Request]) -> list[Execution]:
-        """Run all, spread over the children; answers in the order of the requests."""
-        if self.children == 1 or len(requests) < 2:
-            return [self.run(request) for request in requests]
-        with ThreadPoolExecutor(min(self.children, len(requests))) as threads:
-            return list(threads.map(self.run, requests))
-
     def run(self, request: Request) -> Execution:
         """One request on a free child."""
-        deadline = checked_deadline(self.limits.deadline_s if request.deadline_s is None else request.deadline_s)
-        if request.keep_rows < 0:
-            raise InvalidInputError(f"keep_rows is {request.keep_rows}; give 0 or more.")
-        identity = identify(request.database)
-        refused = unsendable(request.sql, self.limits)
-        if refused is not None:
-            return refused
-        message = request.message(str(request.database.absolute()), identity, deadline)
-        return Execution.from_reply(self._usable(request.database, self._serve(message, deadline)))
+        return self.execute_many([request])[0]
+
+    def execute_many(self, requests: Sequence[Request]) -> list[Execution]:
+        """Run all, spread over the children, equal requests once; answers in the order of the requests."""
+        plan = Plan(requests, self.limits)
+        todo = deque(plan.batches())
+        workers = min(self.children, len(todo))
+        if workers < 2:
+            self._work(plan, todo)
+            return plan.results()
+        with ThreadPoolExecutor(workers) as threads:
+            running = [threads.submit(self._work, plan, todo) for _ in range(workers)]
+        for worker in running:
+            worker.result()
+        return plan.results()
 
     def describe(self, database: Path, sample_rows: int) -> list[dict[str, Any]]:
         """Tables of a database as plain data, for `make_card`. Raises InvalidInputError when it takes too long."""
-        deadline, path = self.limits.gold_deadline_s, str(database.absolute())
-        message = {"op": "describe", "database": path, "identity": identify(database), "sample_rows": sample_rows}
-        reply = self._usable(database, self._serve({**message, "deadline_s": deadline}, deadline))
-        if "tables" not in reply:
-            raise InvalidInputError(f"{database} cannot be described: {reply['message']}.")
-        tables: list[dict[str, Any]] = reply["tables"]
+        asked = {"sql": "", "deadline_s": self.limits.gold_deadline_s, "sample_rows": sample_rows}
+        batch = Batch(database, identify(database), [0], [asked])
+        replies = self._serve(batch, {**batch.message(), "op": "describe"})
+        if "tables" not in replies[0]:
+            raise InvalidInputError(f"{database} cannot be described: {replies[0]['message']}.")
+        tables: list[dict[str, Any]] = replies[0]["tables"]
         return tables
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was killed or closed."""
+        return self._end is not None
 
     def pids(self) -> list[int]:
         """Process ids of the children that run now."""
@@ -95,24 +101,44 @@ class SandboxPool:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _usable(self, database: Path, reply: dict[str, Any]) -> dict[str, Any]:
-        if "unusable" in reply:
-            raise InvalidInputError(f"{database} is damaged or not a SQLite database: {reply['unusable']}.")
-        return reply
+    def _work(self, plan: Plan, todo: deque[Batch]) -> None:
+        """One thread's share: batch after batch until none is left; an error empties the rest."""
+        try:
+            while True:
+                try:
+                    batch: Batch | None = todo.popleft()
+                except IndexError:
+                    return
+                while batch is not None:
+                    replies = self._serve(batch, batch.message())
+                    for place, reply in zip(batch.places, replies, strict=False):
+                        plan.answers[place] = Execution.from_reply(reply)
+                    batch = batch.after(len(replies))
+        except BaseException:
+            todo.clear()
+            raise
 
-    def _serve(self, message: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+    def _serve(self, batch: Batch, message: dict[str, Any]) -> list[dict[str, Any]]:
+        """Replies from the first statement on: all of them, or up to the one at which the child died."""
         for _ in range(STARTS):
+            replies: list[dict[str, Any]] = []
             child = self._take()
             try:
-                return child.ask(message, deadline_s)
+                child.begin(message)
+                for statement in batch.statements:
+                    replies.append(usable(batch.database, child.receive(statement["deadline_s"])))
+                return replies
             except OverrunError:
                 self._check_end()
-                said = "the query ran past its deadline and was killed"
-                return {"outcome": "timeout", "message": said, "elapsed_ms": round(deadline_s * 1000, 3)}
+                return [*replies, overrun(batch.statements[len(replies)]["deadline_s"])]
             except ChildDiedError as death:
                 self._check_end()
                 if death.started:
-                    return {"outcome": "killed", "message": f"the query ended its process (exit status {death.status})"}
+                    said = f"the query ended its process (exit status {death.status})"
+                    return [*replies, {"outcome": Outcome.KILLED.value, "message": said}]
+            except InvalidInputError:
+                child.kill()  # it still writes answers that nobody will read
+                raise
             finally:
                 self._give(child)
         raise UnavailableError("Sandbox children die before they start; run `python -m services.sandbox.child '{}'`.")
@@ -155,14 +181,14 @@ class SandboxPool:
             self._ready.notify()
 
 
-def unsendable(sql: str, limits: Limits) -> Execution | None:
-    """The outcome of a text that need not reach a child: too long, or not text that SQLite takes."""
-    try:
-        size = len(sql.encode())
-    except UnicodeEncodeError:
-        return Execution(Outcome.SYNTAX_ERROR, message="the SQL holds a character that is not valid Unicode")
-    if size > limits.sql_bytes:
-        return Execution(Outcome.BYTE_LIMIT, message=f"the SQL has {size} bytes; at most {limits.sql_bytes} are run")
-    if "\x00" in sql:
-        return Execution(Outcome.SYNTAX_ERROR, message=f"the SQL holds a NUL character at position {sql.index(chr(0))}")
-    return None
+def usable(database: Path, reply: dict[str, Any]) -> dict[str, Any]:
+    """The reply itself. Raises InvalidInputError where the child could not read the file as a database."""
+    if "unusable" in reply:
+        raise InvalidInputError(f"{database} is damaged or not a SQLite database: {reply['unusable']}.")
+    return reply
+
+
+def overrun(deadline_s: float) -> dict[str, Any]:
+    """The reply that a killed child did not give."""
+    said = "the query ran past its deadline and was killed"
+    return {"outcome": Outcome.TIMEOUT.value, "message": said, "elapsed_ms": round(deadline_s * 1000, 3)}

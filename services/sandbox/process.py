@@ -15,6 +15,7 @@ from shared.errors import UnavailableError
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "services.sandbox.child"
+READ_SIZE = 1 << 18
 
 
 class ChildDiedError(Exception):
@@ -47,6 +48,7 @@ class ChildProcess:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.input, self.output = self.process.stdin.fileno(), self.process.stdout.fileno()
         os.set_blocking(self.input, False)
+        self._unread = bytearray()
 
     @property
     def pid(self) -> int:
@@ -59,9 +61,14 @@ class ChildProcess:
         return self.process.poll() is None
 
     def ask(self, message: dict[str, Any], deadline_s: float) -> dict[str, Any]:
-        """One request, one reply. The deadline counts from the child's word that it has begun.
+        """One request, one reply; `begin` and `receive` say what is raised."""
+        self.begin(message)
+        return self.receive(deadline_s)
 
-        Raises ChildDiedError, OverrunError (the child is dead then), UnavailableError when it never begins.
+    def begin(self, message: dict[str, Any]) -> None:
+        """Send a request and wait for the child's word that it has begun.
+
+        Raises ChildDiedError, UnavailableError when it never begins (the child is dead then).
         """
         begin_by = time.monotonic() + self.limits.start_s
         try:
@@ -69,6 +76,12 @@ class ChildProcess:
             self._receive(begin_by, started=False)
         except OverrunError:
             raise UnavailableError(f"A sandbox child did not start within {self.limits.start_s} s.") from None
+
+    def receive(self, deadline_s: float) -> dict[str, Any]:
+        """The next reply; the deadline counts from now, which is when the child began that statement.
+
+        Raises ChildDiedError, OverrunError (the child is dead then).
+        """
         return self._receive(time.monotonic() + deadline_s + self.limits.grace_s, started=True)
 
     def _send(self, data: bytes, end: float) -> None:
@@ -83,28 +96,29 @@ class ChildProcess:
                 raise self._died(started=False) from None
 
     def _receive(self, end: float, *, started: bool) -> dict[str, Any]:
-        size = HEADER.unpack(self._read(HEADER.size, end, started))[0]
+        size = HEADER.unpack(self._take(HEADER.size, end, started))[0]
         if size > MAX_FRAME:
             raise self._died(started)
 
-        reply: dict[str, Any] = json.loads(self._read(size, end, started)) if size else {}
+        reply: dict[str, Any] = json.loads(self._take(size, end, started)) if size else {}
         return reply
 
-    def _read(self, size: int, end: float, started: bool) -> bytes:
-        data = bytearray()
-        while len(data) < size:
+    def _take(self, size: int, end: float, started: bool) -> bytearray:
+        while len(self._unread) < size:
             self._wait(self.output, select.POLLIN, end)
-            part = os.read(self.output, min(size - len(data), 1 << 20))
+            part = os.read(self.output, READ_SIZE)
             if not part:
                 raise self._died(started)
-            data += part
-        return bytes(data)
+            self._unread += part
+        taken = self._unread[:size]
+        del self._unread[:size]
+        return taken
 
     def _wait(self, descriptor: int, event: int, end: float) -> None:
+        """Until the pipe is ready. What lies there already counts, however late this process was woken."""
         poll = select.poll()
         poll.register(descriptor, event)
-        left = end - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
+        if not poll.poll(max(end - time.monotonic(), 0) * 1000):
             self.kill()
             self.reap()
             raise OverrunError

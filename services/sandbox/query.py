@@ -1,114 +1,114 @@
-"""One query on one read connection: what the child does for each request."""
+"""One query on one read connection: what the child does for each statement."""
 
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import apsw
 
-from services.sandbox.columns import Target, agrees, marks
+from services.sandbox.compare import Comparison
 from services.sandbox.connection import Clock, ReadConnection, quoted_strings
 from services.sandbox.limits import Limits
-from services.sandbox.outcomes import QUOTED_STRING, Failure, MultiStatementError, classify
-from services.sandbox.results import Cell, Tally, view_cell
+from services.sandbox.outcomes import Failure, MultiStatementError, classify
+from services.sandbox.quoted import flagged_tokens, suggests_string
+from services.sandbox.results import Row, encode, view_cell
+from services.sandbox.rules import Rule, Target
 from services.sandbox.text import first_words, only_blank
 
-CLOCK_EVERY = 256
+FIRST_ROWS, MORE_ROWS = 16, 256  # rows read between two looks at the caps
 
 
 @dataclass
 class Reading:
-    """What has been seen of a result so far."""
+    """What has been seen of a result."""
 
-    tally: Tally
+    rows: list[Row] = field(default_factory=list)
+    encoded: list[bytes] = field(default_factory=list)
+    bytes: int = 0
     columns: list[str] = field(default_factory=list)
-    view: list[list[Any]] = field(default_factory=list)
     statement: str = ""
     failure: Failure | None = None
     capped: bool = False
-    cut_cell: bool = False
 
 
 class Query:
-    """A SQL text with its budgets, run once."""
+    """A SQL text with its budgets, run once. `request` is one statement of `Request.message`."""
 
     def __init__(self, connection: ReadConnection, clock: Clock, limits: Limits, request: dict[str, Any]) -> None:
         self.connection, self.clock, self.limits = connection, clock, limits
         self.sql: str = request["sql"]
         self.keep_rows: int = request["keep_rows"]
+        self.rule = Rule(**request["rule"]) if request.get("rule") else None
         self.target = Target(**request["target"]) if request.get("target") else None
-        self.hold = bool(request.get("marks")) or self.target is not None
-        self.wants_marks = bool(request.get("marks"))
-        self.dqs_fallback = False
+        self.leave_target = bool(request.get("leave_target"))
+        self.text_errors = self.rule.text_errors if self.rule else limits.text_errors
+        self.flagged: list[str] = []
 
     def run(self) -> dict[str, Any]:
         """The reply as the parent expects it. Raises UnusableDatabaseError for a file that is not sound."""
         began = time.perf_counter()
-        reading = self.read()
-        if reading.failure is None and not reading.tally.rows:
-            outcome = "empty"
-        else:
-            outcome = reading.failure.outcome if reading.failure else "ok"
-        reply = self.reply(outcome, reading)
+        reply = self.reply(self.read())
         reply["elapsed_ms"] = round((time.perf_counter() - began) * 1000, 3)
         return reply
 
-    def reply(self, outcome: str, reading: Reading) -> dict[str, Any]:
-        """Columns, rows, hashes; hashes only where every row was seen."""
-        complete = reading.failure is None
-        shown = complete or reading.capped
-        tally = reading.tally
-        return {
-            "outcome": outcome,
-            "columns": reading.columns if shown else [],
-            "rows": reading.view if shown else [],
-            "row_count": tally.rows if shown else 0,
-            "truncated": shown and (reading.capped or reading.cut_cell or tally.rows > len(reading.view)),
-            "message": reading.failure.message if reading.failure else None,
-            "ordered_hash": tally.ordered_hash() if complete else None,
-            "bag_hash": tally.bag_hash() if complete else None,
-            "dqs_fallback": self.dqs_fallback,
-            **(self.compared(reading) if complete else {}),
-        }
+    def reply(self, reading: Reading) -> dict[str, Any]:
+        """Columns, rows for people, the fingerprint where every row was seen; what says nothing is left out."""
+        if reading.failure and not reading.capped:
+            failure = reading.failure
+            return {"outcome": failure.outcome, "message": failure.message, **self.said_of_quotes()}
+        view, cut = self.view(reading.rows)
+        reply: dict[str, Any] = {"outcome": "ok" if reading.rows else "empty", "row_count": len(reading.rows)}
+        reply |= {"columns": reading.columns, "rows": view, **self.said_of_quotes()}
+        if cut or reading.capped or len(reading.rows) > len(view):
+            reply["truncated"] = True
+        if reading.failure:
+            return reply | {"outcome": reading.failure.outcome, "message": reading.failure.message}
+        return reply | self.compared(reading)
+
+    def said_of_quotes(self) -> dict[str, Any]:
+        """The names in double quotes that were read as strings."""
+        return {"flagged": self.flagged} if self.flagged else {}
+
+    def view(self, rows: list[Row]) -> tuple[list[list[Any]], bool]:
+        """The first rows for people, and whether a cell of them was cut."""
+        most, shown = self.limits.max_cell_chars, rows[: self.keep_rows]
+        cut = any(isinstance(cell, str | bytes) and len(cell) > most for row in shown for cell in row)
+        return [[view_cell(cell, most) for cell in row] for row in shown], cut
 
     def compared(self, reading: Reading) -> dict[str, Any]:
-        """Marks of the columns, and whether the result is the target, where the request asks for them."""
-        tally, width = reading.tally, len(reading.columns)
+        """The fingerprint under the rule, and whether the result is the target, where the request asks for them."""
+        if self.rule is None:
+            return {}
         found: dict[str, Any] = {}
         try:
-            if self.wants_marks:
-                found["marks"] = marks(tally.held or [], width)
+            comparison = Comparison(reading.rows, reading.encoded, len(reading.columns), self.rule, self.clock.check)
+            found["fingerprint"] = comparison.fingerprint
+            if self.leave_target:
+                found |= comparison.leave_target()
             if self.target is not None:
-                found["matched"] = self.matches(tally, width, self.target)
+                found["matched"] = comparison.matches(self.target, self.limits.max_arrangements)
         except (apsw.InterruptError, MemoryError):
             found["matched"] = None
         return found
 
-    def matches(self, tally: Tally, width: int, target: Target) -> bool | None:
-        """Equal as it stands, or under another order of the columns; None when that could not be settled."""
-        mine = tally.ordered_hash() if target.ordered else tally.bag_hash()
-        if mine == target.hash:
-            return True
-        return agrees(tally.held or [], width, target, self.limits.max_arrangements, self.clock.check)
-
     def read(self) -> Reading:
         """Run; where SQLite suggests that a name in double quotes is a string, run again reading it so."""
         reading = self.attempt(self.sql)
-        if reading.failure and QUOTED_STRING.search(reading.failure.message):
-            quoted_strings(self.connection.sqlite, True)
-            try:
-                self.dqs_fallback = True
-                reading = self.attempt(self.sql)
-                return self.decoded(reading)
-            finally:
-                quoted_strings(self.connection.sqlite, False)
-        return self.decoded(reading)
+        if reading.failure is None or not suggests_string(reading.failure.message):
+            return self.decoded(reading)
+        self.flagged = flagged_tokens(self.connection.sqlite, self.sql, reading.failure.message)
+        quoted_strings(self.connection.sqlite, True)
+        try:
+            return self.decoded(self.attempt(self.sql))
+        finally:
+            quoted_strings(self.connection.sqlite, False)
 
     def decoded(self, reading: Reading) -> Reading:
-        """The same result with text that is not UTF-8 marked, where the policy says so."""
+        """The same result with text that is not UTF-8 marked or left out, where the policy says so."""
         failed = reading.failure is not None and reading.failure.outcome == "decode_error"
-        if not failed or self.limits.text_errors == "strict" or not reading.columns:
+        if not failed or self.text_errors == "strict" or not reading.columns:
             return reading
         width = len(reading.columns)
         inner = reading.statement.rstrip().rstrip(";")
@@ -122,7 +122,7 @@ class Query:
 
     def attempt(self, sql: str, *, pairs: bool = False) -> Reading:
         """One run from start to end. With `pairs`, cells come as (type, bytes) and text is decoded here."""
-        reading = Reading(Tally(hold=self.hold))
+        reading = Reading()
         self.connection.gate.denied = None
         cursor = self.connection.sqlite.cursor()
         cursor.exec_trace = lambda cursor, statement, _bindings: self.begin(reading, sql, cursor, statement)
@@ -142,42 +142,35 @@ class Query:
         """Called by apsw before a statement runs: take its columns, refuse a second statement."""
         if reading.statement or only_blank(statement):
             return True
-        rest = sql[len(statement) :]
-        if not only_blank(rest):
+        if len(statement) < len(sql) and not only_blank(rest := sql[len(statement) :]):
             raise MultiStatementError(first_words(rest))
         reading.statement = statement
         reading.columns = [str(column[0]) for column in cursor.get_description()]
         return True
 
     def drain(self, reading: Reading, cursor: apsw.Cursor, pairs: bool) -> None:
-        """Eat the rows until the end or a cap."""
-        tally = reading.tally
-        for raw in cursor:
-            row = paired(raw) if pairs else raw
-            if tally.rows >= self.limits.max_rows:
-                reading.failure = Failure("row_limit", f"the result has more than {self.limits.max_rows} rows")
-                break
-            tally.add(row)
-            if tally.rows <= self.keep_rows:
-                self.show(reading, row)
-            if tally.bytes > self.limits.max_bytes:
-                reading.failure = Failure("byte_limit", f"the result is larger than {self.limits.max_bytes} bytes")
-                break
-            if tally.rows % CLOCK_EVERY == 0:
-                self.clock.check()
-        reading.capped = reading.failure is not None
+        """Eat the rows until the end or a cap, a few at a time so that no chunk of them is large."""
+        size, limits = FIRST_ROWS, self.limits
+        while chunk := list(islice(cursor, size)):
+            rows = [self.paired(row) for row in chunk] if pairs else chunk
+            encoded = encode(rows)
+            reading.rows += rows
+            reading.encoded += encoded
+            reading.bytes += sum(map(len, encoded))
+            if len(reading.rows) > limits.max_rows:
+                reading.failure = Failure("row_limit", f"the result has more than {limits.max_rows} rows")
+                del reading.rows[limits.max_rows :]
+            elif reading.bytes > limits.max_bytes:
+                reading.failure = Failure("byte_limit", f"the result is larger than {limits.max_bytes} bytes")
+            if reading.failure is not None:
+                reading.capped = True
+                return
+            if len(chunk) < size:
+                return
+            self.clock.check()
+            size = MORE_ROWS
 
-    def show(self, reading: Reading, row: tuple[Cell, ...]) -> None:
-        """Keep one row for people."""
-        most = self.limits.max_cell_chars
-        reading.view.append([view_cell(cell, most) for cell in row])
-        reading.cut_cell = reading.cut_cell or any(isinstance(c, str | bytes) and len(c) > most for c in row)
-
-
-def paired(raw: tuple[Any, ...]) -> tuple[Cell, ...]:
-    """(type, value) pairs as cells; text comes as bytes and what is not UTF-8 in it is marked."""
-    kinds, values = raw[::2], raw[1::2]
-    return tuple(
-        value.decode("utf-8", errors="replace") if kind == "text" else value
-        for kind, value in zip(kinds, values, strict=True)
-    )
+    def paired(self, raw: tuple[Any, ...]) -> Row:
+        """(type, value) pairs as cells; text comes as bytes and what is not UTF-8 in it is marked or left out."""
+        pairs = zip(raw[::2], raw[1::2], strict=True)
+        return tuple(value.decode("utf-8", self.text_errors) if kind == "text" else value for kind, value in pairs)

@@ -7,9 +7,10 @@ from typing import Any
 
 from services.sandbox.databases import local_database, seal_database
 from services.sandbox.execution import Execution, Request
-from services.sandbox.judge import Judge, Judgement
+from services.sandbox.judge import Question
 from services.sandbox.limits import Limits
-from services.sandbox.pool import SandboxPool
+from services.sandbox.verdicts import Judgement
+from services.sandbox.worker_pool import worker_judge, worker_pool
 from shared.contracts.base import TaskContract
 from shared.contracts.records import Candidate, Example, Judged, Outcome, Rejected, Written
 from shared.contracts.sandbox import (
@@ -25,33 +26,28 @@ from shared.contracts.sandbox import (
 )
 from shared.errors import InvalidInputError
 from shared.metrics import OUTCOMES
-from shared.settings import SandboxSettings
+from shared.storage.base import ObjectStore
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 
-
-def open_pool(shard: Shard) -> SandboxPool:
-    """A pool whose children die when the shard's lease ends."""
-    pool = SandboxPool(SandboxSettings().children)
-    shard.on_abort(pool.kill)
-    return pool
+JUDGED_AT_ONCE = 50
 
 
 def build_databases(command: BuildDatabase, shard: Shard) -> Done:
     """Seals the database of every written example; a script that does not build rejects its example."""
     built: list[Written] = []
     rejected: list[Rejected] = []
-    with open_pool(shard) as pool:
-        for written in shard.rows(command.written, Written):
-            if written.database is None:
-                built.append(written)
-                continue
-            try:
-                database_id = seal_database(shard.objects, written.database, pool)
-            except InvalidInputError as error:
-                rejected.append(Rejected(reason="schema_failed", detail=error.message, written=written))
-                continue
-            built.append(written.model_copy(update={"database": None, "database_id": database_id}))
+    pool = worker_pool(shard)
+    for written in shard.rows(command.written, Written):
+        if written.database is None:
+            built.append(written)
+            continue
+        try:
+            database_id = seal_database(shard.objects, written.database, pool)
+        except InvalidInputError as error:
+            rejected.append(Rejected(reason="schema_failed", detail=error.message, written=written))
+            continue
+        built.append(written.model_copy(update={"database": None, "database_id": database_id}))
     databases = len({written.database_id for written in built})
     counts = BuiltCounts(built=len(built), databases=databases, rejected=len(rejected))
     outputs = {"written": shard.write_rows("written", built), "rejected": shard.write_rows("rejected", rejected)}
@@ -80,8 +76,7 @@ def verify_examples(command: VerifyExamples, shard: Shard) -> Done:
     written = shard.rows(command.written, Written)
     deadline = Limits().gold_deadline_s
     requests = [Request(local_database(shard.objects, row.database_id or ""), row.sql, deadline, 50) for row in written]
-    with open_pool(shard) as pool:
-        executions = pool.execute_many(requests)
+    executions = worker_pool(shard).execute_many(requests)
     accepted: list[Example] = []
     rejected: list[Rejected] = []
     for row, execution in zip(written, executions, strict=True):
@@ -119,17 +114,33 @@ def judge_candidates(command: JudgeCandidates, shard: Shard) -> Done:
     for candidate in shard.rows(command.candidates, Candidate):
         grouped.setdefault(candidate.example_id, []).append(candidate)
     judged: list[Judged] = []
-    with open_pool(shard) as pool:
-        judge = Judge(pool)
-        for number, (name, candidates) in enumerate(grouped.items()):
-            example = examples[name]
-            path = local_database(shard.objects, example.database_id)
-            judgements = judge.judge(path, example.gold, [candidate.sql for candidate in candidates])
-            judged += as_judged(candidates, judgements)
-            if number % 50 == 49:
-                shard.progress(done=number + 1, total=len(grouped))
+    judge, names = worker_judge(shard, command.policy), list(grouped)
+    for begin in range(0, len(names), JUDGED_AT_ONCE):
+        part = names[begin : begin + JUDGED_AT_ONCE]
+        questions = [as_question(shard.objects, examples[name], grouped[name]) for name in part]
+        for name, judgements in zip(part, judge.judge_many(questions), strict=True):
+            judged += as_judged(grouped[name], judgements)
+        shard.progress(done=begin + len(part), total=len(names))
     verdicts = Counter(row.verdict.value for row in judged)
     return Done(JudgedCounts(candidates=len(judged), **verdicts), {"judged": shard.write_rows("judged", judged)})
+
+
+def as_question(objects: ObjectStore, example: Example, candidates: Sequence[Candidate]) -> Question:
+    """The example as the judge takes it."""
+    return Question(
+        database=local_database(objects, example.database_id),
+        gold=example.gold,
+        candidates=tuple(candidate.sql for candidate in candidates),
+        text=f"{example.question}\n{example.evidence or ''}",
+        content=example.database_id,
+    )
+
+
+def outcome_of(judgement: Judgement) -> Outcome:
+    """The run's outcome, or why there was none."""
+    if judgement.execution is not None:
+        return judgement.execution.outcome
+    return Outcome.UNEXTRACTABLE if judgement.sql is None else Outcome.NOT_RUN
 
 
 def as_judged(candidates: Sequence[Candidate], judgements: Sequence[Judgement]) -> list[Judged]:
@@ -139,10 +150,10 @@ def as_judged(candidates: Sequence[Candidate], judgements: Sequence[Judgement]) 
             candidate=candidate,
             verdict=judgement.verdict,
             policy=judgement.policy,
-            outcome=judgement.execution.outcome if judgement.execution else Outcome.UNEXTRACTABLE,
+            outcome=outcome_of(judgement),
             message=judgement.execution.message if judgement.execution else None,
-            result_hash=judgement.execution.bag_hash if judgement.execution else None,
-            gold_result_hash=judgement.gold.bag_hash,
+            result_hash=judgement.execution.fingerprint if judgement.execution else None,
+            gold_result_hash=judgement.gold.fingerprint,
             result=judgement.execution.view() if judgement.execution else None,
             gold_result=judgement.gold.view(),
         )

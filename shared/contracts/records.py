@@ -37,6 +37,7 @@ class Outcome(StrEnum):
     KILLED = "killed"
     DECODE_ERROR = "decode_error"
     UNEXTRACTABLE = "unextractable"
+    NOT_RUN = "not_run"
 
 
 class Verdict(StrEnum):
@@ -54,9 +55,14 @@ class Verdict(StrEnum):
 
 
 class Policy(StrEnum):
-    """The rule that compares a candidate's result with the gold's."""
+    """The rule that compares a candidate's result with the gold's.
+
+    `strict` is ours; `spider` and `bird` agree with the official evaluators, their faults included.
+    """
 
     STRICT = "strict"
+    SPIDER = "spider"
+    BIRD = "bird"
 
 
 class Provenance(Row):

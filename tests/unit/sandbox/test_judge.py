@@ -1,20 +1,18 @@
-"""Verdicts under the strict policy, and the hashes behind them."""
+"""Verdicts under the strict policy, and how golds are remembered."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from services.sandbox.columns import Target, agrees, arrangements, marks
-from services.sandbox.judge import Judge, compared
+from services.sandbox.golds import GoldMemory
+from services.sandbox.judge import Judge, Question
 from services.sandbox.limits import Limits
-from services.sandbox.ordering import order_matters
+from services.sandbox.policies import Reading
 from services.sandbox.pool import SandboxPool
-from services.sandbox.results import Tally, canonical
-from services.sandbox.text import has_outer_order_by, one_line, tokens
-from shared.contracts.records import Outcome, Verdict
+from services.sandbox.verdicts import compared
+from shared.contracts.records import Outcome, Policy, Verdict
 
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c) SELECT count(*) FROM c"
 MANY = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c LIMIT 5000) SELECT x FROM c"
@@ -54,9 +52,9 @@ CONSTANTS = "SELECT 1, 2, 3 UNION ALL SELECT 2, 3, 1 UNION ALL SELECT 3, 1, 2"
         ("SELECT nam FROM customer", NAMES, Verdict.GOLD_FAILED),
         ("SELECT nam FROM customer", None, Verdict.UNEXTRACTABLE),
         (ENDLESS, NAMES, Verdict.GOLD_TIMEOUT),
-        (MANY, NAMES, Verdict.WRONG),
-        (MANY, MANY + " ", Verdict.DISPUTED),
-        (NAMES, MANY, Verdict.WRONG),
+        (MANY, NAMES, Verdict.DISPUTED),
+        (MANY, None, Verdict.UNEXTRACTABLE),
+        (NAMES, MANY, Verdict.DISPUTED),
     ],
 )
 def test_verdict(pool: SandboxPool, shop: Path, gold: str, sql: str | None, verdict: Verdict) -> None:
@@ -90,81 +88,78 @@ def test_too_many_arrangements_are_disputed(shop: Path) -> None:
         assert Judge(few).judge(shop, rotations, [swapped])[0].verdict is Verdict.DISPUTED
 
 
-@pytest.mark.parametrize(
-    ("sql", "matters"),
-    [
-        ("SELECT a FROM t ORDER BY a", True),
-        ("WITH x AS (SELECT 1) SELECT * FROM x ORDER BY 1 LIMIT 1;", True),
-        ("SELECT a FROM t UNION SELECT b FROM u ORDER BY 1", True),
-        ("SELECT a FROM (SELECT a FROM t ORDER BY a)", False),
-        ("SELECT a FROM t WHERE b = (SELECT max(b) FROM t ORDER BY 1)", False),
-        ("SELECT 'order by a' FROM t -- order by", False),
-        ("SELECT rank() OVER (ORDER BY a) FROM t", False),
-    ],
-)
-def test_order_matters_only_outermost(sql: str, matters: bool) -> None:
-    assert order_matters(sql) is matters
-    assert has_outer_order_by(sql) is matters
-
-
-def test_order_of_a_text_that_sqlglot_cannot_read() -> None:
-    assert order_matters("SELECT a FROM t INDEXED BY i WHERE a GLOB )( ORDER BY a")
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "same"),
-    [
-        (1, 1.0, True),
-        (0.1 + 0.2, 0.3, True),
-        (-0.0, 0, True),
-        (12345678901.000002, 12345678901, True),
-        (1234567891, 1234567892, False),
-        (1.00001, 1.00002, False),
-        (None, "", False),
-        ("1", 1, False),
-        (b"1", "1", False),
-        (float("inf"), float("-inf"), False),
-    ],
-)
-def test_canonical_cells(left: object, right: object, same: bool) -> None:
-    assert (canonical(left) == canonical(right)) is same  # type: ignore[arg-type]
-
-
-CELLS = st.one_of(st.none(), st.integers(-3, 3), st.sampled_from([0.5, 1.0]), st.sampled_from(["", "a"]), st.just(b"a"))
-TABLES = st.integers(2, 4).flatmap(lambda width: st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1))
-
-
-def tallied(rows: list[list[object]]) -> Tally:
-    tally = Tally(hold=True)
-    for row in rows:
-        tally.add(row)  # type: ignore[arg-type]
-    return tally
-
-
-@given(TABLES, st.randoms(use_true_random=False))
-def test_any_shuffle_of_rows_and_columns_is_the_same_bag(rows: list[list[object]], chance: object) -> None:
-    width = len(rows[0])
-    order = chance.sample(range(width), width)  # type: ignore[attr-defined]
-    shuffled = [[row[column] for column in order] for row in chance.sample(rows, len(rows))]  # type: ignore[attr-defined]
-    gold, mine = tallied(rows), tallied(shuffled)
-    target = Target(gold.bag_hash(), False, gold.rows, marks(gold.held or [], width))
-    assert agrees(mine.held or [], width, target, 1000, lambda: None)
-    shorter = tallied(shuffled[1:])
-    assert not agrees(shorter.held or [], width, target, 1000, lambda: None)
-
-
-def test_equal_columns_are_not_permuted() -> None:
-    rows = [[1] * 12, [2] * 12]
-    found = marks(rows, 12)
-    assert list(arrangements(found, found)) == [list(range(12))]
-
-
-@given(st.text(alphabet="'\"`[]-/*; \nabORDERBY()", max_size=60))
-def test_tokens_lose_nothing(text: str) -> None:
-    assert "".join(part for _, part in tokens(text)) == text
-    assert "\n" not in one_line(text) or any(quote in text for quote in "'\"`[")
-
-
 def test_undecided_match_is_disputed(pool: SandboxPool, shop: Path) -> None:
     ran = pool.execute(shop, NAMES)
     assert compared(ran, ran) is Verdict.DISPUTED
+
+
+def test_columns_may_be_fixed(pool: SandboxPool, shop: Path) -> None:
+    fixed = Judge(pool, Reading(Policy.STRICT, any_column_order=False))
+    swapped = "SELECT city, name FROM customer"
+    assert [j.verdict for j in fixed.judge(shop, NAMES, [NAMES, swapped])] == [Verdict.CORRECT, Verdict.WRONG]
+
+
+@pytest.mark.parametrize(
+    ("text", "sql", "verdict"),
+    [
+        ("Who lives in Oslo?", 'SELECT name FROM customer WHERE city = "Oslo"', Verdict.CORRECT),
+        ("Who lives in OSLO?", 'SELECT name FROM customer WHERE city = "Oslo"', Verdict.CORRECT),
+        ("", 'SELECT name FROM customer WHERE city = "Oslo"', Verdict.CORRECT),
+        ("Who lives in the capital?", 'SELECT name FROM customer WHERE city = "Oslo" OR "town" = 1', Verdict.ERROR),
+        ("Who lives in Oslo?", 'SELECT name FROM customer WHERE city = "Oslo" OR "town" = 1', Verdict.ERROR),
+        ("Who lives in town Oslo?", 'SELECT name FROM customer WHERE city = "Oslo" OR "town" = 1', Verdict.CORRECT),
+    ],
+)
+def test_a_name_in_double_quotes_must_be_spoken_of(
+    pool: SandboxPool, shop: Path, text: str, sql: str, verdict: Verdict
+) -> None:
+    (judged,) = Judge(pool).judge(shop, "SELECT name FROM customer WHERE city LIKE 'o%'", [sql], text)
+    assert judged.verdict is verdict
+    assert judged.execution is not None
+    if verdict is Verdict.ERROR:
+        assert judged.execution.outcome is Outcome.UNKNOWN_COLUMN
+        assert 'no such column: "' in (judged.execution.message or "")
+        (official,) = Judge(pool, Policy.SPIDER).judge(shop, "SELECT 'Bob'", [sql], text)
+        assert official.verdict is Verdict.CORRECT
+
+
+def test_golds_are_remembered_by_content_and_for_other_processes(shop: Path, tmp_path: Path) -> None:
+    file = tmp_path / "cache" / "golds.sqlite"
+    question = Question(shop, NAMES, (NAMES,), content="the-same")
+    other = replace(question, database=tmp_path / "absent.sqlite", candidates=())
+    with SandboxPool(1) as pool:
+        first = Judge(pool, golds=GoldMemory(file)).judge_many([question])[0][0]
+        (again,) = Judge(pool, golds=GoldMemory(file)).run_golds([other])
+        assert (again.fingerprint, again.rows) == (first.gold.fingerprint, first.gold.rows)
+        assert again.target() == first.gold.target()
+        with pytest.raises(Exception, match="absent"):
+            Judge(pool, Policy.BIRD, golds=GoldMemory(file)).run_golds([other])
+        with pytest.raises(Exception, match="absent"):
+            Judge(pool, golds=GoldMemory(file)).run_golds([replace(other, content="another")])
+
+
+def test_a_gold_that_ran_out_of_time_is_told_to_nobody_else(shop: Path, tmp_path: Path) -> None:
+    file = tmp_path / "golds.sqlite"
+    with SandboxPool(1, Limits(deadline_s=0.2, gold_deadline_s=0.2)) as pool:
+        assert Judge(pool, golds=GoldMemory(file)).judge(shop, ENDLESS, [NAMES])[0].verdict is Verdict.GOLD_TIMEOUT
+    with SandboxPool(1) as pool:
+        (gold,) = Judge(pool, golds=GoldMemory(file)).run_golds([Question(shop, "SELECT 1", (), content="x")])
+        assert gold.outcome is Outcome.OK
+    memory = GoldMemory(tmp_path)  # a folder where the file should be: nothing is known, nothing fails
+    memory.remember({"key": gold})
+    assert memory.find(["key"]) == {"key": gold}
+
+
+def test_verdicts_do_not_depend_on_order_or_children(shop: Path) -> None:
+    golds = [NAMES, BY_NAME, "SELECT sum(total) FROM orders", "SELECT nam FROM customer", "SELECT 1 WHERE 0"]
+    sqls = (NAMES, BY_NAME, "SELECT city, name FROM customer", "SELECT 35.85", None, "SELEC", "SELECT 1 WHERE 0")
+    questions = [Question(shop, gold, sqls) for gold in golds]
+    found = []
+    for children, seed in ((1, 0), (2, 1), (4, 2)):
+        order = random.Random(seed).sample(range(len(questions)), len(questions))
+        with SandboxPool(children) as pool:
+            judged = Judge(pool).judge_many([questions[place] for place in order])
+        by_place = dict(zip(order, judged, strict=True))
+        found.append([[j.verdict for j in by_place[place]] for place in range(len(questions))])
+    assert found[0] == found[1] == found[2]
+    assert Verdict.CORRECT in found[0][0] and Verdict.WRONG in found[0][0]

@@ -1,0 +1,65 @@
+"""The named policies: how each reads a SQL text, and which rule it compares results by.
+
+`strict` is ours. `spider` and `bird` agree with the official evaluators, faults included (their rules were read from
+test-suite-sql-eval@e97acc5 and from bird-bench/mini_dev). What they do not share with those: nothing is ever written,
+and what runs past its deadline is a `timeout`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from services.sandbox.ordering import order_matters
+from services.sandbox.rules import Rule
+from services.sandbox.text import tokens
+from shared.contracts.records import Policy
+
+SPLIT_OPERATORS = (("> =", ">="), ("< =", "<="), ("! =", "!="))
+CURRENT_YEAR = re.compile(r"YEAR\s*\(\s*CURDATE\s*\(\s*\)\s*\)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A policy and its options. `version` goes up when equal inputs may give another verdict."""
+
+    policy: Policy = Policy.STRICT
+    keep_distinct: bool = False
+    any_column_order: bool = True
+    version: int = 1
+
+    def gold_text(self, sql: str) -> str:
+        """The gold as it is run."""
+        return self._spider_text(sql) if self.policy is Policy.SPIDER else sql
+
+    def candidate_text(self, sql: str) -> str:
+        """The candidate as it is run. To Spider's evaluator `value` is a place holder, wherever it stands."""
+        return self._spider_text(sql.replace("value", "1")) if self.policy is Policy.SPIDER else sql
+
+    def rule(self, gold_text: str) -> Rule:
+        """How results are compared with this gold's."""
+        if self.policy is Policy.BIRD:
+            return Rule("set", exact=True, any_column_order=False, text_errors="strict")
+        if self.policy is Policy.SPIDER:
+            ordered = "order by" in gold_text.lower()
+            return Rule("list" if ordered else "bag", exact=True, keyed=True, text_errors="ignore")
+        return Rule("list" if order_matters(gold_text) else "bag", any_column_order=self.any_column_order)
+
+    def _spider_text(self, sql: str) -> str:
+        for apart, joined in SPLIT_OPERATORS:
+            sql = sql.replace(apart, joined)
+        if not self.keep_distinct:
+            sql = without_distinct(sql)
+        return CURRENT_YEAR.sub("2020", sql)
+
+
+def without_distinct(sql: str) -> str:
+    """The first statement without the word DISTINCT, as Spider's evaluator cuts it out before it runs anything."""
+    if ";" not in sql and "distinct" not in sql.lower():
+        return sql
+    parts: list[str] = []
+    for kind, text in tokens(sql):
+        if kind == "word" and text.lower() == "distinct":
+            continue
+        parts.append(text)
+        if text == ";" and "".join(parts).strip() != ";":
+            break
+    return "".join(parts)
