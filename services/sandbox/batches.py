@@ -36,11 +36,14 @@ class Batch:
         path = str(self.database.absolute())
         return {"op": "query", "database": path, "identity": self.identity, "statements": self.statements}
 
-    def after(self, done: int) -> "Batch | None":
-        """What is left when `done` statements have their answer."""
-        if done >= len(self.places):
+    def without(self, *answered: int) -> "Batch | None":
+        """What is left when these statements have their answer."""
+        gone = set(answered)
+        left = [number for number in range(len(self.places)) if number not in gone]
+        if not left:
             return None
-        return Batch(self.database, self.identity, self.places[done:], self.statements[done:])
+        places, statements = [self.places[number] for number in left], [self.statements[number] for number in left]
+        return Batch(self.database, self.identity, places, statements)
 
 
 class Plan:

@@ -1,13 +1,16 @@
-"""The killable child: `python -m services.sandbox.child LIMITS_JSON`, one request at a time over stdin and stdout.
+"""The killable child: `python -m services.sandbox.child LIMITS_JSON PROGRESS_FD`, one request at a time over stdin and
+stdout.
 
-A request holds many statements for one database; each is answered as soon as it has run, so that the parent knows at
-which one a child died. It ends when its stdin ends. It imports neither pydantic nor anything of the cluster, so that a
+A request holds many statements for one database. Answers leave at the latest `FLUSH_S` after the first of them began,
+several in a frame where statements are quick: waking the parent for each would cost more than many a query. It ends
+when its stdin ends. It imports neither pydantic nor anything of the cluster, so that a
 respawn stays cheap.
 """
 
 import gc
 import os
 import sys
+import time
 from collections import OrderedDict
 from typing import Any
 
@@ -15,13 +18,15 @@ import apsw
 
 from services.sandbox.connection import Clock, ReadConnection
 from services.sandbox.describe import describe
-from services.sandbox.frames import STARTED, pack, read_message, write_all
-from services.sandbox.limits import Limits
+from services.sandbox.frames import pack, read_message, write_all
+from services.sandbox.limits import FLUSH_S, Limits
 from services.sandbox.outcomes import UnusableDatabaseError, classify
+from services.sandbox.progress import Progress
 from services.sandbox.query import Query
 from services.sandbox.rlimits import allow_cpu, wall_in, watch_parent
 
 STDIN, STDOUT = 0, 1
+CPU_STEP_S = 3.0  # the kernel's limit on CPU time is moved in such steps, not at every statement
 
 
 class Server:
@@ -30,6 +35,7 @@ class Server:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.clock = Clock()
+        self.cpu_end = 0.0
         self.open: OrderedDict[tuple[Any, ...], ReadConnection] = OrderedDict()
 
     def connection(self, request: dict[str, Any]) -> ReadConnection:
@@ -42,15 +48,30 @@ class Server:
         self.open.move_to_end(key)
         return self.open[key]
 
-    def serve(self, request: dict[str, Any]) -> None:
-        """One reply a statement; a file that is no database gives `unusable` for each."""
-        for statement in request["statements"]:
-            write_all(STDOUT, pack(self.answer(request, statement)))
+    def serve(self, request: dict[str, Any], progress: Progress) -> None:
+        """One reply a statement, in frames of some; a file that is no database gives `unusable` for each."""
+        replies: list[dict[str, Any]] = []
+        began = time.monotonic()
+        for number, statement in enumerate(request["statements"]):
+            progress.set(number)
+            replies.append(self.answer(request, statement))
+            if (now := time.monotonic()) - began > FLUSH_S:
+                write_all(STDOUT, pack(replies))
+                replies, began = [], now
+        if replies:
+            write_all(STDOUT, pack(replies))
+
+    def allow_cpu(self, seconds: float) -> None:
+        """Keep the kernel's limit a little above what this statement may use."""
+        end = time.process_time() + seconds
+        if not self.cpu_end - CPU_STEP_S <= end <= self.cpu_end:
+            allow_cpu(seconds + CPU_STEP_S)
+            self.cpu_end = end + CPU_STEP_S
 
     def answer(self, request: dict[str, Any], statement: dict[str, Any]) -> dict[str, Any]:
         """One statement within its deadline."""
         self.clock.start(statement["deadline_s"])
-        allow_cpu(statement["deadline_s"] + self.limits.grace_s)
+        self.allow_cpu(statement["deadline_s"] + self.limits.grace_s)
         try:
             return self.perform(request, statement)
         except UnusableDatabaseError as error:
@@ -72,7 +93,7 @@ class Server:
 
 def main() -> None:
     """Wall in, then serve until the parent is gone."""
-    limits = Limits.from_json(sys.argv[1])
+    limits, progress = Limits.from_json(sys.argv[1]), Progress(int(sys.argv[2]))
     wall_in(limits)
     apsw.hard_heap_limit(limits.heap_bytes)
     watch_parent(STDIN)
@@ -80,8 +101,7 @@ def main() -> None:
     gc.freeze()
     gc.disable()  # results are many small tuples: looking through them for cycles would cost more than the queries
     while (request := read_message(STDIN)) is not None:
-        write_all(STDOUT, STARTED)
-        server.serve(request)
+        server.serve(request, progress)
         gc.collect()
     os._exit(0)
 

@@ -59,8 +59,11 @@ class Execution:
 
     @classmethod
     def from_reply(cls, reply: dict[str, Any]) -> "Execution":
-        """From a child's reply."""
-        return cls(**{**reply, "outcome": Outcome(reply["outcome"])})
+        """From a child's reply; one that no child of ours writes counts as `killed`."""
+        try:
+            return cls(**{**reply, "outcome": Outcome(reply["outcome"])})
+        except (TypeError, ValueError, KeyError):
+            return cls(Outcome.KILLED, message="the sandbox's child gave an answer that cannot be read")
 
     @property
     def complete(self) -> bool:

@@ -1,21 +1,23 @@
 """Messages between parent and child: four bytes of length (big endian), then that many bytes of JSON.
 
-An empty frame is the child's word that it has read a request and starts on it.
+An empty frame is the word of a child with one task that it has read its request and starts on it.
 """
 
 import json
 import os
 import struct
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), check_circular=False)
 HEADER = struct.Struct(">I")
 STARTED = HEADER.pack(0)
 MAX_FRAME = 256 * 1024 * 1024
 
 
-def pack(message: dict[str, Any]) -> bytes:
+def pack(message: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bytes:
     """One message as bytes, its length first."""
-    body = json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    body = ENCODER.encode(message).encode("ascii")
     return HEADER.pack(len(body)) + body
 
 

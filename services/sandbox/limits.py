@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 
 from shared.errors import InvalidInputError
 
+FLUSH_S = 0.002  # how long a child may keep the answers of quick statements to itself
+
 
 @dataclass(frozen=True)
 class Limits:

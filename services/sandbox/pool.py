@@ -1,5 +1,6 @@
 """A few children that serve queries: thread safe, and whole again after each death."""
 
+import signal
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -111,31 +112,32 @@ class SandboxPool:
                     return
                 while batch is not None:
                     replies = self._serve(batch, batch.message())
-                    for place, reply in zip(batch.places, replies, strict=False):
-                        plan.answers[place] = Execution.from_reply(reply)
-                    batch = batch.after(len(replies))
+                    for number, reply in replies.items():
+                        plan.answers[batch.places[number]] = Execution.from_reply(reply)
+                    batch = batch.without(*replies) if len(replies) < len(batch.places) else None
         except BaseException:
             todo.clear()
             raise
 
-    def _serve(self, batch: Batch, message: dict[str, Any]) -> list[dict[str, Any]]:
-        """Replies from the first statement on: all of them, or up to the one at which the child died."""
+    def _serve(self, batch: Batch, message: dict[str, Any]) -> dict[int, dict[str, Any]]:
+        """Replies by statement: of all, or of those up to the one at which the child died, and of that one."""
+        deadlines = [statement["deadline_s"] for statement in batch.statements]
         for _ in range(STARTS):
             replies: list[dict[str, Any]] = []
             child = self._take()
             try:
-                child.begin(message)
-                for statement in batch.statements:
-                    replies.append(usable(batch.database, child.receive(statement["deadline_s"])))
-                return replies
-            except OverrunError:
+                child.send(message)
+                while len(replies) < len(deadlines):
+                    replies += [usable(batch.database, reply) for reply in child.replies(deadlines)]
+                return dict(enumerate(replies[: len(deadlines)]))
+            except OverrunError as overrun:
                 self._check_end()
-                return [*replies, overrun(batch.statements[len(replies)]["deadline_s"])]
+                return {**dict(enumerate(replies)), overrun.at: ran_out(deadlines[overrun.at])}
             except ChildDiedError as death:
                 self._check_end()
                 if death.started:
-                    said = f"the query ended its process (exit status {death.status})"
-                    return [*replies, {"outcome": Outcome.KILLED.value, "message": said}]
+                    at = min(max(death.at, len(replies)), len(deadlines) - 1)
+                    return {**dict(enumerate(replies)), at: last_words(death, deadlines[at])}
             except InvalidInputError:
                 child.kill()  # it still writes answers that nobody will read
                 raise
@@ -188,7 +190,17 @@ def usable(database: Path, reply: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def overrun(deadline_s: float) -> dict[str, Any]:
+def last_words(death: ChildDiedError, deadline_s: float) -> dict[str, Any]:
+    """The reply that a child which died did not give; the kernel ends one that used too much CPU."""
+    if death.status == -signal.SIGXCPU:
+        return ran_out(deadline_s)
+    return {
+        "outcome": Outcome.KILLED.value,
+        "message": f"the query ended its process (exit status {death.status})",
+    }
+
+
+def ran_out(deadline_s: float) -> dict[str, Any]:
     """The reply that a killed child did not give."""
     said = "the query ran past its deadline and was killed"
     return {"outcome": Outcome.TIMEOUT.value, "message": said, "elapsed_ms": round(deadline_s * 1000, 3)}
