@@ -1,0 +1,80 @@
+"""Reading benchmark files: what is wrong is said with its place and its remedy, or gathered where that is allowed."""
+
+import io
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from shared.errors import InvalidInputError
+
+BOM = "\ufeff"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong in a file; `line` counts from 1, and is 0 for the file as a whole."""
+
+    file: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}, line {self.line}" if self.line else self.file
+        return f"{place}: {self.message}"
+
+
+@dataclass
+class Problems:
+    """Raises at the first problem, or gathers all where `lenient`."""
+
+    lenient: bool = False
+    found: list[Problem] = field(default_factory=list)
+
+    def report(self, file: Path, line: int, message: str) -> None:
+        """One problem. Raises InvalidInputError unless lenient."""
+        problem = Problem(file.name, line, message)
+        if not self.lenient:
+            raise InvalidInputError(str(problem))
+        self.found.append(problem)
+
+    def note(self, file: Path, line: int, message: str) -> None:
+        """Something that the official evaluator takes as it is; never raises."""
+        self.found.append(Problem(file.name, line, message))
+
+
+def read_text(path: Path, problems: Problems) -> str:
+    """The file's text with line ends as the official code sees them.
+
+    Raises InvalidInputError where the file cannot be read or is not UTF-8, also when lenient; a byte order mark is a
+    problem, because it makes the first SQL unreadable officially.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read ({error.strerror}); give the path of a file") from error
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidInputError(f"{path.name}, line {line}: this is not UTF-8; save the file as UTF-8") from error
+    if text.startswith(BOM):
+        problems.report(path, 1, "a byte order mark stands before the first SQL; save the file as UTF-8 without one")
+    return io.StringIO(text.removeprefix(BOM), newline=None).read()
+
+
+def read_lines(path: Path, problems: Problems) -> list[str]:
+    """The file's lines, stripped, without blank ones at its end."""
+    lines = [line.strip() for line in read_text(path, problems).split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise InvalidInputError(f"{path.name} is empty; it has to hold one SQL a line")
+    return lines
+
+
+def unknown_database(name: str, known: Collection[str]) -> str:
+    """The message for a db_id that is not known, with the nearest known one."""
+    near = get_close_matches(name, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known are {len(known)} others"
+    return f"no database is called {name!r}{hint}"

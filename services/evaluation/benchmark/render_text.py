@@ -1,0 +1,80 @@
+"""An evaluation in a terminal: plain text, at most 110 columns."""
+
+from collections.abc import Mapping
+
+from services.evaluation.benchmark.aggregate import GroupScore
+from services.evaluation.benchmark.document import QUIRKS, TITLES, Document, ModeDifference, shown
+from services.evaluation.render_terminal import WIDTH, bullets, grid_lines, plain
+from services.evaluation.tables import Table
+
+SHOWN_QUESTIONS = 8
+
+
+def render_text(document: Document) -> str:
+    """Scores by hardness and by feature, causes of losses, and what the other mode says."""
+    setting, summary = document.setting, document.summary
+    lines = [f"{setting.benchmark}, {setting.mode} rules: {setting.predictions} against {setting.gold}", "=" * WIDTH]
+    lines += bullets(findings(document))
+    lines += ["", *grid_lines(score_table("Hardness", setting.metrics, summary.by_hardness, summary.overall))]
+    lines += ["", *grid_lines(score_table("Gold uses", setting.metrics, summary.by_feature, None))]
+    lines += ["", *grid_lines(count_table("Cause", summary.failures))]
+    if document.unreadable:
+        lines += ["", *grid_lines(count_table("Beyond the exact-match parser", document.unreadable))]
+    return "\n".join(plain(line).rstrip()[:WIDTH] for line in lines) + "\n"
+
+
+def findings(document: Document) -> list[str]:
+    """The sentences above the tables."""
+    summary, setting = document.summary, document.setting
+    scores = ", ".join(f"{TITLES[name]} {shown(name, summary.overall.scores.get(name))}" for name in setting.metrics)
+    count = summary.overall.questions
+    found = [f"{scores} over {count} questions."]
+    if summary.golds_failed:
+        failed = f"{len(summary.golds_failed)} golds do not run ({numbers(summary.golds_failed)})"
+        found.append(f"{failed}: no prediction can score above {100 * summary.ceiling:.2f}.")
+    else:
+        found.append("Every gold runs: the ceiling is 100.")
+    if summary.golds_empty and summary.ex_gold_not_empty is not None:
+        without = f"without them EX is {shown('ex', summary.ex_gold_not_empty)}"
+        found.append(f"{summary.golds_empty} golds return nothing, where any empty result is right: {without}.")
+    found += [difference_sentence(document, one) for one in document.differences]
+    if setting.suite:
+        found.append(setting.suite)
+    return found + [f"Noticed: {problem}" for problem in document.problems[:SHOWN_QUESTIONS]]
+
+
+def difference_sentence(document: Document, one: ModeDifference) -> str:
+    """What the other mode says of one metric, and why."""
+    here, there = document.setting.mode, "strict" if document.setting.mode == "official" else "official"
+    title, score = TITLES[one.metric], shown(one.metric, one.other_score)
+    if not one.only_here and not one.only_there:
+        return f"{title} by {there} rules: {score}, the same questions."
+    counts = f"{len(one.only_here)} right only by {here} rules, {len(one.only_there)} only by {there} rules"
+    reasons = "; ".join(f"{QUIRKS[name]} ({count})" for name, count in one.causes.items())
+    return f"{title} by {there} rules: {score}. {counts}. Applies there: {reasons}."
+
+
+def numbers(indexes: tuple[int, ...]) -> str:
+    """Question numbers, the first few."""
+    text = ", ".join(map(str, indexes[:SHOWN_QUESTIONS]))
+    return f"questions {text}{', …' if len(indexes) > SHOWN_QUESTIONS else ''}"
+
+
+def score_table(
+    title: str, metrics: tuple[str, ...], groups: Mapping[str, GroupScore], overall: GroupScore | None
+) -> Table:
+    """One row a group, and all together last."""
+    rows = [[name, str(one.questions), *cells(metrics, one)] for name, one in groups.items()]
+    if overall is not None:
+        rows.append(["all", str(overall.questions), *cells(metrics, overall)])
+    return Table([title, "Questions", *[TITLES[name] for name in metrics]], rows)
+
+
+def cells(metrics: tuple[str, ...], one: GroupScore) -> list[str]:
+    """The scores of a group."""
+    return [shown(name, one.scores.get(name)) for name in metrics]
+
+
+def count_table(title: str, counts: Mapping[str, int]) -> Table:
+    """Names and how often."""
+    return Table([title, "Questions"], [[name.replace("_", " "), str(count)] for name, count in counts.items()])
