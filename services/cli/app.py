@@ -7,6 +7,9 @@ from typing import NoReturn
 
 import typer
 
+from services.cli.database_commands import database_commands
+from services.cli.evaluate.commands import evaluate_commands
+from services.cli.importing.commands import import_commands
 from services.cli.job_commands import job_commands
 from services.cli.sql_commands import sql_commands
 from services.cli.terminal import complain, exit_code
@@ -30,6 +33,9 @@ def make_app() -> typer.Typer:
             app.add_typer(getattr(import_module(module), name))
     app.add_typer(job_commands)
     app.add_typer(sql_commands)
+    app.add_typer(evaluate_commands)
+    app.add_typer(import_commands)
+    app.add_typer(database_commands, name="databases")
     app.callback()(lambda: None)
     return app
 

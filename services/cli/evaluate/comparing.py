@@ -1,0 +1,87 @@
+"""Two per-question files held against each other."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from services.cli.evaluate.inputs import read_lines
+from services.evaluation.benchmark.aggregate import METRICS
+from services.evaluation.benchmark.compare import PairedComparison, compare_scores
+from services.evaluation.benchmark.document import POINTS, TITLES
+from shared.errors import InvalidInputError
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class FileComparison:
+    """The comparison of one metric; scores are means over the questions that both files have."""
+
+    left: str
+    right: str
+    metric: str
+    left_score: float
+    right_score: float
+    paired: PairedComparison
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def compare_files(left: Path, right: Path, metric: str) -> FileComparison:
+    """Raises InvalidInputError for files over other golds, or without the metric."""
+    if metric not in METRICS:
+        raise InvalidInputError(f"no metric is called {metric!r}; known are {', '.join(METRICS)}")
+    first, second = ({int(str(row["index"])): row for row in read_lines(path)} for path in (left, right))
+    check_same_golds(first, second, left, right)
+    scores = [{index: number(row.get(metric)) for index, row in rows.items()} for rows in (first, second)]
+    databases = {index: str(row["db_id"]) for index, row in (first | second).items()}
+    paired = compare_scores(scores[0], scores[1], databases)
+    if paired is None:
+        raise InvalidInputError(f"no question has a score {metric!r} in both files; evaluate both with that metric")
+    both = [i for i in scores[0] if scores[0][i] is not None and scores[1].get(i) is not None]
+    means = [sum(one[index] or 0.0 for index in both) / len(both) for one in scores]
+    return FileComparison(left.name, right.name, metric, means[0], means[1], paired)
+
+
+def number(value: object) -> float | None:
+    """A score of a line."""
+    return float(value) if isinstance(value, int | float) else None
+
+
+def check_same_golds(
+    first: dict[int, dict[str, Any]], second: dict[int, dict[str, Any]], left: Path, right: Path
+) -> None:
+    """Raises InvalidInputError where a question's gold differs: then the files are of two benchmarks."""
+    for index in sorted(first.keys() & second.keys()):
+        if first[index].get("gold") != second[index].get("gold"):
+            raise InvalidInputError(
+                f"question {index} has another gold in {left.name} than in {right.name}; compare files over equal golds"
+            )
+
+
+def comparison_text(found: FileComparison) -> str:
+    """The comparison for people."""
+    paired, scale = found.paired, 1 if found.metric in POINTS else 100
+    interval = (
+        ""
+        if paired.low is None or paired.high is None
+        else (
+            f", 95 % interval [{scale * paired.low:+.2f}, {scale * paired.high:+.2f}] over {paired.databases} databases"
+        )
+    )
+    lines = [
+        f"{TITLES[found.metric]}: {found.left} {scale * found.left_score:.2f}, "
+        f"{found.right} {scale * found.right_score:.2f} over {paired.questions} questions.",
+        f"Difference {scale * paired.difference:+.2f}{interval}: {paired.conclusion}.",
+        f"{len(paired.won)} won, {len(paired.lost)} lost, McNemar's exact p = {paired.p_value:.4f}.",
+        f"Won:  {listed(paired.won)}",
+        f"Lost: {listed(paired.lost)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def listed(indexes: tuple[int, ...]) -> str:
+    """Question numbers, the first few."""
+    return ", ".join(map(str, indexes[:SHOWN])) + (", …" if len(indexes) > SHOWN else "") if indexes else "none"

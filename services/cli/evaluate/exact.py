@@ -1,0 +1,89 @@
+"""Exact match and hardness of Spider's questions."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.cli.evaluate.layout import Databases
+from services.evaluation.benchmark.mode import Mode
+from services.evaluation.benchmark.pairs import Pair
+from services.evaluation.benchmark.spider.exact import exact_match, fixes_that_change
+from services.evaluation.benchmark.spider.hardness import hardness
+from services.evaluation.benchmark.spider.parse import parse
+from services.evaluation.benchmark.spider.schema import SpiderSchema, schemas_by_name
+from services.evaluation.benchmark.spider.tree import ParsedSql
+from services.evaluation.benchmark.spider.unreadable import UnreadableSqlError
+from services.sandbox.pool import SandboxPool
+from shared.errors import InvalidInputError
+
+BEYOND = "beyond_spider"
+
+
+@dataclass(frozen=True)
+class Exact:
+    """One question: hardness of the gold (`beyond_spider` where the official parser cannot read it), EM by mode.
+
+    `fixes` names what turns the official verdict, where the modes differ.
+    """
+
+    hardness: str
+    em: dict[Mode, int]
+    unreadable: str | None = None
+    fixes: tuple[str, ...] = ()
+
+
+class ExactMatcher:
+    """Parses each gold once a run."""
+
+    def __init__(self, schemas: dict[str, SpiderSchema], modes: Sequence[Mode]) -> None:
+        self.schemas, self.modes = schemas, modes
+        self._golds: dict[tuple[str, str], ParsedSql | None] = {}
+
+    def score(self, pair: Pair) -> Exact:
+        """Hardness and scores of one question; a gold that cannot be read stops the official run, and counts 0 here."""
+        gold = self._gold(pair)
+        if gold is None:
+            return Exact(BEYOND, dict.fromkeys(self.modes, 0))
+        schema = self.schemas[pair.db_id]
+        found = {mode: exact_match(pair.prediction, gold, schema, mode) for mode in self.modes}
+        em = {mode: one.em for mode, one in found.items()}
+        fixes = fixes_that_change(pair.prediction, gold, schema) if len(set(em.values())) > 1 else ()
+        unreadable = found[self.modes[0]].unreadable
+        return Exact(hardness(gold), em, unreadable and unreadable.value, tuple(fix.value for fix in fixes))
+
+    def _gold(self, pair: Pair) -> ParsedSql | None:
+        key = (pair.db_id, pair.gold)
+        if key not in self._golds:
+            try:
+                self._golds[key] = parse(pair.gold, self.schemas[pair.db_id])
+            except UnreadableSqlError:
+                self._golds[key] = None
+        return self._golds[key]
+
+
+def load_schemas(
+    tables: Path | None, names: set[str], databases: Databases, pool: SandboxPool
+) -> dict[str, SpiderSchema]:
+    """Schemas of the databases in use: of tables.json, or of the files themselves (then no foreign keys are united).
+
+    Raises InvalidInputError for a tables.json that cannot be read, or that lacks a database.
+    """
+    if tables is None:
+        return {name: listed(pool.describe(databases.main(name), 0)) for name in sorted(names)}
+    try:
+        entries = json.loads(tables.read_text(encoding="utf-8-sig"))
+        schemas = schemas_by_name([entry for entry in entries if entry["db_id"] in names])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(f"{tables} cannot be read as Spider's tables.json: {error}") from error
+    if missing := sorted(names - schemas.keys()):
+        raise InvalidInputError(
+            f"{tables} has no entry for {', '.join(missing[:3])}; give the benchmark's own tables.json"
+        )
+    return schemas
+
+
+def listed(tables: list[dict[str, Any]]) -> SpiderSchema:
+    """A schema from the sandbox's description of a file."""
+    return SpiderSchema.from_listing({one["name"]: [column["name"] for column in one["columns"]] for one in tables})

@@ -1,0 +1,73 @@
+"""Gold and prediction files of either benchmark as pairs, with BIRD's difficulties where a file has them."""
+
+import json
+from pathlib import Path
+
+from services.cli.evaluate.layout import Databases
+from services.cli.evaluate.options import Options
+from services.evaluation.benchmark.bird import files as bird_files
+from services.evaluation.benchmark.lines import Problem, Problems
+from services.evaluation.benchmark.pairs import PairedFiles, pair_up
+from services.evaluation.benchmark.spider import files as spider_files
+from shared.errors import InvalidInputError
+
+
+def read_inputs(options: Options, databases: Databases, diff: Path | None) -> tuple[PairedFiles, dict[int, str]]:
+    """The pairs, and the difficulty of each question by its index (BIRD only).
+
+    Raises InvalidInputError, naming file, line and remedy; where lenient, the rest is kept and the problems listed.
+    """
+    known = databases.known
+    if options.benchmark == "spider":
+        return spider_files.read_pairs(options.gold, options.pred, known, lenient=options.lenient), {}
+    if is_json(options.gold):
+        return bird_questions(options, databases)
+    paired = bird_files.read_pairs(options.gold, options.pred, known, lenient=options.lenient)
+    return paired, difficulties(diff) if diff else {}
+
+
+def is_json(path: Path) -> bool:
+    """Whether the golds are BIRD's question file and not lines of SQL."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return file.read(64).lstrip()[:1] in ("[", "{")
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read ({error.strerror}); give the path of a file") from error
+
+
+def bird_questions(options: Options, databases: Databases) -> tuple[PairedFiles, dict[int, str]]:
+    """Golds from dev.json; questions on databases that are not here are a problem, or left out where lenient."""
+    entries = bird_files.read_questions(options.gold)
+    problems = Problems(options.lenient)
+    golds = bird_files.golds_of(entries)
+    here = [gold if gold.db_id in databases.known else None for gold in golds]
+    for name in sorted({gold.db_id for gold in golds} - databases.known.keys()):
+        count = sum(gold.db_id == name for gold in golds)
+        message = (
+            f"{count} questions are on {name!r}, which {databases.folder} does not have; --lenient leaves them out"
+        )
+        problems.report(options.gold, 0, message)
+    paired = pair_up(here, bird_files.read_predictions(options.pred, problems), options.gold, options.pred, problems)
+    return paired, {place: str(entry["difficulty"]) for place, entry in enumerate(entries)}
+
+
+def difficulties(path: Path) -> dict[int, str]:
+    """Question index -> difficulty."""
+    return {place: str(entry["difficulty"]) for place, entry in enumerate(bird_files.read_questions(path))}
+
+
+def read_lines(path: Path) -> list[dict[str, object]]:
+    """A per-question file. Raises InvalidInputError with the line that is not one of ours."""
+    found = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{path} cannot be read: {error}") from error
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            row = json.loads(line)
+            found.append({"index": int(row["index"]), "db_id": str(row["db_id"]), **row})
+        except (ValueError, KeyError, TypeError) as error:
+            place = Problem(path.name, number, "this is no line of `sense evaluate --per-question`")
+            raise InvalidInputError(str(place)) from error
+    return found

@@ -1,0 +1,92 @@
+"""Execution scores: every prediction held against its gold, on one database or on a whole test suite."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from services.cli.evaluate.layout import Databases
+from services.cli.evaluate.options import Options
+from services.evaluation.benchmark.mode import Mode
+from services.evaluation.benchmark.pairs import Pair
+from services.evaluation.benchmark.spider.plug import plugged
+from services.sandbox.golds import GoldMemory
+from services.sandbox.judge import Judge, Question
+from services.sandbox.policies import Reading
+from services.sandbox.pool import SandboxPool
+from services.sandbox.verdicts import Judgement
+from shared.contracts.records import Policy, Verdict
+
+RIGHT = (Verdict.CORRECT, Verdict.BOTH_EMPTY)  # both benchmarks call two empty results equal
+AT_ONCE = 128
+Progress = Callable[[int], None]
+
+
+def is_right(judgement: Judgement) -> bool:
+    """Whether the policy calls it right."""
+    return judgement.verdict in RIGHT
+
+
+class Examiner:
+    """Judges pairs over one pool, in either mode."""
+
+    def __init__(self, pool: SandboxPool, databases: Databases, options: Options) -> None:
+        self.pool, self.databases, self.options = pool, databases, options
+        self._golds = GoldMemory()
+
+    def judge_of(self, mode: Mode) -> Judge:
+        """The judge of a mode."""
+        policy = self.options.official_policy if mode == "official" else Policy.STRICT
+        reading = Reading(policy, keep_distinct=self.options.keep_distinct)
+        return Judge(self.pool, reading, golds=self._golds, keep_rows=self.options.keep_rows)
+
+    def execution(self, pairs: Sequence[Pair], mode: Mode, progress: Progress) -> list[Judgement]:
+        """One judgement a pair on its main database."""
+        found = self._on(pairs, [self.databases.main(pair.db_id) for pair in pairs], mode, progress)
+        if self.options.plug_value and mode == "official":
+            self._plug(pairs, found)
+        return found
+
+    def _plug(self, pairs: Sequence[Pair], found: list[Judgement]) -> None:
+        """Give each wrong pair the judgement of the first assignment of the gold's values that is right."""
+        judge = self.judge_of("official")
+        for place, pair in enumerate(pairs):
+            if is_right(found[place]):
+                continue
+            tried = plugged(judge.reading.candidate_text(pair.prediction), judge.reading.gold_text(pair.gold))
+            while candidates := list(islice(tried, AT_ONCE)):
+                judged = judge.judge(self.databases.main(pair.db_id), pair.gold, candidates)
+                right = next((judgement for judgement in judged if is_right(judgement)), None)
+                if right is not None:
+                    found[place] = right
+                    break
+
+    def suite(self, pairs: Sequence[Pair], first: Sequence[Judgement], mode: Mode, progress: Progress) -> list[bool]:
+        """Whether each pair is right on every file of its database; `first` are the judgements on the main one.
+
+        A pair that was wrong once is not run again. A gold that fails on a file makes the pair wrong there.
+        """
+        right = [is_right(judgement) for judgement in first]
+        if self.options.plug_value and mode == "official":  # what was right on the main one is what is tried on
+            pairs = [
+                replace(pair, prediction=one.sql or "") if ok else pair
+                for pair, one, ok in zip(pairs, first, right, strict=True)
+            ]
+        deepest = max((len(self.databases.suite(pair.db_id)) for pair in pairs), default=0)
+        for depth in range(1, deepest):
+            places = [n for n, pair in enumerate(pairs) if right[n] and depth < len(self.databases.suite(pair.db_id))]
+            asked = [pairs[place] for place in places]
+            files = [self.databases.suite(pair.db_id)[depth] for pair in asked]
+            found = self._on(asked, files, mode, progress)
+            for place, judgement in zip(places, found, strict=True):
+                right[place] = is_right(judgement)
+        return right
+
+    def _on(self, pairs: Sequence[Pair], files: Sequence[Path], mode: Mode, progress: Progress) -> list[Judgement]:
+        judge, found = self.judge_of(mode), []
+        questions = [Question(file, pair.gold, (pair.prediction,)) for pair, file in zip(pairs, files, strict=True)]
+        for begin in range(0, len(questions), AT_ONCE):
+            part = questions[begin : begin + AT_ONCE]
+            found += [judgements[0] for judgements in judge.judge_many(part)]
+            progress(len(part))
+        return found
