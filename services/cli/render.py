@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from shared.client.models import Artifact, Job, JobEvent, JobSummary
+from shared.client.models import Artifact, DatabaseSummary, Job, JobEvent, JobSummary
+from shared.sql.card import TableCard
 
 STYLES = {"running": "cyan", "succeeded": "green", "done": "green", "failed": "red", "cancelling": "yellow"}
 KIB = 1024
@@ -125,6 +126,29 @@ def artifacts_table(artifacts: Iterable[Artifact]) -> Table:
     for artifact in artifacts:
         table.add_row(escape(artifact.name), size(artifact.size), artifact.content_type.split(";")[0])
     return table
+
+
+def databases_table(databases: Iterable[DatabaseSummary]) -> Table:
+    """One line a database."""
+    table = plain_table("id", "name", "size", "tables", "created", "notes")
+    for one in databases:
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created_at))
+        notes = f"{len(one.warnings)} warning(s)" if one.warnings else ""
+        table.add_row(one.id, escape(one.name), size(one.size), str(one.tables), created, notes)
+    return table
+
+
+def columns_table(table: TableCard) -> Table:
+    """One line a column of a database's table."""
+    keys = {key.column: f"{key.to_table}.{key.to_column}" for key in table.foreign_keys}
+    shown = Table(title=Text(f"{table.name}  ({table.row_count} rows)"), title_justify="left", box=None, pad_edge=False)
+    for name in ("column", "type", "key", "samples", "comment"):
+        shown.add_column(name)
+    for column in table.columns:
+        key = "primary" if column.primary_key else keys.get(column.name, "")
+        samples = ", ".join(short(value) if isinstance(value, float) else str(value) for value in column.samples)
+        shown.add_row(*map(escape, (column.name, column.type, key, samples, column.comment or "")))
+    return shown
 
 
 def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:

@@ -21,17 +21,23 @@ MaxRows = Annotated[int, typer.Option("--max-rows", min=0, help="Rows shown at t
 
 @sql_commands.command()
 def execute(
-    db: Database,
+    db: Annotated[Path | None, typer.Option(metavar="FILE.sqlite", help="A SQLite file; it is only read.")] = None,
+    db_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="A database of the stack; see: sense databases")
+    ] = None,
     sql: Annotated[str | None, typer.Option(help="The SQL.")] = None,
     file: Annotated[Path | None, typer.Option(help="A file with the SQL; - reads standard input.")] = None,
     deadline: Deadline = 2.0,
     max_rows: MaxRows = 100,
+    url: UrlOption = None,
 ) -> None:
-    """Run SQL in the sandbox, without a stack; prints one JSON object."""
+    """Run SQL in the sandbox; prints one JSON object. With --db no stack is needed."""
+    if (db is None) == (db_id is None):
+        raise InvalidInputError("name the database by --db or by --db-id, one of them")
     if (sql is None) == (file is None):
         raise InvalidInputError("give the SQL by --sql or by --file, one of them")
     text = sql if sql is not None else read_text(file, "SQL file") if file else ""
-    result = run_sql(db, text, deadline, max_rows)
+    result = run_sql(db, text, deadline, max_rows) if db else run_remote(db_id or "", text, deadline, max_rows, url)
     print_json(result)
     if result["outcome"] not in ANSWERED:
         raise typer.Exit(FAILED)
@@ -42,6 +48,12 @@ def run_sql(db: Path, sql: str, deadline: float, max_rows: int) -> dict[str, Any
     from services.sandbox.execute import execute_once
 
     return execute_once(db, sql, deadline_s=deadline, max_rows=max_rows)
+
+
+def run_remote(db_id: str, sql: str, deadline: float, max_rows: int, url: str | None) -> dict[str, Any]:
+    """One SQL in the stack's sandbox."""
+    with connect(url) as client:
+        return client.execute(db_id, sql, deadline_s=deadline, max_rows=max_rows).model_dump(exclude={"object"})
 
 
 @sql_commands.command()

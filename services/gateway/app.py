@@ -8,28 +8,46 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from services.gateway import artifacts_routes, engine_routes, events_routes, health_routes, jobs_routes
+from services.gateway import (
+    artifacts_routes,
+    databases_routes,
+    engine_routes,
+    events_routes,
+    execute_routes,
+    health_routes,
+    jobs_routes,
+)
 from services.gateway.backend import Backend
 from services.gateway.middleware import RequestMiddleware
 from services.gateway.problems import PROBLEM_RESPONSE, add_problem_handlers
+from services.gateway.sandbox import sandbox_client
 from services.gateway.settings import GatewaySettings
 from shared.client.models import Problem
 from shared.contracts.spec import SPEC
+from shared.settings import SandboxSettings
 
+UPLOAD = ("POST", "/v1/databases")
 REF = "#/components/schemas/{model}"
-ROUTERS = (jobs_routes, events_routes, artifacts_routes, engine_routes, health_routes)
+ROUTERS = (
+    *(jobs_routes, events_routes, artifacts_routes, databases_routes),
+    *(execute_routes, engine_routes, health_routes),
+)
 
 
 def create_app(backend: Backend | None = None) -> FastAPI:
     """The application; without a backend it can only describe itself."""
     settings = backend.settings if backend else GatewaySettings()
+    sandbox = backend.sandbox if backend else SandboxSettings()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if backend is None:
             yield
             return
-        async with engine_routes.engine_client(backend) as app.state.engine:
+        async with (
+            engine_routes.engine_client(backend) as app.state.engine,
+            sandbox_client(backend) as app.state.sandbox,
+        ):
             yield
 
     app = FastAPI(
@@ -41,7 +59,7 @@ def create_app(backend: Backend | None = None) -> FastAPI:
         responses=PROBLEM_RESPONSE,
     )
     app.state.backend = backend
-    app.add_middleware(RequestMiddleware, most=settings.max_body_bytes)
+    app.add_middleware(RequestMiddleware, most=settings.max_body_bytes, larger={UPLOAD: sandbox.upload_bytes})
     add_problem_handlers(app)
     for module in ROUTERS:
         app.include_router(module.router)

@@ -1,4 +1,4 @@
-"""What the gateway speaks to: job store, object store, engine, and the endpoints that the operator named."""
+"""What the gateway speaks to: job store, object store, engine, sandbox, and the endpoints that the operator named."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
 from shared.llm.profiles import EndpointProfile, load_profiles
 from shared.llm.settings import LlmSettings
-from shared.settings import EngineSettings, RedisSettings
+from shared.settings import EngineSettings, RedisSettings, SandboxSettings
 from shared.storage.base import ObjectStore
 from shared.storage.open import open_store
 from shared.storage.settings import StoreSettings
@@ -35,6 +35,7 @@ class Backend:
     engine_url: str
     endpoints: Mapping[str, EndpointProfile]
     settings: GatewaySettings = field(default_factory=GatewaySettings)
+    sandbox: SandboxSettings = field(default_factory=SandboxSettings)
     stopping: Event = field(default_factory=Event, repr=False)
 
     def probe_redis(self) -> None:

@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from collections.abc import Mapping
 
 from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,11 +20,12 @@ log = get_logger()
 
 
 class RequestMiddleware:
-    """Outside of everything but the server; `most` is the largest body in bytes."""
+    """Outside of everything but the server; `most` is the largest body in bytes, `larger` that of (method, path)."""
 
-    def __init__(self, app: ASGIApp, *, most: int) -> None:
+    def __init__(self, app: ASGIApp, *, most: int, larger: Mapping[tuple[str, str], int]) -> None:
         self.app = app
         self.most = most
+        self.larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; lifespan messages pass untouched."""
@@ -41,7 +43,8 @@ class RequestMiddleware:
         began = time.monotonic()
         request = Request(scope, receive)
         try:
-            body = BoundedBody(scope, receive, self.most)
+            most = self.larger.get((scope["method"], scope["path"]), self.most)
+            body = BoundedBody(scope, receive, most)
             await self.app(scope, body.receive, reply.send)
         except BodyTooLargeError as error:
             await say_sense_error(request, error)(scope, receive, reply.send)

@@ -12,6 +12,7 @@ def make_card(path: Path, database_id: str, *, sample_rows: int = 5, pool: Sandb
     Raises NotFoundError or InvalidInputError naming the file.
     """
     if pool is not None:
-        return SchemaCard.model_validate({"database_id": database_id, "tables": pool.describe(path, sample_rows)})
+        tables = pool.describe(path, sample_rows)
+        return SchemaCard.model_validate({"database_id": database_id, "tables": tables, "size": path.stat().st_size})
     with SandboxPool(children=1) as own:
         return make_card(path, database_id, sample_rows=sample_rows, pool=own)

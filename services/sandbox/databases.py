@@ -39,10 +39,10 @@ def seal_database(objects: ObjectStore, script: DatabaseScript, pool: SandboxPoo
 
 
 def store_database(objects: ObjectStore, path: Path, database_id: str, pool: SandboxPool) -> None:
-    """Stores a sealed file and, last, its card."""
+    """Stores a sealed file and, last, its card; a file that cannot be described is not stored."""
     if not objects.exists(card_key(database_id)):
-        objects.put_file(database_key(database_id), path)
         card = make_card(path, database_id, pool=pool)
+        objects.put_file(database_key(database_id), path)
         objects.put(card_key(database_id), card.model_dump_json().encode())
 
 

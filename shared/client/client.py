@@ -1,5 +1,6 @@
 """The typed Python client of the REST API."""
 
+import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,11 @@ from shared.client.models import (
     TERMINAL_EVENTS,
     Artifact,
     ArtifactList,
+    Database,
+    DatabaseList,
+    DatabaseSummary,
     EventList,
+    Executed,
     Job,
     JobEvent,
     JobList,
@@ -27,12 +32,15 @@ from shared.client.models import (
 from shared.client.sse import read_events
 from shared.client.transfer import save
 from shared.errors import InvalidInputError, UnavailableError
+from shared.storage.local_files import read_chunks
 
 DEFAULT_URL = "http://127.0.0.1:8100"
 PAGE = 100
 EVENT_PAGE = 500
 RECONNECT_S = 0.5
 PATIENCE_S = 30.0
+UPLOAD_S = 600.0
+JSON_TYPE = {"Content-Type": "application/json"}
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -145,6 +153,53 @@ class SenseClient:
         with self._open("GET", job_path(job_id, "artifacts", name)) as answer:
             return save(answer, path)
 
+    # databases
+
+    def execute(
+        self, database_id: str, sql: str, *, deadline_s: float | None = None, max_rows: int | None = None
+    ) -> Executed:
+        """Runs one SQL on a stored database; SQL that fails is an answer with another `outcome` than `ok`."""
+        body = {"database_id": database_id, "sql": sql, "deadline_s": deadline_s, "max_rows": max_rows}
+        return self._read(
+            Executed,
+            "POST",
+            "/v1/execute",
+            content=as_json(body),
+            headers=JSON_TYPE,
+            timeout=patience(deadline_s or 0.0),
+        )
+
+    def upload_database(self, path: Path, name: str | None = None) -> DatabaseSummary:
+        """Stores a SQLite file, under the file's name where none is given; the same bytes give the same id.
+
+        Raises `RejectedError` for a file that cannot be a database, `NotFoundError` where there is none.
+        """
+        params = {"name": path.stem[:100] if name is None else name}
+        return self._read(
+            DatabaseSummary,
+            "POST",
+            "/v1/databases",
+            params=params,
+            content=read_chunks(path),
+            headers={"Content-Type": "application/vnd.sqlite3"},
+            timeout=httpx.Timeout(UPLOAD_S, connect=5.0),
+        )
+
+    def databases(self, *, limit: int | None = None) -> Iterator[DatabaseSummary]:
+        """Uploaded databases, newest first, over as many pages as it takes."""
+        after, left = None, limit
+        while left is None or left > 0:
+            asked = {"limit": min(left or PAGE, PAGE), **({"after": after} if after else {})}
+            page = self._read(DatabaseList, "GET", "/v1/databases", params=asked)
+            yield from page.data
+            if not page.has_more:
+                return
+            after, left = page.last_id, None if left is None else left - len(page.data)
+
+    def database(self, database_id: str) -> Database:
+        """A database with its schema card. Raises `NotFoundError`."""
+        return self._read(Database, "GET", f"/v1/databases/{quote(database_id, safe='')}")
+
     # models
 
     def models(self) -> list[str]:
@@ -208,6 +263,17 @@ def is_local(url: str) -> bool:
     if not host or scheme not in ("http", "https"):
         raise InvalidInputError(f"{url!r} is no address; write it as {DEFAULT_URL}")
     return host in ("localhost", "127.0.0.1", "::1")
+
+
+def patience(seconds: float) -> httpx.Timeout:
+    """For a call that the server may think about for so long."""
+    sane = seconds if 0 < seconds < UPLOAD_S else 0.0  # NaN too: the gateway says what is wrong with it
+    return httpx.Timeout(sane + PATIENCE_S, connect=5.0)
+
+
+def as_json(value: Mapping[str, Any]) -> bytes:
+    """JSON as Python writes it: what is no JSON (NaN) is the gateway's to refuse, with its sentence."""
+    return json.dumps(value).encode()
 
 
 def job_path(*parts: str) -> str:

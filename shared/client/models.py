@@ -1,13 +1,28 @@
 """The objects of the REST API: the gateway answers with them, the client reads them. Times are seconds since 1970."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from shared.sql.card import Scalar, SchemaCard
 
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 StageStatus = Literal["waiting", "queued", "running", "done", "failed", "cancelled", "skipped"]
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+DATABASE_NAME = r"^[^\x00-\x1f\x7f]{0,100}$"
 TERMINAL_EVENTS = frozenset(f"job.{status}" for status in TERMINAL)
+
+
+def whole_text(text: str) -> str:
+    """JSON can spell half characters (surrogates); nothing after it can carry them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds a character that is not valid Unicode") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(whole_text)]
 
 
 class ApiObject(BaseModel):
@@ -153,6 +168,69 @@ class Problem(ApiObject):
     code: str
     request_id: str | None = None
     errors: list[Fault] = Field(default_factory=list)
+
+
+class ExecuteRequest(BaseModel):
+    """One SQL for one database. Absent budgets are 2 seconds and 100 rows; the operator bounds both."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database_id: Text = Field(max_length=200)
+    sql: Text
+    deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_rows: int | None = Field(default=None, ge=0)
+
+
+class Executed(ApiObject):
+    """What one SQL did. `outcome` is `ok` or `empty` where it ran; `message` says why it did not.
+
+    `rows` holds the first `max_rows`, `row_count` counts all; `truncated`: rows or parts of cells are not shown.
+    """
+
+    object: Literal["execution"] = "execution"
+    outcome: str
+    rows: list[list[Scalar]] = Field(default_factory=list)
+    columns: list[str] = Field(default_factory=list)
+    row_count: int = 0
+    truncated: bool = False
+    elapsed_ms: float = 0.0
+    message: str | None = None
+
+
+class DatabaseSummary(ApiObject):
+    """An uploaded database as lists show it; `id` is the SHA-256 of the file, `size` its bytes.
+
+    `warnings` say what is odd about it. Triggers never fire.
+    """
+
+    object: Literal["database"] = "database"
+    id: str
+    name: str
+    size: int
+    tables: int
+    views: int = 0
+    triggers: int = 0
+    warnings: list[str] = Field(default_factory=list)
+    created_at: float
+
+
+class Database(ApiObject):
+    """A stored database: its schema card, and how it came here where it was uploaded: jobs build databases too."""
+
+    object: Literal["database"] = "database"
+    id: str
+    size: int | None = Field(default=None, description="bytes; absent for databases built by an older version")
+    upload: DatabaseSummary | None = None
+    card: SchemaCard
+
+
+class DatabaseList(ApiObject):
+    """A page of uploaded databases, newest first; `last_id` is the next page's `after`."""
+
+    object: Literal["list"] = "list"
+    data: list[DatabaseSummary]
+    has_more: bool
+    last_id: str | None = None
 
 
 class ServedModel(ApiObject):

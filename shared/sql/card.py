@@ -6,7 +6,11 @@ Scalar = str | int | float | None
 
 
 class ColumnCard(BaseModel):
-    """A column as declared; `type` is the declared type, upper case, possibly empty."""
+    """A column as declared; `type` is the declared type, upper case, possibly empty.
+
+    `comment`: the SQL comment that stands beside it in the CREATE statement. `samples`: up to three distinct values,
+    clipped, of the table's first rows.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -14,6 +18,8 @@ class ColumnCard(BaseModel):
     type: str
     primary_key: bool = False
     not_null: bool = False
+    comment: str | None = None
+    samples: list[Scalar] = Field(default_factory=list)
 
 
 class ForeignKeyCard(BaseModel):
@@ -37,12 +43,17 @@ class TableCard(BaseModel):
     foreign_keys: list[ForeignKeyCard] = Field(default_factory=list)
     row_count: int
     sample_rows: list[list[Scalar]] = Field(default_factory=list)
+    comment: str | None = None
 
 
 class SchemaCard(BaseModel):
-    """All tables of one database; `database_id` is the SHA-256 (hex) of the SQLite file."""
+    """All tables of one database; `database_id` is the SHA-256 (hex) of the SQLite file, `size` its bytes.
+
+    Cards that were written before a field was added have its default.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     database_id: str
     tables: list[TableCard]
+    size: int | None = None

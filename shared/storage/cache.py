@@ -1,17 +1,99 @@
-"""Local copies of immutable objects: brought once, named by their key's last part, never changed."""
+"""Local copies of immutable objects: brought once, named by their key's last part, never changed.
 
+The folder of databases is bounded: the least recently used copies go first. Recency is a file's access time, set by
+hand (the time of change stays, for readers tell files apart by it). Readers touch under a shared lock and evictors
+delete under an exclusive one, so no copy vanishes in the `keep_s` after its touch; the kernel drops the locks of a
+killed process. An open copy that is evicted stays readable until it is closed.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from shared.errors import UnavailableError
+from shared.logging import get_logger
 from shared.storage.base import ObjectStore
+from shared.storage.settings import CacheSettings
+
+LOCK_NAME = ".lock"
+LEFTOVER_S = 86_400.0  # a temporary file this old belongs to nobody
+FETCHES = 3
+log = get_logger()
 
 
-def local_copy(objects: ObjectStore, key: str, folder: Path) -> Path:
-    """The object as a read-only file in `folder`; two processes may bring it at once. Raises `NotFoundError`."""
+def local_copy(objects: ObjectStore, key: str, folder: Path, bound: CacheSettings | None = None) -> Path:
+    """The object as a read-only file in `folder`; several processes may bring it at once.
+
+    It stays for `bound.keep_s` seconds at least; ask again before a later use. Raises `NotFoundError` for an absent
+    object, `UnavailableError` where the disk cannot hold it.
+    """
+    bound = bound or CacheSettings()
     path = folder / key.rsplit("/", 1)[-1]
-    if not path.exists():
+    for _ in range(FETCHES):
+        if touch(path):
+            return path
         folder.mkdir(parents=True, exist_ok=True)
         objects.get_file(key, path)
-    return path
+        with suppress(FileNotFoundError):
+            path.chmod(0o444)
+        there = touch(path)
+        evict(folder, bound)
+        if there:
+            return path
+    raise UnavailableError(f"the local copy {path} is deleted as soon as it is made; raise SENSE_CACHE_KEEP_S")
+
+
+def touch(path: Path) -> bool:
+    """Marks a copy as used now; whether there is one."""
+    try:
+        with locked(path.parent, fcntl.LOCK_SH):
+            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def locked(folder: Path, how: int) -> Iterator[None]:
+    """Holds the folder's lock, shared or exclusive, across processes and threads."""
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def evict(folder: Path, bound: CacheSettings) -> int:
+    """Deletes the least recently used copies until the rest fits; gives their number. Young ones stay in any case."""
+    if not bound.bytes:
+        return 0
+    with locked(folder, fcntl.LOCK_EX):
+        copies = sorted(found(folder))
+        size, young, evicted = sum(copy[2] for copy in copies), time.time() - bound.keep_s, 0
+        for used, path, amount in copies:
+            if size <= bound.bytes or used > young:
+                break
+            with suppress(FileNotFoundError):
+                path.unlink()
+            size, evicted = size - amount, evicted + 1
+    if size > bound.bytes:
+        log.warning("cache.over", folder=str(folder), bytes=size, bound=bound.bytes, reason="all copies are in use")
+    return evicted
+
+
+def found(folder: Path) -> Iterator[tuple[float, Path, int]]:
+    """(last use, path, bytes) of every copy; files that are still being written are no copies. Removes leftovers."""
+    for entry in os.scandir(folder):
+        with suppress(FileNotFoundError):
+            status = entry.stat(follow_symlinks=False)
+            if not entry.name.startswith("."):
+                yield status.st_atime, Path(entry.path), status.st_blocks * 512
+            elif entry.name != LOCK_NAME and status.st_mtime < time.time() - LEFTOVER_S:
+                Path(entry.path).unlink()
 
 
 def local_folder(objects: ObjectStore, prefix: str, names: list[str], folder: Path) -> Path:

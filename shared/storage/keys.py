@@ -1,5 +1,6 @@
 """Every object key of the product is made here, and the rules that every key obeys (DESIGN section 6)."""
 
+import re
 import unicodedata
 
 from shared.errors import InvalidInputError
@@ -8,6 +9,9 @@ PART_LIMIT = 200
 PART_BYTES_LIMIT = 240
 KEY_BYTES_LIMIT = 900
 TEMPORARY_PREFIX = ".sense-tmp-"
+UPLOADS_PREFIX = "uploads/"
+DATASETS_PREFIX = "datasets/"
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def check_part(part: str, key: str) -> None:
@@ -71,6 +75,16 @@ def database_key(sha256: str) -> str:
 def card_key(sha256: str) -> str:
     """The schema card of a database."""
     return _join("databases", f"{sha256}.json")
+
+
+def is_sha256(text: str) -> bool:
+    """Whether it can be the id of a database."""
+    return SHA256.fullmatch(text) is not None
+
+
+def upload_key(created_ms: int, sha256: str) -> str:
+    """The record of an uploaded database: a listing gives them in the order of their arrival."""
+    return _join("uploads", f"{created_ms:014}-{sha256}.json")
 
 
 def dataset_key(name: str, version: str, file: str) -> str:

@@ -1,10 +1,21 @@
-"""Where objects lie: settings with the prefix SENSE_STORE_."""
+"""Where objects lie, and how much of them is kept near: settings with the prefixes SENSE_STORE_ and SENSE_CACHE_."""
 
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class CacheSettings(BaseSettings):
+    """How much disk the local copies of databases may take. A copy asked for within `keep_s` seconds is never evicted:
+    longer than any task that may hold its path.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_CACHE_", extra="ignore")
+
+    bytes: int = Field(default=20_000_000_000, ge=0, description="0: no bound")
+    keep_s: float = Field(default=1800.0, ge=0)
 
 
 class StoreSettings(BaseSettings):

@@ -26,7 +26,7 @@ from shared.jobs.state import ErrorInfo
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
 from shared.llm.profiles import EndpointProfile
-from shared.settings import RedisSettings
+from shared.settings import RedisSettings, SandboxSettings
 from shared.storage.directory import DirectoryStore
 from tests.support.s3_server import free_ports
 
@@ -47,7 +47,14 @@ PLAN = Plan(
 SMALL_SPEC = {"kind": "synthesis", "name": "small"}
 
 
-def make_backend(url: str, root: Path, *, engine_url: str = "http://127.0.0.1:9", **settings: Any) -> Backend:
+def make_backend(
+    url: str,
+    root: Path,
+    *,
+    engine_url: str = "http://127.0.0.1:9",
+    sandbox: SandboxSettings | None = None,
+    **settings: Any,
+) -> Backend:
     """A backend under a key prefix of its own, with two endpoints that a spec may name."""
     client = connect_redis(RedisSettings.model_validate({"url": url}))
     prefix = f"test-{uuid4().hex[:8]}:"
@@ -63,6 +70,7 @@ def make_backend(url: str, root: Path, *, engine_url: str = "http://127.0.0.1:9"
         engine_url=engine_url,
         endpoints={profile.name: profile for profile in profiles},
         settings=GatewaySettings.model_validate({"poll_s": 0.02, **settings}),
+        sandbox=sandbox or SandboxSettings(url="http://127.0.0.1:9"),
     )
 
 

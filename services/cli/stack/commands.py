@@ -22,7 +22,7 @@ def show_addresses(stack: StackFile) -> None:
 
 @stack_commands.command()
 def up() -> None:
-    """Start the local stack: Redis, workers, orchestrator, gateway, engine, Flower."""
+    """Start the local stack: Redis, workers, orchestrator, gateway, engine, sandbox, Flower."""
     from services.cli.stack.manager import running_stack, start_stack
 
     state = state_folder()

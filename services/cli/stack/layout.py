@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.errors import InvalidInputError
 
-DEFAULT_PORTS = {"redis": 6390, "gateway": 8100, "engine": 8101, "flower": 8155}
+DEFAULT_PORTS = {"redis": 6390, "gateway": 8100, "engine": 8101, "sandbox": 8102, "flower": 8155}
 PORT_TRIES = 200
 STACK_MARK = "SENSE_STACK"  # set for the stack's own processes alone: people may export SENSE_STATE in every shell
 
@@ -34,6 +34,11 @@ class StackFile(BaseModel):
         """The local Redis with its password."""
         return f"redis://:{self.redis_password}@127.0.0.1:{self.ports['redis']}/0"
 
+    @property
+    def sandbox_url(self) -> str:
+        """The sandbox's HTTP service."""
+        return f"http://127.0.0.1:{self.ports['sandbox']}"
+
     def environment(self) -> dict[str, str]:
         """What every process of the stack is told."""
         return {
@@ -43,6 +48,7 @@ class StackFile(BaseModel):
             "SENSE_STORE_KIND": "directory",
             "SENSE_STORE_ROOT": str(self.state / "objects"),
             "SENSE_ENGINE_URL": self.engine_url,
+            "SENSE_SANDBOX_URL": self.sandbox_url,
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }

@@ -55,11 +55,13 @@ def all_programs(stack: StackFile) -> list[Program]:
     flower = f"--address=127.0.0.1 --port={stack.ports['flower']} --purge_offline_workers=300"
     gateway = f"{python} -m services.gateway --host 127.0.0.1 --port {stack.ports['gateway']}"
     engine = f"{python} -m services.serving.embedded --port {stack.ports['engine']} --state {stack.state / 'engine'}"
+    sandbox = f"{python} -m services.sandbox --port {stack.ports['sandbox']}"
     return [
         redis_program(stack),
         Program("orchestrator", f"{python} -m services.orchestrator.app", 10),
         Program("gateway", gateway, 10),
         Program("engine", engine, 10),
+        Program("sandbox-http", sandbox, 10),
         *[worker_program(queue) for queue in Queue],
         Program("flower", f"{python} -m celery -A shared.tasks.app flower {flower}", 30),
     ]

@@ -40,6 +40,7 @@ def unready(stack: StackFile) -> list[str]:
     for name, url in (
         ("gateway", f"{stack.gateway_url}/readyz"),
         ("engine", f"{stack.engine_url}/health"),
+        ("sandbox-http", f"{stack.sandbox_url}/readyz"),
         ("flower", f"{stack.flower_url}/healthcheck"),
     ):
         if not answers(url):

@@ -145,6 +145,15 @@ def test_card_of_odd_names_blobs_and_broken_text(tmp_path: Path) -> None:
     assert '"x  y"' in table.ddl
 
 
+def test_card_of_empty_cells(tmp_path: Path) -> None:
+    path = tmp_path / "empty.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript("CREATE TABLE t(a TEXT, b BLOB, c TEXT); INSERT INTO t VALUES ('', x'', NULL)")
+    connection.close()
+    (table,) = make_card(path, "id").tables
+    assert table.sample_rows == [["", "", None]]
+
+
 def test_card_of_what_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("hello")
     with pytest.raises(InvalidInputError, match=r"note\.txt"):

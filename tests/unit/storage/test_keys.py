@@ -15,6 +15,8 @@ SHA = "ab" * 32
 def test_the_keys_of_the_design() -> None:
     assert keys.database_key(SHA) == f"databases/{SHA}.sqlite"
     assert keys.card_key(SHA) == f"databases/{SHA}.json"
+    assert keys.upload_key(1_700_000_000_000, SHA) == f"uploads/01700000000000-{SHA}.json"
+    assert keys.upload_key(0, SHA).startswith(keys.UPLOADS_PREFIX)
     assert keys.dataset_key("spider-dev", "1", "tables/a.json") == "datasets/spider-dev/1/tables/a.json"
     assert keys.answer_key(SHA) == f"answers/{SHA}.json"
     assert keys.shard_key("job-1", "weak", 7, 2, "rows.jsonl") == "jobs/job-1/weak/7.2.rows.jsonl"

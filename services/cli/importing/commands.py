@@ -1,0 +1,126 @@
+"""`sense import`: a benchmark or own questions as a data set, golds run first."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json
+from shared.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from services.cli.importing.source import Asked
+    from shared.contracts.datasets import DatasetHead
+    from shared.contracts.records import Example
+
+import_commands = typer.Typer()
+Step = Callable[[str, int], Callable[[int], None]]
+
+
+@import_commands.command("import")
+def import_dataset(
+    format_name: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT", help="spider, spider-syn, spider-dk, spider-realistic, bird, bird-mini or custom."
+        ),
+    ],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The benchmark's folder; custom: a JSONL file.")],
+    name: Annotated[str, typer.Option(help="The data set's name.", show_default=False)] = "",
+    split: Annotated[str | None, typer.Option(help="train, dev or test; default dev, custom: all.")] = None,
+    db: Annotated[list[Path] | None, typer.Option(help="A folder of databases; may be given again.")] = None,
+    tables: Annotated[Path | None, typer.Option(help="Spider's tables.json, where it is elsewhere.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The licence to state, where it is another.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only run the golds and report; needs no stack.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A missing database or a gold file that differs is an error.")
+    ] = False,
+    children: Annotated[int, typer.Option(min=1, max=64, help="Sandbox processes.")] = 2,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Bring a benchmark, or your own questions, into the stack: golds are run first."""
+    from services.cli.importing.source import Asked, checked_format
+
+    checked = check_name(name or "check") if check else check_name(name)
+    asked = Asked(checked_format(format_name), path, split, limit, tuple(db or ()), tables, strict)
+    head, examples, files = examine(asked, checked, licence, children)
+    said = console(stderr=as_json)
+    if not as_json or not check:
+        from services.cli.importing.report import report_lines
+
+        for line in report_lines(head, examples):
+            said.print(line, markup=False)
+    if check:
+        if as_json:
+            print_json(check_json(head, examples))
+        return
+    from services.cli.importing.upload import upload
+
+    with connect(url) as client, progress_bars() as step:
+        stored = upload(client, head, examples, files, step("databases", len(files)))
+    if as_json:
+        print_json(stored.model_dump(mode="json"))
+    else:
+        said.print(f"data set {stored.name}@{stored.version} is stored: {stored.questions} questions", markup=False)
+
+
+def check_name(name: str) -> str:
+    """The name. Raises InvalidInputError."""
+    import re
+
+    from shared.contracts.datasets import DATASET_NAME
+
+    if not re.fullmatch(DATASET_NAME, name):
+        said = f"{name!r} is no name for a data set" if name else "the data set needs a name"
+        raise InvalidInputError(f"{said}: give --name with small letters, digits, dots and dashes")
+    return name
+
+
+def examine(
+    asked: "Asked", name: str, licence: str | None, children: int
+) -> "tuple[DatasetHead, list[Example], dict[str, Path]]":
+    """Head and examples, and the files of the databases in use; every gold has been run."""
+    from services.cli.importing.assemble import examples_of, head_of
+    from services.cli.importing.hardness import Measure
+    from services.cli.importing.health import check_golds
+    from services.cli.importing.source import read_source
+    from services.sandbox.pool import SandboxPool
+
+    source = read_source(asked)
+    with progress_bars() as step, SandboxPool(children) as pool:
+        health = check_golds(source, pool, step("golds", len(source.questions)))
+        measure, moved = Measure(source, pool), step("hardness", len(source.questions))
+        hardness = []
+        for question in source.questions:
+            hardness.append(measure.of(question))
+            moved(1)
+    used = sorted({question.db for question in source.questions})
+    files = {db: source.databases.files[db] for db in used}
+    return head_of(source, name, health, licence), examples_of(source, hardness), files
+
+
+def check_json(head: "DatasetHead", examples: "list[Example]") -> dict[str, object]:
+    """The report for programs."""
+    from collections import Counter
+
+    return {
+        **head.model_dump(mode="json"),
+        "questions": len(examples),
+        "databases": len({one.database_id for one in examples}),
+        "splits": dict(Counter(one.split for one in examples)),
+        "hardness": dict(Counter(one.hardness or "not stated" for one in examples)),
+        "ceiling": round(head.health.ceiling, 6) if head.health else None,
+    }
+
+
+@contextmanager
+def progress_bars() -> Iterator[Step]:
+    """Bars on a terminal's standard error; nothing where nobody watches."""
+    from services.cli.evaluate.commands import progress_lines
+
+    with progress_lines() as step:
+        yield step

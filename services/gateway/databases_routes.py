@@ -1,0 +1,97 @@
+"""/v1/databases: bring a SQLite file, list what was brought, look at a schema.
+
+There is no way to delete one: jobs name databases inside their rows, and reports lead back to them by id.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from services.gateway.backend import Backend
+from services.gateway.jobs_routes import Back
+from services.gateway.problems import MediaTypeError
+from services.gateway.sandbox import STEPS, ask_sandbox
+from shared.client.models import DATABASE_NAME, Database, DatabaseList, DatabaseSummary
+from shared.errors import InvalidInputError, NotFoundError
+from shared.sql.card import SchemaCard
+from shared.sql.uploads import Upload, find_upload, read_uploads, upload_ids
+from shared.storage.keys import card_key, is_sha256
+
+SQLITE_TYPES = ("application/vnd.sqlite3", "application/x-sqlite3", "application/octet-stream")
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+FILE_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {kind: BINARY for kind in SQLITE_TYPES if "x-" not in kind}}
+}
+KNOWN: dict[int | str, dict[str, Any]] = {200: {"model": DatabaseSummary}}
+Name = Annotated[str, Query(pattern=DATABASE_NAME, description="for people; the first upload's name stays")]
+router = APIRouter(prefix="/v1/databases", tags=["databases"])
+
+
+@router.post("", status_code=201, openapi_extra=FILE_BODY, summary="Upload a SQLite file", responses=KNOWN)
+async def add_database(request: Request, response: Response, backend: Back, name: Name = "") -> DatabaseSummary:
+    """Checks it and stores it under its SHA-256; 200 where the same bytes are there already."""
+    answer = await ask_sandbox(
+        request,
+        "/databases",
+        seconds=STEPS * backend.sandbox.intake_s,
+        params={"name": name},
+        headers=file_headers(request),
+        content=request.stream(),
+    )
+    upload = Upload.model_validate_json(answer.content)
+    response.status_code = answer.status_code
+    response.headers["Location"] = f"/v1/databases/{upload.id}"
+    return view(upload)
+
+
+def file_headers(request: Request) -> dict[str, str]:
+    """Headers for the file on its way to the sandbox. Raises `MediaTypeError` for what is announced as no file."""
+    kind = request.headers.get("content-type", SQLITE_TYPES[0]).split(";")[0].strip().lower()
+    if kind not in SQLITE_TYPES:
+        raise MediaTypeError(f"a database is {SQLITE_TYPES[0]} or {SQLITE_TYPES[-1]}, not {kind}")
+    announced = request.headers.get("content-length", "")
+    sized = announced.isdecimal() and "transfer-encoding" not in request.headers
+    return {"Content-Type": SQLITE_TYPES[0], **({"Content-Length": announced} if sized else {})}
+
+
+@router.get("", summary="List uploaded databases, newest first")
+def list_databases(
+    backend: Back,
+    after: Annotated[str | None, Query(description="the `last_id` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> DatabaseList:
+    """A page without schemas. Databases that jobs built are not listed; their ids stand in the jobs' rows."""
+    keys = upload_ids(backend.objects)
+    ids = list(keys)[::-1]
+    if after is not None:
+        if after not in keys:
+            raise InvalidInputError("after names no uploaded database; begin without it", code="unknown_cursor")
+        ids = ids[ids.index(after) + 1 :]
+    data = [view(one) for one in read_uploads(backend.objects, [keys[one] for one in ids[:limit]])]
+    return DatabaseList(data=data, has_more=len(ids) > limit, last_id=data[-1].id if data else None)
+
+
+@router.get("/{database_id}", summary="Look at a database")
+def get_database(database_id: str, backend: Back) -> Database:
+    """Its schema card, of uploaded and of built databases alike."""
+    card = read_card(backend, database_id)
+    upload = find_upload(backend.objects, database_id)
+    size = card.size if card.size is not None or upload is None else upload.size
+    return Database(id=database_id, size=size, upload=view(upload) if upload else None, card=card)
+
+
+def read_card(backend: Backend, database_id: str) -> SchemaCard:
+    """Raises `NotFoundError` (code database_not_found)."""
+    try:
+        if is_sha256(database_id):
+            return SchemaCard.model_validate_json(backend.objects.get(card_key(database_id)))
+    except NotFoundError:
+        pass
+    raise NotFoundError(
+        f"there is no database {database_id[:80]!r}; list them with: sense databases", code="database_not_found"
+    )
+
+
+def view(upload: Upload) -> DatabaseSummary:
+    """A record as the API shows it."""
+    return DatabaseSummary.model_validate(upload.model_dump())

@@ -1,0 +1,22 @@
+"""/v1/execute: one SQL on one stored database, run by the sandbox."""
+
+from fastapi import APIRouter, Request
+
+from services.gateway.jobs_routes import Back
+from services.gateway.sandbox import ask_sandbox
+from shared.client.models import Executed, ExecuteRequest
+
+router = APIRouter(prefix="/v1", tags=["databases"])
+
+
+@router.post("/execute", summary="Run SQL on a database")
+async def execute(request: Request, backend: Back, asked: ExecuteRequest) -> Executed:
+    """SQL that fails is an answer, not an error: `outcome` says what happened."""
+    answer = await ask_sandbox(
+        request,
+        "/execute",
+        seconds=min(asked.deadline_s or 0.0, backend.sandbox.longest_s),
+        content=asked.model_dump_json(),
+        headers={"Content-Type": "application/json"},
+    )
+    return Executed.model_validate_json(answer.content)

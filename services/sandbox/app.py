@@ -1,0 +1,166 @@
+"""The sandbox over internal HTTP, for calls that somebody waits for: run one SQL, take a database in.
+
+It has no keys: only the gateway should reach it. Errors are `{"code", "message"}`; SQL that fails is an answer.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
+
+from services.sandbox.desk import Desk
+from services.sandbox.intake import TooLargeError
+from shared.client.models import DATABASE_NAME, Executed, ExecuteRequest
+from shared.errors import CancelledError, ConflictError, InvalidInputError, SenseError, UnavailableError
+from shared.logging import get_logger
+from shared.settings import SandboxSettings
+from shared.sql.uploads import Upload
+from shared.storage.base import ObjectStore
+
+MOST_JSON_BYTES = 1_000_000
+WRITE_BYTES = 1 << 20
+RETRY_AFTER_S = "2"
+IDLE_S = 30.0
+Name = Annotated[str, Query(pattern=DATABASE_NAME)]
+log = get_logger()
+
+
+class StalledError(SenseError):
+    """The rest of an upload does not come."""
+
+    code = "upload_stalled"
+    http_status = 408
+
+
+def create_app(objects: ObjectStore, settings: SandboxSettings, incoming: Path) -> FastAPI:
+    """The application; `incoming` is a folder for files that are being received."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.desk = Desk(objects, settings, incoming)
+        try:
+            yield
+        finally:
+            app.state.desk.close()
+
+    app = FastAPI(title="Sense sandbox", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(SenseError, say_sense_error)
+    app.add_exception_handler(RequestValidationError, say_bad_request)
+    app.add_exception_handler(ClientDisconnect, say_nothing)
+    app.post("/execute")(execute)
+    app.post("/databases")(take_database)
+    app.get("/healthz")(healthz)
+    app.get("/readyz")(readyz)
+    app.get("/metrics")(metrics)
+    return app
+
+
+def get_desk(request: Request) -> Desk:
+    """The desk of the running application, for routes."""
+    desk = getattr(request.app.state, "desk", None)
+    if not isinstance(desk, Desk):
+        raise UnavailableError("the sandbox is still starting")
+    return desk
+
+
+async def execute(request: Request, desk: Annotated[Desk, Depends(get_desk)]) -> Executed:
+    """Runs one SQL on one stored database."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_JSON_BYTES:
+            raise TooLargeError(f"the body is above {MOST_JSON_BYTES} bytes; send less")
+    try:
+        asked = ExecuteRequest.model_validate_json(bytes(body))
+    except ValidationError as error:
+        raise InvalidInputError(first_fault(error.errors()[0])) from error
+    return await desk.execute(asked)
+
+
+async def take_database(request: Request, desk: Annotated[Desk, Depends(get_desk)], name: Name = "") -> JSONResponse:
+    """Receives a file, checks it and stores it; 201 where it is new, 200 where its bytes are known."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > desk.settings.upload_bytes:
+        raise TooLargeError(f"the database is above {desk.settings.upload_bytes} bytes")
+    async with desk.uploads.taken():
+        upload, new = await received(request, desk, name)
+    log.info("database.taken", database=upload.id, bytes=upload.size, new=new)
+    return JSONResponse(upload.model_dump(mode="json"), status_code=201 if new else 200)
+
+
+async def received(request: Request, desk: Desk, name: str) -> tuple[Upload, bool]:
+    """Writes what arrives, a megabyte at a time; a caller who hangs up leaves nothing behind."""
+    with desk.intake.arrival() as arrival:
+        waiting = bytearray()
+        async for chunk in steady(request.stream()):
+            waiting += chunk
+            if len(waiting) >= WRITE_BYTES or not arrival.size:
+                await desk.off_loop(arrival.add, bytes(waiting))
+                waiting.clear()
+        await desk.off_loop(arrival.add, bytes(waiting))
+        return await desk.off_loop(desk.intake.take, arrival, name)
+
+
+async def steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same chunks; a sender who is silent for `IDLE_S` holds no slot any longer. Raises StalledError."""
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_S):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise StalledError(f"nothing of the file arrived for {IDLE_S} s; send it again") from None
+        yield chunk
+
+
+async def healthz() -> dict[str, str]:
+    """Asks nobody else."""
+    return {"status": "ok"}
+
+
+async def readyz(desk: Annotated[Desk, Depends(get_desk)]) -> dict[str, str]:
+    """Asks the object store; children are started when they are needed."""
+    await desk.off_loop(desk.objects.exists, "readyz")
+    return {"status": "ok"}
+
+
+async def metrics() -> Response:
+    """Outcomes of this process."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+def first_fault(fault: object) -> str:
+    """One sentence for a field that does not fit."""
+    assert isinstance(fault, dict)
+    where = ".".join(str(part) for part in fault["loc"])
+    return f"{where}: {fault['msg']}" if where else str(fault["msg"])
+
+
+async def say_sense_error(_: Request, error: Exception) -> JSONResponse:
+    """Code and sentence."""
+    assert isinstance(error, SenseError)
+    if isinstance(error, CancelledError | ConflictError):  # its pool was closed under it
+        error = UnavailableError("the sandbox is being stopped; try again in a moment", code="sandbox_stopping")
+    headers = {"Retry-After": RETRY_AFTER_S} if error.http_status == 503 else None
+    return JSONResponse({"code": error.code, "message": error.message}, status_code=error.http_status, headers=headers)
+
+
+async def say_bad_request(_: Request, error: Exception) -> JSONResponse:
+    """A parameter that does not fit."""
+    assert isinstance(error, RequestValidationError)
+    return JSONResponse({"code": "invalid_request", "message": first_fault(error.errors()[0])}, status_code=422)
+
+
+async def say_nothing(_: Request, error: Exception) -> Response:
+    """The caller hung up: nobody reads an answer."""
+    log.info("http.left", error=type(error).__name__)
+    return Response(status_code=400)

@@ -1,0 +1,99 @@
+"""What the HTTP service holds between requests: a pool for queries, an intake for files, slots for both."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from services.sandbox.databases import local_database
+from services.sandbox.execution import Execution
+from services.sandbox.intake import CODE, Intake
+from services.sandbox.limits import Limits
+from services.sandbox.pool import SandboxPool
+from services.sandbox.slots import Slots
+from shared.client.models import Executed, ExecuteRequest
+from shared.errors import InvalidInputError, NotFoundError
+from shared.metrics import OUTCOMES
+from shared.settings import SandboxSettings
+from shared.storage.base import ObjectStore
+from shared.storage.keys import is_sha256
+
+DEADLINE_S, ROWS = 2.0, 100  # where a caller names none
+Result = TypeVar("Result")
+
+
+class Desk:
+    """Made once a process, on its event loop; `close` leaves no child behind."""
+
+    def __init__(self, objects: ObjectStore, settings: SandboxSettings, incoming: Path) -> None:
+        self.objects, self.settings = objects, settings
+        self.pool = SandboxPool(settings.http_children, Limits())
+        self.intake = Intake(objects, incoming, most=settings.upload_bytes, deadline_s=settings.intake_s)
+        self.queries = Slots(settings.http_children, wait_s=settings.wait_s, waiting=settings.waiting)
+        self.uploads = Slots(settings.uploads, wait_s=settings.wait_s, waiting=settings.waiting)
+        self._threads = CapacityLimiter(settings.http_children + settings.uploads + 2)
+
+    async def off_loop(self, work: Callable[..., Result], *given: object) -> Result:
+        """Runs what blocks in a thread; its number is bounded by the slots."""
+        return await to_thread.run_sync(work, *given, limiter=self._threads)
+
+    async def execute(self, asked: ExecuteRequest) -> Executed:
+        """Runs one SQL on a stored database. Raises InvalidInputError, NotFoundError or BusyError."""
+        seconds, rows = budget(asked, self.settings)
+        async with self.queries.taken():
+            execution = await self.off_loop(self._execute, asked.database_id, asked.sql, seconds, rows)
+        OUTCOMES.labels(outcome=execution.outcome.value).inc()
+        return shown(execution)
+
+    def _execute(self, database_id: str, sql: str, seconds: float, rows: int) -> Execution:
+        path = self._local(database_id)
+        try:
+            return self.pool.execute(path, sql, deadline_s=seconds, keep_rows=rows)
+        except InvalidInputError as error:  # budgets were checked: it is the file, whose path is nobody's business
+            message = f"database {database_id} cannot be read any more; bring the same file again"
+            raise InvalidInputError(message, code=CODE) from error
+
+    def _local(self, database_id: str) -> Path:
+        try:
+            if is_sha256(database_id):
+                return local_database(self.objects, database_id)
+        except NotFoundError:
+            pass
+        message = f"there is no database {database_id[:80]!r}; list them with: sense databases"
+        raise NotFoundError(message, code="database_not_found")
+
+    def kill(self) -> None:
+        """Ends all children at once; what waits for them fails."""
+        self.pool.kill()
+        self.intake.kill()
+
+    def close(self) -> None:
+        """The same, and waits for their end."""
+        self.kill()
+        self.pool.close()
+        self.intake.pool.close()
+
+
+def budget(asked: ExecuteRequest, settings: SandboxSettings) -> tuple[float, int]:
+    """Seconds and rows. Raises InvalidInputError for more than the operator allows."""
+    seconds = min(DEADLINE_S, settings.longest_s) if asked.deadline_s is None else asked.deadline_s
+    rows = min(ROWS, settings.most_rows) if asked.max_rows is None else asked.max_rows
+    if seconds > settings.longest_s:
+        raise InvalidInputError(f"deadline_s is {seconds}; at most {settings.longest_s} s are allowed")
+    if rows > settings.most_rows:
+        raise InvalidInputError(f"max_rows is {rows}; at most {settings.most_rows} are given at once")
+    return seconds, rows
+
+
+def shown(execution: Execution) -> Executed:
+    """The part of an execution that callers see."""
+    return Executed(
+        outcome=execution.outcome.value,
+        columns=execution.columns,
+        rows=execution.rows,
+        row_count=execution.row_count,
+        truncated=execution.truncated,
+        elapsed_ms=execution.elapsed_ms,
+        message=execution.message,
+    )

@@ -1,0 +1,138 @@
+"""The child that looks into one uploaded file and ends: `python -m services.sandbox.intake_child LIMITS_JSON`.
+
+The file is read as immutable. Of what its schema says only generated columns and indexed expressions are computed, with
+functions that SQLite deems innocuous (`trusted_schema` is off); CHECK constraints are not even parsed.
+"""
+
+import os
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import apsw
+
+from services.sandbox.connection import Clock, harden
+from services.sandbox.frames import STARTED, pack, read_message, write_all
+from services.sandbox.limits import Limits
+from services.sandbox.outcomes import UnusableDatabaseError, classify
+from services.sandbox.rlimits import allow_cpu, wall_in, watch_parent
+
+MOST_TABLES, MOST_COLUMNS, MOST_SCHEMA_BYTES = 1_000, 20_000, 4_000_000
+FAULTS, BROKEN_ROWS, MESSAGE_CHARS = 20, 10_000, 300
+# What integrity_check says of values that a program stored against its own schema: the file itself is sound.
+SOUND = re.compile(r"(NULL|NUMERIC|TEXT|non-\w+) value in ")
+COUNTS = """SELECT (SELECT count(*) FROM pragma_table_list
+  WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'),
+ sum(type = 'view'), sum(type = 'trigger'), sum(type = 'table'), sum(length(sql)) FROM sqlite_master"""
+COLUMNS = "SELECT sum(ncol) FROM pragma_table_list WHERE schema = 'main'"
+WAL = (
+    "the file is in WAL mode: it is read as it stands, and what its program had written only to the -wal file beside "
+    "it is not here; PRAGMA wal_checkpoint(TRUNCATE) before uploading brings it in"
+)
+
+
+class RefusedError(Exception):
+    """The file cannot be taken; the text ends the sentence for the user."""
+
+
+def inspect(path: str, limits: Limits, clock: Clock) -> dict[str, Any]:
+    """Counts and warnings. Raises RefusedError, or apsw.Error for a file that is not sound."""
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    sqlite = apsw.Connection(f"file:{quote(path)}?mode=ro&immutable=1", flags=flags, statementcachesize=0)
+    sqlite.set_progress_handler(clock.over, limits.progress_steps)
+    harden(sqlite)
+    for pragma in ("query_only=1", "temp_store=2", "mmap_size=0"):
+        sqlite.execute(f"PRAGMA {pragma}").fetchall()
+    sqlite.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
+    sqlite.limit(apsw.SQLITE_LIMIT_WORKER_THREADS, 0)
+    found = counted(sqlite)
+    warnings = [WAL] if in_wal_mode(path) else []
+    warnings += integrity(sqlite)
+    warnings += foreign_keys(sqlite)
+    return {**found, "warnings": warnings}
+
+
+def in_wal_mode(path: str) -> bool:
+    """By the file's header (file format, bytes 18 and 19)."""
+    with Path(path).open("rb") as file:
+        return 2 in file.read(20)[18:20]
+
+
+def counted(sqlite: apsw.Connection) -> dict[str, int]:
+    """How much of what; refuses a schema that is empty or larger than any card should be."""
+    tables, views, triggers, entries, size = (int(n or 0) for n in sqlite.execute(COUNTS).fetchall()[0])
+    if entries > MOST_TABLES or size > MOST_SCHEMA_BYTES:
+        raise RefusedError(f"has {entries} tables in {size} bytes of schema; at most {MOST_TABLES} tables are taken")
+    if not tables:
+        raise RefusedError("holds no ordinary table")
+    columns = int(sqlite.execute(COLUMNS).fetchall()[0][0] or 0)
+    if columns > MOST_COLUMNS:
+        raise RefusedError(f"has {columns} columns; at most {MOST_COLUMNS} are taken")
+    return {"tables": tables, "views": views, "triggers": triggers}
+
+
+def integrity(sqlite: apsw.Connection) -> list[str]:
+    """Warnings for values against their own schema. Raises RefusedError for a damaged file."""
+    said = [str(line) for (line,) in sqlite.execute(f"PRAGMA integrity_check({FAULTS})")]
+    broken = [line for line in said if line != "ok" and not SOUND.match(line)]
+    if broken:
+        first = broken[0].replace("\n", " ")[:MESSAGE_CHARS]
+        raise RefusedError(f"is damaged: {first}; repair it with sqlite3's .recover, or export it anew")
+    return [f"integrity check: {line[:MESSAGE_CHARS]}" for line in said if line != "ok"][:3]
+
+
+def foreign_keys(sqlite: apsw.Connection) -> list[str]:
+    """A warning where references lead nowhere, or could not be checked: such data can be queried all the same."""
+    broken: Counter[str] = Counter()
+    try:
+        for table, *_ in sqlite.execute("PRAGMA foreign_key_check"):
+            broken[str(table)] += 1
+            if broken.total() >= BROKEN_ROWS:
+                break
+    except apsw.InterruptError:
+        return ["foreign keys were not all checked: there was no time left"]
+    except apsw.Error as error:
+        return [f"foreign keys cannot be checked: {str(error)[:MESSAGE_CHARS]}"]
+    if not broken:
+        return []
+    named = ", ".join(f"{table[:60]} ({rows})" for table, rows in sorted(broken.items())[:5])
+    return [f"rows whose foreign key refers to no row: {named}"]
+
+
+def answer(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """Counts and warnings, or `refused` with the rest of a sentence that begins with the file."""
+    clock = Clock()
+    clock.start(request["deadline_s"])
+    try:
+        return inspect(request["path"], limits, clock)
+    except RefusedError as error:
+        return {"refused": str(error)}
+    except (apsw.Error, MemoryError, UnicodeDecodeError) as error:
+        try:
+            failure = classify(error)
+        except UnusableDatabaseError as unusable:
+            return {"refused": f"is damaged, encrypted or no SQLite database: {unusable}"}
+        if failure.outcome == "timeout":
+            return {"refused": f"could not be checked within {request['deadline_s']} s"}
+        return {"refused": f"cannot be read: {failure.message}"}
+
+
+def main() -> None:
+    """Wall in, look once, end."""
+    limits = Limits.from_json(sys.argv[1])
+    wall_in(limits)
+    apsw.hard_heap_limit(limits.heap_bytes)
+    watch_parent()
+    request = read_message(0)
+    if request is not None:
+        write_all(1, STARTED)
+        allow_cpu(request["deadline_s"])
+        write_all(1, pack(answer(request, limits)))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
