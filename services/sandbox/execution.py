@@ -14,7 +14,8 @@ Shown = str | int | float | None
 class Request:
     """One SQL for one database. With a `rule` its result is fingerprinted; the judge uses the two fields after it.
 
-    `leave_target` asks a gold's run for what candidates are compared with, `target` asks for that comparison.
+    `leave_target` asks a gold's run for what candidates are compared with, `target` asks for that comparison. `repeat`
+    further runs are timed; all share the deadline.
     """
 
     database: Path
@@ -24,6 +25,7 @@ class Request:
     rule: Rule | None = None
     leave_target: bool = False
     target: Target | None = None
+    repeat: int = 0
 
     def message(self, deadline_s: float) -> dict[str, Any]:
         """The statement as a child reads it."""
@@ -33,6 +35,8 @@ class Request:
             message["leave_target"] = self.leave_target
         if self.target is not None:
             message["target"] = asdict(self.target)
+        if self.repeat:
+            message["repeat"] = self.repeat
         return message
 
 
@@ -42,6 +46,7 @@ class Execution:
 
     `truncated`: the view lacks rows or parts of cells. `flagged`: names in double quotes that no table has, read as
     strings. `matched` answers a request's target: equal, not equal, or None for not settled.
+    `timings`: seconds to the first and to the last row of each repeated run.
     """
 
     outcome: Outcome
@@ -56,6 +61,7 @@ class Execution:
     marks: list[Mark] = field(default_factory=list)
     keyed: str | None = None
     matched: bool | None = None
+    timings: list[tuple[float, float]] = field(default_factory=list)
 
     @classmethod
     def from_reply(cls, reply: dict[str, Any]) -> "Execution":

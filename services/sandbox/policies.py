@@ -43,6 +43,23 @@ class Reading:
             return Rule("list" if ordered else "bag", exact=True, keyed=True, text_errors="ignore")
         return Rule("list" if order_matters(gold_text) else "bag", any_column_order=self.any_column_order)
 
+    def quirks(self, gold: str, candidate: str) -> tuple[str, ...]:
+        """Names of what the official evaluator does here that `strict` does not: each may change this verdict."""
+        if self.policy is Policy.STRICT:
+            return ()
+        if self.policy is Policy.BIRD:
+            return ("order_ignored", "duplicates_ignored") if order_matters(gold) else ("duplicates_ignored",)
+        both = f"{gold}\n{candidate}"
+        found = {
+            "value_replaced": "value" in candidate,
+            "operators_joined": any(apart in both for apart, _ in SPLIT_OPERATORS),
+            "distinct_removed": not self.keep_distinct and "distinct" in both.lower(),
+            "later_statements_dropped": not self.keep_distinct and ";" in candidate.rstrip().rstrip(";"),
+            "year_replaced": CURRENT_YEAR.search(both) is not None,
+            "order_by_text": ("order by" in self.gold_text(gold).lower()) != order_matters(gold),
+        }
+        return tuple(name for name, applies in found.items() if applies)
+
     def _spider_text(self, sql: str) -> str:
         for apart, joined in SPLIT_OPERATORS:
             sql = sql.replace(apart, joined)
