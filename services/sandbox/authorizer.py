@@ -7,15 +7,37 @@ import apsw
 Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
 
 READ_ACTIONS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE})
-# random and its kin would make a verdict depend on the run; the others reach outside the query.
-DENIED_FUNCTIONS = frozenset(
-    {"load_extension", "random", "randomblob", "fts3_tokenizer", "fts5", "writefile", "readfile"}
+# They would make a verdict depend on the run.
+CHANCE = frozenset({"random", "randomblob"})
+# They reach outside the query: files, pointers, logs, and checks that run statements of their own.
+REACHING_OUT = frozenset(
+    {
+        "load_extension",
+        "fts3_tokenizer",
+        "fts5",
+        "writefile",
+        "readfile",
+        "edit",
+        "sqlite_log",
+        "geopoly_debug",
+        "rtreecheck",
+    }
+)
+DENIED_FUNCTIONS = CHANCE | REACHING_OUT
+# Tables that SQLite has without any CREATE; carray becomes known when first used, and is in no list of modules before.
+BUILT_IN_TABLES = frozenset(
+    {"dbstat", "fts3tokenize", "carray", "sqlite_dbpage", "sqlite_stmt", "bytecode", "tables_used"}
 )
 SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_schema"})
 OPEN_TABLES = SCHEMA_TABLES | {"json_each", "json_tree", ""}
 BUILD_ACTIONS = frozenset(
     {apsw.SQLITE_CREATE_TABLE, apsw.SQLITE_CREATE_INDEX, apsw.SQLITE_REINDEX, apsw.SQLITE_INSERT} | READ_ACTIONS
 )
+
+
+def built_in(name: str) -> bool:
+    """Whether this is a table (in lower case) that SQLite has without any CREATE."""
+    return name in BUILT_IN_TABLES or name.startswith("pragma_")
 
 
 class Gate:
@@ -35,13 +57,13 @@ class Gate:
         """Only queries, only over `tables`, the schema table and JSON's table-valued functions (names in lower case).
 
         SQLite asks with an empty column for whatever gives no column, and then a CTE's name looks like a table's: such
-        a name passes unless it is one of SQLite's built-in `modules`.
+        a name passes unless it is one of SQLite's built-in `modules`. A table of the file that bears a built-in one's
+        name opens no way to that: `temp.dbstat` would go past the file's own.
         """
-        allowed = tables | OPEN_TABLES
+        allowed = frozenset(name for name in tables if not built_in(name)) | OPEN_TABLES
 
         def readable(name: str, column: str | None) -> bool:
-            built_in = name in modules or name.startswith("pragma_")
-            return name in allowed or (not column and not built_in)
+            return name in allowed or (not column and name not in modules and not built_in(name))
 
         def decide(action: int, first: str | None, second: str | None, _base: str | None, _inner: str | None) -> int:
             if action in READ_ACTIONS:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from services.sandbox.execution import Execution, Request
-from services.sandbox.files import Identity, identify
+from services.sandbox.files import Identity, KnownFiles
 from services.sandbox.limits import Limits, checked_deadline
 from shared.contracts.records import Outcome
 from shared.errors import InvalidInputError
@@ -52,8 +52,8 @@ class Plan:
     Raises NotFoundError or InvalidInputError for a database, deadline or row count that cannot be used.
     """
 
-    def __init__(self, requests: Sequence[Request], limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, requests: Sequence[Request], limits: Limits, files: KnownFiles) -> None:
+        self.limits, self.files = limits, files
         self.distinct: dict[Request, int] = {}
         self.spread = [self.distinct.setdefault(request, len(self.distinct)) for request in requests]
         self.answers: list[Execution | None] = [None] * len(self.distinct)
@@ -83,7 +83,7 @@ class Plan:
         if request.keep_rows < 0:
             raise InvalidInputError(f"keep_rows is {request.keep_rows}; give 0 or more.")
         if request.database not in self._identities:
-            self._identities[request.database] = identify(request.database)
+            self._identities[request.database] = self.files.identity(request.database)
         return checked_deadline(self.limits.deadline_s if request.deadline_s is None else request.deadline_s)
 
     def results(self) -> list[Execution]:

@@ -26,6 +26,7 @@ from services.sandbox.query import Query
 from services.sandbox.rlimits import allow_cpu, wall_in, watch_parent
 
 STDIN, STDOUT = 0, 1
+COLLECT_EVERY = 500  # statements
 CPU_STEP_S = 3.0  # the kernel's limit on CPU time is moved in such steps, not at every statement
 
 
@@ -98,11 +99,15 @@ def main() -> None:
     apsw.hard_heap_limit(limits.heap_bytes)
     watch_parent(STDIN)
     server = Server(limits)
+    served = 0
     gc.freeze()
     gc.disable()  # results are many small tuples: looking through them for cycles would cost more than the queries
     while (request := read_message(STDIN)) is not None:
         server.serve(request, progress)
-        gc.collect()
+        served += len(request["statements"])
+        if served >= COLLECT_EVERY:
+            gc.collect()
+            served = 0
     os._exit(0)
 
 

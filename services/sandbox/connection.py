@@ -72,11 +72,22 @@ class ReadConnection:
         harden(self.sqlite)
         for pragma in ("query_only=1", "temp_store=2", "mmap_size=0"):
             self.sqlite.execute(f"PRAGMA {pragma}").fetchall()
-        names = self.sqlite.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
-        tables = frozenset(str(name).lower() for (name,) in names)
-        modules = frozenset(str(name).lower() for (name,) in self.sqlite.execute("SELECT name FROM pragma_module_list"))
+        tables = self.names("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+        modules = self.names("SELECT name FROM pragma_module_list")
         set_limits(self.sqlite, limits)
         self.sqlite.authorizer = self.gate.reading(tables, modules)
+
+    def names(self, sql: str) -> frozenset[str]:
+        """Names that a query of ours gives, in lower case, without those that are not UTF-8: no SQL can say them."""
+        found: set[str] = set()
+        rows = self.sqlite.execute(sql)
+        while True:
+            try:
+                found.add(str(next(rows)[0]).lower())
+            except UnicodeDecodeError:
+                continue
+            except StopIteration:
+                return frozenset(found)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -1,34 +1,90 @@
 """Database files as users give them: what cannot be one is refused before any child sees it."""
 
+import os
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 
+from services.sandbox.limits import FILE_BYTES
 from shared.errors import InvalidInputError, NotFoundError
 
 MAGIC = b"SQLite format 3\x00"
+NO_FILES = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 Identity = tuple[int, int, int, int]
 
 
-def identify(path: Path) -> Identity:
+def identify(path: Path, *, most_bytes: int = FILE_BYTES) -> Identity:
     """What changes when the file does: device, inode, size, time of change.
 
-    Raises NotFoundError for a missing file, InvalidInputError for one that is empty, no SQLite, or not closed cleanly.
+    Never waits, whatever the path leads to. Raises NotFoundError for a missing file, InvalidInputError for what is no
+    file, empty, larger than `most_bytes`, no SQLite, or not closed cleanly.
     """
     try:
-        status = path.stat()
-        if path.is_dir():
-            raise InvalidInputError(f"{path} is a directory; give a SQLite file.")
-        with path.open("rb") as file:
-            head = file.read(len(MAGIC))
+        refuse_no_file(path, path.stat())
+        status, head = look_inside(path)
     except FileNotFoundError:
-        raise NotFoundError(f"There is no database file at {path}.") from None
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{str(path)!r} cannot be read: {error}.") from None
-    if not head:
+        raise NotFoundError(f"There is no database file at {path}; check the path.") from None
+    except PermissionError:
+        raise InvalidInputError(f"{path} may not be read by this user; give it read permission.") from None
+    except ValueError:
+        raise InvalidInputError(f"The path {str(path)!r} holds a NUL character; give one without.") from None
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read ({error.strerror}); give a SQLite file.") from None
+    if not status.st_size:
         raise InvalidInputError(f"{path} is empty; give a SQLite file with tables.")
+    if status.st_size > most_bytes:
+        raise InvalidInputError(
+            f"{path} has {status.st_size} bytes; at most {most_bytes} are read: give a smaller file."
+        )
     if head != MAGIC:
-        raise InvalidInputError(f"{path} is not a SQLite database, or it is encrypted.")
+        raise InvalidInputError(f"{path} is not a SQLite database, or it is encrypted; give a plain SQLite 3 file.")
     refuse_unfinished(path)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class KnownFiles:
+    """Looks into each file once, and again only when it has changed."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self._known: dict[str, Identity] = {}
+
+    def identity(self, path: Path) -> Identity:
+        """As `identify`."""
+        name = str(path)
+        try:
+            status = path.stat()
+            now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            if self._known.get(name) == now and not any(map(os.path.exists, (f"{name}-wal", f"{name}-journal"))):
+                return now
+        except (OSError, ValueError):
+            pass  # said better below
+        self._known[name] = identify(path, most_bytes=self.most_bytes)
+        return self._known[name]
+
+
+def refuse_no_file(path: Path, status: os.stat_result) -> None:
+    """Only regular files hold databases; opening others may wait for ever or do something."""
+    for is_kind, kind in NO_FILES:
+        if is_kind(status.st_mode):
+            raise InvalidInputError(f"{path} is {kind}; give a SQLite file.")
+
+
+def look_inside(path: Path) -> tuple[os.stat_result, bytes]:
+    """Status and first bytes of one and the same file, even if the path comes to lead elsewhere meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        refuse_no_file(path, status)
+        return status, os.read(descriptor, len(MAGIC))
+    finally:
+        os.close(descriptor)
 
 
 def refuse_unfinished(path: Path) -> None:
@@ -37,3 +93,19 @@ def refuse_unfinished(path: Path) -> None:
         beside = path.with_name(path.name + suffix)
         if beside.is_file() and beside.stat().st_size:
             raise InvalidInputError(f"{path} has unfinished writes in {beside.name}; close the program that writes it.")
+
+
+def check_inside(path: Path, roots: Iterable[Path]) -> Path:
+    """The path with every link followed, when that lies in one of the folders `roots`; it need not exist.
+
+    Raises InvalidInputError for a path that leads outside, by `..` or by a link, and for one that leads nowhere.
+    """
+    allowed = [root.resolve() for root in roots]
+    try:
+        real = path.resolve()
+    except (ValueError, OSError, RuntimeError):  # a NUL, a name that is too long, links in a circle
+        raise InvalidInputError(f"The path {str(path)!r} leads nowhere; give the path of a file.") from None
+    if not any(real.is_relative_to(root) for root in allowed):
+        folders = ", ".join(str(root) for root in allowed) or "none"
+        raise InvalidInputError(f"{path} leads outside of the allowed folders; give a path inside of: {folders}.")
+    return real

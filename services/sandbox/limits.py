@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 from shared.errors import InvalidInputError
 
+FILE_BYTES = 4 * 1024**3  # larger than every database of Spider and BIRD's dev set; reading is by page, never whole
 FLUSH_S = 0.002  # how long a child may keep the answers of quick statements to itself
 
 
@@ -30,6 +31,7 @@ class Limits:
     value_bytes: int = 1_000_000
     heap_bytes: int = 256 * 1024 * 1024
     address_space_bytes: int = 1024 * 1024 * 1024
+    file_bytes: int = FILE_BYTES
     open_files: int = 32
     open_databases: int = 8
     expression_depth: int = 200

@@ -11,7 +11,7 @@ from typing import Any
 
 from services.sandbox.batches import Batch, Plan
 from services.sandbox.execution import Execution, Request
-from services.sandbox.files import identify
+from services.sandbox.files import KnownFiles
 from services.sandbox.limits import Limits
 from services.sandbox.process import ChildDiedError, ChildProcess, OverrunError
 from shared.contracts.records import Outcome
@@ -28,6 +28,7 @@ class SandboxPool:
             raise InvalidInputError(f"A sandbox needs at least one child, not {children}.")
         self.children = children
         self.limits = limits or Limits()
+        self._files = KnownFiles(self.limits.file_bytes)
         self._free: list[ChildProcess | None] = [None] * children
         self._all: set[ChildProcess] = set()
         self._ready = threading.Condition()
@@ -43,7 +44,7 @@ class SandboxPool:
 
     def execute_many(self, requests: Sequence[Request]) -> list[Execution]:
         """Run all, spread over the children, equal requests once; answers in the order of the requests."""
-        plan = Plan(requests, self.limits)
+        plan = Plan(requests, self.limits, self._files)
         todo = deque(plan.batches())
         workers = min(self.children, len(todo))
         if workers < 2:
@@ -58,7 +59,7 @@ class SandboxPool:
     def describe(self, database: Path, sample_rows: int) -> list[dict[str, Any]]:
         """Tables of a database as plain data, for `make_card`. Raises InvalidInputError when it takes too long."""
         asked = {"sql": "", "deadline_s": self.limits.gold_deadline_s, "sample_rows": sample_rows}
-        batch = Batch(database, identify(database), [0], [asked])
+        batch = Batch(database, self._files.identity(database), [0], [asked])
         replies = self._serve(batch, {**batch.message(), "op": "describe"})
         if "tables" not in replies[0]:
             raise InvalidInputError(f"{database} cannot be described: {replies[0]['message']}.")
@@ -128,8 +129,8 @@ class SandboxPool:
             try:
                 child.send(message)
                 while len(replies) < len(deadlines):
-                    replies += [usable(batch.database, reply) for reply in child.replies(deadlines)]
-                return dict(enumerate(replies[: len(deadlines)]))
+                    replies += child.replies(deadlines)
+                return {number: usable(batch.database, replies[number]) for number in range(len(deadlines))}
             except OverrunError as overrun:
                 self._check_end()
                 return {**dict(enumerate(replies)), overrun.at: ran_out(deadlines[overrun.at])}
@@ -138,9 +139,6 @@ class SandboxPool:
                 if death.started:
                     at = min(max(death.at, len(replies)), len(deadlines) - 1)
                     return {**dict(enumerate(replies)), at: last_words(death, deadlines[at])}
-            except InvalidInputError:
-                child.kill()  # it still writes answers that nobody will read
-                raise
             finally:
                 self._give(child)
         raise UnavailableError("Sandbox children die before they start; run `python -m services.sandbox.child '{}'`.")

@@ -125,7 +125,8 @@ class ChildProcess:
                 raise OverrunError(number) if number >= 0 else self._never_began()
 
     def _reply_list(self) -> list[dict[str, Any]]:
-        found = self._receive(self._end(self.limits.grace_s), started=self.progress.get()[0] >= 0)
+        """A frame that has begun to arrive; its writer has nothing else to do than to write the rest."""
+        found = self._receive(time.monotonic() + self.limits.start_s, started=self.progress.get()[0] >= 0)
         if not isinstance(found, list):
             raise self._died(started=True)
         return found
@@ -144,11 +145,10 @@ class ChildProcess:
     def _send(self, data: bytes, end: float) -> None:
         view = memoryview(data)
         while view:
-            self._wait(self._writable, end)
             try:
                 view = view[os.write(self.input, view) :]
             except BlockingIOError:
-                continue
+                self._wait(self._writable, end)
             except BrokenPipeError:
                 raise self._died(started=False) from None
 
@@ -176,7 +176,7 @@ class ChildProcess:
     def _wait(self, poll: "select.poll", end: float) -> None:
         if not ready(poll, end):
             self._destroy()
-            raise OverrunError
+            raise OverrunError(max(self.progress.get()[0], 0))
 
     def _died(self, started: bool) -> ChildDiedError:
         self._destroy()

@@ -1,4 +1,4 @@
-"""Sixteen bytes that parent and child share: which statement of a request runs now, and since when.
+"""Eight bytes that parent and child share: which statement of a request runs now, and since when.
 
 They spare a message at the start of each statement, and let quick answers travel together: when a child is killed, the
 parent reads here which statement it was in, and asks another child for the answers that had not left.
@@ -6,35 +6,37 @@ parent reads here which statement it was in, and asks another child for the answ
 
 import mmap
 import os
-import struct
 import time
 
-RECORD = struct.Struct("<qd")
+SIZE = 8
+NUMBER_BITS = 12
+MOST = (1 << NUMBER_BITS) - 2  # statements of one request
 NOT_BEGUN = -1
 
 
 class Progress:
-    """The shared record; the parent makes the memory, the child opens it by the descriptor it inherited."""
+    """The shared record; the parent makes the memory, the child opens it by the descriptor it inherited.
+
+    It is one machine word, written and read at once: a child can be stopped at any point of a longer write, and what
+    the parent read then would look like a statement that began long ago.
+    """
 
     def __init__(self, descriptor: int) -> None:
-        self._memory = mmap.mmap(descriptor, RECORD.size)
+        self._word = memoryview(mmap.mmap(descriptor, SIZE)).cast("Q")
         self.set(NOT_BEGUN)
 
     def set(self, number: int) -> None:
         """Statement `number` begins now (the clock is the machine's, the same in both processes)."""
-        RECORD.pack_into(self._memory, 0, number, time.monotonic())
+        self._word[0] = (time.monotonic_ns() // 1000) << NUMBER_BITS | (number + 1)
 
     def get(self) -> tuple[int, float]:
-        """The statement that runs or ran last, and when it began; read twice, for the other side may be writing."""
-        record = self._memory[:]
-        while record != (again := self._memory[:]):
-            record = again
-        number, began = RECORD.unpack(record)
-        return number, began
+        """The statement that runs or ran last, and when it began in seconds."""
+        word = self._word[0]
+        return (word & (1 << NUMBER_BITS) - 1) - 1, (word >> NUMBER_BITS) / 1e6
 
 
 def shared_memory() -> int:
     """A descriptor of new memory, to be handed to a child; the caller closes it."""
     descriptor = os.memfd_create("sense-progress")
-    os.ftruncate(descriptor, RECORD.size)
+    os.ftruncate(descriptor, SIZE)
     return descriptor

@@ -17,7 +17,8 @@ from services.sandbox.results import Row, encode, view_cell
 from services.sandbox.rules import Rule, Target
 from services.sandbox.text import first_words, only_blank
 
-FIRST_ROWS, MORE_ROWS = 16, 256  # rows read between two looks at the caps
+CHUNK_BYTES = 64_000_000  # what rows read between two looks at the caps may take, were every cell as large as can be
+CHUNK_ROWS = 64
 
 
 @dataclass
@@ -170,7 +171,8 @@ class Query:
 
     def drain(self, reading: Reading, cursor: apsw.Cursor, pairs: bool) -> None:
         """Eat the rows until the end or a cap, a few at a time so that no chunk of them is large."""
-        size, limits = FIRST_ROWS, self.limits
+        limits = self.limits
+        size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // (limits.value_bytes * max(1, len(reading.columns)))))
         while chunk := list(islice(cursor, size)):
             rows = [self.paired(row) for row in chunk] if pairs else chunk
             encoded = encode(rows)
@@ -188,7 +190,6 @@ class Query:
             if len(chunk) < size:
                 return
             self.clock.check()
-            size = MORE_ROWS
 
     def paired(self, raw: tuple[Any, ...]) -> Row:
         """(type, value) pairs as cells; text comes as bytes and what is not UTF-8 in it is marked or left out."""

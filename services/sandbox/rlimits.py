@@ -6,6 +6,7 @@ import resource
 import select
 import threading
 
+from services.sandbox import seccomp
 from services.sandbox.limits import Limits
 
 PARENT_CHECK_MS = 1_000
@@ -19,11 +20,17 @@ def lower(kind: int, value: int) -> None:
 
 
 def wall_in(limits: Limits, *, file_bytes: int = 0) -> None:
-    """Bound memory, files and core dumps of this process; `file_bytes` 0 means that it can write no file."""
+    """Bound memory, files, core dumps and kernel calls of this process; with `file_bytes` 0 it can write to none.
+
+    Not set on purpose: PR_SET_PDEATHSIG, for it fires when the *thread* that started the child ends, and pools start
+    children from short-lived threads (`watch_parent` does its work); PR_SET_DUMPABLE, for the child holds no secret,
+    and without root its parent could no longer look at it in /proc.
+    """
     lower(resource.RLIMIT_AS, limits.address_space_bytes)
     lower(resource.RLIMIT_FSIZE, file_bytes)
     lower(resource.RLIMIT_NOFILE, limits.open_files)
     lower(resource.RLIMIT_CORE, 0)
+    seccomp.install(writing=file_bytes > 0)
 
 
 def allow_cpu(seconds: float) -> None:

@@ -2,13 +2,16 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from services.sandbox.databases import local_database, seal_database
 from services.sandbox.execution import Execution, Request
 from services.sandbox.judge import Question
 from services.sandbox.limits import Limits
+from services.sandbox.neighbourhood import neighbourhood
+from services.sandbox.second_look import Neighbourhood, SecondLook
 from services.sandbox.verdicts import Judgement
 from services.sandbox.worker_pool import worker_judge, worker_pool
 from shared.contracts.base import TaskContract
@@ -115,14 +118,34 @@ def judge_candidates(command: JudgeCandidates, shard: Shard) -> Done:
         grouped.setdefault(candidate.example_id, []).append(candidate)
     judged: list[Judged] = []
     judge, names = worker_judge(shard, command.policy), list(grouped)
+    around = neighbourhoods(shard.objects, examples.values(), grouped, command.neighbours)
     for begin in range(0, len(names), JUDGED_AT_ONCE):
         part = names[begin : begin + JUDGED_AT_ONCE]
         questions = [as_question(shard.objects, examples[name], grouped[name]) for name in part]
-        for name, judgements in zip(part, judge.judge_many(questions), strict=True):
+        found = SecondLook(judge).review(questions, judge.judge_many(questions), around)
+        for name, judgements in zip(part, found, strict=True):
             judged += as_judged(grouped[name], judgements)
         shard.progress(done=begin + len(part), total=len(names))
     verdicts = Counter(row.verdict.value for row in judged)
-    return Done(JudgedCounts(candidates=len(judged), **verdicts), {"judged": shard.write_rows("judged", judged)})
+    counts = JudgedCounts(candidates=len(judged), by_chance=sum(row.neighbours_lost > 0 for row in judged), **verdicts)
+    return Done(counts, {"judged": shard.write_rows("judged", judged)})
+
+
+def neighbourhoods(
+    objects: ObjectStore, examples: Iterable[Example], grouped: Mapping[str, Sequence[Candidate]], count: int
+) -> dict[Path, Neighbourhood]:
+    """Local database file -> its neighbours, made for all golds and candidates of the shard on it."""
+    if not count:
+        return {}
+    sqls: dict[str, list[str]] = {}
+    for example in examples:
+        candidates = grouped.get(example.example_id, ())
+        sqls.setdefault(example.database_id, []).append(example.gold)
+        sqls[example.database_id] += [candidate.sql for candidate in candidates if candidate.sql]
+    return {
+        local_database(objects, database_id): neighbourhood(objects, database_id, texts, count)
+        for database_id, texts in sqls.items()
+    }
 
 
 def as_question(objects: ObjectStore, example: Example, candidates: Sequence[Candidate]) -> Question:
@@ -156,6 +179,8 @@ def as_judged(candidates: Sequence[Candidate], judgements: Sequence[Judgement]) 
             gold_result_hash=judgement.gold.fingerprint,
             result=judgement.execution.view() if judgement.execution else None,
             gold_result=judgement.gold.view(),
+            neighbours=judgement.neighbours,
+            neighbours_lost=judgement.neighbours_lost,
         )
         for candidate, judgement in zip(candidates, judgements, strict=True)
     ]

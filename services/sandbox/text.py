@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
+# Blank is what SQLite takes for blank. A no-break space is a letter to it, so that `;` and one of those is a second
+# statement; a byte order mark is blank wherever it stands.
 TOKEN = re.compile(
     r"(?P<comment>--[^\n]*|/\*(?:(?!\*/).)*(?:\*/|\Z))"
     r"|(?P<quoted>'[^']*(?:''[^']*)*(?:'|\Z)|\"[^\"]*(?:\"\"[^\"]*)*(?:\"|\Z)|`[^`]*(?:``[^`]*)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))"
-    r"|(?P<blank>\s+)"
+    r"|(?P<blank>[ \t\n\f\r\ufeff]+)"
     r"|(?P<word>\w+)"
     r"|(?P<other>.)",
     re.DOTALL,

@@ -1,5 +1,7 @@
 """Hostile SQL: building invented databases, verifying examples, judging candidates."""
 
+from pydantic import Field
+
 from shared.contracts.base import Command, Counts, Queue, TaskContract
 from shared.contracts.records import Policy
 from shared.contracts.refs import ObjectRef
@@ -33,15 +35,19 @@ class VerifiedCounts(Counts):
 
 
 class JudgeCandidates(Command):
-    """Compares every candidate's result with its gold's under a named policy."""
+    """Compares every candidate's result with its gold's under a named policy.
+
+    With `neighbours`, right answers are also held against their gold on so many variants of the database.
+    """
 
     candidates: ObjectRef
     examples: ObjectRef
     policy: Policy = Policy.STRICT
+    neighbours: int = Field(default=0, ge=0, le=32)
 
 
 class JudgedCounts(Counts):
-    """One number a verdict."""
+    """One number a verdict; `by_chance` counts answers that were right here and disputed on a neighbour."""
 
     candidates: int
     correct: int = 0
@@ -53,6 +59,7 @@ class JudgedCounts(Counts):
     both_empty: int = 0
     disputed: int = 0
     unextractable: int = 0
+    by_chance: int = 0
 
 
 BUILD_DATABASE = TaskContract(

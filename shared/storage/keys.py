@@ -87,6 +87,11 @@ def upload_key(created_ms: int, sha256: str) -> str:
     return _join("uploads", f"{created_ms:014}-{sha256}.json")
 
 
+def neighbour_key(sha256: str, set_name: str, index: int) -> str:
+    """A neighbour of a database; its name says of which, because local copies are named by the last part."""
+    return _join("neighbours", sha256, f"{sha256}.{set_name}.{index}.sqlite")
+
+
 def dataset_key(name: str, version: str, file: str) -> str:
     """A file of an imported data set; `file` may hold folders."""
     return check_key(f"{_join('datasets', name, version)}/{file}")

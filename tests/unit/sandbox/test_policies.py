@@ -1,6 +1,5 @@
 """Spider's and BIRD's own rules: how they read SQL, hand cases, and every question of real prediction files."""
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from functools import cache
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from services.sandbox.judge import Judge, Question
+from services.sandbox.limits import Limits
 from services.sandbox.policies import Reading, without_distinct
 from services.sandbox.pool import SandboxPool
 from shared.contracts.records import Outcome, Policy, Verdict
@@ -20,7 +20,8 @@ RIGHT = (Verdict.CORRECT, Verdict.BOTH_EMPTY)  # both call two empty results equ
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[SandboxPool]:
-    with SandboxPool(2) as pool:
+    """Long budgets: what is asked here is how results compare, on a machine that may be busy."""
+    with SandboxPool(2, Limits(deadline_s=30, gold_deadline_s=60)) as pool:
         yield pool
 
 

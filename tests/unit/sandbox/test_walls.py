@@ -22,7 +22,7 @@ STALL = "SELECT instr(hex(zeroblob(490000)), hex(zeroblob(240000)) || '1')"
 )
 def test_runaway_ends_as_timeout_and_next_query_is_served(pool: SandboxPool, shop: Path, sql: str) -> None:
     ran = pool.execute(shop, sql)
-    assert (ran.outcome, ran.rows, ran.bag_hash) == (Outcome.TIMEOUT, [], None)
+    assert (ran.outcome, ran.rows, ran.fingerprint) == (Outcome.TIMEOUT, [], None)
     assert ran.message is not None and "deadline" in ran.message
     assert pool.execute(shop, "SELECT count(*) FROM customer").rows == [[4]]
 
@@ -109,6 +109,6 @@ def test_text_that_sqlite_cannot_take(pool: SandboxPool, shop: Path) -> None:
 def test_results_are_capped_and_say_so(pool: SandboxPool, shop: Path) -> None:
     rows = pool.execute(shop, f"{ENDLESS} SELECT x FROM c", keep_rows=3)
     assert (rows.outcome, rows.rows, rows.row_count, rows.truncated) == (Outcome.ROW_LIMIT, [[1], [2], [3]], 1000, True)
-    assert (rows.ordered_hash, rows.bag_hash, rows.capped) == (None, None, True)
+    assert (rows.fingerprint, rows.capped) == (None, True)
     with SandboxPool(1, replace(Limits(), max_bytes=10_000)) as small:
         assert small.execute(shop, f"{ENDLESS} SELECT hex(zeroblob(3000)) FROM c").outcome is Outcome.BYTE_LIMIT

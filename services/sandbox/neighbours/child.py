@@ -1,0 +1,75 @@
+"""The child that varies one database and ends: `python -m services.sandbox.neighbours.child LIMITS_JSON`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from services.sandbox.connection import Clock, ReadConnection
+from services.sandbox.frames import STARTED, pack, read_message, write_all
+from services.sandbox.limits import Limits
+from services.sandbox.neighbours.caps import Caps
+from services.sandbox.neighbours.plan import make_plan
+from services.sandbox.neighbours.schema import UnfitError
+from services.sandbox.neighbours.vary import Variation
+from services.sandbox.outcomes import UnusableDatabaseError, classify
+from services.sandbox.rlimits import allow_cpu, wall_in, watch_parent
+
+
+def vary(request: dict[str, Any], limits: Limits, clock: Clock) -> None:
+    """Write `count` files named by their number into the folder of the request."""
+    caps = Caps.from_json(request["caps"])
+    source = ReadConnection(request["database"], limits, clock)
+    source.sqlite.authorizer = None  # from here on all statements are ours, over stored columns of tables only
+    plan = make_plan(source.sqlite, caps, request["constants"])
+    source.close()
+    most = caps.share(len(plan.tables))
+    variation = Variation(plan, limits, clock, request["seed"], most)
+    for index in range(request["count"]):
+        Path(request["folder"], f"{index}.sqlite").write_bytes(variation.neighbour(index))
+
+
+def answer(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """`{}` when all files are complete, else `unfit` with a clause that says why."""
+    clock = Clock()
+    clock.start(request["deadline_s"])
+    try:
+        vary(request, limits, clock)
+    except UnfitError as error:
+        return {"unfit": str(error)}
+    except UnicodeDecodeError:
+        return {"unfit": "a name in its schema is not valid UTF-8"}
+    except (apsw.Error, MemoryError, OSError) as error:
+        return {"unfit": explain(error)}
+    return {}
+
+
+def explain(error: Exception) -> str:
+    """SQLite's words, or the sandbox's own where those say more."""
+    if isinstance(error, apsw.InterruptError):
+        return "varying it ran past the deadline"
+    try:
+        message = classify(error).message if isinstance(error, MemoryError | apsw.NoMemError) else str(error)
+    except UnusableDatabaseError as unusable:
+        message = str(unusable)
+    return message
+
+
+def main() -> None:
+    """Wall in, vary once, end."""
+    limits = Limits.from_json(sys.argv[1])
+    wall_in(limits, file_bytes=limits.build_file_bytes)
+    apsw.hard_heap_limit(limits.heap_bytes)
+    watch_parent()
+    request = read_message(0)
+    if request is not None:
+        write_all(1, STARTED)
+        allow_cpu(request["deadline_s"])
+        write_all(1, pack(answer(request, limits)))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
