@@ -8,7 +8,8 @@ from typing import NoReturn
 import typer
 
 from services.cli.database_commands import database_commands
-from services.cli.evaluate.commands import evaluate_commands
+from services.cli.dataset_commands import dataset_commands
+from services.cli.evaluate.commands import evaluate_commands, suite_commands
 from services.cli.importing.commands import import_commands
 from services.cli.job_commands import job_commands
 from services.cli.sql_commands import sql_commands
@@ -34,8 +35,10 @@ def make_app() -> typer.Typer:
     app.add_typer(job_commands)
     app.add_typer(sql_commands)
     app.add_typer(evaluate_commands)
+    app.add_typer(suite_commands, name="suite")
     app.add_typer(import_commands)
     app.add_typer(database_commands, name="databases")
+    app.add_typer(dataset_commands, name="datasets")
     app.callback()(lambda: None)
     return app
 

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
 from services.cli.stack.commands import show_addresses
-from services.cli.stack.layout import StackFile, state_folder
-from shared.contracts.spec import AnySpec, PipelineSpec, parse_spec
+from services.cli.terminal import screen
 from shared.errors import SenseError
 
 if TYPE_CHECKING:
+    from services.cli.stack.layout import StackFile
     from shared.client.client import SenseClient
+    from shared.contracts.spec import AnySpec
 
 demo_commands = typer.Typer()
-console = Console(highlight=False, soft_wrap=True)
 SPEC = Path(__file__).parents[2] / "infra" / "local" / "demo.yaml"
 REPORT_FORMS = ("html", "md", "json", "txt")
 FAILED = 1
@@ -27,8 +26,9 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def demo_stack(keep: bool) -> Iterator[StackFile]:
+def demo_stack(keep: bool) -> "Iterator[StackFile]":
     """The stack for the demo: a running one is used and left up, an own one is stopped unless it is to be kept."""
+    from services.cli.stack.layout import state_folder
     from services.cli.stack.manager import running_stack, start_stack, stop_stack
 
     state = state_folder()
@@ -41,8 +41,9 @@ def demo_stack(keep: bool) -> Iterator[StackFile]:
             stop_stack(state)
 
 
-def prepare_base(spec: AnySpec) -> None:
+def prepare_base(spec: "AnySpec") -> None:
     """Converts the small model while the first stages run; whoever needs it earlier waits at the same lock."""
+    from shared.contracts.spec import PipelineSpec
     from shared.models.bases import resolve_base
     from shared.settings import PathSettings
 
@@ -69,8 +70,10 @@ def demo(
 ) -> None:
     """Run the main job: data, SFT, pairs, DPO, an endpoint, a report."""
     from services.cli.job_commands import read_spec
+    from services.cli.stack.layout import state_folder
     from services.cli.watch import watch_job
     from shared.client.client import SenseClient
+    from shared.contracts.spec import parse_spec
 
     begin = time.monotonic()
     data = read_spec(spec)
@@ -78,22 +81,22 @@ def demo(
     state = state_folder()
     threading.Thread(target=prepare_base, args=(parsed,), daemon=True).start()
     with demo_stack(keep) as stack, SenseClient(stack.gateway_url) as client:
-        console.print(f"the stack is up after {time.monotonic() - begin:.1f} s; the job begins")
+        screen().print(f"the stack is up after {time.monotonic() - begin:.1f} s; the job begins")
         show_addresses(stack)
         job = client.submit(data)
         try:
-            ended = watch_job(client, job.id, console, goes_on=False)
+            ended = watch_job(client, job.id, screen(), goes_on=False)
         except KeyboardInterrupt:
             client.cancel(job.id)
-            console.print(f"job {job.id} was cancelled; what it finished is kept")
+            screen().print(f"job {job.id} was cancelled; what it finished is kept")
             raise typer.Exit(INTERRUPTED) from None
         if ended.status != "succeeded":
             reason = ended.error.message if ended.error else ended.status
-            console.print(f"the demo's job {job.id} ended as {ended.status}: {reason}")
+            screen().print(f"the demo's job {job.id} ended as {ended.status}: {reason}")
             raise typer.Exit(FAILED)
         folder = save_report(job.id, client, state / "reports" / job.id)
         print((folder / "report.txt").read_text())
-        console.print(f"The whole report: {folder / 'report.html'}")
-        console.print(f"From start to report: {(time.monotonic() - begin) / 60:.1f} minutes")
+        screen().print(f"The whole report: {folder / 'report.html'}")
+        screen().print(f"From start to report: {(time.monotonic() - begin) / 60:.1f} minutes")
         if keep:
-            console.print('The stack stays up. Ask the model: sense ask --db FILE.sqlite "your question"')
+            screen().print('The stack stays up. Ask the model: sense ask --db FILE.sqlite "your question"')

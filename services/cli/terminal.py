@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,14 @@ def console(*, stderr: bool = False) -> "Console":
 
     out = Console(stderr=stderr, highlight=False)
     return out if out.is_terminal else Console(stderr=stderr, highlight=False, width=200, soft_wrap=True)
+
+
+@cache
+def screen() -> "Console":
+    """Where the stack's commands speak: whole lines, nothing highlighted."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

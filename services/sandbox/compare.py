@@ -16,19 +16,29 @@ class Comparison:
     ) -> None:
         self.raw, self.width, self.rule, self.check = raw, width, rule, check
         self.rows = canonical(raw, exact=rule.exact)
+        self.wants_marks = False
         self.fingerprint = fingerprint(encoded if self.rows is raw else encode(self.rows), rule.rows)
 
-    def leave_target(self) -> dict[str, Any]:
-        """The fields of `Target` that candidates will be held against."""
-        movable = self.rule.any_column_order and self.width > 1 and len(self.raw) > 0
+    def leave_target(self, *, with_marks: bool) -> dict[str, Any]:
+        """The fields of `Target` that candidates will be held against; marks only where columns may move."""
+        movable = with_marks and self.rule.any_column_order and self.width > 1 and len(self.raw) > 0
         floats = self.rule.keyed and self.width > 1 and has_floats(self.raw)
         return {"marks": marks(self.rows) if movable else [], "keyed": keyed(self.raw, self.rule) if floats else None}
 
     def matches(self, target: Target, most: int) -> bool | None:
-        """Equal under the rule; None when that could not be settled with `most` orders of columns."""
+        """Equal under the rule; None when that could not be settled.
+
+        It cannot with `most` orders of columns; nor (`wants_marks`) where only the order of columns may differ and the
+        target has no marks. Few golds need them, so the first try goes without.
+        """
         if self.fingerprint != target.fingerprint or self.width != target.width:
-            if not self.rule.any_column_order or not target.marks or not self.rows:
+            if not self.rule.any_column_order or self.width != target.width or len(self.rows) != target.row_count:
                 return False
+            if self.width < 2 or not self.rows:
+                return False
+            if not target.marks:
+                self.wants_marks = True
+                return None
             found = arranged(self.rows, target, self.rule.rows, most, self.check)
             if found is not True:
                 return found

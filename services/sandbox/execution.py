@@ -12,10 +12,10 @@ Shown = str | int | float | None
 
 @dataclass(frozen=True)
 class Request:
-    """One SQL for one database. With a `rule` its result is fingerprinted; the judge uses the two fields after it.
+    """One SQL for one database. With a `rule` its result is fingerprinted; the judge uses the fields after it.
 
     `leave_target` asks a gold's run for what candidates are compared with, `target` asks for that comparison. `repeat`
-    further runs are timed; all share the deadline.
+    further runs are timed; all share the deadline. With `program` the SQL is compiled and not run.
     """
 
     database: Path
@@ -24,19 +24,24 @@ class Request:
     keep_rows: int = 20
     rule: Rule | None = None
     leave_target: bool = False
+    with_marks: bool = False
     target: Target | None = None
+    only_wrong: bool = False
     repeat: int = 0
+    program: bool = False
 
     def message(self, deadline_s: float) -> dict[str, Any]:
         """The statement as a child reads it."""
         message: dict[str, Any] = {"sql": self.sql, "deadline_s": deadline_s, "keep_rows": self.keep_rows}
         if self.rule is not None:
             message["rule"] = asdict(self.rule)
-            message["leave_target"] = self.leave_target
+            message |= {"leave_target": self.leave_target, "with_marks": self.with_marks}
         if self.target is not None:
-            message["target"] = asdict(self.target)
+            message |= {"target": asdict(self.target), "only_wrong": self.only_wrong}
         if self.repeat:
             message["repeat"] = self.repeat
+        if self.program:
+            message["program"] = True
         return message
 
 
@@ -45,8 +50,10 @@ class Execution:
     """One run of one SQL. `rows` is a view for people; the fingerprint is over all rows, None where not all were seen.
 
     `truncated`: the view lacks rows or parts of cells. `flagged`: names in double quotes that no table has, read as
-    strings. `matched` answers a request's target: equal, not equal, or None for not settled.
-    `timings`: seconds to the first and to the last row of each repeated run.
+    strings. `matched` answers a request's target: equal, not equal, or None for not settled (`wants_marks`: not with a
+    target without marks).
+    `timings`: seconds to the first and to the last row of each repeated run. `program`: a hash of what SQLite makes of
+    the text, where the request asks for that alone.
     """
 
     outcome: Outcome
@@ -61,7 +68,9 @@ class Execution:
     marks: list[Mark] = field(default_factory=list)
     keyed: str | None = None
     matched: bool | None = None
+    wants_marks: bool = False
     timings: list[tuple[float, float]] = field(default_factory=list)
+    program: str | None = None
 
     @classmethod
     def from_reply(cls, reply: dict[str, Any]) -> "Execution":

@@ -26,9 +26,9 @@ BUSY_S = 5.0
 PASSING = frozenset({Outcome.TIMEOUT, Outcome.KILLED, Outcome.MEMORY_LIMIT})
 
 
-def gold_key(database: str, sql: str, reading: Reading, limits: Limits) -> str:
-    """What decides a gold's result: the database's content, the text as run, policy and version, caps. Hex."""
-    caps = [limits.max_rows, limits.max_bytes, limits.max_cell_chars, limits.value_bytes]
+def gold_key(database: str, sql: str, reading: Reading, limits: Limits, keep_rows: int, marks: bool) -> str:
+    """What decides a gold's run: content, text as run, policy and version, caps, and what is kept of it. Hex."""
+    caps = [limits.max_rows, limits.max_bytes, limits.max_cell_chars, limits.value_bytes, keep_rows, marks]
     parts = [database, sql, reading.policy, reading.version, reading.any_column_order, caps]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 

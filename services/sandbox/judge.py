@@ -1,7 +1,7 @@
 """Judges candidates against their golds over a pool, many questions at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.sandbox.execution import Execution, Request
@@ -30,7 +30,10 @@ class Question:
 
 
 class Judge:
-    """One policy over one pool; remembers how golds ran. Thread safe."""
+    """One policy over one pool; remembers how golds ran. Thread safe.
+
+    `keep_rows` rows of each result are kept for people, with `only_wrong` not those of right candidates.
+    """
 
     def __init__(
         self,
@@ -39,8 +42,9 @@ class Judge:
         *,
         golds: GoldMemory | None = None,
         keep_rows: int = 20,
+        only_wrong: bool = False,
     ) -> None:
-        self.pool, self.limits, self.keep_rows = pool, pool.limits, keep_rows
+        self.pool, self.limits, self.keep_rows, self.only_wrong = pool, pool.limits, keep_rows, only_wrong
         self.reading = Reading(reading) if isinstance(reading, Policy) else reading
         self.golds = golds if golds is not None else GoldMemory()
 
@@ -56,37 +60,54 @@ class Judge:
             found += self._judge_part(part, self.run_golds(part))
         return found
 
-    def run_golds(self, questions: Sequence[Question]) -> list[Execution]:
+    def run_golds(self, questions: Sequence[Question], *, with_marks: bool = False) -> list[Execution]:
         """How each gold runs, from memory where it ran before; golds have the longer budget."""
         texts = [self.reading.gold_text(question.gold) for question in questions]
         keys = [
-            gold_key(content_of(question), text, self.reading, self.limits)
+            gold_key(content_of(question), text, self.reading, self.limits, self.keep_rows, with_marks)
             for question, text in zip(questions, texts, strict=True)
         ]
         known = self.golds.find(keys)
         missing = {key: place for place, key in enumerate(keys) if key not in known}
-        requests = [self._gold_request(questions[place].database, texts[place]) for place in missing.values()]
+        requests = [
+            self._gold_request(questions[place].database, texts[place], with_marks) for place in missing.values()
+        ]
         fresh = dict(zip(missing, self.pool.execute_many(requests), strict=True))
         self.golds.remember(fresh)
         known |= fresh
         return [known[key] for key in keys]
 
-    def _gold_request(self, database: Path, text: str) -> Request:
-        rule = self.reading.rule(text)
-        return Request(database, text, self.limits.gold_deadline_s, self.keep_rows, rule, leave_target=True)
+    def _gold_request(self, database: Path, text: str, with_marks: bool) -> Request:
+        budget, rule = self.limits.gold_deadline_s, self.reading.rule(text)
+        return Request(database, text, budget, self.keep_rows, rule, leave_target=True, with_marks=with_marks)
 
     def _judge_part(self, questions: Sequence[Question], golds: Sequence[Execution]) -> list[list[Judgement]]:
         asked: list[Request] = []
-        spans: list[tuple[int, int]] = []
-        for question, gold in zip(questions, golds, strict=True):
+        of: list[int] = []
+        for place, (question, gold) in enumerate(zip(questions, golds, strict=True)):
             requests = self._candidate_requests(question, gold)
-            spans.append((len(asked), len(asked) + len(requests)))
             asked += requests
+            of += [place] * len(requests)
         ran = self.pool.execute_many(asked)
+        self._try_columns(questions, asked, of, ran)
+        runs: list[list[Execution]] = [[] for _ in questions]
+        for place, execution in zip(of, ran, strict=True):
+            runs[place].append(execution)
         return [
-            self._judgements(question, gold, ran[begin:end])
-            for question, gold, (begin, end) in zip(questions, golds, spans, strict=True)
+            self._judgements(question, gold, found)
+            for question, gold, found in zip(questions, golds, runs, strict=True)
         ]
+
+    def _try_columns(
+        self, questions: Sequence[Question], asked: Sequence[Request], of: Sequence[int], ran: list[Execution]
+    ) -> None:
+        """Runs again, against golds with marks, what may agree with its columns in another order."""
+        again = [number for number, execution in enumerate(ran) if execution.wants_marks]
+        places = list(dict.fromkeys(of[number] for number in again))
+        golds = dict(zip(places, self.run_golds([questions[place] for place in places], with_marks=True), strict=True))
+        requests = [replace(asked[number], target=golds[of[number]].target()) for number in again]
+        for number, execution in zip(again, self.pool.execute_many(requests), strict=True):
+            ran[number] = execution
 
     def _candidate_requests(self, question: Question, gold: Execution) -> list[Request]:
         """One run a candidate that has a text; none where the gold left nothing to compare with."""
@@ -94,7 +115,15 @@ class Judge:
             return []
         rule, target = self.reading.rule(self.reading.gold_text(question.gold)), gold.target()
         return [
-            Request(question.database, self.reading.candidate_text(sql), None, self.keep_rows, rule, target=target)
+            Request(
+                question.database,
+                self.reading.candidate_text(sql),
+                None,
+                self.keep_rows,
+                rule,
+                target=target,
+                only_wrong=self.only_wrong,
+            )
             for sql in question.candidates
             if sql is not None
         ]

@@ -8,9 +8,8 @@ and what runs past its deadline is a `timeout`.
 import re
 from dataclasses import dataclass
 
-from services.sandbox.ordering import order_matters
 from services.sandbox.rules import Rule
-from services.sandbox.text import tokens
+from services.sandbox.text import has_outer_order_by, tokens
 from shared.contracts.records import Policy
 
 SPLIT_OPERATORS = (("> =", ">="), ("< =", "<="), ("! =", "!="))
@@ -41,14 +40,14 @@ class Reading:
         if self.policy is Policy.SPIDER:
             ordered = "order by" in gold_text.lower()
             return Rule("list" if ordered else "bag", exact=True, keyed=True, text_errors="ignore")
-        return Rule("list" if order_matters(gold_text) else "bag", any_column_order=self.any_column_order)
+        return Rule("list" if has_outer_order_by(gold_text) else "bag", any_column_order=self.any_column_order)
 
     def quirks(self, gold: str, candidate: str) -> tuple[str, ...]:
         """Names of what the official evaluator does here that `strict` does not: each may change this verdict."""
         if self.policy is Policy.STRICT:
             return ()
         if self.policy is Policy.BIRD:
-            return ("order_ignored", "duplicates_ignored") if order_matters(gold) else ("duplicates_ignored",)
+            return ("order_ignored", "duplicates_ignored") if has_outer_order_by(gold) else ("duplicates_ignored",)
         both = f"{gold}\n{candidate}"
         found = {
             "value_replaced": "value" in candidate,
@@ -56,7 +55,7 @@ class Reading:
             "distinct_removed": not self.keep_distinct and "distinct" in both.lower(),
             "later_statements_dropped": not self.keep_distinct and ";" in candidate.rstrip().rstrip(";"),
             "year_replaced": CURRENT_YEAR.search(both) is not None,
-            "order_by_text": ("order by" in self.gold_text(gold).lower()) != order_matters(gold),
+            "order_by_text": ("order by" in self.gold_text(gold).lower()) != has_outer_order_by(gold),
         }
         return tuple(name for name, applies in found.items() if applies)
 

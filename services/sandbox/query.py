@@ -44,6 +44,8 @@ class Query:
         self.rule = Rule(**request["rule"]) if request.get("rule") else None
         self.target = Target(**request["target"]) if request.get("target") else None
         self.leave_target = bool(request.get("leave_target"))
+        self.with_marks: bool = request.get("with_marks", False)
+        self.only_wrong: bool = request.get("only_wrong", False)
         self.repeat: int = request.get("repeat", 0)
         self.text_errors = self.rule.text_errors if self.rule else limits.text_errors
         self.flagged: list[str] = []
@@ -79,24 +81,20 @@ class Query:
         if reading.failure and not reading.capped:
             failure = reading.failure
             return {"outcome": failure.outcome, "message": failure.message, **self.said_of_quotes()}
-        view, cut = self.view(reading.rows)
+        compared = {} if reading.failure else self.compared(reading)
+        shown = reading.rows[: 0 if self.only_wrong and compared.get("matched") else self.keep_rows]
+        most = self.limits.max_cell_chars
         reply: dict[str, Any] = {"outcome": "ok" if reading.rows else "empty", "row_count": len(reading.rows)}
-        reply |= {"columns": reading.columns, "rows": view, **self.said_of_quotes()}
-        if cut or reading.capped or len(reading.rows) > len(view):
+        reply |= {"columns": reading.columns, "rows": [[view_cell(cell, most) for cell in row] for row in shown]}
+        if reading.capped or len(reading.rows) > len(shown) or any_longer(shown, most):
             reply["truncated"] = True
         if reading.failure:
-            return reply | {"outcome": reading.failure.outcome, "message": reading.failure.message}
-        return reply | self.compared(reading)
+            reply |= {"outcome": reading.failure.outcome, "message": reading.failure.message}
+        return {**reply, **compared, **self.said_of_quotes()}
 
     def said_of_quotes(self) -> dict[str, Any]:
         """The names in double quotes that were read as strings."""
         return {"flagged": self.flagged} if self.flagged else {}
-
-    def view(self, rows: list[Row]) -> tuple[list[list[Any]], bool]:
-        """The first rows for people, and whether a cell of them was cut."""
-        most, shown = self.limits.max_cell_chars, rows[: self.keep_rows]
-        cut = any(isinstance(cell, str | bytes) and len(cell) > most for row in shown for cell in row)
-        return [[view_cell(cell, most) for cell in row] for row in shown], cut
 
     def compared(self, reading: Reading) -> dict[str, Any]:
         """The fingerprint under the rule, and whether the result is the target, where the request asks for them."""
@@ -107,9 +105,10 @@ class Query:
             comparison = Comparison(reading.rows, reading.encoded, len(reading.columns), self.rule, self.clock.check)
             found["fingerprint"] = comparison.fingerprint
             if self.leave_target:
-                found |= comparison.leave_target()
+                found |= comparison.leave_target(with_marks=self.with_marks)
             if self.target is not None:
                 found["matched"] = comparison.matches(self.target, self.limits.max_arrangements)
+                found["wants_marks"] = comparison.wants_marks
         except (apsw.InterruptError, MemoryError):
             found["matched"] = None
         return found
@@ -195,3 +194,8 @@ class Query:
         """(type, value) pairs as cells; text comes as bytes and what is not UTF-8 in it is marked or left out."""
         pairs = zip(raw[::2], raw[1::2], strict=True)
         return tuple(value.decode("utf-8", self.text_errors) if kind == "text" else value for kind, value in pairs)
+
+
+def any_longer(rows: list[Row], most: int) -> bool:
+    """Whether a cell is longer than people are shown."""
+    return any(isinstance(cell, str | bytes) and len(cell) > most for row in rows for cell in row)

@@ -76,7 +76,7 @@ class SecondLook:
             if static_fault(self.judge.reading.gold_text(question.gold), around.keys) is None:
                 asked += [(place, file) for file in around.files]
         there = [replace(questions[place], database=file, content=None) for place, file in asked]
-        golds = self.judge.run_golds(there)
+        golds = self.judge.run_golds(there, with_marks=True)
         visits = []
         for (place, file), gold in zip(asked, golds, strict=True):
             if gold.complete and gold.row_count > 0:
@@ -112,6 +112,7 @@ class SecondLook:
             replace(
                 self._gold_request(visit.file, self.judge.reading.gold_text(questions[visit.place].gold), visit.rule),
                 leave_target=True,
+                with_marks=True,
             )
             for visit in listed
         ]

@@ -1,25 +1,11 @@
-"""SQL as text: blanks, comments, quoted things. Nothing here decides what a statement means to SQLite."""
+"""SQL as text: what is blank, what stands first, what on one line. Nothing here decides what SQLite makes of it."""
 
-import re
-from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 
-# Blank is what SQLite takes for blank. A no-break space is a letter to it, so that `;` and one of those is a second
-# statement; a byte order mark is blank wherever it stands.
-TOKEN = re.compile(
-    r"(?P<comment>--[^\n]*|/\*(?:(?!\*/).)*(?:\*/|\Z))"
-    r"|(?P<quoted>'[^']*(?:''[^']*)*(?:'|\Z)|\"[^\"]*(?:\"\"[^\"]*)*(?:\"|\Z)|`[^`]*(?:``[^`]*)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))"
-    r"|(?P<blank>[ \t\n\f\r\ufeff]+)"
-    r"|(?P<word>\w+)"
-    r"|(?P<other>.)",
-    re.DOTALL,
-)
+from shared.sql.tokens import tokens
 
-
-def tokens(sql: str) -> Iterator[tuple[str, str]]:
-    """(kind, text) for every stretch of the text; the texts joined give the whole back."""
-    for match in TOKEN.finditer(sql):
-        yield str(match.lastgroup), match.group()
+__all__ = ["first_words", "has_outer_order_by", "one_line", "only_blank", "tokens"]
 
 
 def only_blank(sql: str) -> bool:
@@ -42,8 +28,14 @@ def one_line(sql: str) -> str:
     return line.strip()
 
 
+@lru_cache(maxsize=4096)
 def has_outer_order_by(sql: str) -> bool:
-    """Whether ORDER BY stands outside all parentheses: a scan for text that no parser reads."""
+    """Whether ORDER BY stands outside all parentheses, and so orders the outermost query.
+
+    A scan agrees with a parser's tree wherever there is one: on all golds of Spider and BIRD dev and Spider train.
+    """
+    if "order" not in sql.lower():
+        return False
     depth, previous = 0, ""
     for kind, text in tokens(sql):
         if kind in ("blank", "comment"):

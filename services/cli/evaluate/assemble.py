@@ -1,19 +1,25 @@
 """From what the passes found to scored questions."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from services.cli.evaluate.exact import BEYOND, Exact
 from services.cli.evaluate.judging import is_right
 from services.cli.evaluate.options import Options
 from services.evaluation.benchmark.aggregate import QuestionRow
-from services.evaluation.benchmark.features import features_of_words
 from services.evaluation.benchmark.mode import Mode
 from services.evaluation.benchmark.pairs import Pair
 from services.evaluation.benchmark.scored import ScoredQuestion, facts_of
 from services.evaluation.benchmark.taxonomy import failure_of
 from services.sandbox.policies import Reading
 from services.sandbox.verdicts import Judgement
+from shared.sql.features import features_of_words
 
+if TYPE_CHECKING:
+    from services.cli.evaluate.exact import Exact
+
+used_features = lru_cache(maxsize=65_536)(lambda sql: features_of_words(sql).used)  # golds stand twice and more
+BEYOND = "beyond_spider"
 BIRD_LIMIT_S = 30.0  # BIRD's own: gold and prediction together
 TIMED = ("ves", "rves")
 
@@ -24,7 +30,7 @@ class Findings:
 
     judged: dict[Mode, list[Judgement]] = field(default_factory=dict)
     suites: dict[Mode, list[bool]] = field(default_factory=dict)
-    exact: list[Exact] = field(default_factory=list)
+    exact: "list[Exact]" = field(default_factory=list)
     f1: dict[Mode, list[float]] = field(default_factory=dict)
     points: dict[int, tuple[float, float]] = field(default_factory=dict)
 
@@ -41,7 +47,8 @@ class Assembler:
         judgement = self.found.judged[self.options.mode][place]
         exact = self.found.exact[place] if self.found.exact else None
         other = next((self.scores(place, mode) for mode in self.options.modes if mode != self.options.mode), {})
-        ran = judgement.execution
+        mine, ran = self.scores(place, self.options.mode), judgement.execution
+        differs = any(mine[name] != other.get(name, mine[name]) for name in ("ex", "ts") if name in mine)
         return ScoredQuestion(
             row=self.row(place, pair, judgement, exact),
             gold=pair.gold,
@@ -50,14 +57,14 @@ class Assembler:
             gold_view=judgement.gold.view(),
             view=ran.view() if ran else None,
             other=other,
-            quirks=self.quirks(pair, judgement),
+            quirks=self.quirks(pair, judgement) if differs else (),
             em_quirks=exact.fixes if exact else (),
             unreadable=exact.unreadable if exact else None,
             gold_ms=judgement.gold.elapsed_ms,
             ms=ran.elapsed_ms if ran else None,
         )
 
-    def row(self, place: int, pair: Pair, judgement: Judgement, exact: Exact | None) -> QuestionRow:
+    def row(self, place: int, pair: Pair, judgement: Judgement, exact: "Exact | None") -> QuestionRow:
         """The scores under the asked mode, and what they are grouped by."""
         scores = self.scores(place, self.options.mode)
         if set(TIMED) & set(self.options.metrics):
@@ -73,7 +80,7 @@ class Assembler:
             verdict=judgement.verdict,
             outcome=outcome,
             failure=cause,
-            features=features_of_words(pair.gold).used,
+            features=used_features(pair.gold),
             gold_empty=gold.complete and gold.row_count == 0,
             **scores,
         )
@@ -100,7 +107,7 @@ class Assembler:
         return self.options.benchmark == "bird" and both_ms(judgement) > BIRD_LIMIT_S * 1000
 
     def quirks(self, pair: Pair, judgement: Judgement) -> tuple[str, ...]:
-        """Why official and strict may differ here."""
+        """Why official and strict may differ on a question on which they do."""
         found = list(self.reading.quirks(pair.gold, pair.prediction))
         if judgement.execution is not None and judgement.execution.flagged:
             found.append("quoted_name")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from services.evaluation.benchmark.document import Document
 
 evaluate_commands = typer.Typer()
+suite_commands = typer.Typer(help="Test suites: variants of a benchmark's databases.", no_args_is_help=True)
 File = Annotated[Path | None, typer.Option(dir_okay=False, show_default=False)]
 
 
@@ -47,7 +48,13 @@ def evaluate(
     ves_runs: Annotated[int, typer.Option(min=1, help="Runs of each SQL for VES and R-VES.")] = 100,
 ) -> None:
     """Score a prediction file as the official evaluators do, with the truth beside it."""
-    from services.cli.evaluate.options import DEADLINES, Options, checked_benchmark, checked_metrics, checked_mode
+    from services.cli.evaluate.options import (
+        DEADLINES,
+        Options,
+        checked_benchmark,
+        checked_metrics,
+        checked_mode,
+    )
     from services.sandbox.limits import checked_deadline
 
     name = checked_benchmark(benchmark)
@@ -65,6 +72,7 @@ def evaluate(
         lenient=lenient,
         keep_distinct=keep_distinct,
         plug_value=plug_value,
+        show_all=per_question is not None,
         ves_runs=ves_runs,
     )
     check_writable(json_file, per_question, html)
@@ -108,8 +116,10 @@ def as_document(options: "Options", evaluated: "Evaluated") -> "Document":
 
 def generated_suite(folder: Path) -> str | None:
     """The label of a test suite that `sense suite build` made; its TS is never the official one."""
+    from services.cli.evaluate.layout import SUITE_FILE
+
     try:
-        label = json.loads((folder / "suite.json").read_text(encoding="utf-8"))["label"]
+        label = json.loads((folder / SUITE_FILE).read_text(encoding="utf-8"))["label"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return str(label)
@@ -174,3 +184,30 @@ def compare(
         print_json(found.as_json())
     else:
         typer.echo(comparison_text(found), nl=False)
+
+
+@suite_commands.command("build")
+def build_suite_command(
+    gold: Annotated[Path, typer.Option(help="Golds: a line `SQL<tab>db_id` each, or BIRD's dev.json.")],
+    db: Annotated[Path, typer.Option(help="Folder of databases.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the suite; give it to `sense evaluate --db`.")],
+    pred: Annotated[
+        list[Path] | None, typer.Option(help="Prediction files (spider) whose constants count too.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=100, help="Neighbours a database.")] = 8,
+    seed: Annotated[int, typer.Option(help="Equal seeds and inputs give equal files.")] = 0,
+) -> None:
+    """Make neighbour databases, so that answers that are right by chance can be told."""
+    from services.cli.evaluate.inputs import read_golds_of, read_predictions_of
+    from services.cli.evaluate.layout import Databases
+    from services.cli.evaluate.suites import build_suite
+
+    databases = Databases(db)
+    golds = read_golds_of(gold, databases)
+    predictions = [sql for path in pred or [] for sql in read_predictions_of(path)]
+    with progress_lines() as step:
+        progress = step("databases", len({one.db_id for one in golds}))
+        built = build_suite(golds, predictions, databases, out, count=count, seed=seed, progress=progress)
+    typer.echo(f"{built.databases} databases with {count} neighbours each in {out}")
+    for name, reason in built.skipped.items():
+        typer.echo(f"{name} has none: {reason}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.cli.evaluate.assemble import BEYOND
 from services.cli.evaluate.layout import Databases
 from services.evaluation.benchmark.mode import Mode
 from services.evaluation.benchmark.pairs import Pair
@@ -17,8 +18,6 @@ from services.evaluation.benchmark.spider.tree import ParsedSql
 from services.evaluation.benchmark.spider.unreadable import UnreadableSqlError
 from services.sandbox.pool import SandboxPool
 from shared.errors import InvalidInputError
-
-BEYOND = "beyond_spider"
 
 
 @dataclass(frozen=True)

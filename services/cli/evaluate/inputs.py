@@ -7,7 +7,7 @@ from services.cli.evaluate.layout import Databases
 from services.cli.evaluate.options import Options
 from services.evaluation.benchmark.bird import files as bird_files
 from services.evaluation.benchmark.lines import Problem, Problems
-from services.evaluation.benchmark.pairs import PairedFiles, pair_up
+from services.evaluation.benchmark.pairs import Gold, PairedFiles, pair_up, read_golds
 from services.evaluation.benchmark.spider import files as spider_files
 from shared.errors import InvalidInputError
 
@@ -49,6 +49,18 @@ def bird_questions(options: Options, databases: Databases) -> tuple[PairedFiles,
         problems.report(options.gold, 0, message)
     paired = pair_up(here, bird_files.read_predictions(options.pred, problems), options.gold, options.pred, problems)
     return paired, {place: str(entry["difficulty"]) for place, entry in enumerate(entries)}
+
+
+def read_golds_of(path: Path, databases: Databases) -> list[Gold]:
+    """The golds alone, of either benchmark, on databases that are here. Raises InvalidInputError."""
+    if is_json(path):
+        return [gold for gold in bird_files.golds_of(bird_files.read_questions(path)) if gold.db_id in databases.known]
+    return [gold for gold in read_golds(path, databases.known, Problems()) if gold is not None]
+
+
+def read_predictions_of(path: Path) -> list[str]:
+    """The SQL of a Spider prediction file."""
+    return [one.sql for one in spider_files.read_predictions(path, Problems(lenient=True)) if one is not None]
 
 
 def difficulties(path: Path) -> dict[int, str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from shared.errors import InvalidInputError, NotFoundError
 
+SUITE_FILE = "suite.json"
 SUFFIXES = (".sqlite", ".db", ".sqlite3")
 
 
@@ -39,3 +40,8 @@ class Databases:
     def suite(self, name: str) -> list[Path]:
         """All files of the database: itself and its test suite."""
         return self.known[name]
+
+
+def is_generated(folder: Path) -> bool:
+    """Whether `sense suite build` made the folder."""
+    return (folder / SUITE_FILE).is_file()

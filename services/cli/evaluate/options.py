@@ -15,6 +15,7 @@ BIRD_METRICS = ("ex", "f1", "ves", "rves")
 DEFAULT_METRICS = {"spider": "ex,em", "bird": "ex,f1"}
 DEADLINES = {"spider": 10.0, "bird": 30.0}  # Spider's own has none; BIRD's own is 30 s for gold and prediction together
 GOLD_FACTOR = 10
+SHOWN_ROWS = 20  # of each result, in the files that show results
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Options:
     lenient: bool = False
     keep_distinct: bool = False
     plug_value: bool = False
-    keep_rows: int = 20
+    show_all: bool = False  # results of right answers too
     ves_runs: int = 100
 
     @property

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from services.cli.evaluate.assemble import TIMED, Assembler, Findings
 from services.cli.evaluate.efficiency import Stopwatch
-from services.cli.evaluate.exact import Exact, ExactMatcher, load_schemas
 from services.cli.evaluate.judging import Examiner
 from services.cli.evaluate.layout import Databases
 from services.cli.evaluate.options import GOLD_FACTOR, Options
@@ -16,6 +16,9 @@ from services.evaluation.benchmark.pairs import PairedFiles
 from services.evaluation.benchmark.scored import ScoredQuestion
 from services.sandbox.limits import Limits
 from services.sandbox.pool import SandboxPool
+
+if TYPE_CHECKING:
+    from services.cli.evaluate.exact import Exact
 
 Step = Callable[[str, int], Callable[[int], None]]
 
@@ -64,10 +67,13 @@ class Evaluation:
             progress = self.step(f"test suite, {mode}", total)
             self.found.suites[mode] = examiner.suite(self.pairs, judged[mode], mode, progress)
 
-    def _exact(self, pool: SandboxPool) -> list[Exact]:
+    def _exact(self, pool: SandboxPool) -> "list[Exact]":
         """Hardness always, exact match too: both come from one parse."""
         if self.options.benchmark != "spider":
             return []
+        # late: judging has begun by then
+        from services.cli.evaluate.exact import ExactMatcher, load_schemas
+
         names = {pair.db_id for pair in self.pairs}
         matcher = ExactMatcher(load_schemas(self.options.tables, names, self.databases, pool), self.options.modes)
         progress, found = self.step("exact match", len(self.pairs)), []

@@ -1,65 +1,72 @@
 """`sense up`, `sense down`, `sense status`: the embedded stack."""
 
 import time
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from services.cli.stack.layout import StackFile, state_folder
+from services.cli.terminal import screen
+
+if TYPE_CHECKING:
+    from services.cli.stack.layout import StackFile
 
 stack_commands = typer.Typer()
-console = Console(highlight=False, soft_wrap=True)
 LOW_BYTES = 100_000_000
 
 
-def show_addresses(stack: StackFile) -> None:
+def show_addresses(stack: "StackFile") -> None:
     """Where to go from here."""
-    console.print(f"REST API  {stack.gateway_url}  (described by {stack.gateway_url}/openapi.json)")
-    console.print(f"Flower    {stack.flower_url}")
-    console.print(f"Logs      {stack.state / 'logs'}")
+    screen().print(f"REST API  {stack.gateway_url}  (described by {stack.gateway_url}/openapi.json)")
+    screen().print(f"Flower    {stack.flower_url}")
+    screen().print(f"Logs      {stack.state / 'logs'}")
 
 
 @stack_commands.command()
 def up() -> None:
     """Start the local stack: Redis, workers, orchestrator, gateway, engine, sandbox, Flower."""
+    from services.cli.stack.layout import state_folder
     from services.cli.stack.manager import running_stack, start_stack
 
     state = state_folder()
     if (stack := running_stack(state)) is not None:
-        console.print("the stack is up already")
+        screen().print("the stack is up already")
         show_addresses(stack)
         return
     begin = time.monotonic()
-    with console.status("starting the stack") as status:
+    with screen().status("starting the stack") as status:
         stack = start_stack(state, status.update)
-    console.print(f"the stack is up after {time.monotonic() - begin:.1f} s; stop it with: sense down")
+    screen().print(f"the stack is up after {time.monotonic() - begin:.1f} s; stop it with: sense down")
     show_addresses(stack)
 
 
 @stack_commands.command()
 def down() -> None:
     """Stop the local stack; nothing is left behind, and finished work stays."""
+    from services.cli.stack.layout import state_folder
     from services.cli.stack.manager import stop_stack
 
-    with console.status("stopping the stack"):
+    with screen().status("stopping the stack"):
         stopped = stop_stack(state_folder())
-    console.print("the stack is down" if stopped else "no stack was running")
+    screen().print("the stack is down" if stopped else "no stack was running")
 
 
 @stack_commands.command()
 def status() -> None:
     """Show what runs, since when, and where it logs. Exit code 3 where no stack is up."""
+    from rich.table import Table
+
+    from services.cli.stack.layout import state_folder
     from services.cli.stack.manager import free_space, program_states, running_stack
 
     stack = running_stack(state_folder())
     if stack is None:
-        console.print("no stack is up; start it with: sense up")
+        screen().print("no stack is up; start it with: sense up")
         raise typer.Exit(3)
     table = Table("process", "state", "pid", "since")
     for program in program_states(stack):
         table.add_row(program.name, program.state, str(program.pid or ""), program.uptime)
-    console.print(table)
+    screen().print(table)
     show_addresses(stack)
     if (free := free_space(stack.state)) < LOW_BYTES:
-        console.print(f"only {free // 1_000_000} MB are free under {stack.state}; work waits on a full disk: free some")
+        low = f"only {free // 1_000_000} MB are free under {stack.state}"
+        screen().print(f"{low}; work waits on a full disk: free some")

@@ -10,7 +10,7 @@ from services.evaluation.benchmark.render_text import count_table, findings, sco
 from services.evaluation.benchmark.scored import ScoredQuestion, first_difference
 from services.evaluation.charts import axis, interval_strip
 from services.evaluation.render_html import environment
-from services.evaluation.tables import Table
+from services.evaluation.text_table import Table
 
 MARKS = [0.0, 25.0, 50.0, 75.0, 100.0]
 MOST_LOSSES = 2000

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 from services.evaluation.benchmark.aggregate import GroupScore
 from services.evaluation.benchmark.document import QUIRKS, TITLES, Document, ModeDifference, shown
-from services.evaluation.render_terminal import WIDTH, bullets, grid_lines, plain
-from services.evaluation.tables import Table
+from services.evaluation.text_table import WIDTH, Table, bullets, grid_lines, plain
 
 SHOWN_QUESTIONS = 8
 
