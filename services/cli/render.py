@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from shared.client.models import Artifact, DatabaseSummary, Job, JobEvent, JobSummary
+from shared.client.models import Artifact, DatabaseSummary, DatasetSummary, Job, JobEvent, JobSummary
 from shared.sql.card import TableCard
 
 STYLES = {"running": "cyan", "succeeded": "green", "done": "green", "failed": "red", "cancelling": "yellow"}
@@ -135,6 +135,19 @@ def databases_table(databases: Iterable[DatabaseSummary]) -> Table:
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created_at))
         notes = f"{len(one.warnings)} warning(s)" if one.warnings else ""
         table.add_row(one.id, escape(one.name), size(one.size), str(one.tables), created, notes)
+    return table
+
+
+def datasets_table(datasets: Iterable[DatasetSummary]) -> Table:
+    """One line a data set."""
+    table = plain_table("name", "version", "format", "policy", "questions", "databases", "ceiling", "created")
+    for one in datasets:
+        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created_at))
+        splits = ", ".join(f"{split} {count}" for split, count in one.splits.items())
+        ceiling = "" if one.ceiling is None else f"{100 * one.ceiling:.2f} %"
+        table.add_row(
+            *(one.name, one.version, one.format, one.policy.value, splits, str(one.databases), ceiling, created)
+        )
     return table
 
 

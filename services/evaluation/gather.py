@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from collections import Counter
 from importlib.metadata import version
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from services.evaluation.model import (
     ArmResults,
     ArmSpec,
+    BenchmarkInput,
     DataStats,
     PairStats,
     PromotionCandidate,
@@ -18,13 +20,16 @@ from services.evaluation.model import (
     StageSpan,
     TrainingFacts,
 )
-from shared.contracts.evaluation import ArmPlan, Score
+from shared.contracts.evaluation import ArmPlan, BenchmarkPlan, Score
 from shared.contracts.records import Example, Judged, Rejected
+from shared.contracts.refs import StageRef
 from shared.jobs.plan import Plan
 from shared.models.manifest import ModelManifest
 from shared.sql.prompt import PROMPT_VERSION
+from shared.storage.datasets import find_dataset
 from shared.tasks.shard import Shard
 
+LOADED = re.compile(r"load\.train\d*")
 VERDICT_COUNTS = ("correct", "wrong", "error", "timeout", "gold_failed", "gold_timeout", "both_empty", "disputed")
 PACKAGES = ("torch", "transformers", "trl", "peft", "apsw", "celery")
 
@@ -48,6 +53,7 @@ class Gatherer:
             job_name=self.shard.jobs.job(command.job_id).name,
             examples=self.examples(),
             arms=results,
+            benchmarks=self.benchmarks(),
             reference_arm="sft",
             baseline_arm="base",
             control_arm="control",
@@ -87,6 +93,40 @@ class Gatherer:
             temperature=arm.temperature,
         )
         return ArmResults(arm=spec, rows=rows)
+
+    def benchmarks(self) -> list[BenchmarkInput]:
+        """The data sets, each under a name of its own."""
+        found: list[BenchmarkInput] = []
+        for plan in self.command.benchmarks:
+            one = self.benchmark(plan)
+            same = sum(other.name.partition(" #")[0] == one.name for other in found)
+            found.append(one.model_copy(update={"name": f"{one.name} #{same + 1}"}) if same else one)
+        return found
+
+    def benchmark(self, plan: BenchmarkPlan) -> BenchmarkInput:
+        """A data set's questions and the arms that were asked them."""
+        manifest = find_dataset(self.shard.objects, plan.dataset)
+        arms = [found for arm in plan.arms if (found := self.arm_results(arm)) is not None]
+        names = {found.arm.id for found in arms}
+        samples = max((arm.samples for arm in plan.arms), default=1)
+        asked = {row.example_id: row for row in self.shard.stage_rows(plan.examples, "examples", Example)}
+        return BenchmarkInput(
+            name=f"{manifest.name}/{plan.split}" + (f", {samples} samples" if samples > 1 else ""),
+            dataset=plan.dataset,
+            split=plan.split,
+            policy=plan.policy,
+            licence=manifest.licence,
+            release=manifest.release,
+            skipped=sum(manifest.skipped.values()),
+            prompt=f"{PROMPT_VERSION} with {self.prompt_rows()} example rows a table",
+            examples=asked,
+            arms=arms,
+            strict={
+                name: list(self.shard.stage_rows(stage, "judged", Judged))
+                for name, stage in plan.strict.items()
+                if name in names
+            },
+        )
 
     def candidates(self) -> list[PromotionCandidate]:
         """Arms that were asked the selection split."""
@@ -129,9 +169,12 @@ class Gatherer:
         refused = Counter(row.reason for row in self.shard.stage_rows(self.command.dataset, "rejected", Rejected))
         collected = self.states[self.command.dataset.stage].counts
         refused.update({"duplicate": collected.get("duplicates", 0), "leaked": collected.get("leaked", 0)})
+        refused["on a database of the selection split"] = collected.get("held_back", 0) + self.loaded("held_back")
+        refused["gold did not run at the import"] = self.loaded("gold_failed")
         written = sum(self.states[stage].counts.get("written", 0) for stage in ("write.train",) if stage in self.states)
+        written += sum(self.loaded(name) for name in ("examples", "held_back", "gold_failed"))
         selection = self.shard.stage_rows(self.command.dataset, "selection", Example)
-        tests = [row for stage in self.command.tests for row in self.shard.stage_rows(stage, "examples", Example)]
+        tests = [row for stage in self.test_stages() for row in self.shard.stage_rows(stage, "examples", Example)]
         return DataStats(
             writer=first.writer,
             writer_version=first.writer_version,
@@ -143,7 +186,17 @@ class Gatherer:
             train_domains=sorted({row.domain for row in train}),
             selection_domains=sorted({row.domain for row in selection}),
             test_domains=sorted({row.domain for row in tests}),
+            source=mixture(train),
         )
+
+    def test_stages(self) -> list[StageRef]:
+        """The stages that hold test questions, of the built-in sets and of data sets."""
+        return [*self.command.tests, *(plan.examples for plan in self.command.benchmarks)]
+
+    def loaded(self, count: str) -> int:
+        """A count over the data sets that training examples were read from."""
+        stages = (stage for stage in self.states if LOADED.fullmatch(stage))
+        return sum(self.states[stage].counts.get(count, 0) for stage in stages)
 
     def training(self) -> list[TrainingFacts]:
         """Every training run of the job, with its loss curve."""
@@ -196,7 +249,7 @@ class Gatherer:
 
     def environment(self) -> dict[str, Any]:
         """What the figures were measured on."""
-        tests = [ref.sha256 for stage in self.command.tests for ref in self.shard.refs(stage, "examples")]
+        tests = [ref.sha256 for stage in self.test_stages() for ref in self.shard.refs(stage, "examples")]
         return {
             "sense": version("sense-sql"),
             "python": platform.python_version(),
@@ -213,6 +266,17 @@ class Gatherer:
         answers = [stage for stage in self.plan.stages if stage.task == "evaluation.answer_questions"]
         rows = answers[0].params.get("prompt_rows") if answers else None
         return int(rows) if rows is not None else None
+
+
+def mixture(train: list[Example]) -> str:
+    """What training examples come from, where data sets take part; empty where all were written for the job."""
+    sets = Counter(row.dataset for row in train if row.dataset)
+    if not sets:
+        return ""
+    parts = [f"{count} from the data set {name}" for name, count in sorted(sets.items())]
+    written = Counter(row.provenance.writer_version for row in train if not row.dataset)
+    parts += [f"{count} written by {writer}" for writer, count in sorted(written.items())]
+    return f"Training examples: {', '.join(parts)}."
 
 
 def installed(package: str) -> str:

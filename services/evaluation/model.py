@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.records import Example, Judged
+from shared.contracts.records import Example, Judged, Policy
 
 
 class Part(BaseModel):
@@ -109,6 +109,25 @@ class StageSpan(Part):
     spans: list[ShardSpan] = Field(default_factory=list)
 
 
+class BenchmarkInput(Part):
+    """A stored data set that arms were asked, judged by its official `policy`; `dataset` is NAME@VERSION.
+
+    `strict` holds the same answers judged strictly, by arm id; empty where the policy is strict itself.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    policy: Policy
+    licence: str
+    release: str | None = None
+    skipped: int = 0
+    prompt: str
+    examples: dict[str, Example]
+    arms: list[ArmResults]
+    strict: dict[str, list[Judged]] = Field(default_factory=dict)
+
+
 class ReportInput(Part):
     """All that a report may know. Arms may be missing; `reference_arm` is the one that others are compared with."""
 
@@ -116,6 +135,7 @@ class ReportInput(Part):
     job_name: str
     examples: dict[str, Example]
     arms: list[ArmResults]
+    benchmarks: list[BenchmarkInput] = Field(default_factory=list)
     reference_arm: str = "sft"
     baseline_arm: str = "base-zero"
     control_arm: str = "sft-chosen"

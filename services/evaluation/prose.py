@@ -2,6 +2,9 @@
 
 from services.evaluation.format import percent
 from services.evaluation.model import DataStats, PairStats
+from services.evaluation.report_data import BenchmarkScore
+
+SHOWN_GOLDS = 10
 
 
 def data_sentences(data: DataStats) -> list[str]:
@@ -27,3 +30,19 @@ def pair_sentences(pairs: PairStats) -> list[str]:
         f"{pairs.weak_model} was asked {asked}: {total} answers{share}.",
         f"{built}.",
     ]
+
+
+def benchmark_sentences(one: BenchmarkScore) -> list[str]:
+    """What a data set's score is a score of."""
+    skipped = f" {one.skipped} questions were left out at the import, their databases missing." if one.skipped else ""
+    lines = [
+        f"Data set {one.dataset}, split {one.split}; licence: {one.licence}; "
+        f"published version: {one.release or 'unknown'}.{skipped}",
+        f"Policy {one.policy}, metric {one.metric_version}, prompt {one.prompt}.",
+        f"Ceiling {one.ceiling * 100:.2f} %: {len(one.gold_failed)} golds did not run here; "
+        f"{one.gold_empty} of {one.questions} give no row.",
+    ]
+    lines += [f"Gold of {line}" for line in one.gold_failed[:SHOWN_GOLDS]]
+    if len(one.gold_failed) > SHOWN_GOLDS:
+        lines.append(f"… and {len(one.gold_failed) - SHOWN_GOLDS} more; the JSON report has all.")
+    return lines

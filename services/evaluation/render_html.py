@@ -8,9 +8,10 @@ from markupsafe import Markup
 
 from services.evaluation import charts, tables
 from services.evaluation.format import accuracy_text, points_text, seconds_text
-from services.evaluation.prose import data_sentences, pair_sentences
+from services.evaluation.prose import benchmark_sentences, data_sentences, pair_sentences
 from services.evaluation.report_data import ReportData, SetFacts
 from services.evaluation.scoring import LEVELS
+from services.evaluation.text_table import Table
 
 RATE_MARKS = [0.0, 25.0, 50.0, 75.0, 100.0]
 SHOWN_ROWS, SHOWN_COLUMNS, SHOWN_CELL = 5, 6, 48
@@ -55,7 +56,9 @@ def set_view(data: ReportData, one: SetFacts) -> dict[str, object]:
     """Charts and tables of one set."""
     return {
         "facts": one,
-        "title": "Held-out domains" if one.name == "held-out" else one.name.capitalize() + " questions",
+        "title": tables.set_title(one),
+        "size": tables.set_size(one),
+        "benchmark": benchmark_view(data, one.name),
         "accuracy": accuracy_chart(data, one.name),
         "difference": difference_chart(data, one.name),
         "scores": tables.score_table(data, one.name),
@@ -63,6 +66,19 @@ def set_view(data: ReportData, one: SetFacts) -> dict[str, object]:
         "comparisons": tables.comparison_table(data, one.name),
         "levels": tables.level_table(data, one.name),
         "domains": tables.domain_table(data, one.name),
+    }
+
+
+def benchmark_view(data: ReportData, name: str) -> dict[str, object] | None:
+    """What stands beside the scores of a data set."""
+    one = tables.benchmark_of(data, name)
+    if one is None:
+        return None
+    return {
+        "lines": benchmark_sentences(one),
+        "scores": tables.benchmark_table(one),
+        "hardness": tables.hardness_table(one),
+        "failures": tables.failure_table(one),
     }
 
 
@@ -85,7 +101,7 @@ def accuracy_chart(data: ReportData, set_name: str) -> Chart:
         )
         rows.append({"label": one.arm.title, "strip": Markup(strip), "value": accuracy_text(one)})
     caption = "Execution accuracy with 95 % interval by bootstrap over databases."
-    if reference is not None:
+    if reference is not None and any(one.arm.id == data.reference_arm for one in scores):
         caption += f" The dashed line is {next(one.arm.title for one in scores if one.arm.id == data.reference_arm)}."
     return {"rows": rows, "axis": Markup(charts.axis(RATE_MARKS, 0, 100, " %")), "caption": caption}
 
@@ -121,7 +137,7 @@ def gantt(data: ReportData) -> Chart | None:
     return {"rows": rows, "axis": Markup(charts.axis(marks, 0, wall, " s"))}
 
 
-def data_tables(data: ReportData) -> list[tables.Table]:
+def data_tables(data: ReportData) -> list[Table]:
     """Levels and rejections."""
     given = data.data
     if given is None:
@@ -129,13 +145,13 @@ def data_tables(data: ReportData) -> list[tables.Table]:
     return [tables.count_table("Level", given.levels, LEVELS), *count_tables([("Rejected for", given.rejected)])]
 
 
-def pair_tables(data: ReportData) -> list[tables.Table]:
+def pair_tables(data: ReportData) -> list[Table]:
     """Verdicts of the samples and exclusions."""
     given = data.pairs
     return [] if given is None else count_tables([("Verdict", given.verdicts), ("Left out because", given.excluded)])
 
 
-def count_tables(counts: list[tuple[str, dict[str, int]]]) -> list[tables.Table]:
+def count_tables(counts: list[tuple[str, dict[str, int]]]) -> list[Table]:
     """A table for each non-empty dict of counts."""
     return [tables.count_table(title, found) for title, found in counts if found]
 

@@ -3,10 +3,10 @@
 import re
 
 from services.evaluation import tables
-from services.evaluation.prose import data_sentences, pair_sentences
+from services.evaluation.prose import benchmark_sentences, data_sentences, pair_sentences
 from services.evaluation.report_data import Case, CaseAnswer, ReportData
 from services.evaluation.scoring import LEVELS
-from services.evaluation.tables import Table
+from services.evaluation.text_table import Table
 
 
 def render_markdown(data: ReportData) -> str:
@@ -24,16 +24,20 @@ def render_markdown(data: ReportData) -> str:
 def set_parts(data: ReportData, name: str) -> list[str]:
     """Scores, differences and levels of one set."""
     size = next(one for one in data.sets if one.name == name)
-    title = "Held-out domains" if name == "held-out" else name.capitalize() + " questions"
-    counts = (
-        f"{size.scored} of {size.questions} questions count, over {size.databases} databases in {size.domains} domains."
-    )
-    parts = [f"## {title}", counts, table_text(tables.score_table(data, name))]
+    parts = [f"## {inline(tables.set_title(size))}", tables.set_size(size)]
+    benchmark = tables.benchmark_of(data, name)
+    if benchmark is not None:
+        parts += [listed(benchmark_sentences(benchmark)), table_text(tables.benchmark_table(benchmark))]
+    if (greedy := tables.score_table(data, name)).rows:
+        parts.append(table_text(greedy))
     if (sampled := tables.sampled_table(data, name)).rows:
         parts += ["Sampled answers:", table_text(sampled)]
     if (differences := tables.comparison_table(data, name)).rows:
         parts += ["Paired differences, in points:", table_text(differences)]
-    return [*parts, "By level:", table_text(tables.level_table(data, name))]
+    if benchmark is None:
+        return [*parts, "By level:", table_text(tables.level_table(data, name))]
+    by_hardness = ["By hardness:", table_text(tables.hardness_table(benchmark))]
+    return [*parts, *by_hardness, "Causes of what is wrong:", table_text(tables.failure_table(benchmark))]
 
 
 def promotion_parts(data: ReportData) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from services.evaluation.benchmark_sets import ScoredBenchmark, is_right, score_benchmark
 from services.evaluation.cases import pick_cases
 from services.evaluation.comparing import compare_all
 from services.evaluation.model import ReportInput
@@ -14,6 +15,7 @@ from services.evaluation.scoring import (
     QuestionSet,
     ScoredArm,
     index_arms,
+    index_rows,
     question_set,
     score_arm,
 )
@@ -29,23 +31,34 @@ def build_report(given: ReportInput) -> ReportData:
     """
     arms = index_arms(given)
     sets = scored_sets(given)
+    boards = [score_benchmark(one) for one in given.benchmarks]
     scores = score_all(given, arms, sets)
+    scores += [score for board in boards for score in board.scores(given.resamples, given.bootstrap_seed)]
     comparisons = [one for questions in sets for one in compare_all(given, arms, questions)]
-    main = next((one.name for one in sets if one.scored), MAIN_SET)
+    comparisons += [one for board in boards for one in compare_all(led(given, board), board.arms, board.questions)]
+    facts = [*(questions.facts() for questions in sets), *(board.facts() for board in boards)]
+    main = next((one.name for one in facts if one.scored), MAIN_SET)
     credit = credit_sentence(given, comparisons, main)
     promotion = promote(given, arms)
-    facts = [questions.facts() for questions in sets]
+    benchmarks = [board.score() for board in boards]
     case_arms = choose_case_arms(given, arms, promotion)
     return ReportData(
         job_id=given.job_id,
         job_name=given.job_name,
         reference_arm=given.reference_arm,
         findings=findings(
-            given, sets=facts, scores=scores, comparisons=comparisons, credit=credit, promotion=promotion
+            given,
+            sets=facts,
+            scores=scores,
+            benchmarks=benchmarks,
+            comparisons=comparisons,
+            credit=credit,
+            promotion=promotion,
         ),
         caveats=caveats(given, facts, scores),
         sets=facts,
         scores=scores,
+        benchmarks=benchmarks,
         comparisons=comparisons,
         credit=credit,
         promotion=promotion,
@@ -62,6 +75,13 @@ def build_report(given: ReportInput) -> ReportData:
         bootstrap_seed=given.bootstrap_seed,
         resamples=given.resamples,
     )
+
+
+def led(given: ReportInput, board: ScoredBenchmark) -> ReportInput:
+    """The same input with an arm to compare others with: the first, where the usual one was not asked."""
+    if given.reference_arm in board.arms or not board.arms:
+        return given
+    return given.model_copy(update={"reference_arm": next(iter(board.arms))})
 
 
 def scored_sets(given: ReportInput) -> list[QuestionSet]:
@@ -100,6 +120,33 @@ def per_question(given: ReportInput) -> Iterator[dict[str, Any]]:
         for example in questions.questions:
             yield question_line(index, questions, example, arms, example.example_id not in left_out)
             index += 1
+    for board in map(score_benchmark, given.benchmarks):
+        yield from benchmark_lines(board)
+
+
+def benchmark_lines(board: ScoredBenchmark) -> Iterator[dict[str, Any]]:
+    """One line a question of a data set; `index` is its number there, `strict` the strict verdict beside the other."""
+    given = board.given
+    official = {one.arm.id: index_rows(one.rows) for one in given.arms}
+    strict = {name: index_rows(rows) for name, rows in given.strict.items()}
+    for example in board.questions.questions:
+        line = question_line(example.index or 0, board.questions, example, {}, True)
+        arms = {
+            name: [
+                {**answer_line(row), "ex": int(is_right(row)), **strict_part(strict.get(name, {}), row)}
+                for row in rows[example.example_id]
+            ]
+            for name, rows in official.items()
+            if example.example_id in rows
+        }
+        yield {**line, "hardness": example.hardness, "dataset": given.dataset, "arms": arms}
+
+
+def strict_part(rows: dict[str, list[Judged]], row: Judged) -> dict[str, str]:
+    """The strict verdict of the same answer, where it was judged strictly too."""
+    same = (one for one in rows.get(row.candidate.example_id, ()) if one.candidate.slot == row.candidate.slot)
+    found = next(same, None)
+    return {} if found is None else {"strict": found.verdict.value}
 
 
 def question_line(

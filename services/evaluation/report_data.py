@@ -2,10 +2,12 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from services.evaluation.model import ArmSpec, DataStats, PairStats, Part, StageSpan, TrainingFacts
 from shared.contracts.records import Example, Outcome, ResultView, Verdict
 
-SetName = Literal["held-out", "handwritten", "selection"]
+SetName = str  # "held-out", "handwritten", "selection", or a data set's name and split
 
 
 class Interval(Part):
@@ -23,9 +25,13 @@ class Tally(Part):
 
 
 class SetFacts(Part):
-    """A set of questions; `questions` = `scored` + `gold_failed` + `gold_empty`, the same for every arm."""
+    """A set of questions; `questions` = `scored` + `gold_failed` + `gold_empty`, the same for every arm.
+
+    With a `policy` it is a data set that is scored officially: there all questions are scored.
+    """
 
     name: SetName
+    policy: str | None = None
     questions: int
     scored: int
     gold_failed: int
@@ -131,6 +137,43 @@ class Timeline(Part):
     sentences: list[str]
 
 
+class BenchmarkArm(Part):
+    """One arm on a data set: right answers out of answers by the official policy, strictly, and where golds have rows.
+
+    `majority` is the vote of a sampled arm's answers by execution result. `failures` counts causes of what is wrong.
+    """
+
+    arm: ArmSpec
+    official: Tally
+    strict: Tally
+    gold_not_empty: Tally
+    majority: Tally | None
+    hardness: dict[str, Tally]
+    failures: dict[str, int]
+
+
+class BenchmarkScore(Part):
+    """A data set: what it is, by which rules it was scored, what its golds allow, and its arms.
+
+    `skipped` counts questions that the import left out. `ceiling` is 0 to 1: no answer can score above it.
+    """
+
+    set_name: SetName
+    dataset: str
+    split: str
+    policy: str
+    metric_version: str
+    prompt: str
+    licence: str
+    release: str | None
+    skipped: int
+    questions: int
+    gold_failed: list[str]
+    gold_empty: int
+    ceiling: float
+    arms: list[BenchmarkArm]
+
+
 class ReportData(Part):
     """The whole report; the renderers show this and nothing else."""
 
@@ -141,6 +184,7 @@ class ReportData(Part):
     caveats: list[str]
     sets: list[SetFacts]
     scores: list[ArmScore]
+    benchmarks: list[BenchmarkScore] = Field(default_factory=list)
     comparisons: list[Comparison]
     credit: str
     promotion: Promotion | None

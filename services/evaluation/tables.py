@@ -1,8 +1,8 @@
 """The report's tables as cells of text, for every renderer alike."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from services.evaluation.format import (
     NONE,
@@ -15,22 +15,23 @@ from services.evaluation.format import (
     seconds_text,
     tally_text,
 )
-from services.evaluation.report_data import ArmScore, Comparison, ReportData
+from services.evaluation.report_data import ArmScore, BenchmarkScore, Comparison, ReportData, SetFacts
 from services.evaluation.scoring import LEVELS
+from services.evaluation.text_table import Table
 
 
-@dataclass(frozen=True)
-class Table:
-    """Header and rows of cells; the first `text_columns` columns hold text, the others numbers."""
+def set_title(one: SetFacts) -> str:
+    """A set's heading."""
+    if one.policy is not None:
+        return one.name
+    return "Held-out domains" if one.name == "held-out" else f"{one.name.capitalize()} questions"
 
-    header: list[str]
-    rows: list[list[str]]
-    text_columns: int = 1
-    last_is_text: bool = False
 
-    def is_number(self, column: int) -> bool:
-        """Whether a column is set to the right."""
-        return column >= self.text_columns and not (self.last_is_text and column == len(self.header) - 1)
+def set_size(one: SetFacts) -> str:
+    """A set's size in a sentence."""
+    if one.policy is not None:
+        return f"{one.scored} questions over {one.databases} databases, scored by the {one.policy} policy."
+    return f"{one.scored} of {one.questions} questions count, over {one.databases} databases in {one.domains} domains."
 
 
 def scores_of(data: ReportData, set_name: str, greedy: bool = True) -> list[ArmScore]:
@@ -118,6 +119,40 @@ def domain_table(data: ReportData, set_name: str) -> Table:
         for domain in domains
     ]
     return Table(["Domain", *(one.arm.title for one in scores)], rows)
+
+
+def benchmark_of(data: ReportData, set_name: str) -> BenchmarkScore | None:
+    """What stands beside the scores of a data set; None for the built-in sets."""
+    return next((one for one in data.benchmarks if one.set_name == set_name), None)
+
+
+def benchmark_table(one: BenchmarkScore) -> Table:
+    """Arms on a data set: by the official policy, strictly, without empty golds, and by majority of samples."""
+    voted = any(arm.majority for arm in one.arms)
+    columns = [f"EX, {one.policy} policy", *([] if one.policy == "strict" else ["EX, strict"]), "EX, gold not empty"]
+    rows = []
+    for arm in one.arms:
+        cells = [arm.official, *([] if one.policy == "strict" else [arm.strict]), arm.gold_not_empty]
+        vote = [tally_text(arm.majority) if arm.majority else NONE] if voted else []
+        rows.append([arm.arm.title, *map(tally_text, cells), *vote])
+    return Table(["Arm", *columns, *(["Majority vote"] if voted else [])], rows)
+
+
+def hardness_table(one: BenchmarkScore) -> Table:
+    """Arms by hardness, official policy."""
+    names = list(one.arms[0].hardness) if one.arms else []
+    rows = [[arm.arm.title, *(tally_text(arm.hardness[name]) for name in names)] for arm in one.arms]
+    return Table(["Arm", *names], rows)
+
+
+def failure_table(one: BenchmarkScore) -> Table:
+    """Causes of what is wrong, by arm; the most frequent over all arms first."""
+    total: Counter[str] = Counter()
+    for arm in one.arms:
+        total.update(arm.failures)
+    names = sorted(total, key=lambda name: (-total[name], name))
+    rows = [[name.replace("_", " "), *(str(arm.failures.get(name, 0)) for arm in one.arms)] for name in names]
+    return Table(["Cause", *(arm.arm.title for arm in one.arms)], rows)
 
 
 def promotion_table(data: ReportData) -> Table:

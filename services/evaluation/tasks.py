@@ -18,7 +18,7 @@ from shared.contracts.evaluation import (
     ScoredCounts,
 )
 from shared.contracts.records import Example
-from shared.llm.ask import Asking, Shot, ask_examples, asked_outputs
+from shared.llm.ask import Asking, Shot, ask_examples, asked_outputs, stage_budget
 from shared.llm.profiles import load_profile
 from shared.sql.catalog import Catalog
 from shared.storage.keys import report_key
@@ -52,13 +52,15 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         prompt_rows=command.prompt_rows,
         shots=pick_shots(command, shard),
     )
-    candidates, tokens = ask_examples(shard, load_profile(command.endpoint), examples, asking)
+    budget = stage_budget(shard, command.budget_usd)
+    candidates, tokens = ask_examples(shard, load_profile(command.endpoint), examples, asking, budget)
     counts = AnsweredCounts(
         questions=len(examples),
         answers=len(candidates),
         unextractable=sum(candidate.sql is None for candidate in candidates),
         prompt_tokens=tokens.prompt,
         completion_tokens=tokens.completion,
+        micro_usd=tokens.micro_usd,
     )
     return Done(counts, asked_outputs(shard, examples, candidates))
 
@@ -80,7 +82,9 @@ def score(command: Score, shard: Shard) -> Done:
         for name, (suffix, text) in forms.items()
     }
     tested = sum(example.split != "selection" for example in given.examples.values())
-    return Done(ScoredCounts(questions=tested, arms=len(given.arms)), outputs)
+    tested += sum(len(one.examples) for one in given.benchmarks)
+    arms = {one.arm.id for one in (*given.arms, *(arm for part in given.benchmarks for arm in part.arms))}
+    return Done(ScoredCounts(questions=tested, arms=len(arms)), outputs)
 
 
 TASKS: dict[TaskContract, Work[Any]] = {ANSWER_QUESTIONS: answer_questions, SCORE: score}

@@ -1,9 +1,9 @@
 """The sentences of the report. Each states what was counted; none says more than its interval."""
 
 from services.evaluation.comparing import ABOVE, BELOW, find
-from services.evaluation.format import accuracy_text, decimals, points_text
+from services.evaluation.format import accuracy_text, decimals, percent, points_text, tally_text
 from services.evaluation.model import DataStats, PairStats, ReportInput
-from services.evaluation.report_data import ArmScore, Comparison, Promotion, SetFacts, SetName
+from services.evaluation.report_data import ArmScore, BenchmarkScore, Comparison, Promotion, SetFacts, SetName
 
 ON_POLICY = "The weak model is the student after SFT: on-policy, not the paper's weak model."
 MAIN_SET: SetName = "held-out"
@@ -18,7 +18,8 @@ def compared(comparison: Comparison) -> str:
 
 def credit_sentence(given: ReportInput, comparisons: list[Comparison], set_name: SetName = MAIN_SET) -> str:
     """What may be credited to preference training: only what stands against the control of the same steps."""
-    arms = {one.arm.id for one in given.arms if one.rows}
+    asked = [*given.arms, *(arm for one in given.benchmarks for arm in one.arms)]
+    arms = {one.arm.id for one in asked if one.rows}
     if given.treatment_arm not in arms:
         built = "" if given.pairs is None else f" ({given.pairs.pairs} pairs were built)"
         return f"There is no DPO arm{built}, so nothing is credited to preference training."
@@ -49,12 +50,13 @@ def findings(
     *,
     sets: list[SetFacts],
     scores: list[ArmScore],
+    benchmarks: list[BenchmarkScore],
     comparisons: list[Comparison],
     credit: str,
     promotion: Promotion | None,
 ) -> list[str]:
     """The report in a few sentences: scores, differences, credit, promotion."""
-    main = next((one for one in sets if one.scored), None)
+    main = next((one for one in sets if one.scored and one.policy is None), None)
     lines = [] if main is None else [set_sentence(main)]
     if main is not None:
         told = [one for one in scores if one.set_name == main.name and one.arm.greedy]
@@ -63,8 +65,21 @@ def findings(
         found = [find(comparisons, main.name, arm, other) for arm, other in pairs]
         lines += [compared(one) for one in found if one is not None]
         lines += [smallest_sentence(one) for one in found[1:] if one is not None and one.smallest_effect is not None]
+    lines += [benchmark_sentence(one) for one in benchmarks]
+    if main is None:
+        lines += [compared(one) for one in comparisons]
     lines.append(credit)
     return [*lines, promotion.reason] if promotion else lines
+
+
+def benchmark_sentence(one: BenchmarkScore) -> str:
+    """A data set's scores in a line, strict ones beside the official."""
+    arms = "; ".join(
+        f"{arm.arm.title} {tally_text(arm.official)}"
+        + ("" if one.policy == "strict" else f", strict {percent(arm.strict.correct / max(1, arm.strict.total))}")
+        for arm in one.arms
+    )
+    return f"{one.set_name} ({one.questions} questions, {one.policy} policy): {arms or 'no arm was asked'}."
 
 
 def set_sentence(main: SetFacts) -> str:
@@ -108,7 +123,12 @@ def control_unsampled(given: ReportInput) -> bool:
 
 
 def set_caveat(one: SetFacts) -> str:
-    """Questions that count for no arm."""
+    """Questions that count for no arm; of a data set all count, and why that matters is said."""
+    if one.policy is not None:
+        return (
+            f"{one.name}: every question counts. {one.gold_failed} golds did not run, so these questions are wrong for "
+            f"every arm; {one.gold_empty} golds give no row, and there any empty result is right."
+        )
     return (
         f"{one.name}: {one.gold_failed} of {one.questions} questions left out because the gold failed, "
         f"{one.gold_empty} because the gold gave no row; an empty result is never counted as correct."

@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from services.gateway import (
     artifacts_routes,
     databases_routes,
+    datasets_routes,
     engine_routes,
     events_routes,
     execute_routes,
@@ -27,9 +28,10 @@ from shared.contracts.spec import SPEC
 from shared.settings import SandboxSettings
 
 UPLOAD = ("POST", "/v1/databases")
+DATASET = ("POST", "/v1/datasets")
 REF = "#/components/schemas/{model}"
 ROUTERS = (
-    *(jobs_routes, events_routes, artifacts_routes, databases_routes),
+    *(jobs_routes, events_routes, artifacts_routes, databases_routes, datasets_routes),
     *(execute_routes, engine_routes, health_routes),
 )
 
@@ -59,7 +61,8 @@ def create_app(backend: Backend | None = None) -> FastAPI:
         responses=PROBLEM_RESPONSE,
     )
     app.state.backend = backend
-    app.add_middleware(RequestMiddleware, most=settings.max_body_bytes, larger={UPLOAD: sandbox.upload_bytes})
+    larger = {UPLOAD: sandbox.upload_bytes, DATASET: settings.max_dataset_bytes}
+    app.add_middleware(RequestMiddleware, most=settings.max_body_bytes, larger=larger)
     add_problem_handlers(app)
     for module in ROUTERS:
         app.include_router(module.router)

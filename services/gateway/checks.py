@@ -1,14 +1,16 @@
-"""What only the server can say about a spec: which endpoints exist, and which jobs have data to train on."""
+"""What only the server can say about a spec: which endpoints, data sets and jobs' data there are."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.gateway.backend import Backend
 from services.gateway.listing import JOB_ID
-from shared.contracts.spec import AnySpec, SpecError, parse_spec
-from shared.errors import NotFoundError
+from shared.contracts.spec import BUILTIN_TESTS, AnySpec, SpecError, parse_spec
+from shared.errors import InvalidInputError, NotFoundError
 from shared.jobs.store import JobStore
 from shared.llm.profiles import EndpointProfile
+from shared.storage.base import ObjectStore
+from shared.storage.datasets import choose_split, find_dataset
 
 ASKED = ("strong", "weak")
 SOURCES = {"sft": ("synthesis", "pairing", "pipeline"), "dpo": ("pairing", "pipeline")}
@@ -25,7 +27,11 @@ def checked_spec(backend: Backend, data: object) -> AnySpec:
         faults = list(error.faults)
     if isinstance(data, dict):
         known = {fault["path"] for fault in faults}
-        named = [*endpoint_faults(data, backend.endpoints), *data_faults(data, backend.jobs)]
+        named = [
+            *endpoint_faults(data, backend.endpoints),
+            *data_faults(data, backend.jobs),
+            *dataset_faults(data, backend.objects),
+        ]
         faults += [fault for fault in named if fault["path"] not in known]
     if spec is None or faults:
         raise SpecError(faults)
@@ -35,12 +41,11 @@ def checked_spec(backend: Backend, data: object) -> AnySpec:
 def endpoint_faults(data: Mapping[str, Any], profiles: Mapping[str, EndpointProfile]) -> Iterator[Fault]:
     """Endpoints that are not set here, and models that their profiles do not allow."""
     known = ", ".join(sorted(profiles)) or "none"
-    for section in ASKED:
-        part = data.get(section)
-        name = part.get("endpoint") if isinstance(part, dict) else None
-        if not isinstance(part, dict) or not isinstance(name, str):
+    for section, part in asked_parts(data):
+        name, model = part.get("endpoint"), part.get("model")
+        if not isinstance(name, str):
             continue
-        profile, model = profiles.get(name), part.get("model")
+        profile = profiles.get(name)
         if profile is None:
             yield {
                 "path": f"{section}.endpoint",
@@ -49,6 +54,41 @@ def endpoint_faults(data: Mapping[str, Any], profiles: Mapping[str, EndpointProf
         elif profile.models is not None and isinstance(model, str) and model not in profile.models:
             allowed = ", ".join(profile.models) or "none"
             yield {"path": f"{section}.model", "message": f"endpoint {name} does not allow {model!r} ({allowed})"}
+
+
+def asked_parts(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The parts of a spec that may name an endpoint, with their paths."""
+    models = data.get("models")
+    listed = [(f"models.{n}", one) for n, one in enumerate(models)] if isinstance(models, list) else []
+    for section, part in [*((section, data.get(section)) for section in ASKED), *listed]:
+        if isinstance(part, dict):
+            yield section, part
+
+
+def dataset_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Fault]:
+    """Data sets, versions and splits that are not there. What they are now is pinned when the job is compiled."""
+    for path, part, order in dataset_parts(data):
+        name, split = part.get("dataset"), part.get("split")
+        if not isinstance(name, str) or name in BUILTIN_TESTS:
+            continue
+        try:
+            choose_split(find_dataset(objects, name), split if isinstance(split, str) else None, order)
+        except NotFoundError as error:
+            yield {"path": f"{path}.dataset", "message": error.message}
+        except InvalidInputError as error:
+            yield {"path": f"{path}.split" if split else f"{path}.dataset", "message": error.message}
+
+
+def dataset_parts(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], tuple[str, ...]]]:
+    """The parts of a spec that may name a data set: path, part, and the splits that serve by default."""
+    train = data.get("train")
+    lists: list[tuple[str, Any, tuple[str, ...]]] = [("evaluate", data.get("evaluate"), ("dev", "test"))]
+    if isinstance(train, dict):
+        lists += [(f"train.{name}", train.get(name), ("train",)) for name in ("sft", "pairs")]
+    for path, parts, order in lists:
+        for number, part in enumerate(parts if isinstance(parts, list) else []):
+            if isinstance(part, dict):
+                yield f"{path}.{number}", part, order
 
 
 def data_faults(data: Mapping[str, Any], jobs: JobStore) -> Iterator[Fault]:

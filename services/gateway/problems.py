@@ -9,7 +9,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from shared.client.models import Fault, Problem
-from shared.contracts.spec import SpecError
 from shared.errors import SenseError
 
 PROBLEM_TYPE = "application/problem+json"
@@ -72,7 +71,7 @@ def request_id(request: Request) -> str | None:
 def say_sense_error(request: Request, error: Exception) -> JSONResponse:
     """The product's own errors carry their status."""
     assert isinstance(error, SenseError)
-    faults = [Fault(**fault) for fault in error.faults] if isinstance(error, SpecError) else []
+    faults = [Fault(**fault) for fault in getattr(error, "faults", [])]
     return problem(
         status=error.http_status,
         code=error.code,

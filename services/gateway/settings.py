@@ -10,6 +10,7 @@ class GatewaySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SENSE_GATEWAY_", extra="ignore")
 
     max_body_bytes: int = Field(default=1_000_000, ge=1)
+    max_dataset_bytes: int = Field(default=256_000_000, ge=1)
     stream_s: float = Field(default=600.0, gt=0, description="an event stream ends after this long; clients resume")
     heartbeat_s: float = Field(default=15.0, gt=0)
     poll_s: float = Field(default=0.15, gt=0)

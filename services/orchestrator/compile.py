@@ -1,7 +1,11 @@
 """A spec becomes a plan: one function a kind."""
 
+import re
+from dataclasses import replace
+
 from pydantic import ValidationError
 
+from services.orchestrator.benchmarks import Arm, benchmark_stages, benchmarks_of, refused, score_params
 from services.orchestrator.fragments import base_name, deployed, judged, ref, released, test_sets, trained
 from services.orchestrator.pipeline import (
     ANSWER_QUESTIONS_PER_SHARD,
@@ -20,6 +24,7 @@ from shared.contracts.spec import (
     AnySpec,
     DeploymentSpec,
     DpoSpec,
+    EndpointModel,
     EvaluationSpec,
     PairingSpec,
     PipelineSpec,
@@ -28,6 +33,9 @@ from shared.contracts.spec import (
 )
 from shared.errors import InvalidInputError
 from shared.jobs.plan import Fixed, Plan, Slices, StagePlan
+
+DATASET_TOKENS = 512  # golds of BIRD are longer than those of the built-in sets
+UNUSABLE = re.compile(r"[^a-z0-9_.-]+")
 
 
 def compile_spec(job_id: str, spec: AnySpec, device: str) -> Plan:
@@ -97,52 +105,93 @@ def compile_training(job_id: str, spec: SftSpec | DpoSpec, device: str) -> Plan:
 
 
 def compile_evaluation(spec: EvaluationSpec, device: str) -> Plan:
-    """Each model, and the base, on the test sets."""
-    base = base_name(spec.student.base)
+    """Each model, and the base of those that are served here, on the test sets."""
     stages = test_sets(spec.evaluate, TEST_SEED, spec.prompt.rows)
-    arms: list[ArmPlan] = []
-    for model in dict.fromkeys([base, *spec.models]):
-        arms.append(ArmPlan(id=model, title=model, model=model, judged=StageRef(stage=f"judge.{model}")))
-        stages.append(
-            deployed(
-                f"deploy.{model}",
-                model=model,
-                base=spec.student.base,
-                adapter=model != base,
-                after=["collect.test"],
-                device=device,
-            )
-        )
-    for arm in arms:
-        params = {
-            "endpoint": "engine",
-            "model": arm.model,
-            "max_tokens": ANSWER_TOKENS,
-            "seed": spec.seed,
-            "prompt_rows": spec.prompt.rows,
-        }
-        stages.append(
-            StagePlan(
-                id=f"answer.{arm.id}",
-                task="evaluation.answer_questions",
-                source=Slices(
-                    stage="collect.test", output="examples", count="examples", size=ANSWER_QUESTIONS_PER_SHARD
-                ),
-                after=[f"deploy.{arm.id}"],
-                params=params,
-            )
-        )
-        stages.append(judged(f"judge.{arm.id}", f"answer.{arm.id}"))
+    builtin, benchmarks = bool(stages), benchmarks_of(spec.evaluate)
+    stages += [one.load() for one in benchmarks]
+    deploys, arms = scored_arms(spec, refused(benchmarks, builtin), device)
+    stages += deploys
+    if builtin:
+        for arm in arms:
+            stages += builtin_stages(spec, arm)
+    more = benchmark_stages(benchmarks, [with_tokens(arm, spec.answer_tokens or DATASET_TOKENS) for arm in arms])
+    judgings = [stage.id for stage in [*stages, *more] if stage.id.startswith("judge.")]
     score = StagePlan(
         id="report",
         task="evaluation.score",
         source=Fixed(shards=[{}]),
-        after=[f"judge.{arm.id}" for arm in arms],
+        after=judgings,
         params={
-            "arms": [arm.model_dump() for arm in arms],
-            "tests": [ref("collect.test")],
-            "dataset": ref("collect.test"),
+            "arms": [arm.plan.model_dump() for arm in arms] if builtin else [],
+            "tests": [ref("collect.test")] if builtin else [],
+            "dataset": ref(refused(benchmarks, builtin)[0]),
             "seed": spec.seed,
+            **score_params(benchmarks, arms),
         },
     )
-    return Plan(stages=[*stages, score])
+    return Plan(stages=[*stages, *more, score])
+
+
+def scored_arms(spec: EvaluationSpec, ready: list[str], device: str) -> tuple[list[StagePlan], list[Arm]]:
+    """The base and its adapters, deployed once the questions are there, and the models of endpoints."""
+    base = base_name(spec.student.base)
+    served = [model for model in spec.models if isinstance(model, str)]
+    stages: list[StagePlan] = []
+    arms: list[Arm] = []
+    for name in dict.fromkeys([base, *served] if served else []):
+        stages.append(
+            deployed(
+                f"deploy.{name}",
+                model=name,
+                base=spec.student.base,
+                adapter=name != base,
+                after=ready,
+                device=device,
+            )
+        )
+        arms.append(scored_arm(spec, name, name, "engine", name, after=[f"deploy.{name}"]))
+    for number, one in enumerate(model for model in spec.models if isinstance(model, EndpointModel)):
+        arm_id = f"{UNUSABLE.sub('-', f'{one.endpoint}-{one.model}'.lower()).strip('-.')}-{number + 1}"
+        title = f"{one.model} ({one.endpoint})"
+        arms.append(scored_arm(spec, arm_id, title, one.endpoint, one.model, budget=one.budget_usd))
+    return stages, arms
+
+
+def scored_arm(
+    spec: EvaluationSpec,
+    arm_id: str,
+    title: str,
+    endpoint: str,
+    model: str,
+    *,
+    after: list[str] | None = None,
+    budget: float | None = None,
+) -> Arm:
+    """One model as it is asked, greedily."""
+    asking = {
+        "endpoint": endpoint,
+        "model": model,
+        "max_tokens": spec.answer_tokens or ANSWER_TOKENS,
+        "seed": spec.seed,
+        "prompt_rows": spec.prompt.rows,
+        **({"budget_usd": budget} if budget is not None else {}),
+    }
+    plan = ArmPlan(id=arm_id, title=title, model=model, judged=StageRef(stage=f"judge.{arm_id}"))
+    return Arm(plan, asking, after=after or [])
+
+
+def with_tokens(arm: Arm, tokens: int) -> Arm:
+    """The same arm with another bound on its answers."""
+    return replace(arm, asking={**arm.asking, "max_tokens": tokens})
+
+
+def builtin_stages(spec: EvaluationSpec, arm: Arm) -> list[StagePlan]:
+    """An arm's answers to the built-in sets, and their verdicts."""
+    answer = StagePlan(
+        id=f"answer.{arm.plan.id}",
+        task="evaluation.answer_questions",
+        source=Slices(stage="collect.test", output="examples", count="examples", size=ANSWER_QUESTIONS_PER_SHARD),
+        after=arm.after,
+        params=arm.asking,
+    )
+    return [answer, judged(f"judge.{arm.plan.id}", answer.id)]

@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.contracts.records import Level
 from shared.contracts.refs import StageRef
-from shared.contracts.spec import StrongModel, Student, SynthesisSource, TestSet, WeakModel
+from shared.contracts.spec import DatasetSource, StrongModel, Student, SynthesisSource, TestSet, WeakModel
 from shared.contracts.training import TrainSettings
 from shared.jobs.plan import Device, Each, Fixed, Need, StagePlan, Target
 
@@ -70,10 +70,26 @@ def synthesised(
     return [write, *checked(name)]
 
 
+def loaded(name: str, source: DatasetSource, *, selection: int, seed: int) -> StagePlan:
+    """A split of a stored data set as training examples, `selection` questions of whole databases set aside."""
+    params = {
+        "dataset": source.dataset,
+        "split": source.split or "train",
+        "use": "train",
+        "questions": source.questions,
+        "weight": source.weight,
+        "selection": selection,
+        "seed": seed,
+    }
+    return StagePlan(id=f"load.{name}", task="synthesis.load_dataset", source=Fixed(shards=[{}]), params=params)
+
+
 def test_sets(tests: Sequence[TestSet], seed: int, rows: int) -> list[StagePlan]:
-    """The test sets, written, verified and collected before anything is trained, so that exports can refuse them."""
+    """The built-in sets, written, verified and collected before anything is trained: exports refuse what is in them."""
     shards: list[dict[str, Any]] = []
     for test in tests:
+        if not test.builtin:
+            continue
         if test.dataset == "builtin:handwritten":
             shards.append({"writer": "handwritten", "split": "handwritten", "count": test.questions or 1000})
         else:
@@ -81,6 +97,8 @@ def test_sets(tests: Sequence[TestSet], seed: int, rows: int) -> list[StagePlan]
             for begin in range(0, amount, HELD_OUT_PER_SHARD):
                 count = min(HELD_OUT_PER_SHARD, amount - begin)
                 shards.append({"writer": "grammar", "split": "test", "count": count})
+    if not shards:
+        return []
     params = {"levels": TEST_LEVELS, "seed": seed}
     write = StagePlan(id="write.test", task="synthesis.write_examples", source=Fixed(shards=shards), params=params)
     return [write, *checked("test"), collected("test", ["verify.test"], refuse=[], limit=None, rows=rows)]
@@ -184,7 +202,7 @@ def sampling_params(weak: WeakModel, endpoint: str, model: str, seed: int, rows:
     }
 
 
-def judged(name: str, asked: str) -> StagePlan:
+def judged(name: str, asked: str, params: dict[str, Any] | None = None) -> StagePlan:
     """Verdicts for a stage of candidates, shard by shard."""
-    fields = {"candidates": "candidates", "examples": "examples"}
-    return StagePlan(id=name, task="sandbox.judge_candidates", source=Each(stage=asked, fields=fields))
+    source = Each(stage=asked, fields={"candidates": "candidates", "examples": "examples"})
+    return StagePlan(id=name, task="sandbox.judge_candidates", source=source, params=params or {})

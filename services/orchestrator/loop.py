@@ -8,6 +8,7 @@ import time
 from services.orchestrator.advance import AddShards, CloseStage, EndJob, advance
 from services.orchestrator.archive import archive_job
 from services.orchestrator.compile import compile_spec
+from services.orchestrator.datasets import pin_datasets
 from services.orchestrator.dispatch import Dispatcher
 from shared.contracts.spec import parse_spec
 from shared.errors import NotFoundError, SenseError, UnavailableError
@@ -79,7 +80,8 @@ class Orchestrator:
         plan = self.store.plan(job_id)
         if plan is None:
             job = self.store.job(job_id)
-            plan = compile_spec(job_id, parse_spec(job.spec), EngineSettings().device)
+            spec = pin_datasets(parse_spec(job.spec), self.objects)
+            plan = compile_spec(job_id, spec, EngineSettings().device)
             self.store.set_plan(job_id, plan)
             log.info("job.compiled", job=job_id, stages=len(plan.stages))
         return plan

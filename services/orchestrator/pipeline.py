@@ -1,12 +1,22 @@
 """The whole of the paper as a plan: strong data, SFT, weak data, DPO, serving, report."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.orchestrator.benchmarks import (
+    Arm,
+    Benchmark,
+    benchmark_stages,
+    benchmarks_of,
+    refused,
+    score_params,
+)
 from services.orchestrator.fragments import (
     base_name,
     collected,
     deployed,
     judged,
+    loaded,
     ref,
     released,
     sampling_params,
@@ -16,7 +26,8 @@ from services.orchestrator.fragments import (
 )
 from shared.contracts.evaluation import ArmPlan
 from shared.contracts.refs import StageRef
-from shared.contracts.spec import PairingSpec, PipelineSpec, SynthesisSpec
+from shared.contracts.spec import DatasetSource, PairingSpec, PipelineSpec, SynthesisSource, SynthesisSpec
+from shared.contracts.training import PRESET_LENGTHS
 from shared.jobs.plan import Each, Fixed, Need, Plan, Slices, StagePlan
 
 SAMPLE_QUESTIONS_PER_SHARD = 24
@@ -46,37 +57,65 @@ def name_models(job_id: str, base: str, device: str) -> Names:
 
 
 def synthesis_stages(spec: PipelineSpec | PairingSpec | SynthesisSpec, refuse: list[str]) -> list[StagePlan]:
-    """Written, verified and collected training examples, with the selection split where the job promotes."""
-    stages: list[StagePlan] = []
-    verified: list[str] = []
-    for number, source in enumerate(spec.train.sft):
-        name = f"train{number or ''}"
-        seed = spec.seed + number
-        stages += synthesised(name, source, spec.strong, split="train", amount=source.synthesis, seed=seed)
-        verified.append(f"verify.{name}")
-    if isinstance(spec, PipelineSpec):
-        source, seed = spec.train.sft[0], spec.seed + SELECTION_SEED_OFFSET
-        amount = spec.selection.questions
-        stages += synthesised("selection", source, spec.strong, split="selection", amount=amount, seed=seed)
-        verified.append("verify.selection")
-    total = sum(source.synthesis for source in spec.train.sft)
-    stages.append(collected("train", verified, refuse=refuse, limit=total, rows=spec.prompt.rows))
+    """Written or loaded, verified and collected training examples, with the selection split where the job promotes."""
+    sources = spec.train.sft
+    wanted = spec.selection.questions if isinstance(spec, PipelineSpec) else 0
+    written = next((one for one in sources if isinstance(one, SynthesisSource)), None)
+    stages, ready = source_stages(spec, sources, "train", spec.seed, selection=0 if written else wanted)
+    if written is not None and wanted:
+        seed = spec.seed + SELECTION_SEED_OFFSET
+        stages += synthesised("selection", written, spec.strong, split="selection", amount=wanted, seed=seed)
+        ready.append("verify.selection")
+    stages.append(collected("train", ready, refuse=refuse, limit=synthesis_total(sources), rows=spec.prompt.rows))
     return stages
+
+
+def source_stages(
+    spec: PipelineSpec | PairingSpec | SynthesisSpec,
+    sources: Sequence[SynthesisSource | DatasetSource],
+    name: str,
+    seed: int,
+    *,
+    selection: int = 0,
+) -> tuple[list[StagePlan], list[str]]:
+    """The stages of each source and the names of those that leave its examples; the first data set gives selection."""
+    stages: list[StagePlan] = []
+    ready: list[str] = []
+    for number, source in enumerate(sources):
+        own = f"{name}{number or ''}"
+        if isinstance(source, SynthesisSource):
+            amount = source.synthesis
+            stages += synthesised(own, source, spec.strong, split="train", amount=amount, seed=seed + number)
+        else:
+            stages.append(loaded(own, source, selection=selection, seed=seed + number))
+            selection = 0
+        ready.append(f"verify.{own}" if isinstance(source, SynthesisSource) else f"load.{own}")
+    return stages, ready
+
+
+def synthesis_total(sources: Sequence[SynthesisSource | DatasetSource]) -> int | None:
+    """How many examples are kept; None where data sets take part: they count themselves."""
+    amounts = [one.synthesis for one in sources if isinstance(one, SynthesisSource)]
+    return sum(amounts) if len(amounts) == len(sources) else None
 
 
 def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[list[StagePlan], str | None, str]:
     """Where the weak model is sampled: the stages to add, the one verified stage (None: several), the collected one."""
     if spec.train.pairs is None:
-        return [], "verify.train" if len(spec.train.sft) == 1 else None, "collect.train"
-    stages: list[StagePlan] = []
-    verified: list[str] = []
-    for number, source in enumerate(spec.train.pairs):
-        name, seed = f"pairs{number or ''}", spec.seed + 2 * SELECTION_SEED_OFFSET + number
-        stages += synthesised(name, source, spec.strong, split="train", amount=source.synthesis, seed=seed)
-        verified.append(f"verify.{name}")
-    total = sum(source.synthesis for source in spec.train.pairs)
-    stages.append(collected("pairs", verified, refuse=refuse, limit=total, rows=spec.prompt.rows))
-    return stages, verified[0] if len(verified) == 1 else None, "collect.pairs"
+        return (
+            [],
+            only_verified([f"verify.train{n or ''}" for n in range(len(spec.train.sft))], spec.train.sft),
+            "collect.train",
+        )
+    sources, seed = spec.train.pairs, spec.seed + 2 * SELECTION_SEED_OFFSET
+    stages, ready = source_stages(spec, sources, "pairs", seed)
+    stages.append(collected("pairs", ready, refuse=refuse, limit=synthesis_total(sources), rows=spec.prompt.rows))
+    return stages, only_verified(ready, sources), "collect.pairs"
+
+
+def only_verified(ready: list[str], sources: Sequence[SynthesisSource | DatasetSource]) -> str | None:
+    """The one stage whose shards can be sampled as they come; a data set is one shard, and goes by slices."""
+    return ready[0] if len(sources) == 1 and isinstance(sources[0], SynthesisSource) else None
 
 
 def sft_stages(spec: PipelineSpec | PairingSpec, names: Names) -> list[StagePlan]:
@@ -133,24 +172,45 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
             limit=weak.questions,
         )
     stages.append(StagePlan(id="sample", task="pairing.sample_candidates", source=source, after=after, params=params))
-    stages.append(judged("judge", "sample"))
+    judging = {"neighbours": spec.pairs.neighbours, "official": True, "programs": True}
+    stages.append(judged("judge", "sample", judging))
     pairs = StagePlan(
         id="pair",
         task="pairing.build_pairs",
         source=Each(stage="judge", fields={"judged": "judged"}),
-        params={"policy": spec.pairs.policy, "seed": spec.seed},
+        params={
+            "policy": spec.pairs.policy,
+            "seed": spec.seed,
+            "per_question": spec.pairs.per_question,
+            "length_ratio": spec.pairs.length_ratio,
+        },
     )
     collect = StagePlan(
         id="collect.preferences",
         task="pairing.collect",
         source=Fixed(shards=[{}]),
         after=["pair", dataset],
-        params={"pairs": ref("pair"), "dataset": ref(dataset), "limit": spec.pairs.limit, "prompt_rows": rows},
+        params={
+            "pairs": ref("pair"),
+            "dataset": ref(dataset),
+            "limit": spec.pairs.limit,
+            "prompt_rows": rows,
+            "seed": spec.seed,
+            "max_length": trained_length(spec),
+            "syntax_share": spec.pairs.syntax_share,
+        },
     )
     stages += [pairs, collect]
     if after:
         stages.append(released("release.weak", ["sample"], names.device))
     return stages
+
+
+def trained_length(spec: PipelineSpec | PairingSpec) -> int | None:
+    """Tokens that the trainer of these pairs takes; None where no one has said."""
+    if spec.pairs.max_length is not None or not isinstance(spec, PipelineSpec):
+        return spec.pairs.max_length
+    return spec.dpo.max_length or PRESET_LENGTHS.get(spec.dpo.preset)
 
 
 def preference_stages(spec: PipelineSpec, names: Names, sampled_here: bool) -> list[StagePlan]:
@@ -185,8 +245,10 @@ def preference_stages(spec: PipelineSpec, names: Names, sampled_here: bool) -> l
 def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> Plan:
     """The plan of a `pipeline` job."""
     names = name_models(job_id, spec.student.base, device)
-    refuse = ["collect.test"]
     stages = test_sets(spec.evaluate, TEST_SEED, spec.prompt.rows)
+    benchmarks = benchmarks_of(spec.evaluate)
+    refuse = refused(benchmarks, builtin=bool(stages))
+    stages += [one.load() for one in benchmarks]
     stages += synthesis_stages(spec, refuse)
     more, verified, dataset = pair_source(spec, refuse)
     stages += more
@@ -194,16 +256,19 @@ def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> Plan:
     stages += weak_stages(spec, names, verified, dataset)
     sampled_here = spec.weak.endpoint is None
     stages += preference_stages(spec, names, sampled_here)
-    stages += Arms(spec, names).stages()
+    stages += Arms(spec, names, benchmarks).stages()
     return Plan(stages=stages, lost_allowed=spec.lost_allowed)
 
 
 class Arms:
     """The rows of the report and the stages that answer, judge and score them."""
 
-    def __init__(self, spec: PipelineSpec, names: Names) -> None:
+    def __init__(self, spec: PipelineSpec, names: Names, benchmarks: list[Benchmark]) -> None:
         self.spec = spec
         self.names = names
+        self.benchmarks = benchmarks
+        self.builtin = any(test.builtin for test in spec.evaluate)
+        self.asked: list[Arm] = []
         self.need = Need(stage="collect.preferences", count="pairs", at_least=spec.pairs.minimum)
         self.arms: list[ArmPlan] = []
         self.answers: list[StagePlan] = []
@@ -219,7 +284,8 @@ class Arms:
         ]
         self._add_arms()
         judgings = [judged(f"judge.{arm.id}", f"answer.{arm.id}") for arm in self.arms]
-        return [*deploys, *self.answers, *judgings, self._score()]
+        more = benchmark_stages(self.benchmarks, self.asked)
+        return [*deploys, *self.answers, *judgings, *more, self._score([stage.id for stage in more])]
 
     def _deploy(self, which: str, after: list[str]) -> StagePlan:
         is_base = which == "base"
@@ -249,21 +315,19 @@ class Arms:
     ) -> None:
         model = self.names.base if which == "base" else self.names.model(which)
         temperature = 1.0 if samples > 1 else 0.0
-        self.arms.append(
-            ArmPlan(
-                id=arm_id,
-                title=title,
-                model=model,
-                judged=StageRef(stage=f"judge.{arm_id}"),
-                trained=None if which == "base" else StageRef(stage=which),
-                shots=shots,
-                samples=samples,
-                temperature=temperature,
-                selection=selection,
-                promotable=which in ("sft", "dpo"),
-            )
+        plan = ArmPlan(
+            id=arm_id,
+            title=title,
+            model=model,
+            judged=StageRef(stage=f"judge.{arm_id}"),
+            trained=None if which == "base" else StageRef(stage=which),
+            shots=shots,
+            samples=samples,
+            temperature=temperature,
+            selection=selection,
+            promotable=which in ("sft", "dpo"),
         )
-        params = {
+        asking = {
             "endpoint": "engine",
             "model": model,
             "samples": samples,
@@ -274,31 +338,43 @@ class Arms:
             "shots": shots,
             "shots_from": ref("collect.train") if shots else None,
         }
-        dataset, rows = ("collect.train", "selection") if selection else ("collect.test", "examples")
-        limit = self.spec.sampling.questions if samples > 1 else None
+        need = self.need if which in ("dpo", "control") else None
+        arm = Arm(plan, asking, after=[f"deploy.{which}"], need=need)
+        if samples == 1 and not selection:
+            self.asked.append(arm)
+        if self.builtin or selection:
+            self._answer(arm)
+
+    def _answer(self, arm: Arm) -> None:
+        """The arm's answers to the built-in sets, or to the selection split."""
+        plan = arm.plan
+        self.arms.append(plan)
+        dataset, rows = ("collect.train", "selection") if plan.selection else ("collect.test", "examples")
+        limit = self.spec.sampling.questions if plan.samples > 1 else None
         source = Slices(stage=dataset, output=rows, count=rows, size=ANSWER_QUESTIONS_PER_SHARD, limit=limit)
         self.answers.append(
             StagePlan(
-                id=f"answer.{arm_id}",
+                id=f"answer.{plan.id}",
                 task="evaluation.answer_questions",
                 source=source,
-                after=[f"deploy.{which}"],
-                need=self.need if which in ("dpo", "control") else None,
-                params=params,
+                after=arm.after,
+                need=arm.need,
+                params=arm.asking,
             )
         )
 
-    def _score(self) -> StagePlan:
+    def _score(self, more: list[str]) -> StagePlan:
         weak = self.spec.weak
         on_policy = weak.endpoint is None and weak.sft_first
         return StagePlan(
             id="report",
             task="evaluation.score",
             source=Fixed(shards=[{}]),
-            after=[f"judge.{arm.id}" for arm in self.arms],
+            after=[*(f"judge.{arm.id}" for arm in self.arms), *(one for one in more if one.startswith("judge."))],
             params={
                 "arms": [arm.model_dump() for arm in self.arms],
-                "tests": [ref("collect.test")],
+                "tests": [ref("collect.test")] if self.builtin else [],
+                **score_params(self.benchmarks, self.asked),
                 "dataset": ref("collect.train"),
                 "pairs": ref("collect.preferences"),
                 "on_policy": on_policy,

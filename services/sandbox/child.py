@@ -21,6 +21,7 @@ from services.sandbox.describe import describe
 from services.sandbox.frames import pack, read_message, write_all
 from services.sandbox.limits import FLUSH_S, Limits
 from services.sandbox.outcomes import UnusableDatabaseError, classify
+from services.sandbox.program import compile_program
 from services.sandbox.progress import Progress
 from services.sandbox.query import Query
 from services.sandbox.rlimits import allow_cpu, wall_in, watch_parent
@@ -79,7 +80,7 @@ class Server:
             return {"unusable": str(error)}
 
     def perform(self, request: dict[str, Any], statement: dict[str, Any]) -> dict[str, Any]:
-        """A query, or the description of a database."""
+        """A query, its program alone, or the description of a database."""
         try:
             connection = self.connection(request)
         except (apsw.Error, MemoryError, UnicodeDecodeError) as error:
@@ -89,6 +90,8 @@ class Server:
             raise UnusableDatabaseError(failure.message) from error
         if request["op"] == "describe":
             return describe(connection, statement["sample_rows"], self.limits)
+        if statement.get("program"):
+            return compile_program(connection, statement["sql"])
         return Query(connection, self.clock, self.limits, statement).run()
 
 

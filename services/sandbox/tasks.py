@@ -1,16 +1,18 @@
 """The sandbox's tasks: build what models invented, verify golds, judge candidates."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from services.sandbox.combined import combined
 from services.sandbox.databases import local_database, seal_database
 from services.sandbox.execution import Execution, Request
 from services.sandbox.judge import Question
 from services.sandbox.limits import Limits
 from services.sandbox.neighbourhood import neighbourhood
+from services.sandbox.opinions import ByPolicy, Opinions
+from services.sandbox.programs import Programs, find_programs
 from services.sandbox.second_look import Neighbourhood, SecondLook
 from services.sandbox.verdicts import Judgement
 from services.sandbox.worker_pool import worker_judge, worker_pool
@@ -30,6 +32,7 @@ from shared.contracts.sandbox import (
 from shared.errors import InvalidInputError
 from shared.metrics import OUTCOMES
 from shared.storage.base import ObjectStore
+from shared.storage.datasets import example_id
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 
@@ -55,12 +58,6 @@ def build_databases(command: BuildDatabase, shard: Shard) -> Done:
     counts = BuiltCounts(built=len(built), databases=databases, rejected=len(rejected))
     outputs = {"written": shard.write_rows("written", built), "rejected": shard.write_rows("rejected", rejected)}
     return Done(counts, outputs)
-
-
-def example_id(database_id: str, question: str, evidence: str | None, gold: str) -> str:
-    """Content decides the name, so that the same example has it in every job."""
-    text = "\x1f".join((database_id, question, evidence or "", gold))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def gold_fault(execution: Execution) -> str | None:
@@ -118,13 +115,16 @@ def judge_candidates(command: JudgeCandidates, shard: Shard) -> Done:
         grouped.setdefault(candidate.example_id, []).append(candidate)
     judged: list[Judged] = []
     judge, names = worker_judge(shard, command.policy), list(grouped)
+    opinions = Opinions(command, shard)
     around = neighbourhoods(shard.objects, examples.values(), grouped, command.neighbours)
     for begin in range(0, len(names), JUDGED_AT_ONCE):
         part = names[begin : begin + JUDGED_AT_ONCE]
         questions = [as_question(shard.objects, examples[name], grouped[name]) for name in part]
         found = SecondLook(judge).review(questions, judge.judge_many(questions), around)
-        for name, judgements in zip(part, found, strict=True):
-            judged += as_judged(grouped[name], judgements)
+        others = opinions.verdicts([examples[name] for name in part], questions)
+        programs = find_programs(judge.pool, questions, found) if command.programs else {}
+        for name, question, judgements, opinion in zip(part, questions, found, others, strict=True):
+            judged += as_judged(grouped[name], question, judgements, opinion, programs)
         shard.progress(done=begin + len(part), total=len(names))
     verdicts = Counter(row.verdict.value for row in judged)
     counts = JudgedCounts(candidates=len(judged), by_chance=sum(row.neighbours_lost > 0 for row in judged), **verdicts)
@@ -166,12 +166,18 @@ def outcome_of(judgement: Judgement) -> Outcome:
     return Outcome.UNEXTRACTABLE if judgement.sql is None else Outcome.NOT_RUN
 
 
-def as_judged(candidates: Sequence[Candidate], judgements: Sequence[Judgement]) -> list[Judged]:
-    """Rows for the object store, both results cut down for people."""
+def as_judged(
+    candidates: Sequence[Candidate],
+    question: Question,
+    judgements: Sequence[Judgement],
+    others: Sequence[ByPolicy],
+    programs: Programs,
+) -> list[Judged]:
+    """Rows for the object store, both results cut down for people. `others` are further policies' verdicts."""
     return [
         Judged(
             candidate=candidate,
-            verdict=judgement.verdict,
+            verdict=combined([judgement.verdict, *other.values()]),
             policy=judgement.policy,
             outcome=outcome_of(judgement),
             message=judgement.execution.message if judgement.execution else None,
@@ -181,8 +187,11 @@ def as_judged(candidates: Sequence[Candidate], judgements: Sequence[Judgement]) 
             gold_result=judgement.gold.view(),
             neighbours=judgement.neighbours,
             neighbours_lost=judgement.neighbours_lost,
+            gold=question.gold,
+            verdicts={judgement.policy: judgement.verdict, **other} if other else {},
+            program=programs.get((question.database, judgement.sql or "")),
         )
-        for candidate, judgement in zip(candidates, judgements, strict=True)
+        for candidate, judgement, other in zip(candidates, judgements, others, strict=True)
     ]
 
 

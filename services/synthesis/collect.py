@@ -11,12 +11,17 @@ from shared.sql.prompt import render_messages
 
 @dataclass(slots=True)
 class Dataset:
-    """What was kept, and how many were refused why."""
+    """What was kept, and how many were refused why.
+
+    `beside_tests`: kept imported examples on a database that a test set uses too, with other questions and golds.
+    """
 
     examples: list[Example] = field(default_factory=list)
     selection: list[Example] = field(default_factory=list)
     duplicates: int = 0
     leaked: int = 0
+    held_back: int = 0
+    beside_tests: int = 0
 
 
 def question_key(example: Example) -> str:
@@ -31,19 +36,49 @@ class Gate:
         self.seen: set[tuple[str, str]] = set()
         self.test_questions: set[str] = set()
         self.test_databases: set[str] = set()
+        self.test_golds: set[tuple[str, str]] = set()
         for example in refused:
             self.test_questions.add(question_key(example))
             self.test_databases.add(example.database_id)
+            self.test_golds.add(gold_key(example))
 
     def reason(self, example: Example) -> str | None:
         """`leaked`, `duplicate`, or None; remembers what passed."""
-        if example.database_id in self.test_databases or question_key(example) in self.test_questions:
+        if self.leaks(example):
             return "leaked"
         key = (example.database_id, question_key(example))
         if key in self.seen:
             return "duplicate"
         self.seen.add(key)
         return None
+
+    def leaks(self, example: Example) -> bool:
+        """Whether a test set has the question, or the gold on that database.
+
+        What we write ourselves is refused on any database of a test set. An imported set may share its databases with
+        its own test split, as questions to one company's database do: there question and gold decide.
+        """
+        if question_key(example) in self.test_questions or gold_key(example) in self.test_golds:
+            return True
+        return example.database_id in self.test_databases and not imported(example)
+
+
+def imported(example: Example) -> bool:
+    """Whether it comes from a stored data set."""
+    return example.provenance.writer == "imported"
+
+
+def gold_key(example: Example) -> tuple[str, str]:
+    """Equal for golds on one database that differ only in case, spaces or a closing semicolon."""
+    return example.database_id, " ".join(example.gold.lower().rstrip("; ").split())
+
+
+def hold_back(dataset: Dataset) -> None:
+    """Takes imported training examples on the selection split's databases out: several sets may share databases."""
+    aside = {example.database_id for example in dataset.selection if imported(example)}
+    kept = [one for one in dataset.examples if not (imported(one) and one.database_id in aside)]
+    dataset.held_back = len(dataset.examples) - len(kept)
+    dataset.examples = kept
 
 
 def collect(verified: Iterable[Example], refused: Iterable[Example], limit: int | None) -> Dataset:
@@ -59,8 +94,10 @@ def collect(verified: Iterable[Example], refused: Iterable[Example], limit: int 
             dataset.selection.append(example)
         else:
             dataset.examples.append(example)
+    hold_back(dataset)
     if limit is not None:
         dataset.examples = dataset.examples[:limit]
+    dataset.beside_tests = sum(one.database_id in gate.test_databases for one in dataset.examples)
     return dataset
 
 

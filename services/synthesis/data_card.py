@@ -23,15 +23,42 @@ def sources(examples: Sequence[Example]) -> str:
     return count_table("writer", writers)
 
 
+def gold_sentence(examples: Sequence[Example]) -> str:
+    """What was run: golds that were written here, and not those of imported sets, which their import tells of."""
+    imported = sum(one.provenance.writer == "imported" for one in examples)
+    if not imported:
+        return "Every gold was run and returned rows."
+    return (
+        f"{imported} are imported ({', '.join(data_sets(examples))}): golds that did not run at the import are left "
+        "out, golds that give no row are not. Every other gold was run and returned rows."
+    )
+
+
+def data_sets(examples: Sequence[Example]) -> list[str]:
+    """NAME@VERSION of every data set in use."""
+    return sorted({one.dataset for one in examples if one.dataset})
+
+
+def imported_sentence(dataset: Dataset) -> str:
+    """What an imported set shares with test and selection."""
+    parts = []
+    if dataset.held_back:
+        parts.append(f", {dataset.held_back} on databases of the selection split")
+    if dataset.beside_tests:
+        parts.append(f"; {dataset.beside_tests} kept ones lie on a database of a test set, with other questions")
+    return "".join(parts)
+
+
 def write_card(dataset: Dataset, rejected: Sequence[Rejected], prompt_rows: int) -> str:
     """The card of one collected dataset."""
     examples = dataset.examples
     parts = [
         "# Dataset card",
         f"{len(examples)} training examples over {len({one.database_id for one in examples})} databases, "
-        f"{len(dataset.selection)} in the selection split. Every gold was run and returned rows. "
+        f"{len(dataset.selection)} in the selection split. {gold_sentence(examples)} "
         f"Prompts: {PROMPT_VERSION}, {prompt_rows} example rows a table.",
-        f"Refused here: {dataset.duplicates} duplicates, {dataset.leaked} that stand in a test set.",
+        f"Refused here: {dataset.duplicates} duplicates, {dataset.leaked} that stand in a test set"
+        f"{imported_sentence(dataset)}.",
         sources(examples),
         count_table("level", Counter(one.level for one in examples)),
         count_table("domain", Counter(one.domain for one in examples)),

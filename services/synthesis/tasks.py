@@ -8,14 +8,18 @@ from services.synthesis.data_card import write_card
 from services.synthesis.grammar.writer import write_examples as write_by_grammar
 from services.synthesis.handwritten import load_handwritten
 from services.synthesis.llm_writer import make_request, read_answer, share_levels
+from services.synthesis.load import load
 from shared.contracts.base import TaskContract
 from shared.contracts.records import Example, Rejected, Written
 from shared.contracts.refs import StageRef
 from shared.contracts.synthesis import (
     COLLECT,
+    LOAD_DATASET,
     WRITE_EXAMPLES,
     Collect,
     CollectedCounts,
+    LoadDataset,
+    LoadedCounts,
     WriteExamples,
     WrittenCounts,
 )
@@ -23,6 +27,7 @@ from shared.llm.ask import TokenCount, stage_budget
 from shared.llm.client import ChatClient
 from shared.llm.profiles import load_profile
 from shared.sql.catalog import Catalog
+from shared.storage.datasets import dataset_rows, find_dataset
 from shared.storage.jsonl import dump_rows
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
@@ -74,9 +79,26 @@ def write_by_llm(command: WriteExamples, shard: Shard) -> Done:
     return Done(counts, outputs)
 
 
+def load_dataset(command: LoadDataset, shard: Shard) -> Done:
+    """Reads a split of a stored data set; the version named is the version read, whatever came since."""
+    manifest = find_dataset(shard.objects, command.dataset)
+    health = manifest.health
+    faults = [*health.failed, *health.timeouts, *health.capped] if health else []
+    loaded = load(command, dataset_rows(shard.objects, manifest), {fault.index for fault in faults})
+    counts = LoadedCounts(
+        examples=len(loaded.examples),
+        selection=loaded.selection,
+        held_back=loaded.held_back,
+        gold_failed=loaded.gold_failed,
+    )
+    return Done(counts, {"examples": shard.write_rows("examples", loaded.examples)})
+
+
 def rejections(stages: list[StageRef], shard: Shard) -> Iterator[Rejected]:
     """What the gates before verification and verification itself refused, stage by stage."""
     for verified in stages:
+        if not verified.stage.startswith("verify."):
+            continue
         name = verified.stage.removeprefix("verify.")
         gates = ((f"write.{name}", "unparsed"), (f"build.{name}", "rejected"), (verified.stage, "rejected"))
         for stage, output in gates:
@@ -107,8 +129,13 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
         duplicates=dataset.duplicates,
         leaked=dataset.leaked,
         rejected=len(rejected),
+        held_back=dataset.held_back,
     )
     return Done(counts, outputs)
 
 
-TASKS: dict[TaskContract, Work[Any]] = {WRITE_EXAMPLES: write_examples, COLLECT: collect_dataset}
+TASKS: dict[TaskContract, Work[Any]] = {
+    WRITE_EXAMPLES: write_examples,
+    LOAD_DATASET: load_dataset,
+    COLLECT: collect_dataset,
+}

@@ -3,8 +3,9 @@
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,7 +22,12 @@ from shared.client.models import (
     Database,
     DatabaseList,
     DatabaseSummary,
+    Dataset,
+    DatasetExample,
+    DatasetList,
+    DatasetSummary,
     EventList,
+    ExampleList,
     Executed,
     Job,
     JobEvent,
@@ -30,7 +36,9 @@ from shared.client.models import (
     ModelList,
 )
 from shared.client.sse import read_events
-from shared.client.transfer import save
+from shared.client.transfer import batched_bytes, save
+from shared.contracts.datasets import DatasetHead
+from shared.contracts.records import Example
 from shared.errors import InvalidInputError, UnavailableError
 from shared.storage.local_files import read_chunks
 
@@ -199,6 +207,60 @@ class SenseClient:
     def database(self, database_id: str) -> Database:
         """A database with its schema card. Raises `NotFoundError`."""
         return self._read(Database, "GET", f"/v1/databases/{quote(database_id, safe='')}")
+
+    # data sets
+
+    def add_dataset(self, head: DatasetHead, examples: Iterable[Example]) -> Dataset:
+        """Stores a data set whose databases are there; equal content gives the version that is there already.
+
+        Raises `RejectedError` with faults by line, the head being line 1.
+        """
+        lines = (row.model_dump_json().encode() + b"\n" for row in chain([head], examples))
+        return self._read(
+            Dataset,
+            "POST",
+            "/v1/datasets",
+            content=batched_bytes(lines),
+            headers={"Content-Type": "application/x-ndjson"},
+            timeout=httpx.Timeout(UPLOAD_S, connect=5.0),
+        )
+
+    def datasets(self, *, limit: int | None = None) -> Iterator[DatasetSummary]:
+        """Newest versions, newest first, over as many pages as it takes."""
+        after, left = None, limit
+        while left is None or left > 0:
+            asked = {"limit": min(left or PAGE, PAGE), **({"after": after} if after else {})}
+            page = self._read(DatasetList, "GET", "/v1/datasets", params=asked)
+            yield from page.data
+            if not page.has_more:
+                return
+            after, left = page.last_id, None if left is None else left - len(page.data)
+
+    def dataset(self, name: str, *, version: str | None = None) -> Dataset:
+        """A data set with the health of its golds. Raises `NotFoundError`."""
+        asked = {"version": version} if version else {}
+        return self._read(Dataset, "GET", f"/v1/datasets/{quote(name, safe='')}", params=asked)
+
+    def dataset_examples(
+        self,
+        name: str,
+        *,
+        version: str | None = None,
+        split: str | None = None,
+        hardness: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[DatasetExample]:
+        """Examples of a data set, in its order, over as many pages as it takes."""
+        given = {"version": version, "split": split, "hardness": hardness}
+        after, left = None, limit
+        while left is None or left > 0:
+            asked = {**given, "limit": min(left or PAGE, PAGE), "after": after}
+            path = f"/v1/datasets/{quote(name, safe='')}/examples"
+            page = self._read(ExampleList, "GET", path, params={k: v for k, v in asked.items() if v is not None})
+            yield from page.data
+            if not page.has_more:
+                return
+            after, left = page.last_id, None if left is None else left - len(page.data)
 
     # models
 

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from shared.contracts.datasets import GoldHealth
+from shared.contracts.records import Level, Policy
 from shared.sql.card import Scalar, SchemaCard
 
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
@@ -229,6 +231,82 @@ class DatabaseList(ApiObject):
 
     object: Literal["list"] = "list"
     data: list[DatabaseSummary]
+    has_more: bool
+    last_id: str | None = None
+
+
+class DatasetSummary(ApiObject):
+    """A data set as lists show it: `splits` and `databases` are counts, `hardness` counts by split.
+
+    `policy` is the rule of its official score, `ceiling` the best score its golds allow (0 to 1), `skipped` counts
+    questions left out at the import by the database that was missing.
+    """
+
+    object: Literal["dataset"] = "dataset"
+    name: str
+    version: str
+    format: str
+    policy: Policy
+    licence: str
+    release: str | None = None
+    questions: int
+    splits: dict[str, int]
+    hardness: dict[str, dict[str, int]]
+    databases: int
+    ceiling: float | None = None
+    skipped: dict[str, int] = Field(default_factory=dict)
+    created_at: float
+
+
+class DatasetVersion(ApiObject):
+    """One stored version of a data set; `version` is a hash of its content."""
+
+    version: str
+    created_at: float
+    questions: int
+
+
+class Dataset(DatasetSummary):
+    """A whole data set. `sources` are SHA-256 of the files it came from, `health` is how its golds ran."""
+
+    sources: dict[str, str] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+    health: GoldHealth | None = None
+    database_ids: dict[str, str]
+    versions: list[DatasetVersion]
+
+
+class DatasetList(ApiObject):
+    """A page of data sets, newest first; `last_id` is the next page's `after`."""
+
+    object: Literal["list"] = "list"
+    data: list[DatasetSummary]
+    has_more: bool
+    last_id: str | None = None
+
+
+class DatasetExample(ApiObject):
+    """A question of a data set with its gold; `domain` is the database's name."""
+
+    object: Literal["example"] = "example"
+    example_id: str
+    index: int | None = None
+    database_id: str
+    domain: str
+    split: str
+    level: Level
+    hardness: str | None = None
+    question: str
+    evidence: str | None = None
+    gold: str
+
+
+class ExampleList(ApiObject):
+    """A page of examples in the data set's order; `dataset` is NAME@VERSION, `last_id` the next page's `after`."""
+
+    object: Literal["list"] = "list"
+    dataset: str
+    data: list[DatasetExample]
     has_more: bool
     last_id: str | None = None
 

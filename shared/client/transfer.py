@@ -1,7 +1,7 @@
 """Brings an artifact to the local disk: whole and checked, or not at all."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import httpx
@@ -37,3 +37,17 @@ def checked(answer: httpx.Response) -> Iterator[bytes]:
     expected = answer.headers.get("etag", "").strip('"')
     if expected and digest.hexdigest() != expected:
         raise UnavailableError(f"{answer.url} arrived damaged (its SHA-256 differs); fetch it again")
+
+
+def batched_bytes(parts: Iterable[bytes], size: int = 1 << 16) -> Iterator[bytes]:
+    """The same bytes in fewer pieces: a request body that is streamed."""
+    held: list[bytes] = []
+    amount = 0
+    for part in parts:
+        held.append(part)
+        amount += len(part)
+        if amount >= size:
+            yield b"".join(held)
+            held, amount = [], 0
+    if held:
+        yield b"".join(held)

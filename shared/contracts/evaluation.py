@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.base import Command, Counts, Queue, TaskContract
+from shared.contracts.records import Policy
 from shared.contracts.refs import Slice, StageRef
 
 
@@ -20,6 +21,7 @@ class AnswerQuestions(Command):
     max_tokens: int = 128
     seed: int = 0
     prompt_rows: int = 3
+    budget_usd: float | None = None
 
 
 class AnsweredCounts(Counts):
@@ -30,6 +32,7 @@ class AnsweredCounts(Counts):
     unextractable: int
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    micro_usd: int = 0
 
 
 class ArmPlan(BaseModel):
@@ -49,10 +52,28 @@ class ArmPlan(BaseModel):
     promotable: bool = False
 
 
+class BenchmarkPlan(BaseModel):
+    """A data set that arms were asked: where its questions are, and the verdicts under its official policy.
+
+    An arm's `judged` holds those verdicts; `strict`, by arm id, holds the same answers judged strictly, where the
+    policy is another.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str = Field(description="NAME@VERSION")
+    split: str
+    policy: Policy
+    examples: StageRef
+    arms: list[ArmPlan]
+    strict: dict[str, StageRef] = Field(default_factory=dict)
+
+
 class Score(Command):
     """Turns judged answers into a report and decides, on the selection split, which model is promoted."""
 
     arms: list[ArmPlan]
+    benchmarks: list[BenchmarkPlan] = Field(default_factory=list)
     tests: list[StageRef]
     dataset: StageRef
     pairs: StageRef | None = None

@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.base import Command, Counts, Queue, TaskContract
 from shared.contracts.refs import ObjectRef, Slice, StageRef
 
-PairPolicy = Literal["one_per_question"]
+PairPolicy = Literal["one_per_question", "nearest", "farthest", "hardest", "all_capped", "gold_chosen"]
 
 
 class SampleCandidates(Command):
@@ -37,38 +37,102 @@ class SampledCounts(Counts):
 
 
 class BuildPairs(Command):
-    """Chooses pairs among one shard's judged candidates."""
+    """Chooses pairs among one shard's judged candidates.
+
+    `per_question` bounds what `all_capped` takes; a side may be at most `length_ratio` times as long as the other.
+    """
 
     judged: ObjectRef
     policy: PairPolicy = "one_per_question"
     seed: int = 0
+    per_question: int = Field(default=4, ge=1, le=64)
+    length_ratio: float = Field(default=4.0, ge=1)
 
 
 class PairCounts(Counts):
-    """Pairs, and the questions without one by reason."""
+    """Pairs, and the questions without one by reason; `excluded_gold` is the sum of the three after it.
+
+    `same_text`, `same_program` and `length_ratio` count pairings that were refused, `filtered` the questions that had
+    no other; `gold_chosen` pairs whose chosen side is the gold, `unpaired` answers that are disputed or hold no SQL.
+    """
 
     questions: int
     pairs: int
     all_correct: int = 0
     none_correct: int = 0
     excluded_gold: int = 0
+    gold_failed: int = 0
+    gold_timeout: int = 0
+    both_empty: int = 0
+    suspect_gold: int = 0
+    filtered: int = 0
+    same_text: int = 0
+    same_program: int = 0
+    length_ratio: int = 0
+    gold_chosen: int = 0
+    unpaired: int = 0
+
+
+class ProfilePart(BaseModel):
+    """Frozen, with known fields only."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProfileLine(ProfilePart):
+    """Answers that could be told right from wrong, of one outcome or to golds of one feature, and how they failed."""
+
+    name: str
+    answers: int
+    correct: int
+    wrong: int
+    error: int
+    timeout: int
+    unextractable: int
+
+    @property
+    def failed(self) -> float:
+        """The share that was not right, 0 to 1."""
+        return 1 - self.correct / self.answers if self.answers else 0.0
+
+
+class ErrorProfile(ProfilePart):
+    """What the weak model gets wrong: the object `profile` of `pairing.collect`."""
+
+    outcomes: list[ProfileLine] = Field(default_factory=list)
+    features: list[ProfileLine] = Field(default_factory=list)
 
 
 class CollectPairs(Command):
-    """Reads pair shards in order, refuses what is not in the dataset, and writes `dpo` and the control's `chosen`."""
+    """Reads pair shards in order, refuses what is not in the dataset, and writes `dpo` and the control's `chosen`.
+
+    `max_length` is the trainer's, in tokens; None: unknown. `syntax_share`: the most that rejected sides which SQLite
+    cannot parse may be of all.
+    """
 
     pairs: StageRef
     dataset: StageRef
     limit: int | None = None
     prompt_rows: int = 3
+    seed: int = 0
+    max_length: int | None = Field(default=None, ge=8)
+    syntax_share: float = Field(default=0.25, ge=0, le=1)
 
 
 class CollectedPairCounts(Counts):
-    """`outside` counts pairs whose example the dataset left out, `duplicates` equal pairs."""
+    """`outside` counts pairs whose example the dataset left out, `duplicates` equal pairs.
+
+    `too_long` would be cut by the trainer, `syntax_capped` are above the share of syntax errors, `over_limit` above the
+    spec's `limit`. `suspect_golds` are questions, listed for a human.
+    """
 
     pairs: int
     outside: int
     duplicates: int
+    too_long: int = 0
+    syntax_capped: int = 0
+    over_limit: int = 0
+    suspect_golds: int = 0
 
 
 SAMPLE_CANDIDATES = TaskContract(
@@ -87,7 +151,7 @@ BUILD_PAIRS = TaskContract(
     command=BuildPairs,
     fact="pairs.built",
     counts=PairCounts,
-    outputs=("pairs",),
+    outputs=("pairs", "suspects", "profile"),
     hard_limit_s=900,
     max_attempts=3,
 )
@@ -97,7 +161,7 @@ COLLECT_PAIRS = TaskContract(
     command=CollectPairs,
     fact="pairs.collected",
     counts=CollectedPairCounts,
-    outputs=("dpo", "chosen", "pairs"),
+    outputs=("dpo", "chosen", "pairs", "suspects", "profile", "card"),
     hard_limit_s=3600,
     max_attempts=3,
 )

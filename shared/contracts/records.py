@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Level = Literal["easy", "medium", "hard"]
-Split = Literal["train", "selection", "test", "handwritten"]
+Split = Literal["train", "selection", "dev", "test", "handwritten"]
 
 
 class Row(BaseModel):
@@ -68,7 +68,7 @@ class Policy(StrEnum):
 class Provenance(Row):
     """Who wrote an example, and from what: complete lineage by ids alone."""
 
-    writer: Literal["grammar", "llm", "handwritten"]
+    writer: Literal["grammar", "llm", "handwritten", "imported"]
     writer_version: str
     seed: int
     source: str = Field(description="template id, answer key, or file and number")
@@ -110,6 +110,9 @@ class Example(Row):
     evidence: str | None = None
     gold: str
     provenance: Provenance
+    hardness: str | None = Field(default=None, description="the benchmark's own level, finer than `level`")
+    index: int | None = Field(default=None, description="the question's number in the data set it was imported with")
+    dataset: str | None = Field(default=None, description="NAME@VERSION where a job read it from a data set")
 
 
 class Rejected(Row):
@@ -155,6 +158,13 @@ class Judged(Row):
     gold_result_hash: str | None = None
     result: ResultView | None = None
     gold_result: ResultView | None = None
+    neighbours: int = Field(default=0, description="neighbour databases on which it was held against its gold too")
+    neighbours_lost: int = Field(default=0, description="those of them on which it gave something else")
+    gold: str | None = Field(default=None, description="the SQL it was held against")
+    verdicts: dict[Policy, Verdict] = Field(
+        default_factory=dict, description="by policy, where more than one was asked; `verdict` is what they say together"
+    )
+    program: str | None = Field(default=None, description="hash of what SQLite compiles it into, where it was asked for")
 
 
 class Pair(Row):
@@ -171,6 +181,38 @@ class Pair(Row):
     rejected_message: str | None = None
     model: str
     policy: str
+    chosen_outcome: Outcome = Outcome.OK
+    chosen_neighbours: int = Field(default=0, description="neighbour databases on which the chosen was right too")
+    chosen_answer: str | None = Field(default=None, description="object key of the recorded answer; None: the gold")
+    rejected_answer: str | None = None
+    rejected_shared: int = Field(default=1, description="samples of the question that gave the rejected one's result")
+    distance: int = Field(default=0, description="edit distance of the two in tokens")
+    gold_chosen: bool = Field(default=False, description="no sample was right: the gold stands in for one")
+    judged_by: list[Policy] = Field(default_factory=list, description="policies that all had to agree")
+
+
+class SuspectGold(Row):
+    """A gold that no sample agrees with while at least half of them agree on one other result: for a human."""
+
+    example_id: str
+    samples: int
+    agreeing: int
+    gold: str | None
+    other: str
+    gold_result: ResultView | None = None
+    other_result: ResultView | None = None
+    model: str
+    question: str | None = None
+    database_id: str | None = None
+
+
+class ProfileRow(Row):
+    """A count of an error profile: `kind` is what `name` is one of (outcome, feature, reason, filter)."""
+
+    kind: Literal["outcome", "feature", "reason", "filter"]
+    name: str
+    verdict: Verdict | None = None
+    count: int
 
 
 class Message(Row):
@@ -204,3 +246,12 @@ class DpoRow(Row):
     source_model: str
     outcome_rejected: Outcome
     verdict_rejected: Verdict
+    outcome_chosen: Outcome = Outcome.OK
+    neighbours_chosen: int = 0
+    distance: int = 0
+    pair_policy: str = "one_per_question"
+    gold_chosen: bool = False
+    judged_by: list[Policy] = Field(default_factory=list)
+    answer_chosen: str | None = None
+    answer_rejected: str | None = None
+    dataset: str | None = None

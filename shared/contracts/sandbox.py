@@ -37,13 +37,18 @@ class VerifiedCounts(Counts):
 class JudgeCandidates(Command):
     """Compares every candidate's result with its gold's under a named policy.
 
-    With `neighbours`, right answers are also held against their gold on so many variants of the database.
+    With `neighbours`, right answers are also held against their gold on so many variants of the database. `also` names
+    further policies, and `official` adds the one of the data set that an example comes from: a verdict is then what
+    all of them say together. `programs` records what SQLite compiles a candidate into.
     """
 
     candidates: ObjectRef
     examples: ObjectRef
     policy: Policy = Policy.STRICT
     neighbours: int = Field(default=0, ge=0, le=32)
+    also: list[Policy] = Field(default_factory=list)
+    official: bool = False
+    programs: bool = False
 
 
 class JudgedCounts(Counts):

@@ -5,14 +5,26 @@ A spec holds no secret and no server path: endpoints are named profiles that the
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from shared.contracts.datasets import DatasetSplit, split_ref
 from shared.contracts.pairing import PairPolicy
-from shared.contracts.records import Level
+from shared.contracts.records import Level, Policy
 from shared.contracts.training import TrainSettings
 from shared.errors import InvalidInputError
 
 BUILTIN_BASE = "builtin:smollm2-135m"
+BUILTIN_TESTS = ("builtin:held-out", "builtin:handwritten")
 
 
 class SpecPart(BaseModel):
@@ -41,11 +53,51 @@ class SynthesisSource(SpecPart):
         return self
 
 
+def checked_ref(text: str) -> str:
+    """NAME or NAME@VERSION. Raises ValueError."""
+    split_ref(text)
+    return text
+
+
+class DatasetSource(SpecPart):
+    """A stored data set: a share `weight` of a split (default `train`), at most `questions` of it."""
+
+    dataset: str = Field(description="NAME, its newest version; or NAME@VERSION")
+    split: DatasetSplit | None = None
+    weight: float = Field(default=1.0, gt=0, le=1)
+    questions: int | None = Field(default=None, ge=1)
+
+    _check_dataset = field_validator("dataset")(checked_ref)
+
+
+def source_kind(value: object) -> str:
+    """Which of the two a source is meant to be."""
+    named = isinstance(value, DatasetSource) or (isinstance(value, dict) and "dataset" in value)
+    return DATASET_TAG if named else SYNTHESIS_TAG
+
+
+def model_kind(value: object) -> str:
+    """Whether a model is named alone, or with its endpoint."""
+    return SERVED_TAG if isinstance(value, str) else ENDPOINT_TAG
+
+
+SYNTHESIS_TAG, DATASET_TAG, SERVED_TAG, ENDPOINT_TAG = TAGS = ("<synthesis>", "<dataset>", "<served>", "<endpoint>")
+TrainSource = Annotated[
+    Annotated[SynthesisSource, Tag(SYNTHESIS_TAG)] | Annotated[DatasetSource, Tag(DATASET_TAG)],
+    Discriminator(source_kind),
+]
+
+
+def default_sources() -> list[SynthesisSource | DatasetSource]:
+    """Synthesis alone."""
+    return [SynthesisSource()]
+
+
 class TrainSources(SpecPart):
     """Where training data comes from; `pairs` is where the weak model is sampled, by default the same as `sft`."""
 
-    sft: list[SynthesisSource] = Field(default_factory=lambda: [SynthesisSource()], min_length=1)
-    pairs: list[SynthesisSource] | None = Field(default=None, min_length=1)
+    sft: list[TrainSource] = Field(default_factory=default_sources, min_length=1)
+    pairs: list[TrainSource] | None = Field(default=None, min_length=1)
 
 
 class StrongModel(SpecPart):
@@ -100,20 +152,66 @@ class PromptSettings(SpecPart):
 
 
 class PairSettings(SpecPart):
-    """Which pairs are built, how many are kept, and below how many DPO is skipped and said to be."""
+    """Which pairs are built, how many are kept, and below how many DPO is skipped and said to be.
+
+    `policy`: one_per_question (any right answer against any wrong one), nearest and farthest (in tokens), hardest (the
+    wrong answer that most samples share), all_capped (at most `per_question`), gold_chosen (the gold where no sample is
+    right).
+    """
 
     policy: PairPolicy = "one_per_question"
+    per_question: int = Field(default=4, ge=1, le=64, description="what all_capped takes of a question at most")
+    length_ratio: float = Field(default=4.0, ge=1, description="how many times as long as the other a side may be")
+    syntax_share: float = Field(
+        default=0.25, ge=0, le=1, description="the most that answers which SQLite cannot parse may be of the rejected"
+    )
+    max_length: int | None = Field(
+        default=None, ge=16, description="tokens a pair may have with its prompt; default: the max_length of `dpo`"
+    )
+    neighbours: int = Field(
+        default=4, ge=0, le=32, description="variants of the database on which a right answer must be right too"
+    )
     limit: int | None = Field(default=None, ge=1)
     minimum: int = Field(default=8, ge=1)
 
 
 class TestSet(SpecPart):
-    """A test set: scored once an arm, refused by every training export."""
+    """A test set: scored once an arm, refused by every training export.
+
+    `dataset` is builtin:held-out, builtin:handwritten, or a stored data set. Of a stored one, `split` is by default
+    `dev`, else `test`; `policy` is its official one and `strict` stands beside it; with `samples` above 1 answers are
+    drawn at `temperature` (default 1).
+    """
 
     __test__ = False
 
-    dataset: Literal["builtin:held-out", "builtin:handwritten"]
+    dataset: str
+    split: DatasetSplit | None = None
     questions: int | None = Field(default=None, ge=1)
+    metrics: list[Literal["ex"]] = Field(default=["ex"], min_length=1, description="execution accuracy, so far")
+    policy: Policy | None = None
+    samples: int = Field(default=1, ge=1, le=64)
+    temperature: float | None = Field(default=None, gt=0, le=2)
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it is one of ours."""
+        return self.dataset in BUILTIN_TESTS
+
+    @field_validator("dataset")
+    @classmethod
+    def check_dataset(cls, text: str) -> str:
+        """A built-in name, or the name of a data set."""
+        return text if text in BUILTIN_TESTS else checked_ref(text)
+
+    @model_validator(mode="after")
+    def check_asking(self) -> "TestSet":
+        """The built-in sets are asked greedily, by their own rules."""
+        if self.builtin and (self.samples > 1 or self.temperature or self.split or self.policy):
+            raise ValueError("a built-in set takes `questions` only; sampling and policies are for data sets")
+        if self.samples == 1 and self.temperature:
+            raise ValueError("a temperature needs `samples` above 1: one answer is greedy")
+        return self
 
 
 def default_tests() -> list[TestSet]:
@@ -190,12 +288,28 @@ class DeploymentSpec(JobSpec):
     student: Student = Student()
 
 
+class EndpointModel(SpecPart):
+    """A model of an endpoint profile."""
+
+    endpoint: str
+    model: str
+    budget_usd: float | None = Field(default=None, gt=0)
+
+
+ScoredModel = Annotated[
+    Annotated[str, Tag(SERVED_TAG)] | Annotated[EndpointModel, Tag(ENDPOINT_TAG)], Discriminator(model_kind)
+]
+
+
 class EvaluationSpec(JobSpec):
-    """Score trained models, and their base, on the built-in test sets."""
+    """Score trained models and their base, and models of endpoints, on test sets."""
 
     kind: Literal["evaluation"]
-    models: list[str] = Field(min_length=1)
+    models: list[ScoredModel] = Field(min_length=1)
     student: Student = Student()
+    answer_tokens: int | None = Field(
+        default=None, ge=8, le=4096, description="default: 128 for the built-in sets, 512 for data sets"
+    )
     evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1)
 
 
@@ -238,7 +352,7 @@ class SpecError(InvalidInputError):
 def describe(error: Any) -> dict[str, str]:
     """One fault of a spec as a path and a sentence."""
     path = error["loc"][1:] if error["loc"] and error["loc"][0] in KINDS else error["loc"]
-    where = [str(part) for part in path]
+    where = [str(part) for part in path if part not in TAGS]
     return {"path": ".".join(where) or "(spec)", "message": str(error["msg"]).removeprefix("Value error, ")}
 
 

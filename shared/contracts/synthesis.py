@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from shared.contracts.base import Command, Counts, Queue, TaskContract
+from shared.contracts.datasets import DatasetSplit
 from shared.contracts.records import Level, Split
 from shared.contracts.refs import StageRef
 
@@ -36,6 +37,34 @@ class WrittenCounts(Counts):
     micro_usd: int = 0
 
 
+class LoadDataset(Command):
+    """Reads a split of a stored data set, as a job's examples.
+
+    For `test`, questions are interleaved over databases and cut to `questions`. For `train`, a share `weight` is
+    drawn by `seed`, and where `selection` is above 0 whole databases are set aside for so many selection questions.
+    """
+
+    dataset: str = Field(description="NAME@VERSION")
+    split: DatasetSplit
+    use: Literal["train", "test"]
+    questions: int | None = Field(default=None, ge=1)
+    weight: float = Field(default=1.0, gt=0, le=1)
+    selection: int = Field(default=0, ge=0)
+    seed: int = 0
+
+
+class LoadedCounts(Counts):
+    """`selection` questions are among `examples`; `held_back` lie on their databases and are used for nothing.
+
+    `gold_failed` are left out of training, because their gold did not run at the import.
+    """
+
+    examples: int
+    selection: int = 0
+    held_back: int = 0
+    gold_failed: int = 0
+
+
 class Collect(Command):
     """Reads verified shards in order, removes duplicates and test questions, cuts to `limit`, writes the exports."""
 
@@ -46,13 +75,17 @@ class Collect(Command):
 
 
 class CollectedCounts(Counts):
-    """`rejected` counts what earlier gates refused; duplicates and leaks are refused here."""
+    """`rejected` counts what earlier gates refused; duplicates and leaks are refused here.
+
+    `held_back`: imported training examples on a database of the selection split.
+    """
 
     examples: int
     selection: int
     duplicates: int
     leaked: int
     rejected: int
+    held_back: int = 0
 
 
 WRITE_EXAMPLES = TaskContract(
@@ -63,6 +96,16 @@ WRITE_EXAMPLES = TaskContract(
     counts=WrittenCounts,
     outputs=("written", "unparsed"),
     hard_limit_s=1800,
+    max_attempts=3,
+)
+LOAD_DATASET = TaskContract(
+    name="synthesis.load_dataset",
+    queue=Queue.SYNTHESIS,
+    command=LoadDataset,
+    fact="dataset.loaded",
+    counts=LoadedCounts,
+    outputs=("examples",),
+    hard_limit_s=900,
     max_attempts=3,
 )
 COLLECT = TaskContract(

@@ -8,6 +8,10 @@ from shared.contracts.base import Command, Counts, Queue, TaskContract
 from shared.contracts.refs import StageRef
 
 
+# What `max_length` is where settings leave it to the preset: pairs that would be cut are refused before training.
+PRESET_LENGTHS = {"cpu-demo": 512, "cpu-smoke": 512, "paper-lora": 4096}
+
+
 class TrainSettings(BaseModel):
     """What a spec may set; None leaves the preset's value."""
 

@@ -59,6 +59,10 @@ class Shard:
         """Stores a file people fetch, under the stage's `export/`; equal inputs give equal bytes, so twins agree."""
         return self.objects.put(export_key(self.command.job_id, self.command.stage, name), data)
 
+    def export_file(self, name: str, path: Path) -> ObjectRef:
+        """As `export`, from a local file: for what does not fit in memory."""
+        return self.objects.put_file(export_key(self.command.job_id, self.command.stage, name), path)
+
     def refs(self, stage: StageRef, output: str) -> list[ObjectRef]:
         """One output of all finished shards of a stage, in shard order. Raises `NotFoundError` where there is none."""
         found = self.jobs.outputs(stage.job_id or self.command.job_id, stage.stage, output)

@@ -22,6 +22,7 @@ TABLE = {
     ("synthesis.write_examples", "synthesis", "examples.written"),
     ("sandbox.build_database", "sandbox", "databases.built"),
     ("sandbox.verify_examples", "sandbox", "examples.verified"),
+    ("synthesis.load_dataset", "synthesis", "dataset.loaded"),
     ("synthesis.collect", "synthesis", "dataset.collected"),
     ("pairing.sample_candidates", "pairing", "candidates.sampled"),
     ("sandbox.judge_candidates", "sandbox", "candidates.judged"),
@@ -33,6 +34,13 @@ TABLE = {
     ("evaluation.answer_questions", "evaluation", "questions.answered"),
     ("evaluation.score", "evaluation", "report.written"),
 }
+ENDPOINT_MODEL = {"endpoint": "e", "model": "Org/Model", "budget_usd": 1}
+DATASET = {"dataset": "spider-train", "weight": 0.5}
+SETS: list[dict[str, Any]] = [
+    {"dataset": "spider-dev", "policy": "spider"},
+    {"dataset": "spider-dev", "policy": "spider", "samples": 4},
+    {"dataset": "mine", "split": "test", "questions": 9},
+]
 SPECS: list[dict[str, Any]] = [
     {"kind": "pipeline"},
     {
@@ -51,6 +59,11 @@ SPECS: list[dict[str, Any]] = [
     {"kind": "dpo", "data": "job:abc", "parent": "m"},
     {"kind": "deployment", "model": "m"},
     {"kind": "evaluation", "models": ["m", "n"]},
+    {"kind": "evaluation", "models": ["m", ENDPOINT_MODEL], "evaluate": [*SETS, {"dataset": "builtin:handwritten"}]},
+    {"kind": "evaluation", "models": [ENDPOINT_MODEL], "evaluate": SETS},
+    {"kind": "pipeline", "train": {"sft": [{}, DATASET]}, "evaluate": [{"dataset": "builtin:held-out"}, *SETS]},
+    {"kind": "pipeline", "train": {"sft": [DATASET, DATASET], "pairs": [DATASET]}, "evaluate": SETS},
+    {"kind": "pairing", "train": {"sft": [DATASET]}},
 ]
 REF = ObjectRef(key="jobs/j/s/0.1.x.jsonl", sha256="0" * 64, size=1)
 

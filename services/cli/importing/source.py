@@ -13,7 +13,7 @@ from services.cli.importing.layouts import LAYOUTS, database_folders, first_ther
 from services.cli.importing.questions import Question, numbered
 from services.cli.importing.releases import file_hash, release_of
 from services.evaluation.benchmark.lines import Problems
-from services.evaluation.benchmark.pairs import read_golds
+from services.evaluation.benchmark.pairs import Gold, read_golds
 from shared.contracts.datasets import DATASET_SPLITS, Format
 from shared.contracts.records import Policy
 from shared.errors import InvalidInputError
@@ -117,6 +117,11 @@ def compare_golds(source: Source, path: Path) -> None:
     if said and source.asked.strict:
         raise InvalidInputError("; ".join(said))
     source.notes += said[:SHOWN]
+
+
+def differs(gold: Gold, question: Question) -> bool:
+    """Whether the gold file says another SQL or database than the question."""
+    return squeezed(gold.sql) != squeezed(question.gold) or gold.db_id != question.db
 
 
 def squeezed(sql: str) -> str:

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from services.evaluation.benchmark.features import FEATURES
+from shared.sql.features import FEATURES
 from services.evaluation.benchmark.taxonomy import Failure
 from shared.contracts.records import Outcome, Verdict
 

@@ -44,7 +44,7 @@ def test_all_faults_come_at_once_with_their_paths() -> None:
         "strong": {"endpoint": "openai"},
         "weak": {"samples": 1},
         "prompt": {"rows": 9},
-        "evaluate": [{"dataset": "spider"}],
+        "evaluate": [{"dataset": "Spider dev"}],
         "dpo": {"betta": 0.1},
         "lern": 1,
     }

@@ -34,6 +34,10 @@ CASES = [
     ("POST", "/v1/databases", 415, "unsupported_media_type"),
     ("GET", "/v1/databases?limit=0", 422, "invalid_request"),
     ("GET", "/v1/databases/none", 404, "database_not_found"),
+    ("POST", "/v1/datasets", 415, "unsupported_media_type"),
+    ("GET", "/v1/datasets?limit=0", 422, "invalid_request"),
+    ("GET", "/v1/datasets/unheard", 404, "dataset_not_found"),
+    ("GET", "/v1/datasets/unheard/examples", 404, "dataset_not_found"),
     ("POST", "/v1/execute", 422, "invalid_request"),
     ("GET", "/v1/models", 503, "engine_unavailable"),
     ("POST", "/v1/chat/completions", 503, "engine_unavailable"),
@@ -64,7 +68,7 @@ def test_the_cases_cover_every_route(api: TestClient) -> None:
     routes = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
     asked = {(method, path.partition("?")[0].replace("absent", "{job_id}")) for method, path, _, _ in CASES}
     asked = {(method, path.replace("report.html", "{name}")) for method, path in asked}
-    asked = {(method, path.replace("none", "{database_id}")) for method, path in asked}
+    asked = {(method, path.replace("none", "{database_id}").replace("unheard", "{name}")) for method, path in asked}
     assert routes - asked == {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
 
 

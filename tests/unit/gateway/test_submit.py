@@ -6,6 +6,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.gateway.backend import Backend
+from services.gateway.datasets_intake import dataset_intake
+from shared.sql.card import SchemaCard
+from shared.storage.keys import card_key
+from tests.support.datasets import make_example, make_head
 from tests.support.gateway import SMALL_SPEC, Driver
 
 
@@ -121,3 +125,33 @@ def test_a_body_above_the_limit_is_413(api: TestClient) -> None:
     for answer in (announced, streamed):
         assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
         assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_data_sets_and_endpoints_of_models_are_looked_up(api: TestClient, backend: Backend) -> None:
+    card = SchemaCard(database_id="ab" * 32, tables=[])
+    backend.objects.put(card_key("ab" * 32), card.model_dump_json().encode())
+    with dataset_intake(backend.objects) as intake:
+        rows = [make_head().model_dump_json(), make_example(0, "ab" * 32, "train").model_dump_json()]
+        intake.add("\n".join(rows).encode())
+        intake.close()
+    spec = {
+        "kind": "pipeline",
+        "train": {
+            "sft": [{"dataset": "singers"}, {"dataset": "absent"}],
+            "pairs": [{"dataset": "singers", "split": "dev"}],
+        },
+        "evaluate": [{"dataset": "builtin:held-out"}, {"dataset": "singers"}, {"dataset": "singers", "split": "train"}],
+    }
+    problem = api.post("/v1/jobs", json=spec).json()
+    faults = {fault["path"]: fault["message"] for fault in problem["errors"]}
+    assert set(faults) == {"train.sft.1.dataset", "train.pairs.0.split", "evaluate.1.dataset"}
+    assert "it has train" in faults["evaluate.1.dataset"]
+    models = [
+        {"endpoint": "teacher", "model": "large"},
+        {"endpoint": "teacher", "model": "small"},
+        {"endpoint": "x", "model": "y"},
+    ]
+    problem = api.post("/v1/jobs", json={"kind": "evaluation", "models": models}).json()
+    assert {fault["path"] for fault in problem["errors"]} == {"models.1.model", "models.2.endpoint"}
+    good = {"kind": "evaluation", "models": models[:1], "evaluate": [{"dataset": "singers", "split": "train"}]}
+    assert api.post("/v1/jobs", json=good).status_code == 202

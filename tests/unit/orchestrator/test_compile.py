@@ -13,6 +13,7 @@ from shared.jobs.state import JobStatus
 from tests.unit.orchestrator.model import Counts, Model
 
 JOB = "0123456789ab"
+SETS = [{"dataset": "d", "policy": "spider"}, {"dataset": "d", "samples": 4, "policy": "bird"}, {"dataset": "e"}]
 ENDPOINTS = {"strong": {"endpoint": "s", "model": "m"}, "weak": {"endpoint": "w", "model": "n"}}
 
 
@@ -28,6 +29,7 @@ def work(stage_id: str, shard: int, params: dict[str, Any]) -> Counts:
     """Accepts most of what is written; enough pairs."""
     kind = stage_id.split(".", maxsplit=1)[0]
     return {
+        "load": {"examples": 60},
         "verify": {"accepted": 15 + shard % 3},
         "collect": {"examples": 100, "selection": 40, "pairs": 50},
     }.get(kind, {})
@@ -49,6 +51,11 @@ def work(stage_id: str, shard: int, params: dict[str, Any]) -> Counts:
         {"kind": "dpo", "data": "job:abc", "parent": "m"},
         {"kind": "deployment", "model": "m"},
         {"kind": "evaluation", "models": ["m"]},
+        {"kind": "evaluation", "models": [{"endpoint": "e", "model": "Org/M"}], "evaluate": SETS},
+        {"kind": "evaluation", "models": ["m"], "evaluate": [*SETS, {"dataset": "builtin:handwritten"}]},
+        {"kind": "pipeline", "train": {"sft": [{"dataset": "d"}, {}]}, "evaluate": SETS},
+        {"kind": "pipeline", "train": {"sft": [{"dataset": "d"}], "pairs": [{"dataset": "d"}]}},
+        {"kind": "pairing", **ENDPOINTS, "train": {"sft": [{"dataset": "d"}]}},
     ],
     ids=str,
 )
@@ -102,6 +109,39 @@ def test_a_device_is_released_before_training() -> None:
 def test_training_exports_refuse_the_test_sets() -> None:
     params = plan_of("pipeline").stage("collect.train").params
     assert params["refuse"] == [{"stage": "collect.test", "job_id": None}]
+
+
+def test_data_sets_are_loaded_first_and_refused_by_every_training_export() -> None:
+    plan = plan_of("pipeline", train={"sft": [{"dataset": "d"}], "pairs": [{"dataset": "p"}]}, evaluate=SETS[:1])
+    for stage in ("collect.train", "collect.pairs"):
+        collect = plan.stage(stage)
+        assert collect.params["refuse"] == [{"stage": "load.d.dev", "job_id": None}]
+        assert "load.d.dev" in collect.after
+    assert "collect.test" not in {one.id for one in plan.stages}
+    assert plan.stage("load.train").params["selection"] == 40
+    assert plan.stage("load.pairs").params["selection"] == 0
+    assert plan.stage("sample").source == Slices(
+        stage="collect.pairs", output="examples", count="examples", size=24, limit=None
+    )
+
+
+def test_an_official_policy_is_judged_with_strict_beside_it() -> None:
+    models = [{"endpoint": "e", "model": "Org/M"}]
+    plan = plan_of("evaluation", models=models, evaluate=[*SETS, SETS[0]])
+    policies = {one.id: one.params["policy"] for one in plan.stages if one.task == "sandbox.judge_candidates"}
+    assert policies == {
+        "judge.e-org-m-1.d.dev": "spider",
+        "judge.e-org-m-1.d.dev.strict": "strict",
+        "judge.e-org-m-1.d.dev-2": "bird",
+        "judge.e-org-m-1.d.dev-2.strict": "strict",
+        "judge.e-org-m-1.e.dev": "strict",
+        "judge.e-org-m-1.d.dev-3": "spider",
+        "judge.e-org-m-1.d.dev-3.strict": "strict",
+    }
+    assert not any(one.task.startswith("serving.") for one in plan.stages), "no engine for an endpoint's model"
+    sampled = plan.stage("answer.e-org-m-1.d.dev-2").params
+    assert (sampled["samples"], sampled["temperature"], sampled["max_tokens"]) == (4, 1.0, 512)
+    assert set(policies) == set(plan.stage("report").after)
 
 
 @pytest.mark.parametrize(

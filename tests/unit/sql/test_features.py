@@ -1,6 +1,6 @@
 import pytest
 
-from services.evaluation.benchmark.features import FEATURES, features_of_words, sql_features
+from shared.sql.features import FEATURES, features_of_words, sql_features
 from tests.support.benchmarks import needs_data, read_json, spider_golds
 
 CASES = [

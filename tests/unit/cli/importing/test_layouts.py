@@ -155,7 +155,7 @@ def test_golds_that_fail_stall_or_share_a_question(sense: Sense, tmp_path: Path)
 
 BAD: list[tuple[str, Callable[[Path], Any], list[str]]] = [
     ("broken", lambda p: (p / "q.jsonl").write_text('{"question": "x"\n'), ["q.jsonl, line 1", "not JSON"]),
-    ("array", lambda p: (p / "q.jsonl").write_text("[\n" + json.dumps(CUSTOM[0]) + "\n"), ["q.jsonl, line 3", "ends without"]),
+    ("array", lambda p: write_lines(p / "q.jsonl", ["[", CUSTOM[0]]), ["q.jsonl, line 3", "ends without"]),
     ("no object", lambda p: (p / "q.jsonl").write_text("3\n"), ["q.jsonl, line 1", "JSON object"]),
     ("bom", lambda p: (p / "q.jsonl").write_text("\ufeff{}"), ["q.jsonl, line 1", "byte order mark"]),
     ("latin", lambda p: (p / "q.jsonl").write_bytes(b'{"question": "\xe9"}'), ["q.jsonl, line 1", "UTF-8"]),

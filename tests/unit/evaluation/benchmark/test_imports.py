@@ -9,7 +9,7 @@ for name in {names}:
 print(*sorted({{"sqlglot", "numpy", "torch", "sqlite3", "pydantic"}} & sys.modules.keys()))
 """
 SCORES = ["spider.scoring", "spider.totals", "spider.files", "bird.files", "bird.execution", "bird.soft_f1"]
-REPORTS = ["bird.efficiency", "features", "compare", "aggregate", "taxonomy"]
+REPORTS = ["bird.efficiency", "compare", "aggregate", "taxonomy"]
 
 
 def loaded(names: list[str]) -> str:

@@ -1,0 +1,155 @@
+"""A data set as it arrives: a head, then one example a line, checked as they come and kept in a file until the end."""
+
+import hashlib
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from shared.contracts.datasets import DATASET_SPLITS, DatasetHead, DatasetManifest
+from shared.contracts.records import Example
+from shared.errors import InvalidInputError, SenseError
+from shared.storage.base import ObjectStore
+from shared.storage.datasets import EXAMPLES, store_manifest, version_of
+from shared.storage.keys import card_key, dataset_key, is_sha256
+
+LINE_BYTES = 1_000_000
+FAULTS = 20
+
+
+class DatasetError(InvalidInputError):
+    """A data set that cannot be used: `faults` name lines, the head being line 1."""
+
+    code = "invalid_dataset"
+
+    def __init__(self, faults: list[dict[str, str]]) -> None:
+        lines = "; ".join(f"{fault['path']}: {fault['message']}" for fault in faults)
+        super().__init__(f"the data set has {len(faults)} fault(s): {lines}")
+        self.faults = faults
+
+
+@dataclass
+class Seen:
+    """What the examples so far hold."""
+
+    questions: int = 0
+    ids: dict[str, int] = field(default_factory=dict)
+    databases: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    hardness: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+
+class DatasetIntake:
+    """Lines are validated as they come in; `close` checks the databases and stores. Not thread safe."""
+
+    def __init__(self, objects: ObjectStore, file: Any) -> None:
+        self.objects, self.file = objects, file
+        self.head: DatasetHead | None = None
+        self.seen, self.faults = Seen(), list[dict[str, str]]()
+        self.rest, self.line = b"", 0
+        self.digest = hashlib.sha256()
+
+    def add(self, data: bytes) -> None:
+        """The next bytes. Raises DatasetError for a head that cannot be read, and after too many faults."""
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        for line in lines:
+            self.take(line)
+        if len(self.rest) > LINE_BYTES:
+            raise DatasetError([{"path": f"line {self.line + 1}", "message": f"it is above {LINE_BYTES} bytes"}])
+
+    def take(self, line: bytes) -> None:
+        """One line; blank ones are skipped."""
+        self.line += 1
+        if not line.strip():
+            return
+        if self.head is None:
+            self.head = self.parse(line, DatasetHead)
+            if self.head is None:
+                raise DatasetError(self.faults)
+            return
+        example = self.parse(line, Example)
+        if example is not None:
+            self.keep(example)
+        if len(self.faults) >= FAULTS:
+            raise DatasetError(self.faults)
+
+    def parse(self, line: bytes, model: type[BaseModel]) -> Any:
+        """The line as a row, or None with its faults noted."""
+        try:
+            return model.model_validate_json(line)
+        except ValidationError as error:
+            for fault in error.errors(include_url=False, include_input=False)[:3]:
+                place = ".".join(str(part) for part in fault["loc"])
+                self.fault(f"{place}: {fault['msg']}" if place else str(fault["msg"]))
+            return None
+
+    def fault(self, message: str) -> None:
+        """Something wrong with this line."""
+        self.faults.append({"path": f"line {self.line}", "message": message})
+
+    def keep(self, example: Example) -> None:
+        """One example that fits, once its id, split and database are looked at."""
+        seen, first = self.seen, self.seen.ids.setdefault(example.example_id, self.line)
+        if first != self.line:
+            return self.fault(f"example_id {example.example_id} stands on line {first} already")
+        if example.split not in DATASET_SPLITS:
+            return self.fault(f"split {example.split!r} is none of {', '.join(DATASET_SPLITS)}")
+        if not is_sha256(example.database_id):
+            return self.fault("database_id is no SHA-256 of a database; upload it first")
+        if seen.databases.setdefault(example.domain, example.database_id) != example.database_id:
+            return self.fault(f"the name {example.domain!r} stands for two databases; give each its own")
+        seen.lines.setdefault(example.database_id, self.line)
+        seen.questions += 1
+        seen.hardness[example.split][example.hardness or "not stated"] += 1
+        data = example.model_copy(update={"dataset": None}).model_dump_json().encode() + b"\n"
+        self.digest.update(data)
+        self.file.write(data)
+
+    def close(self) -> tuple[DatasetManifest, bool]:
+        """The stored data set, and whether it is new. Raises DatasetError with the faults of all lines."""
+        if self.rest:
+            self.take(self.rest)
+        if self.head is None:
+            raise DatasetError([{"path": "line 1", "message": "the body is empty; send a head, then examples"}])
+        if not self.faults and not self.seen.questions:
+            self.fault("there is no example; send one a line after the head")
+        for database_id, line in self.seen.lines.items():
+            if not self.objects.exists(card_key(database_id)):
+                said = f"there is no database {database_id}; upload it first: sense databases add FILE"
+                self.faults.append({"path": f"line {line}", "message": said})
+        if self.faults:
+            raise DatasetError(self.faults[:FAULTS])
+        return self.store(self.head)
+
+    def store(self, head: DatasetHead) -> tuple[DatasetManifest, bool]:
+        """Examples first, the manifest last."""
+        version = version_of(self.digest.hexdigest(), head.policy)
+        self.file.flush()
+        examples = self.objects.put_file(dataset_key(head.name, version, EXAMPLES), Path(self.file.name))
+        if examples.sha256 != self.digest.hexdigest():
+            raise SenseError("the data set changed while it was stored; send it again", retryable=True)
+        made = DatasetManifest(
+            **dict(head),
+            version=version,
+            created_at=round(time.time(), 3),
+            questions=self.seen.questions,
+            splits={split: sum(counts.values()) for split, counts in sorted(self.seen.hardness.items())},
+            hardness={split: dict(counts) for split, counts in sorted(self.seen.hardness.items())},
+            databases=dict(sorted(self.seen.databases.items())),
+            examples=examples,
+        )
+        stored = store_manifest(self.objects, made)
+        return stored, stored is made
+
+
+@contextmanager
+def dataset_intake(objects: ObjectStore) -> Iterator[DatasetIntake]:
+    """An intake over a temporary file that is gone at the block's end."""
+    with NamedTemporaryFile(prefix="sense-dataset-") as file:
+        yield DatasetIntake(objects, file)

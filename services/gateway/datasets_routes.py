@@ -1,0 +1,138 @@
+"""/v1/datasets: bring a data set, list those there are, look at one, browse its examples."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from services.gateway.backend import Backend
+from services.gateway.datasets_intake import dataset_intake
+from services.gateway.jobs_routes import Back
+from services.gateway.problems import MediaTypeError
+from shared.client.models import Dataset, DatasetExample, DatasetList, DatasetSummary, DatasetVersion, ExampleList
+from shared.contracts.datasets import DatasetManifest, DatasetSplit
+from shared.contracts.records import Example
+from shared.errors import InvalidInputError, NotFoundError
+from shared.storage.datasets import dataset_rows, find_dataset, newest, versions
+
+LINES_TYPES = ("application/x-ndjson", "application/jsonl", "application/octet-stream")
+LINES_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "JSON lines: a head (DatasetHead), then one example a line",
+        "content": {LINES_TYPES[0]: {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+KNOWN: dict[int | str, dict[str, Any]] = {200: {"model": Dataset}}
+Version = Annotated[str | None, Query(pattern=r"^[0-9a-f]{16}$", description="default: the newest")]
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+
+@router.post("", status_code=201, openapi_extra=LINES_BODY, summary="Bring a data set", responses=KNOWN)
+async def add_dataset(request: Request, response: Response, backend: Back) -> Dataset:
+    """Checks line by line and stores under name and content; 200 where this version is there already."""
+    kind = request.headers.get("content-type", LINES_TYPES[0]).split(";")[0].strip().lower()
+    if kind not in LINES_TYPES:
+        raise MediaTypeError(f"a data set is {LINES_TYPES[0]}, not {kind}")
+    with dataset_intake(backend.objects) as intake:
+        async for data in request.stream():
+            await run_in_threadpool(intake.add, data)
+        manifest, new = await run_in_threadpool(intake.close)
+    response.status_code = 201 if new else 200
+    response.headers["Location"] = f"/v1/datasets/{manifest.name}"
+    return await run_in_threadpool(view, backend, manifest)
+
+
+@router.get("", summary="List data sets, newest first")
+def list_datasets(
+    backend: Back,
+    after: Annotated[str | None, Query(description="the `last_id` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> DatasetList:
+    """A page of the newest versions; `last_id` is a name."""
+    found = newest(backend.objects)
+    if after is not None:
+        names = [one.name for one in found]
+        if after not in names:
+            raise InvalidInputError("after names no data set; begin without it", code="unknown_cursor")
+        found = found[names.index(after) + 1 :]
+    data = [summary(one) for one in found[:limit]]
+    return DatasetList(data=data, has_more=len(found) > limit, last_id=data[-1].name if data else None)
+
+
+@router.get("/{name}", summary="Look at a data set")
+def get_dataset(name: str, backend: Back, version: Version = None) -> Dataset:
+    """Its manifest with the health of its golds, and the versions there are."""
+    return view(backend, find(backend, name, version))
+
+
+@router.get("/{name}/examples", summary="Browse the examples of a data set")
+def list_examples(
+    name: str,
+    backend: Back,
+    version: Version = None,
+    split: DatasetSplit | None = None,
+    hardness: Annotated[str | None, Query(max_length=40)] = None,
+    after: Annotated[str | None, Query(description="the `last_id` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> ExampleList:
+    """Examples in the data set's order."""
+    manifest = find(backend, name, version)
+    rows = rows_after(dataset_rows(backend.objects, manifest), after)
+    wanted = (
+        row
+        for row in rows
+        if (split is None or row.split == split) and (hardness is None or (row.hardness or "not stated") == hardness)
+    )
+    page = list(islice(wanted, limit + 1))
+    data = [DatasetExample.model_validate(row.model_dump()) for row in page[:limit]]
+    return ExampleList(
+        data=data,
+        has_more=len(page) > limit,
+        last_id=data[-1].example_id if data else None,
+        dataset=manifest.ref,
+    )
+
+
+def rows_after(rows: Iterator[Example], after: str | None) -> Iterator[Example]:
+    """The rows behind the one with that id. Raises InvalidInputError (code unknown_cursor)."""
+    if after is not None and not any(row.example_id == after for row in rows):
+        raise InvalidInputError("after names no example of this data set; begin without it", code="unknown_cursor")
+    return rows
+
+
+def find(backend: Backend, name: str, version: str | None) -> DatasetManifest:
+    """Raises NotFoundError (code dataset_not_found), for names that cannot be one too."""
+    try:
+        return find_dataset(backend.objects, f"{name}@{version}" if version else name)
+    except InvalidInputError as error:
+        raise NotFoundError(
+            f"there is no data set {name[:80]!r}; list them with: sense datasets", code="dataset_not_found"
+        ) from error
+
+
+def summary(manifest: DatasetManifest) -> DatasetSummary:
+    """A data set as lists show it."""
+    return DatasetSummary.model_validate(facts(manifest))
+
+
+def view(backend: Backend, manifest: DatasetManifest) -> Dataset:
+    """A whole data set."""
+    known = [
+        DatasetVersion(version=one.version, created_at=one.created_at, questions=one.questions)
+        for one in versions(backend.objects, manifest.name)
+    ]
+    return Dataset.model_validate(
+        {**manifest.model_dump(), **facts(manifest), "database_ids": manifest.databases, "versions": known}
+    )
+
+
+def facts(manifest: DatasetManifest) -> dict[str, Any]:
+    """The fields of a summary."""
+    return {
+        **manifest.model_dump(exclude={"examples", "health"}),
+        "databases": len(manifest.databases),
+        "ceiling": round(manifest.health.ceiling, 6) if manifest.health else None,
+    }

@@ -1,0 +1,66 @@
+"""Data sets that a spec names become what they are now: a version, a split, a policy. Done once, before compiling."""
+
+from collections.abc import Sequence
+
+from shared.contracts.spec import (
+    AnySpec,
+    DatasetSource,
+    EvaluationSpec,
+    PairingSpec,
+    PipelineSpec,
+    SynthesisSource,
+    SynthesisSpec,
+    TestSet,
+    TrainSources,
+)
+from shared.errors import InvalidInputError, NotFoundError
+from shared.storage.base import ObjectStore
+from shared.storage.datasets import choose_split, find_dataset
+
+TEST_ORDER = ("dev", "test")
+TRAIN_ORDER = ("train",)
+
+
+def pin_datasets(spec: AnySpec, objects: ObjectStore) -> AnySpec:
+    """The spec with NAME@VERSION, split and policy wherever it names a data set.
+
+    Raises InvalidInputError for a data set, version or split that is not there: the job cannot run.
+    """
+    changes: dict[str, object] = {}
+    try:
+        if isinstance(spec, PipelineSpec | PairingSpec | SynthesisSpec):
+            changes["train"] = pin_sources(spec.train, objects)
+        if isinstance(spec, PipelineSpec | EvaluationSpec):
+            changes["evaluate"] = [pin_test(test, objects) for test in spec.evaluate]
+    except NotFoundError as error:
+        raise InvalidInputError(error.message, code=error.code) from error
+    return spec.model_copy(update=changes)
+
+
+def pin_sources(train: TrainSources, objects: ObjectStore) -> TrainSources:
+    """Training sources, pinned."""
+    pairs = None if train.pairs is None else pin_each(train.pairs, objects)
+    return train.model_copy(update={"sft": pin_each(train.sft, objects), "pairs": pairs})
+
+
+def pin_each(
+    sources: Sequence[SynthesisSource | DatasetSource], objects: ObjectStore
+) -> list[SynthesisSource | DatasetSource]:
+    """Each source, pinned where it is a data set."""
+    return [pin_source(one, objects) if isinstance(one, DatasetSource) else one for one in sources]
+
+
+def pin_source(source: DatasetSource, objects: ObjectStore) -> DatasetSource:
+    """A training source."""
+    manifest = find_dataset(objects, source.dataset)
+    split = choose_split(manifest, source.split, TRAIN_ORDER)
+    return source.model_copy(update={"dataset": manifest.ref, "split": split})
+
+
+def pin_test(test: TestSet, objects: ObjectStore) -> TestSet:
+    """A test set; its policy is the data set's official one unless the spec names another."""
+    if test.builtin:
+        return test
+    manifest = find_dataset(objects, test.dataset)
+    split = choose_split(manifest, test.split, TEST_ORDER)
+    return test.model_copy(update={"dataset": manifest.ref, "split": split, "policy": test.policy or manifest.policy})

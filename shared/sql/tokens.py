@@ -1,0 +1,24 @@
+"""SQL as stretches of text: blanks, comments, quoted things, words. Nothing here decides what a statement means.
+
+Light: the sandbox's children import it.
+"""
+
+import re
+from collections.abc import Iterator
+
+# Blank is what SQLite takes for blank. A no-break space is a letter to it, so that `;` and one of those is a second
+# statement; a byte order mark is blank wherever it stands.
+TOKEN = re.compile(
+    r"(?P<comment>--[^\n]*|/\*(?:(?!\*/).)*(?:\*/|\Z))"
+    r"|(?P<quoted>'[^']*(?:''[^']*)*(?:'|\Z)|\"[^\"]*(?:\"\"[^\"]*)*(?:\"|\Z)|`[^`]*(?:``[^`]*)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))"
+    r"|(?P<blank>[ \t\n\f\r\ufeff]+)"
+    r"|(?P<word>\w+)"
+    r"|(?P<other>.)",
+    re.DOTALL,
+)
+
+
+def tokens(sql: str) -> Iterator[tuple[str, str]]:
+    """(kind, text) for every stretch of the text; the texts joined give the whole back."""
+    for match in TOKEN.finditer(sql):
+        yield str(match.lastgroup), match.group()
