@@ -1,6 +1,6 @@
 """What the sandbox is asked and what it answers."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,10 @@ class Request:
         """The statement as a child reads it."""
         message: dict[str, Any] = {"sql": self.sql, "deadline_s": deadline_s, "keep_rows": self.keep_rows}
         if self.rule is not None:
-            message["rule"] = asdict(self.rule)
+            message["rule"] = vars(self.rule)
             message |= {"leave_target": self.leave_target, "with_marks": self.with_marks}
         if self.target is not None:
-            message |= {"target": asdict(self.target), "only_wrong": self.only_wrong}
+            message |= {"target": vars(self.target), "only_wrong": self.only_wrong}
         if self.repeat:
             message["repeat"] = self.repeat
         if self.program:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.sandbox.execution import Execution, Request
-from services.sandbox.files import identify
 from services.sandbox.golds import GoldMemory, gold_key
 from services.sandbox.policies import Reading
 from services.sandbox.pool import SandboxPool
@@ -64,7 +63,7 @@ class Judge:
         """How each gold runs, from memory where it ran before; golds have the longer budget."""
         texts = [self.reading.gold_text(question.gold) for question in questions]
         keys = [
-            gold_key(content_of(question), text, self.reading, self.limits, self.keep_rows, with_marks)
+            gold_key(self._content(question), text, self.reading, self.limits, self.keep_rows, with_marks)
             for question, text in zip(questions, texts, strict=True)
         ]
         known = self.golds.find(keys)
@@ -138,9 +137,8 @@ class Judge:
             found.append(Judgement(sql, verdict(sql, execution, gold), self.reading.policy, execution, gold))
         return found
 
-
-def content_of(question: Question) -> str:
-    """What stands for the database's content: its hash, or what the file system says of the file."""
-    if question.content is not None:
-        return question.content
-    return f"{question.database.absolute()}:{':'.join(map(str, identify(question.database)))}"
+    def _content(self, question: Question) -> str:
+        """What stands for the database's content: its hash, or what the file system says of the file."""
+        if question.content is not None:
+            return question.content
+        return f"{question.database.absolute()}:{self.pool.files.identity(question.database)}"

@@ -7,6 +7,7 @@ and what runs past its deadline is a `timeout`.
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from services.sandbox.rules import Rule
 from services.sandbox.text import has_outer_order_by, tokens
@@ -27,11 +28,13 @@ class Reading:
 
     def gold_text(self, sql: str) -> str:
         """The gold as it is run."""
-        return self._spider_text(sql) if self.policy is Policy.SPIDER else sql
+        return spider_text(sql, self.keep_distinct) if self.policy is Policy.SPIDER else sql
 
     def candidate_text(self, sql: str) -> str:
         """The candidate as it is run. To Spider's evaluator `value` is a place holder, wherever it stands."""
-        return self._spider_text(sql.replace("value", "1")) if self.policy is Policy.SPIDER else sql
+        if self.policy is not Policy.SPIDER:
+            return sql
+        return spider_text(sql.replace("value", "1"), self.keep_distinct)
 
     def rule(self, gold_text: str) -> Rule:
         """How results are compared with this gold's."""
@@ -59,12 +62,15 @@ class Reading:
         }
         return tuple(name for name, applies in found.items() if applies)
 
-    def _spider_text(self, sql: str) -> str:
-        for apart, joined in SPLIT_OPERATORS:
-            sql = sql.replace(apart, joined)
-        if not self.keep_distinct:
-            sql = without_distinct(sql)
-        return CURRENT_YEAR.sub("2020", sql)
+
+@lru_cache(maxsize=16_384)
+def spider_text(sql: str, keep_distinct: bool) -> str:
+    """What Spider's evaluator runs; asked again for each database of a test suite."""
+    for apart, joined in SPLIT_OPERATORS:
+        sql = sql.replace(apart, joined)
+    if not keep_distinct:
+        sql = without_distinct(sql)
+    return CURRENT_YEAR.sub("2020", sql)
 
 
 def without_distinct(sql: str) -> str:

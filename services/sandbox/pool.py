@@ -28,7 +28,7 @@ class SandboxPool:
             raise InvalidInputError(f"A sandbox needs at least one child, not {children}.")
         self.children = children
         self.limits = limits or Limits()
-        self._files = KnownFiles(self.limits.file_bytes)
+        self.files = KnownFiles(self.limits.file_bytes)
         self._free: list[ChildProcess | None] = [None] * children
         self._all: set[ChildProcess] = set()
         self._ready = threading.Condition()
@@ -44,7 +44,7 @@ class SandboxPool:
 
     def execute_many(self, requests: Sequence[Request]) -> list[Execution]:
         """Run all, spread over the children, equal requests once; answers in the order of the requests."""
-        plan = Plan(requests, self.limits, self._files)
+        plan = Plan(requests, self.limits, self.files)
         todo = deque(plan.batches())
         workers = min(self.children, len(todo))
         if workers < 2:
@@ -59,7 +59,7 @@ class SandboxPool:
     def describe(self, database: Path, sample_rows: int) -> list[dict[str, Any]]:
         """Tables of a database as plain data, for `make_card`. Raises InvalidInputError when it takes too long."""
         asked = {"sql": "", "deadline_s": self.limits.gold_deadline_s, "sample_rows": sample_rows}
-        batch = Batch(database, self._files.identity(database), [0], [asked])
+        batch = Batch(database, self.files.identity(database), [0], [asked])
         replies = self._serve(batch, {**batch.message(), "op": "describe"})
         if "tables" not in replies[0]:
             raise InvalidInputError(f"{database} cannot be described: {replies[0]['message']}.")

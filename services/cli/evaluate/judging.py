@@ -34,15 +34,16 @@ class Examiner:
         self.pool, self.databases, self.options = pool, databases, options
         self._golds = GoldMemory()
 
-    def judge_of(self, mode: Mode) -> Judge:
+    def judge_of(self, mode: Mode, keep_rows: int = SHOWN_ROWS) -> Judge:
         """The judge of a mode."""
         policy = self.options.official_policy if mode == "official" else Policy.STRICT
         reading = Reading(policy, keep_distinct=self.options.keep_distinct)
-        return Judge(self.pool, reading, golds=self._golds, keep_rows=SHOWN_ROWS, only_wrong=not self.options.show_all)
+        return Judge(self.pool, reading, golds=self._golds, keep_rows=keep_rows, only_wrong=not self.options.show_all)
 
     def execution(self, pairs: Sequence[Pair], mode: Mode, progress: Progress) -> list[Judgement]:
         """One judgement a pair on its main database."""
-        found = self._on(pairs, [self.databases.main(pair.db_id) for pair in pairs], mode, progress)
+        main = [self.databases.main(pair.db_id) for pair in pairs]
+        found = self._on(pairs, main, self.judge_of(mode), progress)
         if self.options.plug_value and mode == "official":
             self._plug(pairs, found)
         return found
@@ -79,7 +80,7 @@ class Examiner:
             places = [n for n, pair in enumerate(pairs) if right[n] and depth < len(self.databases.suite(pair.db_id))]
             asked = [pairs[place] for place in places]
             files = [self.databases.suite(pair.db_id)[depth] for pair in asked]
-            found = self._on(asked, files, mode, progress)
+            found = self._on(asked, files, self.judge_of(mode, keep_rows=0), progress)
             for place, judgement in zip(places, found, strict=True):
                 right[place] = is_right(judgement)
         return right
@@ -109,8 +110,8 @@ class Examiner:
             progress(sum(len(self.databases.suite(pair.db_id)) - 1 for pair in pairs[part]))
         return found
 
-    def _on(self, pairs: Sequence[Pair], files: Sequence[Path], mode: Mode, progress: Progress) -> list[Judgement]:
-        judge, found = self.judge_of(mode), []
+    def _on(self, pairs: Sequence[Pair], files: Sequence[Path], judge: Judge, progress: Progress) -> list[Judgement]:
+        found: list[Judgement] = []
         questions = [Question(file, pair.gold, (pair.prediction,)) for pair, file in zip(pairs, files, strict=True)]
         for begin in range(0, len(questions), AT_ONCE):
             part = questions[begin : begin + AT_ONCE]
