@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json
+from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json, show_list
 
 database_commands = typer.Typer(help="Databases of the stack: list them, add one, look at one.")
 
@@ -20,16 +20,11 @@ def databases(
     """List uploaded databases, newest first; or add one, or show one."""
     if context.invoked_subcommand is not None:
         return
+    from services.cli.render import databases_table
+
     with connect(url) as client:
         found = list(client.databases(limit=limit))
-    if as_json:
-        print_json([one.model_dump(mode="json") for one in found])
-    elif not found:
-        console().print("no databases; bring one with: sense databases add FILE.sqlite", markup=False)
-    else:
-        from services.cli.render import databases_table
-
-        console().print(databases_table(found))
+    show_list(found, as_json, "no databases; bring one with: sense databases add FILE.sqlite", databases_table)
 
 
 @database_commands.command()

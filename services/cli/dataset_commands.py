@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json
+from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json, show_list
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,16 +24,11 @@ def datasets(
     """List data sets, newest first; or show one."""
     if context.invoked_subcommand is not None:
         return
+    from services.cli.render import datasets_table
+
     with connect(url) as client:
         found = list(client.datasets(limit=limit))
-    if as_json:
-        print_json([one.model_dump(mode="json") for one in found])
-    elif not found:
-        console().print("no data sets; bring one with: sense import FORMAT PATH --name N", markup=False)
-    else:
-        from services.cli.render import datasets_table
-
-        console().print(datasets_table(found))
+    show_list(found, as_json, "no data sets; bring one with: sense import FORMAT PATH --name N", datasets_table)
 
 
 @dataset_commands.command()

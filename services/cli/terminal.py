@@ -12,6 +12,9 @@ import typer
 from shared.errors import InvalidInputError, SenseError, UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pydantic import BaseModel
     from rich.console import Console
 
     from shared.client.client import SenseClient
@@ -66,6 +69,16 @@ def screen() -> "Console":
 def print_json(value: Any) -> None:
     """One JSON value on standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def show_list(found: "Sequence[BaseModel]", as_json: bool, none: str, table: "Callable[[Any], Any]") -> None:
+    """A list of the gateway's: as JSON, as a table, or the sentence that says how to get a first one."""
+    if as_json:
+        print_json([one.model_dump(mode="json") for one in found])
+    elif not found:
+        console().print(none, markup=False)
+    else:
+        console().print(table(found))
 
 
 def exit_code(error: SenseError) -> int:

@@ -4,9 +4,7 @@ Only CREATE TABLE, CREATE INDEX and INSERT run, in one transaction on a fresh fi
 refused, so that the same script gives the same bytes.
 """
 
-import os
 import re
-import sys
 from itertools import islice
 from typing import Any
 
@@ -14,10 +12,9 @@ import apsw
 
 from services.sandbox.authorizer import Gate
 from services.sandbox.connection import Clock, harden, set_limits
-from services.sandbox.frames import STARTED, pack, read_message, write_all
 from services.sandbox.limits import Limits
+from services.sandbox.one_task import serve_once
 from services.sandbox.outcomes import classify
-from services.sandbox.rlimits import allow_cpu, wall_in, watch_parent
 from services.sandbox.text import first_words, only_blank, tokens
 
 ALLOWED = re.compile(r"CREATE TABLE|CREATE (UNIQUE )?INDEX|INSERT|REPLACE")
@@ -156,19 +153,5 @@ def answer(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     return {}
 
 
-def main() -> None:
-    """Wall in, build once, end."""
-    limits = Limits.from_json(sys.argv[1])
-    wall_in(limits, file_bytes=limits.build_file_bytes)
-    apsw.hard_heap_limit(limits.heap_bytes)
-    watch_parent()
-    request = read_message(0)
-    if request is not None:
-        write_all(1, STARTED)
-        allow_cpu(request["deadline_s"])
-        write_all(1, pack(answer(request, limits)))
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    main()
+    serve_once(answer, writes=True)

@@ -4,9 +4,7 @@ The file is read as immutable. Of what its schema says only generated columns an
 functions that SQLite deems innocuous (`trusted_schema` is off); CHECK constraints are not even parsed.
 """
 
-import os
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,9 @@ from urllib.parse import quote
 import apsw
 
 from services.sandbox.connection import Clock, harden
-from services.sandbox.frames import STARTED, pack, read_message, write_all
 from services.sandbox.limits import Limits
+from services.sandbox.one_task import serve_once
 from services.sandbox.outcomes import UnusableDatabaseError, classify
-from services.sandbox.rlimits import allow_cpu, wall_in, watch_parent
 
 MOST_TABLES, MOST_COLUMNS, MOST_SCHEMA_BYTES = 1_000, 20_000, 4_000_000
 FAULTS, BROKEN_ROWS, MESSAGE_CHARS = 20, 10_000, 300
@@ -120,19 +117,5 @@ def answer(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
         return {"refused": f"cannot be read: {failure.message}"}
 
 
-def main() -> None:
-    """Wall in, look once, end."""
-    limits = Limits.from_json(sys.argv[1])
-    wall_in(limits)
-    apsw.hard_heap_limit(limits.heap_bytes)
-    watch_parent()
-    request = read_message(0)
-    if request is not None:
-        write_all(1, STARTED)
-        allow_cpu(request["deadline_s"])
-        write_all(1, pack(answer(request, limits)))
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    main()
+    serve_once(answer, writes=False)

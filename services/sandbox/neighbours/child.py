@@ -1,21 +1,18 @@
 """The child that varies one database and ends: `python -m services.sandbox.neighbours.child LIMITS_JSON`."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from services.sandbox.connection import Clock, ReadConnection
-from services.sandbox.frames import STARTED, pack, read_message, write_all
 from services.sandbox.limits import Limits
 from services.sandbox.neighbours.caps import Caps
 from services.sandbox.neighbours.plan import make_plan
 from services.sandbox.neighbours.schema import UnfitError
 from services.sandbox.neighbours.vary import Variation
+from services.sandbox.one_task import serve_once
 from services.sandbox.outcomes import UnusableDatabaseError, classify
-from services.sandbox.rlimits import allow_cpu, wall_in, watch_parent
 
 
 def vary(request: dict[str, Any], limits: Limits, clock: Clock) -> None:
@@ -57,19 +54,5 @@ def explain(error: Exception) -> str:
     return message
 
 
-def main() -> None:
-    """Wall in, vary once, end."""
-    limits = Limits.from_json(sys.argv[1])
-    wall_in(limits, file_bytes=limits.build_file_bytes)
-    apsw.hard_heap_limit(limits.heap_bytes)
-    watch_parent()
-    request = read_message(0)
-    if request is not None:
-        write_all(1, STARTED)
-        allow_cpu(request["deadline_s"])
-        write_all(1, pack(answer(request, limits)))
-    os._exit(0)
-
-
 if __name__ == "__main__":
-    main()
+    serve_once(answer, writes=True)

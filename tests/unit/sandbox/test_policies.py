@@ -1,5 +1,6 @@
 """Spider's and BIRD's own rules: how they read SQL, hand cases, and every question of real prediction files."""
 
+import random
 import sqlite3
 from collections.abc import Iterator
 from functools import cache
@@ -136,3 +137,18 @@ def test_superhero_as_bird_has_it(two: SandboxPool) -> None:
         for (row, _), (judgement,) in zip(rows, judged, strict=True):
             found[row["difficulty"]] += judgement.verdict in RIGHT
         assert found == right
+
+
+@needs_data
+def test_verdicts_depend_on_neither_order_nor_children() -> None:
+    """The 1,034 answers of one real system, shuffled, by one child and by three."""
+    rows = list(enumerate(zip(spider_golds(), spider_predictions("c3_chatgpt"), strict=True)))
+    found = []
+    for children, seed in ((1, 1), (3, 2)):
+        order = random.Random(seed).sample(rows, len(rows))
+        questions = [Question(spider_database(database), gold, (sql,)) for _, ((gold, database), sql) in order]
+        with SandboxPool(children, Limits(deadline_s=60, gold_deadline_s=60)) as pool:
+            judged = Judge(pool, keep_rows=0).judge_many(questions)
+        found.append({place: one.verdict for (place, _), (one,) in zip(order, judged, strict=True)})
+    assert found[0] == found[1]
+    assert len(set(found[0].values())) > 2
