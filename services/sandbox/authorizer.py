@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import apsw
 
+OK = int(apsw.SQLITE_OK)
+MOST_REMEMBERED = 10_000
 Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
 
 READ_ACTIONS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE})
@@ -65,16 +67,24 @@ class Gate:
         def readable(name: str, column: str | None) -> bool:
             return name in allowed or (not column and name not in modules and not built_in(name))
 
+        def permits(action: int, first: str | None, second: str | None) -> bool:
+            if action == apsw.SQLITE_READ:
+                return readable((first or "").lower(), second)
+            if action == apsw.SQLITE_FUNCTION:
+                return (second or "").lower() not in DENIED_FUNCTIONS
+            # full-text search asks for the data version
+            return action in READ_ACTIONS or (action == apsw.SQLITE_PRAGMA and first == "data_version")
+
+        permitted: set[tuple[int, str | None, str | None]] = set()  # asked again and again: ten times a query
+
         def decide(action: int, first: str | None, second: str | None, _base: str | None, _inner: str | None) -> int:
-            if action in READ_ACTIONS:
-                return int(apsw.SQLITE_OK)
-            if action == apsw.SQLITE_PRAGMA and first == "data_version":  # full-text search asks for it
-                return int(apsw.SQLITE_OK)
-            if action == apsw.SQLITE_READ and readable((first or "").lower(), second):
-                return int(apsw.SQLITE_OK)
-            if action == apsw.SQLITE_FUNCTION and (second or "").lower() not in DENIED_FUNCTIONS:
-                return int(apsw.SQLITE_OK)
-            return self.refuse(action, first, second)
+            if (action, first, second) in permitted:
+                return OK
+            if not permits(action, first, second):
+                return self.refuse(action, first, second)
+            if len(permitted) < MOST_REMEMBERED:
+                permitted.add((action, first, second))
+            return OK
 
         return decide
 

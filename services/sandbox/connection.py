@@ -57,9 +57,13 @@ def quoted_strings(connection: apsw.Connection, allowed: bool) -> None:
 
 
 class ReadConnection:
-    """One open database and its walls. Raises apsw.Error when the file is not a sound database."""
+    """One open database and its walls; `number` tells it from others that were open in this process.
 
-    def __init__(self, path: str, limits: Limits, clock: Clock) -> None:
+    Raises apsw.Error when the file is not a sound database.
+    """
+
+    def __init__(self, path: str, limits: Limits, clock: Clock, number: int = 0) -> None:
+        self.number = number
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         uri = f"file:{quote(path)}?mode=ro&immutable=1"
         self.sqlite = apsw.Connection(uri, flags=flags, statementcachesize=0)

@@ -15,7 +15,8 @@ class Request:
     """One SQL for one database. With a `rule` its result is fingerprinted; the judge uses the fields after it.
 
     `leave_target` asks a gold's run for what candidates are compared with, `target` asks for that comparison. `repeat`
-    further runs are timed; all share the deadline. With `program` the SQL is compiled and not run.
+    further runs are timed; all share the deadline. With `gold` the child runs that first, with its own deadline, and
+    compares (in place of `target`). With `program` the SQL is compiled and not run.
     """
 
     database: Path
@@ -27,6 +28,8 @@ class Request:
     with_marks: bool = False
     target: Target | None = None
     only_wrong: bool = False
+    gold: str | None = None
+    gold_deadline_s: float = 0.0
     repeat: int = 0
     program: bool = False
 
@@ -38,6 +41,10 @@ class Request:
             message |= {"leave_target": self.leave_target, "with_marks": self.with_marks}
         if self.target is not None:
             message |= {"target": vars(self.target), "only_wrong": self.only_wrong}
+        if self.gold is not None:
+            gold = {"sql": self.gold, "deadline_s": self.gold_deadline_s, "keep_rows": self.keep_rows}
+            message |= {"gold": {**gold, "rule": message.get("rule")}, "only_wrong": self.only_wrong}
+            message |= {"own_s": deadline_s, "deadline_s": deadline_s + self.gold_deadline_s}
         if self.repeat:
             message["repeat"] = self.repeat
         if self.program:
@@ -52,7 +59,7 @@ class Execution:
     `truncated`: the view lacks rows or parts of cells. `flagged`: names in double quotes that no table has, read as
     strings. `matched` answers a request's target: equal, not equal, or None for not settled (`wants_marks`: not with a
     target without marks).
-    `timings`: seconds to the first and to the last row of each repeated run. `program`: a hash of what SQLite makes of
+    `gold` is the run of the request's gold. `timings`: seconds to the first and to the last row of each repeated run. `program`: a hash of what SQLite makes of
     the text, where the request asks for that alone.
     """
 
@@ -69,6 +76,7 @@ class Execution:
     keyed: str | None = None
     matched: bool | None = None
     wants_marks: bool = False
+    gold: "Execution | None" = None
     timings: list[tuple[float, float]] = field(default_factory=list)
     program: str | None = None
 
@@ -76,7 +84,8 @@ class Execution:
     def from_reply(cls, reply: dict[str, Any]) -> "Execution":
         """From a child's reply; one that no child of ours writes counts as `killed`."""
         try:
-            return cls(**{**reply, "outcome": Outcome(reply["outcome"])})
+            gold = cls.from_reply(reply["gold"]) if reply.get("gold") else None
+            return cls(**{**reply, "outcome": Outcome(reply["outcome"]), "gold": gold})
         except (TypeError, ValueError, KeyError):
             return cls(Outcome.KILLED, message="the sandbox's child gave an answer that cannot be read")
 

@@ -9,7 +9,7 @@ from services.sandbox.golds import GoldMemory, gold_key
 from services.sandbox.policies import Reading
 from services.sandbox.pool import SandboxPool
 from services.sandbox.verdicts import Judgement, comparable, verdict, with_unknown_columns
-from shared.contracts.records import Policy
+from shared.contracts.records import Outcome, Policy
 
 QUESTIONS = 256  # golds and candidates in flight at once: bounds memory
 
@@ -56,16 +56,66 @@ class Judge:
         found: list[list[Judgement]] = []
         for begin in range(0, len(questions), QUESTIONS):
             part = questions[begin : begin + QUESTIONS]
-            found += self._judge_part(part, self.run_golds(part))
+            together = self._judge_together(part)
+            rest = [place for place in range(len(part)) if place not in together]
+            apart = [part[place] for place in rest]
+            together |= dict(zip(rest, self._judge_part(apart, self.run_golds(apart)), strict=True))
+            found += [together[place] for place in range(len(part))]
         return found
+
+    def _judge_together(self, questions: Sequence[Question]) -> dict[int, list[Judgement]]:
+        """By place: questions with one candidate and a gold that has not run yet, both run by one child.
+
+        Where a child was killed over one it cannot be told over which of the two; such a question is left to be asked
+        in two steps.
+        """
+        keys = self._keys(questions, with_marks=False)
+        known = self.golds.find(keys)
+        places = [
+            place
+            for place, question in enumerate(questions)
+            if len(question.candidates) == 1 and question.candidates[0] is not None and keys[place] not in known
+        ]
+        ran = self.pool.execute_many([self._request_together(questions[place]) for place in places])
+        golds = {keys[place]: execution.gold for place, execution in zip(places, ran, strict=True) if execution.gold}
+        self.golds.remember(golds)
+        found: dict[int, list[Judgement]] = {}
+        for place, execution in zip(places, ran, strict=True):
+            if execution.gold is not None:
+                own = [] if execution.outcome is Outcome.NOT_RUN else [replace(execution, gold=None)]
+                found[place] = self._judgements(questions[place], execution.gold, own)
+        return found
+
+    def _request_together(self, question: Question) -> Request:
+        gold = self.reading.gold_text(question.gold)
+        return Request(
+            question.database,
+            self.reading.candidate_text(question.candidates[0] or ""),
+            None,
+            self.keep_rows,
+            self.reading.rule(gold),
+            only_wrong=self.only_wrong,
+            gold=gold,
+            gold_deadline_s=self.limits.gold_deadline_s,
+        )
+
+    def _keys(self, questions: Sequence[Question], *, with_marks: bool) -> list[str]:
+        return [
+            gold_key(
+                self._content(question),
+                self.reading.gold_text(question.gold),
+                self.reading,
+                self.limits,
+                self.keep_rows,
+                with_marks,
+            )
+            for question in questions
+        ]
 
     def run_golds(self, questions: Sequence[Question], *, with_marks: bool = False) -> list[Execution]:
         """How each gold runs, from memory where it ran before; golds have the longer budget."""
         texts = [self.reading.gold_text(question.gold) for question in questions]
-        keys = [
-            gold_key(self._content(question), text, self.reading, self.limits, self.keep_rows, with_marks)
-            for question, text in zip(questions, texts, strict=True)
-        ]
+        keys = self._keys(questions, with_marks=with_marks)
         known = self.golds.find(keys)
         missing = {key: place for place, key in enumerate(keys) if key not in known}
         requests = [

@@ -10,7 +10,7 @@ __all__ = ["first_words", "has_outer_order_by", "one_line", "only_blank", "token
 
 def only_blank(sql: str) -> bool:
     """Whether there is nothing to run: blanks, comments and semicolons only."""
-    return all(kind in ("blank", "comment") or text == ";" for kind, text in tokens(sql))
+    return not sql[:1].isalpha() and all(kind in ("blank", "comment") or text == ";" for kind, text in tokens(sql))
 
 
 def first_words(sql: str, count: int = 4, most: int = 80) -> str:
