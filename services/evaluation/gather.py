@@ -21,6 +21,7 @@ from services.evaluation.model import (
     TrainingFacts,
 )
 from shared.contracts.evaluation import ArmPlan, BenchmarkPlan, Score
+from shared.contracts.pairing import ErrorProfile
 from shared.contracts.records import Example, Judged, Rejected
 from shared.contracts.refs import StageRef
 from shared.jobs.plan import Plan
@@ -30,6 +31,23 @@ from shared.storage.datasets import find_dataset
 from shared.tasks.shard import Shard
 
 LOADED = re.compile(r"load\.train\d*")
+# Why a question gave no pair, and why a pair was not kept: counts of the stages, and their names in the report.
+NO_PAIR = {
+    "all_correct": "all_correct",
+    "none_correct": "none_correct",
+    "gold_failed": "gold_failed",
+    "gold_timeout": "gold_timeout",
+    "both_empty": "both_empty",
+    "suspect_gold": "suspect_gold",
+    "filtered": "every_pairing_refused",
+}
+NOT_KEPT = {
+    "outside": "outside_the_dataset",
+    "duplicates": "repeated",
+    "too_long": "too_long_for_the_trainer",
+    "syntax_capped": "syntax_errors_above_their_share",
+    "over_limit": "over_the_limit",
+}
 VERDICT_COUNTS = ("correct", "wrong", "error", "timeout", "gold_failed", "gold_timeout", "both_empty", "disputed")
 PACKAGES = ("torch", "transformers", "trl", "peft", "apsw", "celery")
 
@@ -144,21 +162,31 @@ class Gatherer:
             return None
         sample, judged = self.states["sample"].counts, self.states["judge"].counts
         pairs, collected = self.states["pair"].counts, self.states["collect.preferences"].counts
-        reasons = ("all_correct", "none_correct", "excluded_gold")
-        excluded = {reason: pairs.get(reason, 0) for reason in reasons}
-        excluded |= {"outside_the_dataset": collected.get("outside", 0), "repeated": collected.get("duplicates", 0)}
+        excluded = {name: pairs.get(reason, 0) for reason, name in NO_PAIR.items()}
+        excluded |= {name: collected.get(reason, 0) for reason, name in NOT_KEPT.items()}
         questions = sample.get("questions", 0)
         params = self.plan.stage("sample").params
         return PairStats(
             questions=questions,
             samples_per_question=params.get("samples", 0),
-            temperature=params.get("temperature", 1.0),
+            temperature=self.sampled_at(params.get("temperature", 1.0)),
             verdicts={name: judged[name] for name in (*VERDICT_COUNTS, "unextractable") if judged.get(name)},
             pairs=collected.get("pairs", 0),
             excluded={name: count for name, count in excluded.items() if count},
             on_policy=self.command.on_policy,
             weak_model=self.command.weak_model or "",
+            profile=self.error_profile(self.command.pairs),
         )
+
+    def sampled_at(self, temperature: float) -> float:
+        """The temperature of the spec, or what a sweep has chosen in its place."""
+        chosen = self.states["sweep"].counts.get("temperature_milli") if "sweep" in self.states else None
+        return temperature if chosen is None else chosen / 1000
+
+    def error_profile(self, pairs: StageRef) -> ErrorProfile | None:
+        """What the weak model gets wrong, as pairing has counted it."""
+        found = self.shard.refs(pairs, "profile")
+        return ErrorProfile.model_validate_json(self.shard.objects.get(found[0].key)) if found else None
 
     def data_stats(self) -> DataStats | None:
         """Who wrote the training data, how much was asked for, kept and refused."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.contracts.pairing import ErrorProfile
 from shared.contracts.records import Example, Judged, Policy
 
 
@@ -57,6 +58,7 @@ class PairStats(Part):
     excluded: dict[str, int]
     on_policy: bool
     weak_model: str
+    profile: ErrorProfile | None = None
 
 
 class DataStats(Part):

@@ -146,9 +146,12 @@ def data_tables(data: ReportData) -> list[Table]:
 
 
 def pair_tables(data: ReportData) -> list[Table]:
-    """Verdicts of the samples and exclusions."""
+    """Verdicts of the samples, exclusions, and what the weak model gets wrong."""
     given = data.pairs
-    return [] if given is None else count_tables([("Verdict", given.verdicts), ("Left out because", given.excluded)])
+    if given is None:
+        return []
+    counts = count_tables([("Verdict", given.verdicts), ("Left out because", given.excluded)])
+    return [*counts, *tables.error_tables(given)]
 
 
 def count_tables(counts: list[tuple[str, dict[str, int]]]) -> list[Table]:

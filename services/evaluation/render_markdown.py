@@ -89,6 +89,7 @@ def origin_parts(data: ReportData) -> list[str]:
         parts += [
             table_text(tables.count_table("Left out because", data.pairs.excluded)) if data.pairs.excluded else ""
         ]
+        parts += [table_text(one) for one in tables.error_tables(data.pairs)]
     return parts
 
 

@@ -15,9 +15,11 @@ from services.evaluation.format import (
     seconds_text,
     tally_text,
 )
+from services.evaluation.model import PairStats
 from services.evaluation.report_data import ArmScore, BenchmarkScore, Comparison, ReportData, SetFacts
 from services.evaluation.scoring import LEVELS
 from services.evaluation.text_table import Table
+from shared.contracts.pairing import ProfileLine
 
 
 def set_title(one: SetFacts) -> str:
@@ -200,6 +202,27 @@ def count_table(title: str, counts: dict[str, int], order: Sequence[str] = ()) -
     rank = {name: place for place, name in enumerate(order)}
     ordered = sorted(counts.items(), key=lambda item: (rank.get(item[0], len(rank)), -item[1], item[0]))
     return Table([title, "Count"], [[name.replace("_", " "), str(count)] for name, count in ordered])
+
+
+def error_tables(pairs: PairStats) -> list[Table]:
+    """What the weak model gets wrong, by outcome of the answer and by what the gold uses."""
+    if pairs.profile is None:
+        return []
+    lines = (("Outcome of the answer", pairs.profile.outcomes), ("The gold uses", pairs.profile.features))
+    return [error_table(title, found) for title, found in lines if found]
+
+
+def error_table(title: str, lines: Sequence[ProfileLine]) -> Table:
+    """Answers, how they failed, and the share that did."""
+    rows = [
+        [
+            line.name.replace("_", " "),
+            *map(str, (line.answers, line.wrong, line.error, line.timeout, line.unextractable)),
+            percent(line.failed),
+        ]
+        for line in lines
+    ]
+    return Table([title, "Answers", "Wrong", "Error", "Timeout", "No SQL", "Not right"], rows)
 
 
 def environment_table(data: ReportData) -> Table:

@@ -24,6 +24,7 @@ from services.orchestrator.fragments import (
     test_sets,
     trained,
 )
+from services.orchestrator.sweep import CHOICE, after_sweep, sweep_stages
 from shared.contracts.evaluation import ArmPlan
 from shared.contracts.refs import StageRef
 from shared.contracts.spec import DatasetSource, PairingSpec, PipelineSpec, SynthesisSource, SynthesisSpec
@@ -146,14 +147,14 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
         after: list[str] = []
     else:
         model = names.model("sft") if weak.sft_first else base_name(weak.base)
-        ready = ["sft"] if weak.sft_first else []
+        trained_before = ["sft"] if weak.sft_first else []
         stages.append(
             deployed(
                 "deploy.weak",
                 model=model,
                 base=spec.student.base if weak.sft_first else weak.base,
                 adapter=weak.sft_first,
-                after=ready,
+                after=trained_before,
                 device=names.device,
             )
         )
@@ -171,7 +172,11 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
             size=SAMPLE_QUESTIONS_PER_SHARD,
             limit=weak.questions,
         )
-    stages.append(StagePlan(id="sample", task="pairing.sample_candidates", source=source, after=after, params=params))
+    ready = after
+    if weak.sweep is not None:
+        stages += sweep_stages(weak, params, dataset, after)
+        params, ready = after_sweep(weak, params), [*after, CHOICE]
+    stages.append(StagePlan(id="sample", task="pairing.sample_candidates", source=source, after=ready, params=params))
     judging = {"neighbours": spec.pairs.neighbours, "official": True, "programs": True}
     stages.append(judged("judge", "sample", judging))
     pairs = StagePlan(

@@ -4,27 +4,42 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from services.pairing.policies import POLICIES, Choice
+from services.pairing.card import Made, write_card
+from services.pairing.choices import PAIR_FILTERS, Choice
+from services.pairing.decide import BAD_GOLD, decide
+from services.pairing.export import export_pairs
+from services.pairing.length import RowLengths
+from services.pairing.probe import probe_style
+from services.pairing.profile import Tally
+from services.pairing.selecting import Rules, Selected, select
+from services.pairing.sweep import choose
 from shared.contracts.base import TaskContract
 from shared.contracts.pairing import (
     BUILD_PAIRS,
+    CHOOSE_TEMPERATURE,
     COLLECT_PAIRS,
     SAMPLE_CANDIDATES,
     BuildPairs,
+    ChooseTemperature,
     CollectedPairCounts,
     CollectPairs,
     PairCounts,
     SampleCandidates,
     SampledCounts,
+    TemperatureCounts,
 )
-from shared.contracts.records import DpoRow, Example, Judged, Message, Pair, SftRow
+from shared.contracts.records import Example, Judged, Pair, ProfileRow, SuspectGold, TriedTemperature, Verdict
 from shared.llm.ask import Asking, ask_examples, asked_outputs, stage_budget
+from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmMalformedError
 from shared.llm.profiles import load_profile
 from shared.sql.catalog import Catalog
-from shared.sql.prompt import render_messages
 from shared.storage.jsonl import dump_rows
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
+
+# What an endpoint does to one question, whose pairs are then missed; anything else concerns all of them.
+REFUSALS = (LlmContentFilterError, LlmContextLengthError, LlmMalformedError)
+UNPAIRED = (Verdict.DISPUTED, Verdict.UNEXTRACTABLE)
 
 
 def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
@@ -33,18 +48,20 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
     asking = Asking(
         model=command.model,
         samples=command.samples,
-        temperature=command.temperature,
+        temperature=chosen_temperature(command, shard),
         top_p=command.top_p,
         max_tokens=command.max_tokens,
         seed=command.seed,
         prompt_rows=command.prompt_rows,
     )
     budget = stage_budget(shard, command.budget_usd)
-    candidates, tokens = ask_examples(shard, load_profile(command.endpoint), examples, asking, budget)
+    profile = load_profile(command.endpoint)
+    candidates, tokens = ask_examples(shard, profile, examples, asking, budget, skip=REFUSALS)
     counts = SampledCounts(
         questions=len(examples),
         candidates=len(candidates),
         unextractable=sum(candidate.sql is None for candidate in candidates),
+        refused=len(examples) - len({candidate.example_id for candidate in candidates}),
         prompt_tokens=tokens.prompt,
         completion_tokens=tokens.completion,
         micro_usd=tokens.micro_usd,
@@ -52,103 +69,138 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
     return Done(counts, asked_outputs(shard, examples, candidates))
 
 
+def chosen_temperature(command: SampleCandidates, shard: Shard) -> float:
+    """What a sweep has chosen, else the command's own."""
+    tried = shard.stage_rows(command.chosen, "choice", TriedTemperature) if command.chosen is not None else ()
+    return next((one.temperature for one in tried if one.chosen), command.temperature)
+
+
+def choose_temperature(command: ChooseTemperature, shard: Shard) -> Done:
+    """The temperature with the largest share of questions that a pair can be made of."""
+    tried = choose(command.temperatures, [shard.stage_rows(stage, "judged", Judged) for stage in command.judged])
+    best = next(one for one in tried if one.chosen)
+    counts = TemperatureCounts(
+        questions=best.questions, mixed=best.mixed, temperature_milli=round(1000 * best.temperature)
+    )
+    return Done(counts, {"choice": shard.write_rows("choice", tried)})
+
+
 def build_pairs(command: BuildPairs, shard: Shard) -> Done:
-    """One decision a question; questions without a pair are counted by reason."""
+    """One decision a question; questions without a pair, and pairings that may not be, are counted by name."""
     grouped: dict[str, list[Judged]] = {}
     for row in shard.rows(command.judged, Judged):
         grouped.setdefault(row.candidate.example_id, []).append(row)
-    policy = POLICIES[command.policy]
     pairs: list[Pair] = []
-    reasons: Counter[str] = Counter()
+    suspects: list[SuspectGold] = []
+    tally = Tally()
     for example_id, judged in grouped.items():
-        choice, reason = policy(judged, command.seed)
-        reasons[reason] += 1
-        if choice is not None:
-            pairs.append(as_pair(example_id, choice, command.policy))
-    counts = PairCounts(
-        questions=len(grouped),
+        decision = decide(judged, command)
+        tally.add(judged, decision)
+        pairs += [as_pair(example_id, choice, judged[0], command.policy) for choice in decision.choices]
+        suspects += [decision.suspect] if decision.suspect is not None else []
+    outputs = {
+        "pairs": shard.write_rows("pairs", pairs),
+        "suspects": shard.write_rows("suspects", suspects),
+        "profile": shard.write_rows("profile", tally.rows()),
+    }
+    return Done(pair_counts(tally, pairs, len(grouped)), outputs)
+
+
+def pair_counts(tally: Tally, pairs: Sequence[Pair], questions: int) -> PairCounts:
+    """The stage's numbers."""
+    reasons, verdicts = Counter(tally.named("reason")), Counter(tally.verdicts())
+    bad = {verdict.value: reasons[verdict.value] for verdict in BAD_GOLD}
+    return PairCounts(
+        questions=questions,
         pairs=len(pairs),
         all_correct=reasons["all_correct"],
         none_correct=reasons["none_correct"],
-        excluded_gold=reasons["excluded_gold"],
+        excluded_gold=sum(bad.values()),
+        suspect_gold=reasons["suspect_gold"],
+        filtered=reasons["filtered"],
+        gold_chosen=sum(pair.gold_chosen for pair in pairs),
+        unpaired=sum(verdicts[verdict.value] for verdict in UNPAIRED),
+        **bad,
+        **{name: tally.named("filter").get(name, 0) for name in PAIR_FILTERS},
     )
-    return Done(counts, {"pairs": shard.write_rows("pairs", pairs)})
 
 
-def as_pair(example_id: str, choice: Choice, policy: str) -> Pair:
-    """A pair with why its rejected side was rejected."""
+def as_pair(example_id: str, choice: Choice, row: Judged, policy: str) -> Pair:
+    """A pair with why its rejected side was rejected; `row` is any of the question's."""
     chosen, rejected = choice.chosen, choice.rejected
     return Pair(
         example_id=example_id,
-        prompt_rows=chosen.candidate.clipped_rows,
-        chosen=chosen.candidate.sql or "",
-        rejected=rejected.candidate.sql or "",
-        chosen_slot=chosen.candidate.slot,
-        rejected_slot=rejected.candidate.slot,
+        prompt_rows=row.candidate.clipped_rows,
+        chosen=chosen.text,
+        rejected=rejected.text,
+        chosen_slot=chosen.slot,
+        rejected_slot=rejected.slot,
         rejected_verdict=rejected.verdict,
         rejected_outcome=rejected.outcome,
         rejected_message=rejected.message,
-        model=chosen.candidate.model,
+        model=row.candidate.model,
         policy=policy,
+        chosen_outcome=chosen.outcome,
+        chosen_neighbours=chosen.neighbours,
+        chosen_answer=chosen.answer_key,
+        rejected_answer=rejected.answer_key,
+        rejected_shared=rejected.shared,
+        distance=choice.distance,
+        gold_chosen=choice.gold_chosen,
+        judged_by=sorted(row.verdicts) or [row.policy],
     )
-
-
-def select_pairs(pairs: Sequence[Pair], known: set[str], limit: int | None) -> tuple[list[Pair], int, int]:
-    """Pairs whose example the dataset kept, without repeats; how many were outside, how many repeats."""
-    kept: dict[tuple[str, str, str], Pair] = {}
-    outside = sum(pair.example_id not in known for pair in pairs)
-    for pair in pairs:
-        if pair.example_id in known:
-            kept.setdefault((pair.example_id, pair.chosen, pair.rejected), pair)
-    return list(kept.values())[:limit], outside, len(pairs) - outside - len(kept)
 
 
 def collect_pairs(command: CollectPairs, shard: Shard) -> Done:
-    """Reads pair shards in order and writes DPO's rows, and the control's: SFT on the same chosen SQL."""
+    """Reads pair shards in order and writes DPO's rows, the control's (SFT on the same chosen SQL), and the card."""
     examples = {row.example_id: row for row in shard.stage_rows(command.dataset, "examples", Example)}
-    pairs, outside, duplicates = select_pairs(
-        list(shard.stage_rows(command.pairs, "pairs", Pair)), set(examples), command.limit
-    )
     catalog = Catalog(shard.objects)
-    rows = [preference_rows(examples[pair.example_id], pair, catalog, command.prompt_rows) for pair in pairs]
+    lengths = RowLengths(catalog, command.prompt_rows)
+
+    def too_long(example: Example, pair: Pair) -> bool:
+        most = command.max_length
+        return most is not None and lengths.longest(example, (pair.chosen, pair.rejected)) > most
+
+    rules = Rules(seed=command.seed, limit=command.limit, syntax_share=command.syntax_share)
+    selected = select(shard.stage_rows(command.pairs, "pairs", Pair), examples, too_long, rules)
+    suspects = [with_question(one, examples) for one in shard.stage_rows(command.pairs, "suspects", SuspectGold)]
+    tally = Tally()
+    tally.merge(shard.stage_rows(command.pairs, "profile", ProfileRow))
+    probe = probe_style(selected.pairs, command.seed)
+    card = write_card(Made(command, selected, tally, probe, suspects, examples))
     outputs = {
-        "dpo": shard.export("dpo.jsonl", dump_rows([dpo for dpo, _ in rows])),
-        "chosen": shard.export("chosen.jsonl", dump_rows([chosen for _, chosen in rows])),
-        "pairs": shard.export("pairs.jsonl", dump_rows(pairs)),
+        **export_pairs(shard, selected.pairs, examples, catalog, command.prompt_rows),
+        "suspects": shard.export("suspect_golds.jsonl", dump_rows(suspects)),
+        "profile": shard.export("profile.json", tally.profile().model_dump_json().encode()),
+        "card": shard.export("card.md", card.encode()),
     }
-    return Done(CollectedPairCounts(pairs=len(pairs), outside=outside, duplicates=duplicates), outputs)
+    return Done(collected_counts(selected, len(suspects)), outputs)
 
 
-def preference_rows(example: Example, pair: Pair, catalog: Catalog, prompt_rows: int) -> tuple[DpoRow, SftRow]:
-    """A pair in TRL's preference form, and its chosen side in the prompt-completion form."""
-    card = catalog.card(example.database_id)
-    prompt = render_messages(card, example.question, evidence=example.evidence, rows=prompt_rows)
-    chosen = [Message(role="assistant", content=pair.chosen)]
-    dpo = DpoRow(
-        prompt=prompt,
-        chosen=chosen,
-        rejected=[Message(role="assistant", content=pair.rejected)],
-        example_id=example.example_id,
-        database_id=example.database_id,
-        domain=example.domain,
-        source_model=pair.model,
-        outcome_rejected=pair.rejected_outcome,
-        verdict_rejected=pair.rejected_verdict,
+def with_question(suspect: SuspectGold, examples: dict[str, Example]) -> SuspectGold:
+    """With what a human has to read beside the two results."""
+    example = examples.get(suspect.example_id)
+    if example is None:
+        return suspect
+    return suspect.model_copy(update={"question": example.question, "database_id": example.database_id})
+
+
+def collected_counts(selected: Selected, suspects: int) -> CollectedPairCounts:
+    """The stage's numbers."""
+    return CollectedPairCounts(
+        pairs=len(selected.pairs),
+        outside=selected.outside,
+        duplicates=selected.duplicates,
+        too_long=selected.too_long,
+        syntax_capped=selected.syntax_capped,
+        over_limit=selected.over_limit,
+        suspect_golds=suspects,
     )
-    sft = SftRow(
-        prompt=prompt,
-        completion=chosen,
-        example_id=example.example_id,
-        database_id=example.database_id,
-        domain=example.domain,
-        level=example.level,
-        writer=example.provenance.writer,
-    )
-    return dpo, sft
 
 
 TASKS: dict[TaskContract, Work[Any]] = {
     SAMPLE_CANDIDATES: sample_candidates,
+    CHOOSE_TEMPERATURE: choose_temperature,
     BUILD_PAIRS: build_pairs,
     COLLECT_PAIRS: collect_pairs,
 }

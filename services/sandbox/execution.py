@@ -58,9 +58,8 @@ class Execution:
 
     `truncated`: the view lacks rows or parts of cells. `flagged`: names in double quotes that no table has, read as
     strings. `matched` answers a request's target: equal, not equal, or None for not settled (`wants_marks`: not with a
-    target without marks).
-    `gold` is the run of the request's gold. `timings`: seconds to the first and to the last row of each repeated run. `program`: a hash of what SQLite makes of
-    the text, where the request asks for that alone.
+    target without marks). `gold` is the run of the request's gold. `timings`: seconds to the first and to the last row
+    of each repeated run. `program`: a hash of what SQLite makes of the text, where the request asks for that alone.
     """
 
     outcome: Outcome

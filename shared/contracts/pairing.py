@@ -11,7 +11,10 @@ PairPolicy = Literal["one_per_question", "nearest", "farthest", "hardest", "all_
 
 
 class SampleCandidates(Command):
-    """Asks the weak model for `samples` answers a question."""
+    """Asks the weak model for `samples` answers a question.
+
+    `chosen` is a stage that has chosen the temperature; it goes before `temperature`.
+    """
 
     examples: ObjectRef | Slice
     endpoint: str
@@ -23,17 +26,34 @@ class SampleCandidates(Command):
     seed: int = 0
     prompt_rows: int = 3
     budget_usd: float | None = None
+    chosen: StageRef | None = None
 
 
 class SampledCounts(Counts):
-    """Answers sampled, and those without any SQL in them."""
+    """Answers sampled, and those without any SQL in them; `refused` questions got no answer at all."""
 
     questions: int
     candidates: int
     unextractable: int
+    refused: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     micro_usd: int = 0
+
+
+class ChooseTemperature(Command):
+    """Chooses among temperatures at which the same questions were sampled and judged, one stage each."""
+
+    temperatures: list[float] = Field(min_length=2)
+    judged: list[StageRef] = Field(min_length=2)
+
+
+class TemperatureCounts(Counts):
+    """`temperature_milli` is what was chosen, in thousandths; `mixed` of its `questions` had both outcomes."""
+
+    questions: int
+    mixed: int
+    temperature_milli: int
 
 
 class BuildPairs(Command):
@@ -143,6 +163,16 @@ SAMPLE_CANDIDATES = TaskContract(
     counts=SampledCounts,
     outputs=("candidates", "examples"),
     hard_limit_s=3600,
+    max_attempts=3,
+)
+CHOOSE_TEMPERATURE = TaskContract(
+    name="pairing.choose_temperature",
+    queue=Queue.PAIRING,
+    command=ChooseTemperature,
+    fact="temperature.chosen",
+    counts=TemperatureCounts,
+    outputs=("choice",),
+    hard_limit_s=900,
     max_attempts=3,
 )
 BUILD_PAIRS = TaskContract(

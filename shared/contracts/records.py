@@ -162,9 +162,9 @@ class Judged(Row):
     neighbours_lost: int = Field(default=0, description="those of them on which it gave something else")
     gold: str | None = Field(default=None, description="the SQL it was held against")
     verdicts: dict[Policy, Verdict] = Field(
-        default_factory=dict, description="by policy, where more than one was asked; `verdict` is what they say together"
+        default_factory=dict, description="by policy, where several were asked; `verdict` is what they say together"
     )
-    program: str | None = Field(default=None, description="hash of what SQLite compiles it into, where it was asked for")
+    program: str | None = Field(default=None, description="hash of what SQLite compiles it into, where asked for")
 
 
 class Pair(Row):
@@ -189,6 +189,15 @@ class Pair(Row):
     distance: int = Field(default=0, description="edit distance of the two in tokens")
     gold_chosen: bool = Field(default=False, description="no sample was right: the gold stands in for one")
     judged_by: list[Policy] = Field(default_factory=list, description="policies that all had to agree")
+
+
+class TriedTemperature(Row):
+    """A temperature of a sweep: how many of its questions had a right and a wrong answer, and whether it was chosen."""
+
+    temperature: float
+    questions: int
+    mixed: int
+    chosen: bool
 
 
 class SuspectGold(Row):

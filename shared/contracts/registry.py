@@ -2,7 +2,7 @@
 
 from shared.contracts.base import TaskContract
 from shared.contracts.evaluation import ANSWER_QUESTIONS, SCORE
-from shared.contracts.pairing import BUILD_PAIRS, COLLECT_PAIRS, SAMPLE_CANDIDATES
+from shared.contracts.pairing import BUILD_PAIRS, CHOOSE_TEMPERATURE, COLLECT_PAIRS, SAMPLE_CANDIDATES
 from shared.contracts.sandbox import BUILD_DATABASE, JUDGE_CANDIDATES, VERIFY_EXAMPLES
 from shared.contracts.serving import DEPLOY_MODEL, RELEASE
 from shared.contracts.synthesis import COLLECT, LOAD_DATASET, WRITE_EXAMPLES
@@ -17,6 +17,7 @@ CONTRACTS: dict[str, TaskContract] = {
         LOAD_DATASET,
         COLLECT,
         SAMPLE_CANDIDATES,
+        CHOOSE_TEMPERATURE,
         JUDGE_CANDIDATES,
         BUILD_PAIRS,
         COLLECT_PAIRS,

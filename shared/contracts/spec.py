@@ -125,6 +125,14 @@ class WeakModel(SpecPart):
     model: str | None = None
     samples: int = Field(default=8, ge=2, le=64)
     temperature: float = Field(default=1.0, gt=0, le=2)
+    sweep: list[Annotated[float, Field(gt=0, le=2)]] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=5,
+        description="temperatures to try first, e.g. [0.6, 0.8, 1.0]; the one with the most questions that have right "
+        "and wrong answers is used in place of `temperature`",
+    )
+    sweep_questions: int = Field(default=48, ge=8, le=1000, description="questions that each temperature is tried on")
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(default=128, ge=8, le=4096)
     questions: int | None = Field(default=None, ge=1, description="how many training questions to sample; None: all")
@@ -135,6 +143,8 @@ class WeakModel(SpecPart):
         """An endpoint without a model cannot be asked."""
         if (self.endpoint is None) != (self.model is None):
             raise ValueError("weak needs both endpoint and model, or neither to use `base`")
+        if self.sweep is not None and len(set(self.sweep)) < len(self.sweep):
+            raise ValueError("a temperature stands twice in the sweep")
         return self
 
 

@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.contracts.base import Command, Counts, Queue, TaskContract
 from shared.contracts.refs import StageRef
 
-
 # What `max_length` is where settings leave it to the preset: pairs that would be cut are refused before training.
 PRESET_LENGTHS = {"cpu-demo": 512, "cpu-smoke": 512, "paper-lora": 4096}
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from shared.contracts.records import Candidate, Example, Message
 from shared.contracts.refs import ObjectRef
+from shared.errors import SenseError
 from shared.llm.budget import Budget, Cost
 from shared.llm.client import ChatClient
+from shared.llm.errors import LlmError
 from shared.llm.messages import ChatAnswer, ChatRequest, Usage
 from shared.llm.profiles import EndpointProfile
 from shared.metrics import LLM_TOKENS
@@ -80,9 +82,18 @@ def prompt_of(example: Example, catalog: Catalog, asking: Asking) -> list[Messag
 
 
 def ask_examples(
-    shard: Shard, profile: EndpointProfile, examples: Sequence[Example], asking: Asking, budget: Budget | None = None
+    shard: Shard,
+    profile: EndpointProfile,
+    examples: Sequence[Example],
+    asking: Asking,
+    budget: Budget | None = None,
+    *,
+    skip: tuple[type[LlmError], ...] = (),
 ) -> tuple[list[Candidate], TokenCount]:
-    """`asking.samples` candidates an example, in example and slot order. Raises the client's errors by cause."""
+    """`asking.samples` candidates an example, in example and slot order. Raises the client's errors by cause.
+
+    An example whose request ends in one of `skip` has no candidates; where that is every example's end, it is raised.
+    """
     tokens = TokenCount()
     client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)
     catalog = Catalog(shard.objects)
@@ -98,9 +109,16 @@ def ask_examples(
         )
         for example in examples
     ]
-    answers = client.complete_many(requests)
-    found = zip(examples, answers, strict=True)
-    return [candidate for pair in found for candidate in candidates_of(*pair, asking)], tokens
+    outcomes = dict(client.stream_many(requests))
+    failed = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, SenseError)]
+    hard = [error for error in failed if not isinstance(error, skip)]
+    if hard or (failed and len(failed) == len(examples)):
+        raise (hard or failed)[0]
+    candidates: list[Candidate] = []
+    for place, example in enumerate(examples):
+        if isinstance(answer := outcomes[place], ChatAnswer):
+            candidates += candidates_of(example, answer, asking)
+    return candidates, tokens
 
 
 def asked_outputs(shard: Shard, examples: Sequence[Example], candidates: Sequence[Candidate]) -> dict[str, ObjectRef]:

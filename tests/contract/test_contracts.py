@@ -26,6 +26,7 @@ TABLE = {
     ("synthesis.collect", "synthesis", "dataset.collected"),
     ("pairing.sample_candidates", "pairing", "candidates.sampled"),
     ("sandbox.judge_candidates", "sandbox", "candidates.judged"),
+    ("pairing.choose_temperature", "pairing", "temperature.chosen"),
     ("pairing.build_pairs", "pairing", "pairs.built"),
     ("pairing.collect", "pairing", "pairs.collected"),
     ("training.train_model", "training", "model.trained"),

@@ -88,6 +88,9 @@ def test_pairs_come_out_and_recorded_answers_are_never_bought_again(
     known = {asked_question({"messages": [row.prompt[-1].model_dump()]}) for row in rows}
     assert known <= set(models.gold)
     assert {row.source_model for row in rows} == {"w"}
+    assert all(row.distance > 0 and row.answer_chosen and row.answer_rejected for row in rows)
+    card = stack.output(first, "collect.preferences", "card").decode()
+    assert f"{len(pairs)} pairs on" in card and "## What the weak model gets wrong" in card
     sft = [SftRow.model_validate_json(line) for line in stack.output(first, "collect.train", "sft").splitlines()]
     assert {row.writer for row in sft} == {"llm"}
     sampled = stack.counts(first, "sample")
@@ -103,8 +106,9 @@ def test_pairs_come_out_and_recorded_answers_are_never_bought_again(
     again = start_stack(seed=4)
     second = play(again, models)
     assert sum(server.calls.values()) == bought, "every answer was recorded"
-    for stage, name in (("collect.train", "sft"), ("collect.preferences", "dpo"), ("collect.preferences", "chosen")):
-        assert again.output(second, stage, name) == stack.output(first, stage, name)
+    assert again.output(second, "collect.train", "sft") == stack.output(first, "collect.train", "sft")
+    for name in ("dpo", "chosen", "pairs", "suspects", "profile", "card"):
+        assert again.output(second, "collect.preferences", name) == stack.output(first, "collect.preferences", name)
     assert again.counts(second, "sample")["prompt_tokens"] == 0, "what was recorded costs nothing"
 
 

@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from shared.sql.features import FEATURES
 from services.evaluation.benchmark.taxonomy import Failure
 from shared.contracts.records import Outcome, Verdict
+from shared.sql.features import FEATURES
 
 METRICS = ("ex", "ts", "em", "ves", "rves", "f1")
 LEVELS = ("easy", "medium", "hard", "extra", "beyond_spider", "simple", "moderate", "challenging")

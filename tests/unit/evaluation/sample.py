@@ -14,6 +14,7 @@ from services.evaluation.model import (
     StageSpan,
     TrainingFacts,
 )
+from shared.contracts.pairing import ErrorProfile, ProfileLine
 from shared.contracts.records import Candidate, Example, Judged, Outcome, Policy, Provenance, ResultView, Split, Verdict
 
 DOMAINS = [
@@ -108,6 +109,12 @@ def spec(name: str, title: str, model: str, **changes: object) -> ArmSpec:
     return ArmSpec.model_validate({"id": name, "title": title, "model": model, **changes})
 
 
+def profile_line(name: str, **counts: int) -> ProfileLine:
+    """A line of an error profile; what is not named is 0."""
+    fields = dict.fromkeys(("correct", "wrong", "error", "timeout", "unextractable"), 0)
+    return ProfileLine(name=name, **(fields | counts))
+
+
 @cache
 def make_input(seed: int = 3) -> ReportInput:
     """150 held-out questions over 15 databases, 30 handwritten over 5, 60 for selection over 4."""
@@ -156,7 +163,11 @@ def make_input(seed: int = 3) -> ReportInput:
         pairs=PairStats(
             questions=800, samples_per_question=8, temperature=1.0, pairs=563, on_policy=True, weak_model="demo-sft",
             verdicts={"correct": 3710, "wrong": 1890, "error": 611, "unextractable": 120, "both_empty": 69},
-            excluded={"all_correct": 131, "none_correct": 92, "gold_empty": 9, "duplicate": 5},
+            excluded={"all_correct": 131, "none_correct": 92, "both_empty": 9, "repeated": 5},
+            profile=ErrorProfile(
+                outcomes=[profile_line("ok", answers=5600, correct=3710, wrong=1890)],
+                features=[profile_line("set_operation", answers=40, correct=9, wrong=20, error=9, timeout=2)],
+            ),
         ),
         data=DataStats(
             writer="grammar", writer_version="grammar/1", requested=2400, accepted=2000,

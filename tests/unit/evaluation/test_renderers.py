@@ -200,3 +200,9 @@ def test_ticks_and_marks():
     assert ticks(0, 0, 4) == [0]
     assert difference_marks([Interval(low=-8.8, high=70.7)], [10.0]) == [-20, 0, 20, 40, 60, 80]
     assert difference_marks([None], [0.0]) == [-6, -4, -2, 0, 2, 4, 6]
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown])
+def test_what_the_weak_model_gets_wrong_is_told(data, render):
+    text = re.sub(r"\s+", " ", render(data)).replace("\\", "")
+    assert all(part in text for part in ("Outcome of the answer", "The gold uses", "set operation", "77.5 %"))

@@ -1,116 +1,95 @@
-"""Which candidates become a pair, and why a question gives none."""
+"""Which of a question's possible pairs each policy takes."""
+
+import random
 
 import pytest
 
-from services.pairing.policies import POLICIES, choose_one, first_of_each
-from services.pairing.tasks import as_pair, select_pairs
-from shared.contracts.records import Candidate, Judged, Outcome, Pair, Policy, Verdict
+from services.pairing.decide import decide
+from services.pairing.policies import POLICIES
+from services.pairing.tasks import as_pair
+from shared.contracts.pairing import PairPolicy
+from shared.contracts.records import Judged, Outcome, Verdict
+from tests.unit.pairing.made import ERROR, GOLD, GOOD, WRONG, command, row, rows
 
-GOOD, WRONG, ERROR = Verdict.CORRECT, Verdict.WRONG, Verdict.ERROR
-
-
-def judged(*verdicts: Verdict, example: str = "e1", sql: str | None = "SELECT {slot}") -> list[Judged]:
-    """One candidate a verdict, in slot order."""
-    return [
-        Judged(
-            candidate=Candidate(
-                example_id=example,
-                slot=slot,
-                answer="a",
-                sql=sql.format(slot=slot) if sql is not None else None,
-                model="w",
-                answer_key="answers/x.json",
-                clipped_rows=2,
-            ),
-            verdict=verdict,
-            policy=Policy.STRICT,
-            outcome=Outcome.OK if verdict in (GOOD, WRONG) else Outcome.UNKNOWN_COLUMN,
-            message="no such column" if verdict is ERROR else None,
-        )
-        for slot, verdict in enumerate(verdicts)
-    ]
+NAMES: list[PairPolicy] = sorted(POLICIES)
+MIXED = [
+    row(0, WRONG, "SELECT name FROM singer WHERE age > 31", result_hash="w1"),
+    row(1, GOOD, "SELECT name FROM singer WHERE age > 30"),
+    row(2, WRONG, "SELECT count(*) FROM singer GROUP BY country HAVING age > 30", result_hash="w2"),
+    row(3, GOOD, "SELECT s.name FROM singer AS s WHERE s.age >= 30.5"),
+    row(4, WRONG, "SELECT id FROM singer WHERE age > 30", result_hash="w2"),
+    row(5, ERROR, "SELECT nam FROM singer WHERE age > 30"),
+    row(6, Verdict.DISPUTED, "SELECT name FROM singer ORDER BY 1"),
+    row(7, Verdict.UNEXTRACTABLE),
+]
 
 
-@pytest.mark.parametrize(
-    ("verdicts", "reason"),
-    [
-        ((GOOD, WRONG), "pair"),
-        ((GOOD, ERROR), "pair"),
-        ((GOOD, Verdict.TIMEOUT), "pair"),
-        ((GOOD, GOOD), "all_correct"),
-        ((WRONG, ERROR), "none_correct"),
-        ((GOOD, Verdict.DISPUTED), "all_correct"),
-        ((GOOD, Verdict.UNEXTRACTABLE), "all_correct"),
-        ((Verdict.DISPUTED, WRONG), "none_correct"),
-        ((GOOD, WRONG, Verdict.GOLD_FAILED), "excluded_gold"),
-        ((GOOD, WRONG, Verdict.GOLD_TIMEOUT), "excluded_gold"),
-        ((GOOD, WRONG, Verdict.BOTH_EMPTY), "excluded_gold"),
-    ],
-)
-def test_every_question_has_a_reason(verdicts: tuple[Verdict, ...], reason: str) -> None:
-    choice, found = choose_one(judged(*verdicts), 7)
-    assert found == reason
-    assert (choice is not None) is (reason == "pair")
+def taken(judged: list[Judged], policy: str, **fields: int) -> list[tuple[int, int]]:
+    """Slots of the pairs."""
+    return [choice.order for choice in decide(judged, command(policy, **fields)).choices]
 
 
-def test_a_pair_is_of_what_was_judged_right_and_wrong() -> None:
-    rows = judged(WRONG, GOOD, ERROR, GOOD, Verdict.DISPUTED)
-    chosen, rejected = set(), set()
-    for seed in range(60):
-        choice, _ = choose_one(rows, seed)
-        assert choice is not None
-        chosen.add(choice.chosen.candidate.slot)
-        rejected.add(choice.rejected.candidate.slot)
-    assert (chosen, rejected) == ({1, 3}, {0, 2})
+@pytest.mark.parametrize("policy", NAMES)
+def test_a_pair_is_of_what_was_judged_right_and_wrong(policy: str) -> None:
+    found = {slots for seed in range(40) for slots in taken(MIXED, policy, seed=seed)}
+    assert found and {chosen for chosen, _ in found} <= {1, 3}
+    assert {rejected for _, rejected in found} <= {0, 2, 4, 5}
 
 
-def test_the_draw_depends_on_seed_and_example_not_on_order() -> None:
-    rows = judged(WRONG, GOOD, ERROR, GOOD, WRONG, GOOD)
-    assert all(choose_one(rows, seed) == choose_one(rows[::-1], seed) for seed in range(20))
-    draws = {str(choose_one(judged(*[GOOD, WRONG] * 4, example=f"e{n}"), 1)[0]) for n in range(10)}
-    slots = {
-        (choice.chosen.candidate.slot, choice.rejected.candidate.slot)
-        for n in range(10)
-        if (choice := choose_one(judged(*[GOOD, WRONG] * 4, example=f"e{n}"), 1)[0])
+@pytest.mark.parametrize("policy", NAMES)
+def test_the_order_of_arrival_changes_nothing(policy: str) -> None:
+    rng = random.Random(1)
+    for seed in range(10):
+        first = decide(MIXED, command(policy, seed=seed))
+        shuffled = rng.sample(MIXED, len(MIXED))
+        assert decide(shuffled, command(policy, seed=seed)) == first
+
+
+def test_one_per_question_draws_by_seed_and_question() -> None:
+    assert {slots for seed in range(60) for slots in taken(MIXED, "one_per_question", seed=seed)} == {
+        (chosen, rejected) for chosen in (1, 3) for rejected in (0, 2, 4, 5)
     }
-    assert len(draws) == 10 and len(slots) > 1
+    drawn = [taken(rows(*[GOOD, WRONG] * 4, example=f"e{n}"), "one_per_question") for n in range(10)]
+    assert all(len(one) == 1 for one in drawn) and len({one[0] for one in drawn}) > 1
 
 
-def test_equal_texts_count_once_and_the_lowest_slot_stands_for_them() -> None:
-    rows = judged(GOOD, GOOD, WRONG, sql="SELECT 1")
-    assert [row.candidate.slot for row in first_of_each(rows[::-1], [GOOD])] == [0]
-    assert first_of_each(judged(GOOD, sql=None), [GOOD]) == []
+def test_nearest_and_farthest_go_by_tokens() -> None:
+    assert taken(MIXED, "nearest") == [(1, 0)], "30 and 31; slots decide among equals"
+    assert taken(MIXED, "farthest") == [(3, 2)]
 
 
-def test_a_pair_says_why_its_side_was_rejected() -> None:
-    choice, _ = choose_one(judged(GOOD, ERROR), 1)
-    assert choice is not None
-    pair = as_pair("e1", choice, "one_per_question")
-    assert (pair.chosen, pair.rejected, pair.chosen_slot, pair.rejected_slot) == ("SELECT 0", "SELECT 1", 0, 1)
-    assert (pair.rejected_verdict, pair.rejected_outcome) == (ERROR, Outcome.UNKNOWN_COLUMN)
-    assert (pair.rejected_message, pair.prompt_rows, pair.model) == ("no such column", 2, "w")
-    assert pair.policy in POLICIES
+def test_hardest_takes_the_mistake_that_most_samples_share() -> None:
+    assert taken(MIXED, "hardest") == [(1, 4)], "w2 came twice, and id is nearer to the right answer than the count"
 
 
-def pair_of(example: str, chosen: str = "A", rejected: str = "B") -> Pair:
-    return Pair(
-        example_id=example,
-        prompt_rows=3,
-        chosen=chosen,
-        rejected=rejected,
-        chosen_slot=0,
-        rejected_slot=1,
-        rejected_verdict=WRONG,
-        rejected_outcome=Outcome.OK,
-        model="w",
-        policy="one_per_question",
-    )
+def test_all_capped_uses_every_mistake_once_up_to_its_bound() -> None:
+    every = taken(MIXED, "all_capped", per_question=8)
+    assert sorted(rejected for _, rejected in every) == [0, 2, 4, 5]
+    assert {chosen for chosen, _ in every} == {1, 3}, "right answers take turns"
+    for seed in range(10):
+        some = taken(MIXED, "all_capped", per_question=2, seed=seed)
+        assert len(some) == 2 and len({chosen for chosen, _ in some}) == 2
 
 
-def test_collecting_keeps_the_datasets_pairs_once_in_order() -> None:
-    pairs = [pair_of("b"), pair_of("x"), pair_of("a"), pair_of("b"), pair_of("b", "C")]
-    kept, outside, duplicates = select_pairs(pairs, {"a", "b"}, None)
-    assert kept == [pairs[0], pairs[2], pairs[4]]
-    assert (outside, duplicates) == (1, 1)
-    assert select_pairs(pairs, {"a", "b"}, 2)[0] == [pairs[0], pairs[2]]
-    assert select_pairs([], set(), None) == ([], 0, 0)
+def test_the_gold_is_chosen_only_where_it_was_asked_for_and_no_sample_is_right() -> None:
+    wrong = rows(WRONG, ERROR)
+    assert decide(wrong, command()).reason == "none_correct"
+    decision = decide(wrong, command("gold_chosen"))
+    (choice,) = decision.choices
+    made = as_pair("e1", choice, wrong[0], "gold_chosen")
+    assert (made.chosen, made.gold_chosen, made.chosen_slot, made.chosen_answer) == (GOLD, True, -1, None)
+    assert not decide(MIXED, command("gold_chosen")).choices[0].gold_chosen
+    assert POLICIES["one_per_question"].gold_stands_in is False
+    assert decide([row(0, WRONG, gold=None)], command("gold_chosen")).reason == "none_correct"
+
+
+def test_a_pair_says_where_both_sides_come_from_and_why_one_was_rejected() -> None:
+    judged = [row(0, GOOD, "select name from singer", neighbours=3), row(1, ERROR, "SELECT nam FROM singer")]
+    (choice,) = decide(judged, command()).choices
+    made = as_pair("e1", choice, judged[0], "one_per_question")
+    assert (made.chosen, made.rejected) == ("SELECT name FROM singer", "SELECT nam FROM singer")
+    assert (made.chosen_slot, made.rejected_slot, made.distance, made.chosen_neighbours) == (0, 1, 1, 3)
+    assert (made.rejected_verdict, made.rejected_outcome) == (ERROR, Outcome.UNKNOWN_COLUMN)
+    assert (made.chosen_answer, made.rejected_answer) == ("answers/0.json", "answers/1.json")
+    assert (made.rejected_message, made.prompt_rows, made.model) == ("no such column", 2, "w")
+    assert made.judged_by == ["strict"]

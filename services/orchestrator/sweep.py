@@ -1,0 +1,55 @@
+"""Temperatures tried on a few questions before the weak model is sampled on all of them."""
+
+from typing import Any
+
+from services.orchestrator.fragments import judged, ref
+from shared.contracts.spec import WeakModel
+from shared.jobs.plan import Fixed, Slices, StagePlan
+
+QUESTIONS_PER_SHARD = 24
+BUDGET_SHARE = 0.1  # of the weak model's budget, for each temperature
+CHOICE = "sweep"
+
+
+def sweep_stages(weak: WeakModel, asking: dict[str, Any], dataset: str, after: list[str]) -> list[StagePlan]:
+    """A sampling and a judging stage a temperature, on the same questions, and the choice.
+
+    Verdicts are those that pairs need, without neighbours: it is the share of questions with both that is compared.
+    """
+    stages: list[StagePlan] = []
+    judgings: list[str] = []
+    for number, temperature in enumerate(weak.sweep or [], start=1):
+        source = Slices(
+            stage=dataset,
+            output="examples",
+            count="examples",
+            size=QUESTIONS_PER_SHARD,
+            limit=min(weak.sweep_questions, weak.questions or weak.sweep_questions),
+        )
+        params = {**asking, "temperature": temperature, "budget_usd": part_of(weak.budget_usd, BUDGET_SHARE)}
+        name = f"sample.{CHOICE}-{number}"
+        stages.append(StagePlan(id=name, task="pairing.sample_candidates", source=source, after=after, params=params))
+        stages.append(judged(f"judge.{CHOICE}-{number}", name, {"official": True}))
+        judgings.append(stages[-1].id)
+    params = {"temperatures": list(weak.sweep or []), "judged": [ref(stage) for stage in judgings]}
+    stages.append(
+        StagePlan(
+            id=CHOICE,
+            task="pairing.choose_temperature",
+            source=Fixed(shards=[{}]),
+            after=judgings,
+            params=params,
+        )
+    )
+    return stages
+
+
+def after_sweep(weak: WeakModel, asking: dict[str, Any]) -> dict[str, Any]:
+    """How all questions are asked then, with what the tries leave of the budget."""
+    left = 1 - BUDGET_SHARE * len(weak.sweep or [])
+    return {**asking, "chosen": ref(CHOICE), "budget_usd": part_of(weak.budget_usd, left)}
+
+
+def part_of(budget: float | None, share: float) -> float | None:
+    """A share of a budget, where there is one."""
+    return None if budget is None else budget * share

@@ -1,0 +1,70 @@
+"""The files that training reads: pairs in TRL's preference form, and their chosen sides alone for the control."""
+
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from shared.contracts.records import DpoRow, Example, Message, Pair, SftRow
+from shared.contracts.refs import ObjectRef
+from shared.sql.catalog import Catalog
+from shared.sql.prompt import render_messages
+from shared.storage.jsonl import dump_rows
+from shared.tasks.shard import Shard
+
+
+def preference_rows(example: Example, pair: Pair, catalog: Catalog, prompt_rows: int) -> tuple[DpoRow, SftRow]:
+    """A pair in TRL's preference form with explicit prompt, and its chosen side in the prompt-completion form."""
+    card = catalog.card(example.database_id)
+    prompt = render_messages(card, example.question, evidence=example.evidence, rows=prompt_rows)
+    chosen = [Message(role="assistant", content=pair.chosen)]
+    dpo = DpoRow(
+        prompt=prompt,
+        chosen=chosen,
+        rejected=[Message(role="assistant", content=pair.rejected)],
+        example_id=example.example_id,
+        database_id=example.database_id,
+        domain=example.domain,
+        source_model=pair.model,
+        outcome_rejected=pair.rejected_outcome,
+        verdict_rejected=pair.rejected_verdict,
+        outcome_chosen=pair.chosen_outcome,
+        neighbours_chosen=pair.chosen_neighbours,
+        distance=pair.distance,
+        pair_policy=pair.policy,
+        gold_chosen=pair.gold_chosen,
+        judged_by=pair.judged_by,
+        answer_chosen=pair.chosen_answer,
+        answer_rejected=pair.rejected_answer,
+        dataset=example.dataset,
+    )
+    sft = SftRow(
+        prompt=prompt,
+        completion=chosen,
+        example_id=example.example_id,
+        database_id=example.database_id,
+        domain=example.domain,
+        level=example.level,
+        writer=example.provenance.writer,
+    )
+    return dpo, sft
+
+
+def export_pairs(
+    shard: Shard, pairs: Iterable[Pair], examples: Mapping[str, Example], catalog: Catalog, prompt_rows: int
+) -> dict[str, ObjectRef]:
+    """`dpo.jsonl`, `chosen.jsonl` and `pairs.jsonl`, a row at a time: prompts are long and pairs are many.
+
+    Each pair has its row in all three, so that the control makes as many steps as DPO.
+    """
+    with tempfile.TemporaryDirectory(prefix="sense-pairs-") as folder, ExitStack() as files:
+        paths = {name: Path(folder) / f"{name}.jsonl" for name in ("dpo", "chosen", "pairs")}
+        to = {name: files.enter_context(path.open("wb")) for name, path in paths.items()}
+        for pair in pairs:
+            dpo, sft = preference_rows(examples[pair.example_id], pair, catalog, prompt_rows)
+            to["dpo"].write(dump_rows([dpo]))
+            to["pairs"].write(dump_rows([pair]))
+            to["chosen"].write(dump_rows([sft]))
+        for file in to.values():
+            file.flush()
+        return {name: shard.export_file(path.name, path) for name, path in paths.items()}
