@@ -19,6 +19,7 @@ from services.sandbox.text import first_words, only_blank
 
 CHUNK_BYTES = 64_000_000  # what rows read between two looks at the caps may take, were every cell as large as can be
 CHUNK_ROWS = 64
+WIDE = 16  # columns; so wide a row may be large by itself, and is looked at before it is copied
 
 
 @dataclass
@@ -174,6 +175,10 @@ class Query:
         size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // (limits.value_bytes * max(1, len(reading.columns)))))
         while chunk := list(islice(cursor, size)):
             rows = [self.paired(row) for row in chunk] if pairs else chunk
+            if len(reading.columns) >= WIDE and raw_bytes(rows) > limits.max_bytes:
+                reading.rows, reading.capped = reading.rows or rows[:1], True
+                reading.failure = Failure("byte_limit", f"the result is larger than {limits.max_bytes} bytes")
+                return
             encoded = encode(rows)
             reading.rows += rows
             reading.encoded += encoded
@@ -199,3 +204,8 @@ class Query:
 def any_longer(rows: list[Row], most: int) -> bool:
     """Whether a cell is longer than people are shown."""
     return any(isinstance(cell, str | bytes) and len(cell) > most for row in rows for cell in row)
+
+
+def raw_bytes(rows: list[Row]) -> int:
+    """What the texts and blobs of rows take, roughly."""
+    return sum(len(cell) for row in rows for cell in row if isinstance(cell, str | bytes))

@@ -112,3 +112,14 @@ def test_results_are_capped_and_say_so(pool: SandboxPool, shop: Path) -> None:
     assert (rows.fingerprint, rows.capped) == (None, True)
     with SandboxPool(1, replace(Limits(), max_bytes=10_000)) as small:
         assert small.execute(shop, f"{ENDLESS} SELECT hex(zeroblob(3000)) FROM c").outcome is Outcome.BYTE_LIMIT
+
+
+def test_heavy_rows_after_light_ones_are_not_gathered(pool: SandboxPool, shop: Path) -> None:
+    """They once made the child hold 256 rows of 20 MB before it looked at their size."""
+    heavy = ", ".join(["CASE WHEN x > 17 THEN zeroblob(999000) END"] * 21)
+    with SandboxPool(1) as own:
+        own.execute(shop, "SELECT 1")
+        (pid,) = own.pids()
+        assert own.execute(shop, f"{ENDLESS} SELECT {heavy} FROM c", deadline_s=20).outcome is Outcome.BYTE_LIMIT
+        (peak,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    assert int(peak.split()[1]) < 300_000  # kB
