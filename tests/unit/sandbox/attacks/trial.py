@@ -15,7 +15,7 @@ from tests.unit.sandbox.attacks.watch import Watch
 LIMITS = Limits(deadline_s=0.15, gold_deadline_s=0.4, grace_s=0.2, max_rows=1000)
 DAMAGED = "damaged"  # the file was refused as no sound database, by its name
 LATE_S = 0.5  # how long after its deadline a query may end: a promise of the product
-# SQLite's own, as much again (one row of it, as Python holds it), and the rest of the process; the kernel's wall is 1 GiB
+# SQLite's own, as much again (one row of it, as Python holds it), and the rest; the kernel's wall is 1 GiB
 MEMORY_CAP = 2 * LIMITS.heap_bytes + 128 * 1024 * 1024
 TRIES = 5
 FILTERS = Path("/proc/sys/kernel/seccomp/actions_avail").exists() and os.uname().machine in MACHINES
