@@ -12,6 +12,7 @@ from services.sandbox.verdicts import Judgement, comparable, verdict, with_unkno
 from shared.contracts.records import Outcome, Policy
 
 QUESTIONS = 256  # golds and candidates in flight at once: bounds memory
+ROWLESS_QUESTIONS = 2048  # of results that keep no rows
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class Judge:
     def judge_many(self, questions: Sequence[Question]) -> list[list[Judgement]]:
         """The judgements of each question, in order."""
         found: list[list[Judgement]] = []
-        for begin in range(0, len(questions), QUESTIONS):
-            part = questions[begin : begin + QUESTIONS]
+        at_once = QUESTIONS if self.keep_rows else ROWLESS_QUESTIONS
+        for begin in range(0, len(questions), at_once):
+            part = questions[begin : begin + at_once]
             together = self._judge_together(part)
             rest = [place for place in range(len(part)) if place not in together]
             apart = [part[place] for place in rest]
@@ -100,9 +102,11 @@ class Judge:
         )
 
     def _keys(self, questions: Sequence[Question], *, with_marks: bool) -> list[str]:
+        files = {question.database: question for question in questions if question.content is None}
+        contents = {database: self._content(question) for database, question in files.items()}
         return [
             gold_key(
-                self._content(question),
+                question.content or contents[question.database],
                 self.reading.gold_text(question.gold),
                 self.reading,
                 self.limits,
@@ -188,7 +192,5 @@ class Judge:
         return found
 
     def _content(self, question: Question) -> str:
-        """What stands for the database's content: its hash, or what the file system says of the file."""
-        if question.content is not None:
-            return question.content
+        """What stands for the content of a file that may change: what the file system says of it."""
         return f"{question.database.absolute()}:{self.pool.files.identity(question.database)}"

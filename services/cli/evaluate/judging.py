@@ -19,6 +19,7 @@ from shared.contracts.records import Policy, Verdict
 
 RIGHT = (Verdict.CORRECT, Verdict.BOTH_EMPTY)  # both benchmarks call two empty results equal
 AT_ONCE = 128
+SUITE_AT_ONCE = 2048  # their results keep no rows
 Progress = Callable[[int], None]
 
 
@@ -65,7 +66,7 @@ class Examiner:
     def suite(self, pairs: Sequence[Pair], first: Sequence[Judgement], mode: Mode, progress: Progress) -> list[bool]:
         """Whether each pair is right on every file of its database; `first` are the judgements on the main one.
 
-        A pair that was wrong once is not run again. A gold that fails on a file makes the pair wrong there.
+        A pair that is wrong on the main one is not run again. A gold that fails on a file makes the pair wrong there.
         """
         right = [is_right(judgement) for judgement in first]
         if self.options.plug_value and mode == "official":  # what was right on the main one is what is tried on
@@ -75,14 +76,21 @@ class Examiner:
             ]
         if is_generated(self.databases.folder):
             return self._generated(pairs, first, right, mode, progress)
-        deepest = max((len(self.databases.suite(pair.db_id)) for pair in pairs), default=0)
-        for depth in range(1, deepest):
-            places = [n for n, pair in enumerate(pairs) if right[n] and depth < len(self.databases.suite(pair.db_id))]
-            asked = [pairs[place] for place in places]
-            files = [self.databases.suite(pair.db_id)[depth] for pair in asked]
-            found = self._on(asked, files, self.judge_of(mode, keep_rows=0), progress)
-            for place, judgement in zip(places, found, strict=True):
-                right[place] = is_right(judgement)
+        by_database: dict[str, list[int]] = {}
+        for place, pair in enumerate(pairs):
+            if right[place]:
+                by_database.setdefault(pair.db_id, []).append(place)
+        # file by file: a child opens each once, and is seldom without work
+        asked = [
+            (place, file)
+            for name in by_database
+            for file in self.databases.suite(name)[1:]
+            for place in by_database[name]
+        ]
+        judge, files = self.judge_of(mode, keep_rows=0), [file for _, file in asked]
+        found = self._on([pairs[place] for place, _ in asked], files, judge, progress, SUITE_AT_ONCE)
+        for (place, _), judgement in zip(asked, found, strict=True):
+            right[place] = right[place] and is_right(judgement)
         return right
 
     def _generated(
@@ -110,11 +118,18 @@ class Examiner:
             progress(sum(len(self.databases.suite(pair.db_id)) - 1 for pair in pairs[part]))
         return found
 
-    def _on(self, pairs: Sequence[Pair], files: Sequence[Path], judge: Judge, progress: Progress) -> list[Judgement]:
+    def _on(
+        self,
+        pairs: Sequence[Pair],
+        files: Sequence[Path],
+        judge: Judge,
+        progress: Progress,
+        at_once: int = AT_ONCE,
+    ) -> list[Judgement]:
         found: list[Judgement] = []
         questions = [Question(file, pair.gold, (pair.prediction,)) for pair, file in zip(pairs, files, strict=True)]
-        for begin in range(0, len(questions), AT_ONCE):
-            part = questions[begin : begin + AT_ONCE]
+        for begin in range(0, len(questions), at_once):
+            part = questions[begin : begin + at_once]
             found += [judgements[0] for judgements in judge.judge_many(part)]
             progress(len(part))
         return found
