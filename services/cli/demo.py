@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from services.cli.stack.commands import show_addresses
-from services.cli.terminal import screen
+from services.cli.terminal import api_key, screen
 from shared.errors import SenseError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def demo(
     parsed = parse_spec(data)  # the gateway would refuse it too, but only after the stack is up
     state = state_folder()
     threading.Thread(target=prepare_base, args=(parsed,), daemon=True).start()
-    with demo_stack(keep) as stack, SenseClient(stack.gateway_url) as client:
+    with demo_stack(keep) as stack, SenseClient(stack.gateway_url, api_key=api_key()) as client:
         screen().print(f"the stack is up after {time.monotonic() - begin:.1f} s; the job begins")
         show_addresses(stack)
         job = client.submit(data)

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from shared.client.models import Artifact, DatabaseSummary, DatasetSummary, Job, JobEvent, JobSummary
+from shared.client.models import Artifact, DatabaseSummary, DatasetSummary, Job, JobEvent, JobSummary, KeySummary
 from shared.sql.card import TableCard
 
 STYLES = {"running": "cyan", "succeeded": "green", "done": "green", "failed": "red", "cancelling": "yellow"}
@@ -64,6 +64,15 @@ def jobs_table(jobs: Iterable[JobSummary]) -> Table:
         took = span(job.started_at, job.finished_at)
         stage = escape(", ".join(job.stage))
         table.add_row(job.id, job.kind, escape(job.name), status_text(job.status), shards, stage, created, took)
+    return table
+
+
+def keys_table(keys: Iterable[KeySummary]) -> Table:
+    """One line a key."""
+    table = plain_table("name", "role", "calls a minute", "made")
+    for key in keys:
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(key.created_at))
+        table.add_row(escape(key.name), key.role, str(key.per_minute), made)
     return table
 
 

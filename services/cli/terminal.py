@@ -43,11 +43,16 @@ def stack_url() -> str | None:
     return url if isinstance(url, str) else None
 
 
+def api_key() -> str | None:
+    """SENSE_API_KEY, else the operator's own key where this shell has it."""
+    return os.environ.get("SENSE_API_KEY") or os.environ.get("SENSE_ADMIN_KEY")
+
+
 def connect(given: str | None) -> "SenseClient":
     """A client of the gateway."""
     from shared.client.client import SenseClient
 
-    return SenseClient(gateway_url(given))
+    return SenseClient(gateway_url(given), api_key=api_key())
 
 
 def console(*, stderr: bool = False) -> "Console":

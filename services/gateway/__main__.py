@@ -2,7 +2,6 @@
 
 import argparse
 import ipaddress
-import os
 import sys
 from types import FrameType
 
@@ -10,6 +9,7 @@ import uvicorn
 
 from services.gateway.app import create_app
 from services.gateway.backend import Backend, open_backend
+from services.gateway.keys import KeyRing
 from shared.errors import InvalidInputError, SenseError
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging, get_logger
@@ -27,16 +27,19 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check_host(host: str) -> None:
-    """There are no keys yet: other machines are let in only by an explicit wish. Raises `InvalidInputError`."""
-    if is_loopback(host):
+def check_host(host: str, ring: KeyRing) -> None:
+    """Without keys other machines are let in only by an explicit wish. Raises `InvalidInputError`."""
+    ring.refresh()
+    if ring.locked:
+        log.info("gateway.keys", reason="callers need a key")
+    elif is_loopback(host):
         log.warning("gateway.open", reason="no API keys are set: every program on this machine may use the gateway")
-    elif os.environ.get("SENSE_AUTH") == "disabled":
-        log.warning("gateway.open", reason="no API keys are set: everyone who reaches this address may use the gateway")
+    elif ring.disabled:
+        log.warning("gateway.open", reason="SENSE_AUTH=disabled: everyone who reaches this address may use the gateway")
     else:
         raise InvalidInputError(
             f"--host {host} would open the gateway to other machines without keys; "
-            "use 127.0.0.1, or set SENSE_AUTH=disabled where the network itself is closed"
+            "set SENSE_ADMIN_KEY, use 127.0.0.1, or set SENSE_AUTH=disabled where the network itself is closed"
         )
 
 
@@ -61,14 +64,15 @@ def main() -> int:
     chosen = parser.parse_args()
     configure_logging("gateway")
     try:
-        check_host(chosen.host)
         backend = open_backend()
+        app = create_app(backend)
+        check_host(chosen.host, app.state.keys)
     except SenseError as error:
         print(error.message, file=sys.stderr)
         return 2
     exit_with_parent()
     config = uvicorn.Config(
-        create_app(backend),
+        app,
         host=chosen.host,
         port=chosen.port,
         access_log=False,

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.middleware.cors import CORSMiddleware
 
 from services.gateway import (
     artifacts_routes,
@@ -17,9 +18,12 @@ from services.gateway import (
     execute_routes,
     health_routes,
     jobs_routes,
+    keys_routes,
 )
+from services.gateway.access import AccessMiddleware, needed_role
 from services.gateway.backend import Backend
-from services.gateway.middleware import RequestMiddleware
+from services.gateway.keys import KeyRing
+from services.gateway.middleware import Compress, RequestMiddleware
 from services.gateway.problems import PROBLEM_RESPONSE, add_problem_handlers
 from services.gateway.sandbox import sandbox_client
 from services.gateway.settings import GatewaySettings
@@ -32,7 +36,7 @@ DATASET = ("POST", "/v1/datasets")
 REF = "#/components/schemas/{model}"
 ROUTERS = (
     *(jobs_routes, events_routes, artifacts_routes, databases_routes, datasets_routes),
-    *(execute_routes, engine_routes, health_routes),
+    *(execute_routes, engine_routes, keys_routes, health_routes),
 )
 
 
@@ -57,17 +61,41 @@ def create_app(backend: Backend | None = None) -> FastAPI:
         version=version("sense-sql"),
         summary="Text-to-SQL models from strong data and weak mistakes, as jobs.",
         lifespan=lifespan,
+        docs_url=None,  # both pages load scripts from other hosts; the console and openapi.json serve in their place
         redoc_url=None,
         responses=PROBLEM_RESPONSE,
     )
     app.state.backend = backend
+    app.state.keys = ring = make_ring(backend)
     larger = {UPLOAD: sandbox.upload_bytes, DATASET: settings.max_dataset_bytes}
+    app.add_middleware(Compress, minimum_size=1024, compresslevel=5)
+    app.add_middleware(AccessMiddleware, ring=ring, settings=settings)
+    if settings.origins:
+        allow_origins(app, settings)
     app.add_middleware(RequestMiddleware, most=settings.max_body_bytes, larger=larger)
     add_problem_handlers(app)
     for module in ROUTERS:
         app.include_router(module.router)
     app.openapi = describe(app)  # type: ignore[method-assign]
     return app
+
+
+def make_ring(backend: Backend | None) -> KeyRing | None:
+    """The keys of this process."""
+    if backend is None:
+        return None
+    return KeyRing(backend.objects, backend.auth, per_minute=backend.settings.key_per_minute)
+
+
+def allow_origins(app: FastAPI, settings: GatewaySettings) -> None:
+    """Pages of the named origins may call with a key; nothing is read from cookies."""
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=sorted(settings.origins),
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
+        expose_headers=["Location", "X-Request-ID", "Retry-After", "Idempotency-Replayed"],
+    )
 
 
 def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
@@ -86,6 +114,7 @@ def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
             schemas.update(problem.pop("$defs"))
             schemas["Problem"] = problem
             drop_framework_errors(document)
+            add_security(document)
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -99,3 +128,13 @@ def drop_framework_errors(document: dict[str, Any]) -> None:
             operation["responses"].pop("422", None)
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+
+
+def add_security(document: dict[str, Any]) -> None:
+    """Every route but the public ones takes a bearer key, where keys are set."""
+    schemes = document["components"].setdefault("securitySchemes", {})
+    schemes["key"] = {"type": "http", "scheme": "bearer", "description": "needed once a key is set"}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            if needed_role(method.upper(), path) is not None:
+                operation["security"] = [{}, {"key": []}]

@@ -9,7 +9,7 @@ from fastapi import Request
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from services.gateway.settings import GatewaySettings
+from services.gateway.settings import AuthSettings, GatewaySettings
 from shared.errors import UnavailableError
 from shared.jobs.connect import connect_redis, redis_errors
 from shared.jobs.store import JobStore
@@ -36,6 +36,7 @@ class Backend:
     endpoints: Mapping[str, EndpointProfile]
     settings: GatewaySettings = field(default_factory=GatewaySettings)
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
     stopping: Event = field(default_factory=Event, repr=False)
 
     def probe_redis(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
@@ -66,6 +67,15 @@ class RequestMiddleware:
             REQUESTS.labels(scope["method"], route, str(reply.status)).inc()
             elapsed = round((time.monotonic() - began) * 1000, 1)
             log.info("http.request", method=scope["method"], path=scope["path"], status=reply.status, ms=elapsed)
+
+
+class Compress(GZipMiddleware):
+    """gzip for what is read at once; artifacts keep their length and their range of bytes, streams their pace."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        as_is = scope["type"] == "http" and "/artifacts/" in scope["path"]
+        await (self.app(scope, receive, send) if as_is else super().__call__(scope, receive, send))
 
 
 class Reply:

@@ -1,7 +1,18 @@
-"""What the gateway may be told: settings with the prefix SENSE_GATEWAY_."""
+"""What the gateway may be told: settings with the prefix SENSE_GATEWAY_, and who may call it."""
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class AuthSettings(BaseSettings):
+    """`disabled` asks nobody for a key; `admin_key` is the operator's own, beside the keys of the store."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_", extra="ignore")
+
+    auth: Literal["keys", "disabled"] = "keys"
+    admin_key: SecretStr | None = None
 
 
 class GatewaySettings(BaseSettings):
@@ -15,3 +26,21 @@ class GatewaySettings(BaseSettings):
     heartbeat_s: float = Field(default=15.0, gt=0)
     poll_s: float = Field(default=0.15, gt=0)
     engine_timeout_s: float = Field(default=600.0, gt=0)
+    key_per_minute: int = Field(default=6000, ge=1, description="calls a minute of a key that says nothing else")
+    cors_origins: str = Field(default="", description="origins whose pages may call, separated by commas; none")
+    hosts: str = Field(default="", description="names, beside this machine's own, that are answered without keys")
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Origins as browsers send them."""
+        return names(self.cors_origins)
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """Host names without ports."""
+        return names(self.hosts)
+
+
+def names(text: str) -> frozenset[str]:
+    """What stands between commas."""
+    return frozenset(part.strip().rstrip("/") for part in text.split(",") if part.strip())

@@ -33,7 +33,12 @@ from shared.client.models import (
     JobEvent,
     JobList,
     JobSummary,
+    KeyList,
+    KeyRole,
+    KeySummary,
+    MadeKey,
     ModelList,
+    NewKey,
 )
 from shared.client.sse import read_events
 from shared.client.transfer import batched_bytes, save
@@ -59,10 +64,15 @@ class SenseClient:
     a silent connection; a chat answer may take ten minutes.
     """
 
-    def __init__(self, base_url: str = DEFAULT_URL, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, base_url: str = DEFAULT_URL, *, api_key: str | None = None, timeout_s: float = 30.0) -> None:
         self.base_url = base_url.rstrip("/")
         timeout = httpx.Timeout(timeout_s, connect=5.0)
-        self._http = httpx.Client(base_url=self.base_url, timeout=timeout, trust_env=not is_local(self.base_url))
+        self._http = httpx.Client(
+            base_url=self.base_url,
+            timeout=timeout,
+            trust_env=not is_local(self.base_url),
+            headers=key_header(api_key),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -262,6 +272,21 @@ class SenseClient:
                 return
             after, left = page.last_id, None if left is None else left - len(page.data)
 
+    # keys
+
+    def add_key(self, name: str, *, role: KeyRole = "submit", per_minute: int | None = None) -> MadeKey:
+        """Makes a key; its text is in this answer only. Raises `ConflictError` for a name that is taken."""
+        asked = NewKey(name=name, role=role, per_minute=per_minute)
+        return self._read(MadeKey, "POST", "/v1/keys", content=asked.model_dump_json(), headers=JSON_TYPE)
+
+    def keys(self) -> list[KeySummary]:
+        """All keys, without their texts."""
+        return self._read(KeyList, "GET", "/v1/keys").data
+
+    def remove_key(self, name: str) -> None:
+        """Raises `NotFoundError`, and `ConflictError` for the last admin's key."""
+        self._send("DELETE", f"/v1/keys/{quote(name, safe='')}")
+
     # models
 
     def models(self) -> list[str]:
@@ -314,6 +339,15 @@ class SenseClient:
         if isinstance(error, httpx.ReadTimeout):
             return UnavailableError(f"{self.base_url} took too long to answer; see: sense status", code="timeout")
         return GatewayUnreachableError(self.base_url)
+
+
+def key_header(api_key: str | None) -> dict[str, str]:
+    """Raises `InvalidInputError` for what cannot stand in a header."""
+    if not api_key:
+        return {}
+    if not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
+        raise InvalidInputError("the API key holds characters that no key has; copy it again")
+    return {"Authorization": f"Bearer {api_key}"}
 
 
 def is_local(url: str) -> bool:

@@ -199,6 +199,43 @@ class Executed(ApiObject):
     message: str | None = None
 
 
+KeyRole = Literal["read", "submit", "admin"]
+KEY_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
+
+
+class KeySummary(ApiObject):
+    """A bearer key as lists show it: never its text. `per_minute` is how many calls it may make a minute."""
+
+    object: Literal["key"] = "key"
+    name: str
+    role: KeyRole
+    per_minute: int
+    created_at: float
+
+
+class NewKey(ApiObject):
+    """What is asked for: `read` looks, `submit` also runs jobs and questions, `admin` also removes and makes keys."""
+
+    name: str = Field(pattern=KEY_NAME)
+    role: KeyRole = "submit"
+    per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
+
+
+class MadeKey(KeySummary):
+    """A new key; `key` is shown this once and kept nowhere."""
+
+    key: str
+
+
+class KeyList(ApiObject):
+    """All keys by name."""
+
+    object: Literal["list"] = "list"
+    data: list[KeySummary]
+    has_more: bool = False
+    last_id: str | None = None
+
+
 class DatabaseSummary(ApiObject):
     """An uploaded database as lists show it; `id` is the SHA-256 of the file, `size` its bytes.
 

@@ -11,6 +11,7 @@ KEY_BYTES_LIMIT = 900
 TEMPORARY_PREFIX = ".sense-tmp-"
 UPLOADS_PREFIX = "uploads/"
 DATASETS_PREFIX = "datasets/"
+KEYS_PREFIX = "keys/"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -85,6 +86,11 @@ def is_sha256(text: str) -> bool:
 def upload_key(created_ms: int, sha256: str) -> str:
     """The record of an uploaded database: a listing gives them in the order of their arrival."""
     return _join("uploads", f"{created_ms:014}-{sha256}.json")
+
+
+def api_key_key(name: str) -> str:
+    """A bearer key at rest: its SHA-256, never the key."""
+    return _join("keys", f"{name}.json")
 
 
 def neighbour_key(sha256: str, set_name: str, index: int) -> str:

@@ -69,7 +69,7 @@ def make_backend(
         redis_url=url,
         engine_url=engine_url,
         endpoints={profile.name: profile for profile in profiles},
-        settings=GatewaySettings.model_validate({"poll_s": 0.02, **settings}),
+        settings=GatewaySettings.model_validate({"poll_s": 0.02, "hosts": "testserver", **settings}),
         sandbox=sandbox or SandboxSettings(url="http://127.0.0.1:9"),
     )
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 FILE = ROOT / ".env.example"
 LINE = re.compile(r"^(?P<off>#?)(?P<name>[A-Z][A-Z0-9_]*)=(?P<value>.*)$")
 # Read by name where they are used, not by a settings class.
-PLAIN = {"SENSE_AUTH": "services/gateway/__main__.py", "SENSE_URL": "services/cli/terminal.py"}
+PLAIN = {"SENSE_API_KEY": "services/cli/terminal.py", "SENSE_URL": "services/cli/terminal.py"}
 EXAMPLE_ENDPOINT = f"{ENVIRONMENT_PREFIX}MY_SERVER_"
 
 

@@ -92,7 +92,7 @@ def test_an_upload_that_is_cut_off_leaves_nothing(http: httpx.Client, module_san
     ):
         with socket.create_connection((http.base_url.host, http.base_url.port or 0), timeout=10) as raw:
             kind = "Content-Type: application/octet-stream"
-            raw.sendall(f"POST /v1/databases HTTP/1.1\r\nHost: x\r\n{kind}\r\n{head}\r\n\r\n".encode() + body)
+            raw.sendall(f"POST /v1/databases HTTP/1.1\r\nHost: localhost\r\n{kind}\r\n{head}\r\n\r\n".encode() + body)
             wait_for(module_sandbox, receiving=True)
         wait_for(module_sandbox, receiving=False)
     assert list(module_sandbox.objects.list("")) == before

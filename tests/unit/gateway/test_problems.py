@@ -39,6 +39,8 @@ CASES = [
     ("GET", "/v1/datasets/unheard", 404, "dataset_not_found"),
     ("GET", "/v1/datasets/unheard/examples", 404, "dataset_not_found"),
     ("POST", "/v1/execute", 422, "invalid_request"),
+    ("POST", "/v1/keys", 422, "invalid_request"),
+    ("DELETE", "/v1/keys/unheard", 404, "key_not_found"),
     ("GET", "/v1/models", 503, "engine_unavailable"),
     ("POST", "/v1/chat/completions", 503, "engine_unavailable"),
 ]
@@ -69,7 +71,7 @@ def test_the_cases_cover_every_route(api: TestClient) -> None:
     asked = {(method, path.partition("?")[0].replace("absent", "{job_id}")) for method, path, _, _ in CASES}
     asked = {(method, path.replace("report.html", "{name}")) for method, path in asked}
     asked = {(method, path.replace("none", "{database_id}").replace("unheard", "{name}")) for method, path in asked}
-    assert routes - asked == {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")}
+    assert routes - asked == {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("GET", "/v1/keys")}
 
 
 def test_all_faulty_parameters_are_named(api: TestClient) -> None:

@@ -1,0 +1,73 @@
+"""Commands about bearer keys: make one, list them, remove one."""
+
+from typing import Annotated
+
+import typer
+
+from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json, show_list
+
+key_commands = typer.Typer(help="Keys of the gateway: list them, make one, remove one.")
+Name = Annotated[str, typer.Argument(metavar="NAME", help="For people: whose key it is.")]
+
+
+@key_commands.callback(invoke_without_command=True)
+def keys(context: typer.Context, as_json: JsonOption = False, url: UrlOption = None) -> None:
+    """List keys, without their texts; or make one, or remove one."""
+    if context.invoked_subcommand is not None:
+        return
+    from services.cli.render import keys_table
+
+    with connect(url) as client:
+        found = client.keys()
+    show_list(
+        found, as_json, "no keys, so every program here may call; first: sense keys add ME --role admin", keys_table
+    )
+
+
+@key_commands.command()
+def add(
+    name: Name,
+    role: Annotated[str, typer.Option(help="read, submit or admin.")] = "submit",
+    per_minute: Annotated[int | None, typer.Option(min=1, help="Calls a minute; default: the server's.")] = None,
+    as_json: JsonOption = False,
+    url: UrlOption = None,
+) -> None:
+    """Make a key. It is shown this once. The first has to be an admin's, and from then on callers need keys."""
+    from typing import get_args
+
+    from shared.client.models import KEY_NAME, KeyRole
+    from shared.errors import InvalidInputError
+
+    if role not in get_args(KeyRole):
+        raise InvalidInputError(f"there is no role {role!r}; take one of {', '.join(get_args(KeyRole))}")
+    check_name(name, KEY_NAME)
+    with connect(url) as client:
+        made = client.add_key(name, role=role, per_minute=per_minute)
+    if as_json:
+        print_json(made.model_dump(mode="json"))
+        return
+    out = console()
+    out.print(made.key, markup=False)
+    console(stderr=True).print(
+        f"key {made.name} ({made.role}, {made.per_minute} calls a minute); it is not shown again. "
+        "Use it: export SENSE_API_KEY=…",
+        markup=False,
+    )
+
+
+@key_commands.command()
+def remove(name: Name, url: UrlOption = None) -> None:
+    """Remove a key; it is refused within two seconds."""
+    with connect(url) as client:
+        client.remove_key(name)
+    console().print(f"key {name} is gone", markup=False)
+
+
+def check_name(name: str, pattern: str) -> None:
+    """Raises `InvalidInputError`."""
+    import re
+
+    from shared.errors import InvalidInputError
+
+    if not re.fullmatch(pattern, name):
+        raise InvalidInputError(f"{name!r} cannot name a key; use small letters, digits and . _ - (at most 64)")

@@ -1,0 +1,44 @@
+"""/v1/keys: make a key, list keys, remove one. An admin's, or anyone's on this machine while there is none."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from services.gateway.keys import KeyRing
+from shared.client.models import KeyList, MadeKey, NewKey
+from shared.errors import UnavailableError
+
+router = APIRouter(prefix="/v1/keys", tags=["keys"])
+
+
+def get_ring(request: Request) -> KeyRing:
+    """The running application's keys."""
+    ring = request.app.state.keys
+    if not isinstance(ring, KeyRing):
+        raise UnavailableError("the gateway is still starting; try again in a second")
+    return ring
+
+
+Ring = Annotated[KeyRing, Depends(get_ring)]
+
+
+@router.post("", status_code=201, summary="Make a key")
+def add_key(ring: Ring, asked: NewKey, response: Response) -> MadeKey:
+    """The answer is the only place where the key stands. The first one has to be an admin's, and closes the gateway."""
+    key, text = ring.add(asked.name, asked.role, asked.per_minute)
+    response.headers["Location"] = f"/v1/keys/{key.name}"
+    response.headers["Cache-Control"] = "no-store"
+    return MadeKey(**key.summary().model_dump(), key=text)
+
+
+@router.get("", summary="List keys")
+def list_keys(ring: Ring) -> KeyList:
+    """Names, roles and limits. The operator's key of the environment is not listed."""
+    return KeyList(data=[key.summary() for key in ring.list()])
+
+
+@router.delete("/{name}", status_code=204, summary="Remove a key")
+def remove_key(ring: Ring, name: str) -> Response:
+    """It is refused everywhere within two seconds."""
+    ring.remove(name)
+    return Response(status_code=204)
