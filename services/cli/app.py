@@ -13,6 +13,7 @@ from services.cli.evaluate.commands import evaluate_commands, suite_commands
 from services.cli.importing.commands import import_commands
 from services.cli.job_commands import job_commands
 from services.cli.key_commands import key_commands
+from services.cli.model_commands import model_commands
 from services.cli.sql_commands import sql_commands
 from services.cli.terminal import complain, exit_code
 from shared.errors import SenseError
@@ -40,6 +41,7 @@ def make_app() -> typer.Typer:
     app.add_typer(import_commands)
     app.add_typer(database_commands, name="databases")
     app.add_typer(dataset_commands, name="datasets")
+    app.add_typer(model_commands, name="models")
     app.add_typer(key_commands, name="keys")
     app.callback()(lambda: None)
     return app

@@ -52,6 +52,16 @@ def add(
 
 
 @database_commands.command()
+def remove(
+    database_id: Annotated[str, typer.Argument(metavar="ID", help="An uploaded database's id.")], url: UrlOption = None
+) -> None:
+    """Remove an uploaded database that no data set and no job names."""
+    with connect(url) as client:
+        client.remove_database(database_id)
+    console().print(f"database {database_id} is gone", markup=False)
+
+
+@database_commands.command()
 def show(
     database_id: Annotated[str, typer.Argument(metavar="ID", help="A database's id; see: sense databases")],
     as_json: JsonOption = False,

@@ -32,6 +32,18 @@ def datasets(
 
 
 @dataset_commands.command()
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name, or NAME@VERSION.")],
+    url: UrlOption = None,
+) -> None:
+    """Remove a data set, or one version of it; its databases stay."""
+    plain, _, version = name.partition("@")
+    with connect(url) as client:
+        client.remove_dataset(plain, version=version or None)
+    console().print(f"data set {name} is gone", markup=False)
+
+
+@dataset_commands.command()
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name, or NAME@VERSION.")],
     examples: Annotated[int, typer.Option(min=0, help="Show so many examples too.")] = 0,

@@ -9,7 +9,16 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from shared.client.models import Artifact, DatabaseSummary, DatasetSummary, Job, JobEvent, JobSummary, KeySummary
+from shared.client.models import (
+    Adapter,
+    Artifact,
+    DatabaseSummary,
+    DatasetSummary,
+    Job,
+    JobEvent,
+    JobSummary,
+    KeySummary,
+)
 from shared.sql.card import TableCard
 
 STYLES = {"running": "cyan", "succeeded": "green", "done": "green", "failed": "red", "cancelling": "yellow"}
@@ -64,6 +73,16 @@ def jobs_table(jobs: Iterable[JobSummary]) -> Table:
         took = span(job.started_at, job.finished_at)
         stage = escape(", ".join(job.stage))
         table.add_row(job.id, job.kind, escape(job.name), status_text(job.status), shards, stage, created, took)
+    return table
+
+
+def models_table(models: Iterable[Adapter], served: set[str] | None) -> Table:
+    """One line a model; `served` is None where the engine does not answer."""
+    table = plain_table("name", "method", "base", "parent", "size", "job", "served")
+    for model in models:
+        now = "unknown" if served is None else ("yes" if model.id in served else "no")
+        row = (model.id, model.method, model.base, model.parent or "", size(model.weight_bytes), model.job_id, now)
+        table.add_row(*(escape(cell) for cell in row))
     return table
 
 

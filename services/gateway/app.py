@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
 from services.gateway import (
+    adapters_routes,
     artifacts_routes,
     databases_routes,
     datasets_routes,
@@ -36,7 +37,7 @@ DATASET = ("POST", "/v1/datasets")
 REF = "#/components/schemas/{model}"
 ROUTERS = (
     *(jobs_routes, events_routes, artifacts_routes, databases_routes, datasets_routes),
-    *(execute_routes, engine_routes, keys_routes, health_routes),
+    *(execute_routes, engine_routes, adapters_routes, keys_routes, health_routes),
 )
 
 

@@ -1,6 +1,6 @@
 """/v1/databases: bring a SQLite file, list what was brought, look at a schema.
 
-There is no way to delete one: jobs name databases inside their rows, and reports lead back to them by id.
+An uploaded one can go while nothing names it: reports lead back to databases by id.
 """
 
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from services.gateway.backend import Backend
 from services.gateway.jobs_routes import Back
 from services.gateway.problems import MediaTypeError
+from services.gateway.removal import remove_database
 from services.gateway.sandbox import STEPS, ask_sandbox
 from shared.client.models import DATABASE_NAME, Database, DatabaseList, DatabaseSummary
 from shared.errors import InvalidInputError, NotFoundError
@@ -69,6 +70,13 @@ def list_databases(
         ids = ids[ids.index(after) + 1 :]
     data = [view(one) for one in read_uploads(backend.objects, [keys[one] for one in ids[:limit]])]
     return DatabaseList(data=data, has_more=len(ids) > limit, last_id=data[-1].id if data else None)
+
+
+@router.delete("/{database_id}", status_code=204, summary="Remove an uploaded database")
+def delete_database(database_id: str, backend: Back) -> Response:
+    """409 while a data set or a job names it. Jobs that only the archive knows are not asked."""
+    remove_database(backend, database_id)
+    return Response(status_code=204)
 
 
 @router.get("/{database_id}", summary="Look at a database")

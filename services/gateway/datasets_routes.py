@@ -11,6 +11,7 @@ from services.gateway.backend import Backend
 from services.gateway.datasets_intake import dataset_intake
 from services.gateway.jobs_routes import Back
 from services.gateway.problems import MediaTypeError
+from services.gateway.removal import remove_dataset
 from shared.client.models import Dataset, DatasetExample, DatasetList, DatasetSummary, DatasetVersion, ExampleList
 from shared.contracts.datasets import DatasetManifest, DatasetSplit
 from shared.contracts.records import Example
@@ -66,6 +67,14 @@ def list_datasets(
 def get_dataset(name: str, backend: Back, version: Version = None) -> Dataset:
     """Its manifest with the health of its golds, and the versions there are."""
     return view(backend, find(backend, name, version))
+
+
+@router.delete("/{name}", status_code=204, summary="Remove a data set")
+def delete_dataset(name: str, backend: Back, version: Version = None) -> Response:
+    """All its versions, or one. Its databases stay. 409 while an unfinished job reads it."""
+    find(backend, name, version)
+    remove_dataset(backend, name, version)
+    return Response(status_code=204)
 
 
 @router.get("/{name}/examples", summary="Browse the examples of a data set")

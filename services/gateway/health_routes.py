@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from services.gateway.backend import Backend
 from services.gateway.jobs_routes import Back
-from services.gateway.listing import stages_of, walk_jobs
+from services.gateway.listing import SCAN, kinds_and_statuses, stages_of
 from services.gateway.problems import problem, request_id
 from shared.client.models import Fault
 from shared.contracts.base import Queue
@@ -61,7 +61,11 @@ def metrics(backend: Back) -> Response:
 def fill_gauges(backend: Backend) -> None:
     """Reads them all from Redis."""
     store = backend.jobs
-    jobs = Counter((job.kind, job.status.value) for job in walk_jobs(store, store.job_ids()))
+    jobs: Counter[tuple[str, str]] = Counter()
+    ids = store.job_ids()
+    for start in range(0, len(ids), SCAN):
+        known = kinds_and_statuses(store, ids[start : start + SCAN])
+        jobs.update((kind, status) for kind, status in known if kind is not None and status is not None)
     JOBS.clear()
     for labels, count in jobs.items():
         JOBS.labels(*labels).set(count)

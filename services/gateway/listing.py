@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from shared.errors import InvalidInputError
 from shared.jobs.connect import redis_errors
@@ -16,6 +17,7 @@ FIELDS = (
     *("started_at", "finished_at", "error", "request_id"),
 )
 BATCH = 200
+SCAN = 500
 NONE: frozenset[int] = frozenset()
 
 
@@ -53,18 +55,43 @@ def walk_jobs(store: JobStore, ids: list[str]) -> Iterator[JobRecord]:
 
 def find_page(store: JobStore, *, kind: str | None, status: str | None, after: str | None, limit: int) -> Page:
     """Up to `limit` jobs older than `after`. Raises `InvalidInputError` for an unknown cursor."""
-    ids = store.job_ids()
-    if after is not None:
-        if after not in ids:
-            raise InvalidInputError(f"after={after} names no job; begin without it", code="unknown_cursor")
-        ids = ids[ids.index(after) + 1 :]
-    found: list[JobRecord] = []
-    for job in walk_jobs(store, ids):
-        if (kind is None or job.kind == kind) and (status is None or job.status == status):
-            if len(found) == limit:
-                return Page(found, has_more=True)
-            found.append(job)
-    return Page(found)
+    start = 0 if after is None else place_of(store, after) + 1
+    ids = list(islice(matching(store, start, kind, status), limit + 1))
+    return Page(list(walk_jobs(store, ids[:limit])), has_more=len(ids) > limit)
+
+
+def place_of(store: JobStore, job_id: str) -> int:
+    """The job's place in the list, newest first. Raises `InvalidInputError` (code unknown_cursor)."""
+    with redis_errors():
+        place = store.client.zrevrank(store.key("jobs"), job_id)
+    if place is None:
+        raise InvalidInputError(f"after={job_id} names no job; begin without it", code="unknown_cursor")
+    return int(place)
+
+
+def matching(store: JobStore, start: int, kind: str | None, status: str | None) -> Iterator[str]:
+    """Ids from that place on, newest first; records are not read, so that long lists page quickly."""
+    while True:
+        with redis_errors():
+            ids = store.client.zrevrange(store.key("jobs"), start, start + SCAN - 1)
+        if kind is None and status is None:
+            yield from ids
+        else:
+            for job_id, (is_kind, is_status) in zip(ids, kinds_and_statuses(store, ids), strict=True):
+                if kind in (None, is_kind) and status in (None, is_status):
+                    yield job_id
+        if len(ids) < SCAN:
+            return
+        start += SCAN
+
+
+def kinds_and_statuses(store: JobStore, ids: list[str]) -> list[tuple[str | None, str | None]]:
+    """What lists filter and metrics count by, in one round trip; None where a job is gone."""
+    with redis_errors():
+        pipe = store.client.pipeline(transaction=False)
+        for job_id in ids:
+            pipe.hmget(store.key("job", job_id), "kind", "status")
+        return [(kind, status) for kind, status in pipe.execute()]
 
 
 def stages_of(store: JobStore, ids: list[str]) -> dict[str, list[StageRow]]:

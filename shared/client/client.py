@@ -17,6 +17,8 @@ from pydantic import BaseModel, ValidationError
 from shared.client.failures import GatewayUnreachableError, error_from
 from shared.client.models import (
     TERMINAL_EVENTS,
+    Adapter,
+    AdapterList,
     Artifact,
     ArtifactList,
     Database,
@@ -272,6 +274,14 @@ class SenseClient:
                 return
             after, left = page.last_id, None if left is None else left - len(page.data)
 
+    def remove_database(self, database_id: str) -> None:
+        """Raises `NotFoundError`, and `ConflictError` (code in_use) while a data set or a job names it."""
+        self._send("DELETE", f"/v1/databases/{quote(database_id, safe='')}")
+
+    def remove_dataset(self, name: str, *, version: str | None = None) -> None:
+        """All versions, or one. Raises `NotFoundError`, and `ConflictError` while an unfinished job reads it."""
+        self._send("DELETE", f"/v1/datasets/{quote(name, safe='')}", params={"version": version} if version else {})
+
     # keys
 
     def add_key(self, name: str, *, role: KeyRole = "submit", per_minute: int | None = None) -> MadeKey:
@@ -288,6 +298,25 @@ class SenseClient:
         self._send("DELETE", f"/v1/keys/{quote(name, safe='')}")
 
     # models
+
+    def adapters(self, *, limit: int | None = None) -> Iterator[Adapter]:
+        """Trained models by name, over as many pages as it takes."""
+        after, left = None, limit
+        while left is None or left > 0:
+            asked = {"limit": min(left or PAGE, PAGE), **({"after": after} if after else {})}
+            page = self._read(AdapterList, "GET", "/v1/adapters", params=asked)
+            yield from page.data
+            if not page.has_more:
+                return
+            after, left = page.last_id, None if left is None else left - len(page.data)
+
+    def adapter(self, name: str) -> Adapter:
+        """A trained model with its lineage. Raises `NotFoundError`."""
+        return self._read(Adapter, "GET", f"/v1/adapters/{quote(name, safe='')}")
+
+    def deploy(self, name: str) -> Job:
+        """A deployment job for a trained model; it answers under its name when the job has succeeded."""
+        return self._read(Job, "POST", f"/v1/adapters/{quote(name, safe='')}/deploy")
 
     def models(self) -> list[str]:
         """Names of the served models."""

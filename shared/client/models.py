@@ -348,6 +348,45 @@ class ExampleList(ApiObject):
     last_id: str | None = None
 
 
+class Lineage(ApiObject):
+    """One step of how a model came to be."""
+
+    name: str
+    method: str
+    job_id: str
+    stage: str
+    data: str = Field(description="the object that it was trained on")
+
+
+class Adapter(ApiObject):
+    """A trained model: an adapter (`mode` lora) or full weights. `lineage` begins with itself; lists leave it out."""
+
+    object: Literal["adapter"] = "adapter"
+    id: str
+    base: str
+    parent: str | None
+    method: str
+    mode: str
+    job_id: str
+    stage: str
+    data_key: str
+    data_sha256: str
+    code_version: str
+    prompt_version: str
+    weight_bytes: int
+    facts: dict[str, Any]
+    lineage: list[Lineage] = Field(default_factory=list)
+
+
+class AdapterList(ApiObject):
+    """A page of trained models."""
+
+    object: Literal["list"] = "list"
+    data: list[Adapter]
+    has_more: bool = False
+    last_id: str | None = None
+
+
 class ServedModel(ApiObject):
     """A model that the engine answers for."""
 

@@ -12,6 +12,7 @@ TEMPORARY_PREFIX = ".sense-tmp-"
 UPLOADS_PREFIX = "uploads/"
 DATASETS_PREFIX = "datasets/"
 KEYS_PREFIX = "keys/"
+MODELS_PREFIX = "models/"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

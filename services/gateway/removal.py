@@ -1,0 +1,57 @@
+"""What may go: only what no data set and no job that Redis knows still names."""
+
+import json
+from collections.abc import Iterator
+
+from services.gateway.backend import Backend
+from services.gateway.listing import walk_jobs
+from shared.errors import ConflictError, NotFoundError
+from shared.jobs.state import JobRecord
+from shared.sql.uploads import upload_ids
+from shared.storage.datasets import find_dataset, manifest_keys, read_manifest, versions
+from shared.storage.keys import card_key, database_key, dataset_key
+
+IN_USE = "in_use"
+
+
+def remove_database(backend: Backend, database_id: str) -> None:
+    """An uploaded database: its record first, so that a half removed one is not listed.
+
+    Databases that jobs built are theirs and stay. Raises `NotFoundError`, `ConflictError` (code in_use).
+    """
+    objects, record = backend.objects, upload_ids(backend.objects).get(database_id)
+    if record is None:
+        raise NotFoundError(
+            f"there is no uploaded database {database_id[:80]!r}; list them with: sense databases",
+            code="database_not_found",
+        )
+    for key in manifest_keys(objects):
+        if database_id in (one := read_manifest(objects, key)).databases.values():
+            raise ConflictError(f"data set {one.ref} holds this database; remove the data set first", code=IN_USE)
+    for job in jobs_that_name(backend, f'"{database_id}"'):
+        raise ConflictError(f"job {job.id} ({job.status.value}) was given this database; its rows need it", code=IN_USE)
+    for key in (record, card_key(database_id), database_key(database_id)):
+        objects.delete(key)
+
+
+def remove_dataset(backend: Backend, name: str, version: str | None) -> None:
+    """One version, or all of a name: manifests first. Databases stay. Raises `NotFoundError`, `ConflictError`."""
+    objects = backend.objects
+    found = [find_dataset(objects, f"{name}@{version}")] if version else versions(objects, name)
+    if not found:
+        raise NotFoundError(f"there is no data set {name!r}; list them with: sense datasets", code="dataset_not_found")
+    for job in jobs_that_name(backend, f'"{name}'):
+        if not job.status.terminal:
+            raise ConflictError(f"job {job.id} is {job.status.value} and reads {name}; wait or cancel it", code=IN_USE)
+    for one in found:
+        prefix = dataset_key(one.name, one.version, "manifest.json").removesuffix("manifest.json")
+        keys = list(objects.list(prefix))
+        for key in sorted(keys, key=lambda key: not key.endswith("/manifest.json")):
+            objects.delete(key)
+
+
+def jobs_that_name(backend: Backend, text: str) -> Iterator[JobRecord]:
+    """Jobs of Redis whose spec holds that text."""
+    for job in walk_jobs(backend.jobs, backend.jobs.job_ids()):
+        if text in json.dumps(job.spec):
+            yield job
