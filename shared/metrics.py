@@ -1,6 +1,26 @@
-"""Prometheus metrics under the design's names; each process exposes or logs its own."""
+"""Prometheus metrics under the design's names; a process with SENSE_METRICS_PORT exposes its own."""
 
-from prometheus_client import Counter, Gauge, Histogram
+import atexit
+import os
+import shutil
+import tempfile
+
+from shared.settings import MetricsSettings
+
+
+def share_between_forks() -> None:
+    """A worker's tasks run in forks of it: their values go through files of one folder, set before the client loads."""
+    if MetricsSettings().port is None or "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        return
+    folder, owner = tempfile.mkdtemp(prefix="sense-metrics-"), os.getpid()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)
+
+
+share_between_forks()
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server  # noqa: E402
+from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402
 
 SHARDS = Counter("sense_shards_total", "Shards settled by this process", ["task", "end"])
 SHARD_SECONDS = Histogram(
@@ -12,3 +32,13 @@ WORKER_SLOTS = Gauge("sense_worker_slots", "Slots of living workers by queue", [
 LEASES_EXPIRED = Counter("sense_leases_expired_total", "Leases that ran out and were reaped")
 LLM_TOKENS = Counter("sense_llm_tokens_total", "Tokens by model and direction", ["model", "direction"])
 OUTCOMES = Counter("sense_sandbox_outcomes_total", "Outcomes of SQL run in the sandbox", ["outcome"])
+
+
+def expose_metrics() -> None:
+    """Serves what this process and its forks counted on SENSE_METRICS_PORT; nothing where none is set."""
+    settings = MetricsSettings()
+    if settings.port is None:
+        return
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    start_http_server(settings.port, addr=settings.host, registry=registry)

@@ -82,6 +82,15 @@ class EngineSettings(BaseSettings):
     device: str = "cpu:0"
 
 
+class MetricsSettings(BaseSettings):
+    """Where a worker or the orchestrator shows its counters; no port: nowhere. The gateway has /metrics."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_METRICS_", extra="ignore")
+
+    port: int | None = Field(default=None, ge=1, le=65535)
+    host: str = "127.0.0.1"
+
+
 class LogSettings(BaseSettings):
     """How log lines look: `text` for people, `json` for machines."""
 

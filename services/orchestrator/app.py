@@ -14,6 +14,7 @@ from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging, get_logger
+from shared.metrics import expose_metrics
 from shared.settings import RedisSettings
 from shared.storage.directory import DirectoryStore
 from shared.storage.open import open_store
@@ -41,6 +42,7 @@ def main() -> None:
     """Runs until SIGTERM; a Redis or a store that is away is waited for."""
     configure_logging("orchestrator")
     exit_with_parent()
+    expose_metrics()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -13,6 +13,7 @@ from services.sandbox.desk import Desk
 from shared.errors import SenseError
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging
+from shared.metrics import expose_metrics
 from shared.settings import PathSettings, SandboxSettings
 from shared.storage.open import open_store
 from shared.storage.settings import StoreSettings
@@ -51,6 +52,7 @@ def main() -> int:
         print(error.message, file=sys.stderr)
         return 2
     exit_with_parent()
+    expose_metrics()
     app = create_app(objects, SandboxSettings(), PathSettings().databases.parent / "incoming")
     config = uvicorn.Config(
         app,

@@ -15,6 +15,7 @@ from shared.jobs.connect import connect_redis
 from shared.jobs.workers import WorkerBoard
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging, get_logger
+from shared.metrics import expose_metrics
 from shared.settings import RedisSettings
 
 BEAT_S = 5.0
@@ -29,6 +30,7 @@ def attach_worker(app: Celery, queue: Queue) -> None:
     def announce(sender: Any, **_: Any) -> None:
         configure_logging(queue.value)
         exit_with_parent()
+        expose_metrics()
         slots = int(getattr(sender, "concurrency", 0) or getattr(getattr(sender, "controller", None), "concurrency", 1))
         threading.Thread(target=beat, args=(queue, board_id, slots), name="board", daemon=True).start()
         log.info("worker.ready", queue=queue.value, slots=slots)
