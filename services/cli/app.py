@@ -19,7 +19,11 @@ from services.cli.terminal import complain, exit_code
 from shared.errors import SenseError
 
 # Command groups of other modules: the module and its typer.Typer().
-GROUPS = (("services.cli.stack.commands", "stack_commands"), ("services.cli.demo", "demo_commands"))
+GROUPS = (
+    ("services.cli.stack.commands", "stack_commands"),
+    ("services.cli.demo", "demo_commands"),
+    ("services.cli.doctor.commands", "doctor_commands"),
+)
 
 
 def make_app() -> typer.Typer:
