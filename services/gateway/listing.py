@@ -18,6 +18,9 @@ FIELDS = (
 )
 BATCH = 200
 SCAN = 500
+UNFINISHED = frozenset({"queued", "running", "cancelling"})
+KNOWN_KINDS: dict[str, str] = {}
+MOST_KINDS = 200_000
 NONE: frozenset[int] = frozenset()
 
 
@@ -71,18 +74,37 @@ def place_of(store: JobStore, job_id: str) -> int:
 
 def matching(store: JobStore, start: int, kind: str | None, status: str | None) -> Iterator[str]:
     """Ids from that place on, newest first; records are not read, so that long lists page quickly."""
+    unfinished = set(store.active()) if status in UNFINISHED else None
     while True:
         with redis_errors():
             ids = store.client.zrevrange(store.key("jobs"), start, start + SCAN - 1)
-        if kind is None and status is None:
-            yield from ids
+        of_kind = (
+            ids if kind is None else [one for one, found in zip(ids, kinds(store, ids), strict=True) if found == kind]
+        )
+        maybe = of_kind if unfinished is None else [one for one in of_kind if one in unfinished]
+        if status is None:
+            yield from maybe
         else:
-            for job_id, (is_kind, is_status) in zip(ids, kinds_and_statuses(store, ids), strict=True):
-                if kind in (None, is_kind) and status in (None, is_status):
-                    yield job_id
+            found = kinds_and_statuses(store, maybe)
+            yield from (one for one, (_, now) in zip(maybe, found, strict=True) if now == status)
         if len(ids) < SCAN:
             return
         start += SCAN
+
+
+def kinds(store: JobStore, ids: list[str]) -> list[str | None]:
+    """A job's kind never changes: it is asked for once a process."""
+    if len(KNOWN_KINDS) > MOST_KINDS:
+        KNOWN_KINDS.clear()
+    keys = [store.key("job", job_id) for job_id in ids]
+    unknown = [key for key in keys if key not in KNOWN_KINDS]
+    if unknown:
+        with redis_errors():
+            pipe = store.client.pipeline(transaction=False)
+            for key in unknown:
+                pipe.hget(key, "kind")
+            KNOWN_KINDS.update((key, kind) for key, kind in zip(unknown, pipe.execute(), strict=True) if kind)
+    return [KNOWN_KINDS.get(key) for key in keys]
 
 
 def kinds_and_statuses(store: JobStore, ids: list[str]) -> list[tuple[str | None, str | None]]:
