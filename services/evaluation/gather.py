@@ -22,11 +22,11 @@ from services.evaluation.model import (
 )
 from shared.contracts.evaluation import ArmPlan, BenchmarkPlan, Score
 from shared.contracts.pairing import ErrorProfile
-from shared.contracts.records import Example, Judged, Rejected
+from shared.contracts.records import Example, Judged, PromptStyle, Rejected
 from shared.contracts.refs import StageRef
 from shared.jobs.plan import Plan
 from shared.models.manifest import ModelManifest
-from shared.sql.prompt import PROMPT_VERSION
+from shared.sql.prompt import prompt_version
 from shared.storage.datasets import find_dataset
 from shared.tasks.shard import Shard
 
@@ -136,7 +136,7 @@ class Gatherer:
             licence=manifest.licence,
             release=manifest.release,
             skipped=sum(manifest.skipped.values()),
-            prompt=f"{PROMPT_VERSION} with {self.prompt_rows()} example rows a table",
+            prompt=self.prompt_form(),
             examples=asked,
             arms=arms,
             strict={
@@ -282,12 +282,18 @@ class Gatherer:
             "sense": version("sense-sql"),
             "python": platform.python_version(),
             "cores": os.cpu_count(),
-            "prompt": PROMPT_VERSION,
+            "prompt": self.prompt_form(),
             "prompt rows": self.prompt_rows(),
             "seed": self.command.seed,
             "test set sha256": ", ".join(sha[:16] for sha in tests),
             **{name: installed(name) for name in PACKAGES},
         }
+
+    def prompt_form(self) -> str:
+        """The form of the test prompts, with what is set."""
+        answers = [stage for stage in self.plan.stages if stage.task == "evaluation.answer_questions"]
+        style = answers[0].params.get("style") if answers else None
+        return prompt_version(self.prompt_rows() or 0, PromptStyle.model_validate(style or {}))
 
     def prompt_rows(self) -> int | None:
         """Example rows in the test prompts."""

@@ -50,6 +50,7 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         max_tokens=command.max_tokens,
         seed=command.seed,
         prompt_rows=command.prompt_rows,
+        style=command.style,
         shots=pick_shots(command, shard),
     )
     budget = stage_budget(shard, command.budget_usd)

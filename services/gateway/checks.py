@@ -11,6 +11,7 @@ from shared.jobs.store import JobStore
 from shared.llm.profiles import EndpointProfile
 from shared.storage.base import ObjectStore
 from shared.storage.datasets import choose_split, find_dataset
+from shared.storage.keys import card_key, is_sha256
 
 ASKED = ("strong", "weak")
 SOURCES = {"sft": ("synthesis", "pairing", "pipeline"), "dpo": ("pairing", "pipeline")}
@@ -31,6 +32,7 @@ def checked_spec(backend: Backend, data: object) -> AnySpec:
             *endpoint_faults(data, backend.endpoints),
             *data_faults(data, backend.jobs),
             *dataset_faults(data, backend.objects),
+            *database_faults(data, backend.objects),
         ]
         faults += [fault for fault in named if fault["path"] not in known]
     if spec is None or faults:
@@ -85,10 +87,25 @@ def dataset_parts(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
     lists: list[tuple[str, Any, tuple[str, ...]]] = [("evaluate", data.get("evaluate"), ("dev", "test"))]
     if isinstance(train, dict):
         lists += [(f"train.{name}", train.get(name), ("train",)) for name in ("sft", "pairs")]
+    strong = data.get("strong")
+    if isinstance(strong, dict) and isinstance(strong.get("seeds"), dict):
+        yield "strong.seeds", strong["seeds"], ("train",)
     for path, parts, order in lists:
         for number, part in enumerate(parts if isinstance(parts, list) else []):
             if isinstance(part, dict):
                 yield f"{path}.{number}", part, order
+
+
+def database_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Fault]:
+    """Own databases that nobody has brought."""
+    listed = data.get("databases")
+    for number, part in enumerate(listed if isinstance(listed, list) else []):
+        name = part.get("id") if isinstance(part, dict) else None
+        if isinstance(name, str) and is_sha256(name) and not objects.exists(card_key(name)):
+            yield {
+                "path": f"databases.{number}.id",
+                "message": f"there is no database {name}; bring it with: sense databases add FILE.sqlite",
+            }
 
 
 def data_faults(data: Mapping[str, Any], jobs: JobStore) -> Iterator[Fault]:

@@ -123,8 +123,12 @@ def target_actions(stage_id: str, state: StageState, source: Target, states: Sta
     if (state.total and reached >= source.amount) or state.total >= source.most:
         return [CloseStage(stage_id)]
     wanted = ceil((source.amount - reached) / source.per_shard)
+    if source.first is not None:
+        wanted = min(wanted, max(source.first, state.total))
     last = min(state.total + max(wanted, 1), source.most)
-    shards = {n: wave_params(source, source.amount - reached, n - state.total) for n in range(state.total, last)}
+    told = {source.history: state.total} if source.history else {}
+    missing = source.amount - reached
+    shards = {n: {**wave_params(source, missing, n - state.total), **told} for n in range(state.total, last)}
     return [AddShards(stage_id, shards)]
 
 

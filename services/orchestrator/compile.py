@@ -106,7 +106,7 @@ def compile_training(job_id: str, spec: SftSpec | DpoSpec, device: str) -> Plan:
 
 def compile_evaluation(spec: EvaluationSpec, device: str) -> Plan:
     """Each model, and the base of those that are served here, on the test sets."""
-    stages = test_sets(spec.evaluate, TEST_SEED, spec.prompt.rows)
+    stages = test_sets(spec.evaluate, TEST_SEED, spec.prompt.rows, spec.style)
     builtin, benchmarks = bool(stages), benchmarks_of(spec.evaluate)
     stages += [one.load() for one in benchmarks]
     deploys, arms = scored_arms(spec, refused(benchmarks, builtin), device)
@@ -174,6 +174,7 @@ def scored_arm(
         "max_tokens": spec.answer_tokens or ANSWER_TOKENS,
         "seed": spec.seed,
         "prompt_rows": spec.prompt.rows,
+        "style": spec.style.model_dump(),
         **({"budget_usd": budget} if budget is not None else {}),
     }
     plan = ArmPlan(id=arm_id, title=title, model=model, judged=StageRef(stage=f"judge.{arm_id}"))

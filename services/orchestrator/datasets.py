@@ -8,6 +8,7 @@ from shared.contracts.spec import (
     EvaluationSpec,
     PairingSpec,
     PipelineSpec,
+    StrongModel,
     SynthesisSource,
     SynthesisSpec,
     TestSet,
@@ -16,6 +17,7 @@ from shared.contracts.spec import (
 from shared.errors import InvalidInputError, NotFoundError
 from shared.storage.base import ObjectStore
 from shared.storage.datasets import choose_split, find_dataset
+from shared.storage.keys import card_key
 
 TEST_ORDER = ("dev", "test")
 TRAIN_ORDER = ("train",)
@@ -30,6 +32,8 @@ def pin_datasets(spec: AnySpec, objects: ObjectStore) -> AnySpec:
     try:
         if isinstance(spec, PipelineSpec | PairingSpec | SynthesisSpec):
             changes["train"] = pin_sources(spec.train, objects)
+            changes["strong"] = pin_seeds(spec.strong, objects)
+            check_databases([one.id for one in spec.databases], objects)
         if isinstance(spec, PipelineSpec | EvaluationSpec):
             changes["evaluate"] = [pin_test(test, objects) for test in spec.evaluate]
     except NotFoundError as error:
@@ -55,6 +59,25 @@ def pin_source(source: DatasetSource, objects: ObjectStore) -> DatasetSource:
     manifest = find_dataset(objects, source.dataset)
     split = choose_split(manifest, source.split, TRAIN_ORDER)
     return source.model_copy(update={"dataset": manifest.ref, "split": split})
+
+
+def pin_seeds(strong: StrongModel, objects: ObjectStore) -> StrongModel:
+    """Whose examples the strong model is shown."""
+    if strong.seeds is None:
+        return strong
+    manifest = find_dataset(objects, strong.seeds.dataset)
+    split = choose_split(manifest, strong.seeds.split, TRAIN_ORDER)
+    seeds = strong.seeds.model_copy(update={"dataset": manifest.ref, "split": split})
+    return strong.model_copy(update={"seeds": seeds})
+
+
+def check_databases(ids: Sequence[str], objects: ObjectStore) -> None:
+    """Raises NotFoundError for a database that is not here."""
+    for one in ids:
+        if not objects.exists(card_key(one)):
+            raise NotFoundError(
+                f"there is no database {one}; bring it with: sense databases add FILE.sqlite", code="database_not_found"
+            )
 
 
 def pin_test(test: TestSet, objects: ObjectStore) -> TestSet:

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from shared.contracts.records import Level
+from shared.contracts.records import Level, PromptStyle
 from shared.contracts.refs import StageRef
 from shared.contracts.spec import DatasetSource, StrongModel, Student, SynthesisSource, TestSet, WeakModel
 from shared.contracts.training import TrainSettings
 from shared.jobs.plan import Device, Each, Fixed, Need, StagePlan, Target
 
 WAVES_AT_MOST = 6
+FIRST_WAVE_EXAMPLES = 200  # later waves at most double what is there, each told which domains are common by then
 HELD_OUT_PER_SHARD = 33
+OWN_SHARE = 0.5
 TEST_LEVELS: dict[Level, float] = {"easy": 0.5, "medium": 0.35, "hard": 0.15}
 
 
@@ -33,8 +35,24 @@ def writer_params(strong: StrongModel) -> dict[str, Any]:
         "endpoint": strong.endpoint,
         "model": strong.model,
         "temperature": strong.temperature,
+        "max_tokens": strong.max_tokens,
         "budget_usd": strong.budget_usd,
+        "evidence": strong.evidence,
+        **seed_params(strong),
     }
+
+
+def seed_params(strong: StrongModel) -> dict[str, Any]:
+    """Whose examples the strong model is shown: a pinned data set's, or our own."""
+    if strong.seeds is None:
+        return {}
+    return {"seeds": strong.seeds.dataset, "seeds_split": strong.seeds.split or "train"}
+
+
+def own_params(source: SynthesisSource, databases: Sequence[str]) -> dict[str, Any]:
+    """The share of a source that is written for databases of the user's: half, where it is not said."""
+    share = OWN_SHARE if source.own_share is None else source.own_share
+    return {"databases": list(databases), "own_share": share} if databases and share else {}
 
 
 def checked(name: str) -> list[StagePlan]:
@@ -53,9 +71,21 @@ def checked(name: str) -> list[StagePlan]:
 
 
 def synthesised(
-    name: str, source: SynthesisSource, strong: StrongModel, *, split: str, amount: int, seed: int
+    name: str,
+    source: SynthesisSource,
+    strong: StrongModel,
+    *,
+    split: str,
+    amount: int,
+    seed: int,
+    target: str = "sql",
+    databases: Sequence[str] = (),
 ) -> list[StagePlan]:
-    """Write until `amount` examples are accepted, each shard built and verified as soon as it is there."""
+    """Write until `amount` examples are accepted, each shard built and verified as soon as it is there.
+
+    A strong model's waves are told what the waves before them have left, so that domains stay spread.
+    """
+    told = strong.endpoint is not None
     shards = -(-amount // source.per_shard)
     target = Target(
         stage=f"verify.{name}",
@@ -64,8 +94,13 @@ def synthesised(
         amount=amount,
         per_shard=source.per_shard,
         most=shards * WAVES_AT_MOST,
+        first=-(-FIRST_WAVE_EXAMPLES // source.per_shard) if told else None,
+        history="before" if told else None,
     )
     params = {**writer_params(strong), "split": split, "levels": dict(source.levels), "seed": seed}
+    params |= {"target": target, **own_params(source, databases)}
+    if told:
+        params["accepted"] = ref(f"verify.{name}")
     write = StagePlan(id=f"write.{name}", task="synthesis.write_examples", source=target, params=params)
     return [write, *checked(name)]
 
@@ -84,7 +119,7 @@ def loaded(name: str, source: DatasetSource, *, selection: int, seed: int) -> St
     return StagePlan(id=f"load.{name}", task="synthesis.load_dataset", source=Fixed(shards=[{}]), params=params)
 
 
-def test_sets(tests: Sequence[TestSet], seed: int, rows: int) -> list[StagePlan]:
+def test_sets(tests: Sequence[TestSet], seed: int, rows: int, style: PromptStyle) -> list[StagePlan]:
     """The built-in sets, written, verified and collected before anything is trained: exports refuse what is in them."""
     shards: list[dict[str, Any]] = []
     for test in tests:
@@ -101,10 +136,12 @@ def test_sets(tests: Sequence[TestSet], seed: int, rows: int) -> list[StagePlan]
         return []
     params = {"levels": TEST_LEVELS, "seed": seed}
     write = StagePlan(id="write.test", task="synthesis.write_examples", source=Fixed(shards=shards), params=params)
-    return [write, *checked("test"), collected("test", ["verify.test"], refuse=[], limit=None, rows=rows)]
+    return [write, *checked("test"), collected("test", ["verify.test"], refuse=[], limit=None, rows=rows, style=style)]
 
 
-def collected(name: str, verified: list[str], *, refuse: list[str], limit: int | None, rows: int) -> StagePlan:
+def collected(
+    name: str, verified: list[str], *, refuse: list[str], limit: int | None, rows: int, style: PromptStyle
+) -> StagePlan:
     """The dataset of a name: read in order, without duplicates and without test questions."""
     return StagePlan(
         id=f"collect.{name}",
@@ -116,6 +153,7 @@ def collected(name: str, verified: list[str], *, refuse: list[str], limit: int |
             "refuse": [ref(stage) for stage in refuse],
             "limit": limit,
             "prompt_rows": rows,
+            "style": style.model_dump(),
         },
     )
 
@@ -187,7 +225,9 @@ def released(stage: str, after: list[str], device: str) -> StagePlan:
     )
 
 
-def sampling_params(weak: WeakModel, endpoint: str, model: str, seed: int, rows: int) -> dict[str, Any]:
+def sampling_params(
+    weak: WeakModel, endpoint: str, model: str, seed: int, rows: int, style: PromptStyle
+) -> dict[str, Any]:
     """How the weak model is asked."""
     return {
         "endpoint": endpoint,
@@ -198,6 +238,7 @@ def sampling_params(weak: WeakModel, endpoint: str, model: str, seed: int, rows:
         "max_tokens": weak.max_tokens,
         "seed": seed,
         "prompt_rows": rows,
+        "style": style.model_dump(),
         "budget_usd": weak.budget_usd,
     }
 

@@ -65,9 +65,13 @@ def synthesis_stages(spec: PipelineSpec | PairingSpec | SynthesisSpec, refuse: l
     stages, ready = source_stages(spec, sources, "train", spec.seed, selection=0 if written else wanted)
     if written is not None and wanted:
         seed = spec.seed + SELECTION_SEED_OFFSET
-        stages += synthesised("selection", written, spec.strong, split="selection", amount=wanted, seed=seed)
+        target = spec.target
+        stages += synthesised(
+            "selection", written, spec.strong, split="selection", amount=wanted, seed=seed, target=target
+        )
         ready.append("verify.selection")
-    stages.append(collected("train", ready, refuse=refuse, limit=synthesis_total(sources), rows=spec.prompt.rows))
+    limit, rows = synthesis_total(sources), spec.prompt.rows
+    stages.append(collected("train", ready, refuse=refuse, limit=limit, rows=rows, style=spec.style))
     return stages
 
 
@@ -86,7 +90,16 @@ def source_stages(
         own = f"{name}{number or ''}"
         if isinstance(source, SynthesisSource):
             amount = source.synthesis
-            stages += synthesised(own, source, spec.strong, split="train", amount=amount, seed=seed + number)
+            stages += synthesised(
+                own,
+                source,
+                spec.strong,
+                split="train",
+                amount=amount,
+                seed=seed + number,
+                target=spec.target,
+                databases=[one.id for one in spec.databases],
+            )
         else:
             stages.append(loaded(own, source, selection=selection, seed=seed + number))
             selection = 0
@@ -110,7 +123,8 @@ def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[li
         )
     sources, seed = spec.train.pairs, spec.seed + 2 * SELECTION_SEED_OFFSET
     stages, ready = source_stages(spec, sources, "pairs", seed)
-    stages.append(collected("pairs", ready, refuse=refuse, limit=synthesis_total(sources), rows=spec.prompt.rows))
+    limit, rows = synthesis_total(sources), spec.prompt.rows
+    stages.append(collected("pairs", ready, refuse=refuse, limit=limit, rows=rows, style=spec.style))
     return stages, only_verified(ready, sources), "collect.pairs"
 
 
@@ -143,7 +157,7 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
     weak, stages = spec.weak, []
     rows = spec.prompt.rows
     if weak.endpoint is not None and weak.model is not None:
-        params = sampling_params(weak, weak.endpoint, weak.model, spec.seed, rows)
+        params = sampling_params(weak, weak.endpoint, weak.model, spec.seed, rows, spec.style)
         after: list[str] = []
     else:
         model = names.model("sft") if weak.sft_first else base_name(weak.base)
@@ -158,7 +172,7 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
                 device=names.device,
             )
         )
-        params = sampling_params(weak, "engine", model, spec.seed, rows)
+        params = sampling_params(weak, "engine", model, spec.seed, rows, spec.style)
         after = ["deploy.weak"]
     fine_tuned = "sft" in [name for stage in stages for name in stage.after]
     source: Each | Slices
@@ -200,6 +214,7 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
             "dataset": ref(dataset),
             "limit": spec.pairs.limit,
             "prompt_rows": rows,
+            "style": spec.style.model_dump(),
             "seed": spec.seed,
             "max_length": trained_length(spec),
             "syntax_share": spec.pairs.syntax_share,
@@ -250,7 +265,7 @@ def preference_stages(spec: PipelineSpec, names: Names, sampled_here: bool) -> l
 def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> Plan:
     """The plan of a `pipeline` job."""
     names = name_models(job_id, spec.student.base, device)
-    stages = test_sets(spec.evaluate, TEST_SEED, spec.prompt.rows)
+    stages = test_sets(spec.evaluate, TEST_SEED, spec.prompt.rows, spec.style)
     benchmarks = benchmarks_of(spec.evaluate)
     refuse = refused(benchmarks, builtin=bool(stages))
     stages += [one.load() for one in benchmarks]
@@ -340,6 +355,7 @@ class Arms:
             "max_tokens": self.spec.answer_tokens,
             "seed": self.spec.seed,
             "prompt_rows": self.spec.prompt.rows,
+            "style": self.spec.style.model_dump(),
             "shots": shots,
             "shots_from": ref("collect.train") if shots else None,
         }

@@ -9,7 +9,7 @@ from services.pairing.profile import Tally
 from services.pairing.selecting import Selected, draw
 from shared.contracts.pairing import CollectPairs, ErrorProfile, ProfileLine
 from shared.contracts.records import Example, Pair, SuspectGold
-from shared.sql.prompt import PROMPT_VERSION
+from shared.sql.prompt import prompt_version
 
 SAMPLES = 5
 BAR = 24
@@ -70,7 +70,7 @@ def head(made: Made) -> str:
         f"{len(pairs)} pairs on {len({pair.example_id for pair in pairs})} questions, from answers of {models}. "
         f"Pair policy: {policies}. A chosen side is right under every policy asked ({', '.join(judges)}) and on every "
         "neighbour database that counts; a rejected one is wrong under every policy. Both are written in one style. "
-        f"Prompts: {PROMPT_VERSION}, {made.command.prompt_rows} example rows a table. Seed: {made.command.seed}."
+        f"Prompts: {prompt_version(made.command.prompt_rows, made.command.style)}. Seed: {made.command.seed}."
     )
 
 

@@ -5,23 +5,32 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from shared.contracts.records import DpoRow, Example, Message, Pair, SftRow
+from shared.contracts.pairing import CollectPairs
+from shared.contracts.records import DpoRow, Example, Message, Pair, SftRow, Target
 from shared.contracts.refs import ObjectRef
+from shared.sql.answer import answer_text
 from shared.sql.catalog import Catalog
 from shared.sql.prompt import render_messages
 from shared.storage.jsonl import dump_rows
 from shared.tasks.shard import Shard
 
 
-def preference_rows(example: Example, pair: Pair, catalog: Catalog, prompt_rows: int) -> tuple[DpoRow, SftRow]:
+def completions(example: Example, pair: Pair, target: Target) -> tuple[str, str]:
+    """What the chosen and the rejected side say; a gold that stands in brings the reasoning of its example."""
+    chosen = example.reasoning if pair.gold_chosen else pair.chosen_reasoning
+    return answer_text(target, pair.chosen, chosen), answer_text(target, pair.rejected, pair.rejected_reasoning)
+
+
+def preference_rows(example: Example, pair: Pair, catalog: Catalog, command: CollectPairs) -> tuple[DpoRow, SftRow]:
     """A pair in TRL's preference form with explicit prompt, and its chosen side in the prompt-completion form."""
-    card = catalog.card(example.database_id)
-    prompt = render_messages(card, example.question, evidence=example.evidence, rows=prompt_rows)
-    chosen = [Message(role="assistant", content=pair.chosen)]
+    card, style = catalog.card(example.database_id), command.style
+    prompt = render_messages(card, example.question, evidence=example.evidence, rows=command.prompt_rows, style=style)
+    texts = completions(example, pair, style.target)
+    chosen, rejected = ([Message(role="assistant", content=text)] for text in texts)
     dpo = DpoRow(
         prompt=prompt,
         chosen=chosen,
-        rejected=[Message(role="assistant", content=pair.rejected)],
+        rejected=rejected,
         example_id=example.example_id,
         database_id=example.database_id,
         domain=example.domain,
@@ -51,7 +60,7 @@ def preference_rows(example: Example, pair: Pair, catalog: Catalog, prompt_rows:
 
 
 def export_pairs(
-    shard: Shard, pairs: Iterable[Pair], examples: Mapping[str, Example], catalog: Catalog, prompt_rows: int
+    shard: Shard, pairs: Iterable[Pair], examples: Mapping[str, Example], catalog: Catalog, command: CollectPairs
 ) -> dict[str, ObjectRef]:
     """`dpo.jsonl`, `chosen.jsonl` and `pairs.jsonl`, a row at a time: prompts are long and pairs are many.
 
@@ -61,7 +70,7 @@ def export_pairs(
         paths = {name: Path(folder) / f"{name}.jsonl" for name in ("dpo", "chosen", "pairs")}
         to = {name: files.enter_context(path.open("wb")) for name, path in paths.items()}
         for pair in pairs:
-            dpo, sft = preference_rows(examples[pair.example_id], pair, catalog, prompt_rows)
+            dpo, sft = preference_rows(examples[pair.example_id], pair, catalog, command)
             to["dpo"].write(dump_rows([dpo]))
             to["pairs"].write(dump_rows([pair]))
             to["chosen"].write(dump_rows([sft]))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from shared.contracts.records import Example, Message
+from shared.contracts.records import Example, Message, PromptStyle
 from shared.sql.catalog import Catalog
 from shared.sql.prompt import render_messages
 
@@ -40,12 +40,13 @@ def message_tokens(messages: Iterable[Message]) -> int:
 class RowLengths:
     """Lengths of prompts over one catalogue; a database's schema is counted once."""
 
-    def __init__(self, catalog: Catalog, prompt_rows: int) -> None:
-        self.catalog, self.prompt_rows = catalog, prompt_rows
+    def __init__(self, catalog: Catalog, prompt_rows: int, style: PromptStyle | None = None) -> None:
+        self.catalog, self.prompt_rows, self.style = catalog, prompt_rows, style or PromptStyle()
         self._schema = lru_cache(maxsize=1024)(self._schema_tokens)
 
     def _schema_tokens(self, database_id: str) -> int:
-        return message_tokens(render_messages(self.catalog.card(database_id), "", rows=self.prompt_rows))
+        card = self.catalog.card(database_id)
+        return message_tokens(render_messages(card, "", rows=self.prompt_rows, style=self.style))
 
     def longest(self, example: Example, answers: Iterable[str]) -> int:
         """Tokens of the prompt and its longest answer."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from shared.contracts.records import Judged, Outcome, Verdict
+from shared.sql.answer import reasoning_of
 from shared.sql.style import plain_style
 
 GOLD_SLOT = -1
@@ -28,6 +29,7 @@ class Side:
     neighbours: int = 0
     samples: int = 1
     shared: int = 1
+    reasoning: str = ""
 
 
 def by_slot(judged: Iterable[Judged]) -> list[Judged]:
@@ -56,6 +58,7 @@ def sides_of(judged: Sequence[Judged], verdicts: Iterable[Verdict]) -> list[Side
             program=row.program,
             neighbours=row.neighbours,
             samples=samples[text],
+            reasoning=reasoning_of(row.candidate.answer),
             shared=max(samples[text], results[row.result_hash] if row.result_hash else 0),
         )
     return list(found.values())

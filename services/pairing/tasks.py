@@ -7,7 +7,7 @@ from typing import Any
 from services.pairing.card import Made, write_card
 from services.pairing.choices import PAIR_FILTERS, Choice
 from services.pairing.decide import BAD_GOLD, decide
-from services.pairing.export import export_pairs
+from services.pairing.export import completions, export_pairs
 from services.pairing.length import RowLengths
 from services.pairing.probe import probe_style
 from services.pairing.profile import Tally
@@ -53,6 +53,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
         max_tokens=command.max_tokens,
         seed=command.seed,
         prompt_rows=command.prompt_rows,
+        style=command.style,
     )
     budget = stage_budget(shard, command.budget_usd)
     profile = load_profile(command.endpoint)
@@ -148,6 +149,8 @@ def as_pair(example_id: str, choice: Choice, row: Judged, policy: str) -> Pair:
         distance=choice.distance,
         gold_chosen=choice.gold_chosen,
         judged_by=sorted(row.verdicts) or [row.policy],
+        chosen_reasoning=chosen.reasoning,
+        rejected_reasoning=rejected.reasoning,
     )
 
 
@@ -155,11 +158,11 @@ def collect_pairs(command: CollectPairs, shard: Shard) -> Done:
     """Reads pair shards in order and writes DPO's rows, the control's (SFT on the same chosen SQL), and the card."""
     examples = {row.example_id: row for row in shard.stage_rows(command.dataset, "examples", Example)}
     catalog = Catalog(shard.objects)
-    lengths = RowLengths(catalog, command.prompt_rows)
+    lengths = RowLengths(catalog, command.prompt_rows, command.style)
 
     def too_long(example: Example, pair: Pair) -> bool:
         most = command.max_length
-        return most is not None and lengths.longest(example, (pair.chosen, pair.rejected)) > most
+        return most is not None and lengths.longest(example, completions(example, pair, command.style.target)) > most
 
     rules = Rules(seed=command.seed, limit=command.limit, syntax_share=command.syntax_share)
     selected = select(shard.stage_rows(command.pairs, "pairs", Pair), examples, too_long, rules)
@@ -169,7 +172,7 @@ def collect_pairs(command: CollectPairs, shard: Shard) -> Done:
     probe = probe_style(selected.pairs, command.seed)
     card = write_card(Made(command, selected, tally, probe, suspects, examples))
     outputs = {
-        **export_pairs(shard, selected.pairs, examples, catalog, command.prompt_rows),
+        **export_pairs(shard, selected.pairs, examples, catalog, command),
         "suspects": shard.export("suspect_golds.jsonl", dump_rows(suspects)),
         "profile": shard.export("profile.json", tally.profile().model_dump_json().encode()),
         "card": shard.export("card.md", card.encode()),

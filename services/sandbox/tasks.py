@@ -102,6 +102,7 @@ def as_example(row: Written) -> Example:
         level=row.level,
         question=row.question,
         evidence=row.evidence,
+        reasoning=row.reasoning,
         gold=row.sql,
         provenance=row.provenance,
     )

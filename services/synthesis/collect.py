@@ -4,9 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from shared.contracts.records import Example, Message, SftRow
-from shared.sql.catalog import Catalog
-from shared.sql.prompt import render_messages
+from shared.contracts.records import Example
 
 
 @dataclass(slots=True)
@@ -109,18 +107,3 @@ def interleave(examples: Sequence[Example]) -> list[Example]:
     queues = [by_database[key] for key in sorted(by_database)]
     depth = max((len(queue) for queue in queues), default=0)
     return [queue[place] for place in range(depth) for queue in queues if place < len(queue)]
-
-
-def sft_row(example: Example, catalog: Catalog, prompt_rows: int) -> SftRow:
-    """An example in TRL's conversational form, rendered as serving and evaluation render it."""
-    card = catalog.card(example.database_id)
-    prompt = render_messages(card, example.question, evidence=example.evidence, rows=prompt_rows)
-    return SftRow(
-        prompt=prompt,
-        completion=[Message(role="assistant", content=example.gold)],
-        example_id=example.example_id,
-        database_id=example.database_id,
-        domain=example.domain,
-        level=example.level,
-        writer=example.provenance.writer,
-    )

@@ -1,74 +1,149 @@
-"""Reads a strong model's answer: forgives fences, headings in bold and extra words, rejects the rest with a reason."""
+"""Reads a strong model's answer: forgives how it is set, rejects what is missing with a reason by name."""
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
+from services.synthesis.headings import split_parts
+from services.synthesis.json_answer import json_parts
+from services.synthesis.script import FENCE_LINE, has_table, read_script
 from shared.contracts.records import DatabaseScript
-from shared.sql.extract import extract_sql
+from shared.sql.answer import reasoning_of
+from shared.sql.extract import extract_sql, sql_begin
 
-HEADING = re.compile(r"^[\s#*>\d.)-]*(domain|schema|question|answer)\b[\s*]*:[\s*]*", re.IGNORECASE | re.MULTILINE)
-FENCE_LINE = re.compile(r"^\s*```.*$", re.MULTILINE)
-STATEMENT_PART = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/|;", re.DOTALL)
-LEADING_COMMENTS = re.compile(r"\A(?:\s*(?:--[^\n]*(?:\n|\Z)|/\*.*?\*/))*\s*", re.DOTALL)
-PARTS = ("domain", "schema", "question", "answer")
+Reason = Literal[
+    "answer_empty", "answer_refused", "answer_cut_off", "answer_without_domain", "answer_without_schema",
+    "answer_without_question", "answer_without_sql",
+]  # fmt: skip
+REFUSAL = re.compile(
+    r"\b(?:I(?:'m| am) (?:sorry|unable|not able)"
+    r"|I (?:can(?:no|')t|cannot|won't) (?:help|assist|do|create|comply|provide)|as an AI\b)",
+    re.IGNORECASE,
+)
+THOUGHT = re.compile(r".*</think>", re.DOTALL | re.IGNORECASE)
+NOTHING = re.compile(
+    r"[\s*_`]*(?:none|n/?a|null|nil|not (?:needed|required)"
+    r"|no(?:ne)?(?: external)?(?: knowledge| evidence)?(?: is)? (?:needed|required)|-+)?[\s.*_`]*",
+    re.IGNORECASE,
+)
+WRAPPED = "\"'“”`*_ \t\n"
+OPEN_FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
+DOMAIN_CHARS = 80
+QUESTION_CHARS = 2000
 
 
 class UnparsableError(ValueError):
-    """The answer holds no example; the text is the reason."""
+    """The answer holds no example: `reason` by name, the text in a sentence."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedAnswer:
-    """The four parts of the paper's form."""
+    """The parts of the paper's form, and evidence and reasoning where there are any. `script` is None where the
+    database was given."""
 
     domain: str
-    script: DatabaseScript
+    script: DatabaseScript | None
     question: str
     sql: str
+    evidence: str | None = None
+    reasoning: str | None = None
 
 
-def split_statements(text: str) -> list[str]:
-    """Statements of a script, cut at semicolons outside quotes and comments."""
-    statements, begin = [], 0
-    for match in STATEMENT_PART.finditer(text):
-        if match.group() == ";":
-            statements.append(text[begin : match.start()].strip())
-            begin = match.end()
-    statements.append(text[begin:].strip())
-    return [statement for statement in statements if statement]
+def parse_answer(text: str, *, own: bool = False, finish_reason: str = "stop") -> ParsedAnswer:
+    """The example in an answer; with `own`, an answer for a database that was given, without domain and schema.
 
-
-def split_parts(text: str) -> dict[str, str]:
-    """The text under each heading; the first heading of a name counts."""
-    headings = list(HEADING.finditer(text))
-    begins = [match.start() for match in headings]
-    parts: dict[str, str] = {}
-    for match, end in zip(headings, [*begins[1:], len(text)], strict=False):
-        parts.setdefault(match.group(1).lower(), text[match.end() : end].strip())
-    return parts
-
-
-def read_script(text: str) -> DatabaseScript:
-    """DDL and inserts of the schema part."""
-    statements = [LEADING_COMMENTS.sub("", one) for one in split_statements(FENCE_LINE.sub("", text))]
-    ddl = [one for one in statements if one.upper().startswith("CREATE")]
-    inserts = [one for one in statements if one.upper().startswith("INSERT")]
-    if not ddl:
-        raise UnparsableError("the schema part holds no CREATE TABLE statement")
-    if not inserts:
-        raise UnparsableError("the schema part holds no INSERT statement")
-    return DatabaseScript(ddl=ddl, inserts=inserts)
-
-
-def parse_answer(text: str) -> ParsedAnswer:
-    """The example in an answer. Raises `UnparsableError` with the reason."""
-    parts = split_parts(text)
-    missing = [name for name in PARTS if not parts.get(name)]
-    if missing:
-        raise UnparsableError(f"the answer lacks {', '.join(missing)}")
+    Raises `UnparsableError`.
+    """
+    spoken = THOUGHT.sub("", text, count=1) if "</think>" in text.lower() else text
+    if not spoken.strip():
+        raise UnparsableError("answer_empty", "the answer is empty")
+    parts = json_parts(spoken) or split_parts(spoken)
+    forgive(parts, spoken)
+    check_parts(parts, spoken, own, finish_reason)
     sql = extract_sql(parts["answer"])
     if sql is None:
-        raise UnparsableError("the answer part holds no SELECT statement")
-    question = " ".join(FENCE_LINE.sub("", parts["question"]).split())
-    domain = parts["domain"].splitlines()[0].strip(" *.")[:80]
-    return ParsedAnswer(domain=domain, script=read_script(parts["schema"]), question=question, sql=sql)
+        raise UnparsableError("answer_without_sql", "the answer part holds no SELECT statement")
+    if finish_reason == "length" and cut_inside(parts["answer"]):
+        raise UnparsableError("answer_cut_off", "the answer ends in the middle of its SQL: raise strong.max_tokens")
+    return ParsedAnswer(
+        domain=one_line(parts.get("domain", "").strip().split("\n")[0]).rstrip(".")[:DOMAIN_CHARS],
+        script=None if own else checked_script(parts),
+        question=question_of(parts["question"]),
+        sql=sql,
+        evidence=evidence_of(parts.get("evidence", "")),
+        reasoning=one_line(FENCE_LINE.sub("", parts.get("reasoning", ""))) or reasoning_of(parts["answer"]) or None,
+    )
+
+
+def forgive(parts: dict[str, str], text: str) -> None:
+    """Fills parts that have no heading of their own but stand where a reader would look for them."""
+    if "answer" not in parts and "question" in parts and (begin := sql_begin(parts["question"])) is not None:
+        fence = parts["question"].rfind("```", 0, begin)
+        place = fence if fence >= 0 else begin
+        parts["answer"], parts["question"] = parts["question"][place:], parts["question"][:place]
+    if "schema" not in parts and (place := text.upper().find("CREATE TABLE")) >= 0:
+        parts["schema"] = text[place:]
+    if "rows" in parts and "schema" in parts:
+        parts["schema"] = f"{parts['schema']}\n;\n{parts['rows']}"
+
+
+def check_parts(parts: dict[str, str], text: str, own: bool, finish_reason: str) -> None:
+    """Raises `UnparsableError` for what is missing, and for why the whole answer is none."""
+    wanted = ("question", "answer") if own else ("domain", "schema", "question", "answer")
+    missing = [name for name in wanted if not parts.get(name, "").strip()]
+    if not missing:
+        return
+    if finish_reason == "length":
+        raise UnparsableError(
+            "answer_cut_off", f"the answer ended before its {missing[0]} part: raise strong.max_tokens"
+        )
+    if len(missing) == len(wanted) and REFUSAL.search(text):
+        raise UnparsableError("answer_refused", "the model declined to write an example")
+    name = "sql" if missing[0] == "answer" else missing[0]
+    reasons: dict[str, Reason] = {
+        "domain": "answer_without_domain",
+        "schema": "answer_without_schema",
+        "question": "answer_without_question",
+        "sql": "answer_without_sql",
+    }
+    raise UnparsableError(reasons[name], f"the answer lacks {', '.join(missing)}")
+
+
+def checked_script(parts: dict[str, str]) -> DatabaseScript:
+    """The database of the schema part; a schema without rows is left to the gates."""
+    script = read_script(parts["schema"])
+    if not has_table(script):
+        raise UnparsableError("answer_without_schema", "the schema part holds no CREATE TABLE statement")
+    return script
+
+
+def question_of(text: str) -> str:
+    """The question on one line, without quotes around it."""
+    line = one_line(FENCE_LINE.sub("", text))
+    if not line or len(line) > QUESTION_CHARS:
+        raise UnparsableError("answer_without_question", "the question part is empty or no question")
+    return line
+
+
+def evidence_of(text: str) -> str | None:
+    """External knowledge, or None where the model says that there is none."""
+    return None if NOTHING.fullmatch(text) else one_line(FENCE_LINE.sub("", text)) or None
+
+
+def one_line(text: str) -> str:
+    """Blanks single, marks of bold type and quotes around the whole taken off."""
+    line = " ".join(text.replace("**", "").split())
+    while len(line) > 1 and line[0] in WRAPPED and line[-1] in WRAPPED:
+        line = line[1:-1].strip()
+    return line.strip("*_ ")
+
+
+def cut_inside(answer: str) -> bool:
+    """Whether a text that was cut off ends inside its SQL: a fence is open, or nothing closes the statement."""
+    if fences := OPEN_FENCE.findall(answer):
+        return len(fences) % 2 == 1
+    return ";" not in answer

@@ -1,14 +1,21 @@
 """The synthesis service's tasks: write examples, collect the accepted ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from services.synthesis.collect import collect, interleave, sft_row
+from services.synthesis.collect import collect, interleave
 from services.synthesis.data_card import write_card
+from services.synthesis.dataset_seeds import dataset_seeds
 from services.synthesis.grammar.writer import write_examples as write_by_grammar
 from services.synthesis.handwritten import load_handwritten
-from services.synthesis.llm_writer import make_request, read_answer, share_levels
+from services.synthesis.history import history_of
+from services.synthesis.llm_writer import Known, lost, make_calls, read_answer
 from services.synthesis.load import load
+from services.synthesis.own import own_databases
+from services.synthesis.own_writer import write_own
+from services.synthesis.seeds import builtin_seeds
+from services.synthesis.sft import sft_row
+from services.synthesis.shares import share_places
 from shared.contracts.base import TaskContract
 from shared.contracts.records import Example, Rejected, Written
 from shared.contracts.refs import StageRef
@@ -23,60 +30,91 @@ from shared.contracts.synthesis import (
     WriteExamples,
     WrittenCounts,
 )
+from shared.errors import SenseError
 from shared.llm.ask import TokenCount, stage_budget
 from shared.llm.client import ChatClient
-from shared.llm.profiles import load_profile
+from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmMalformedError
+from shared.llm.messages import ChatAnswer
+from shared.llm.profiles import EndpointProfile, load_profile
 from shared.sql.catalog import Catalog
 from shared.storage.datasets import dataset_rows, find_dataset
 from shared.storage.jsonl import dump_rows
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 
+# What an endpoint does to one call, whose example is then missed; anything else concerns all of them.
+REFUSALS = (LlmContentFilterError, LlmContextLengthError, LlmMalformedError)
+
 
 def write_examples(command: WriteExamples, shard: Shard) -> Done:
     """Writes by the command's writer; nothing written has been run yet."""
     if command.writer == "llm":
         return write_by_llm(command, shard)
-    written = load_handwritten()[: command.count]
-    if command.writer == "grammar":
-        written = write_by_grammar(
-            seed=command.seed, split=command.split, shard=command.shard, count=command.count, levels=command.levels
+    if command.writer == "handwritten":
+        written = load_handwritten()[: command.count]
+        return Done(WrittenCounts(written=len(written)), {"written": shard.write_rows("written", written)})
+    return write_offline(command, shard)
+
+
+def write_offline(command: WriteExamples, shard: Shard) -> Done:
+    """The grammar's domains, and in their share the databases of the user's."""
+    owns = own_databases(shard.objects, command.databases)
+    places = share_places(command.levels, command.own_share if owns else 0.0, command.shard, command.count)
+    mine = [place for place in places if place.own]
+    written = write_own(seed=command.seed, split=command.split, shard=command.shard, places=mine, owns=owns)
+    own = len(written)
+    if rest := len(places) - len(mine):
+        written += write_by_grammar(
+            seed=command.seed, split=command.split, shard=command.shard, count=rest, levels=command.levels
         )
-    return Done(WrittenCounts(written=len(written)), {"written": shard.write_rows("written", written)})
+    return Done(WrittenCounts(written=len(written), own=own), {"written": shard.write_rows("written", written)})
+
+
+def known_now(command: WriteExamples, shard: Shard) -> Known:
+    """Seeds, what completed waves left, and the user's databases."""
+    seeds = dataset_seeds(shard.objects, command.seeds, command.seeds_split) if command.seeds else builtin_seeds()
+    return Known(seeds, history_of(command, shard), own_databases(shard.objects, command.databases))
 
 
 def write_by_llm(command: WriteExamples, shard: Shard) -> Done:
-    """One call an example; answers are recorded before they are read."""
-    levels = share_levels(command.levels, command.count)
-    made = [make_request(command, place, level) for place, level in enumerate(levels)]
+    """One call an example; answers are recorded before they are read. What the endpoint refuses costs one example."""
+    calls = make_calls(command, known_now(command, shard))
     tokens = TokenCount()
     budget = stage_budget(shard, command.budget_usd)
     profile = load_profile(command.endpoint or "")
     client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)
-    answers = client.complete_many([request for request, _, _ in made])
+    outcomes = dict(client.stream_many([call.request for call in calls]))
+    answers = [outcomes[place] for place in range(len(calls))]
+    if hard := [one for one in answers if isinstance(one, SenseError) and not isinstance(one, REFUSALS)]:
+        raise hard[0]
     read = [
-        read_answer(
-            answer,
-            level=level,
-            split=command.split,
-            seed=command.seed,
-            model=command.model or "",
-            seeds=seeds,
-            prompt_hash=prompt_hash,
-        )
-        for answer, level, (_, seeds, prompt_hash) in zip(answers, levels, made, strict=True)
+        read_answer(answer, call) if isinstance(answer, ChatAnswer) else lost(call, answer.code, answer.message)
+        for answer, call in zip(answers, calls, strict=True)
     ]
     written = [row for row in read if isinstance(row, Written)]
     unparsed = [row for row in read if isinstance(row, Rejected)]
     counts = WrittenCounts(
         written=len(written),
         unparsed=len(unparsed),
+        own=sum(row.database is None for row in written),
         prompt_tokens=tokens.prompt,
         completion_tokens=tokens.completion,
         micro_usd=tokens.micro_usd,
+        **worth(profile, [answer for answer in answers if isinstance(answer, ChatAnswer)]),
     )
     outputs = {"written": shard.write_rows("written", written), "unparsed": shard.write_rows("unparsed", unparsed)}
     return Done(counts, outputs)
+
+
+def worth(profile: EndpointProfile, answers: Sequence[ChatAnswer]) -> dict[str, int]:
+    """Tokens and price of the answers in use, whether they were paid now or are recorded: the same in every run."""
+    prompt, completion = sum(one.prompt_tokens for one in answers), sum(one.completion_tokens for one in answers)
+    price = profile.price(prompt, completion) or 0.0
+    return {
+        "answer_prompt_tokens": prompt,
+        "answer_completion_tokens": completion,
+        "answer_micro_usd": round(price * 1_000_000),
+    }
 
 
 def load_dataset(command: LoadDataset, shard: Shard) -> Done:
@@ -115,7 +153,7 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
     dataset.selection = interleave(dataset.selection)
     catalog = Catalog(shard.objects)
     rejected = list(rejections(command.verified, shard))
-    rows = [sft_row(example, catalog, command.prompt_rows) for example in dataset.examples]
+    rows = [sft_row(example, catalog, command.prompt_rows, command.style) for example in dataset.examples]
     outputs = {
         "examples": shard.export("examples.jsonl", dump_rows(dataset.examples)),
         "selection": shard.export("selection.jsonl", dump_rows(dataset.selection)),

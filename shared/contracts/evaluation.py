@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.base import Command, Counts, Queue, TaskContract
-from shared.contracts.records import Policy
+from shared.contracts.records import Policy, PromptStyle
 from shared.contracts.refs import Slice, StageRef
 
 
@@ -21,6 +21,7 @@ class AnswerQuestions(Command):
     max_tokens: int = 128
     seed: int = 0
     prompt_rows: int = 3
+    style: PromptStyle = PromptStyle()
     budget_usd: float | None = None
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.base import Command, Counts, Queue, TaskContract
+from shared.contracts.records import PromptStyle
 from shared.contracts.refs import ObjectRef, Slice, StageRef
 
 PairPolicy = Literal["one_per_question", "nearest", "farthest", "hardest", "all_capped", "gold_chosen"]
@@ -25,6 +26,7 @@ class SampleCandidates(Command):
     max_tokens: int = 128
     seed: int = 0
     prompt_rows: int = 3
+    style: PromptStyle = PromptStyle()
     budget_usd: float | None = None
     chosen: StageRef | None = None
 
@@ -134,6 +136,7 @@ class CollectPairs(Command):
     dataset: StageRef
     limit: int | None = None
     prompt_rows: int = 3
+    style: PromptStyle = PromptStyle()
     seed: int = 0
     max_length: int | None = Field(default=None, ge=8)
     syntax_share: float = Field(default=0.25, ge=0, le=1)

@@ -10,12 +10,25 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Level = Literal["easy", "medium", "hard"]
 Split = Literal["train", "selection", "dev", "test", "handwritten"]
+Target = Literal["sql", "reasoning_sql"]
 
 
 class Row(BaseModel):
     """A line of a JSONL object; unknown fields are an error, not a surprise."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PromptStyle(Row):
+    """How every prompt of a job is written, beside its example rows; see `shared.sql.prompt`.
+
+    `comments` shows what the schema says of tables and columns, `foreign_keys` lists the keys once more after the
+    tables. `target` is what is asked for: the SQL alone, or short reasoning and then the SQL.
+    """
+
+    comments: bool = False
+    foreign_keys: bool = False
+    target: Target = "sql"
 
 
 class Outcome(StrEnum):
@@ -75,6 +88,8 @@ class Provenance(Row):
     model: str | None = None
     prompt_hash: str | None = None
     seed_examples: list[str] = Field(default_factory=list)
+    seed_source: str | None = Field(default=None, description="the set that the seeds are from: NAME@VERSION")
+    seed_licence: str | None = None
 
 
 class DatabaseScript(Row):
@@ -92,6 +107,7 @@ class Written(Row):
     level: Level
     question: str
     evidence: str | None = None
+    reasoning: str | None = None
     sql: str
     database: DatabaseScript | None = None
     database_id: str | None = None
@@ -108,6 +124,7 @@ class Example(Row):
     level: Level
     question: str
     evidence: str | None = None
+    reasoning: str | None = Field(default=None, description="the writer's way to the gold, where it was asked for")
     gold: str
     provenance: Provenance
     hardness: str | None = Field(default=None, description="the benchmark's own level, finer than `level`")
@@ -189,6 +206,8 @@ class Pair(Row):
     distance: int = Field(default=0, description="edit distance of the two in tokens")
     gold_chosen: bool = Field(default=False, description="no sample was right: the gold stands in for one")
     judged_by: list[Policy] = Field(default_factory=list, description="policies that all had to agree")
+    chosen_reasoning: str = Field(default="", description="what the answer says before its SQL")
+    rejected_reasoning: str = ""
 
 
 class TriedTemperature(Row):
@@ -241,6 +260,16 @@ class SftRow(Row):
     domain: str
     level: Level
     writer: str
+    writer_version: str | None = None
+    source: str | None = Field(default=None, description="template id, answer key, or file and number")
+    source_model: str | None = None
+    prompt_hash: str | None = None
+    seed: int | None = None
+    seed_examples: list[str] = Field(default_factory=list)
+    seed_source: str | None = None
+    seed_licence: str | None = None
+    dataset: str | None = None
+    hardness: str | None = None
 
 
 class DpoRow(Row):

@@ -17,14 +17,15 @@ from pydantic import (
     model_validator,
 )
 
-from shared.contracts.datasets import DatasetSplit, split_ref
+from shared.contracts.datasets import DatasetSplit, Sha256, split_ref
 from shared.contracts.pairing import PairPolicy
-from shared.contracts.records import Level, Policy
+from shared.contracts.records import Level, Policy, PromptStyle, Target
 from shared.contracts.training import TrainSettings
 from shared.errors import InvalidInputError
 
 BUILTIN_BASE = "builtin:smollm2-135m"
 BUILTIN_TESTS = ("builtin:held-out", "builtin:handwritten")
+REASONING_TOKENS = 512
 
 
 class SpecPart(BaseModel):
@@ -39,11 +40,15 @@ def default_levels() -> dict[Level, float]:
 
 
 class SynthesisSource(SpecPart):
-    """`synthesis` examples written at the shares of `levels`, `per_shard` at a time."""
+    """`synthesis` examples written at the shares of `levels`, `per_shard` at a time.
+
+    `own_share` of them is for the spec's `databases`, half where it is not said; the rest is cross-domain.
+    """
 
     synthesis: int = Field(default=320, ge=4, le=1_000_000)
     levels: dict[Level, Annotated[float, Field(ge=0)]] = Field(default_factory=default_levels)
     per_shard: int = Field(default=20, ge=1, le=1000)
+    own_share: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def check_levels(self) -> "SynthesisSource":
@@ -100,19 +105,33 @@ class TrainSources(SpecPart):
     pairs: list[TrainSource] | None = Field(default=None, min_length=1)
 
 
+class SeedSource(SpecPart):
+    """A stored data set whose examples the strong model is shown, two a call, in place of our own."""
+
+    dataset: str = Field(description="NAME, its newest version; or NAME@VERSION")
+    split: DatasetSplit | None = None
+
+    _check_dataset = field_validator("dataset")(checked_ref)
+
+
 class StrongModel(SpecPart):
     """Who writes: an endpoint's model, or, with no endpoint, the offline grammar writer."""
 
     endpoint: str | None = None
     model: str | None = None
     temperature: float = Field(default=0.9, ge=0, le=2)
+    max_tokens: int = Field(default=2000, ge=64, le=32_000, description="tokens that an answer may have")
     budget_usd: float | None = Field(default=None, gt=0)
+    seeds: SeedSource | None = Field(default=None, description="default: the built-in seed examples")
+    evidence: bool = Field(default=False, description="ask for BIRD's external knowledge too")
 
     @model_validator(mode="after")
     def check_model(self) -> "StrongModel":
         """An endpoint without a model cannot be asked."""
         if (self.endpoint is None) != (self.model is None):
             raise ValueError("strong needs both endpoint and model, or neither for the offline grammar writer")
+        if self.endpoint is None and (self.seeds is not None or self.evidence):
+            raise ValueError("seeds and evidence are for a strong model: name its endpoint and model too")
         return self
 
 
@@ -155,10 +174,18 @@ class Student(SpecPart):
     method: Literal["lora", "full"] = "lora"
 
 
+class OwnDatabase(SpecPart):
+    """A database of the user's, by its id: `sense databases add FILE` prints it, `sense submit` fills it in."""
+
+    id: Sha256
+
+
 class PromptSettings(SpecPart):
-    """Example rows a table in every prompt: 0 to 5."""
+    """What every prompt shows: 0 to 5 example rows a table, comments of the schema, a list of its foreign keys."""
 
     rows: int = Field(default=3, ge=0, le=5)
+    comments: bool = False
+    foreign_keys: bool = False
 
 
 class PairSettings(SpecPart):
@@ -248,23 +275,70 @@ class JobSpec(SpecPart):
     name: str = Field(default="job", min_length=1, max_length=80, pattern=r"^[\w .:@+-]+$")
     seed: int = Field(default=7, ge=0, lt=2**31)
     prompt: PromptSettings = PromptSettings()
+    target: Target = Field(default="sql", description="what models are taught and asked: SQL, or reasoning before it")
     lost_allowed: int = Field(default=0, ge=0, description="shards a stage may lose before the job fails")
 
+    @property
+    def style(self) -> PromptStyle:
+        """How every prompt of the job is written."""
+        prompt = self.prompt
+        return PromptStyle(comments=prompt.comments, foreign_keys=prompt.foreign_keys, target=self.target)
 
-class SynthesisSpec(JobSpec):
+    @model_validator(mode="before")
+    @classmethod
+    def make_room(cls, data: Any) -> Any:
+        """Reasoning needs more tokens than SQL alone, wherever the spec does not say how many."""
+        if not isinstance(data, dict) or data.get("target") != "reasoning_sql":
+            return data
+        return with_room(data, set(cls.model_fields))
+
+
+def with_room(data: dict[str, Any], fields: set[str]) -> dict[str, Any]:
+    """The spec with the bounds on answers that it leaves open set to `REASONING_TOKENS`."""
+    data = dict(data)
+    if "answer_tokens" in fields and data.get("answer_tokens") is None:
+        data["answer_tokens"] = REASONING_TOKENS
+    weak = data.get("weak", {})
+    if "weak" in fields and isinstance(weak, dict):
+        data["weak"] = {"max_tokens": REASONING_TOKENS, **weak}
+    return data
+
+
+class WritingSpec(JobSpec):
+    """Where examples come from, for kinds of job that make them."""
+
+    train: TrainSources = TrainSources()
+    strong: StrongModel = StrongModel()
+    databases: list[OwnDatabase] = Field(
+        default_factory=list, max_length=100, description="schemas of your own to write for too"
+    )
+
+    @model_validator(mode="after")
+    def check_databases(self) -> "WritingSpec":
+        """A share of own databases needs some, and some need a source that writes."""
+        sources = [*self.train.sft, *(self.train.pairs or [])]
+        written = [one for one in sources if isinstance(one, SynthesisSource)]
+        if not self.databases and any(one.own_share for one in written):
+            raise ValueError("own_share needs databases to write for: databases: [{id: …}]")
+        if self.databases and not written:
+            raise ValueError("databases are written for by a synthesis source: add {synthesis: N} to train.sft")
+        if self.databases and all(one.own_share == 0 for one in written):
+            raise ValueError("databases are named but every own_share is 0: raise it, or leave the databases out")
+        if len({one.id for one in self.databases}) < len(self.databases):
+            raise ValueError("a database stands twice in databases")
+        return self
+
+
+class SynthesisSpec(WritingSpec):
     """Write, verify and collect examples."""
 
     kind: Literal["synthesis"]
-    train: TrainSources = TrainSources()
-    strong: StrongModel = StrongModel()
 
 
-class PairingSpec(JobSpec):
+class PairingSpec(WritingSpec):
     """As synthesis, then sample a weak model and build pairs."""
 
     kind: Literal["pairing"]
-    train: TrainSources = TrainSources()
-    strong: StrongModel = StrongModel()
     weak: WeakModel = WeakModel()
     student: Student = Student()
     sft: TrainSettings = TrainSettings()
@@ -323,12 +397,10 @@ class EvaluationSpec(JobSpec):
     evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1)
 
 
-class PipelineSpec(JobSpec):
+class PipelineSpec(WritingSpec):
     """The whole of the paper: strong data, SFT, weak data, DPO, serving, report."""
 
     kind: Literal["pipeline"]
-    train: TrainSources = TrainSources()
-    strong: StrongModel = StrongModel()
     weak: WeakModel = WeakModel()
     student: Student = Student()
     sft: TrainSettings = TrainSettings()

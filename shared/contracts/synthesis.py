@@ -6,14 +6,19 @@ from pydantic import Field
 
 from shared.contracts.base import Command, Counts, Queue, TaskContract
 from shared.contracts.datasets import DatasetSplit
-from shared.contracts.records import Level, Split
+from shared.contracts.records import Level, PromptStyle, Split, Target
 from shared.contracts.refs import StageRef
 
 Writer = Literal["grammar", "llm", "handwritten"]
 
 
 class WriteExamples(Command):
-    """Writes `count` examples; the shard's number is part of the seed."""
+    """Writes `count` examples; the shard's number is part of the seed.
+
+    `seeds` is a stored data set (NAME@VERSION) whose split gives the examples that are shown; None: our own. Of
+    `databases`, a share `own_share` of the examples is written for. `before` is the number of shards in completed
+    waves: their accepted examples, left by the stage `accepted`, say which domains are common by now.
+    """
 
     writer: Writer
     split: Split
@@ -23,15 +28,31 @@ class WriteExamples(Command):
     endpoint: str | None = None
     model: str | None = None
     temperature: float = 0.9
-    max_tokens: int = 1200
+    max_tokens: int = 2000
     budget_usd: float | None = None
+    seeds: str | None = None
+    seeds_split: DatasetSplit = "train"
+    evidence: bool = False
+    target: Target = "sql"
+    databases: list[str] = Field(default_factory=list)
+    own_share: float = Field(default=0.0, ge=0, le=1)
+    before: int = Field(default=0, ge=0)
+    accepted: StageRef | None = None
 
 
 class WrittenCounts(Counts):
-    """`unparsed`: answers of the strong model that held no example."""
+    """`unparsed`: answers of the strong model that held no example, and calls that it refused.
+
+    `own` of the written ones are for databases of the user's. Tokens and money are what was paid now; the tokens and
+    the price of all answers that were used, recorded ones too, are `answer_*`: the same in every run.
+    """
 
     written: int
     unparsed: int = 0
+    own: int = 0
+    answer_prompt_tokens: int = 0
+    answer_completion_tokens: int = 0
+    answer_micro_usd: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     micro_usd: int = 0
@@ -72,6 +93,7 @@ class Collect(Command):
     refuse: list[StageRef] = Field(default_factory=list, description="collected test sets that must not leak in")
     limit: int | None = None
     prompt_rows: int = 3
+    style: PromptStyle = PromptStyle()
 
 
 class CollectedCounts(Counts):
@@ -114,7 +136,7 @@ COLLECT = TaskContract(
     command=Collect,
     fact="dataset.collected",
     counts=CollectedCounts,
-    outputs=("examples", "selection", "sft", "rejected", "card"),
+    outputs=("examples", "selection", "sft", "rejected", "card", "card_html"),
     hard_limit_s=3600,
     max_attempts=3,
 )

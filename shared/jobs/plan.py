@@ -38,7 +38,11 @@ class Slices(Part):
 
 
 class Target(Part):
-    """Waves of shards until `stage` has counted `amount`; a wave begins when the one before is terminal there."""
+    """Waves of shards until `stage` has counted `amount`; a wave begins when the one before is terminal there.
+
+    With `first`, so many shards are the first wave, and later ones at most double what is there. `history` is the
+    command's field that is told the number of shards in completed waves: what those left may be read.
+    """
 
     stage: str
     via: list[str] = Field(default_factory=list, description="stages between, which may lose a shard of the wave")
@@ -47,6 +51,8 @@ class Target(Part):
     per_shard: int = Field(ge=1)
     most: int = Field(ge=1, description="shards at the most")
     field: str = "count"
+    first: int | None = Field(default=None, ge=1)
+    history: str | None = None
 
 
 class Need(Part):
@@ -92,8 +98,10 @@ class StagePlan(Part):
                 return {*self.params, *fields}
             case Fixed(shards=shards):
                 return {*self.params, *(name for shard in shards for name in shard)}
-            case Slices(field=field) | Target(field=field):
+            case Slices(field=field):
                 return {*self.params, field}
+            case Target(field=field, history=history):
+                return {*self.params, field, *([history] if history else [])}
 
 
 class Plan(Part):

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from shared.contracts.records import Candidate, Example, Message
+from shared.contracts.records import Candidate, Example, Message, PromptStyle
 from shared.contracts.refs import ObjectRef
 from shared.errors import SenseError
 from shared.llm.budget import Budget, Cost
@@ -33,6 +33,7 @@ class Asking:
     max_tokens: int
     seed: int
     prompt_rows: int
+    style: PromptStyle = field(default_factory=PromptStyle)
     shots: Sequence[Shot] = field(default_factory=tuple)
 
 
@@ -77,7 +78,12 @@ def prompt_of(example: Example, catalog: Catalog, asking: Asking) -> list[Messag
     """The messages for one example."""
     card = catalog.card(example.database_id)
     return render_messages(
-        card, example.question, evidence=example.evidence, rows=asking.prompt_rows, shots=asking.shots
+        card,
+        example.question,
+        evidence=example.evidence,
+        rows=asking.prompt_rows,
+        style=asking.style,
+        shots=asking.shots,
     )
 
 
@@ -136,7 +142,7 @@ def candidates_of(example: Example, answer: ChatAnswer, asking: Asking) -> list[
             example_id=example.example_id,
             slot=slot,
             answer=text,
-            sql=extract_sql(text),
+            sql=extract_sql(text, last=asking.style.target == "reasoning_sql"),
             model=asking.model,
             answer_key=answer.key,
             clipped_rows=asking.prompt_rows,

@@ -1,17 +1,35 @@
 """The one prompt renderer: synthesis exports, pairs, serving and evaluation all speak through it.
 
 The form is `create-select-N`: CREATE TABLE text, then N example rows a table (0 to 5, 3 by default), then the
-question, last, so that questions on one database share a prefix. The paper's own format is not known.
+question, last, so that questions on one database share a prefix. The paper's own format is not known. A `PromptStyle`
+adds comments and foreign keys, and says whether SQL alone is wanted or reasoning before it.
 """
 
 from collections.abc import Sequence
 
-from shared.contracts.records import Message
+from shared.contracts.records import Message, PromptStyle, Target
+from shared.sql.answer import answer_text
 from shared.sql.card import Scalar, SchemaCard, TableCard
 
 PROMPT_VERSION = "create-select/1"
 SYSTEM = "Answer with one SQLite query and nothing else."
+SYSTEMS: dict[Target, str] = {
+    "sql": SYSTEM,
+    "reasoning_sql": (
+        "Say in two or three short sentences how the question is answered from these tables. "
+        "Then give one SQLite query in a code block that begins with ```sql, and nothing after it."
+    ),
+}
+PLAIN = PromptStyle()
 CELL_LIMIT = 40
+COMMENT_LIMIT = 200
+
+
+def prompt_version(rows: int, style: PromptStyle = PLAIN) -> str:
+    """The form's name with what is set, for cards and manifests."""
+    more = [name for name in ("comments", "foreign_keys") if getattr(style, name)]
+    target = [] if style.target == "sql" else [style.target]
+    return "+".join([f"{PROMPT_VERSION} rows={rows}", *more, *target])
 
 
 def render_cell(value: Scalar) -> str:
@@ -20,25 +38,51 @@ def render_cell(value: Scalar) -> str:
     return text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - 1] + "…"
 
 
-def render_table(table: TableCard, rows: int) -> str:
-    """One table's CREATE statement and its first `rows` rows."""
-    ddl = table.ddl.strip().rstrip(";") + ";"
-    shown = table.sample_rows[:rows]
-    if not shown:
-        return ddl
-    header = " | ".join(column.name for column in table.columns)
-    lines = [" | ".join(render_cell(cell) for cell in row) for row in shown]
-    return "\n".join([ddl, "/* first rows:", header, *lines, "*/"])
+def render_comment(text: str) -> str:
+    """A comment on one line that cannot end the comment around it."""
+    line = " ".join(text.replace("*/", "* /").split())
+    return line if len(line) <= COMMENT_LIMIT else line[: COMMENT_LIMIT - 1] + "…"
 
 
-def render_schema(card: SchemaCard, rows: int = 3) -> str:
-    """All tables of a database, in the card's order."""
-    return "\n".join(render_table(table, rows) for table in card.tables)
+def render_comments(table: TableCard) -> list[str]:
+    """What the schema says of the table and its columns; nothing where it is silent."""
+    said = [f"{column.name}: {render_comment(column.comment)}" for column in table.columns if column.comment]
+    head = [render_comment(table.comment)] if table.comment else []
+    return ["/* comments:", *head, *said, "*/"] if head or said else []
 
 
-def render_question(card: SchemaCard, question: str, *, evidence: str | None = None, rows: int = 3) -> Message:
+def render_table(table: TableCard, rows: int, style: PromptStyle = PLAIN) -> str:
+    """One table's CREATE statement, its comments where they are wanted, and its first `rows` rows."""
+    lines = [table.ddl.strip().rstrip(";") + ";"]
+    if style.comments:
+        lines += render_comments(table)
+    if shown := table.sample_rows[:rows]:
+        header = " | ".join(column.name for column in table.columns)
+        lines += ["/* first rows:", header, *(" | ".join(render_cell(cell) for cell in row) for row in shown), "*/"]
+    return "\n".join(lines)
+
+
+def render_keys(card: SchemaCard) -> list[str]:
+    """Every foreign key as an equation; nothing where there is none."""
+    keys = [
+        f"{table.name}.{key.column} = {key.to_table}.{key.to_column}"
+        for table in card.tables
+        for key in table.foreign_keys
+    ]
+    return ["/* foreign keys:", *keys, "*/"] if keys else []
+
+
+def render_schema(card: SchemaCard, rows: int = 3, style: PromptStyle = PLAIN) -> str:
+    """All tables of a database, in the card's order, then its foreign keys where they are wanted."""
+    parts = [render_table(table, rows, style) for table in card.tables]
+    return "\n".join([*parts, *(render_keys(card) if style.foreign_keys else [])])
+
+
+def render_question(
+    card: SchemaCard, question: str, *, evidence: str | None = None, rows: int = 3, style: PromptStyle = PLAIN
+) -> Message:
     """The user's turn: schema, evidence where there is one, question."""
-    parts = [render_schema(card, rows)]
+    parts = [render_schema(card, rows, style)]
     if evidence:
         parts.append(f"External knowledge: {evidence}")
     parts.append(f"Question: {question}")
@@ -51,12 +95,13 @@ def render_messages(
     *,
     evidence: str | None = None,
     rows: int = 3,
+    style: PromptStyle = PLAIN,
     shots: Sequence[tuple[SchemaCard, str, str]] = (),
 ) -> list[Message]:
     """The whole prompt. `shots` are worked examples (card, question, gold), shown as earlier turns."""
-    messages = [Message(role="system", content=SYSTEM)]
+    messages = [Message(role="system", content=SYSTEMS[style.target])]
     for shot_card, shot_question, gold in shots:
-        messages.append(render_question(shot_card, shot_question, rows=rows))
-        messages.append(Message(role="assistant", content=gold))
-    messages.append(render_question(card, question, evidence=evidence, rows=rows))
+        messages.append(render_question(shot_card, shot_question, rows=rows, style=style))
+        messages.append(Message(role="assistant", content=answer_text(style.target, gold)))
+    messages.append(render_question(card, question, evidence=evidence, rows=rows, style=style))
     return messages

@@ -1,0 +1,100 @@
+"""The parts of an answer by their headings, in the many ways that models set them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+NAMES = {
+    "domain": "domain",
+    "topic": "domain",
+    "schema": "schema",
+    "ddl": "schema",
+    "tables": "schema",
+    "database": "schema",
+    "data": "rows",
+    "rows": "rows",
+    "inserts": "rows",
+    "records": "rows",
+    "question": "question",
+    "evidence": "evidence",
+    "knowledge": "evidence",
+    "reasoning": "reasoning",
+    "rationale": "reasoning",
+    "explanation": "explanation",
+    "note": "explanation",
+    "notes": "explanation",
+    "answer": "answer",
+    "sql": "answer",
+    "query": "answer",
+    "solution": "answer",
+}
+WORDS = (
+    r"(?:(?:the|new|database|sqlite|sql|sample|example|insert|natural[- ]language|nl|user|external|final|table|gold)"
+    r"\s+){0,3}"
+    r"(?P<name>domain|topic|schema|ddl|tables|database|data|rows|inserts|records|question|evidence|knowledge|reasoning|"
+    r"rationale|explanation|answer|sql|query|solution|notes?)(?:\s+(?:statements?|definition|query|description))?"
+)
+MARK = r"[ \t]*(?:(?:[#>*_]+|[-•]|\(?\d{1,2}[.):]|[a-dA-D][.)])[ \t]*)*"
+AFTER = r"[ \t]*(?:\([^)\n]{0,60}\))?[ \t]*"
+LABEL = re.compile(
+    rf"^{MARK}{WORDS}{AFTER}"
+    r"(?P<end>[*_]{0,3}[ \t]*[:：][ \t]*[*_]{0,3}|[*_]{1,3}[ \t]*[-–—]?|[ \t]+[-–—][ \t]+|(?=[ \t]*$))",
+    re.IGNORECASE,
+)
+TAG = re.compile(r"<(?P<close>/?)(?P<name>domain|schema|question|evidence|reasoning|answer|sql)>", re.IGNORECASE)
+FENCE = re.compile(r"^[ \t>]*(```|~~~)")
+OUTER_FENCE = re.compile(r"\A\s*(?:```|~~~)[\w-]*[ \t]*\n(?P<inner>.*?)\n[ \t]*(?:```|~~~)\s*\Z", re.DOTALL)
+
+
+@dataclass
+class Part:
+    """A heading's name and the text under it."""
+
+    name: str
+    text: str
+
+
+def split_parts(text: str) -> dict[str, str]:
+    """The text under each heading; of two headings of a name the first one that has text counts."""
+    text = without_tags(text.replace("\r\n", "\n").replace("\r", "\n"))
+    parts = list(parts_of(text, fences=True))
+    if len({part.name for part in parts}) < 2 and (outer := OUTER_FENCE.match(text)):
+        parts = list(parts_of(outer["inner"], fences=True))
+    found: dict[str, str] = {}
+    for part in parts:
+        if part.text.strip() and part.name not in found:
+            found[part.name] = part.text.strip()
+    return found
+
+
+def without_tags(text: str) -> str:
+    """`<question>…</question>` as a heading."""
+    if len(TAG.findall(text)) < 4:
+        return text
+    return TAG.sub(lambda tag: "\n" if tag["close"] else f"\n{tag['name']}: ", text)
+
+
+def parts_of(text: str, *, fences: bool) -> Iterator[Part]:
+    """Every heading outside code fences, with what follows it."""
+    current: Part | None = None
+    fenced = False
+    for line in text.split("\n"):
+        if fences and FENCE.match(line):
+            fenced = not fenced
+        label = None if fenced else LABEL.match(line)
+        if label is not None and is_heading(label, line):
+            if current is not None:
+                yield current
+            current = Part(NAMES[label["name"].lower()], line[label.end() :] + "\n")
+        elif current is not None:
+            current.text += line + "\n"
+    if current is not None:
+        yield current
+
+
+def is_heading(label: re.Match[str], line: str) -> bool:
+    """A word alone on its line, or one with a colon, stars or a dash behind it; not the beginning of a sentence."""
+    end = label["end"].strip()
+    if end:
+        return True
+    return bool(line.strip()) and label.end() >= len(line.rstrip())

@@ -1,0 +1,80 @@
+"""What a collection holds already: read from completed waves only, so that the same answers give the same prompts.
+
+A wave begins when the one before is terminal, so its shards all see the same; what runs beside them is never read.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TypeVar
+
+from shared.contracts.records import Example
+from shared.contracts.refs import ObjectRef
+from shared.contracts.synthesis import WriteExamples
+from shared.jobs.state import ShardState
+from shared.storage.base import ObjectStore
+from shared.storage.jsonl import read_rows
+from shared.tasks.shard import Shard
+
+SHARDS_READ = 40  # evenly spread over the completed ones: what is common shows in a sample, however large the job
+NAMED = 40  # domains that a prompt lists at most
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class History:
+    """Accepted examples by domain (as it is compared), and questions by database."""
+
+    domains: Counter[str] = field(default_factory=Counter)
+    questions: dict[str, list[str]] = field(default_factory=dict)
+
+    def common(self, most: int = NAMED) -> list[str]:
+        """The most frequent domains first, equal ones by name."""
+        ranked = sorted(self.domains.items(), key=lambda item: (-item[1], item[0]))
+        return [name for name, _ in ranked[:most]]
+
+
+EMPTY = History()
+
+
+def domain_key(text: str) -> str:
+    """Equal for domains that differ in case, blanks, marks and a final s."""
+    words = "".join(char if char.isalnum() or char == "&" else " " for char in text.lower()).split()
+    return " ".join(words).removesuffix("s")
+
+
+def history_of(command: WriteExamples, shard: Shard) -> History:
+    """What the completed waves before this shard's left; empty in the first wave."""
+    if not command.before or command.accepted is None:
+        return EMPTY
+    stage = command.accepted
+    found = shard.jobs.rows(stage.job_id or command.job_id, stage.stage)
+    done = [row for row in found if row.shard < command.before and row.state is ShardState.DONE]
+    refs = [row.outputs["examples"] for row in spread(done, SHARDS_READ) if "examples" in row.outputs]
+    return _read(shard.objects, tuple(refs))
+
+
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of them, at even distances, the first one among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[place * len(items) // most] for place in range(most)]
+
+
+@lru_cache(maxsize=4)
+def _read(objects: ObjectStore, refs: tuple[ObjectRef, ...]) -> History:
+    """Once a process and wave."""
+    return count(row for ref in refs for row in read_rows(objects, ref, Example))
+
+
+def count(examples: Iterable[Example]) -> History:
+    """The histogram of examples."""
+    names: dict[str, str] = {}
+    domains: Counter[str] = Counter()
+    questions: dict[str, list[str]] = defaultdict(list)
+    for one in examples:
+        shown = names.setdefault(domain_key(one.domain), " ".join(one.domain.lower().split()))
+        domains[shown] += 1
+        questions[one.database_id].append(one.question)
+    return History(domains, dict(questions))

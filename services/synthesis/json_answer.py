@@ -1,0 +1,63 @@
+"""Answers that are a JSON object in place of headings."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from services.synthesis.headings import NAMES
+
+OBJECT = re.compile(r"\{.*\}", re.DOTALL)
+KEYS = {
+    **NAMES,
+    "database_schema": "schema",
+    "create_tables": "schema",
+    "create_statements": "schema",
+    "insert": "rows",
+    "insert_statements": "rows",
+    "sample_data": "rows",
+    "sample_rows": "rows",
+    "external_knowledge": "evidence",
+    "sql_query": "answer",
+    "gold_sql": "answer",
+    "natural_language_question": "question",
+}
+NESTED = ("ddl", "create", "create_statement", "sql", "statement", "tables", "inserts", "insert", "rows", "data")
+
+
+def json_parts(text: str) -> dict[str, str] | None:
+    """The parts of an answer that is JSON, fenced or bare; None where it is not, or is of another form."""
+    found = OBJECT.search(text)
+    if found is None or text.lstrip("` \njson\t").find("{") != 0:
+        return None
+    try:
+        data = json.loads(found.group(), strict=False)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(data, dict) and len(data) == 1 and isinstance(inner := next(iter(data.values())), dict):
+        data = inner
+    if not isinstance(data, dict):
+        return None
+    parts: dict[str, str] = {}
+    for key, value in data.items():
+        name = KEYS.get(str(key).strip().lower().replace(" ", "_").replace("-", "_"))
+        if name is not None and (said := "\n".join(strings(value))).strip():
+            parts.setdefault(name, said.strip())
+    return parts or None
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text of a value; statements of a list are kept apart."""
+    if isinstance(value, str):
+        yield value if "\n" in value or value.rstrip().endswith(";") or not is_statement(value) else f"{value};"
+    elif isinstance(value, list):
+        for one in value:
+            yield from strings(one)
+    elif isinstance(value, Mapping):
+        for name in NESTED:
+            yield from strings(value.get(name))
+
+
+def is_statement(text: str) -> bool:
+    """Whether it begins as a statement does."""
+    return text.lstrip()[:6].upper() in ("CREATE", "INSERT")

@@ -1,0 +1,167 @@
+"""DDL and inserts out of what a model wrote: statements cut apart, other dialects' words put into SQLite's.
+
+Only what is safe to change is changed: a word that SQLite would refuse or misread and whose meaning is plain. The rest
+is left for the sandbox to refuse.
+"""
+
+import re
+from collections.abc import Iterator
+
+from shared.contracts.records import DatabaseScript
+from shared.sql.tokens import tokens
+
+STATEMENT_START = re.compile(
+    r"(?:CREATE|INSERT|REPLACE|DROP|ALTER|USE|SET|PRAGMA|BEGIN|COMMIT|DELETE)\b", re.IGNORECASE
+)
+CREATE = re.compile(r"CREATE\s+(?:(?:TEMP|TEMPORARY)\s+)?TABLE\b|CREATE\s+(?:UNIQUE\s+)?INDEX\b", re.IGNORECASE)
+CREATE_TABLE = re.compile(r"CREATE\s+(?:(?:TEMP|TEMPORARY)\s+)?TABLE\b", re.IGNORECASE)
+INSERT = re.compile(r"(?:INSERT|REPLACE)\b", re.IGNORECASE)
+FENCE_LINE = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)
+ESCAPED_QUOTE = re.compile(r"\\'")
+TRAILING_COMMA = re.compile(r",(\s*)(?=\)|\Z)")
+TABLE_OPTIONS = re.compile(
+    r"\)\s*(?:(?:ENGINE|AUTO_INCREMENT|DEFAULT\s+CHARSET|DEFAULT\s+CHARACTER\s+SET|CHARSET|CHARACTER\s+SET|COLLATE|"
+    r"ROW_FORMAT|COMMENT|TABLESPACE)\b\s*=?\s*(?:'[^']*'|[\w-]+)\s*,?\s*)+\Z",
+    re.IGNORECASE,
+)
+# (pattern, replacement) for stretches of DDL outside quotes, in this order.
+DDL_WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), replacement)
+    for pattern, replacement in (
+        (r"\b(?:BIG|SMALL)?SERIAL\b(\s+NOT\s+NULL)?(\s+PRIMARY\s+KEY)", r"INTEGER\2"),
+        (
+            r"\b(?:BIG|SMALL|MEDIUM|TINY)?INT(?:EGER)?(?:\s*\(\s*\d+\s*\))?(?:\s+UNSIGNED)?"
+            r"(?:\s+NOT\s+NULL)?\s+(?:AUTO_INCREMENT|IDENTITY(?:\s*\(\s*\d+\s*,\s*\d+\s*\))?)"
+            r"(?:\s+NOT\s+NULL)?(\s+PRIMARY\s+KEY)",
+            r"INTEGER\1",
+        ),
+        (r"\bINT(?:\s+NOT\s+NULL)?(\s+PRIMARY\s+KEY)(?:\s+(?:AUTO_INCREMENT|AUTOINCREMENT))", r"INTEGER\1"),
+        (r"\s+(?:AUTO_INCREMENT|IDENTITY\s*\(\s*\d+\s*,\s*\d+\s*\))", ""),
+        (r"\s+GENERATED\s+(?:ALWAYS|BY\s+DEFAULT)\s+AS\s+IDENTITY(?:\s*\([^)]*\))?", ""),
+        (r"\s+UNSIGNED\b", ""),
+        (r"\s+ON\s+UPDATE\s+(?:CURRENT_TIMESTAMP|NOW)(?:\s*\(\s*\))?", ""),
+        (r"\s+CHARACTER\s+SET\s+\w+", ""),
+        (r"\s+COLLATE\s+utf8\w*", ""),
+        (r"\bUNIQUE\s+(?:KEY|INDEX)\s+\w+\s*(?=\()", "UNIQUE "),
+        (r"\bDEFAULT\s+(?:NOW|GETDATE|CURRENT_TIMESTAMP|SYSDATE)\s*\(\s*\)", "DEFAULT CURRENT_TIMESTAMP"),
+    )
+)
+ENUM = re.compile(r"\b(?:ENUM|SET)\s*\(\s*'(?:[^']|'')*'(?:\s*,\s*'(?:[^']|'')*')*\s*\)", re.IGNORECASE)
+COLUMN_COMMENT = re.compile(r"\s+COMMENT\s+'(?:[^']|'')*'", re.IGNORECASE)
+KEY_LINE = re.compile(r",\s*(?:FULLTEXT\s+|SPATIAL\s+)?(?:KEY|INDEX)\s+[`\"]?\w+[`\"]?\s*\([^()]*\)", re.IGNORECASE)
+INSERT_WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), replacement)
+    for pattern, replacement in (
+        (r"^(\s*)INSERT\s+IGNORE\b", r"\1INSERT OR IGNORE"),
+        (r"^(\s*INSERT)\s+(?!INTO\b|OR\b)(?=[\w`\"\[]+\s*(?:\(|VALUES))", r"\1 INTO "),
+        (r"\b(?:NOW|GETDATE|SYSDATE|CURDATE|CURRENT_DATE|CURRENT_TIMESTAMP)\s*\(\s*\)", "CURRENT_TIMESTAMP"),
+        (r"\b(?:DATE|TIMESTAMP|DATETIME|TIME)\s*(?=\Z)", ""),
+    )
+)
+
+
+def read_script(text: str) -> DatabaseScript:
+    """The CREATE TABLE, CREATE INDEX and INSERT statements of a text, in SQLite's words; all else is left out."""
+    ddl: list[str] = []
+    inserts: list[str] = []
+    for statement in split_statements(repair_quotes(FENCE_LINE.sub("", text))):
+        if CREATE.match(statement):
+            ddl.append(clean_ddl(statement))
+        elif INSERT.match(statement):
+            inserts.append(clean_insert(statement))
+    return DatabaseScript(ddl=ddl, inserts=inserts)
+
+
+def has_table(script: DatabaseScript) -> bool:
+    """Whether any statement makes a table."""
+    return any(CREATE_TABLE.match(statement) for statement in script.ddl)
+
+
+def repair_quotes(text: str) -> str:
+    """Quotes that are escaped with a backslash, doubled instead; left alone where SQLite reads the text as it is.
+
+    A text whose last literal never ends was not read as its writer meant it.
+    """
+    if "\\'" not in text:
+        return text
+    doubled = ESCAPED_QUOTE.sub("''", text)
+    return doubled if ends_open(text) and not ends_open(doubled) else text
+
+
+def ends_open(text: str) -> bool:
+    """Whether a literal is still open at the end of the text, or a statement begins inside one."""
+    for kind, piece in tokens(text):
+        if kind != "quoted" or piece[0] != "'":
+            continue
+        if len(piece) < 2 or not piece.endswith("'") or re.search(r"\n\s*(?:INSERT|CREATE)\b", piece, re.IGNORECASE):
+            return True
+    return False
+
+
+def split_statements(text: str) -> list[str]:
+    """Statements without leading comments: cut at semicolons outside quotes and comments, and before the first word
+    of a statement that begins a line outside brackets, for a semicolon that was forgotten."""
+    return [one for one in (lead(part) for part in cut(text)) if one]
+
+
+def cut(text: str) -> Iterator[str]:
+    """The stretches between two statements."""
+    begin = place = depth = 0
+    fresh = True  # only blanks and comments since the line began
+    for kind, piece in tokens(text):
+        if kind == "other":
+            depth = max(0, depth + (piece == "(") - (piece == ")"))
+            if piece == ";":
+                yield text[begin:place]
+                begin, depth = place + 1, 0
+        elif kind == "word" and fresh and depth == 0 and place > begin and begins(text, begin, place):
+            yield text[begin:place]
+            begin = place
+        fresh = "\n" in piece if kind == "blank" and not fresh else (fresh if kind in ("blank", "comment") else False)
+        place += len(piece)
+    yield text[begin:]
+
+
+def begins(text: str, begin: int, place: int) -> bool:
+    """Whether the word at `place` begins a statement: it is such a word, and does not go on with the one before, as
+    `ON DELETE` and `OR REPLACE` do."""
+    if not STATEMENT_START.match(text, place):
+        return False
+    return not text[begin:place].upper().rstrip().endswith((" ON", " OR", "\nON", "\nOR"))
+
+
+def lead(part: str) -> str:
+    """The statement without the comments before it."""
+    place = 0
+    for kind, piece in tokens(part):
+        if kind not in ("blank", "comment"):
+            break
+        place += len(piece)
+    return part[place:].strip()
+
+
+def outside_quotes(sql: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str:
+    """The rules on every stretch that is not quoted."""
+    parts: list[str] = []
+    plain = ""
+    for kind, piece in [*tokens(sql), ("quoted", "")]:
+        if kind != "quoted":
+            plain += piece
+            continue
+        for pattern, replacement in rules:
+            plain = pattern.sub(replacement, plain)
+        parts += [plain, piece]
+        plain = ""
+    return "".join(parts)
+
+
+def clean_ddl(sql: str) -> str:
+    """A CREATE statement without the words of MySQL, PostgreSQL and SQL Server that SQLite does not know."""
+    sql = KEY_LINE.sub("", COLUMN_COMMENT.sub("", ENUM.sub("TEXT", TABLE_OPTIONS.sub(")", sql.strip()))))
+    return outside_quotes(TRAILING_COMMA.sub(r"\1", sql), DDL_WORDS)
+
+
+def clean_insert(sql: str) -> str:
+    """An INSERT statement in SQLite's words, without a comma after its last row."""
+    rules = INSERT_WORDS
+    return outside_quotes(sql.strip().rstrip(",").rstrip(), rules)
