@@ -29,6 +29,7 @@ def submit(
     """Submit a job."""
     data = read_spec(spec)
     with connect(url) as client:
+        data = bring_databases(client, data, Path() if str(spec) == "-" else spec.parent)
         job = client.submit(data, idempotency_key=idempotency_key)
         if watch:
             console(stderr=as_json).print(f"job {job.id}", markup=False)
@@ -50,6 +51,29 @@ def read_spec(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InvalidInputError(f"{path} is no spec: it must be a mapping with at least `kind`")
     return data
+
+
+def bring_databases(client: "SenseClient", data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The spec with `{file: F}` of its `databases` uploaded and named by id; files lie relative to the spec's folder.
+
+    What else is wrong with them is the gateway's to say. Raises `InvalidInputError` for a file that cannot be used.
+    """
+    from services.sandbox.files import identify
+
+    listed = data.get("databases")
+    if not isinstance(listed, list):
+        return data
+    named: list[Any] = []
+    for one in listed:
+        if not isinstance(one, dict) or "file" not in one:
+            named.append(one)
+            continue
+        if set(one) != {"file"} or not isinstance(one["file"], str):
+            raise InvalidInputError("an entry of databases is {file: PATH} or {id: SHA256}, and nothing beside it")
+        path = folder / Path(one["file"]).expanduser()
+        identify(path)
+        named.append({"id": client.upload_database(path).id})
+    return {**data, "databases": named}
 
 
 def finish(client: "SenseClient", job_id: str, *, as_json: bool) -> None:

@@ -10,6 +10,7 @@ from shared.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from shared.client.client import SenseClient
+    from shared.contracts.records import PromptStyle
 
 ANSWERED = ("ok", "empty")
 ANSWER_TOKENS = 256
@@ -62,19 +63,26 @@ def ask(
     db: Database,
     model: Annotated[str | None, typer.Option(help="A served model; needed where several are served.")] = None,
     rows: Annotated[int, typer.Option(min=0, max=5, help="Example rows a table in the prompt.")] = 3,
+    comments: Annotated[bool, typer.Option("--comments", help="Show the schema's comments in the prompt.")] = False,
+    foreign_keys: Annotated[bool, typer.Option("--foreign-keys", help="List the foreign keys in the prompt.")] = False,
+    reasoning: Annotated[
+        bool, typer.Option("--reasoning", help="Ask for reasoning before the SQL (target reasoning_sql).")
+    ] = False,
     deadline: Deadline = 2.0,
     max_rows: MaxRows = 100,
     as_json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
     """Ask a served model a question; runs the SQL that it writes."""
+    from shared.contracts.records import PromptStyle
     from shared.sql.extract import extract_sql
 
-    messages = make_prompt(db, question, rows)
+    style = PromptStyle(comments=comments, foreign_keys=foreign_keys, target="reasoning_sql" if reasoning else "sql")
+    messages = make_prompt(db, question, rows, style)
     with connect(url) as client:
         chosen = model or only_model(client)
-        answer = client.chat(chosen, messages, temperature=0, max_tokens=ANSWER_TOKENS)
-    sql = extract_sql(answer)
+        answer = client.chat(chosen, messages, temperature=0, max_tokens=ANSWER_TOKENS * (2 if reasoning else 1))
+    sql = extract_sql(answer, last=reasoning)
     result = run_sql(db, sql, deadline, max_rows) if sql else None
     if as_json:
         print_json({"model": chosen, "question": question, "answer": answer, "sql": sql, "result": result})
@@ -84,7 +92,7 @@ def ask(
         raise typer.Exit(FAILED)
 
 
-def make_prompt(db: Path, question: str, rows: int) -> list[dict[str, Any]]:
+def make_prompt(db: Path, question: str, rows: int, style: "PromptStyle") -> list[dict[str, Any]]:
     """The one prompt of training and evaluation, for this file."""
     from hashlib import file_digest
 
@@ -96,7 +104,7 @@ def make_prompt(db: Path, question: str, rows: int) -> list[dict[str, Any]]:
     with db.open("rb") as file:
         database_id = file_digest(file, "sha256").hexdigest()
     card = make_card(db, database_id, sample_rows=rows)
-    return [message.model_dump() for message in render_messages(card, question, rows=rows)]
+    return [message.model_dump() for message in render_messages(card, question, rows=rows, style=style)]
 
 
 def only_model(client: "SenseClient") -> str:

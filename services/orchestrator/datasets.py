@@ -33,7 +33,7 @@ def pin_datasets(spec: AnySpec, objects: ObjectStore) -> AnySpec:
         if isinstance(spec, PipelineSpec | PairingSpec | SynthesisSpec):
             changes["train"] = pin_sources(spec.train, objects)
             changes["strong"] = pin_seeds(spec.strong, objects)
-            check_databases([one.id for one in spec.databases], objects)
+            check_databases(spec.own_ids, objects)
         if isinstance(spec, PipelineSpec | EvaluationSpec):
             changes["evaluate"] = [pin_test(test, objects) for test in spec.evaluate]
     except NotFoundError as error:

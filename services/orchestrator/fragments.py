@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from shared.contracts.records import Level, PromptStyle
+from shared.contracts.records import Level, PromptStyle, Target
 from shared.contracts.refs import StageRef
 from shared.contracts.spec import DatasetSource, StrongModel, Student, SynthesisSource, TestSet, WeakModel
 from shared.contracts.training import TrainSettings
-from shared.jobs.plan import Device, Each, Fixed, Need, StagePlan, Target
+from shared.jobs.plan import Device, Each, Fixed, Need, StagePlan
+from shared.jobs.plan import Target as Waves
 
 WAVES_AT_MOST = 6
 FIRST_WAVE_EXAMPLES = 200  # later waves at most double what is there, each told which domains are common by then
@@ -78,7 +79,7 @@ def synthesised(
     split: str,
     amount: int,
     seed: int,
-    target: str = "sql",
+    target: Target = "sql",
     databases: Sequence[str] = (),
 ) -> list[StagePlan]:
     """Write until `amount` examples are accepted, each shard built and verified as soon as it is there.
@@ -87,7 +88,7 @@ def synthesised(
     """
     told = strong.endpoint is not None
     shards = -(-amount // source.per_shard)
-    target = Target(
+    until = Waves(
         stage=f"verify.{name}",
         via=[f"build.{name}"],
         count="accepted",
@@ -101,7 +102,7 @@ def synthesised(
     params |= {"target": target, **own_params(source, databases)}
     if told:
         params["accepted"] = ref(f"verify.{name}")
-    write = StagePlan(id=f"write.{name}", task="synthesis.write_examples", source=target, params=params)
+    write = StagePlan(id=f"write.{name}", task="synthesis.write_examples", source=until, params=params)
     return [write, *checked(name)]
 
 
@@ -140,7 +141,14 @@ def test_sets(tests: Sequence[TestSet], seed: int, rows: int, style: PromptStyle
 
 
 def collected(
-    name: str, verified: list[str], *, refuse: list[str], limit: int | None, rows: int, style: PromptStyle
+    name: str,
+    verified: list[str],
+    *,
+    refuse: list[str],
+    limit: int | None,
+    rows: int,
+    style: PromptStyle,
+    given: Sequence[str] = (),
 ) -> StagePlan:
     """The dataset of a name: read in order, without duplicates and without test questions."""
     return StagePlan(
@@ -154,6 +162,7 @@ def collected(
             "limit": limit,
             "prompt_rows": rows,
             "style": style.model_dump(),
+            "given": list(given),
         },
     )
 

@@ -71,7 +71,8 @@ def synthesis_stages(spec: PipelineSpec | PairingSpec | SynthesisSpec, refuse: l
         )
         ready.append("verify.selection")
     limit, rows = synthesis_total(sources), spec.prompt.rows
-    stages.append(collected("train", ready, refuse=refuse, limit=limit, rows=rows, style=spec.style))
+    given = spec.own_ids
+    stages.append(collected("train", ready, refuse=refuse, limit=limit, rows=rows, style=spec.style, given=given))
     return stages
 
 
@@ -98,7 +99,7 @@ def source_stages(
                 amount=amount,
                 seed=seed + number,
                 target=spec.target,
-                databases=[one.id for one in spec.databases],
+                databases=spec.own_ids,
             )
         else:
             stages.append(loaded(own, source, selection=selection, seed=seed + number))
@@ -124,7 +125,8 @@ def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[li
     sources, seed = spec.train.pairs, spec.seed + 2 * SELECTION_SEED_OFFSET
     stages, ready = source_stages(spec, sources, "pairs", seed)
     limit, rows = synthesis_total(sources), spec.prompt.rows
-    stages.append(collected("pairs", ready, refuse=refuse, limit=limit, rows=rows, style=spec.style))
+    given = spec.own_ids
+    stages.append(collected("pairs", ready, refuse=refuse, limit=limit, rows=rows, style=spec.style, given=given))
     return stages, only_verified(ready, sources), "collect.pairs"
 
 

@@ -1,68 +1,64 @@
-"""The dataset card: what is in an export and where it came from, in Markdown."""
+"""The dataset card in Markdown: what is in an export and where it came from."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from services.synthesis.collect import Dataset
-from shared.contracts.records import Example, Rejected
-from shared.sql.prompt import PROMPT_VERSION
+from services.synthesis.card_facts import CardFacts
+from services.synthesis.card_words import head, notes
+from shared.charts.bars import largest
+from shared.contracts.records import Example
+
+LEVELS = ("easy", "medium", "hard")
+HARDNESS = ("easy", "medium", "hard", "extra", "beyond_spider")
+DOMAINS = 30
+BAR = 24
+CELL = str.maketrans({"|": "\\|", "\n": " ", "<": "&lt;"})
 
 
-def count_table(title: str, counts: Counter[str]) -> str:
-    """A two-column table, largest first, equal counts by name."""
-    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    lines = [f"| {title} | examples |", "|---|---:|", *[f"| {name} | {count} |" for name, count in rows]]
+def count_table(title: str, counts: Mapping[str, int]) -> str:
+    """A table with bars, in the given order."""
+    most = max(counts.values(), default=0)
+    lines = [f"| {title} | count | |", "|---|---:|---|"]
+    for name, count in counts.items():
+        bar = "█" * max(1, round(BAR * count / most)) if count else ""
+        lines.append(f"| {name.translate(CELL)} | {count:,} | {bar} |")
     return "\n".join(lines)
 
 
-def sources(examples: Sequence[Example]) -> str:
-    """Who wrote the examples, said plainly."""
-    writers = Counter(
-        f"{one.provenance.writer} ({one.provenance.model or one.provenance.writer_version})" for one in examples
-    )
-    return count_table("writer", writers)
+def rejection_table(facts: CardFacts) -> str:
+    """Every gate and reason, the largest first."""
+    ranked = sorted(facts.rejected.items(), key=lambda item: (-item[1], item[0]))
+    rows = [f"| {gate} | {reason} | {count:,} |" for (gate, reason), count in ranked]
+    return "\n".join(["| gate | reason | rejected |", "|---|---|---:|", *rows])
 
 
-def gold_sentence(examples: Sequence[Example]) -> str:
-    """What was run: golds that were written here, and not those of imported sets, which their import tells of."""
-    imported = sum(one.provenance.writer == "imported" for one in examples)
-    if not imported:
-        return "Every gold was run and returned rows."
-    return (
-        f"{imported} are imported ({', '.join(data_sets(examples))}): golds that did not run at the import are left "
-        "out, golds that give no row are not. Every other gold was run and returned rows."
-    )
+def charts(facts: CardFacts) -> dict[str, dict[str, int]]:
+    """Every count that is shown, by its title; the HTML card draws the same."""
+    found = {
+        "writer": largest(facts.writers, DOMAINS),
+        "level asked for": facts.ordered(facts.levels, LEVELS),
+        "hardness measured": facts.ordered(facts.hardness, HARDNESS),
+        "domain": largest(facts.domains, DOMAINS),
+        "SQL feature": facts.used_features(),
+    }
+    return {title: counts for title, counts in found.items() if counts}
 
 
-def data_sets(examples: Sequence[Example]) -> list[str]:
-    """NAME@VERSION of every data set in use."""
-    return sorted({one.dataset for one in examples if one.dataset})
+def sample(example: Example) -> str:
+    """One example as a person reads it."""
+    lines = [f"**{example.level}, {example.domain}.** {' '.join(example.question.split())}"]
+    if example.evidence:
+        lines.append(f"External knowledge: {example.evidence}")
+    if example.reasoning:
+        lines.append(f"Reasoning: {example.reasoning}")
+    return "\n\n".join([*lines, f"```sql\n{example.gold}\n```"])
 
 
-def imported_sentence(dataset: Dataset) -> str:
-    """What an imported set shares with test and selection."""
-    parts = []
-    if dataset.held_back:
-        parts.append(f", {dataset.held_back} on databases of the selection split")
-    if dataset.beside_tests:
-        parts.append(f"; {dataset.beside_tests} kept ones lie on a database of a test set, with other questions")
-    return "".join(parts)
-
-
-def write_card(dataset: Dataset, rejected: Sequence[Rejected], prompt_rows: int) -> str:
-    """The card of one collected dataset."""
-    examples = dataset.examples
-    parts = [
-        "# Dataset card",
-        f"{len(examples)} training examples over {len({one.database_id for one in examples})} databases, "
-        f"{len(dataset.selection)} in the selection split. {gold_sentence(examples)} "
-        f"Prompts: {PROMPT_VERSION}, {prompt_rows} example rows a table.",
-        f"Refused here: {dataset.duplicates} duplicates, {dataset.leaked} that stand in a test set"
-        f"{imported_sentence(dataset)}.",
-        sources(examples),
-        count_table("level", Counter(one.level for one in examples)),
-        count_table("domain", Counter(one.domain for one in examples)),
-    ]
-    if rejected:
-        parts.append(count_table("rejected before", Counter(one.reason for one in rejected)))
-    return "\n\n".join(parts) + "\n"
+def write_card(facts: CardFacts, licences: Mapping[str, str]) -> str:
+    """The card of one collected dataset. Equal facts give equal text."""
+    parts = ["# Dataset card", head(facts), "\n".join(f"- {note}" for note in notes(facts, licences))]
+    if facts.rejected:
+        parts += ["## Rejected", rejection_table(facts)]
+    parts.append("## What is in it")
+    parts += [count_table(title, counts) for title, counts in charts(facts).items()]
+    samples = [sample(one) for level in LEVELS for one in facts.samples.get(level, [])]
+    return "\n\n".join([*parts, *(["## Samples", *samples] if samples else [])]) + "\n"

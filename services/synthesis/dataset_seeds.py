@@ -1,8 +1,8 @@
 """Seeds out of a stored data set: its questions and golds, with schema and rows from the databases' cards."""
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
+from services.synthesis.memory import Memory
 from services.synthesis.seeds import Seed, SeedSet, statements
 from shared.contracts.datasets import DatasetManifest
 from shared.contracts.records import Example
@@ -16,6 +16,7 @@ from shared.storage.datasets import dataset_rows, find_dataset
 ROWS = 4  # INSERTed rows a table: enough to show the form
 LARGEST_SCHEMA = 6000  # characters; two larger ones would crowd out what is asked for
 CELL_CHARS = 60
+REMEMBERED: Memory[SeedSet] = Memory(4)
 
 
 def dataset_seeds(objects: ObjectStore, ref: str, split: str) -> SeedSet:
@@ -25,7 +26,8 @@ def dataset_seeds(objects: ObjectStore, ref: str, split: str) -> SeedSet:
     `LARGEST_SCHEMA`.
     """
     manifest = find_dataset(objects, ref)
-    found = _remembered(objects, manifest.ref, split)
+    name = f"{manifest.ref} {split} {manifest.licence}"  # a version never changes
+    found = REMEMBERED.get(name, lambda: _read(objects, manifest, split))
     if len(found.seeds) < 2:
         raise InvalidInputError(
             f"data set {manifest.ref} has {len(found.seeds)} usable seed(s) in its split {split}: golds must run and "
@@ -34,10 +36,8 @@ def dataset_seeds(objects: ObjectStore, ref: str, split: str) -> SeedSet:
     return found
 
 
-@lru_cache(maxsize=4)
-def _remembered(objects: ObjectStore, ref: str, split: str) -> SeedSet:
-    """Read once a process: a version never changes."""
-    manifest = find_dataset(objects, ref)
+def _read(objects: ObjectStore, manifest: DatasetManifest, split: str) -> SeedSet:
+    """Reads the whole split."""
     seeds = tuple(usable(sound(manifest, dataset_rows(objects, manifest), split), Catalog(objects)))
     return SeedSet(source=manifest.ref, licence=manifest.licence, seeds=seeds)
 

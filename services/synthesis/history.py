@@ -6,9 +6,9 @@ A wave begins when the one before is terminal, so its shards all see the same; w
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TypeVar
 
+from services.synthesis.memory import Memory
 from shared.contracts.records import Example
 from shared.contracts.refs import ObjectRef
 from shared.contracts.synthesis import WriteExamples
@@ -36,6 +36,7 @@ class History:
 
 
 EMPTY = History()
+REMEMBERED: Memory[History] = Memory(4)
 
 
 def domain_key(text: str) -> str:
@@ -62,10 +63,10 @@ def spread(items: Sequence[T], most: int) -> list[T]:
     return [items[place * len(items) // most] for place in range(most)]
 
 
-@lru_cache(maxsize=4)
 def _read(objects: ObjectStore, refs: tuple[ObjectRef, ...]) -> History:
-    """Once a process and wave."""
-    return count(row for ref in refs for row in read_rows(objects, ref, Example))
+    """Once a process and wave: what is read is named by its hash."""
+    name = "/".join(ref.sha256 for ref in refs)
+    return REMEMBERED.get(name, lambda: count(row for ref in refs for row in read_rows(objects, ref, Example)))
 
 
 def count(examples: Iterable[Example]) -> History:

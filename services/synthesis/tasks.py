@@ -1,9 +1,11 @@
 """The synthesis service's tasks: write examples, collect the accepted ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from services.synthesis.collect import collect, interleave
+from services.synthesis.card_facts import gather_facts
+from services.synthesis.card_html import write_html
+from services.synthesis.collect import Dataset, collect, interleave
 from services.synthesis.data_card import write_card
 from services.synthesis.dataset_seeds import dataset_seeds
 from services.synthesis.grammar.writer import write_examples as write_by_grammar
@@ -18,7 +20,7 @@ from services.synthesis.sft import sft_row
 from services.synthesis.shares import share_places
 from shared.contracts.base import TaskContract
 from shared.contracts.records import Example, Rejected, Written
-from shared.contracts.refs import StageRef
+from shared.contracts.refs import ObjectRef, StageRef
 from shared.contracts.synthesis import (
     COLLECT,
     LOAD_DATASET,
@@ -37,6 +39,7 @@ from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmM
 from shared.llm.messages import ChatAnswer
 from shared.llm.profiles import EndpointProfile, load_profile
 from shared.sql.catalog import Catalog
+from shared.sql.prompt import prompt_version
 from shared.storage.datasets import dataset_rows, find_dataset
 from shared.storage.jsonl import dump_rows
 from shared.tasks.run import Done, Work
@@ -159,7 +162,7 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
         "selection": shard.export("selection.jsonl", dump_rows(dataset.selection)),
         "sft": shard.export("sft.jsonl", dump_rows(rows)),
         "rejected": shard.export("rejected.jsonl", dump_rows(rejected)),
-        "card": shard.export("card.md", write_card(dataset, rejected, command.prompt_rows).encode()),
+        **export_cards(command, shard, dataset, rejected),
     }
     counts = CollectedCounts(
         examples=len(dataset.examples),
@@ -170,6 +173,29 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
         held_back=dataset.held_back,
     )
     return Done(counts, outputs)
+
+
+def export_cards(
+    command: Collect, shard: Shard, dataset: Dataset, rejected: Iterable[Rejected]
+) -> dict[str, ObjectRef]:
+    """The card in both forms."""
+    names = [f"write.{stage.stage.removeprefix('verify.')}" for stage in command.verified]
+    facts = gather_facts(
+        dataset.examples,
+        rejected,
+        (row for name in names for row in shard.jobs.rows(command.job_id, name)),
+        own=command.given,
+        style=command.style,
+        prompt=prompt_version(command.prompt_rows, command.style),
+    )
+    facts.selection, facts.beside_tests = len(dataset.selection), dataset.beside_tests
+    here = {"duplicate": dataset.duplicates, "leaked": dataset.leaked, "held_back": dataset.held_back}
+    facts.rejected.update({("collect", reason): count for reason, count in here.items() if count})
+    licences = {ref: find_dataset(shard.objects, ref).licence for ref in facts.data_sets}
+    return {
+        "card": shard.export("card.md", write_card(facts, licences).encode()),
+        "card_html": shard.export("card.html", write_html(facts, licences).encode()),
+    }
 
 
 TASKS: dict[TaskContract, Work[Any]] = {

@@ -313,6 +313,11 @@ class WritingSpec(JobSpec):
         default_factory=list, max_length=100, description="schemas of your own to write for too"
     )
 
+    @property
+    def own_ids(self) -> list[str]:
+        """Ids of the databases to write for."""
+        return [one.id for one in self.databases]
+
     @model_validator(mode="after")
     def check_databases(self) -> "WritingSpec":
         """A share of own databases needs some, and some need a source that writes."""

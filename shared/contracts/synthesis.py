@@ -94,6 +94,9 @@ class Collect(Command):
     limit: int | None = None
     prompt_rows: int = 3
     style: PromptStyle = PromptStyle()
+    given: list[str] = Field(
+        default_factory=list, description="ids of databases that were given, not invented: tests may share them"
+    )
 
 
 class CollectedCounts(Counts):
