@@ -42,6 +42,7 @@ LABEL = re.compile(
     re.IGNORECASE,
 )
 TAG = re.compile(r"<(?P<close>/?)(?P<name>domain|schema|question|evidence|reasoning|answer|sql)>", re.IGNORECASE)
+RULE = re.compile(r"^[ \t]*(?:-{3,}|\*{3,}|_{3,}|={3,})[ \t]*$", re.MULTILINE)
 FENCE = re.compile(r"^[ \t>]*(```|~~~)")
 OUTER_FENCE = re.compile(r"\A\s*(?:```|~~~)[\w-]*[ \t]*\n(?P<inner>.*?)\n[ \t]*(?:```|~~~)\s*\Z", re.DOTALL)
 
@@ -63,7 +64,7 @@ def split_parts(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in parts:
         if part.text.strip() and part.name not in found:
-            found[part.name] = part.text.strip()
+            found[part.name] = RULE.sub("", part.text).strip()
     return found
 
 

@@ -27,6 +27,7 @@ NOTHING = re.compile(
     re.IGNORECASE,
 )
 WRAPPED = "\"'“”`*_ \t\n"
+INLINE_CODE = re.compile(r"\s*`(?P<code>[^`]+)`\s*")
 OPEN_FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 DOMAIN_CHARS = 80
 QUESTION_CHARS = 2000
@@ -87,6 +88,8 @@ def forgive(parts: dict[str, str], text: str) -> None:
         parts["answer"], parts["question"] = parts["question"][place:], parts["question"][:place]
     if "schema" not in parts and (place := text.upper().find("CREATE TABLE")) >= 0:
         parts["schema"] = text[place:]
+    if (inline := INLINE_CODE.fullmatch(parts.get("answer", ""))) is not None:
+        parts["answer"] = inline["code"]
     if "rows" in parts and "schema" in parts:
         parts["schema"] = f"{parts['schema']}\n;\n{parts['rows']}"
 

@@ -25,27 +25,25 @@ TABLE_OPTIONS = re.compile(
     re.IGNORECASE,
 )
 # (pattern, replacement) for stretches of DDL outside quotes, in this order.
+WHOLE = r"\b(?:BIG|SMALL|MEDIUM|TINY)?INT(?:EGER)?(?:\s*\(\s*\d+\s*\))?(?:\s+UNSIGNED)?"
+COUNTED = (
+    r"(?:AUTO_INCREMENT|IDENTITY(?:\s*\(\s*\d+\s*,\s*\d+\s*\))?|GENERATED\s+(?:ALWAYS|BY\s+DEFAULT)\s+AS\s+IDENTITY)"
+)
 DDL_WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
     for pattern, replacement in (
-        (r"\b(?:BIG|SMALL)?SERIAL\b(\s+NOT\s+NULL)?(\s+PRIMARY\s+KEY)", r"INTEGER\2"),
-        (
-            r"\b(?:BIG|SMALL|MEDIUM|TINY)?INT(?:EGER)?(?:\s*\(\s*\d+\s*\))?(?:\s+UNSIGNED)?"
-            r"(?:\s+NOT\s+NULL)?\s+(?:AUTO_INCREMENT|IDENTITY(?:\s*\(\s*\d+\s*,\s*\d+\s*\))?)"
-            r"(?:\s+NOT\s+NULL)?(\s+PRIMARY\s+KEY)",
-            r"INTEGER\1",
-        ),
-        (r"\bINT(?:\s+NOT\s+NULL)?(\s+PRIMARY\s+KEY)(?:\s+(?:AUTO_INCREMENT|AUTOINCREMENT))", r"INTEGER\1"),
-        (r"\s+(?:AUTO_INCREMENT|IDENTITY\s*\(\s*\d+\s*,\s*\d+\s*\))", ""),
-        (r"\s+GENERATED\s+(?:ALWAYS|BY\s+DEFAULT)\s+AS\s+IDENTITY(?:\s*\([^)]*\))?", ""),
-        (r"\s+UNSIGNED\b", ""),
+        # a key that counts by itself is INTEGER in SQLite, and nothing else
+        (rf"{WHOLE}(?:\s+NOT\s+NULL)?\s+{COUNTED}(?:\s+NOT\s+NULL)?", "INTEGER"),
+        (rf"{WHOLE}(?:\s+NOT\s+NULL)?(\s+PRIMARY\s+KEY)\s+{COUNTED}", r"INTEGER\1"),
+        (r"\bINT(\s+PRIMARY\s+KEY)\s+AUTOINCREMENT", r"INTEGER\1"),
+        (r"(?<!^)(?<=\s)(?:BIG|SMALL)?SERIAL\b(?=\s*(?:,|\)|NOT|PRIMARY))(?:\s+NOT\s+NULL)?", "INTEGER"),
         (r"\s+ON\s+UPDATE\s+(?:CURRENT_TIMESTAMP|NOW)(?:\s*\(\s*\))?", ""),
         (r"\s+CHARACTER\s+SET\s+\w+", ""),
         (r"\s+COLLATE\s+utf8\w*", ""),
-        (r"\bUNIQUE\s+(?:KEY|INDEX)\s+\w+\s*(?=\()", "UNIQUE "),
         (r"\bDEFAULT\s+(?:NOW|GETDATE|CURRENT_TIMESTAMP|SYSDATE)\s*\(\s*\)", "DEFAULT CURRENT_TIMESTAMP"),
     )
 )
+UNIQUE_KEY = re.compile(r"\bUNIQUE\s+(?:KEY|INDEX)\s+[`\"]?\w+[`\"]?\s*(?=\()", re.IGNORECASE)
 ENUM = re.compile(r"\b(?:ENUM|SET)\s*\(\s*'(?:[^']|'')*'(?:\s*,\s*'(?:[^']|'')*')*\s*\)", re.IGNORECASE)
 COLUMN_COMMENT = re.compile(r"\s+COMMENT\s+'(?:[^']|'')*'", re.IGNORECASE)
 KEY_LINE = re.compile(r",\s*(?:FULLTEXT\s+|SPATIAL\s+)?(?:KEY|INDEX)\s+[`\"]?\w+[`\"]?\s*\([^()]*\)", re.IGNORECASE)
@@ -157,6 +155,7 @@ def outside_quotes(sql: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> 
 
 def clean_ddl(sql: str) -> str:
     """A CREATE statement without the words of MySQL, PostgreSQL and SQL Server that SQLite does not know."""
+    sql = UNIQUE_KEY.sub("UNIQUE ", sql)
     sql = KEY_LINE.sub("", COLUMN_COMMENT.sub("", ENUM.sub("TEXT", TABLE_OPTIONS.sub(")", sql.strip()))))
     return outside_quotes(TRAILING_COMMA.sub(r"\1", sql), DDL_WORDS)
 

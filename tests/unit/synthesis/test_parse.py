@@ -1,77 +1,58 @@
-"""Answers of a strong model: what is forgiven, and what is refused with a reason."""
+"""Answers of a strong model: what is forgiven, and what is refused with a reason by name."""
 
-import random
+import sqlite3
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from services.synthesis.llm_writer import share_levels
-from services.synthesis.parse import UnparsableError, parse_answer, read_script, split_statements
-from services.synthesis.seeds import draw_seeds, show_seed
+from services.synthesis.parse import UnparsableError, parse_answer
+from services.synthesis.script import read_script, split_statements
+from services.synthesis.seeds import builtin_seeds, show_seed
 
-PLAIN = """Domain: bakeries
-Schema:
-CREATE TABLE bread(id INTEGER PRIMARY KEY, name TEXT);
-INSERT INTO bread VALUES (1, 'rye'), (2, 'oat; with seeds');
-Question: Which breads are there?
-Answer: SELECT name FROM bread"""
-FENCED = """Here is a new data point.
-
-**Domain:** Bakeries.
-
-**Schema:**
-```sql
--- the breads; all of them
-CREATE TABLE bread(id INTEGER PRIMARY KEY, name TEXT);
-/* rows */ INSERT INTO bread VALUES (1, 'rye'), (2, 'oat; with seeds');
-```
-
-**Question:** Which breads
-are there?
-
-**Answer:**
-```sql
-SELECT name FROM bread;
-```
-I hope this helps!"""
-HEADED = """## 1. DOMAIN: bakeries
-## 2. SCHEMA:
-```
-CREATE TABLE bread(id INTEGER PRIMARY KEY, name TEXT);
-INSERT INTO bread VALUES (1, 'rye'), (2, 'oat; with seeds');
-```
-## 3. QUESTION: Which breads are there?
-## 4. ANSWER: SELECT name FROM bread"""
+SHAPES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "answer_shapes.yaml").read_text())
+ACCEPTED = [pytest.param(one, id=one["name"]) for one in SHAPES if "reason" not in one]
+REFUSED = [pytest.param(one, id=one["name"]) for one in SHAPES if "reason" in one]
+PLAIN: str = SHAPES[0]["text"]
 
 
-@pytest.mark.parametrize("text", [PLAIN, FENCED, HEADED, PLAIN.replace("\n", "\r\n")])
-def test_forms_that_mean_the_same_read_the_same(text: str) -> None:
-    parsed = parse_answer(text)
-    assert parsed.domain.lower() == "bakeries"
+def test_there_are_enough_shapes() -> None:
+    assert len(ACCEPTED) >= 40 and len(REFUSED) >= 15
+    assert len({one["name"] for one in SHAPES}) == len(SHAPES)
+
+
+@pytest.mark.parametrize("shape", ACCEPTED)
+def test_what_models_do_is_forgiven(shape: dict[str, Any]) -> None:
+    expect = {"domain": "bakeries", "sql": "SELECT name FROM bread", **shape.get("expect", {})}
+    parsed = parse_answer(shape["text"], own=shape.get("own", False), finish_reason=shape.get("finish", "stop"))
+    assert parsed.domain.lower() == expect["domain"]
     assert parsed.question == "Which breads are there?"
-    assert parsed.sql == "SELECT name FROM bread"
-    assert parsed.script.ddl == ["CREATE TABLE bread(id INTEGER PRIMARY KEY, name TEXT)"]
-    assert parsed.script.inserts == ["INSERT INTO bread VALUES (1, 'rye'), (2, 'oat; with seeds')"]
+    assert parsed.sql == expect["sql"]
+    assert parsed.evidence == expect.get("evidence")
+    if "reasoning" in expect or "Explanation" not in shape["text"]:
+        assert parsed.reasoning == expect.get("reasoning")
+    if expect.get("own"):
+        assert parsed.script is None
+        return
+    assert parsed.script is not None
+    database = sqlite3.connect(":memory:")
+    for statement in (*parsed.script.ddl, *parsed.script.inserts):
+        database.execute(statement)
+    tables = database.execute("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
+    assert tables == expect.get("tables", 1)
+    rows = database.execute(parsed.sql).fetchall()
+    assert len(rows) == expect["rows"] if "rows" in expect else rows
+    if rows:
+        assert database.execute("SELECT COUNT(*) FROM bread WHERE id IS NULL").fetchone() == (0,)
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("", "lacks domain, schema, question, answer"),
-        ("I cannot help with that.", "lacks domain"),
-        (PLAIN.replace("Question: Which breads are there?\n", ""), "lacks question"),
-        (PLAIN.replace("SELECT name FROM bread", ""), "lacks answer"),
-        (PLAIN.replace("SELECT name FROM bread", "there is none"), "no SELECT"),
-        (PLAIN.replace("CREATE TABLE", "MAKE TABLE"), "no CREATE TABLE"),
-        (PLAIN.replace("INSERT INTO", "PUT INTO"), "no INSERT"),
-    ],
-)
-def test_what_holds_no_example_says_why(text: str, reason: str) -> None:
-    with pytest.raises(UnparsableError, match=reason):
-        parse_answer(text)
-
-
-def test_the_first_heading_of_a_name_counts() -> None:
-    assert parse_answer(PLAIN + "\nAnswer: SELECT 2\n").sql == "SELECT name FROM bread"
+@pytest.mark.parametrize("shape", REFUSED)
+def test_what_holds_no_example_has_its_reason(shape: dict[str, Any]) -> None:
+    with pytest.raises(UnparsableError) as caught:
+        parse_answer(shape["text"], own=shape.get("own", False), finish_reason=shape.get("finish", "stop"))
+    assert caught.value.reason == shape["reason"]
+    assert str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +66,9 @@ def test_the_first_heading_of_a_name_counts() -> None:
         ('A "x;y"; B', ['A "x;y"', "B"]),
         ("A -- it's; not\n; B", ["A -- it's; not", "B"]),
         ("A /* ; ' */; B", ["A /* ; ' */", "B"]),
+        ("CREATE TABLE a(x)\nCREATE TABLE b(x)", ["CREATE TABLE a(x)", "CREATE TABLE b(x)"]),
+        ("INSERT INTO a\nSELECT 1", ["INSERT INTO a\nSELECT 1"]),
+        ("CREATE TABLE a(x,\nDELETE TEXT)", ["CREATE TABLE a(x,\nDELETE TEXT)"]),
     ],
 )
 def test_statements_end_at_semicolons_outside_quotes(text: str, expected: list[str]) -> None:
@@ -98,20 +82,24 @@ def test_a_comment_before_a_statement_hides_nothing() -> None:
     assert script.inserts == ["INSERT INTO a VALUES (1)"]
 
 
-def test_seeds_shown_to_the_model_are_in_the_form_that_is_read() -> None:
-    rng = random.Random(3)
-    for _ in range(10):
-        for seed in draw_seeds(rng):
-            parsed = parse_answer(show_seed(seed))
-            assert (parsed.domain, parsed.question, parsed.sql) == (seed.domain, seed.question, seed.sql)
-            assert seed.database is not None
-            assert len(parsed.script.ddl) == len(seed.database.ddl)
-            assert len(parsed.script.inserts) == len(seed.database.inserts)
+def test_what_sqlite_reads_as_it_is_stays_as_it_is() -> None:
+    ddl = "CREATE TABLE a(id INTEGER PRIMARY KEY AUTOINCREMENT, unsigned TEXT DEFAULT 'ENUM(''x'')', comment TEXT)"
+    insert = r"INSERT INTO a VALUES (1, 'C:\dir\', 'AUTO_INCREMENT, NOW()')"
+    script = read_script(f"{ddl};\n{insert};")
+    assert (script.ddl, script.inserts) == ([ddl], [insert])
 
 
-def test_levels_are_shared_evenly_all_along() -> None:
-    levels = share_levels({"easy": 0.5, "medium": 0.3, "hard": 0.2}, 100)
-    assert [levels.count(name) for name in ("easy", "medium", "hard")] == [50, 30, 20]
-    assert set(levels[:5]) == {"easy", "medium", "hard"}
-    assert share_levels({"easy": 0, "hard": 2}, 3) == ["hard"] * 3
-    assert share_levels({"easy": 1}, 0) == []
+@pytest.mark.parametrize("more", [{}, {"evidence": True}, {"reasoning": True}, {"evidence": True, "reasoning": True}])
+def test_seeds_shown_to_the_model_are_in_the_form_that_is_read(more: dict[str, bool]) -> None:
+    for seed in builtin_seeds().seeds:
+        parsed = parse_answer(show_seed(seed, **more))
+        assert (parsed.domain, parsed.question, parsed.sql) == (seed.domain, seed.question, seed.sql)
+        assert parsed.evidence == (seed.evidence if more.get("evidence") else None)
+        assert parsed.reasoning == (seed.reasoning if more.get("reasoning") else None)
+        assert parsed.script is not None and parsed.script.ddl and parsed.script.inserts
+
+
+def test_a_flood_is_read_in_time() -> None:
+    for piece in ("Domain:\n", "```\n", "'", "CREATE TABLE a(x)\n", "((((", "{", "<domain>", "\\'", ", "):
+        with pytest.raises(UnparsableError):
+            parse_answer(piece * 20_000)
