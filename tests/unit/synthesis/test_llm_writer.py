@@ -1,13 +1,39 @@
 """The LLM writer: which calls are made, and what an answer becomes."""
 
+from collections import Counter
 from typing import Any
 
-from services.synthesis.llm_writer import PROMPT_VERSION, make_request, read_answer
-from shared.contracts.records import Rejected, Written
+import pytest
+
+from services.synthesis.history import EMPTY, count
+from services.synthesis.llm_writer import PROMPT_VERSION, Call, Known, make_calls, read_answer
+from services.synthesis.own import Own
+from services.synthesis.seeds import BUILTIN, builtin_seeds
+from services.synthesis.shares import share_levels, share_places
+from shared.contracts.records import Example, Provenance, Rejected, Written
 from shared.contracts.synthesis import WriteExamples
 from shared.llm.messages import ChatAnswer
+from shared.sql.card import ColumnCard, SchemaCard, TableCard
 from tests.support.writers import asked_level
 from tests.unit.synthesis.test_parse import PLAIN
+
+SHOP = SchemaCard(
+    database_id="f" * 64,
+    tables=[
+        TableCard(
+            name="orders",
+            ddl="CREATE TABLE orders(id INTEGER PRIMARY KEY, colour TEXT -- {braces}\n)",
+            columns=[
+                ColumnCard(name="id", type="INTEGER", primary_key=True, samples=[1, 2]),
+                ColumnCard(name="colour", type="TEXT", comment="as painted", samples=["red", "teal {blue}"]),
+            ],
+            row_count=2,
+            sample_rows=[[1, "red"], [2, "teal {blue}"]],
+        ),
+        TableCard(name="empty", ddl="CREATE TABLE empty(x)", columns=[ColumnCard(name="x", type="")], row_count=0),
+    ],
+)
+OWN = Known(owns=[Own("shop", SHOP)])
 
 
 def command(**fields: Any) -> WriteExamples:
@@ -16,10 +42,10 @@ def command(**fields: Any) -> WriteExamples:
     return WriteExamples.model_validate(base | more | fields)
 
 
-def answer(text: str) -> ChatAnswer:
+def answer(text: str, finish: str = "stop") -> ChatAnswer:
     return ChatAnswer(
         texts=[text],
-        finish_reasons=["stop"],
+        finish_reasons=[finish],
         prompt_tokens=1,
         completion_tokens=1,
         key="answers/abc.json",
@@ -28,56 +54,133 @@ def answer(text: str) -> ChatAnswer:
     )
 
 
-def read(text: str) -> Written | Rejected:
-    return read_answer(
-        answer(text), level="hard", split="train", seed=7, model="m", seeds=["s1", "s2"], prompt_hash="p"
+def calls(known: Known | None = None, **fields: Any) -> list[Call]:
+    return make_calls(command(**fields), known or Known())
+
+
+def prompt(call: Call) -> str:
+    return call.request.messages[0].content
+
+
+def example(domain: str, database: str = "d", question: str = "q") -> Example:
+    made = Provenance(writer="llm", writer_version="v", seed=1, source="s")
+    return Example(
+        example_id="e",
+        database_id=database,
+        domain=domain,
+        split="train",
+        level="easy",
+        question=question,
+        gold="SELECT 1",
+        provenance=made,
     )
 
 
 def test_the_same_command_makes_the_same_calls_in_any_job_and_attempt() -> None:
-    first = [make_request(command(), place, "easy") for place in range(3)]
-    other = [make_request(command(job_id="k", attempt=2, correlation_id="x"), place, "easy") for place in range(3)]
-    assert first == other
+    assert calls() == calls(job_id="k", attempt=2, correlation_id="x")
 
 
 def test_every_place_shard_and_seed_is_another_call() -> None:
-    variants = [command(), command(shard=1), command(seed=8), command(split="selection")]
-    requests = [make_request(variant, place, "easy")[0] for variant in variants for place in range(4)]
-    assert len({request.model_dump_json() for request in requests}) == 16
+    variants = [calls(count=4, **fields) for fields in ({}, {"shard": 1}, {"seed": 8}, {"split": "selection"})]
+    assert len({call.request.model_dump_json() for made in variants for call in made}) == 16
 
 
 def test_the_prompt_names_the_level_and_shows_two_different_seeds() -> None:
-    for place, level in enumerate(("easy", "medium", "hard")):
-        request, seeds, prompt_hash = make_request(command(), place, level)  # type: ignore[arg-type]
-        text = request.messages[0].content
-        assert asked_level(text.split("The levels mean")[0]) == level
-        assert len(set(seeds)) == 2
-        assert text.count("CREATE TABLE") >= 2 and "{" not in text
-        assert len(prompt_hash) == 16
-        assert (request.model, request.n, request.max_tokens) == ("m", 1, 1200)
+    for level in ("easy", "medium", "hard"):
+        for call in calls(levels={level: 1.0}):
+            text = prompt(call)
+            assert asked_level(text.split("The levels mean")[0]) == level == call.level
+            assert len(set(call.provenance.seed_examples)) == 2
+            assert text.count("\nDomain: ") == text.count("\nAnswer: ") == 2
+            for headings in ("Domain:, Schema:, Question: and Answer:",):
+                assert headings in text
+            assert (call.request.model, call.request.n, call.request.max_tokens) == ("m", 1, 2000)
+
+
+def test_seeds_are_drawn_all_over_the_set() -> None:
+    drawn = Counter(name for call in calls(count=300) for name in call.provenance.seed_examples)
+    assert len(drawn) == len(builtin_seeds().seeds)
+    assert max(drawn.values()) < 30
+
+
+def test_domains_to_avoid_are_the_papers_the_seeds_and_what_is_common() -> None:
+    history = count([*(example("Retail Trade") for _ in range(3)), example("retail  trades"), example("fishing")])
+    assert history.common() == ["retail trade", "fishing"]
+    text = prompt(calls(Known(history=history))[0])
+    assert "education and universities, healthcare and medicine, travel and airlines, entertainment" in text
+    avoided = text.split("which the collection already has: ")[1].split(".\n")[0]
+    assert avoided.endswith("retail trade, fishing")
+    assert len(count([example(f"domain {n:03}") for n in range(200)]).common()) == 40
+    assert prompt(calls(Known(history=EMPTY))[0]) == prompt(calls()[0])
+
+
+def test_evidence_and_reasoning_are_asked_for_where_they_are_wanted() -> None:
+    text = prompt(calls(evidence=True, target="reasoning_sql")[0])
+    assert "4. Evidence: " in text and "5. Reasoning: " in text and "6. Answer: " in text
+    assert "Domain:, Schema:, Question:, Evidence:, Reasoning: and Answer:" in text
+    assert text.count("\nEvidence: ") == text.count("\nReasoning: ") == 2
+    assert "Evidence" not in prompt(calls()[0]) and "Reasoning" not in prompt(calls()[0])
+
+
+def test_own_databases_get_their_share_and_their_schema() -> None:
+    made = calls(OWN, count=10, own_share=0.3, databases=["f" * 64])
+    own = [call for call in made if call.own]
+    assert len(own) == 3
+    text = prompt(own[0])
+    assert "about the table orders" in text and "orders.colour: red, teal {blue}" in text
+    assert "colour: as painted" in text and "teal {blue}" in text
+    assert "with the headings Question: and Answer:, and nothing else" in text
+    assert len({call.request.slot for call in made}) == 10
+    again = count([example("shop", "f" * 64, "Which colours are there?")])
+    asked = prompt(make_calls(command(own_share=1.0), Known(history=again, owns=OWN.owns))[0])
+    assert "- Which colours are there?" in asked
 
 
 def test_an_answer_becomes_an_example_with_its_lineage() -> None:
-    written = read(PLAIN)
+    call = calls(levels={"hard": 1.0})[0]
+    written = read_answer(answer(PLAIN), call)
     assert isinstance(written, Written)
-    assert (written.question, written.sql, written.level) == (
-        "Which breads are there?",
-        "SELECT name FROM bread",
-        "hard",
-    )
-    assert written.database is not None and written.database_id is None
-    provenance = written.provenance
-    assert (provenance.writer, provenance.writer_version, provenance.source) == (
-        "llm",
-        PROMPT_VERSION,
-        "answers/abc.json",
-    )
-    assert (provenance.model, provenance.prompt_hash, provenance.seed_examples) == ("m", "p", ["s1", "s2"])
+    assert (written.question, written.sql) == ("Which breads are there?", "SELECT name FROM bread")
+    assert (written.level, written.reasoning, written.database_id) == ("hard", None, None)
+    assert written.database is not None
+    made = written.provenance
+    assert (made.writer, made.writer_version, made.source) == ("llm", PROMPT_VERSION, "answers/abc.json")
+    assert (made.model, made.prompt_hash) == ("m", call.provenance.prompt_hash)
+    assert (made.seed_source, len(made.seed_examples)) == (BUILTIN, 2)
+    assert "Apache-2.0" in (made.seed_licence or "")
 
 
-def test_an_answer_without_an_example_is_kept_with_its_reason() -> None:
-    rejected = read("Sorry, no.")
+def test_an_own_answer_has_its_database() -> None:
+    call = calls(OWN, own_share=1.0)[0]
+    written = read_answer(answer("Question: Which colours?\nAnswer: SELECT colour FROM orders"), call)
+    assert isinstance(written, Written)
+    assert (written.domain, written.database, written.database_id) == ("shop", None, "f" * 64)
+
+
+@pytest.mark.parametrize(("text", "reason"), [("Sorry, no.", "answer_without_domain"), ("", "answer_empty")])
+def test_an_answer_without_an_example_is_kept_with_its_reason(text: str, reason: str) -> None:
+    rejected = read_answer(answer(text), calls()[0])
     assert isinstance(rejected, Rejected)
-    assert rejected.reason == "unparsable_answer"
-    assert "lacks domain" in rejected.detail
+    assert rejected.reason == reason and rejected.detail
     assert rejected.written.provenance.source == "answers/abc.json"
+
+
+def test_levels_are_shared_evenly_all_along() -> None:
+    levels = share_levels({"easy": 0.5, "medium": 0.3, "hard": 0.2}, 100)
+    assert [levels.count(name) for name in ("easy", "medium", "hard")] == [50, 30, 20]
+    assert set(levels[:5]) == {"easy", "medium", "hard"}
+    assert share_levels({"easy": 0, "hard": 2}, 3) == ["hard"] * 3
+    assert share_levels({"easy": 1}, 0) == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 20])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
+def test_own_and_cross_domain_examples_have_the_same_levels(count: int, share: float) -> None:
+    places = [
+        one for shard in range(400 // count) for one in share_places({"easy": 0.5, "hard": 0.5}, share, shard, count)
+    ]
+    own = [one for one in places if one.own]
+    assert abs(len(own) - share * len(places)) <= 1
+    assert [one.number for one in own] == list(range(len(own)))
+    for part in (own, [one for one in places if not one.own]):
+        assert abs(sum(one.level == "easy" for one in part) - len(part) / 2) <= 1
