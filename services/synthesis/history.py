@@ -53,7 +53,7 @@ def history_of(command: WriteExamples, shard: Shard) -> History:
     found = shard.jobs.rows(stage.job_id or command.job_id, stage.stage)
     done = [row for row in found if row.shard < command.before and row.state is ShardState.DONE]
     refs = [row.outputs["examples"] for row in spread(done, SHARDS_READ) if "examples" in row.outputs]
-    return _read(shard.objects, tuple(refs))
+    return _read(shard.objects, tuple(refs), frozenset(command.databases))
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:
@@ -63,19 +63,20 @@ def spread(items: Sequence[T], most: int) -> list[T]:
     return [items[place * len(items) // most] for place in range(most)]
 
 
-def _read(objects: ObjectStore, refs: tuple[ObjectRef, ...]) -> History:
+def _read(objects: ObjectStore, refs: tuple[ObjectRef, ...], own: frozenset[str]) -> History:
     """Once a process and wave: what is read is named by its hash."""
-    name = "/".join(ref.sha256 for ref in refs)
-    return REMEMBERED.get(name, lambda: count(row for ref in refs for row in read_rows(objects, ref, Example)))
+    name = "/".join([*(ref.sha256 for ref in refs), *sorted(own)])
+    return REMEMBERED.get(name, lambda: count((row for ref in refs for row in read_rows(objects, ref, Example)), own))
 
 
-def count(examples: Iterable[Example]) -> History:
-    """The histogram of examples."""
+def count(examples: Iterable[Example], own: frozenset[str] = frozenset()) -> History:
+    """The histogram of examples; the user's `own` databases are no domain to avoid."""
     names: dict[str, str] = {}
     domains: Counter[str] = Counter()
     questions: dict[str, list[str]] = defaultdict(list)
     for one in examples:
-        shown = names.setdefault(domain_key(one.domain), " ".join(one.domain.lower().split()))
-        domains[shown] += 1
+        if one.database_id not in own:
+            shown = names.setdefault(domain_key(one.domain), " ".join(one.domain.lower().split()))
+            domains[shown] += 1
         questions[one.database_id].append(one.question)
     return History(domains, dict(questions))

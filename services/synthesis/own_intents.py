@@ -114,10 +114,10 @@ def childless(view: View) -> Drawn:
 
 def many_children(view: View) -> Drawn:
     link = view.link()
-    least = view.rng.choice([1, 2, 3])
+    least, said = view.rng.choice([(1, "one"), (2, "two"), (3, "three")])
     name, key = quoted(label(link.parent).name), quoted(link.key)
     question = (
-        f"Which {plural(link.parent.name)} have more than {least} {plural(link.child.name)}? "
+        f"Which {plural(link.parent.name)} have more than {said} of the {plural(link.child.name)}? "
         "Show how many, the most first."
     )
     groups = f"GROUP BY T2.{key} HAVING COUNT(*) > {least} ORDER BY COUNT(*) DESC"

@@ -92,3 +92,13 @@ def test_a_stack_without_its_sandbox_is_3(
             ended = sense(*words)
             assert (ended.code, ended.out) == (3, "")
             assert "the sandbox at" in ended.err and "does not answer" in ended.err
+
+
+def test_a_spec_s_databases_given_as_files_are_brought_first(sense: Sense, stack: str, tmp_path: Path) -> None:
+    make_database(tmp_path / "shop.sqlite")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("kind: synthesis\ndatabases: [{file: shop.sqlite}]\n")
+    submitted = sense("submit", spec, "--json")
+    assert submitted.code == 0, submitted.err
+    (named,) = json.loads(submitted.out)["spec"]["databases"]
+    assert json.loads(sense("databases", "show", named["id"], "--json").out)["upload"]["name"] == "shop"

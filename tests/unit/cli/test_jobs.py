@@ -188,3 +188,18 @@ def test_an_interrupt_leaves_the_job_alone(stack: str, backend: Backend) -> None
     assert "goes on" in out
     assert err == ""
     assert backend.jobs.job(driver.id).status == "queued"
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{file: nowhere.sqlite}", "nowhere.sqlite"),
+        ("{file: a, id: b}", "{file: PATH} or {id: SHA256}"),
+        ("{file: [1]}", "{file: PATH}"),
+    ],
+)
+def test_files_that_cannot_be_brought(sense: Sense, stack: str, spec: Path, entry: str, message: str) -> None:
+    spec.write_text(f"kind: synthesis\ndatabases: [{entry}]\n")
+    ended = sense("submit", spec)
+    assert ended.code == 2
+    assert message in ended.err

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.contracts.spec import KINDS, SpecError, parse_spec
+from shared.contracts.spec import KINDS, PipelineSpec, SpecError, parse_spec
 
 NEEDED: dict[str, dict[str, Any]] = {
     "sft": {"data": "job:abc"},
@@ -91,3 +91,53 @@ def test_a_kind_is_named(data: dict[str, str]) -> None:
     faults = faults_of(data)
     assert set(faults) == {"(spec)"}
     assert "kind" in faults["(spec)"]
+
+
+OWN = [{"id": "ab" * 32}]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"train": {"sft": [{"own_share": 0.5}]}}, "own_share needs databases"),
+        ({"train": {"sft": [{"dataset": "mine"}]}, "databases": OWN}, "add {synthesis: N}"),
+        ({"train": {"sft": [{"own_share": 0}]}, "databases": OWN}, "every own_share is 0"),
+        ({"databases": OWN + OWN}, "stands twice"),
+    ],
+)
+def test_own_databases_need_a_share_and_a_share_needs_databases(given: dict[str, object], said: str) -> None:
+    assert said in faults_of({"kind": "synthesis", **given})["(spec)"]
+
+
+def test_an_own_database_is_named_by_its_hash() -> None:
+    assert set(faults_of({"kind": "synthesis", "databases": [{"id": "shop"}]})) == {"databases.0.id"}
+    assert set(faults_of({"kind": "synthesis", "databases": [{"file": "shop.sqlite"}]})) >= {"databases.0.file"}
+    spec = parse_spec({"kind": "pipeline", "databases": OWN})
+    assert isinstance(spec, PipelineSpec) and spec.own_ids == ["ab" * 32]
+
+
+def test_seeds_and_evidence_are_for_strong_models() -> None:
+    for strong in ({"evidence": True}, {"seeds": {"dataset": "spider-train"}}):
+        assert "strong model" in faults_of({"kind": "synthesis", "strong": strong})["strong"]
+    bad = {"endpoint": "e", "model": "m", "seeds": {"dataset": "Not A Name"}}
+    assert set(faults_of({"kind": "synthesis", "strong": bad})) == {"strong.seeds.dataset"}
+
+
+def test_reasoning_gets_room_unless_the_spec_says_how_much() -> None:
+    plain = parse_spec({"kind": "pipeline"})
+    long = parse_spec({"kind": "pipeline", "target": "reasoning_sql"})
+    short = parse_spec({"kind": "pipeline", "target": "reasoning_sql", "answer_tokens": 90, "weak": {"max_tokens": 80}})
+    for spec, answer, weak in ((plain, 128, 128), (long, 512, 512), (short, 90, 80)):
+        assert isinstance(spec, PipelineSpec)
+        assert (spec.answer_tokens, spec.weak.max_tokens) == (answer, weak)
+        assert parse_spec(spec.model_dump(mode="json")) == spec
+    scored = parse_spec({"kind": "evaluation", "models": ["m"], "target": "reasoning_sql"})
+    assert getattr(scored, "answer_tokens", None) == 512
+    assert set(faults_of({"kind": "pipeline", "target": "poem", "weak": 3})) == {"target", "weak"}
+
+
+def test_the_style_of_prompts_is_the_spec_s() -> None:
+    style = parse_spec(
+        {"kind": "synthesis", "prompt": {"rows": 0, "comments": True, "foreign_keys": True}, "target": "reasoning_sql"}
+    ).style
+    assert (style.comments, style.foreign_keys, style.target) == (True, True, "reasoning_sql")

@@ -155,3 +155,19 @@ def test_data_sets_and_endpoints_of_models_are_looked_up(api: TestClient, backen
     assert {fault["path"] for fault in problem["errors"]} == {"models.1.model", "models.2.endpoint"}
     good = {"kind": "evaluation", "models": models[:1], "evaluate": [{"dataset": "singers", "split": "train"}]}
     assert api.post("/v1/jobs", json=good).status_code == 202
+
+
+def test_own_databases_and_seeds_are_looked_up(api: TestClient, backend: Backend) -> None:
+    card = SchemaCard(database_id="ab" * 32, tables=[])
+    backend.objects.put(card_key("ab" * 32), card.model_dump_json().encode())
+    spec = {
+        **SMALL_SPEC,
+        "strong": {"endpoint": "teacher", "model": "large", "seeds": {"dataset": "absent"}},
+        "databases": [{"id": "ab" * 32}, {"id": "cd" * 32}],
+    }
+    problem = api.post("/v1/jobs", json=spec).json()
+    faults = {fault["path"]: fault["message"] for fault in problem["errors"]}
+    assert set(faults) == {"strong.seeds.dataset", "databases.1.id"}
+    assert "sense databases add" in faults["databases.1.id"]
+    good = {**SMALL_SPEC, "databases": [{"id": "ab" * 32}]}
+    assert api.post("/v1/jobs", json=good).status_code == 202

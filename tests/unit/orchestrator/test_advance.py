@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.orchestrator.advance import AddShards, CloseStage, EndJob, advance
+from services.orchestrator.advance import AddShards, CloseStage, EndJob, advance, target_actions
 from shared.jobs.plan import Each, Fixed, Need, Plan, Slices, StagePlan, Target
 from shared.jobs.state import JobStatus, StageState
 from tests.unit.orchestrator.model import Counts, Model, ones
@@ -270,3 +270,25 @@ def test_a_quiet_state_stays_quiet() -> None:
     assert model.actions() == model.actions() == []
     model.settle()
     assert model.rows() == before
+
+
+def test_waves_double_and_are_told_what_is_completed() -> None:
+    source = Target(stage="verify", count="accepted", amount=100, per_shard=5, most=60, first=3, history="before")
+    begin = advance_target(StageState(), StageState(), source)
+    assert begin == {n: {"count": 5, "before": 0} for n in range(3)}
+    sizes, total, accepted = [3], 3, 12
+    while accepted < 100:
+        done = StageState(total=total, done=total, existing=frozenset(range(total)))
+        counted = StageState(done=total, counts={"accepted": accepted})
+        added = advance_target(done, counted, source)
+        assert {params["before"] for params in added.values()} == {total}
+        assert min(added) == total and sum(params["count"] for params in added.values()) <= 100 - accepted
+        sizes.append(len(added))
+        total, accepted = total + len(added), accepted + sum(params["count"] for params in added.values())
+    assert sizes == [3, 3, 6, 9]
+
+
+def advance_target(state: StageState, counted: StageState, source: Target) -> dict[int, dict[str, int]]:
+    (action,) = target_actions("write", state, source, {"verify": counted})
+    assert isinstance(action, AddShards)
+    return action.shards

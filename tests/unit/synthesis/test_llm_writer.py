@@ -110,6 +110,7 @@ def test_domains_to_avoid_are_the_papers_the_seeds_and_what_is_common() -> None:
     assert "education and universities, healthcare and medicine, travel and airlines, entertainment" in text
     avoided = text.split("which the collection already has: ")[1].split(".\n")[0]
     assert avoided.endswith("retail trade, fishing")
+    assert count([example("shop", "own"), example("fishing")], frozenset({"own"})).common() == ["fishing"]
     assert len(count([example(f"domain {n:03}") for n in range(200)]).common()) == 40
     assert prompt(calls(Known(history=EMPTY))[0]) == prompt(calls()[0])
 
