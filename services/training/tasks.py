@@ -9,13 +9,14 @@ from services.training.config import TrainConfig
 from services.training.presets import load_preset
 from services.training.supervise import RunStatus, TrainingRun
 from shared.contracts.base import TaskContract
+from shared.contracts.records import PromptStyle
 from shared.contracts.refs import ObjectRef
 from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
 from shared.errors import CancelledError, NotFoundError
 from shared.models.find import find_base
 from shared.models.manifest import ModelManifest, bring_model, publish_model
 from shared.settings import PathSettings
-from shared.sql.prompt import PROMPT_VERSION
+from shared.sql.prompt import PROMPT_VERSION, prompt_version
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 
@@ -89,13 +90,24 @@ def train_in(folder: Path, command: TrainModel, shard: Shard) -> Done:
         if run.poll().status is RunStatus.RUNNING:
             run.kill()
     outputs = {
-        "manifest": publish_model(shard.objects, run.config.artefact_dir, make_manifest(command, data, facts)),
+        "manifest": publish_model(
+            shard.objects, run.config.artefact_dir, make_manifest(command, data, facts, prompts_of(command, shard))
+        ),
         "metrics": shard.write_file("metrics", run.config.metrics_file, "jsonl"),
     }
     return Done(TrainedCounts(rows=int(facts["data"]["kept"]), steps=int(facts["steps"])), outputs)
 
 
-def make_manifest(command: TrainModel, data: ObjectRef, facts: dict[str, Any]) -> ModelManifest:
+def prompts_of(command: TrainModel, shard: Shard) -> str:
+    """How the training data's prompts are written, by the stage that wrote them: a model is asked as it was taught."""
+    plan = shard.jobs.plan(command.data.job_id or command.job_id)
+    params = plan.stage(command.data.stage).params if plan is not None else {}
+    if "prompt_rows" not in params:
+        return PROMPT_VERSION
+    return prompt_version(params["prompt_rows"], PromptStyle.model_validate(params.get("style", {})))
+
+
+def make_manifest(command: TrainModel, data: ObjectRef, facts: dict[str, Any], prompts: str) -> ModelManifest:
     """The manifest without its files, which are known when they are uploaded."""
     return ModelManifest(
         name=command.model,
@@ -107,7 +119,7 @@ def make_manifest(command: TrainModel, data: ObjectRef, facts: dict[str, Any]) -
         stage=command.stage,
         data=data,
         code_version=version("sense-sql"),
-        prompt_version=PROMPT_VERSION,
+        prompt_version=prompts,
         files={},
         facts=facts,
     )
