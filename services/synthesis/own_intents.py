@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from services.synthesis.own_view import Link, View, label, literal, plural, quoted, spoken
+from services.synthesis.own_view import Link, View, clause, label, literal, plural, quoted, spoken
 from shared.contracts.records import Level
 
 Drawn = tuple[str, str]
@@ -11,20 +11,20 @@ Intent = Callable[[View], Drawn]
 
 def names_where(view: View) -> Drawn:
     table = view.table()
-    column, name = view.word(table), label(table)
+    column, name = view.word(table, dates=True), label(table)
     value = view.value(column)
-    question = view.rng.choice(["Which {0} have the {1} {2}?", "List the {0} whose {1} is {2}."])
+    question = view.rng.choice(["Show the {0} of all {1} {2}.", "What is the {0} of the {1} {2}?"])
     sql = f"SELECT {quoted(name.name)} FROM {quoted(table.name)} WHERE {quoted(column.name)} = {literal(value)}"
-    return question.format(plural(table.name), spoken(column.name), value), sql
+    return question.format(spoken(name.name), plural(table.name), clause(column, value)), sql
 
 
 def count_where(view: View) -> Drawn:
     table = view.table()
-    column = view.word(table)
+    column = view.word(table, dates=True)
     value = view.value(column)
-    question = view.rng.choice(["How many {0} have the {1} {2}?", "Count the {0} with {2} as their {1}."])
+    question = view.rng.choice(["How many {0} are there {1}?", "Count the {0} {1}."])
     sql = f"SELECT COUNT(*) FROM {quoted(table.name)} WHERE {quoted(column.name)} = {literal(value)}"
-    return question.format(plural(table.name), spoken(column.name), value), sql
+    return question.format(plural(table.name), clause(column, value)), sql
 
 
 def extreme(view: View) -> Drawn:
@@ -66,23 +66,22 @@ def joined(link: Link) -> str:
 
 def by_parent(view: View) -> Drawn:
     link = view.link()
-    column, name = view.word(link.parent), label(link.child)
+    column, name = view.word(link.parent, dates=True), label(link.child)
     value = view.value(column)
     question = (
         f"Give the {spoken(name.name)} of the {plural(link.child.name)} that belong to "
-        f"{plural(link.parent.name)} with the {spoken(column.name)} {value}."
+        f"{plural(link.parent.name)} {clause(column, value)}."
     )
-    return (
-        question,
-        f"SELECT T1.{quoted(name.name)} FROM {joined(link)} WHERE T2.{quoted(column.name)} = {literal(value)}",
-    )
+    where = f"T2.{quoted(column.name)} = {literal(value)}"
+    return question, f"SELECT T1.{quoted(name.name)} FROM {joined(link)} WHERE {where}"
 
 
 def count_children(view: View) -> Drawn:
     link = view.link()
     name = quoted(label(link.parent).name)
     shown = spoken(label(link.parent).name)
-    question = f"Show the {shown} of the {plural(link.parent.name)} and how many {plural(link.child.name)} each has."
+    parents, children = plural(link.parent.name), plural(link.child.name)
+    question = f"Show the {shown} of the {parents} that have {children}, and how many each has."
     return question, f"SELECT T2.{name}, COUNT(*) FROM {joined(link)} GROUP BY T2.{quoted(link.key)}"
 
 
@@ -104,7 +103,8 @@ def above_mean(view: View) -> Drawn:
 def childless(view: View) -> Drawn:
     link = view.link()
     name, key, column = quoted(label(link.parent).name), quoted(link.key), quoted(link.column)
-    question = f"Which {plural(link.parent.name)} have no {plural(link.child.name)} at all?"
+    shown = spoken(label(link.parent).name)
+    question = f"Which {plural(link.parent.name)} have no {plural(link.child.name)} at all? Give the {shown}."
     sql = (
         f"SELECT {name} FROM {quoted(link.parent.name)} WHERE {key} NOT IN "
         f"(SELECT {column} FROM {quoted(link.child.name)} WHERE {column} IS NOT NULL)"
@@ -118,7 +118,7 @@ def many_children(view: View) -> Drawn:
     name, key = quoted(label(link.parent).name), quoted(link.key)
     question = (
         f"Which {plural(link.parent.name)} have more than {said} of the {plural(link.child.name)}? "
-        "Show how many, the most first."
+        f"Show the {spoken(label(link.parent).name)} and how many, the most first."
     )
     groups = f"GROUP BY T2.{key} HAVING COUNT(*) > {least} ORDER BY COUNT(*) DESC"
     sql = f"SELECT T2.{name}, COUNT(*) FROM {joined(link)} {groups}"

@@ -10,6 +10,7 @@ LONGEST_VALUE = 40
 PLAIN_NAME = re.compile(r"[A-Za-z_]\w*")
 HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 NUMBER = re.compile(r"INT|REAL|NUM|DEC|FLOAT|DOUBLE", re.IGNORECASE)
+DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?([ T]\d{2}:\d{2}.*)?")
 ID_LIKE = re.compile(r"(^|_|\b)(id|no|nr|code|key|num|number|uuid|zip|phone|year)$", re.IGNORECASE)
 # Every keyword of SQLite (sqlite.org/lang_keywords.html): quoting one that needs none does no harm.
 RESERVED_LIST = """
@@ -62,11 +63,11 @@ class View:
         """A column that measures something."""
         return self.rng.choice([column for column in said_columns(table) if measures(column)])
 
-    def word(self, table: TableCard) -> ColumnCard:
-        """A column of words that is not the one that names the rows."""
+    def word(self, table: TableCard, *, dates: bool = False) -> ColumnCard:
+        """A column of words that is not the one that names the rows; with `dates`, or one of dates."""
         name = label(table).name
-        found = [one for one in said_columns(table) if not measures(one) and one.samples and one.name != name]
-        return self.rng.choice(found)
+        found = [one for one in said_columns(table) if not measures(one) and one.name != name]
+        return self.rng.choice([one for one in found if dates or not dated(one)])
 
     def value(self, column: ColumnCard) -> Scalar:
         """A value that stands in the column as it is."""
@@ -94,9 +95,23 @@ def measures(column: ColumnCard) -> bool:
     return bool(numbers and NUMBER.search(column.type) and len(column.samples) > 2)
 
 
+def dated(column: ColumnCard) -> bool:
+    """Whether its values are dates as text."""
+    return all(isinstance(value, str) and DATE.fullmatch(value) for value in column.samples)
+
+
+def clause(column: ColumnCard, value: Scalar) -> str:
+    """A condition as people say it: `whose town is Ulm`, `that were bought on 2024-01-31`."""
+    words = spoken(column.name)
+    if dated(column) and words.endswith((" on", " at")):
+        return f"that were {words} {value}"
+    return f"whose {words} is {value}"
+
+
 def label(table: TableCard) -> ColumnCard:
     """What rows are called by: the first column of words, else the key, else the first column."""
-    words = [one for one in said_columns(table) if any(isinstance(value, str) for value in one.samples)]
+    texts = [one for one in said_columns(table) if any(isinstance(value, str) for value in one.samples)]
+    words = [one for one in texts if not dated(one)]
     keys = [one for one in table.columns if one.primary_key]
     return (words or keys or table.columns)[0]
 
