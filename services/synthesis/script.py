@@ -46,7 +46,9 @@ DDL_WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 UNIQUE_KEY = re.compile(r"\bUNIQUE\s+(?:KEY|INDEX)\s+[`\"]?\w+[`\"]?\s*(?=\()", re.IGNORECASE)
 ENUM = re.compile(r"\b(?:ENUM|SET)\s*\(\s*'(?:[^']|'')*'(?:\s*,\s*'(?:[^']|'')*')*\s*\)", re.IGNORECASE)
 COLUMN_COMMENT = re.compile(r"\s+COMMENT\s+'(?:[^']|'')*'", re.IGNORECASE)
-KEY_LINE = re.compile(r",\s*(?:FULLTEXT\s+|SPATIAL\s+)?(?:KEY|INDEX)\s+[`\"]?\w+[`\"]?\s*\([^()]*\)", re.IGNORECASE)
+KEY_LINE = re.compile(
+    r",\s*(?:FULLTEXT\s+|SPATIAL\s+)?(?:KEY|INDEX)\s+[`\"]?\w+[`\"]?\s*\(\s*(?!\d)[^()]*\)", re.IGNORECASE
+)
 INSERT_WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
     for pattern, replacement in (

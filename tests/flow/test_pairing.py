@@ -123,8 +123,8 @@ def test_answers_without_an_example_are_counted_and_the_target_is_reached(
     assert written["unparsed"] > 0
     assert stack.counts(job, "verify.train")["accepted"] >= 8
     rejected = stack.output(job, "collect.train", "rejected").decode()
-    assert rejected.count("unparsable_answer") == written["unparsed"]
-    assert "unparsable_answer" in stack.output(job, "collect.train", "card").decode()
+    assert rejected.count('"reason":"answer_') == written["unparsed"]
+    assert "| parse | answer_" in stack.output(job, "collect.train", "card").decode()
 
 
 def test_an_endpoint_that_is_not_set_fails_the_job_with_a_sentence(start_stack: StartStack) -> None:

@@ -1,10 +1,9 @@
-"""Making a dataset: duplicates, leaks, limits, the card."""
+"""Making a dataset: duplicates, leaks, limits."""
 
 import pytest
 
 from services.synthesis.collect import collect, interleave, question_key
-from services.synthesis.data_card import write_card
-from shared.contracts.records import Example, Provenance, Rejected, Split, Written
+from shared.contracts.records import Example, Provenance, Split
 
 SOURCE = Provenance(writer="grammar", writer_version="grammar/1", seed=1, source="t1")
 
@@ -56,16 +55,3 @@ def test_interleaving_visits_every_database_before_any_again() -> None:
     assert sorted(one.example_id for one in mixed) == sorted(one.example_id for one in rows)
     assert [one.database_id for one in mixed] == ["d0", "d1", "d2", "d0", "d1", "d2", "d0"]
     assert interleave([]) == []
-
-
-def test_the_card_says_what_is_in_and_what_was_refused() -> None:
-    rows = [example("a"), example("b", "d2"), example("a"), example("s", split="selection")]
-    blank = Written(domain="", level="easy", question="", sql="", provenance=SOURCE)
-    rejected = [Rejected(reason="gold_empty", detail="", written=blank)]
-    card = write_card(collect(rows, [], None), rejected, 3)
-    assert "2 training examples over 2 databases, 1 in the selection split" in card
-    assert "1 duplicates, 0 that stand" in card
-    assert "| grammar (grammar/1) | 2 |" in card
-    assert "| gold_empty | 1 |" in card
-    assert write_card(collect(rows, [], None), rejected, 3) == card
-    assert "rejected before" not in write_card(collect(rows, [], None), [], 3)

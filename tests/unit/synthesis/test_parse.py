@@ -83,8 +83,9 @@ def test_a_comment_before_a_statement_hides_nothing() -> None:
 
 
 def test_what_sqlite_reads_as_it_is_stays_as_it_is() -> None:
-    ddl = "CREATE TABLE a(id INTEGER PRIMARY KEY AUTOINCREMENT, unsigned TEXT DEFAULT 'ENUM(''x'')', comment TEXT)"
-    insert = r"INSERT INTO a VALUES (1, 'C:\dir\', 'AUTO_INCREMENT, NOW()')"
+    columns = "id INTEGER PRIMARY KEY AUTOINCREMENT, unsigned TEXT DEFAULT 'ENUM(''x'')', comment TEXT, key CHAR (9)"
+    ddl = f"CREATE TABLE a({columns})"
+    insert = r"INSERT INTO a VALUES (1, 'C:\dir\', 'AUTO_INCREMENT, NOW()', '')"
     script = read_script(f"{ddl};\n{insert};")
     assert (script.ddl, script.inserts) == ([ddl], [insert])
 
