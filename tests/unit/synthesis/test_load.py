@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from services.synthesis.collect import collect
-from services.synthesis.data_card import write_card
 from services.synthesis.load import load
 from shared.contracts.records import Example
 from shared.contracts.synthesis import LoadDataset
@@ -89,5 +88,3 @@ def test_another_sets_questions_on_selection_databases_are_held_back() -> None:
     aside = {one.database_id for one in dataset.selection}
     assert not aside & {one.database_id for one in dataset.examples}
     assert (len(dataset.selection), dataset.held_back, len(dataset.examples)) == (10, 10, 140)
-    card = write_card(dataset, [], 3)
-    assert "10 on databases of the selection split" in card and REF in card and "imported (custom/1)" in card
