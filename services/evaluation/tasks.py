@@ -58,9 +58,7 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         questions=len(examples),
         answers=len(candidates),
         unextractable=sum(candidate.sql is None for candidate in candidates),
-        prompt_tokens=tokens.prompt,
-        completion_tokens=tokens.completion,
-        micro_usd=tokens.micro_usd,
+        **tokens.counts(),
     )
     return Done(counts, asked_outputs(shard, examples, candidates))
 

@@ -62,9 +62,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
         candidates=len(candidates),
         unextractable=sum(candidate.sql is None for candidate in candidates),
         refused=len(examples) - len({candidate.example_id for candidate in candidates}),
-        prompt_tokens=tokens.prompt,
-        completion_tokens=tokens.completion,
-        micro_usd=tokens.micro_usd,
+        **tokens.counts(),
     )
     return Done(counts, asked_outputs(shard, examples, candidates))
 

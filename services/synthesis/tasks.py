@@ -71,9 +71,7 @@ def write_by_llm(command: WriteExamples, shard: Shard) -> Done:
     counts = WrittenCounts(
         written=len(written),
         unparsed=len(unparsed),
-        prompt_tokens=tokens.prompt,
-        completion_tokens=tokens.completion,
-        micro_usd=tokens.micro_usd,
+        **tokens.counts(),
     )
     outputs = {"written": shard.write_rows("written", written), "unparsed": shard.write_rows("unparsed", unparsed)}
     return Done(counts, outputs)

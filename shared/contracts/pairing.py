@@ -39,6 +39,8 @@ class SampledCounts(Counts):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     micro_usd: int = 0
+    calls: int = 0
+    call_ms: int = 0
 
 
 class ChooseTemperature(Command):
