@@ -52,7 +52,7 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         prompt_rows=command.prompt_rows,
         shots=pick_shots(command, shard),
     )
-    budget = stage_budget(shard, command.budget_usd)
+    budget = stage_budget(shard, command.budget_usd, command.budget_tokens)
     candidates, tokens = ask_examples(shard, load_profile(command.endpoint), examples, asking, budget)
     counts = AnsweredCounts(
         questions=len(examples),

@@ -7,9 +7,11 @@ from shared.contracts.records import Level
 from shared.contracts.refs import StageRef
 from shared.contracts.spec import DatasetSource, StrongModel, Student, SynthesisSource, TestSet, WeakModel
 from shared.contracts.training import TrainSettings
-from shared.jobs.plan import Device, Each, Fixed, Need, StagePlan, Target
+from shared.jobs.plan import Device, Each, Fixed, Need, Rounds, StagePlan, Target
 
 WAVES_AT_MOST = 6
+LEAST_YIELD = 0.02
+GRAMMAR_PER_SHARD, LLM_PER_SHARD = 20, 250
 HELD_OUT_PER_SHARD = 33
 TEST_LEVELS: dict[Level, float] = {"easy": 0.5, "medium": 0.35, "hard": 0.15}
 
@@ -34,6 +36,7 @@ def writer_params(strong: StrongModel) -> dict[str, Any]:
         "model": strong.model,
         "temperature": strong.temperature,
         "budget_usd": strong.budget_usd,
+        "budget_tokens": strong.budget_tokens,
     }
 
 
@@ -56,18 +59,43 @@ def synthesised(
     name: str, source: SynthesisSource, strong: StrongModel, *, split: str, amount: int, seed: int
 ) -> list[StagePlan]:
     """Write until `amount` examples are accepted, each shard built and verified as soon as it is there."""
-    shards = -(-amount // source.per_shard)
+    per_shard = source.per_shard or shard_size(strong, amount)
+    shards = -(-amount // per_shard)
     target = Target(
         stage=f"verify.{name}",
         via=[f"build.{name}"],
         count="accepted",
         amount=amount,
-        per_shard=source.per_shard,
+        per_shard=per_shard,
         most=shards * WAVES_AT_MOST,
+        asked=["written", "unparsed", "refused"],
+        least=LEAST_YIELD,
+        stop="unasked",
     )
     params = {**writer_params(strong), "split": split, "levels": dict(source.levels), "seed": seed}
     write = StagePlan(id=f"write.{name}", task="synthesis.write_examples", source=target, params=params)
     return [write, *checked(name)]
+
+
+def shard_size(strong: StrongModel, amount: int) -> int:
+    """A shard of an endpoint's is so large that it fills the endpoint: only calls of one shard fly together."""
+    if strong.endpoint is None:
+        return GRAMMAR_PER_SHARD
+    return max(GRAMMAR_PER_SHARD, min(LLM_PER_SHARD, -(-amount // 2)))
+
+
+def topped_up(stages: list[StagePlan], write: str, collect: StagePlan) -> list[StagePlan]:
+    """The same stages, where `write` goes on until the collected set has the amount: its gates refuse examples too."""
+    verify = f"verify.{write.removeprefix('write.')}"
+    beside = [name for name in collect.after if name != verify]
+    tied = []
+    for stage in stages:
+        if stage.id == write and isinstance(stage.source, Target):
+            source = stage.source.model_copy(update={"collected": collect.id, "beside": beside})
+            tied.append(stage.model_copy(update={"source": source}))
+        else:
+            tied.append(stage)
+    return [*tied, collect.model_copy(update={"source": Rounds(stage=write)})]
 
 
 def loaded(name: str, source: DatasetSource, *, selection: int, seed: int) -> StagePlan:
@@ -199,6 +227,7 @@ def sampling_params(weak: WeakModel, endpoint: str, model: str, seed: int, rows:
         "seed": seed,
         "prompt_rows": rows,
         "budget_usd": weak.budget_usd,
+        "budget_tokens": weak.budget_tokens,
     }
 
 

@@ -22,6 +22,7 @@ from services.orchestrator.fragments import (
     sampling_params,
     synthesised,
     test_sets,
+    topped_up,
     trained,
 )
 from services.orchestrator.sweep import CHOICE, after_sweep, sweep_stages
@@ -67,8 +68,22 @@ def synthesis_stages(spec: PipelineSpec | PairingSpec | SynthesisSpec, refuse: l
         seed = spec.seed + SELECTION_SEED_OFFSET
         stages += synthesised("selection", written, spec.strong, split="selection", amount=wanted, seed=seed)
         ready.append("verify.selection")
-    stages.append(collected("train", ready, refuse=refuse, limit=synthesis_total(sources), rows=spec.prompt.rows))
-    return stages
+    return with_set(stages, "train", sources, ready, refuse=refuse, rows=spec.prompt.rows)
+
+
+def with_set(
+    stages: list[StagePlan],
+    name: str,
+    sources: Sequence[SynthesisSource | DatasetSource],
+    ready: list[str],
+    *,
+    refuse: list[str],
+    rows: int,
+) -> list[StagePlan]:
+    """The stages and the set collected from them; of an exact size where all of it is written here."""
+    total = synthesis_total(sources)
+    collect = collected(name, ready, refuse=refuse, limit=total, rows=rows)
+    return [*stages, collect] if total is None else topped_up(stages, f"write.{name}", collect)
 
 
 def source_stages(
@@ -110,7 +125,7 @@ def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[li
         )
     sources, seed = spec.train.pairs, spec.seed + 2 * SELECTION_SEED_OFFSET
     stages, ready = source_stages(spec, sources, "pairs", seed)
-    stages.append(collected("pairs", ready, refuse=refuse, limit=synthesis_total(sources), rows=spec.prompt.rows))
+    stages = with_set(stages, "pairs", sources, ready, refuse=refuse, rows=spec.prompt.rows)
     return stages, only_verified(ready, sources), "collect.pairs"
 
 

@@ -54,7 +54,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
         seed=command.seed,
         prompt_rows=command.prompt_rows,
     )
-    budget = stage_budget(shard, command.budget_usd)
+    budget = stage_budget(shard, command.budget_usd, command.budget_tokens)
     profile = load_profile(command.endpoint)
     candidates, tokens = ask_examples(shard, profile, examples, asking, budget, skip=REFUSALS)
     counts = SampledCounts(

@@ -49,7 +49,7 @@ def imported_sentence(dataset: Dataset) -> str:
     return "".join(parts)
 
 
-def write_card(dataset: Dataset, rejected: Sequence[Rejected], prompt_rows: int) -> str:
+def write_card(dataset: Dataset, rejected: Sequence[Rejected], prompt_rows: int, note: str | None = None) -> str:
     """The card of one collected dataset."""
     examples = dataset.examples
     parts = [
@@ -63,6 +63,8 @@ def write_card(dataset: Dataset, rejected: Sequence[Rejected], prompt_rows: int)
         count_table("level", Counter(one.level for one in examples)),
         count_table("domain", Counter(one.domain for one in examples)),
     ]
+    if note:
+        parts.insert(1, f"**{note}**")
     if rejected:
         parts.append(count_table("rejected before", Counter(one.reason for one in rejected)))
     return "\n\n".join(parts) + "\n"

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
+from services.synthesis.asking import ask_strong, make_requests
 from services.synthesis.collect import collect, interleave, sft_row
 from services.synthesis.data_card import write_card
+from services.synthesis.endings import check_any, ending
 from services.synthesis.grammar.writer import write_examples as write_by_grammar
 from services.synthesis.handwritten import load_handwritten
-from services.synthesis.llm_writer import make_request, read_answer, share_levels
 from services.synthesis.load import load
 from shared.contracts.base import TaskContract
-from shared.contracts.records import Example, Rejected, Written
+from shared.contracts.records import Example, Rejected
 from shared.contracts.refs import StageRef
 from shared.contracts.synthesis import (
     COLLECT,
@@ -23,9 +24,6 @@ from shared.contracts.synthesis import (
     WriteExamples,
     WrittenCounts,
 )
-from shared.llm.ask import TokenCount, stage_budget
-from shared.llm.client import ChatClient
-from shared.llm.profiles import load_profile
 from shared.sql.catalog import Catalog
 from shared.storage.datasets import dataset_rows, find_dataset
 from shared.storage.jsonl import dump_rows
@@ -47,34 +45,14 @@ def write_examples(command: WriteExamples, shard: Shard) -> Done:
 
 def write_by_llm(command: WriteExamples, shard: Shard) -> Done:
     """One call an example; answers are recorded before they are read."""
-    levels = share_levels(command.levels, command.count)
-    made = [make_request(command, place, level) for place, level in enumerate(levels)]
-    tokens = TokenCount()
-    budget = stage_budget(shard, command.budget_usd)
-    profile = load_profile(command.endpoint or "")
-    client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)
-    answers = client.complete_many([request for request, _, _ in made])
-    read = [
-        read_answer(
-            answer,
-            level=level,
-            split=command.split,
-            seed=command.seed,
-            model=command.model or "",
-            seeds=seeds,
-            prompt_hash=prompt_hash,
-        )
-        for answer, level, (_, seeds, prompt_hash) in zip(answers, levels, made, strict=True)
-    ]
-    written = [row for row in read if isinstance(row, Written)]
-    unparsed = [row for row in read if isinstance(row, Rejected)]
-    counts = WrittenCounts(
-        written=len(written),
-        unparsed=len(unparsed),
-        **tokens.counts(),
-    )
-    outputs = {"written": shard.write_rows("written", written), "unparsed": shard.write_rows("unparsed", unparsed)}
-    return Done(counts, outputs)
+    answers, tokens = ask_strong(command, shard, make_requests(command))
+    if answers.unasked:
+        shard.progress(note=f"the budget does not hold {answers.unasked} more examples; the job ends with what it has")
+    outputs = {
+        "written": shard.write_rows("written", answers.written),
+        "unparsed": shard.write_rows("unparsed", answers.rejected),
+    }
+    return Done(answers.counts(tokens), outputs)
 
 
 def load_dataset(command: LoadDataset, shard: Shard) -> Done:
@@ -108,18 +86,24 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
     verified = (row for stage in command.verified for row in shard.stage_rows(stage, "examples", Example))
     refused = (row for stage in command.refuse for row in shard.stage_rows(stage, "examples", Example))
     dataset = collect(verified, refused, command.limit)
+    short = max(0, (command.limit or 0) - len(dataset.examples))
+    if short and not command.final:
+        nothing = CollectedCounts(examples=0, selection=0, duplicates=0, leaked=0, rejected=0)
+        return Done(nothing.model_copy(update={"short": short - command.told}))
     if all(example.split in ("test", "handwritten") for example in dataset.examples):
         dataset.examples = interleave(dataset.examples)
     dataset.selection = interleave(dataset.selection)
     catalog = Catalog(shard.objects)
     rejected = list(rejections(command.verified, shard))
+    check_any(dataset, rejected)
     rows = [sft_row(example, catalog, command.prompt_rows) for example in dataset.examples]
+    note = ending(shard, command, short)
     outputs = {
         "examples": shard.export("examples.jsonl", dump_rows(dataset.examples)),
         "selection": shard.export("selection.jsonl", dump_rows(dataset.selection)),
         "sft": shard.export("sft.jsonl", dump_rows(rows)),
         "rejected": shard.export("rejected.jsonl", dump_rows(rejected)),
-        "card": shard.export("card.md", write_card(dataset, rejected, command.prompt_rows).encode()),
+        "card": shard.export("card.md", write_card(dataset, rejected, command.prompt_rows, note).encode()),
     }
     counts = CollectedCounts(
         examples=len(dataset.examples),
@@ -128,6 +112,7 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
         leaked=dataset.leaked,
         rejected=len(rejected),
         held_back=dataset.held_back,
+        short=short - command.told,
     )
     return Done(counts, outputs)
 

@@ -22,6 +22,7 @@ class AnswerQuestions(Command):
     seed: int = 0
     prompt_rows: int = 3
     budget_usd: float | None = None
+    budget_tokens: int | None = None
 
 
 class AnsweredCounts(Counts):

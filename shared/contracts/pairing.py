@@ -26,6 +26,7 @@ class SampleCandidates(Command):
     seed: int = 0
     prompt_rows: int = 3
     budget_usd: float | None = None
+    budget_tokens: int | None = None
     chosen: StageRef | None = None
 
 

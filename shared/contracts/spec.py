@@ -39,11 +39,11 @@ def default_levels() -> dict[Level, float]:
 
 
 class SynthesisSource(SpecPart):
-    """`synthesis` examples written at the shares of `levels`, `per_shard` at a time."""
+    """`synthesis` examples written at the shares of `levels`, `per_shard` at a time (default: by the writer)."""
 
     synthesis: int = Field(default=320, ge=4, le=1_000_000)
     levels: dict[Level, Annotated[float, Field(ge=0)]] = Field(default_factory=default_levels)
-    per_shard: int = Field(default=20, ge=1, le=1000)
+    per_shard: int | None = Field(default=None, ge=1, le=1000)
 
     @model_validator(mode="after")
     def check_levels(self) -> "SynthesisSource":
@@ -107,6 +107,7 @@ class StrongModel(SpecPart):
     model: str | None = None
     temperature: float = Field(default=0.9, ge=0, le=2)
     budget_usd: float | None = Field(default=None, gt=0)
+    budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
 
     @model_validator(mode="after")
     def check_model(self) -> "StrongModel":
@@ -137,6 +138,7 @@ class WeakModel(SpecPart):
     max_tokens: int = Field(default=128, ge=8, le=4096)
     questions: int | None = Field(default=None, ge=1, description="how many training questions to sample; None: all")
     budget_usd: float | None = Field(default=None, gt=0)
+    budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
 
     @model_validator(mode="after")
     def check_model(self) -> "WeakModel":
@@ -304,6 +306,7 @@ class EndpointModel(SpecPart):
     endpoint: str
     model: str
     budget_usd: float | None = Field(default=None, gt=0)
+    budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
 
 
 ScoredModel = Annotated[

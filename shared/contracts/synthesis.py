@@ -25,13 +25,19 @@ class WriteExamples(Command):
     temperature: float = 0.9
     max_tokens: int = 1200
     budget_usd: float | None = None
+    budget_tokens: int | None = None
 
 
 class WrittenCounts(Counts):
-    """`unparsed`: answers of the strong model that held no example."""
+    """`unparsed`: answers of the strong model that held no example; `refused`: prompts that it would not answer.
+
+    `unasked` examples were not asked for, because the budget would not have held.
+    """
 
     written: int
     unparsed: int = 0
+    refused: int = 0
+    unasked: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     micro_usd: int = 0
@@ -68,18 +74,25 @@ class LoadedCounts(Counts):
 
 
 class Collect(Command):
-    """Reads verified shards in order, removes duplicates and test questions, cuts to `limit`, writes the exports."""
+    """Reads verified shards in order, removes duplicates and test questions, cuts to `limit`, writes the exports.
+
+    A set that is smaller than `limit` and not `final` is not written: more examples come first, and another shard.
+    `told` is how many the shards before this one said that it was short of.
+    """
 
     verified: list[StageRef]
     refuse: list[StageRef] = Field(default_factory=list, description="collected test sets that must not leak in")
     limit: int | None = None
     prompt_rows: int = 3
+    final: bool = True
+    told: int = 0
 
 
 class CollectedCounts(Counts):
     """`rejected` counts what earlier gates refused; duplicates and leaks are refused here.
 
-    `held_back`: imported training examples on a database of the selection split.
+    `held_back`: imported training examples on a database of the selection split. `short`: examples that the limit
+    lacks, counted against what was told before, so that the stage's sum is the latest number.
     """
 
     examples: int
@@ -88,6 +101,7 @@ class CollectedCounts(Counts):
     leaked: int
     rejected: int
     held_back: int = 0
+    short: int = 0
 
 
 WRITE_EXAMPLES = TaskContract(

@@ -38,7 +38,13 @@ class Slices(Part):
 
 
 class Target(Part):
-    """Waves of shards until `stage` has counted `amount`; a wave begins when the one before is terminal there."""
+    """Waves of shards until `stage` has counted `amount`; a wave begins when the one before is terminal there.
+
+    What is counted may still be refused where the set is collected. With `collected`, that stage gets a shard when the
+    amount is reached and the stages `beside` it are there; where the set came out `short`, another wave follows.
+
+    No wave follows one after which `stop` is counted, or `least` of what was `asked` for is not reached.
+    """
 
     stage: str
     via: list[str] = Field(default_factory=list, description="stages between, which may lose a shard of the wave")
@@ -47,6 +53,18 @@ class Target(Part):
     per_shard: int = Field(ge=1)
     most: int = Field(ge=1, description="shards at the most")
     field: str = "count"
+    collected: str | None = None
+    beside: list[str] = Field(default_factory=list, description="other stages that the set is collected from")
+    short: str = "short"
+    asked: list[str] = Field(default_factory=list, description="counts of this stage that make up what was asked for")
+    least: float = Field(default=0.0, ge=0, lt=1)
+    stop: str | None = None
+
+
+class Rounds(Part):
+    """Shards that the target of `stage` adds, one each time that its amount seems to be reached."""
+
+    stage: str
 
 
 class Need(Part):
@@ -69,7 +87,7 @@ class StagePlan(Part):
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     task: str
-    source: Each | Fixed | Slices | Target
+    source: Each | Fixed | Slices | Target | Rounds
     after: list[str] = Field(default_factory=list, description="stages that must be closed and terminal")
     params: dict[str, Any] = Field(default_factory=dict)
     need: Need | None = None
@@ -79,7 +97,7 @@ class StagePlan(Part):
     def upstream(self) -> set[str]:
         """Every stage this one waits for or reads from (a target is downstream, so it does not count)."""
         names = set(self.after)
-        if isinstance(self.source, Each | Slices):
+        if isinstance(self.source, Each | Slices | Rounds):
             names.add(self.source.stage)
         if self.need:
             names.add(self.need.stage)
@@ -94,6 +112,8 @@ class StagePlan(Part):
                 return {*self.params, *(name for shard in shards for name in shard)}
             case Slices(field=field) | Target(field=field):
                 return {*self.params, field}
+            case Rounds():
+                return {*self.params, "final", "told"}
 
 
 class Plan(Part):

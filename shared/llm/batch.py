@@ -179,7 +179,7 @@ class Batch:
         LLM_CONCURRENCY.labels(endpoint=self.profile.name).set(int(self.limiter.pace.limit))
 
     async def _reserve(self, worst: Cost, request: ChatRequest) -> None:
-        """Waits while calls in flight hold what is left, here or elsewhere; not for ever, for a process may have died."""
+        """Waits while calls in flight hold what is left, here or elsewhere; not for ever: a process may have died."""
         patience = 2.0 * self.profile.timeout_s
         while not self.budget.reserve(worst, self.profile.name, request.model, last=patience <= 0.0):
             await asyncio.sleep(BUDGET_POLL_S)

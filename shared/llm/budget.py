@@ -52,7 +52,7 @@ class Budget:
             )
 
     def reserve(self, cost: Cost, endpoint: str, model: str, *, last: bool = False) -> bool:
-        """True: the call may begin. False: wait, calls in flight hold the rest. `LlmBudgetError`: never, or not `last`."""
+        """True: it may begin. False: wait, calls in flight hold the rest (not if `last`). `LlmBudgetError`: never."""
         with self._lock:
             if not self._fits(cost, self._reserved if last else Cost()):
                 raise self.refusal(cost, endpoint, model)

@@ -107,7 +107,7 @@ class EndpointModel:
 
 
 def flood_s(calls: int, width: int, seconds: Seconds, seed: int = 1) -> float:
-    """How long `calls` take with exactly `width` of them in flight: the best that a server of that many places can do."""
+    """How long `calls` take with exactly `width` of them in flight: the best of a server of that many places."""
     rng, ends = random.Random(seed), [0.0] * width
     for _ in range(calls):
         heapq.heapreplace(ends, ends[0] + seconds(rng, width))

@@ -354,7 +354,8 @@ from shared.llm.profiles import EndpointProfile
 from shared.storage.directory import DirectoryStore
 from tests.unit.llm.helpers import ask
 
-client = ChatClient(EndpointProfile(name="test", base_url=sys.argv[1], max_concurrency=8), DirectoryStore(Path(sys.argv[2])))
+profile = EndpointProfile(name="test", base_url=sys.argv[1], max_concurrency=8)
+client = ChatClient(profile, DirectoryStore(Path(sys.argv[2])))
 for index, answer in client.stream_many([ask(f"question {number}") for number in range(60)]):
     print(answer.texts[0], flush=True)
 """
