@@ -99,8 +99,7 @@ class Batch:
                 self.on_usage(self._usage(recorded, cached=True))
         if all(reason == "content_filter" for reason in recorded.finish_reasons):
             raise LlmContentFilterError(
-                f"endpoint {self.profile.name!r} filters every answer of model {request.model!r} to this prompt; "
-                "change its words"
+                f"endpoint {self.profile.name!r} filters this prompt for model {request.model!r}; change its words"
             )
         return ChatAnswer(
             texts=recorded.texts,
@@ -145,6 +144,8 @@ class Batch:
             paid = worst  # a call cut short counts at its worst
             try:
                 answer = await self._call(hashed, request, call)
+            except LlmContentFilterError:
+                answer = self._refusal(request)  # recorded like an answer: another run of the job must end the same
             except LlmError as error:
                 paid = worst if error.may_be_billed else Cost()
                 raise
@@ -173,6 +174,19 @@ class Batch:
         self._count(request, "ok")
         LLM_SECONDS.labels(endpoint=self.profile.name, model=request.model).observe(answer.seconds)
         return answer
+
+    def _refusal(self, request: ChatRequest) -> RecordedAnswer:
+        return RecordedAnswer(
+            endpoint=self.profile.name,
+            request=request,
+            served_model=None,
+            texts=[""] * request.n,
+            finish_reasons=["content_filter"] * request.n,
+            prompt_tokens=0,
+            completion_tokens=0,
+            usage_reported=True,
+            seconds=0.0,
+        )
 
     def _count(self, request: ChatRequest, end: str) -> None:
         LLM_CALLS.labels(endpoint=self.profile.name, model=request.model, end=end).inc()

@@ -7,7 +7,7 @@ from threading import Lock
 from shared.llm.pace import BLIND_STEP_S, Call, Pace
 from shared.llm.profiles import EndpointProfile
 
-TICK_S = BLIND_STEP_S
+TICK_S = BLIND_STEP_S / 2
 _paces: dict[tuple[str, str, int, int], Pace] = {}
 _paces_lock = Lock()
 

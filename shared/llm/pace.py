@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 BLIND_MOST = 64  # calls opened before the first answer, one every BLIND_STEP_S
-BLIND_STEP_S = 0.02
+BLIND_STEP_S = 0.04
 COHORT = 64  # calls begun one after another, whose median latency is one measurement
 DEEPER = 1.5  # times as many calls in flight …
 AHEAD = 3.0  # times the depth that was measured, and no further before the next measurement
