@@ -46,6 +46,7 @@ class Answers:
     unparsed: list[Rejected] = field(default_factory=list)
     refused: list[Rejected] = field(default_factory=list)
     unasked: int = 0
+    over: LlmBudgetError | None = None
 
     @property
     def rejected(self) -> list[Rejected]:
@@ -86,8 +87,8 @@ def ask_strong(command: WriteExamples, shard: Shard, asked: Sequence[Asked]) -> 
             take(answers, one, outcomes[place], command)
         check_format(command, answers, before.unparsed)
     bought = budget is not None and budget.spent.tokens > 0
-    if answers.unasked == len(asked) and not before.written and not bought:
-        raise next(error for error in outcomes.values() if isinstance(error, LlmBudgetError)).again()
+    if answers.over is not None and answers.unasked == len(asked) and not before.written and not bought:
+        raise answers.over
     return answers, tokens
 
 
@@ -109,6 +110,7 @@ def take(answers: Answers, one: Asked, outcome: ChatAnswer | SenseError, command
     """Sorts one outcome in. Raises what is neither an answer nor a refusal."""
     if isinstance(outcome, LlmBudgetError):
         answers.unasked += 1
+        answers.over = outcome
     elif isinstance(outcome, REFUSALS):
         answers.refused.append(refusal(one, outcome, command))
     elif isinstance(outcome, SenseError):
