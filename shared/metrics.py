@@ -31,6 +31,19 @@ QUEUE_DEPTH = Gauge("sense_queue_depth", "Rows sent or running by queue", ["queu
 WORKER_SLOTS = Gauge("sense_worker_slots", "Slots of living workers by queue", ["queue"])
 LEASES_EXPIRED = Counter("sense_leases_expired_total", "Leases that ran out and were reaped")
 LLM_TOKENS = Counter("sense_llm_tokens_total", "Tokens by model and direction", ["model", "direction"])
+LLM_CALLS = Counter(
+    "sense_llm_calls_total",
+    "Calls by end: ok, an error's code, or cached",
+    ["endpoint", "model", "end"],
+)
+LLM_SECONDS = Histogram(
+    "sense_llm_call_seconds",
+    "Seconds from a call to its whole answer",
+    ["endpoint", "model"],
+    buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+LLM_USD = Counter("sense_llm_usd_total", "Dollars paid, by the profile's prices", ["endpoint", "model"])
+LLM_CONCURRENCY = Gauge("sense_llm_concurrency", "Calls at once that an endpoint was found to take", ["endpoint"])
 OUTCOMES = Counter("sense_sandbox_outcomes_total", "Outcomes of SQL run in the sandbox", ["outcome"])
 
 

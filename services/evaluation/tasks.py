@@ -53,15 +53,13 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         style=command.style,
         shots=pick_shots(command, shard),
     )
-    budget = stage_budget(shard, command.budget_usd)
+    budget = stage_budget(shard, command.budget_usd, command.budget_tokens)
     candidates, tokens = ask_examples(shard, load_profile(command.endpoint), examples, asking, budget)
     counts = AnsweredCounts(
         questions=len(examples),
         answers=len(candidates),
         unextractable=sum(candidate.sql is None for candidate in candidates),
-        prompt_tokens=tokens.prompt,
-        completion_tokens=tokens.completion,
-        micro_usd=tokens.micro_usd,
+        **tokens.counts(),
     )
     return Done(counts, asked_outputs(shard, examples, candidates))
 

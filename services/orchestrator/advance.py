@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from shared.jobs.plan import Each, Fixed, Plan, Slices, StagePlan, Target
+from shared.jobs.plan import Each, Fixed, Plan, Rounds, Slices, StagePlan, Target
 from shared.jobs.state import JobStatus, StageState
 
 States = Mapping[str, StageState]
+LARGEST_WAVE = 4.0  # times what is missing: a bad beginning does not spend everything on one wave
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def advance(plan: Plan, status: JobStatus, states: States) -> list[Action]:
 
 def lost_allowed(plan: Plan, stage: StagePlan) -> int:
     """Fixed shards are a test set, a collected set, a model: nothing that follows can do without one of them."""
-    return 0 if isinstance(stage.source, Fixed) else plan.lost_allowed
+    return 0 if isinstance(stage.source, Fixed | Rounds) else plan.lost_allowed
 
 
 def stage_actions(stage: StagePlan, states: States) -> list[Action]:
@@ -80,6 +81,8 @@ def stage_actions(stage: StagePlan, states: States) -> list[Action]:
             return each_actions(stage.id, state, states[each.stage])
         case Slices() as slices:
             return slice_actions(stage.id, slices, states[slices.stage])
+        case Rounds():
+            return []  # its target adds to it and closes it
         case Target() as target:
             return target_actions(stage.id, state, target, states)
 
@@ -120,16 +123,51 @@ def target_actions(stage_id: str, state: StageState, source: Target, states: Sta
     reached = counted.counts.get(source.count, 0)
     if state.total and not (state.idle and arrived == state.done):
         return []
-    if (state.total and reached >= source.amount) or state.total >= source.most:
+    over = is_over(state, source, reached)
+    if state.total and (over or reached >= source.amount):
+        return settled(stage_id, state, source, states, over)
+    return [next_wave(stage_id, state, source, source.amount - reached, reached)]
+
+
+def asked_for(state: StageState, source: Target) -> int:
+    """How many were asked for so far; 0 where that is not counted."""
+    return sum(state.counts.get(name, 0) for name in source.asked)
+
+
+def is_over(state: StageState, source: Target, reached: int) -> bool:
+    """Whether no wave may follow: as many shards as may be, a stop, or next to nothing for what was asked."""
+    stopped = source.stop is not None and state.counts.get(source.stop, 0) > 0
+    return state.total >= source.most or stopped or reached < source.least * asked_for(state, source)
+
+
+def settled(stage_id: str, state: StageState, source: Target, states: States, over: bool) -> list[Action]:
+    """Closed, once the collected set has the amount too; a wave for what it came out short of."""
+    if source.collected is None:
         return [CloseStage(stage_id)]
-    wanted = ceil((source.amount - reached) / source.per_shard)
+    if not all(states[name].terminal for name in source.beside):
+        return []
+    collected, number = states[source.collected], state.total
+    short = collected.counts.get(source.short, 0)
+    if number not in collected.existing:
+        return [AddShards(source.collected, {number: {"final": over, "told": short}})]
+    if number not in collected.finished:
+        return []
+    if over or short <= 0:
+        return [CloseStage(stage_id), CloseStage(source.collected)]
+    return [next_wave(stage_id, state, source, short, states[source.stage].counts.get(source.count, 0))]
+
+
+def next_wave(stage_id: str, state: StageState, source: Target, missing: int, reached: int) -> AddShards:
+    """Shards for what is missing, by the yield so far: what half of the asked came through for is asked for twice."""
+    asked = asked_for(state, source)
+    write = ceil(missing * min(LARGEST_WAVE, asked / max(reached, 1))) if asked > reached else missing
+    wanted = max(ceil(write / source.per_shard), 1)
     if source.first is not None:
         wanted = min(wanted, max(source.first, state.total))
-    last = min(state.total + max(wanted, 1), source.most)
+    last = min(state.total + wanted, source.most)
     told = {source.history: state.total} if source.history else {}
-    missing = source.amount - reached
-    shards = {n: {**wave_params(source, missing, n - state.total), **told} for n in range(state.total, last)}
-    return [AddShards(stage_id, shards)]
+    shards = {n: {**wave_params(source, write, n - state.total), **told} for n in range(state.total, last)}
+    return AddShards(stage_id, shards)
 
 
 def wave_params(source: Target, missing: int, place: int) -> dict[str, Any]:

@@ -153,7 +153,9 @@ def scored_arms(spec: EvaluationSpec, ready: list[str], device: str) -> tuple[li
     for number, one in enumerate(model for model in spec.models if isinstance(model, EndpointModel)):
         arm_id = f"{UNUSABLE.sub('-', f'{one.endpoint}-{one.model}'.lower()).strip('-.')}-{number + 1}"
         title = f"{one.model} ({one.endpoint})"
-        arms.append(scored_arm(spec, arm_id, title, one.endpoint, one.model, budget=one.budget_usd))
+        arms.append(
+            scored_arm(spec, arm_id, title, one.endpoint, one.model, budget=one.budget_usd, tokens=one.budget_tokens)
+        )
     return stages, arms
 
 
@@ -166,6 +168,7 @@ def scored_arm(
     *,
     after: list[str] | None = None,
     budget: float | None = None,
+    tokens: int | None = None,
 ) -> Arm:
     """One model as it is asked, greedily."""
     asking = {
@@ -176,6 +179,7 @@ def scored_arm(
         "prompt_rows": spec.prompt.rows,
         "style": spec.style.model_dump(),
         **({"budget_usd": budget} if budget is not None else {}),
+        **({"budget_tokens": tokens} if tokens is not None else {}),
     }
     plan = ArmPlan(id=arm_id, title=title, model=model, judged=StageRef(stage=f"judge.{arm_id}"))
     return Arm(plan, asking, after=after or [])

@@ -7,10 +7,12 @@ from shared.contracts.records import Level, PromptStyle, Target
 from shared.contracts.refs import StageRef
 from shared.contracts.spec import DatasetSource, StrongModel, Student, SynthesisSource, TestSet, WeakModel
 from shared.contracts.training import TrainSettings
-from shared.jobs.plan import Device, Each, Fixed, Need, StagePlan
+from shared.jobs.plan import Device, Each, Fixed, Need, Rounds, StagePlan
 from shared.jobs.plan import Target as Waves
 
 WAVES_AT_MOST = 6
+LEAST_YIELD = 0.02
+GRAMMAR_PER_SHARD, LLM_PER_SHARD = 20, 250
 FIRST_WAVE_EXAMPLES = 200  # later waves at most double what is there, each told which domains are common by then
 HELD_OUT_PER_SHARD = 33
 OWN_SHARE = 0.5
@@ -38,6 +40,7 @@ def writer_params(strong: StrongModel) -> dict[str, Any]:
         "temperature": strong.temperature,
         "max_tokens": strong.max_tokens,
         "budget_usd": strong.budget_usd,
+        "budget_tokens": strong.budget_tokens,
         "evidence": strong.evidence,
         **seed_params(strong),
     }
@@ -87,16 +90,20 @@ def synthesised(
     A strong model's waves are told what the waves before them have left, so that domains stay spread.
     """
     told = strong.endpoint is not None
-    shards = -(-amount // source.per_shard)
+    per_shard = source.per_shard or shard_size(strong, amount)
+    shards = -(-amount // per_shard)
     until = Waves(
         stage=f"verify.{name}",
         via=[f"build.{name}"],
         count="accepted",
         amount=amount,
-        per_shard=source.per_shard,
+        per_shard=per_shard,
         most=shards * WAVES_AT_MOST,
-        first=-(-FIRST_WAVE_EXAMPLES // source.per_shard) if told else None,
+        first=-(-FIRST_WAVE_EXAMPLES // per_shard) if told else None,
         history="before" if told else None,
+        asked=["written", "unparsed", "refused"],
+        least=LEAST_YIELD,
+        stop="unasked",
     )
     params = {**writer_params(strong), "split": split, "levels": dict(source.levels), "seed": seed}
     params |= {"target": target, **own_params(source, databases)}
@@ -104,6 +111,27 @@ def synthesised(
         params["accepted"] = ref(f"verify.{name}")
     write = StagePlan(id=f"write.{name}", task="synthesis.write_examples", source=until, params=params)
     return [write, *checked(name)]
+
+
+def shard_size(strong: StrongModel, amount: int) -> int:
+    """A shard of an endpoint's is so large that it fills the endpoint: only calls of one shard fly together."""
+    if strong.endpoint is None:
+        return GRAMMAR_PER_SHARD
+    return max(GRAMMAR_PER_SHARD, min(LLM_PER_SHARD, -(-amount // 2)))
+
+
+def topped_up(stages: list[StagePlan], write: str, collect: StagePlan) -> list[StagePlan]:
+    """The same stages, where `write` goes on until the collected set has the amount: its gates refuse examples too."""
+    verify = f"verify.{write.removeprefix('write.')}"
+    beside = [name for name in collect.after if name != verify]
+    tied = []
+    for stage in stages:
+        if stage.id == write and isinstance(stage.source, Waves):
+            source = stage.source.model_copy(update={"collected": collect.id, "beside": beside})
+            tied.append(stage.model_copy(update={"source": source}))
+        else:
+            tied.append(stage)
+    return [*tied, collect.model_copy(update={"source": Rounds(stage=write)})]
 
 
 def loaded(name: str, source: DatasetSource, *, selection: int, seed: int) -> StagePlan:
@@ -249,6 +277,7 @@ def sampling_params(
         "prompt_rows": rows,
         "style": style.model_dump(),
         "budget_usd": weak.budget_usd,
+        "budget_tokens": weak.budget_tokens,
     }
 
 

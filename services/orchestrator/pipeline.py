@@ -22,6 +22,7 @@ from services.orchestrator.fragments import (
     sampling_params,
     synthesised,
     test_sets,
+    topped_up,
     trained,
 )
 from services.orchestrator.sweep import CHOICE, after_sweep, sweep_stages
@@ -70,10 +71,22 @@ def synthesis_stages(spec: PipelineSpec | PairingSpec | SynthesisSpec, refuse: l
             "selection", written, spec.strong, split="selection", amount=wanted, seed=seed, target=target
         )
         ready.append("verify.selection")
-    limit, rows = synthesis_total(sources), spec.prompt.rows
-    given = spec.own_ids
-    stages.append(collected("train", ready, refuse=refuse, limit=limit, rows=rows, style=spec.style, given=given))
-    return stages
+    return with_set(spec, stages, "train", sources, ready, refuse=refuse)
+
+
+def with_set(
+    spec: PipelineSpec | PairingSpec | SynthesisSpec,
+    stages: list[StagePlan],
+    name: str,
+    sources: Sequence[SynthesisSource | DatasetSource],
+    ready: list[str],
+    *,
+    refuse: list[str],
+) -> list[StagePlan]:
+    """The stages and the set collected from them; of an exact size where all of it is written here."""
+    total, rows = synthesis_total(sources), spec.prompt.rows
+    collect = collected(name, ready, refuse=refuse, limit=total, rows=rows, style=spec.style, given=spec.own_ids)
+    return [*stages, collect] if total is None else topped_up(stages, f"write.{name}", collect)
 
 
 def source_stages(
@@ -124,9 +137,7 @@ def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[li
         )
     sources, seed = spec.train.pairs, spec.seed + 2 * SELECTION_SEED_OFFSET
     stages, ready = source_stages(spec, sources, "pairs", seed)
-    limit, rows = synthesis_total(sources), spec.prompt.rows
-    given = spec.own_ids
-    stages.append(collected("pairs", ready, refuse=refuse, limit=limit, rows=rows, style=spec.style, given=given))
+    stages = with_set(spec, stages, "pairs", sources, ready, refuse=refuse)
     return stages, only_verified(ready, sources), "collect.pairs"
 
 

@@ -26,7 +26,7 @@ def sweep_stages(weak: WeakModel, asking: dict[str, Any], dataset: str, after: l
             size=QUESTIONS_PER_SHARD,
             limit=min(weak.sweep_questions, weak.questions or weak.sweep_questions),
         )
-        params = {**asking, "temperature": temperature, "budget_usd": part_of(weak.budget_usd, BUDGET_SHARE)}
+        params = {**asking, "temperature": temperature, **parts_of(weak, BUDGET_SHARE)}
         name = f"sample.{CHOICE}-{number}"
         stages.append(StagePlan(id=name, task="pairing.sample_candidates", source=source, after=after, params=params))
         stages.append(judged(f"judge.{CHOICE}-{number}", name, {"official": True}))
@@ -47,9 +47,13 @@ def sweep_stages(weak: WeakModel, asking: dict[str, Any], dataset: str, after: l
 def after_sweep(weak: WeakModel, asking: dict[str, Any]) -> dict[str, Any]:
     """How all questions are asked then, with what the tries leave of the budget."""
     left = 1 - BUDGET_SHARE * len(weak.sweep or [])
-    return {**asking, "chosen": ref(CHOICE), "budget_usd": part_of(weak.budget_usd, left)}
+    return {**asking, "chosen": ref(CHOICE), **parts_of(weak, left)}
 
 
-def part_of(budget: float | None, share: float) -> float | None:
-    """A share of a budget, where there is one."""
-    return None if budget is None else budget * share
+def parts_of(weak: WeakModel, share: float) -> dict[str, Any]:
+    """A share of the budgets, where there are any."""
+    usd, tokens = weak.budget_usd, weak.budget_tokens
+    return {
+        "budget_usd": None if usd is None else usd * share,
+        "budget_tokens": None if tokens is None else int(tokens * share),
+    }

@@ -55,7 +55,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
         prompt_rows=command.prompt_rows,
         style=command.style,
     )
-    budget = stage_budget(shard, command.budget_usd)
+    budget = stage_budget(shard, command.budget_usd, command.budget_tokens)
     profile = load_profile(command.endpoint)
     candidates, tokens = ask_examples(shard, profile, examples, asking, budget, skip=REFUSALS)
     counts = SampledCounts(
@@ -63,9 +63,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
         candidates=len(candidates),
         unextractable=sum(candidate.sql is None for candidate in candidates),
         refused=len(examples) - len({candidate.example_id for candidate in candidates}),
-        prompt_tokens=tokens.prompt,
-        completion_tokens=tokens.completion,
-        micro_usd=tokens.micro_usd,
+        **tokens.counts(),
     )
     return Done(counts, asked_outputs(shard, examples, candidates))
 

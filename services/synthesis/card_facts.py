@@ -40,6 +40,7 @@ class CardFacts:
     prompt: str = ""
     target: str = "sql"
     beside_tests: int = 0
+    note: str | None = None
 
     def add(self, example: Example, own: frozenset[str]) -> None:
         """One training example."""

@@ -20,6 +20,8 @@ def head(facts: CardFacts) -> str:
 
 def notes(facts: CardFacts, licences: Mapping[str, str]) -> Iterator[str]:
     """What has to be said of them, a sentence or two each."""
+    if facts.note:
+        yield facts.note
     yield gold_note(facts)
     yield f"Prompts: {facts.prompt}. Completions: {TARGETS[facts.target]}."
     if facts.target == "reasoning_sql" and facts.examples:

@@ -1,17 +1,19 @@
 """The synthesis service's tasks: write examples, collect the accepted ones."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from services.synthesis.asking import ask_strong
 from services.synthesis.card_facts import gather_facts
 from services.synthesis.card_html import write_html
 from services.synthesis.collect import Dataset, collect, interleave
 from services.synthesis.data_card import write_card
 from services.synthesis.dataset_seeds import dataset_seeds
+from services.synthesis.endings import check_any, ending
 from services.synthesis.grammar.writer import write_examples as write_by_grammar
 from services.synthesis.handwritten import load_handwritten
 from services.synthesis.history import history_of
-from services.synthesis.llm_writer import Known, lost, make_calls, read_answer
+from services.synthesis.llm_writer import Known, make_calls
 from services.synthesis.load import load
 from services.synthesis.own import own_databases
 from services.synthesis.own_writer import write_own
@@ -19,7 +21,7 @@ from services.synthesis.seeds import builtin_seeds
 from services.synthesis.sft import sft_row
 from services.synthesis.shares import share_places
 from shared.contracts.base import TaskContract
-from shared.contracts.records import Example, Rejected, Written
+from shared.contracts.records import Example, Rejected
 from shared.contracts.refs import ObjectRef, StageRef
 from shared.contracts.synthesis import (
     COLLECT,
@@ -32,21 +34,12 @@ from shared.contracts.synthesis import (
     WriteExamples,
     WrittenCounts,
 )
-from shared.errors import SenseError
-from shared.llm.ask import TokenCount, stage_budget
-from shared.llm.client import ChatClient
-from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmMalformedError
-from shared.llm.messages import ChatAnswer
-from shared.llm.profiles import EndpointProfile, load_profile
 from shared.sql.catalog import Catalog
 from shared.sql.prompt import prompt_version
 from shared.storage.datasets import dataset_rows, find_dataset
 from shared.storage.jsonl import dump_rows
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
-
-# What an endpoint does to one call, whose example is then missed; anything else concerns all of them.
-REFUSALS = (LlmContentFilterError, LlmContextLengthError, LlmMalformedError)
 
 
 def write_examples(command: WriteExamples, shard: Shard) -> Done:
@@ -81,43 +74,14 @@ def known_now(command: WriteExamples, shard: Shard) -> Known:
 
 def write_by_llm(command: WriteExamples, shard: Shard) -> Done:
     """One call an example; answers are recorded before they are read. What the endpoint refuses costs one example."""
-    calls = make_calls(command, known_now(command, shard))
-    tokens = TokenCount()
-    budget = stage_budget(shard, command.budget_usd)
-    profile = load_profile(command.endpoint or "")
-    client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)
-    outcomes = dict(client.stream_many([call.request for call in calls]))
-    answers = [outcomes[place] for place in range(len(calls))]
-    if hard := [one for one in answers if isinstance(one, SenseError) and not isinstance(one, REFUSALS)]:
-        raise hard[0]
-    read = [
-        read_answer(answer, call) if isinstance(answer, ChatAnswer) else lost(call, answer.code, answer.message)
-        for answer, call in zip(answers, calls, strict=True)
-    ]
-    written = [row for row in read if isinstance(row, Written)]
-    unparsed = [row for row in read if isinstance(row, Rejected)]
-    counts = WrittenCounts(
-        written=len(written),
-        unparsed=len(unparsed),
-        own=sum(row.database is None for row in written),
-        prompt_tokens=tokens.prompt,
-        completion_tokens=tokens.completion,
-        micro_usd=tokens.micro_usd,
-        **worth(profile, [answer for answer in answers if isinstance(answer, ChatAnswer)]),
-    )
-    outputs = {"written": shard.write_rows("written", written), "unparsed": shard.write_rows("unparsed", unparsed)}
-    return Done(counts, outputs)
-
-
-def worth(profile: EndpointProfile, answers: Sequence[ChatAnswer]) -> dict[str, int]:
-    """Tokens and price of the answers in use, whether they were paid now or are recorded: the same in every run."""
-    prompt, completion = sum(one.prompt_tokens for one in answers), sum(one.completion_tokens for one in answers)
-    price = profile.price(prompt, completion) or 0.0
-    return {
-        "answer_prompt_tokens": prompt,
-        "answer_completion_tokens": completion,
-        "answer_micro_usd": round(price * 1_000_000),
+    answers, tokens = ask_strong(command, shard, make_calls(command, known_now(command, shard)))
+    if answers.unasked:
+        shard.progress(note=f"the budget does not hold {answers.unasked} more examples; the job ends with what it has")
+    outputs = {
+        "written": shard.write_rows("written", answers.written),
+        "unparsed": shard.write_rows("unparsed", answers.rejected),
     }
+    return Done(answers.counts(tokens), outputs)
 
 
 def load_dataset(command: LoadDataset, shard: Shard) -> Done:
@@ -151,18 +115,24 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
     verified = (row for stage in command.verified for row in shard.stage_rows(stage, "examples", Example))
     refused = (row for stage in command.refuse for row in shard.stage_rows(stage, "examples", Example))
     dataset = collect(verified, refused, command.limit)
+    short = max(0, (command.limit or 0) - len(dataset.examples))
+    if short and not command.final:
+        nothing = CollectedCounts(examples=0, selection=0, duplicates=0, leaked=0, rejected=0)
+        return Done(nothing.model_copy(update={"short": short - command.told}))
     if all(example.split in ("test", "handwritten") for example in dataset.examples):
         dataset.examples = interleave(dataset.examples)
     dataset.selection = interleave(dataset.selection)
     catalog = Catalog(shard.objects)
     rejected = list(rejections(command.verified, shard))
+    check_any(dataset, rejected)
     rows = [sft_row(example, catalog, command.prompt_rows, command.style) for example in dataset.examples]
+    note = ending(shard, command, short)
     outputs = {
         "examples": shard.export("examples.jsonl", dump_rows(dataset.examples)),
         "selection": shard.export("selection.jsonl", dump_rows(dataset.selection)),
         "sft": shard.export("sft.jsonl", dump_rows(rows)),
         "rejected": shard.export("rejected.jsonl", dump_rows(rejected)),
-        **export_cards(command, shard, dataset, rejected),
+        **export_cards(command, shard, dataset, rejected, note),
     }
     counts = CollectedCounts(
         examples=len(dataset.examples),
@@ -171,12 +141,13 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
         leaked=dataset.leaked,
         rejected=len(rejected),
         held_back=dataset.held_back,
+        short=short - command.told,
     )
     return Done(counts, outputs)
 
 
 def export_cards(
-    command: Collect, shard: Shard, dataset: Dataset, rejected: Iterable[Rejected]
+    command: Collect, shard: Shard, dataset: Dataset, rejected: Iterable[Rejected], note: str | None
 ) -> dict[str, ObjectRef]:
     """The card in both forms."""
     names = [f"write.{stage.stage.removeprefix('verify.')}" for stage in command.verified]
@@ -188,6 +159,7 @@ def export_cards(
         style=command.style,
         prompt=prompt_version(command.prompt_rows, command.style),
     )
+    facts.note = note
     facts.selection, facts.beside_tests = len(dataset.selection), dataset.beside_tests
     here = {"duplicate": dataset.duplicates, "leaked": dataset.leaked, "held_back": dataset.held_back}
     facts.rejected.update({("collect", reason): count for reason, count in here.items() if count})

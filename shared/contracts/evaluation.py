@@ -23,6 +23,7 @@ class AnswerQuestions(Command):
     prompt_rows: int = 3
     style: PromptStyle = PromptStyle()
     budget_usd: float | None = None
+    budget_tokens: int | None = None
 
 
 class AnsweredCounts(Counts):
@@ -34,6 +35,8 @@ class AnsweredCounts(Counts):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     micro_usd: int = 0
+    calls: int = 0
+    call_ms: int = 0
 
 
 class ArmPlan(BaseModel):

@@ -28,6 +28,7 @@ class SampleCandidates(Command):
     prompt_rows: int = 3
     style: PromptStyle = PromptStyle()
     budget_usd: float | None = None
+    budget_tokens: int | None = None
     chosen: StageRef | None = None
 
 
@@ -41,6 +42,8 @@ class SampledCounts(Counts):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     micro_usd: int = 0
+    calls: int = 0
+    call_ms: int = 0
 
 
 class ChooseTemperature(Command):

@@ -40,14 +40,14 @@ def default_levels() -> dict[Level, float]:
 
 
 class SynthesisSource(SpecPart):
-    """`synthesis` examples written at the shares of `levels`, `per_shard` at a time.
+    """`synthesis` examples written at the shares of `levels`, `per_shard` at a time (default: by the writer).
 
     `own_share` of them is for the spec's `databases`, half where it is not said; the rest is cross-domain.
     """
 
     synthesis: int = Field(default=320, ge=4, le=1_000_000)
     levels: dict[Level, Annotated[float, Field(ge=0)]] = Field(default_factory=default_levels)
-    per_shard: int = Field(default=20, ge=1, le=1000)
+    per_shard: int | None = Field(default=None, ge=1, le=1000)
     own_share: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
@@ -122,6 +122,7 @@ class StrongModel(SpecPart):
     temperature: float = Field(default=0.9, ge=0, le=2)
     max_tokens: int = Field(default=2000, ge=64, le=32_000, description="tokens that an answer may have")
     budget_usd: float | None = Field(default=None, gt=0)
+    budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
     seeds: SeedSource | None = Field(default=None, description="default: the built-in seed examples")
     evidence: bool = Field(default=False, description="ask for BIRD's external knowledge too")
 
@@ -156,6 +157,7 @@ class WeakModel(SpecPart):
     max_tokens: int = Field(default=128, ge=8, le=4096)
     questions: int | None = Field(default=None, ge=1, description="how many training questions to sample; None: all")
     budget_usd: float | None = Field(default=None, gt=0)
+    budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
 
     @model_validator(mode="after")
     def check_model(self) -> "WeakModel":
@@ -383,6 +385,7 @@ class EndpointModel(SpecPart):
     endpoint: str
     model: str
     budget_usd: float | None = Field(default=None, gt=0)
+    budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
 
 
 ScoredModel = Annotated[

@@ -30,6 +30,7 @@ class WriteExamples(Command):
     temperature: float = 0.9
     max_tokens: int = 2000
     budget_usd: float | None = None
+    budget_tokens: int | None = None
     seeds: str | None = None
     seeds_split: DatasetSplit = "train"
     evidence: bool = False
@@ -41,14 +42,17 @@ class WriteExamples(Command):
 
 
 class WrittenCounts(Counts):
-    """`unparsed`: answers of the strong model that held no example, and calls that it refused.
+    """`unparsed`: answers of the strong model that held no example; `refused`: prompts that it would not answer.
 
-    `own` of the written ones are for databases of the user's. Tokens and money are what was paid now; the tokens and
-    the price of all answers that were used, recorded ones too, are `answer_*`: the same in every run.
+    `unasked` examples were not asked for, because the budget would not have held. `own` of the written ones are for
+    databases of the user's. Tokens and money are what was paid now; the tokens and the price of all answers that were
+    used, recorded ones too, are `answer_*`: the same in every run.
     """
 
     written: int
     unparsed: int = 0
+    refused: int = 0
+    unasked: int = 0
     own: int = 0
     answer_prompt_tokens: int = 0
     answer_completion_tokens: int = 0
@@ -56,6 +60,8 @@ class WrittenCounts(Counts):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     micro_usd: int = 0
+    calls: int = 0
+    call_ms: int = 0
 
 
 class LoadDataset(Command):
@@ -87,7 +93,11 @@ class LoadedCounts(Counts):
 
 
 class Collect(Command):
-    """Reads verified shards in order, removes duplicates and test questions, cuts to `limit`, writes the exports."""
+    """Reads verified shards in order, removes duplicates and test questions, cuts to `limit`, writes the exports.
+
+    A set that is smaller than `limit` and not `final` is not written: more examples come first, and another shard.
+    `told` is how many the shards before this one said that it was short of.
+    """
 
     verified: list[StageRef]
     refuse: list[StageRef] = Field(default_factory=list, description="collected test sets that must not leak in")
@@ -97,12 +107,15 @@ class Collect(Command):
     given: list[str] = Field(
         default_factory=list, description="ids of databases that were given, not invented: tests may share them"
     )
+    final: bool = True
+    told: int = 0
 
 
 class CollectedCounts(Counts):
     """`rejected` counts what earlier gates refused; duplicates and leaks are refused here.
 
-    `held_back`: imported training examples on a database of the selection split.
+    `held_back`: imported training examples on a database of the selection split. `short`: examples that the limit
+    lacks, counted against what was told before, so that the stage's sum is the latest number.
     """
 
     examples: int
@@ -111,6 +124,7 @@ class CollectedCounts(Counts):
     leaked: int
     rejected: int
     held_back: int = 0
+    short: int = 0
 
 
 WRITE_EXAMPLES = TaskContract(

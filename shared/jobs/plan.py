@@ -42,6 +42,11 @@ class Target(Part):
 
     With `first`, so many shards are the first wave, and later ones at most double what is there. `history` is the
     command's field that is told the number of shards in completed waves: what those left may be read.
+
+    What is counted may still be refused where the set is collected. With `collected`, that stage gets a shard when the
+    amount is reached and the stages `beside` it are there; where the set came out `short`, another wave follows.
+
+    No wave follows one after which `stop` is counted, or `least` of what was `asked` for is not reached.
     """
 
     stage: str
@@ -53,6 +58,18 @@ class Target(Part):
     field: str = "count"
     first: int | None = Field(default=None, ge=1)
     history: str | None = None
+    collected: str | None = None
+    beside: list[str] = Field(default_factory=list, description="other stages that the set is collected from")
+    short: str = "short"
+    asked: list[str] = Field(default_factory=list, description="counts of this stage that make up what was asked for")
+    least: float = Field(default=0.0, ge=0, lt=1)
+    stop: str | None = None
+
+
+class Rounds(Part):
+    """Shards that the target of `stage` adds, one each time that its amount seems to be reached."""
+
+    stage: str
 
 
 class Need(Part):
@@ -75,7 +92,7 @@ class StagePlan(Part):
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     task: str
-    source: Each | Fixed | Slices | Target
+    source: Each | Fixed | Slices | Target | Rounds
     after: list[str] = Field(default_factory=list, description="stages that must be closed and terminal")
     params: dict[str, Any] = Field(default_factory=dict)
     need: Need | None = None
@@ -85,7 +102,7 @@ class StagePlan(Part):
     def upstream(self) -> set[str]:
         """Every stage this one waits for or reads from (a target is downstream, so it does not count)."""
         names = set(self.after)
-        if isinstance(self.source, Each | Slices):
+        if isinstance(self.source, Each | Slices | Rounds):
             names.add(self.source.stage)
         if self.need:
             names.add(self.need.stage)
@@ -102,6 +119,8 @@ class StagePlan(Part):
                 return {*self.params, field}
             case Target(field=field, history=history):
                 return {*self.params, field, *([history] if history else [])}
+            case Rounds():
+                return {*self.params, "final", "told"}
 
 
 class Plan(Part):

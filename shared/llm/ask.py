@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from shared.contracts.records import Candidate, Example, Message, PromptStyle
 from shared.contracts.refs import ObjectRef
 from shared.errors import SenseError
-from shared.llm.budget import Budget, Cost
+from shared.llm.budget import Budget
 from shared.llm.client import ChatClient
 from shared.llm.errors import LlmError
+from shared.llm.ledger import JobBudget
 from shared.llm.messages import ChatAnswer, ChatRequest, Usage
 from shared.llm.profiles import EndpointProfile
-from shared.metrics import LLM_TOKENS
 from shared.sql.card import SchemaCard
 from shared.sql.catalog import Catalog
 from shared.sql.extract import extract_sql
@@ -39,33 +39,42 @@ class Asking:
 
 @dataclass(slots=True)
 class TokenCount:
-    """Tokens of answers that were bought now; recorded answers cost nothing."""
+    """What answers cost that were bought now; recorded answers cost nothing."""
 
     prompt: int = 0
     completion: int = 0
     usd: float = 0.0
-
-    @property
-    def micro_usd(self) -> int:
-        """Millionths of a dollar: counts are whole numbers."""
-        return round(self.usd * 1_000_000)
+    calls: int = 0
+    seconds: float = 0.0
 
     def add(self, usage: Usage) -> None:
-        """Counts one answer, here and in the process's metrics."""
+        """Counts one answer."""
+        if usage.cached:
+            return
         self.prompt += usage.prompt_tokens
         self.completion += usage.completion_tokens
         self.usd += usage.usd or 0.0
-        LLM_TOKENS.labels(model=usage.model, direction="in").inc(usage.prompt_tokens)
-        LLM_TOKENS.labels(model=usage.model, direction="out").inc(usage.completion_tokens)
+        self.calls += 1
+        self.seconds += usage.seconds
+
+    def counts(self) -> dict[str, int]:
+        """The fields of a shard's counts, whole numbers: millionths of a dollar; milliseconds of all calls together."""
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "micro_usd": round(self.usd * 1_000_000),
+            "calls": self.calls,
+            "call_ms": round(self.seconds * 1000),
+        }
 
 
-def stage_budget(shard: Shard, usd: float | None) -> Budget | None:
-    """What is left of a stage's money: finished shards have recorded what they paid."""
-    if usd is None:
+def stage_budget(shard: Shard, usd: float | None, tokens: int | None = None, *, scope: str = "") -> Budget | None:
+    """The cap that all shards of this shard's stage share, or all stages of one `scope` of its job."""
+    if usd is None and tokens is None:
         return None
-    rows = shard.jobs.rows(shard.command.job_id, shard.command.stage)
-    spent = sum(row.counts.get("micro_usd", 0) for row in rows) / 1_000_000
-    return Budget(max_usd=usd, spent=Cost(usd=spent))
+    command = shard.command
+    where = (command.job_id, scope or command.stage, f"{command.stage}/{command.shard}")
+    return JobBudget(shard.jobs, where, max_usd=usd, max_tokens=tokens)
 
 
 def stable_seed(*parts: object) -> int:

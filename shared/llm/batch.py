@@ -9,18 +9,26 @@ from typing import TYPE_CHECKING
 from shared.errors import SenseError
 from shared.llm.budget import Budget, Cost, worst_case
 from shared.llm.call import call_once
-from shared.llm.errors import LlmContentFilterError, LlmError, LlmRateLimitError, LlmUnknownModelError
-from shared.llm.limiter import AimdLimiter
+from shared.llm.errors import (
+    LlmContentFilterError,
+    LlmError,
+    LlmRateLimitError,
+    LlmUnknownModelError,
+)
+from shared.llm.limiter import Limiter, pace_of
 from shared.llm.messages import ChatAnswer, ChatRequest, Usage, UsageCallback
+from shared.llm.pace import Call
 from shared.llm.profiles import EndpointProfile
 from shared.llm.replay import AnswerLog, RecordedAnswer, answer_hash
 from shared.llm.retry import RetryPolicy
+from shared.metrics import LLM_CALLS, LLM_CONCURRENCY, LLM_SECONDS, LLM_TOKENS, LLM_USD
 from shared.storage.keys import answer_key
 
 if TYPE_CHECKING:
     import openai
 
 BUDGET_POLL_S = 0.05
+GIVEN_UP_MOST = 8
 Outcome = ChatAnswer | SenseError
 
 
@@ -40,7 +48,7 @@ class Batch:
         self.profile, self.client, self.log, self.policy = profile, client, log, policy
         self.budget = budget or Budget()
         self.on_usage = on_usage
-        self.limiter = AimdLimiter(profile.max_concurrency)
+        self.limiter = Limiter(pace_of(profile))
         self._rng = random.Random()
         self._fatal: LlmError | None = None
         self._given_up = 0
@@ -75,21 +83,23 @@ class Batch:
         return outcome
 
     def _note(self, error: LlmError) -> None:
-        """One request may be poison to a server; as many in a row as fly at once mean that the server is down."""
+        """One request may be poison to a server; several given up in a row mean that the server is down."""
         self._given_up += error.retryable
-        if self._fatal is None and (error.fatal or self._given_up > self.profile.max_concurrency):
+        most = min(self.profile.max_concurrency, GIVEN_UP_MOST)
+        if self._fatal is None and (error.fatal or self._given_up > most):
             self._fatal = error
 
     async def _answer(self, hashed: str, request: ChatRequest) -> ChatAnswer:
         recorded, cached = await asyncio.to_thread(self.log.find, hashed), True
         if recorded is None:
             recorded, cached = await self._buy(hashed, request), False
-        elif self.on_usage is not None:
-            self.on_usage(self._usage(recorded, cached=True))
+        else:
+            self._count(request, "cached")
+            if self.on_usage is not None:
+                self.on_usage(self._usage(recorded, cached=True))
         if all(reason == "content_filter" for reason in recorded.finish_reasons):
             raise LlmContentFilterError(
-                f"endpoint {self.profile.name!r} filters every answer of model {request.model!r} to this prompt; "
-                "change its words"
+                f"endpoint {self.profile.name!r} filters this prompt for model {request.model!r}; change its words"
             )
         return ChatAnswer(
             texts=recorded.texts,
@@ -127,40 +137,74 @@ class Batch:
 
     async def _try(self, hashed: str, request: ChatRequest) -> RecordedAnswer:
         worst = worst_case(request, self.profile)
-        epoch = await self.limiter.acquire()
+        await self._reserve(worst, request)
+        paid = Cost()
         try:
-            await self._reserve(worst, request)
-            answer = await self._call(hashed, request, worst, epoch)
+            call = await self.limiter.acquire()
+            paid = worst  # a call cut short counts at its worst
+            try:
+                answer = await self._call(hashed, request, call)
+            except LlmContentFilterError:
+                answer = self._refusal(request)  # recorded like an answer: another run of the job must end the same
+            except LlmError as error:
+                paid = worst if error.may_be_billed else Cost()
+                raise
+            paid = self._paid(answer, worst)
             # Handed to its thread at once, with no await between: an abort must not lose what is already paid.
             stored = asyncio.get_running_loop().run_in_executor(None, self._record, hashed, answer)
         finally:
-            await self.limiter.release()
+            self.budget.settle(worst, paid)
         await asyncio.shield(stored)
         return answer
 
-    async def _call(self, hashed: str, request: ChatRequest, worst: Cost, epoch: int) -> RecordedAnswer:
-        """One call with its outcome told to the budget and the limiter. A call cut short counts at its worst."""
-        paid = worst
+    async def _call(self, hashed: str, request: ChatRequest, call: Call) -> RecordedAnswer:
+        """One call with its outcome told to the limiter, whatever it is."""
         try:
             answer = await call_once(self.client, self.profile, request, hashed)
-            paid = self._paid(answer, worst)
-        except LlmError as error:
-            paid = worst if error.may_be_billed else Cost()
-            if isinstance(error, LlmRateLimitError):
-                self.limiter.limited(epoch, error.retry_after_s)
+        except LlmRateLimitError as error:
+            self.limiter.rejected(call, error.retry_after_s)
+            self._count(request, error.code)
             raise
-        finally:
-            self.budget.settle(worst, paid)
-        self.limiter.succeeded()
+        except BaseException as error:
+            self.limiter.failed(call, overload=isinstance(error, LlmError) and error.overload)
+            self._count(request, error.code if isinstance(error, LlmError) else "aborted")
+            raise
+        self.limiter.succeeded(call)
         self._given_up = 0
+        self._count(request, "ok")
+        LLM_SECONDS.labels(endpoint=self.profile.name, model=request.model).observe(answer.seconds)
         return answer
 
+    def _refusal(self, request: ChatRequest) -> RecordedAnswer:
+        return RecordedAnswer(
+            endpoint=self.profile.name,
+            request=request,
+            served_model=None,
+            texts=[""] * request.n,
+            finish_reasons=["content_filter"] * request.n,
+            prompt_tokens=0,
+            completion_tokens=0,
+            usage_reported=True,
+            seconds=0.0,
+        )
+
+    def _count(self, request: ChatRequest, end: str) -> None:
+        LLM_CALLS.labels(endpoint=self.profile.name, model=request.model, end=end).inc()
+        LLM_CONCURRENCY.labels(endpoint=self.profile.name).set(int(self.limiter.pace.limit))
+
     async def _reserve(self, worst: Cost, request: ChatRequest) -> None:
-        while not self.budget.reserve(worst, self.profile.name, request.model):
+        """Waits while calls in flight hold what is left, here or elsewhere; not for ever: a process may have died."""
+        patience = 2.0 * self.profile.timeout_s
+        while not self.budget.reserve(worst, self.profile.name, request.model, last=patience <= 0.0):
             await asyncio.sleep(BUDGET_POLL_S)
+            patience -= BUDGET_POLL_S
 
     def _record(self, hashed: str, answer: RecordedAnswer) -> None:
         self.log.record(hashed, answer)
+        names = {"endpoint": self.profile.name, "model": answer.request.model}
+        LLM_TOKENS.labels(model=answer.request.model, direction="in").inc(answer.prompt_tokens)
+        LLM_TOKENS.labels(model=answer.request.model, direction="out").inc(answer.completion_tokens)
+        LLM_USD.labels(**names).inc(self.profile.price(answer.prompt_tokens, answer.completion_tokens) or 0.0)
         if self.on_usage is not None:
             self.on_usage(self._usage(answer, cached=False))
 

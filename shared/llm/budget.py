@@ -51,14 +51,11 @@ class Budget:
                 "set its usd_per_million_in and usd_per_million_out, or cap tokens instead"
             )
 
-    def reserve(self, cost: Cost, endpoint: str, model: str) -> bool:
-        """True: the call may begin. False: wait, calls in flight hold the rest. `LlmBudgetError`: never."""
+    def reserve(self, cost: Cost, endpoint: str, model: str, *, last: bool = False) -> bool:
+        """True: it may begin. False: wait, calls in flight hold the rest (not if `last`). `LlmBudgetError`: never."""
         with self._lock:
-            if not self._fits(cost, Cost()):
-                raise LlmBudgetError(
-                    f"the next call to model {model!r} at endpoint {endpoint!r} could exceed the budget "
-                    f"({self._describe()} spent); raise the budget and retry the job"
-                )
+            if not self._fits(cost, self._reserved if last else Cost()):
+                raise self.refusal(cost, endpoint, model)
             if not self._fits(cost, self._reserved):
                 return False
             self._reserved = Cost(self._reserved.tokens + cost.tokens, self._reserved.usd + cost.usd)
@@ -73,6 +70,14 @@ class Budget:
             rest = Cost(self._reserved.tokens - reserved.tokens, self._reserved.usd - reserved.usd)
             self._reserved = rest if self._calls else Cost()
             self._spent = Cost(self._spent.tokens + paid.tokens, self._spent.usd + paid.usd)
+
+    def refusal(self, cost: Cost, endpoint: str, model: str) -> LlmBudgetError:
+        """What to tell when a call of that cost is not made."""
+        needed = f"{cost.usd:.4f} dollars" if self.max_usd is not None else f"{cost.tokens} tokens"
+        return LlmBudgetError(
+            f"the next call to model {model!r} at endpoint {endpoint!r} may cost {needed} and could exceed the budget "
+            f"({self._describe()} spent); submit the job again with a larger one: recorded answers are not bought again"
+        )
 
     def _fits(self, cost: Cost, held: Cost) -> bool:
         tokens = self._spent.tokens + held.tokens + cost.tokens

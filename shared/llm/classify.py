@@ -76,7 +76,7 @@ def classify_status(error: "openai.APIStatusError", profile: EndpointProfile, mo
         return timed_out(profile, model)
     if status == 409 or status >= 500:
         message = f"{at} answers {status} for model {model!r}; wait, or check its server"
-        return errors.LlmUnreachableError(message, retry_after_s=asked)
+        return errors.LlmUnreachableError(message, retry_after_s=asked, overload=status in (503, 529))
     return _classify_refusal(status, said, _quote(error.message, profile), profile, model)
 
 

@@ -9,13 +9,14 @@ class LlmError(SenseError):
     """Base. `fatal`: the other calls to this endpoint and model would fail too, so a batch stops here.
 
     `may_be_billed`: the server may have done the work although no answer arrived.
-    `retry_after_s`: what the server asked for, in seconds.
+    `retry_after_s`: what the server asked for, in seconds. `overload`: fewer calls at once would have helped.
     """
 
     code = "llm_error"
     http_status = 502
     fatal = False
     may_be_billed = False
+    overload = False
 
     def __init__(
         self,
@@ -24,6 +25,7 @@ class LlmError(SenseError):
         retry_after_s: float | None = None,
         may_be_billed: bool | None = None,
         fatal: bool | None = None,
+        overload: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
@@ -31,6 +33,8 @@ class LlmError(SenseError):
             self.may_be_billed = may_be_billed
         if fatal is not None:
             self.fatal = fatal
+        if overload is not None:
+            self.overload = overload
 
     def again(self, suffix: str = "") -> Self:
         """A fresh error of the same cause, with no traceback of the first."""
@@ -39,6 +43,7 @@ class LlmError(SenseError):
             retry_after_s=self.retry_after_s,
             may_be_billed=self.may_be_billed,
             fatal=self.fatal,
+            overload=self.overload,
         )
 
 
@@ -109,6 +114,7 @@ class LlmTimeoutError(LlmError):
     retryable = True
     http_status = 504
     may_be_billed = True
+    overload = True
 
 
 class LlmUnreachableError(LlmError):

@@ -1,57 +1,79 @@
-"""How many calls fly at once: additive increase, multiplicative decrease."""
+"""Places for the calls of one event loop, under a pace that outlives it."""
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections import deque
+from threading import Lock
+
+from shared.llm.pace import BLIND_STEP_S, Call, Pace
+from shared.llm.profiles import EndpointProfile
+
+TICK_S = BLIND_STEP_S / 2
+_paces: dict[tuple[str, str, int, int], Pace] = {}
+_paces_lock = Lock()
 
 
-class AimdLimiter:
-    """Begins at `maximum`; a 429 halves the limit, as many successes as the limit is large add one.
+def pace_of(profile: EndpointProfile) -> Pace:
+    """This process's pace for an endpoint: what one shard found out, the next one begins with."""
+    key = (profile.name, profile.base_url, profile.max_concurrency, profile.start_concurrency)
+    with _paces_lock:
+        if key not in _paces:
+            _paces[key] = Pace(profile.max_concurrency, profile.start_concurrency)
+        return _paces[key]
 
-    One burst of 429s halves once: calls that began before the last halving do not count again.
-    A Retry-After holds back every new call. For one event loop.
-    """
 
-    def __init__(self, maximum: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.maximum = maximum
-        self.limit = float(maximum)
-        self.in_flight = 0
-        self._clock = clock
-        self._epoch = 0
-        self._resume_at = 0.0
-        self._changed = asyncio.Condition()
+class Limiter:
+    """Callers wait in line for a place. Every place is given back by exactly one of the methods below `acquire`."""
 
-    async def acquire(self) -> int:
-        """Waits for a free place; gives the epoch, which the outcome is reported with."""
-        async with self._changed:
-            while True:
-                pause = self._resume_at - self._clock()
-                if pause > 0:
-                    await self._wait(pause)
-                elif self.in_flight >= int(self.limit):
-                    await self._wait(None)
-                else:
-                    self.in_flight += 1
-                    return self._epoch
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+        self._line: deque[asyncio.Future[Call]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def release(self) -> None:
-        async with self._changed:
-            self.in_flight -= 1
-            self._changed.notify_all()
-
-    def succeeded(self) -> None:
-        self.limit = min(float(self.maximum), self.limit + 1.0 / self.limit)
-
-    def limited(self, epoch: int, retry_after_s: float | None) -> None:
-        """A call that began in `epoch` got a 429."""
-        if retry_after_s:
-            self._resume_at = max(self._resume_at, self._clock() + retry_after_s)
-        if epoch == self._epoch:
-            self._epoch += 1
-            self.limit = max(1.0, self.limit / 2.0)
-
-    async def _wait(self, timeout_s: float | None) -> None:
+    async def acquire(self) -> Call:
+        """Waits for a place."""
+        if not self._line and (call := self.pace.begin()) is not None:
+            return call
+        future: asyncio.Future[Call] = asyncio.get_running_loop().create_future()
+        self._line.append(future)
+        self._arm()
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout_s)
-        except TimeoutError:
-            return
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self.failed(future.result(), overload=False)
+            raise
+
+    def succeeded(self, call: Call) -> None:
+        """An answer came."""
+        self.pace.succeeded(call)
+        self._admit()
+
+    def rejected(self, call: Call, retry_after_s: float | None) -> None:
+        """A 429; a Retry-After holds back every new call."""
+        self.pace.rejected(call, retry_after_s)
+        self._admit()
+
+    def failed(self, call: Call, *, overload: bool) -> None:
+        """No answer; `overload` where the endpoint had too much to do."""
+        self.pace.failed(call, overload=overload)
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._line:
+            if self._line[0].done():  # cancelled while it waited
+                self._line.popleft()
+            elif (call := self.pace.begin()) is not None:
+                self._line.popleft().set_result(call)
+            else:
+                return
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.pace.tick()
+        self._admit()
+        if self._line:
+            self._arm()

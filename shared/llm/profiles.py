@@ -17,6 +17,7 @@ ENVIRONMENT_FIELDS = (
     "API_KEY",
     "MODELS",
     "MAX_CONCURRENCY",
+    "START_CONCURRENCY",
     "TIMEOUT_S",
     "USD_PER_MILLION_IN",
     "USD_PER_MILLION_OUT",
@@ -27,7 +28,8 @@ ENVIRONMENT_FIELDS = (
 class EndpointProfile(BaseModel):
     """An OpenAI-compatible server. `base_url` ends where `/chat/completions` begins, usually in `/v1`.
 
-    `models` is an allow list; None allows any name. Prices are dollars a million tokens; both or none.
+    `models` is an allow list; None allows any name. Prices are dollars a million tokens; both or none. How many calls
+    fly at once is found by each process, from `start_concurrency` on, and never more than `max_concurrency`.
     `max_tokens_field` is the name under which the server takes the bound on an answer.
     """
 
@@ -37,7 +39,8 @@ class EndpointProfile(BaseModel):
     base_url: str = Field(pattern=r"^https?://\S+$")
     api_key: SecretStr | None = None
     models: list[str] | None = None
-    max_concurrency: int = Field(default=8, ge=1)
+    max_concurrency: int = Field(default=256, ge=1)
+    start_concurrency: int = Field(default=1, ge=1)
     timeout_s: float = Field(default=120.0, gt=0)
     usd_per_million_in: float | None = Field(default=None, ge=0)
     usd_per_million_out: float | None = Field(default=None, ge=0)
@@ -85,7 +88,7 @@ def _built_in(settings: LlmSettings) -> dict[str, dict[str, Any]]:
     if settings.engine_url is not None:
         # our own engine batches what waits: many calls at once cost it nothing
         url = f"{settings.engine_url.rstrip('/')}/v1"
-        found["engine"] = {"base_url": url, "timeout_s": 600.0, "max_concurrency": 64}
+        found["engine"] = {"base_url": url, "timeout_s": 600.0, "max_concurrency": 64, "start_concurrency": 64}
     return found
 
 

@@ -14,7 +14,7 @@ from shared.contracts.base import Command, Counts, Queue, TaskContract
 from shared.contracts.refs import ObjectRef, StageRef
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
-from shared.jobs.plan import Each, Fixed, Plan, Slices, StagePlan, Target
+from shared.jobs.plan import Each, Fixed, Plan, Rounds, Slices, StagePlan, Target
 from shared.tasks.app import make_app
 
 # The table of the design's first section: task, queue, fact.
@@ -84,6 +84,8 @@ def shard_params(stage: StagePlan) -> list[dict[str, Any]]:
             return [{field: {"stage": StageRef(stage=upstream), "output": output, "offset": 0, "limit": 5}}]
         case Target(field=field):
             return [{field: 3}]
+        case Rounds():
+            return [{"final": True, "told": 0}]
 
 
 def test_the_registry_is_the_designs_table() -> None:

@@ -3,6 +3,9 @@
     with OpenAiServer(answer=lambda request: "SELECT 1") as server:
         profile = EndpointProfile(name="test", base_url=server.base_url)
 
+With `places` it works on so many calls at once and refuses the next with 429; `latency_s` may be a function of the
+request, such as `log_normal_latency(2.0)`.
+
 As a process: `python -m tests.support.openai_server --port 8099 --answer tests.support.writers:strong_writer`.
 """
 
@@ -10,6 +13,9 @@ import argparse
 import hashlib
 import importlib
 import json
+import math
+import random
+import select
 import socket
 import struct
 import threading
@@ -48,12 +54,23 @@ def recorded_answers(path: Path, otherwise: Answer | None = None) -> Answer:
     return answer
 
 
+def log_normal_latency(mean_s: float, sigma: float = 0.6) -> Callable[[Request], float]:
+    """Seconds that depend on the prompt alone, so that every client of the same prompts has to wait as long."""
+    mu = math.log(mean_s) - sigma * sigma / 2
+
+    def seconds(request: Request) -> float:
+        return random.Random(request_hash({"messages": request["messages"]})).lognormvariate(mu, sigma)
+
+    return seconds
+
+
 class OpenAiServer:
     """Serves `/v1/chat/completions` and `/v1/models` on a free port of this machine.
 
     `answer` gets the request's body, with the header `Idempotency-Key` as `x_idempotency_key`, and gives one
     text (repeated `n` times) or a list of texts. `calls` counts arrivals and `sold` whole answers, by idempotency
-    key where one was sent, else by the body's hash; `peak` is the most calls that were open at once.
+    key where one was sent, else by the body's hash; `peak` is the most calls that were open at once, `refused` those
+    for which no place was free. GET `/counts` has the sums, for a client in another process.
     """
 
     def __init__(
@@ -61,14 +78,19 @@ class OpenAiServer:
         answer: Answer = lambda _request: "SELECT 1",
         *,
         faults: FaultPlan | None = None,
-        latency_s: float = 0.0,
+        latency_s: float | Callable[[Request], float] = 0.0,
+        places: int | None = None,
+        retry_after: str | None = None,
+        keep: bool = True,
         api_key: str | None = None,
         models: Sequence[str] = ("test-model",),
         report_usage: bool = True,
         honour_n: bool = True,
         port: int = 0,
     ) -> None:
-        self.answer, self.faults, self.latency_s = answer, faults or FaultPlan(), latency_s
+        self.answer, self.faults = answer, faults or FaultPlan()
+        self.latency = latency_s if callable(latency_s) else lambda _request: latency_s
+        self.places, self.retry_after, self.keep = places, retry_after, keep
         self.api_key, self.models = api_key, list(models)
         self.report_usage, self.honour_n = report_usage, honour_n
         self.calls: Counter[str] = Counter()
@@ -77,7 +99,7 @@ class OpenAiServer:
         self.headers: list[dict[str, str]] = []
         self.bodies: list[Request] = []
         self.arrivals: list[float] = []
-        self.open_calls = self.peak = self.broken_off = 0
+        self.open_calls = self.peak = self.broken_off = self.arrived = self.taken = self.refused = 0
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self._http = _Http(("127.0.0.1", port), _Handler, self)
@@ -110,16 +132,36 @@ class OpenAiServer:
         """Counts a call and draws its fault."""
         key = headers.get("idempotency-key") or request_hash(body)
         with self.lock:
-            fault = self.faults.draw(len(self.bodies), request_hash(body), self.calls[key])
+            fault = self.faults.draw(self.arrived, request_hash(body), self.calls[key])
             self.calls[key] += 1
-            self.bodies.append(body)
-            self.headers.append(headers)
-            self.arrivals.append(time.monotonic())
+            self.arrived += 1
+            if self.keep:
+                self.bodies.append(body)
+                self.headers.append(headers)
+                self.arrivals.append(time.monotonic())
             self.open_calls += 1
             self.peak = max(self.peak, self.open_calls)
             if fault is not None:
                 self.faults_done[fault] += 1
         return key, fault
+
+    def take(self) -> bool:
+        """A place to work on a call, where one is free."""
+        with self.lock:
+            if self.places is not None and self.taken >= self.places:
+                self.refused += 1
+                return False
+            self.taken += 1
+            return True
+
+    def give_back(self) -> None:
+        with self.lock:
+            self.taken -= 1
+
+    def counts(self) -> dict[str, int]:
+        """The sums since the start."""
+        with self.lock:
+            return {"arrived": self.arrived, "refused": self.refused, "sold": self.sold.total(), "peak": self.peak}
 
     def completion(self, body: Request, key: str) -> Request:
         """The body of a whole answer."""
@@ -163,7 +205,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         owner = self.server.owner
-        if self.path != "/v1/models":
+        if self.path == "/counts":
+            self._json(200, owner.counts())
+        elif self.path != "/v1/models":
             self._error(404, "no such path", None)
         elif self._authorised():
             models = [{"id": name, "object": "model", "created": 0, "owned_by": "tests"} for name in owner.models]
@@ -191,8 +235,14 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if body["model"] not in owner.models:
             return self._error(404, f"The model `{body['model']}` does not exist", "model_not_found")
-        if self._client_left_within(owner.latency_s):
-            raise BrokenPipeError
+        if not owner.take():
+            headers = {} if owner.retry_after is None else {"Retry-After": owner.retry_after}
+            return self._error(429, "Too many requests at once", "rate_limit_exceeded", headers)
+        try:
+            if self._client_left_within(owner.latency(body)):
+                raise BrokenPipeError
+        finally:
+            owner.give_back()
         if fault is not None:
             return self._fail(fault, body, key)
         completion = owner.completion(body, key)
@@ -243,18 +293,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _client_left_within(self, seconds: float) -> bool:
         """Waits; True as soon as the client closes its side."""
-        ends = time.monotonic() + seconds
-        self.connection.settimeout(0.02)
-        try:
-            while (left := ends - time.monotonic()) > 0 and not self.server.owner.stopping.is_set():
-                try:
-                    if self.connection.recv(1, socket.MSG_PEEK) == b"":
-                        return True
-                    time.sleep(min(0.02, left))
-                except TimeoutError:
-                    continue
-        finally:
-            self.connection.settimeout(None)
+        ends, waiting = time.monotonic() + seconds, select.poll()
+        waiting.register(self.connection, select.POLLIN)
+        while (left := ends - time.monotonic()) > 0 and not self.server.owner.stopping.is_set():
+            if waiting.poll(1000 * min(left, 0.2)):
+                if self.connection.recv(1, socket.MSG_PEEK) == b"":
+                    return True
+                time.sleep(min(0.02, left))
         return False
 
     def _stream(self, completion: Request) -> None:
@@ -312,6 +357,9 @@ def main() -> None:
     parser.add_argument("--answer", default=None, help="module:function")
     parser.add_argument("--recorded", type=Path, default=None, help="JSON file of recorded answers")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds")
+    parser.add_argument("--log-normal", action="store_true", help="the latency is the mean of a log-normal one")
+    parser.add_argument("--places", type=int, default=None, help="calls at once; 429 for the next")
+    parser.add_argument("--retry-after", default=None, help="seconds, sent with a 429 for want of a place")
     parser.add_argument("--model", action="append", default=None)
     given = parser.parse_args()
     answer: Answer = lambda _request: "SELECT 1"  # noqa: E731
@@ -321,7 +369,15 @@ def main() -> None:
     if given.recorded:
         answer = recorded_answers(given.recorded, answer if given.answer else None)
     models = given.model or ["test-model"]
-    with OpenAiServer(answer, latency_s=given.latency, models=models, port=given.port) as server:
+    with OpenAiServer(
+        answer,
+        latency_s=log_normal_latency(given.latency) if given.log_normal else given.latency,
+        places=given.places,
+        retry_after=given.retry_after,
+        keep=False,
+        models=models,
+        port=given.port,
+    ) as server:
         print(server.base_url, flush=True)
         threading.Event().wait()
 

@@ -40,7 +40,7 @@ def test_answers_keep_the_order_and_are_recorded_under_their_key(
     assert recorded is not None
     assert (recorded.request, recorded.texts) == (requests[0], ["echo: question 0"])
     assert not any(answer.cached for answer in answers)
-    assert 1 < server.peak <= 8
+    assert server.peak > 1
 
 
 def test_what_goes_over_the_wire(openai_server: StartServer, store: DirectoryStore) -> None:
@@ -288,7 +288,7 @@ def wait_until_open(server: OpenAiServer, calls: int) -> None:
 
 def test_abort_drops_the_calls_in_flight(openai_server: StartServer, store: DirectoryStore) -> None:
     server, abort = openai_server(echo, latency_s=60.0), threading.Event()
-    client = ChatClient(profile_of(server, timeout_s=120.0), store, abort=abort)
+    client = ChatClient(profile_of(server, timeout_s=120.0, max_concurrency=8), store, abort=abort)
     caught: list[BaseException] = []
 
     def run() -> None:
@@ -354,7 +354,8 @@ from shared.llm.profiles import EndpointProfile
 from shared.storage.directory import DirectoryStore
 from tests.unit.llm.helpers import ask
 
-client = ChatClient(EndpointProfile(name="test", base_url=sys.argv[1]), DirectoryStore(Path(sys.argv[2])))
+profile = EndpointProfile(name="test", base_url=sys.argv[1], max_concurrency=8)
+client = ChatClient(profile, DirectoryStore(Path(sys.argv[2])))
 for index, answer in client.stream_many([ask(f"question {number}") for number in range(60)]):
     print(answer.texts[0], flush=True)
 """

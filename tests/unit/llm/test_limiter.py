@@ -1,82 +1,62 @@
-"""Additive increase, multiplicative decrease."""
+"""A line of callers in front of a pace, and the waits between tries."""
 
 import asyncio
 import random
 
 from shared.llm.errors import LlmAuthError, LlmRateLimitError, LlmTimeoutError
-from shared.llm.limiter import AimdLimiter
+from shared.llm.limiter import Limiter, pace_of
+from shared.llm.pace import Pace
+from shared.llm.profiles import EndpointProfile
 from shared.llm.retry import RetryPolicy
 
 
-def test_one_burst_halves_once_and_success_adds_one_a_round() -> None:
+def test_places_are_bounded_and_given_in_turn() -> None:
+    async def run() -> tuple[int, list[int]]:
+        limiter, peak, order = Limiter(Pace(3, 3)), 0, list[int]()
+
+        async def call(number: int) -> None:
+            nonlocal peak
+            place = await limiter.acquire()
+            order.append(number)
+            peak = max(peak, limiter.pace.in_flight)
+            await asyncio.sleep(0.001)
+            limiter.succeeded(place)
+
+        await asyncio.gather(*(call(number) for number in range(30)))
+        assert limiter.pace.in_flight == 0
+        return peak, order
+
+    assert asyncio.run(run()) == (3, list(range(30)))
+
+
+def test_a_caller_that_gives_up_in_line_takes_no_place() -> None:
     async def run() -> None:
-        limiter = AimdLimiter(8)
-        epochs = [await limiter.acquire() for _ in range(8)]
-        for epoch in epochs:
-            limiter.limited(epoch, None)
-            await limiter.release()
-        assert limiter.limit == 4.0
-        limiter.limited(await limiter.acquire(), None)
-        assert limiter.limit == 2.0
-        for _ in range(3):
-            limiter.succeeded()
-        assert 3.0 <= limiter.limit < 3.5
-        for _ in range(200):
-            limiter.succeeded()
-        assert limiter.limit == 8.0
+        limiter = Limiter(Pace(1))
+        first = await limiter.acquire()
+        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        limiter.failed(first, overload=False)
+        waiting[1].cancel()  # its place has been given, and it has not run yet
+        await asyncio.wait_for(waiting[2], 5)
+        assert limiter.pace.in_flight == 1
 
     asyncio.run(run())
 
 
-def test_never_below_one() -> None:
+def test_the_line_moves_by_itself_after_a_retry_after() -> None:
     async def run() -> None:
-        limiter = AimdLimiter(2)
-        for _ in range(5):
-            limiter.limited(await limiter.acquire(), None)
-            await limiter.release()
-        assert limiter.limit == 1.0
+        limiter = Limiter(Pace(4, 4))
+        limiter.rejected(await limiter.acquire(), 0.1)
         await asyncio.wait_for(limiter.acquire(), 5)
 
     asyncio.run(run())
 
 
-def test_places_are_bounded_by_the_limit() -> None:
-    async def run() -> int:
-        limiter, peak = AimdLimiter(3), 0
-
-        async def call() -> None:
-            nonlocal peak
-            await limiter.acquire()
-            peak = max(peak, limiter.in_flight)
-            await asyncio.sleep(0.001)
-            await limiter.release()
-
-        await asyncio.gather(*(call() for _ in range(30)))
-        assert limiter.in_flight == 0
-        return peak
-
-    assert asyncio.run(run()) == 3
-
-
-def test_retry_after_closes_the_door_until_then() -> None:
-    async def run() -> list[str]:
-        now, order = [100.0], list[str]()
-        limiter = AimdLimiter(4, clock=lambda: now[0])
-        limiter.limited(await limiter.acquire(), 0.05)
-        await limiter.release()
-
-        async def late() -> None:
-            await limiter.acquire()
-            order.append("entered")
-
-        task = asyncio.create_task(late())
-        await asyncio.sleep(0.2)
-        order.append("clock moves")
-        now[0] += 1.0
-        await task
-        return order
-
-    assert asyncio.run(run()) == ["clock moves", "entered"]
+def test_a_process_has_one_pace_an_endpoint() -> None:
+    profile = EndpointProfile(name="pace-of", base_url="http://x/v1")
+    assert pace_of(profile) is pace_of(profile.model_copy())
+    assert pace_of(profile) is not pace_of(profile.model_copy(update={"max_concurrency": 7}))
 
 
 def test_waits_grow_are_jittered_and_bounded() -> None:

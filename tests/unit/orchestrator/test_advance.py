@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.orchestrator.advance import AddShards, CloseStage, EndJob, advance, target_actions
-from shared.jobs.plan import Each, Fixed, Need, Plan, Slices, StagePlan, Target
+from shared.jobs.plan import Each, Fixed, Need, Plan, Rounds, Slices, StagePlan, Target
 from shared.jobs.state import JobStatus, StageState
 from tests.unit.orchestrator.model import Counts, Model, ones
 
@@ -135,6 +135,76 @@ def test_a_target_fills_up_to_the_amount() -> None:
     model = Model(waves(amount=10, per_shard=4, most=50), half).run()
     assert sum(counts["accepted"] for counts in model.stages["verify"].done.values()) >= 10
     assert len(model.rows()["write"]) == 5
+
+
+def topped_up(amount: int, per_shard: int, most: int = 99) -> Plan:
+    """A writer that goes on until the collected set has the amount, another set beside it."""
+    plan = waves(amount, per_shard, most)
+    write, build, verify, _ = plan.stages
+    assert isinstance(write.source, Target)
+    more = {"collected": "collect", "beside": ["other"], "asked": ["written"], "least": 0.02, "stop": "unasked"}
+    write = write.model_copy(update={"source": write.source.model_copy(update=more)})
+    collect = StagePlan(id="collect", task="synthesis.collect", source=Rounds(stage="write"), after=["verify", "other"])
+    return Plan(stages=[fixed("other"), write, build, verify, collect, fixed("train", after=["collect"])])
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("pass_share", "duplicates"), [(1.0, 0), (0.5, 0), (0.8, 3), (0.9, 7)])
+def test_a_set_that_came_out_short_is_topped_up(pass_share: float, duplicates: int, seed: int) -> None:
+    """Verification takes a share, the set refuses some more: waves follow until it has exactly what was asked for."""
+    model: Model
+
+    def work(stage: str, shard: int, params: dict[str, Any]) -> Counts:
+        if stage == "write":
+            return {"written": params["count"]}
+        if stage == "verify":
+            return {"accepted": int(model.stages["write"].done[shard]["written"] * pass_share)}
+        if stage != "collect":
+            return {}
+        accepted = sum(counts["accepted"] for counts in model.stages["verify"].done.values())
+        short = max(0, 40 - max(0, accepted - duplicates))
+        done = not short or params["final"]
+        return {"examples": (40 - short) if done else 0, "short": short - params["told"]}
+
+    model = Model(topped_up(40, 6), work, seed)
+    model.run()
+    assert model.status is JobStatus.SUCCEEDED
+    counts = [model.stages["collect"].done[shard] for shard in sorted(model.stages["collect"].done)]
+    assert [one["examples"] for one in counts] == [0] * (len(counts) - 1) + [40]
+    assert sum(one["short"] for one in counts) == 0
+    assert len(model.rows()["train"]) == 1
+
+
+def test_next_to_no_yield_ends_the_waves_and_the_set_is_collected_as_it_is() -> None:
+    def work(stage: str, _shard: int, params: dict[str, Any]) -> Counts:
+        if stage == "collect":
+            assert params["final"]
+            return {"examples": 1, "short": 199}
+        return {"written": params["count"]} if stage == "write" else {"accepted": 0}
+
+    model = Model(topped_up(200, 50), work).run()
+    assert model.status is JobStatus.SUCCEEDED
+    assert len(model.rows()["write"]) == 4 and len(model.rows()["collect"]) == 1
+
+
+def test_a_budget_that_is_spent_ends_the_waves() -> None:
+    def work(stage: str, shard: int, params: dict[str, Any]) -> Counts:
+        if stage == "write":
+            return {"written": 3, "unasked": params["count"] - 3}
+        return {"accepted": 3} if stage == "verify" else {}
+
+    model = Model(topped_up(40, 20), work).run()
+    assert model.status is JobStatus.SUCCEEDED
+    assert len(model.rows()["write"]) == 2 and len(model.rows()["collect"]) == 1
+
+
+def test_waves_ask_for_more_where_less_comes_through() -> None:
+    plan = topped_up(40, 10)
+    wrote = StageState(total=4, done=4, existing=frozenset(range(4)), counts={"written": 40})
+    checked = StageState(total=4, done=4, existing=frozenset(range(4)), counts={"accepted": 20})
+    found = due(plan, other=closed(1), write=wrote, build=wrote, verify=checked)
+    added = [action for action in found if isinstance(action, AddShards) and action.stage == "write"]
+    assert [sum(one["count"] for one in action.shards.values()) for action in added] == [40]
 
 
 def needing(at_least: int) -> Plan:
