@@ -1,10 +1,12 @@
 """The synthesis service's tasks: write examples, collect the accepted ones."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
-from services.synthesis.collect import collect, interleave, sft_row
+from services.synthesis.collect import Dataset, collect, interleave, sft_row
 from services.synthesis.data_card import write_card
+from services.synthesis.exporting import export_rows, schema_reader
 from services.synthesis.grammar.writer import write_examples as write_by_grammar
 from services.synthesis.handwritten import load_handwritten
 from services.synthesis.llm_writer import make_request, read_answer, share_levels
@@ -14,6 +16,7 @@ from shared.contracts.records import Example, Rejected, Written
 from shared.contracts.refs import StageRef
 from shared.contracts.synthesis import (
     COLLECT,
+    HARDNESS,
     LOAD_DATASET,
     WRITE_EXAMPLES,
     Collect,
@@ -28,7 +31,7 @@ from shared.llm.client import ChatClient
 from shared.llm.profiles import load_profile
 from shared.sql.catalog import Catalog
 from shared.storage.datasets import dataset_rows, find_dataset
-from shared.storage.jsonl import dump_rows
+from shared.storage.spool import Spool
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 
@@ -109,29 +112,41 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
     """Reads shards in index order and alone writes the exports, so that the same answers give the same bytes."""
     verified = (row for stage in command.verified for row in shard.stage_rows(stage, "examples", Example))
     refused = (row for stage in command.refuse for row in shard.stage_rows(stage, "examples", Example))
-    dataset = collect(verified, refused, command.limit)
+    catalog = Catalog(shard.objects)
+    schema_of = schema_reader(catalog)
+    dataset = collect(
+        verified, refused, command.limit, schema_of=schema_of, near=command.near_duplicates, given=command.given
+    )
     if all(example.split in ("test", "handwritten") for example in dataset.examples):
         dataset.examples = interleave(dataset.examples)
     dataset.selection = interleave(dataset.selection)
-    catalog = Catalog(shard.objects)
-    rejected = list(rejections(command.verified, shard))
-    rows = [sft_row(example, catalog, command.prompt_rows) for example in dataset.examples]
+    earlier = Spool(Rejected, rejections(command.verified, shard))
+    rows = (sft_row(example, catalog, command.prompt_rows) for example in dataset.examples)
     outputs = {
-        "examples": shard.export("examples.jsonl", dump_rows(dataset.examples)),
-        "selection": shard.export("selection.jsonl", dump_rows(dataset.selection)),
-        "sft": shard.export("sft.jsonl", dump_rows(rows)),
-        "rejected": shard.export("rejected.jsonl", dump_rows(rejected)),
-        "card": shard.export("card.md", write_card(dataset, rejected, command.prompt_rows).encode()),
+        "examples": export_rows(shard, "examples.jsonl", dataset.examples),
+        "selection": export_rows(shard, "selection.jsonl", dataset.selection),
+        "sft": export_rows(shard, "sft.jsonl", rows),
+        "rejected": export_rows(shard, "rejected.jsonl", chain(earlier, dataset.rejected)),
+        "card": shard.export("card.md", write_card(dataset, earlier, command.prompt_rows).encode()),
     }
-    counts = CollectedCounts(
+    return Done(collected_counts(dataset, rejected=len(earlier)), outputs)
+
+
+def collected_counts(dataset: Dataset, *, rejected: int) -> CollectedCounts:
+    """The numbers of one collected dataset; `rejected` by earlier gates."""
+    return CollectedCounts(
         examples=len(dataset.examples),
         selection=len(dataset.selection),
         duplicates=dataset.duplicates,
+        near_duplicates=dataset.near_duplicates,
         leaked=dataset.leaked,
-        rejected=len(rejected),
+        rejected=rejected,
         held_back=dataset.held_back,
+        surplus=dataset.surplus,
+        flagged=sum(dataset.flags.values()),
+        as_asked=dataset.as_asked,
+        **{f"measured_{hardness}": dataset.measured(hardness) for hardness in HARDNESS},
     )
-    return Done(counts, outputs)
 
 
 TASKS: dict[TaskContract, Work[Any]] = {

@@ -72,12 +72,27 @@ class Collect(Command):
     refuse: list[StageRef] = Field(default_factory=list, description="collected test sets that must not leak in")
     limit: int | None = None
     prompt_rows: int = 3
+    near_duplicates: float | None = Field(
+        default=0.85,
+        gt=0,
+        le=1,
+        description="similarity of questions from which examples are near-duplicates; None: off",
+    )
+    given: list[str] = Field(
+        default_factory=list, description="ids of databases that were given, not invented: tests may share them"
+    )
+
+
+HARDNESS = ("easy", "medium", "hard", "extra", "beyond_spider")
 
 
 class CollectedCounts(Counts):
-    """`rejected` counts what earlier gates refused; duplicates and leaks are refused here.
+    """`rejected` counts what earlier gates refused; duplicates, near-duplicates and leaks are refused here.
 
-    `held_back`: imported training examples on a database of the selection split.
+    Read = examples + selection + duplicates + near_duplicates + leaked + held_back (imported training examples on a
+    database of the selection split) + surplus (past the limit). `flagged`: imported training examples whose question
+    and SQL disagree. `as_asked`: training examples of the hardness that was asked for; `measured_…`: by what Spider's
+    rule says.
     """
 
     examples: int
@@ -86,6 +101,15 @@ class CollectedCounts(Counts):
     leaked: int
     rejected: int
     held_back: int = 0
+    near_duplicates: int = 0
+    surplus: int = 0
+    flagged: int = 0
+    as_asked: int = 0
+    measured_easy: int = 0
+    measured_medium: int = 0
+    measured_hard: int = 0
+    measured_extra: int = 0
+    measured_beyond_spider: int = 0
 
 
 WRITE_EXAMPLES = TaskContract(

@@ -7,14 +7,15 @@ start that they share; dates with their parts.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shared.sql.english import MONTHS, as_number, lemma, numbers, words
+from shared.sql.english import as_number, lemma, numbers, words
 from shared.sql.skeleton import Piece, read
 
 QUOTED = re.compile(r"(?<!\w)'((?:[^'\n]|'(?=\w)){1,80})'(?!\w)|\"([^\"\n]{1,80})\"|“([^”\n]{1,80})”|‘([^’\n]{1,80})’")
-FORMATS = frozenset(("strftime", "printf", "date", "datetime", "round", "substr", "replace", "instr", "iif", "julianday"))
+FORMATS = frozenset(
+    ("strftime", "printf", "date", "datetime", "round", "substr", "replace", "instr", "iif", "julianday")
+)
 SMALL = frozenset((0.0, 1.0))
 FLAGS = frozenset(("yes", "no", "true", "false", "null", "none", "usa", "now", "male", "female"))
 COMMON_START = 4

@@ -3,12 +3,15 @@
 import re
 from functools import lru_cache
 
-UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
-UNITS += ["seventeen", "eighteen", "nineteen"]
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+UNIT_LIST = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+eighteen nineteen
+"""
+ORDINAL_LIST = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
+MONTH_LIST = "january february march april may june july august september october november december"
+TEN_LIST = "twenty thirty forty fifty sixty seventy eighty ninety"
+UNITS, TENS, ORDINALS, MONTHS = (text.split() for text in (UNIT_LIST, TEN_LIST, ORDINAL_LIST, MONTH_LIST))
 SCALES = {"hundred": 100, "thousand": 1_000, "k": 1_000, "million": 1_000_000, "billion": 1_000_000_000}
-ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth".split()
-MONTHS = "january february march april may june july august september october november december".split()
 SAID = {"a": 1, "an": 1, "once": 1, "single": 1, "twice": 2, "both": 2, "couple": 2, "pair": 2, "double": 2, "half": 2}
 SAID |= {"thrice": 3, "triple": 3, "dozen": 12, "multiple": 2, "several": 2, "no": 0, "none": 0, "any": 0}
 VALUES = {word: value for value, word in enumerate(UNITS)}

@@ -1,0 +1,138 @@
+"""Leakage: is an example a copy or a paraphrase of a test question, or does it lie on a copy of a test's schema?
+
+No sign counts alone. Skeletons are common (842 of Spider dev's 1,034 occur in Spider train), and paraphrases share few
+words. So a question that is close, or close when masked, counts where the SQL or the schema is close too
+(docs/decisions/0012-decontamination.md has the measurements).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from services.synthesis.gates.features import Features
+from services.synthesis.gates.schemas import SchemaFacts, jaccard
+from shared.contracts.records import Example
+
+# Shares of shared lemmas: of all words, and of content words.
+SAME_SQL_WORDS = 0.3
+SAME_SLOTS_WORDS = 0.55
+CLOSE_CONTENT = 0.7
+CLOSE_SQL = 0.5
+SIMILAR_SQL = 0.6
+LEAST_CONTENT = 3
+LEAST_MASKED = 5
+SHORT_SLOTS = 8
+REMEMBERED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """The sign that gave it away (`question`, `gold`, `schema`, …) and the test question or database that it is of."""
+
+    sign: str
+    of: str
+
+    def __str__(self) -> str:
+        return f"{self.sign}: {self.of[:200]}"
+
+
+def gold_key(example: Example) -> tuple[str, str]:
+    """Equal for golds on one database that differ only in case, spaces or a closing semicolon."""
+    return example.database_id, " ".join(example.gold.lower().rstrip("; ").split())
+
+
+class Tests:
+    """The test sets' questions, indexed by every form in which a copy may come."""
+
+    def __init__(self, examples: Iterable[Example], features_of: Callable[[Example], Features]) -> None:
+        self.questions: dict[str, Features] = {}
+        self.golds: dict[tuple[str, str], str] = {}
+        self.databases: set[str] = set()
+        self.named: dict[str, list[Features]] = defaultdict(list)
+        self.slots: dict[str, list[Features]] = defaultdict(list)
+        self.by_database: dict[str, list[Features]] = defaultdict(list)
+        self.schemas: dict[str, SchemaFacts] = {}
+        self._near: dict[str, list[str]] = {}
+        for example in examples:
+            self.add(example, features_of(example))
+
+    def add(self, example: Example, found: Features) -> None:
+        """One more test question."""
+        self.questions.setdefault(found.question, found)
+        self.golds.setdefault(gold_key(example), example.question)
+        self.databases.add(example.database_id)
+        self.named[found.shape.named].append(found)
+        self.slots[found.shape.slots].append(found)
+        self.by_database[example.database_id].append(found)
+        self.schemas[example.database_id] = found.schema
+
+    def near_schemas(self, found: Features) -> list[str]:
+        """Test databases of which an example's database is a copy, whatever it is called."""
+        known = self._near.get(found.database_id)
+        if known is None:
+            known = [name for name, schema in self.schemas.items() if found.schema.near(schema)]
+            if found.database_id in self.databases and found.database_id not in known:
+                known.append(found.database_id)
+            if len(self._near) >= REMEMBERED:
+                self._near.clear()
+            self._near[found.database_id] = known
+        return known
+
+    def leak(self, example: Example, found: Features, *, own: bool) -> Leak | None:
+        """How an example leaks, or None.
+
+        `own`: it was invented here, schema and all. What comes on a given database (an imported set, a user's own
+        schema) may share that with the tests: there another question on the same rows is no leak.
+        """
+        if found.question in self.questions:
+            return Leak("question", self.questions[found.question].question)
+        if (of := self.golds.get(gold_key(example))) is not None:
+            return Leak("gold", of)
+        if found.database_id in self.databases:
+            return Leak("database", found.database_id) if own else self.on_shared(found)
+        near = self.near_schemas(found)
+        if own and near:
+            return Leak("schema", near[0])
+        return self.by_sql(found, near) or self.by_question(found, near) or self.by_mask(found)
+
+    def on_shared(self, found: Features) -> Leak | None:
+        """On a test's own database: the same words in any order, and a SQL that differs in literals at most."""
+        for test in self.named.get(found.shape.named, ()):
+            if test.database_id == found.database_id and test.words == found.words:
+                return Leak("same words", test.question)
+        return None
+
+    def by_sql(self, found: Features, near: list[str]) -> Leak | None:
+        """The same SQL but for literals, on names that a copy would have; then a few shared words are enough."""
+        for test in self.named.get(found.shape.named, ()):
+            if jaccard(found.words, test.words) >= SAME_SQL_WORDS:
+                return Leak("same SQL", test.question)
+        for test in self.slots.get(found.shape.slots, ()):
+            if test.database_id in near:
+                if jaccard(found.words, test.words) < SAME_SLOTS_WORDS:
+                    continue
+                if jaccard(found.tokens, test.tokens) >= SIMILAR_SQL:
+                    return Leak("near SQL on its schema", test.question)
+            elif len(test.content) >= LEAST_CONTENT and jaccard(found.content, test.content) >= CLOSE_CONTENT:
+                return Leak("near question with its skeleton", test.question)
+        return None
+
+    def by_question(self, found: Features, near: list[str]) -> Leak | None:
+        """A close question on a copy of the test's schema, with a SQL that is like the test's."""
+        for name in near:
+            for test in self.by_database[name]:
+                close = jaccard(found.content, test.content) >= CLOSE_CONTENT
+                if close and jaccard(found.tokens, test.tokens) >= CLOSE_SQL:
+                    return Leak("near question on its schema", test.question)
+        return None
+
+    def by_mask(self, found: Features) -> Leak | None:
+        """The same masked question and skeleton on a schema of the same form: all names were changed."""
+        if not found.schema.form or len(found.masked) < LEAST_MASKED:
+            return None
+        if len(found.shape.slots.split()) < SHORT_SLOTS:
+            return None
+        for test in self.slots.get(found.shape.slots, ()):
+            if test.masked == found.masked and test.schema.form == found.schema.form:
+                return Leak("masked question on a schema of its form", test.question)
+        return None
