@@ -8,6 +8,7 @@ words. So a question that is close, or close when masked, counts where the SQL o
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from services.synthesis.gates.features import Features
 from services.synthesis.gates.schemas import SchemaFacts, jaccard
@@ -20,8 +21,8 @@ CLOSE_CONTENT = 0.7
 CLOSE_SQL = 0.5
 SIMILAR_SQL = 0.6
 LEAST_CONTENT = 3
-LEAST_MASKED = 5
-SHORT_SLOTS = 8
+CLOSE_MASKED = 0.5
+LEAST_FORM = 6  # columns that a schema has to have for its form to say anything
 REMEMBERED = 4096
 
 
@@ -34,6 +35,11 @@ class Leak:
 
     def __str__(self) -> str:
         return f"{self.sign}: {self.of[:200]}"
+
+
+def likeness(one: tuple[str, ...], other: tuple[str, ...]) -> float:
+    """Shared of all pairs of neighbours."""
+    return jaccard(frozenset(pairwise(("", *one, ""))), frozenset(pairwise(("", *other, ""))))
 
 
 def gold_key(example: Example) -> tuple[str, str]:
@@ -127,12 +133,10 @@ class Tests:
         return None
 
     def by_mask(self, found: Features) -> Leak | None:
-        """The same masked question and skeleton on a schema of the same form: all names were changed."""
-        if not found.schema.form or len(found.masked) < LEAST_MASKED:
-            return None
-        if len(found.shape.slots.split()) < SHORT_SLOTS:
+        """A close masked question and the same skeleton on a schema of the same form: all names were changed."""
+        if len(found.schema.columns) < LEAST_FORM:
             return None
         for test in self.slots.get(found.shape.slots, ()):
-            if test.masked == found.masked and test.schema.form == found.schema.form:
+            if test.schema.form == found.schema.form and likeness(found.masked, test.masked) >= CLOSE_MASKED:
                 return Leak("masked question on a schema of its form", test.question)
         return None

@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
+from typing import TypeVar
 
 from shared.sql.card import SchemaCard
 from shared.sql.english import lemma
 
+T = TypeVar("T")
 LEAST_COLUMNS = 5
 NEAR = 0.6
 PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
@@ -33,7 +35,7 @@ class SchemaFacts:
 NO_SCHEMA = SchemaFacts(frozenset(), frozenset(), "")
 
 
-def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+def jaccard(one: frozenset[T], other: frozenset[T]) -> float:
     """Shared of all; 1 for two empty sets."""
     shared = len(one & other)
     total = len(one) + len(other) - shared
