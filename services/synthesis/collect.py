@@ -96,16 +96,8 @@ class Dataset:
 
 def as_written(example: Example) -> Written:
     """An example as its writer left it, on its stored database."""
-    return Written(
-        domain=example.domain,
-        split=example.split,
-        level=example.level,
-        question=example.question,
-        evidence=example.evidence,
-        sql=example.gold,
-        database_id=example.database_id,
-        provenance=example.provenance,
-    )
+    shared = {name: getattr(example, name) for name in Written.model_fields if name in Example.model_fields}
+    return Written.model_validate({**shared, "sql": example.gold})
 
 
 def collect(
