@@ -33,12 +33,41 @@ def writer_params(strong: StrongModel) -> dict[str, Any]:
         "endpoint": strong.endpoint,
         "model": strong.model,
         "temperature": strong.temperature,
-        "budget_usd": strong.budget_usd,
+        "budget_usd": strong.budget_usd and strong.budget_usd * (1 - JUDGES_SHARE * strong.judge),
     }
 
 
-def checked(name: str) -> list[StagePlan]:
+JUDGES_SHARE = 0.2  # of the budget, where a judge is asked: a review is some 300 tokens, an example some 2,000
+
+
+def accepted_stage(name: str, strong: StrongModel) -> str:
+    """The stage that leaves a source's accepted examples."""
+    return f"review.{name}" if strong.judge else f"verify.{name}"
+
+
+def gate_params(strong: StrongModel) -> dict[str, Any]:
+    """Which gates verification has."""
+    return {"agreement": strong.agreement, "neighbours": strong.neighbours if strong.endpoint is not None else 0}
+
+
+def reviewed(name: str, strong: StrongModel) -> list[StagePlan]:
+    """The judge behind verification, where one is asked."""
+    if not strong.judge:
+        return []
+    budget = None if strong.budget_usd is None else strong.budget_usd * JUDGES_SHARE
+    return [
+        StagePlan(
+            id=f"review.{name}",
+            task="synthesis.review_examples",
+            source=Each(stage=f"verify.{name}", fields={"examples": "examples"}),
+            params={"endpoint": strong.endpoint, "model": strong.model, "budget_usd": budget},
+        )
+    ]
+
+
+def checked(name: str, strong: StrongModel | None = None) -> list[StagePlan]:
     """Build and verify behind a writing stage, shard by shard."""
+    params = gate_params(strong) if strong is not None else {}
     build = StagePlan(
         id=f"build.{name}",
         task="sandbox.build_database",
@@ -48,8 +77,9 @@ def checked(name: str) -> list[StagePlan]:
         id=f"verify.{name}",
         task="sandbox.verify_examples",
         source=Each(stage=f"build.{name}", fields={"written": "written"}),
+        params=params,
     )
-    return [build, verify]
+    return [build, verify, *(reviewed(name, strong) if strong is not None else [])]
 
 
 def synthesised(
@@ -58,8 +88,8 @@ def synthesised(
     """Write until `amount` examples are accepted, each shard built and verified as soon as it is there."""
     shards = -(-amount // source.per_shard)
     target = Target(
-        stage=f"verify.{name}",
-        via=[f"build.{name}"],
+        stage=accepted_stage(name, strong),
+        via=[f"build.{name}", *([f"verify.{name}"] if strong.judge else [])],
         count="accepted",
         amount=amount,
         per_shard=source.per_shard,
@@ -67,7 +97,7 @@ def synthesised(
     )
     params = {**writer_params(strong), "split": split, "levels": dict(source.levels), "seed": seed}
     write = StagePlan(id=f"write.{name}", task="synthesis.write_examples", source=target, params=params)
-    return [write, *checked(name)]
+    return [write, *checked(name, strong)]
 
 
 def loaded(name: str, source: DatasetSource, *, selection: int, seed: int) -> StagePlan:

@@ -12,6 +12,7 @@ from services.orchestrator.benchmarks import (
     score_params,
 )
 from services.orchestrator.fragments import (
+    accepted_stage,
     base_name,
     collected,
     deployed,
@@ -66,7 +67,7 @@ def synthesis_stages(spec: PipelineSpec | PairingSpec | SynthesisSpec, refuse: l
     if written is not None and wanted:
         seed = spec.seed + SELECTION_SEED_OFFSET
         stages += synthesised("selection", written, spec.strong, split="selection", amount=wanted, seed=seed)
-        ready.append("verify.selection")
+        ready.append(accepted_stage("selection", spec.strong))
     stages.append(collected("train", ready, refuse=refuse, limit=synthesis_total(sources), rows=spec.prompt.rows))
     return stages
 
@@ -90,7 +91,7 @@ def source_stages(
         else:
             stages.append(loaded(own, source, selection=selection, seed=seed + number))
             selection = 0
-        ready.append(f"verify.{own}" if isinstance(source, SynthesisSource) else f"load.{own}")
+        ready.append(accepted_stage(own, spec.strong) if isinstance(source, SynthesisSource) else f"load.{own}")
     return stages, ready
 
 
@@ -103,11 +104,8 @@ def synthesis_total(sources: Sequence[SynthesisSource | DatasetSource]) -> int |
 def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[list[StagePlan], str | None, str]:
     """Where the weak model is sampled: the stages to add, the one verified stage (None: several), the collected one."""
     if spec.train.pairs is None:
-        return (
-            [],
-            only_verified([f"verify.train{n or ''}" for n in range(len(spec.train.sft))], spec.train.sft),
-            "collect.train",
-        )
+        ready = [accepted_stage(f"train{n or ''}", spec.strong) for n in range(len(spec.train.sft))]
+        return [], only_verified(ready, spec.train.sft), "collect.train"
     sources, seed = spec.train.pairs, spec.seed + 2 * SELECTION_SEED_OFFSET
     stages, ready = source_stages(spec, sources, "pairs", seed)
     stages.append(collected("pairs", ready, refuse=refuse, limit=synthesis_total(sources), rows=spec.prompt.rows))

@@ -11,6 +11,7 @@ from services.synthesis.grammar.writer import write_examples as write_by_grammar
 from services.synthesis.handwritten import load_handwritten
 from services.synthesis.llm_writer import make_request, read_answer, share_levels
 from services.synthesis.load import load
+from services.synthesis.reviewing import review_examples
 from shared.contracts.base import TaskContract
 from shared.contracts.records import Example, Rejected, Written
 from shared.contracts.refs import StageRef
@@ -18,6 +19,7 @@ from shared.contracts.synthesis import (
     COLLECT,
     HARDNESS,
     LOAD_DATASET,
+    REVIEW_EXAMPLES,
     WRITE_EXAMPLES,
     Collect,
     CollectedCounts,
@@ -100,10 +102,12 @@ def load_dataset(command: LoadDataset, shard: Shard) -> Done:
 def rejections(stages: list[StageRef], shard: Shard) -> Iterator[Rejected]:
     """What the gates before verification and verification itself refused, stage by stage."""
     for verified in stages:
-        if not verified.stage.startswith("verify."):
+        last, _, name = verified.stage.partition(".")
+        if last not in ("verify", "review"):
             continue
-        name = verified.stage.removeprefix("verify.")
-        gates = ((f"write.{name}", "unparsed"), (f"build.{name}", "rejected"), (verified.stage, "rejected"))
+        gates = [(f"write.{name}", "unparsed"), (f"build.{name}", "rejected"), (f"verify.{name}", "rejected")]
+        if last == "review":
+            gates.append((verified.stage, "rejected"))
         for stage, output in gates:
             yield from shard.stage_rows(verified.model_copy(update={"stage": stage}), output, Rejected)
 
@@ -152,5 +156,6 @@ def collected_counts(dataset: Dataset, *, rejected: int) -> CollectedCounts:
 TASKS: dict[TaskContract, Work[Any]] = {
     WRITE_EXAMPLES: write_examples,
     LOAD_DATASET: load_dataset,
+    REVIEW_EXAMPLES: review_examples,
     COLLECT: collect_dataset,
 }

@@ -107,10 +107,25 @@ class StrongModel(SpecPart):
     model: str | None = None
     temperature: float = Field(default=0.9, ge=0, le=2)
     budget_usd: float | None = Field(default=None, gt=0)
+    judge: bool = Field(
+        default=False,
+        description="ask the model back whether each SQL answers its question; a clear no rejects the example. A fifth "
+        "of the budget is set aside for it",
+    )
+    agreement: bool = Field(default=True, description="reject examples whose question and SQL speak of other values")
+    neighbours: int = Field(
+        default=4,
+        ge=0,
+        le=32,
+        description="variants of an invented database on which a gold is run: one with the same result on all is "
+        "constant, and rejected; 0: off. The offline writer's golds are not constant by their making",
+    )
 
     @model_validator(mode="after")
     def check_model(self) -> "StrongModel":
         """An endpoint without a model cannot be asked."""
+        if self.judge and self.endpoint is None:
+            raise ValueError("strong.judge needs an endpoint and a model to ask; or leave judge out")
         if (self.endpoint is None) != (self.model is None):
             raise ValueError("strong needs both endpoint and model, or neither for the offline grammar writer")
         return self

@@ -7,7 +7,7 @@ from pydantic import Field
 from shared.contracts.base import Command, Counts, Queue, TaskContract
 from shared.contracts.datasets import DatasetSplit
 from shared.contracts.records import Level, Split
-from shared.contracts.refs import StageRef
+from shared.contracts.refs import ObjectRef, StageRef
 
 Writer = Literal["grammar", "llm", "handwritten"]
 
@@ -63,6 +63,28 @@ class LoadedCounts(Counts):
     selection: int = 0
     held_back: int = 0
     gold_failed: int = 0
+
+
+class ReviewExamples(Command):
+    """Asks a judge model of each verified example whether the SQL answers the question; a clear no rejects it."""
+
+    examples: ObjectRef
+    endpoint: str
+    model: str
+    budget_usd: float | None = None
+    prompt_rows: int = 3
+    max_tokens: int = 80
+
+
+class ReviewedCounts(Counts):
+    """`unclear` ones are among the accepted: the judge said neither yes nor no."""
+
+    accepted: int
+    rejected: int
+    unclear: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    micro_usd: int = 0
 
 
 class Collect(Command):
@@ -130,6 +152,16 @@ LOAD_DATASET = TaskContract(
     counts=LoadedCounts,
     outputs=("examples",),
     hard_limit_s=900,
+    max_attempts=3,
+)
+REVIEW_EXAMPLES = TaskContract(
+    name="synthesis.review_examples",
+    queue=Queue.SYNTHESIS,
+    command=ReviewExamples,
+    fact="examples.reviewed",
+    counts=ReviewedCounts,
+    outputs=("examples", "rejected"),
+    hard_limit_s=1800,
     max_attempts=3,
 )
 COLLECT = TaskContract(

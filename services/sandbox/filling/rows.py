@@ -53,7 +53,7 @@ class Filler:
         return found
 
     def meet(self, name: str, place: int, found: Row) -> None:
-        """Sets what the filters want: those of one SELECT, and on the first row, which others share, of the rest too."""
+        """Sets what the filters want: those of one SELECT, and on the first row, which others share, of all."""
         met: set[str] = set(self.referring(name))
         rest = self.wanted.selects[1:] if place == 0 and self.sharing != "none" else []
         for select in [*self.wanted.selects[place % self.branches :][:1], *rest]:
