@@ -16,6 +16,7 @@ QUOTED = re.compile(r"(?<!\w)'((?:[^'\n]|'(?=\w)){1,80})'(?!\w)|\"([^\"\n]{1,80}
 FORMATS = frozenset(
     ("strftime", "printf", "date", "datetime", "round", "substr", "replace", "instr", "iif", "julianday")
 )
+SCALES = (100, 0.01, 1_000, 0.001, 1_000_000, 0.000_001)
 SMALL = frozenset((0.0, 1.0))
 FLAGS = frozenset(("yes", "no", "true", "false", "null", "none", "usa", "now", "male", "female"))
 COMMON_START = 4
@@ -118,7 +119,7 @@ def has_number(said: Said, value: float) -> bool:
     """Whether a number is said, or one that `more than` makes of it, or what it is in percents or thousands."""
     if value in SMALL:
         return True
-    near = (value, value - 1, value + 1, value * 100, value / 100, value * 1000, value / 1000, value / 1_000_000)
+    near = (value, value - 1, value + 1, *(scale * value for scale in SCALES))
     return any(one in said.numbers for one in near) or (len(text := f"{value:g}") > 2 and text in said.joined)
 
 

@@ -24,7 +24,7 @@ from services.synthesis.collect import collect
 from services.synthesis.gates.duplicates import NEAR_QUESTION, NearDuplicates
 from services.synthesis.gates.features import features
 from services.synthesis.gates.gate import Gate, scope
-from services.synthesis.gates.schemas import NO_SCHEMA, SchemaFacts
+from services.synthesis.gates.schemas import NO_SCHEMA, SchemaFacts, facts
 from services.synthesis.grammar.writer import write_examples
 from shared.contracts.records import Example, Written
 from shared.sql.agreement import disagreement, literals, number_of
@@ -33,7 +33,7 @@ from shared.sql.readable import unreadable
 from shared.sql.spider.hardness import measured_hardness
 from shared.storage.datasets import example_id
 from tests.support import planted
-from tests.support.benchmarks import DATA, read_json
+from tests.support.benchmarks import DATA, read_json, spider_predictions
 
 Row = tuple[str, int, int, str]
 
@@ -59,6 +59,8 @@ def judgement() -> Iterator[Row]:
     sets: list[tuple[str, list[Example], Callable[[str], SchemaFacts]]] = [
         ("Spider-Syn, schema copied", copies(syn), there),
         ("Spider-Syn, no schema to compare", copies(syn), nowhere),
+        ("Spider-Syn with the SQL that DAIL-SQL wrote", copies(with_sql(syn, "dail_sql_gpt4")), there),
+        ("Spider-Syn with the SQL that C3 wrote", copies(with_sql(syn, "c3_chatgpt")), there),
         ("Spider-Syn, other literals", copies(planted.with_other_literals(syn)), there),
         ("Spider-Syn, tables renamed", planted.with_tables_renamed(syn), there),
         ("Spider-Syn, written here on a copied schema", [owned(one) for one in copies(syn)], there),
@@ -77,6 +79,12 @@ def judgement() -> Iterator[Row]:
 def copies(found: Sequence[Example]) -> list[Example]:
     """The same on databases of other content."""
     return [one.model_copy(update={"database_id": f"{one.database_id}/copy"}) for one in found]
+
+
+def with_sql(found: Sequence[Example], system: str) -> list[Example]:
+    """The same questions with what a real system answered to the question that each is a paraphrase of."""
+    pairs = zip(found, spider_predictions(system), strict=True)
+    return [one.model_copy(update={"gold": sql}) for one, sql in pairs]
 
 
 def owned(one: Example) -> Example:
@@ -106,20 +114,25 @@ def as_example(written: Written) -> Example:
     )
 
 
-def offline(count: int, split: str, seed: int) -> list[Example]:
-    """What the offline writer writes."""
+def offline(count: int, split: str, seed: int, known: dict[str, SchemaFacts]) -> list[Example]:
+    """What the offline writer writes; the facts of its schemas go into `known`."""
     levels: Any = {"easy": 1.0, "medium": 1.0, "hard": 1.0}
     shards = range(-(-count // 40))
     written = [write_examples(seed=seed, split=split, shard=n, count=40, levels=levels) for n in shards]  # type: ignore[arg-type]
-    return [as_example(one) for shard in written for one in shard][:count]
+    made = [(as_example(one), one.database) for shard in written for one in shard][:count]
+    for example, script in made:
+        if script is not None and example.database_id not in known:
+            known[example.database_id] = facts(planted.script_card(example.database_id, script))
+    return [example for example, _ in made]
 
 
 def offline_rows(count: int) -> Iterator[Row]:
     """What the gates take from the offline writer."""
-    found, held_out = offline(count, "train", 7), offline(400, "test", 8)
-    yield row("FALSE: offline writer against its held-out set", leaks(held_out, found, lambda _name: NO_SCHEMA))
+    known = planted.schemas()
+    found, held_out = offline(count, "train", 7, known), offline(400, "test", 8, known)
+    yield row("FALSE: offline writer against its held-out set", leaks(held_out, found, known.__getitem__))
     dev = planted.examples("spider/dev.json", split="test")
-    yield row("FALSE: offline writer against Spider dev", leaks(dev, found, lambda _name: NO_SCHEMA))
+    yield row("FALSE: offline writer against Spider dev", leaks(dev, found, known.__getitem__))
     made = collect(found, [], None)
     yield "offline writer: repeated questions", made.duplicates, count, ""
     yield "offline writer: near-duplicates", made.near_duplicates, count, f"question >= {NEAR_QUESTION}"

@@ -1,11 +1,12 @@
 """Benchmark questions as examples, and planted as leaks: paraphrased, with other literals, on renamed schemas."""
 
 import re
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from services.synthesis.gates.schemas import SchemaFacts, facts
-from shared.contracts.records import Example, Provenance
+from shared.contracts.records import DatabaseScript, Example, Provenance
 from shared.sql.card import ColumnCard, ForeignKeyCard, SchemaCard, TableCard
 from shared.storage.datasets import example_id
 from tests.support.benchmarks import read_json
@@ -58,6 +59,26 @@ def card(entry: Mapping[str, Any], rename: Callable[[str], str] = str) -> Schema
             TableCard(name=rename(name), ddl="", columns=own, foreign_keys=links.get(number, []), row_count=0)
         )
     return SchemaCard(database_id=entry["db_id"], tables=tables)
+
+
+def script_card(name: str, script: DatabaseScript) -> SchemaCard:
+    """A schema card of a script, by a plain SQLite connection."""
+    connection = sqlite3.connect(":memory:")
+    for statement in script.ddl:
+        connection.execute(statement)
+    tables = []
+    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        columns = [
+            ColumnCard(name=column, type=kind.upper(), primary_key=bool(key))
+            for _, column, kind, _, _, key in connection.execute(f'PRAGMA table_info("{table}")')
+        ]
+        links = [
+            ForeignKeyCard(column=row[3], to_table=row[2], to_column=row[4] or "id")
+            for row in connection.execute(f'PRAGMA foreign_key_list("{table}")')
+        ]
+        tables.append(TableCard(name=table, ddl="", columns=columns, foreign_keys=links, row_count=0))
+    connection.close()
+    return SchemaCard(database_id=name, tables=tables)
 
 
 def schemas() -> dict[str, SchemaFacts]:

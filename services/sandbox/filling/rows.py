@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
 from services.sandbox.describe import quoted
-from services.sandbox.filling.values import Value, usual
+from services.sandbox.filling.values import Value, unique_columns, usual
 from services.sandbox.filling.wants import Wants, satisfying, wants
 from shared.sql.card import ForeignKeyCard, TableCard
 
@@ -43,8 +43,10 @@ class Filler:
         table = self.tables[name]
         offset = OFFSET if table.row_count else 0
         found: Row = {}
+        single = unique_columns(table)
         for column in table.columns:
             alike = self.sharing != "none" and place < self.planned and not column.primary_key
+            alike = alike and column.name.lower() not in single
             found[column.name.lower()] = usual(table, column, offset * column.primary_key + (0 if alike else place))
         for number, key in enumerate(table.foreign_keys):
             found[key.column.lower()] = self.reference(name, key, self.parent(table, number, place))
@@ -110,12 +112,20 @@ def parents_first(tables: Mapping[str, TableCard]) -> list[str]:
 
 
 def statement(table: TableCard, rows: list[Row]) -> str:
-    """One INSERT of all rows."""
+    """One INSERT of all rows whose parents are there: SQLite may have passed over some of these."""
     names = ", ".join(quoted(column.name) for column in table.columns)
     values = ", ".join(
         "(" + ", ".join(literal(row[column.name.lower()]) for column in table.columns) + ")" for row in rows
     )
-    return f"INSERT OR IGNORE INTO {quoted(table.name)} ({names}) VALUES {values}"
+    places = {column.name.lower(): number for number, column in enumerate(table.columns, 1)}
+    met = [
+        f"(column{places[key.column.lower()]} IS NULL OR column{places[key.column.lower()]} IN "
+        f"(SELECT {quoted(key.to_column)} FROM {quoted(key.to_table)}))"
+        for key in table.foreign_keys
+        if key.column.lower() in places
+    ]
+    head = f"INSERT OR IGNORE INTO {quoted(table.name)} ({names})"
+    return f"{head} SELECT * FROM (VALUES {values}) WHERE {' AND '.join(met)}" if met else f"{head} VALUES {values}"
 
 
 def literal(value: Value) -> str:

@@ -50,6 +50,10 @@ NAMED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"type|category|kind|level|class|genre|sex|gender", KINDS),
 )
 FIRST_DAY = date(2019, 1, 14)
+PEOPLE = re.compile(r"person|people|employee|student|customer|patient|author|member|teacher|user|guest|player|driver")
+ABOUT_PEOPLE = re.compile(r"\bage\b|gender|\bsex\b|birth|salary")
+UNIQUE_COLUMN = re.compile(r"[(,]\s*[\"`\[]?(\w+)[\"`\]]?\s+[^,()]*(?:\([^()]*\))?[^,()]*\bUNIQUE\b", re.IGNORECASE)
+UNIQUE_RULE = re.compile(r"\bUNIQUE\s*\(\s*[\"`\[]?(\w+)[\"`\]]?\s*\)", re.IGNORECASE)
 ALLOWED = re.compile(r"CHECK\s*\(\s*[\"`\[]?(\w+)[\"`\]]?\s+IN\s*\(([^()]*)\)", re.IGNORECASE)
 RANGE = re.compile(r"CHECK\s*\(\s*[\"`\[]?(\w+)[\"`\]]?\s+BETWEEN\s+(-?[\d.]+)\s+AND\s+(-?[\d.]+)", re.IGNORECASE)
 LITERAL = re.compile(r"'((?:[^']|'')*)'|(-?\d+(?:\.\d+)?)")
@@ -103,11 +107,24 @@ def text(table: TableCard, column: ColumnCard, place: int) -> str:
     known = next((words for pattern, words in NAMED if re.search(pattern, name)), None)
     if known is not None:
         return known[place % len(known)]
-    if "name" in name and re.search(
-        r"person|employee|student|customer|patient|author|member|teacher", table.name.lower()
-    ):
+    if "name" in name and of_people(table):
         return f"{FIRST[place % len(FIRST)]} {LAST[(3 * place) % len(LAST)]}"
     return f"{THINGS[place % len(THINGS)]} {column.name.replace('_', ' ').lower()} {place + 1}"
+
+
+def unique_columns(table: TableCard) -> set[str]:
+    """Columns that are declared UNIQUE by themselves, in lower case."""
+    found = {name.lower() for name in UNIQUE_COLUMN.findall(table.ddl)} | {
+        name.lower() for name in UNIQUE_RULE.findall(table.ddl)
+    }
+    return {column.name.lower() for column in table.columns} & found
+
+
+def of_people(table: TableCard) -> bool:
+    """Whether a table seems to hold people: by its name, or by what it says of each."""
+    if PEOPLE.search(table.name.lower()):
+        return True
+    return any(ABOUT_PEOPLE.search(column.name.lower()) for column in table.columns)
 
 
 def limits(table: TableCard) -> dict[str, list[Value]]:

@@ -111,7 +111,7 @@ class Tests:
     def by_sql(self, found: Features, near: list[str]) -> Leak | None:
         """The same SQL but for literals, on names that a copy would have; then a few shared words are enough."""
         for test in self.named.get(found.shape.named, ()):
-            if jaccard(found.words, test.words) >= SAME_SQL_WORDS:
+            if jaccard(frozenset(found.plain), frozenset(test.plain)) >= SAME_SQL_WORDS:
                 return Leak("same SQL", test.question)
         for test in self.slots.get(found.shape.slots, ()):
             if test.database_id in near:
@@ -134,7 +134,7 @@ class Tests:
 
     def by_mask(self, found: Features) -> Leak | None:
         """A close masked question and the same skeleton on a schema of the same form: all names were changed."""
-        if len(found.schema.columns) < LEAST_FORM:
+        if found.schema.size < LEAST_FORM:
             return None
         for test in self.slots.get(found.shape.slots, ()):
             if test.schema.form == found.schema.form and likeness(found.masked, test.masked) >= CLOSE_MASKED:

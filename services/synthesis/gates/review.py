@@ -37,4 +37,4 @@ def read_verdict(answer: str) -> tuple[bool | None, str]:
     found = VERDICT.search(said[:200])
     if found is None:
         return None, said.strip()[:300]
-    return found.group().lower() == "yes", said[found.end() :].strip(" \n.,:;*-—")[:300]
+    return found.group().lower() == "yes", said[found.end() :].lstrip(" \n.,:;*-—").rstrip()[:300]

@@ -19,11 +19,13 @@ class SchemaFacts:
     """`columns`: names in lower case without blanks and underscores. `words`: lemmas of all names.
 
     `form`: for each table how many columns of which kind, keys and foreign keys, sorted: names play no part in it.
+    `size`: how many columns there are.
     """
 
     columns: frozenset[str]
     words: frozenset[str]
     form: str
+    size: int = 0
 
     def near(self, other: "SchemaFacts") -> bool:
         """Whether two schemas are copies, whatever their tables are called."""
@@ -54,6 +56,7 @@ def facts(card: SchemaCard) -> SchemaFacts:
         columns=frozenset(re.sub(r"[\s_]+", "", name.lower()) for name in names),
         words=frozenset(lemma(part.lower()) for name in every for part in PART.findall(name)),
         form=" ".join(sorted(forms)),
+        size=len(names),
     )
 
 
