@@ -30,6 +30,7 @@ from shared.contracts.records import Example, Written
 from shared.sql.agreement import disagreement, literals, number_of
 from shared.sql.hardness import spider_schema
 from shared.sql.readable import unreadable
+from shared.sql.skeleton import shape
 from shared.sql.spider.hardness import measured_hardness
 from shared.storage.datasets import example_id
 from tests.support import planted
@@ -74,6 +75,22 @@ def judgement() -> Iterator[Row]:
     ]
     for name, found, schema_of in sets:
         yield row(name, leaks(dev, found, schema_of))
+    yield row("FALSE: other questions on a copied schema", others(dev, there))
+    yield row("FALSE: other questions on the test's database", others(dev, there, copied=False))
+
+
+def others(dev: Sequence[Example], schema_of: Callable[[str], SchemaFacts], *, copied: bool = True) -> Counter[str]:
+    """Each test question against those on its database that have another SQL (literals aside)."""
+    shapes = {one.example_id: shape(one.gold).named for one in dev}
+    signs: Counter[str] = Counter()
+    for one in dev:
+        rest = [
+            other
+            for other in dev
+            if other.database_id == one.database_id and shapes[other.example_id] != shapes[one.example_id]
+        ]
+        signs += leaks(rest, copies([one]) if copied else [one], schema_of)
+    return signs
 
 
 def copies(found: Sequence[Example]) -> list[Example]:

@@ -14,12 +14,12 @@ from services.synthesis.gates.features import Features
 from services.synthesis.gates.schemas import SchemaFacts, jaccard
 from shared.contracts.records import Example
 
-# Shares of shared lemmas: of all words, and of content words.
+# Jaccard similarities: of the questions' lemmas, of their content words, of pairs in their masked forms; and the sum of
+# lemmas, masked pairs and the SQL's tokens.
 SAME_SQL_WORDS = 0.3
-SAME_SLOTS_WORDS = 0.55
 CLOSE_CONTENT = 0.7
-CLOSE_SQL = 0.5
-SIMILAR_SQL = 0.6
+CLOSE_ON_COPY = 1.8
+SAME_SLOTS = 0.85  # what two SQL are alike at least that differ in names alone
 LEAST_CONTENT = 3
 CLOSE_MASKED = 0.5
 LEAST_FORM = 6  # columns that a schema has to have for its form to say anything
@@ -40,6 +40,15 @@ class Leak:
 def likeness(one: tuple[str, ...], other: tuple[str, ...]) -> float:
     """Shared of all pairs of neighbours."""
     return jaccard(frozenset(pairwise(("", *one, ""))), frozenset(pairwise(("", *other, ""))))
+
+
+def closeness(one: Features, other: Features) -> float:
+    """0 to 3: questions in words, questions when masked, and SQL."""
+    words = jaccard(frozenset(one.plain), frozenset(other.plain))
+    sql = jaccard(one.tokens, other.tokens)
+    if one.shape.slots == other.shape.slots:
+        sql = max(sql, SAME_SLOTS)
+    return words + likeness(one.masked, other.masked) + sql
 
 
 def gold_key(example: Example) -> tuple[str, str]:
@@ -99,7 +108,7 @@ class Tests:
         near = self.near_schemas(found)
         if own and near:
             return Leak("schema", near[0])
-        return self.by_sql(found, near) or self.by_question(found, near) or self.by_mask(found)
+        return self.by_sql(found) or self.on_copy(found, near) or self.by_skeleton(found) or self.by_mask(found)
 
     def on_shared(self, found: Features) -> Leak | None:
         """On a test's own database: the same words in any order, and a SQL that differs in literals at most."""
@@ -108,28 +117,26 @@ class Tests:
                 return Leak("same words", test.question)
         return None
 
-    def by_sql(self, found: Features, near: list[str]) -> Leak | None:
-        """The same SQL but for literals, on names that a copy would have; then a few shared words are enough."""
+    def by_sql(self, found: Features) -> Leak | None:
+        """The same SQL but for literals and names as a copy would have them: then a few shared words are enough."""
         for test in self.named.get(found.shape.named, ()):
             if jaccard(frozenset(found.plain), frozenset(test.plain)) >= SAME_SQL_WORDS:
                 return Leak("same SQL", test.question)
-        for test in self.slots.get(found.shape.slots, ()):
-            if test.database_id in near:
-                if jaccard(found.words, test.words) < SAME_SLOTS_WORDS:
-                    continue
-                if jaccard(found.tokens, test.tokens) >= SIMILAR_SQL:
-                    return Leak("near SQL on its schema", test.question)
-            elif len(test.content) >= LEAST_CONTENT and jaccard(found.content, test.content) >= CLOSE_CONTENT:
-                return Leak("near question with its skeleton", test.question)
         return None
 
-    def by_question(self, found: Features, near: list[str]) -> Leak | None:
-        """A close question on a copy of the test's schema, with a SQL that is like the test's."""
+    def on_copy(self, found: Features, near: list[str]) -> Leak | None:
+        """On a copy of a test's schema: close enough in words, in the masked question and in the SQL together."""
         for name in near:
             for test in self.by_database[name]:
-                close = jaccard(found.content, test.content) >= CLOSE_CONTENT
-                if close and jaccard(found.tokens, test.tokens) >= CLOSE_SQL:
-                    return Leak("near question on its schema", test.question)
+                if closeness(found, test) >= CLOSE_ON_COPY:
+                    return Leak("near question and SQL on its schema", test.question)
+        return None
+
+    def by_skeleton(self, found: Features) -> Leak | None:
+        """A close question whose SQL has the same skeleton, on whatever schema."""
+        for test in self.slots.get(found.shape.slots, ()):
+            if len(test.content) >= LEAST_CONTENT and jaccard(found.content, test.content) >= CLOSE_CONTENT:
+                return Leak("near question with its skeleton", test.question)
         return None
 
     def by_mask(self, found: Features) -> Leak | None:

@@ -68,7 +68,7 @@ MOST = TESTS[1].gold
             "Which singers are from France?",
             "SELECT stage_name FROM vocalist WHERE country = 'France'",
             False,
-            "near SQL on its schema",
+            "near question and SQL on its schema",
         ),
         (
             "other",
