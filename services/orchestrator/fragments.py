@@ -39,7 +39,7 @@ def writer_params(strong: StrongModel) -> dict[str, Any]:
         "model": strong.model,
         "temperature": strong.temperature,
         "max_tokens": strong.max_tokens,
-        "budget_usd": strong.budget_usd,
+        "budget_usd": strong.budget_usd and strong.budget_usd * (1 - JUDGES_SHARE * strong.judge),
         "budget_tokens": strong.budget_tokens,
         "evidence": strong.evidence,
         **seed_params(strong),
@@ -59,8 +59,37 @@ def own_params(source: SynthesisSource, databases: Sequence[str]) -> dict[str, A
     return {"databases": list(databases), "own_share": share} if databases and share else {}
 
 
-def checked(name: str) -> list[StagePlan]:
+JUDGES_SHARE = 0.2  # of the budget, where a judge is asked: a review is some 300 tokens, an example some 2,000
+
+
+def accepted_stage(name: str, strong: StrongModel) -> str:
+    """The stage that leaves a source's accepted examples."""
+    return f"review.{name}" if strong.judge else f"verify.{name}"
+
+
+def gate_params(strong: StrongModel) -> dict[str, Any]:
+    """Which gates verification has."""
+    return {"agreement": strong.agreement, "neighbours": strong.neighbours if strong.endpoint is not None else 0}
+
+
+def reviewed(name: str, strong: StrongModel) -> list[StagePlan]:
+    """The judge behind verification, where one is asked."""
+    if not strong.judge:
+        return []
+    budget = None if strong.budget_usd is None else strong.budget_usd * JUDGES_SHARE
+    return [
+        StagePlan(
+            id=f"review.{name}",
+            task="synthesis.review_examples",
+            source=Each(stage=f"verify.{name}", fields={"examples": "examples"}),
+            params={"endpoint": strong.endpoint, "model": strong.model, "budget_usd": budget},
+        )
+    ]
+
+
+def checked(name: str, strong: StrongModel | None = None) -> list[StagePlan]:
     """Build and verify behind a writing stage, shard by shard."""
+    params = gate_params(strong) if strong is not None else {}
     build = StagePlan(
         id=f"build.{name}",
         task="sandbox.build_database",
@@ -70,8 +99,9 @@ def checked(name: str) -> list[StagePlan]:
         id=f"verify.{name}",
         task="sandbox.verify_examples",
         source=Each(stage=f"build.{name}", fields={"written": "written"}),
+        params=params,
     )
-    return [build, verify]
+    return [build, verify, *(reviewed(name, strong) if strong is not None else [])]
 
 
 def synthesised(
@@ -93,8 +123,8 @@ def synthesised(
     per_shard = source.per_shard or shard_size(strong, amount)
     shards = -(-amount // per_shard)
     until = Waves(
-        stage=f"verify.{name}",
-        via=[f"build.{name}"],
+        stage=accepted_stage(name, strong),
+        via=[f"build.{name}", *([f"verify.{name}"] if strong.judge else [])],
         count="accepted",
         amount=amount,
         per_shard=per_shard,
@@ -108,9 +138,9 @@ def synthesised(
     params = {**writer_params(strong), "split": split, "levels": dict(source.levels), "seed": seed}
     params |= {"target": target, **own_params(source, databases)}
     if told:
-        params["accepted"] = ref(f"verify.{name}")
+        params["accepted"] = ref(accepted_stage(name, strong))
     write = StagePlan(id=f"write.{name}", task="synthesis.write_examples", source=until, params=params)
-    return [write, *checked(name)]
+    return [write, *checked(name, strong)]
 
 
 def shard_size(strong: StrongModel, amount: int) -> int:
@@ -122,11 +152,10 @@ def shard_size(strong: StrongModel, amount: int) -> int:
 
 def topped_up(stages: list[StagePlan], write: str, collect: StagePlan) -> list[StagePlan]:
     """The same stages, where `write` goes on until the collected set has the amount: its gates refuse examples too."""
-    verify = f"verify.{write.removeprefix('write.')}"
-    beside = [name for name in collect.after if name != verify]
     tied = []
     for stage in stages:
         if stage.id == write and isinstance(stage.source, Waves):
+            beside = [name for name in collect.after if name != stage.source.stage]
             source = stage.source.model_copy(update={"collected": collect.id, "beside": beside})
             tied.append(stage.model_copy(update={"source": source}))
         else:

@@ -12,6 +12,7 @@ from services.orchestrator.benchmarks import (
     score_params,
 )
 from services.orchestrator.fragments import (
+    accepted_stage,
     base_name,
     collected,
     deployed,
@@ -70,7 +71,7 @@ def synthesis_stages(spec: PipelineSpec | PairingSpec | SynthesisSpec, refuse: l
         stages += synthesised(
             "selection", written, spec.strong, split="selection", amount=wanted, seed=seed, target=target
         )
-        ready.append("verify.selection")
+        ready.append(accepted_stage("selection", spec.strong))
     return with_set(spec, stages, "train", sources, ready, refuse=refuse)
 
 
@@ -117,7 +118,7 @@ def source_stages(
         else:
             stages.append(loaded(own, source, selection=selection, seed=seed + number))
             selection = 0
-        ready.append(f"verify.{own}" if isinstance(source, SynthesisSource) else f"load.{own}")
+        ready.append(accepted_stage(own, spec.strong) if isinstance(source, SynthesisSource) else f"load.{own}")
     return stages, ready
 
 
@@ -130,11 +131,8 @@ def synthesis_total(sources: Sequence[SynthesisSource | DatasetSource]) -> int |
 def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[list[StagePlan], str | None, str]:
     """Where the weak model is sampled: the stages to add, the one verified stage (None: several), the collected one."""
     if spec.train.pairs is None:
-        return (
-            [],
-            only_verified([f"verify.train{n or ''}" for n in range(len(spec.train.sft))], spec.train.sft),
-            "collect.train",
-        )
+        ready = [accepted_stage(f"train{n or ''}", spec.strong) for n in range(len(spec.train.sft))]
+        return [], only_verified(ready, spec.train.sft), "collect.train"
     sources, seed = spec.train.pairs, spec.seed + 2 * SELECTION_SEED_OFFSET
     stages, ready = source_stages(spec, sources, "pairs", seed)
     stages = with_set(spec, stages, "pairs", sources, ready, refuse=refuse)

@@ -5,19 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from services.sandbox.building import Builder
 from services.sandbox.combined import combined
-from services.sandbox.databases import local_database, seal_database
-from services.sandbox.execution import Execution, Request
+from services.sandbox.databases import local_database
 from services.sandbox.judge import Question
-from services.sandbox.limits import Limits
 from services.sandbox.neighbourhood import neighbourhood
 from services.sandbox.opinions import ByPolicy, Opinions
 from services.sandbox.programs import Programs, find_programs
 from services.sandbox.second_look import Neighbourhood, SecondLook
 from services.sandbox.verdicts import Judgement
+from services.sandbox.verify import CONSTANT, DISAGREES, UNREADABLE, Verifier
 from services.sandbox.worker_pool import worker_judge, worker_pool
 from shared.contracts.base import TaskContract
-from shared.contracts.records import Candidate, Example, Judged, Outcome, Rejected, Written
+from shared.contracts.records import Candidate, Example, Judged, Outcome, Written
 from shared.contracts.sandbox import (
     BUILD_DATABASE,
     JUDGE_CANDIDATES,
@@ -29,10 +29,8 @@ from shared.contracts.sandbox import (
     VerifiedCounts,
     VerifyExamples,
 )
-from shared.errors import InvalidInputError
-from shared.metrics import OUTCOMES
+from shared.sql.hardness import as_asked
 from shared.storage.base import ObjectStore
-from shared.storage.datasets import example_id
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 
@@ -40,72 +38,42 @@ JUDGED_AT_ONCE = 50
 
 
 def build_databases(command: BuildDatabase, shard: Shard) -> Done:
-    """Seals the database of every written example; a script that does not build rejects its example."""
-    built: list[Written] = []
-    rejected: list[Rejected] = []
-    pool = worker_pool(shard)
-    for written in shard.rows(command.written, Written):
-        if written.database is None:
-            built.append(written)
-            continue
-        try:
-            database_id = seal_database(shard.objects, written.database, pool)
-        except InvalidInputError as error:
-            rejected.append(Rejected(reason="schema_failed", detail=error.message, written=written))
-            continue
-        built.append(written.model_copy(update={"database": None, "database_id": database_id}))
-    databases = len({written.database_id for written in built})
-    counts = BuiltCounts(built=len(built), databases=databases, rejected=len(rejected))
-    outputs = {"written": shard.write_rows("written", built), "rejected": shard.write_rows("rejected", rejected)}
+    """Seals the database of every written example; a script that does not build rejects its example.
+
+    Invented examples get rows of ours where theirs are missing, cannot be inserted, or leave the gold nothing to find.
+    """
+    found = Builder(shard.objects, worker_pool(shard)).build(shard.rows(command.written, Written))
+    counts = BuiltCounts(
+        built=len(found.built),
+        databases=len({written.database_id for written in found.built}),
+        rejected=len(found.rejected),
+        rows_added=sum(written.rows_added for written in found.built),
+    )
+    outputs = {
+        "written": shard.write_rows("written", found.built),
+        "rejected": shard.write_rows("rejected", found.rejected),
+    }
     return Done(counts, outputs)
-
-
-def gold_fault(execution: Execution) -> str | None:
-    """Why a gold cannot be trusted as an answer, or None."""
-    if execution.outcome is Outcome.EMPTY:
-        return "gold_empty"
-    if execution.outcome is not Outcome.OK:
-        return f"gold_{execution.outcome.value}"
-    if not execution.truncated and all(cell is None for row in execution.rows for cell in row):
-        return "gold_null"
-    return None
 
 
 def verify_examples(command: VerifyExamples, shard: Shard) -> Done:
-    """Runs every gold and keeps what returns rows; the rest is kept apart with its reason."""
-    written = shard.rows(command.written, Written)
-    deadline = Limits().gold_deadline_s
-    requests = [Request(local_database(shard.objects, row.database_id or ""), row.sql, deadline, 50) for row in written]
-    executions = worker_pool(shard).execute_many(requests)
-    accepted: list[Example] = []
-    rejected: list[Rejected] = []
-    for row, execution in zip(written, executions, strict=True):
-        OUTCOMES.labels(outcome=execution.outcome.value).inc()
-        fault = gold_fault(execution)
-        if fault is None:
-            accepted.append(as_example(row))
-        else:
-            rejected.append(Rejected(reason=fault, detail=execution.message or "", written=row))
-    counts = VerifiedCounts(accepted=len(accepted), rejected=len(rejected))
-    outputs = {"examples": shard.write_rows("examples", accepted), "rejected": shard.write_rows("rejected", rejected)}
-    return Done(counts, outputs)
-
-
-def as_example(row: Written) -> Example:
-    """A verified example under its own name."""
-    database_id = row.database_id or ""
-    return Example(
-        example_id=example_id(database_id, row.question, row.evidence, row.sql),
-        database_id=database_id,
-        domain=row.domain,
-        split=row.split,
-        level=row.level,
-        question=row.question,
-        evidence=row.evidence,
-        reasoning=row.reasoning,
-        gold=row.sql,
-        provenance=row.provenance,
+    """Passes every example through the gates; what does not pass is kept apart with its reason."""
+    found = Verifier(command, shard.objects, worker_pool(shard)).verify(shard.rows(command.written, Written))
+    reasons = found.reasons()
+    counts = VerifiedCounts(
+        accepted=len(found.accepted),
+        rejected=len(found.rejected),
+        empty=reasons["gold_empty"] + reasons["gold_null"],
+        unreadable=reasons[UNREADABLE],
+        disagree=reasons[DISAGREES],
+        constant=reasons[CONSTANT],
+        as_asked=sum(as_asked(row.level, row.measured or "") for row in found.accepted),
     )
+    outputs = {
+        "examples": shard.write_rows("examples", found.accepted),
+        "rejected": shard.write_rows("rejected", found.rejected),
+    }
+    return Done(counts, outputs)
 
 
 def judge_candidates(command: JudgeCandidates, shard: Shard) -> Done:

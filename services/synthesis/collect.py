@@ -1,109 +1,171 @@
-"""Makes a dataset of verified shards: pure, in shard order, so that order of arrival changes nothing."""
+"""Makes a dataset of verified shards: in shard order, so that order of arrival changes nothing, and streamed.
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+Examples pass one by one from the shards through the gates to files; what stays in memory grows by some hundred bytes an
+example (signatures of what was seen, places of what was kept).
+"""
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
-from shared.contracts.records import Example
+from services.synthesis.gates.duplicates import NEAR_QUESTION
+from services.synthesis.gates.gate import (
+    DUPLICATE,
+    LEAKED,
+    NEAR_DUPLICATE,
+    Gate,
+    SchemaOf,
+    flagged,
+    imported,
+    no_schemas,
+)
+from shared.contracts.records import Example, Rejected, Written
+from shared.sql.hardness import as_asked
+from shared.storage.spool import Spool
+
+HELD_BACK = "held_back"
+
+
+def no_examples() -> Spool[Example]:
+    """An empty file of examples."""
+    return Spool(Example)
+
+
+def no_rejections() -> Spool[Rejected]:
+    """An empty file of rejections."""
+    return Spool(Rejected)
 
 
 @dataclass(slots=True)
 class Dataset:
-    """What was kept, and how many were refused why.
+    """What was kept, and how many were refused why. `examples`, `selection` and `rejected` lie on disk.
 
-    `beside_tests`: kept imported examples on a database that a test set uses too, with other questions and golds.
+    read = examples + selection + the counts in `reasons` + `surplus` (past the limit). `beside_tests`: kept imported
+    examples on a database that a test set uses too, with other questions and golds. `levels`: examples by (level asked
+    for, hardness measured). `flags`: by what was found and not refused.
     """
 
-    examples: list[Example] = field(default_factory=list)
-    selection: list[Example] = field(default_factory=list)
-    duplicates: int = 0
-    leaked: int = 0
-    held_back: int = 0
+    examples: Sequence[Example] = field(default_factory=no_examples)
+    selection: Sequence[Example] = field(default_factory=no_examples)
+    rejected: Spool[Rejected] = field(default_factory=no_rejections)
+    reasons: Counter[str] = field(default_factory=Counter)
+    levels: Counter[tuple[str, str]] = field(default_factory=Counter)
+    flags: Counter[str] = field(default_factory=Counter)
+    read: int = 0
+    surplus: int = 0
     beside_tests: int = 0
 
+    @property
+    def duplicates(self) -> int:
+        """Questions that came before on their database."""
+        return self.reasons[DUPLICATE]
 
-def question_key(example: Example) -> str:
-    """Equal for questions that differ only in case, spaces or a closing mark."""
-    return " ".join(example.question.lower().rstrip("?. ").split())
+    @property
+    def near_duplicates(self) -> int:
+        """Examples that were almost one before."""
+        return self.reasons[NEAR_DUPLICATE]
 
+    @property
+    def leaked(self) -> int:
+        """Examples of a test set, in whatever dress."""
+        return self.reasons[LEAKED]
 
-class Gate:
-    """Refuses what was seen before and what stands in a test set."""
+    @property
+    def held_back(self) -> int:
+        """Imported training examples on a database of the selection split."""
+        return self.reasons[HELD_BACK]
 
-    def __init__(self, refused: Iterable[Example]) -> None:
-        self.seen: set[tuple[str, str]] = set()
-        self.test_questions: set[str] = set()
-        self.test_databases: set[str] = set()
-        self.test_golds: set[tuple[str, str]] = set()
-        for example in refused:
-            self.test_questions.add(question_key(example))
-            self.test_databases.add(example.database_id)
-            self.test_golds.add(gold_key(example))
+    @property
+    def as_asked(self) -> int:
+        """Training examples whose measured hardness is the level that was asked for."""
+        return sum(count for (level, measured), count in self.levels.items() if as_asked(level, measured))
 
-    def reason(self, example: Example) -> str | None:
-        """`leaked`, `duplicate`, or None; remembers what passed."""
-        if self.leaks(example):
-            return "leaked"
-        key = (example.database_id, question_key(example))
-        if key in self.seen:
-            return "duplicate"
-        self.seen.add(key)
-        return None
+    def measured(self, hardness: str) -> int:
+        """Training examples of a measured hardness."""
+        return sum(count for (_, measured), count in self.levels.items() if measured == hardness)
 
-    def leaks(self, example: Example) -> bool:
-        """Whether a test set has the question, or the gold on that database.
-
-        What we write ourselves is refused on any database of a test set. An imported set may share its databases with
-        its own test split, as questions to one company's database do: there question and gold decide.
-        """
-        if question_key(example) in self.test_questions or gold_key(example) in self.test_golds:
-            return True
-        return example.database_id in self.test_databases and not imported(example)
+    def refuse(self, example: Example, reason: str, detail: str) -> None:
+        """Counts and keeps a refused example."""
+        self.reasons[reason] += 1
+        self.rejected.append(Rejected(reason=reason, detail=detail, written=as_written(example), gate="collect"))
 
 
-def imported(example: Example) -> bool:
-    """Whether it comes from a stored data set."""
-    return example.provenance.writer == "imported"
+def as_written(example: Example) -> Written:
+    """An example as its writer left it, on its stored database."""
+    shared = {name: getattr(example, name) for name in Written.model_fields if name in Example.model_fields}
+    return Written.model_validate({**shared, "sql": example.gold})
 
 
-def gold_key(example: Example) -> tuple[str, str]:
-    """Equal for golds on one database that differ only in case, spaces or a closing semicolon."""
-    return example.database_id, " ".join(example.gold.lower().rstrip("; ").split())
+def collect(
+    verified: Iterable[Example],
+    refused: Iterable[Example],
+    limit: int | None,
+    *,
+    schema_of: SchemaOf = no_schemas,
+    near: float | None = NEAR_QUESTION,
+    given: Iterable[str] = (),
+) -> Dataset:
+    """Examples in order, without duplicates and test questions, the training part cut to `limit`.
 
-
-def hold_back(dataset: Dataset) -> None:
-    """Takes imported training examples on the selection split's databases out: several sets may share databases."""
-    aside = {example.database_id for example in dataset.selection if imported(example)}
-    kept = [one for one in dataset.examples if not (imported(one) and one.database_id in aside)]
-    dataset.held_back = len(dataset.examples) - len(kept)
-    dataset.examples = kept
-
-
-def collect(verified: Iterable[Example], refused: Iterable[Example], limit: int | None) -> Dataset:
-    """Examples in order, without duplicates and test questions, the training part cut to `limit`."""
-    gate, dataset = Gate(refused), Dataset()
+    `schema_of` gives the facts of a database by its id; `near` is the similarity of near-duplicates (None: they stay);
+    `given` are databases that were not invented here.
+    """
+    gate, dataset = Gate(refused, schema_of, near=near, given=given), Dataset()
+    train, selection = Spool(Example), Spool(Example)
     for example in verified:
-        reason = gate.reason(example)
-        if reason == "leaked":
-            dataset.leaked += 1
-        elif reason == "duplicate":
-            dataset.duplicates += 1
-        elif example.split == "selection":
-            dataset.selection.append(example)
+        dataset.read += 1
+        refusal = gate.reason(example)
+        if refusal is not None:
+            dataset.refuse(example, *refusal)
         else:
-            dataset.examples.append(example)
-    hold_back(dataset)
-    if limit is not None:
-        dataset.examples = dataset.examples[:limit]
-    dataset.beside_tests = sum(one.database_id in gate.test_databases for one in dataset.examples)
+            (selection if example.split == "selection" else train).append(flagged(example))
+    dataset.selection = selection
+    dataset.examples = cut(dataset, hold_back(dataset, train, selection), limit)
+    describe(dataset, gate.tests.databases)
     return dataset
 
 
-def interleave(examples: Sequence[Example]) -> list[Example]:
+def hold_back(dataset: Dataset, train: Spool[Example], selection: Spool[Example]) -> Spool[Example]:
+    """Takes imported training examples on the selection split's databases out: several sets may share databases."""
+    aside = {example.database_id for example in selection if imported(example)}
+    if not aside:
+        return train
+    kept = array("Q")
+    for place, example in enumerate(train):
+        if imported(example) and example.database_id in aside:
+            dataset.refuse(example, HELD_BACK, "its database is one of the selection split")
+        else:
+            kept.append(place)
+    return train.arranged(kept)
+
+
+def cut(dataset: Dataset, train: Spool[Example], limit: int | None) -> Spool[Example]:
+    """The first `limit`."""
+    if limit is None or len(train) <= limit:
+        return train
+    dataset.surplus = len(train) - limit
+    return train[:limit]
+
+
+def describe(dataset: Dataset, test_databases: set[str]) -> None:
+    """Counts over what was kept for training."""
+    for example in dataset.examples:
+        dataset.levels[example.level, example.measured or example.hardness or "unmeasured"] += 1
+        dataset.flags.update(example.flags)
+        dataset.beside_tests += example.database_id in test_databases
+
+
+def interleave(examples: Sequence[Example]) -> Sequence[Example]:
     """Round-robin over databases, so that any beginning of the list holds questions on many of them."""
-    by_database: dict[str, list[Example]] = defaultdict(list)
-    for example in examples:
-        by_database[example.database_id].append(example)
-    queues = [by_database[key] for key in sorted(by_database)]
-    depth = max((len(queue) for queue in queues), default=0)
-    return [queue[place] for place in range(depth) for queue in queues if place < len(queue)]
+    by_database: dict[str, array[int]] = defaultdict(lambda: array("Q"))
+    for place, example in enumerate(examples):
+        by_database[example.database_id].append(place)
+    places = rounds([by_database[key] for key in sorted(by_database)])
+    return examples.arranged(places) if isinstance(examples, Spool) else [examples[place] for place in places]
+
+
+def rounds(queues: Sequence[Sequence[int]]) -> Iterator[int]:
+    """The first of each queue, then the second of each, …"""
+    return (place for one in zip_longest(*queues) for place in one if place is not None)

@@ -35,7 +35,7 @@ def ending(shard: Shard, command: Collect, short: int) -> str | None:
     if not short:
         return None
     begun = f"Ended early: {short} of {command.limit} examples are missing."
-    names = [one.stage.replace("verify.", "write.") for one in command.verified if one.stage.startswith("verify.")]
+    names = [f"write.{one.stage.partition('.')[2]}" for one in command.verified]
     rows = [row for name in names for row in shard.jobs.rows(shard.command.job_id, name)]
     if any(row.counts.get("unasked") for row in rows):
         return f"{begun} The budget would not have held; submit the job again with a larger one."

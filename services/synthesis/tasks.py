@@ -1,6 +1,7 @@
 """The synthesis service's tasks: write examples, collect the accepted ones."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from services.synthesis.asking import ask_strong
@@ -10,6 +11,7 @@ from services.synthesis.collect import Dataset, collect, interleave
 from services.synthesis.data_card import write_card
 from services.synthesis.dataset_seeds import dataset_seeds
 from services.synthesis.endings import check_any, ending
+from services.synthesis.exporting import export_rows, schema_reader
 from services.synthesis.grammar.writer import write_examples as write_by_grammar
 from services.synthesis.handwritten import load_handwritten
 from services.synthesis.history import history_of
@@ -17,6 +19,7 @@ from services.synthesis.llm_writer import Known, make_calls
 from services.synthesis.load import load
 from services.synthesis.own import own_databases
 from services.synthesis.own_writer import write_own
+from services.synthesis.reviewing import review_examples
 from services.synthesis.seeds import builtin_seeds
 from services.synthesis.sft import sft_row
 from services.synthesis.shares import share_places
@@ -25,7 +28,9 @@ from shared.contracts.records import Example, Rejected
 from shared.contracts.refs import ObjectRef, StageRef
 from shared.contracts.synthesis import (
     COLLECT,
+    HARDNESS,
     LOAD_DATASET,
+    REVIEW_EXAMPLES,
     WRITE_EXAMPLES,
     Collect,
     CollectedCounts,
@@ -37,7 +42,7 @@ from shared.contracts.synthesis import (
 from shared.sql.catalog import Catalog
 from shared.sql.prompt import prompt_version
 from shared.storage.datasets import dataset_rows, find_dataset
-from shared.storage.jsonl import dump_rows
+from shared.storage.spool import Spool
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 
@@ -102,10 +107,12 @@ def load_dataset(command: LoadDataset, shard: Shard) -> Done:
 def rejections(stages: list[StageRef], shard: Shard) -> Iterator[Rejected]:
     """What the gates before verification and verification itself refused, stage by stage."""
     for verified in stages:
-        if not verified.stage.startswith("verify."):
+        last, _, name = verified.stage.partition(".")
+        if last not in ("verify", "review"):
             continue
-        name = verified.stage.removeprefix("verify.")
-        gates = ((f"write.{name}", "unparsed"), (f"build.{name}", "rejected"), (verified.stage, "rejected"))
+        gates = [(f"write.{name}", "unparsed"), (f"build.{name}", "rejected"), (f"verify.{name}", "rejected")]
+        if last == "review":
+            gates.append((verified.stage, "rejected"))
         for stage, output in gates:
             yield from shard.stage_rows(verified.model_copy(update={"stage": stage}), output, Rejected)
 
@@ -114,7 +121,11 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
     """Reads shards in index order and alone writes the exports, so that the same answers give the same bytes."""
     verified = (row for stage in command.verified for row in shard.stage_rows(stage, "examples", Example))
     refused = (row for stage in command.refuse for row in shard.stage_rows(stage, "examples", Example))
-    dataset = collect(verified, refused, command.limit)
+    catalog = Catalog(shard.objects)
+    schema_of = schema_reader(catalog)
+    dataset = collect(
+        verified, refused, command.limit, schema_of=schema_of, near=command.near_duplicates, given=command.given
+    )
     short = max(0, (command.limit or 0) - len(dataset.examples))
     if short and not command.final:
         nothing = CollectedCounts(examples=0, selection=0, duplicates=0, leaked=0, rejected=0)
@@ -122,35 +133,44 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
     if all(example.split in ("test", "handwritten") for example in dataset.examples):
         dataset.examples = interleave(dataset.examples)
     dataset.selection = interleave(dataset.selection)
-    catalog = Catalog(shard.objects)
-    rejected = list(rejections(command.verified, shard))
-    check_any(dataset, rejected)
-    rows = [sft_row(example, catalog, command.prompt_rows, command.style) for example in dataset.examples]
+    earlier = Spool(Rejected, rejections(command.verified, shard))
+    check_any(dataset, earlier)
+    rows = (sft_row(example, catalog, command.prompt_rows, command.style) for example in dataset.examples)
     note = ending(shard, command, short)
     outputs = {
-        "examples": shard.export("examples.jsonl", dump_rows(dataset.examples)),
-        "selection": shard.export("selection.jsonl", dump_rows(dataset.selection)),
-        "sft": shard.export("sft.jsonl", dump_rows(rows)),
-        "rejected": shard.export("rejected.jsonl", dump_rows(rejected)),
-        **export_cards(command, shard, dataset, rejected, note),
+        "examples": export_rows(shard, "examples.jsonl", dataset.examples),
+        "selection": export_rows(shard, "selection.jsonl", dataset.selection),
+        "sft": export_rows(shard, "sft.jsonl", rows),
+        "rejected": export_rows(shard, "rejected.jsonl", chain(earlier, dataset.rejected)),
+        **export_cards(command, shard, dataset, chain(earlier, dataset.rejected), note),
     }
-    counts = CollectedCounts(
+    counts = collected_counts(dataset, rejected=len(earlier), short=short - command.told)
+    return Done(counts, outputs)
+
+
+def collected_counts(dataset: Dataset, *, rejected: int, short: int) -> CollectedCounts:
+    """The numbers of one collected dataset; `rejected` by earlier gates."""
+    return CollectedCounts(
         examples=len(dataset.examples),
         selection=len(dataset.selection),
         duplicates=dataset.duplicates,
+        near_duplicates=dataset.near_duplicates,
         leaked=dataset.leaked,
-        rejected=len(rejected),
+        rejected=rejected,
         held_back=dataset.held_back,
-        short=short - command.told,
+        short=short,
+        surplus=dataset.surplus,
+        flagged=sum(dataset.flags.values()),
+        as_asked=dataset.as_asked,
+        **{f"measured_{hardness}": dataset.measured(hardness) for hardness in HARDNESS},
     )
-    return Done(counts, outputs)
 
 
 def export_cards(
     command: Collect, shard: Shard, dataset: Dataset, rejected: Iterable[Rejected], note: str | None
 ) -> dict[str, ObjectRef]:
     """The card in both forms."""
-    names = [f"write.{stage.stage.removeprefix('verify.')}" for stage in command.verified]
+    names = [f"write.{stage.stage.partition('.')[2]}" for stage in command.verified]
     facts = gather_facts(
         dataset.examples,
         rejected,
@@ -161,8 +181,6 @@ def export_cards(
     )
     facts.note = note
     facts.selection, facts.beside_tests = len(dataset.selection), dataset.beside_tests
-    here = {"duplicate": dataset.duplicates, "leaked": dataset.leaked, "held_back": dataset.held_back}
-    facts.rejected.update({("collect", reason): count for reason, count in here.items() if count})
     licences = {ref: find_dataset(shard.objects, ref).licence for ref in facts.data_sets}
     return {
         "card": shard.export("card.md", write_card(facts, licences).encode()),
@@ -173,5 +191,6 @@ def export_cards(
 TASKS: dict[TaskContract, Work[Any]] = {
     WRITE_EXAMPLES: write_examples,
     LOAD_DATASET: load_dataset,
+    REVIEW_EXAMPLES: review_examples,
     COLLECT: collect_dataset,
 }

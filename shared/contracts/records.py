@@ -112,6 +112,7 @@ class Written(Row):
     database: DatabaseScript | None = None
     database_id: str | None = None
     provenance: Provenance
+    rows_added: bool = Field(default=False, description="rows of ours stand in its database beside the writer's own")
 
 
 class Example(Row):
@@ -130,6 +131,10 @@ class Example(Row):
     hardness: str | None = Field(default=None, description="the benchmark's own level, finer than `level`")
     index: int | None = Field(default=None, description="the question's number in the data set it was imported with")
     dataset: str | None = Field(default=None, description="NAME@VERSION where a job read it from a data set")
+    measured: str | None = Field(
+        default=None, description="hardness by Spider's rule, whatever level was asked for; or beyond_spider"
+    )
+    flags: list[str] = Field(default_factory=list, description="what a gate found and did not refuse")
 
 
 class Rejected(Row):
@@ -138,6 +143,7 @@ class Rejected(Row):
     reason: str
     detail: str
     written: Written
+    gate: str = Field(default="", description="parse, build, verify, neighbours, agreement, judge, or collect")
 
 
 class Candidate(Row):

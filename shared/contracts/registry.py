@@ -5,7 +5,7 @@ from shared.contracts.evaluation import ANSWER_QUESTIONS, SCORE
 from shared.contracts.pairing import BUILD_PAIRS, CHOOSE_TEMPERATURE, COLLECT_PAIRS, SAMPLE_CANDIDATES
 from shared.contracts.sandbox import BUILD_DATABASE, JUDGE_CANDIDATES, VERIFY_EXAMPLES
 from shared.contracts.serving import DEPLOY_MODEL, RELEASE
-from shared.contracts.synthesis import COLLECT, LOAD_DATASET, WRITE_EXAMPLES
+from shared.contracts.synthesis import COLLECT, LOAD_DATASET, REVIEW_EXAMPLES, WRITE_EXAMPLES
 from shared.contracts.training import TRAIN_MODEL
 
 CONTRACTS: dict[str, TaskContract] = {
@@ -14,6 +14,7 @@ CONTRACTS: dict[str, TaskContract] = {
         WRITE_EXAMPLES,
         BUILD_DATABASE,
         VERIFY_EXAMPLES,
+        REVIEW_EXAMPLES,
         LOAD_DATASET,
         COLLECT,
         SAMPLE_CANDIDATES,

@@ -14,24 +14,42 @@ class BuildDatabase(Command):
 
 
 class BuiltCounts(Counts):
-    """`databases` counts distinct files, `rejected` the examples whose script did not build."""
+    """`databases` counts distinct files, `rejected` the examples whose script did not build.
+
+    `rows_added`: examples on a database that has rows of ours.
+    """
 
     built: int
     databases: int
     rejected: int
+    rows_added: int = 0
 
 
 class VerifyExamples(Command):
-    """Runs every gold: what fails, is empty or holds only NULL is rejected with its reason."""
+    """Runs every gold: what fails, is empty or holds only NULL is rejected with its reason.
+
+    So is a gold that its parser cannot read or that reads no table, with `agreement` one that speaks of other values
+    than its question, and with `neighbours` one whose result is the same on all of so many variants of its database.
+    """
 
     written: ObjectRef
+    agreement: bool = True
+    neighbours: int = Field(default=0, ge=0, le=32)
 
 
 class VerifiedCounts(Counts):
-    """Examples whose gold ran and returned rows, and the rest."""
+    """Examples that passed, and the rest; some reasons of the rest by themselves.
+
+    `as_asked`: accepted ones whose hardness, by Spider's rule, is the level that was asked for.
+    """
 
     accepted: int
     rejected: int
+    empty: int = 0
+    unreadable: int = 0
+    disagree: int = 0
+    constant: int = 0
+    as_asked: int = 0
 
 
 class JudgeCandidates(Command):

@@ -125,10 +125,25 @@ class StrongModel(SpecPart):
     budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
     seeds: SeedSource | None = Field(default=None, description="default: the built-in seed examples")
     evidence: bool = Field(default=False, description="ask for BIRD's external knowledge too")
+    judge: bool = Field(
+        default=False,
+        description="ask the model back whether each SQL answers its question; a clear no rejects the example. A fifth "
+        "of the budget is set aside for it",
+    )
+    agreement: bool = Field(default=True, description="reject examples whose question and SQL speak of other values")
+    neighbours: int = Field(
+        default=4,
+        ge=0,
+        le=32,
+        description="variants of an invented database on which a gold is run: one with the same result on all is "
+        "constant, and rejected; 0: off. The offline writer's golds are not constant by their making",
+    )
 
     @model_validator(mode="after")
     def check_model(self) -> "StrongModel":
         """An endpoint without a model cannot be asked."""
+        if self.judge and self.endpoint is None:
+            raise ValueError("strong.judge needs an endpoint and a model to ask; or leave judge out")
         if (self.endpoint is None) != (self.model is None):
             raise ValueError("strong needs both endpoint and model, or neither for the offline grammar writer")
         if self.endpoint is None and (self.seeds is not None or self.evidence):

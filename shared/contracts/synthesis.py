@@ -7,7 +7,7 @@ from pydantic import Field
 from shared.contracts.base import Command, Counts, Queue, TaskContract
 from shared.contracts.datasets import DatasetSplit
 from shared.contracts.records import Level, PromptStyle, Split, Target
-from shared.contracts.refs import StageRef
+from shared.contracts.refs import ObjectRef, StageRef
 
 Writer = Literal["grammar", "llm", "handwritten"]
 
@@ -92,6 +92,28 @@ class LoadedCounts(Counts):
     gold_failed: int = 0
 
 
+class ReviewExamples(Command):
+    """Asks a judge model of each verified example whether the SQL answers the question; a clear no rejects it."""
+
+    examples: ObjectRef
+    endpoint: str
+    model: str
+    budget_usd: float | None = None
+    prompt_rows: int = 3
+    max_tokens: int = 80
+
+
+class ReviewedCounts(Counts):
+    """`unclear` ones are among the accepted: the judge said neither yes nor no."""
+
+    accepted: int
+    rejected: int
+    unclear: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    micro_usd: int = 0
+
+
 class Collect(Command):
     """Reads verified shards in order, removes duplicates and test questions, cuts to `limit`, writes the exports.
 
@@ -104,18 +126,30 @@ class Collect(Command):
     limit: int | None = None
     prompt_rows: int = 3
     style: PromptStyle = PromptStyle()
+    final: bool = True
+    told: int = 0
+    near_duplicates: float | None = Field(
+        default=0.85,
+        gt=0,
+        le=1,
+        description="similarity of questions from which examples are near-duplicates; None: off",
+    )
     given: list[str] = Field(
         default_factory=list, description="ids of databases that were given, not invented: tests may share them"
     )
-    final: bool = True
-    told: int = 0
+
+
+HARDNESS = ("easy", "medium", "hard", "extra", "beyond_spider")
 
 
 class CollectedCounts(Counts):
-    """`rejected` counts what earlier gates refused; duplicates and leaks are refused here.
+    """`rejected` counts what earlier gates refused; duplicates, near-duplicates and leaks are refused here.
 
-    `held_back`: imported training examples on a database of the selection split. `short`: examples that the limit
-    lacks, counted against what was told before, so that the stage's sum is the latest number.
+    Read = examples + selection + duplicates + near_duplicates + leaked + held_back (imported training examples on a
+    database of the selection split) + surplus (past the limit). `flagged`: imported training examples whose question
+    and SQL disagree. `as_asked`: training examples of the hardness that was asked for; `measured_…`: by what Spider's
+    rule says. `short`: examples that the limit lacks, counted against what was told before, so that the stage's sum is
+    the latest number.
     """
 
     examples: int
@@ -125,6 +159,15 @@ class CollectedCounts(Counts):
     rejected: int
     held_back: int = 0
     short: int = 0
+    near_duplicates: int = 0
+    surplus: int = 0
+    flagged: int = 0
+    as_asked: int = 0
+    measured_easy: int = 0
+    measured_medium: int = 0
+    measured_hard: int = 0
+    measured_extra: int = 0
+    measured_beyond_spider: int = 0
 
 
 WRITE_EXAMPLES = TaskContract(
@@ -145,6 +188,16 @@ LOAD_DATASET = TaskContract(
     counts=LoadedCounts,
     outputs=("examples",),
     hard_limit_s=900,
+    max_attempts=3,
+)
+REVIEW_EXAMPLES = TaskContract(
+    name="synthesis.review_examples",
+    queue=Queue.SYNTHESIS,
+    command=ReviewExamples,
+    fact="examples.reviewed",
+    counts=ReviewedCounts,
+    outputs=("examples", "rejected"),
+    hard_limit_s=1800,
     max_attempts=3,
 )
 COLLECT = TaskContract(

@@ -1,8 +1,12 @@
-"""Schema cards from the object store, each read once a process."""
+"""Schema cards from the object store; the last ones used are remembered."""
+
+from collections import OrderedDict
 
 from shared.sql.card import SchemaCard
 from shared.storage.base import ObjectStore
 from shared.storage.keys import card_key
+
+REMEMBERED = 2048
 
 
 class Catalog:
@@ -10,7 +14,7 @@ class Catalog:
 
     def __init__(self, objects: ObjectStore) -> None:
         self.objects = objects
-        self.cards: dict[str, SchemaCard] = {}
+        self.cards: OrderedDict[str, SchemaCard] = OrderedDict()
 
     def card(self, database_id: str) -> SchemaCard:
         """The card of one database."""
@@ -18,4 +22,7 @@ class Catalog:
         if card is None:
             card = SchemaCard.model_validate_json(self.objects.get(card_key(database_id)))
             self.cards[database_id] = card
+            if len(self.cards) > REMEMBERED:
+                self.cards.popitem(last=False)
+        self.cards.move_to_end(database_id)
         return card

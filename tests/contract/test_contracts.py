@@ -22,6 +22,7 @@ TABLE = {
     ("synthesis.write_examples", "synthesis", "examples.written"),
     ("sandbox.build_database", "sandbox", "databases.built"),
     ("sandbox.verify_examples", "sandbox", "examples.verified"),
+    ("synthesis.review_examples", "synthesis", "examples.reviewed"),
     ("synthesis.load_dataset", "synthesis", "dataset.loaded"),
     ("synthesis.collect", "synthesis", "dataset.collected"),
     ("pairing.sample_candidates", "pairing", "candidates.sampled"),

@@ -11,13 +11,13 @@ from services.cli.evaluate.layout import Databases
 from services.evaluation.benchmark.mode import Mode
 from services.evaluation.benchmark.pairs import Pair
 from services.evaluation.benchmark.spider.exact import exact_match, fixes_that_change
-from services.evaluation.benchmark.spider.hardness import hardness
-from services.evaluation.benchmark.spider.parse import parse
-from services.evaluation.benchmark.spider.schema import SpiderSchema, schemas_by_name
-from services.evaluation.benchmark.spider.tree import ParsedSql
-from services.evaluation.benchmark.spider.unreadable import UnreadableSqlError
 from services.sandbox.pool import SandboxPool
 from shared.errors import InvalidInputError
+from shared.sql.spider.hardness import hardness
+from shared.sql.spider.parse import parse
+from shared.sql.spider.schema import SpiderSchema, schemas_by_name
+from shared.sql.spider.tree import ParsedSql
+from shared.sql.spider.unreadable import UnreadableSqlError
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Any
 
 from services.cli.importing.questions import Question
 from services.cli.importing.source import Source
-from services.evaluation.benchmark.spider.hardness import measured_hardness
-from services.evaluation.benchmark.spider.schema import SpiderSchema
 from services.sandbox.pool import SandboxPool
 from shared.contracts.records import Level
 from shared.errors import InvalidInputError
+from shared.sql.spider.hardness import measured_hardness
+from shared.sql.spider.schema import SpiderSchema
 
 Describe = Callable[[str], SpiderSchema]
 LEVELS: dict[str, Level] = {

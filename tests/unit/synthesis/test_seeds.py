@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from services.evaluation.benchmark.spider.hardness import measured_hardness
-from services.evaluation.benchmark.spider.schema import SpiderSchema
 from services.synthesis.grammar.schema import load_domains
 from services.synthesis.handwritten import load_handwritten
 from services.synthesis.seeds import BUILTIN_LICENCE, Seed, builtin_seeds
+from shared.sql.spider.hardness import measured_hardness
+from shared.sql.spider.schema import SpiderSchema
 
 SEEDS = [pytest.param(seed, id=seed.name) for seed in builtin_seeds().seeds]
 LEVELS = {"easy": ("easy",), "medium": ("medium",), "hard": ("hard", "extra", "beyond_spider")}

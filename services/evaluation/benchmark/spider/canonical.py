@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from services.evaluation.benchmark.spider.fixes import Fix
 from services.evaluation.benchmark.spider.joins import settled_by_joins
-from services.evaluation.benchmark.spider.schema import SpiderSchema
-from services.evaluation.benchmark.spider.tree import (
+from shared.sql.spider.schema import SpiderSchema
+from shared.sql.spider.tree import (
     ColumnUnit,
     Condition,
     Conditions,

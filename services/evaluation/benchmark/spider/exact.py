@@ -7,7 +7,6 @@ from services.evaluation.benchmark.mode import Mode
 from services.evaluation.benchmark.spider.canonical import canonical
 from services.evaluation.benchmark.spider.fixes import Fix, fixes_of
 from services.evaluation.benchmark.spider.joins import join_classes
-from services.evaluation.benchmark.spider.parse import parse
 from services.evaluation.benchmark.spider.partials import (
     COMPONENTS,
     Partial,
@@ -19,9 +18,10 @@ from services.evaluation.benchmark.spider.partials import (
     select_partials,
     where_partials,
 )
-from services.evaluation.benchmark.spider.schema import SpiderSchema
-from services.evaluation.benchmark.spider.tree import EMPTY_SQL, ParsedSql
-from services.evaluation.benchmark.spider.unreadable import Unreadable, UnreadableSqlError
+from shared.sql.spider.parse import parse
+from shared.sql.spider.schema import SpiderSchema
+from shared.sql.spider.tree import EMPTY_SQL, ParsedSql
+from shared.sql.spider.unreadable import Unreadable, UnreadableSqlError
 
 
 @dataclass(frozen=True)

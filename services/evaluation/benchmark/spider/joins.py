@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from services.evaluation.benchmark.spider.tree import NONE, ColumnUnit, Condition, ParsedSql
+from shared.sql.spider.tree import NONE, ColumnUnit, Condition, ParsedSql
 
 JoinClasses = tuple[frozenset[frozenset[str]], frozenset[tuple[str, str, str]]]
 

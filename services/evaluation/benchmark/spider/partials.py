@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from services.evaluation.benchmark.spider.hardness import all_conditions
-from services.evaluation.benchmark.spider.tree import Conditions, ParsedSql
+from shared.sql.spider.hardness import all_conditions
+from shared.sql.spider.tree import Conditions, ParsedSql
 
 # In the order and spelling of the official report.
 COMPONENTS = (

@@ -7,11 +7,11 @@ from services.evaluation.benchmark.lines import unknown_database
 from services.evaluation.benchmark.mode import Mode
 from services.evaluation.benchmark.pairs import Pair
 from services.evaluation.benchmark.spider.exact import ExactScore, exact_match
-from services.evaluation.benchmark.spider.hardness import MeasuredHardness, hardness
-from services.evaluation.benchmark.spider.parse import parse
-from services.evaluation.benchmark.spider.schema import SpiderSchema
-from services.evaluation.benchmark.spider.unreadable import Unreadable, UnreadableSqlError
 from shared.errors import InvalidInputError
+from shared.sql.spider.hardness import MeasuredHardness, hardness
+from shared.sql.spider.parse import parse
+from shared.sql.spider.schema import SpiderSchema
+from shared.sql.spider.unreadable import Unreadable, UnreadableSqlError
 
 
 @dataclass(frozen=True)

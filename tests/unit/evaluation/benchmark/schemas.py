@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.evaluation.benchmark.spider.schema import SpiderSchema
+from shared.sql.spider.schema import SpiderSchema
 
 ENTRY: dict[str, Any] = {
     "db_id": "air",

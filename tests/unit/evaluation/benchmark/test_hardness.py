@@ -1,7 +1,7 @@
 import pytest
 
-from services.evaluation.benchmark.spider.hardness import hardness, measured_hardness
-from services.evaluation.benchmark.spider.parse import parse
+from shared.sql.spider.hardness import hardness, measured_hardness
+from shared.sql.spider.parse import parse
 from tests.unit.evaluation.benchmark.schemas import AIR
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from services.evaluation.benchmark.spider.exact import exact_match
 from services.evaluation.benchmark.spider.files import read_pairs
-from services.evaluation.benchmark.spider.parse import parse
-from services.evaluation.benchmark.spider.schema import SpiderSchema, schemas_by_name
 from services.evaluation.benchmark.spider.scoring import score_pairs
-from services.evaluation.benchmark.spider.unreadable import UnreadableSqlError
+from shared.sql.spider.parse import parse
+from shared.sql.spider.schema import SpiderSchema, schemas_by_name
+from shared.sql.spider.unreadable import UnreadableSqlError
 from tests.support.benchmarks import DATA, needs_data, read_json, spider_database, spider_golds
 
 pytestmark = needs_data

@@ -1,8 +1,8 @@
 import pytest
 
-from services.evaluation.benchmark.spider.parse import parse
-from services.evaluation.benchmark.spider.tree import ColumnUnit, ParsedSql
-from services.evaluation.benchmark.spider.unreadable import Unreadable, UnreadableSqlError
+from shared.sql.spider.parse import parse
+from shared.sql.spider.tree import ColumnUnit, ParsedSql
+from shared.sql.spider.unreadable import Unreadable, UnreadableSqlError
 from tests.unit.evaluation.benchmark.schemas import AIR
 
 

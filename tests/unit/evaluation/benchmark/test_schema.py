@@ -1,8 +1,8 @@
 import pytest
 
-from services.evaluation.benchmark.spider.parse import parse
-from services.evaluation.benchmark.spider.schema import SpiderSchema
 from shared.errors import InvalidInputError
+from shared.sql.spider.parse import parse
+from shared.sql.spider.schema import SpiderSchema
 from tests.unit.evaluation.benchmark.schemas import AIR, ENTRY
 
 

@@ -2,8 +2,8 @@ import pytest
 
 from services.evaluation.benchmark.pairs import Pair
 from services.evaluation.benchmark.spider.scoring import score_pairs
-from services.evaluation.benchmark.spider.unreadable import Unreadable
 from shared.errors import InvalidInputError
+from shared.sql.spider.unreadable import Unreadable
 from tests.unit.evaluation.benchmark.schemas import AIR
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.evaluation.benchmark.spider.tokens import OddQuotesError, by_ordered_rules, one_pass, tokenise
+from shared.sql.spider.tokens import OddQuotesError, by_ordered_rules, one_pass, tokenise
 
 PIECES = [*"a.,:;()>=!-`*1 \n", "T1.b", "..", '"x y"', "--", "2.5", "cannot", "é", "”"]
 

@@ -3,10 +3,10 @@
 from itertools import chain
 from typing import Literal
 
-from services.evaluation.benchmark.spider.parse import parse
-from services.evaluation.benchmark.spider.schema import SpiderSchema
-from services.evaluation.benchmark.spider.tree import NONE, ColumnUnit, Condition, Conditions, ParsedSql
-from services.evaluation.benchmark.spider.unreadable import UnreadableSqlError
+from shared.sql.spider.parse import parse
+from shared.sql.spider.schema import SpiderSchema
+from shared.sql.spider.tree import NONE, ColumnUnit, Condition, Conditions, ParsedSql
+from shared.sql.spider.unreadable import UnreadableSqlError
 
 Hardness = Literal["easy", "medium", "hard", "extra"]
 MeasuredHardness = Literal["easy", "medium", "hard", "extra", "beyond_spider"]

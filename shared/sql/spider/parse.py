@@ -5,10 +5,10 @@ are global and the last one wins, text after the first complete query is ignored
 literal runs to the next `,` `)` `and` or clause and only its first column counts, and any LIMIT is 1.
 """
 
-from services.evaluation.benchmark.spider.reader import AFTER_FROM, CLAUSES, SET_OPERATIONS, ValueReader
-from services.evaluation.benchmark.spider.schema import SpiderSchema
-from services.evaluation.benchmark.spider.tokens import OddQuotesError, tokenise
-from services.evaluation.benchmark.spider.tree import (
+from shared.sql.spider.reader import AFTER_FROM, CLAUSES, SET_OPERATIONS, ValueReader
+from shared.sql.spider.schema import SpiderSchema
+from shared.sql.spider.tokens import OddQuotesError, tokenise
+from shared.sql.spider.tree import (
     ColumnUnit,
     Condition,
     Conditions,
@@ -18,7 +18,7 @@ from services.evaluation.benchmark.spider.tree import (
     TableUnit,
     ValueUnit,
 )
-from services.evaluation.benchmark.spider.unreadable import Unreadable, UnreadableSqlError
+from shared.sql.spider.unreadable import Unreadable, UnreadableSqlError
 
 
 def parse(sql: str, schema: SpiderSchema) -> ParsedSql:

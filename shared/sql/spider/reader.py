@@ -1,7 +1,7 @@
 """Columns, values and conditions of the Spider grammar, over the official tokens."""
 
-from services.evaluation.benchmark.spider.schema import EVERY_COLUMN, SpiderSchema
-from services.evaluation.benchmark.spider.tree import (
+from shared.sql.spider.schema import EVERY_COLUMN, SpiderSchema
+from shared.sql.spider.tree import (
     NONE,
     ColumnUnit,
     Condition,
@@ -10,7 +10,7 @@ from services.evaluation.benchmark.spider.tree import (
     Value,
     ValueUnit,
 )
-from services.evaluation.benchmark.spider.unreadable import END, UnreadableSqlError, name_reason
+from shared.sql.spider.unreadable import END, UnreadableSqlError, name_reason
 
 CLAUSES = frozenset(["select", "from", "where", "group", "order", "limit", "intersect", "union", "except"])
 SET_OPERATIONS = frozenset(["intersect", "union", "except"])

@@ -1,0 +1,140 @@
+"""The gates of verification, in order: the gold runs, returns rows, is one query, agrees with its question, varies.
+
+What passes is measured by Spider's rule.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.sandbox.constant import constant_golds, gold_request, reads_no_table
+from services.sandbox.databases import local_database
+from services.sandbox.execution import Execution
+from services.sandbox.neighbourhood import neighbourhood
+from services.sandbox.pool import SandboxPool
+from shared.contracts.records import Example, Outcome, Rejected, Written
+from shared.contracts.sandbox import VerifyExamples
+from shared.errors import NotFoundError
+from shared.metrics import OUTCOMES
+from shared.sql.agreement import disagreement
+from shared.sql.catalog import Catalog
+from shared.sql.hardness import measure
+from shared.sql.readable import unreadable
+from shared.storage.base import ObjectStore
+from shared.storage.datasets import example_id
+
+UNREADABLE, DISAGREES, CONSTANT = "gold_unreadable", "question_sql_disagree", "gold_constant"
+WRITTEN_HERE = ("grammar", "llm")
+
+
+@dataclass
+class Verified:
+    """What passed, and what did not with its reason; both in the order of writing."""
+
+    accepted: list[Example] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    def reasons(self) -> Counter[str]:
+        """How many were rejected, by reason."""
+        return Counter(row.reason for row in self.rejected)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an example does not pass."""
+
+    reason: str
+    detail: str
+    gate: str
+
+
+def gold_fault(execution: Execution) -> str | None:
+    """Why a gold cannot be trusted as an answer, or None."""
+    if execution.outcome is Outcome.EMPTY:
+        return "gold_empty"
+    if execution.outcome is not Outcome.OK:
+        return f"gold_{execution.outcome.value}"
+    if not execution.truncated and all(cell is None for row in execution.rows for cell in row):
+        return "gold_null"
+    return None
+
+
+class Verifier:
+    """Runs the gates for one shard's rows."""
+
+    def __init__(self, command: VerifyExamples, objects: ObjectStore, pool: SandboxPool) -> None:
+        self.command, self.objects, self.pool = command, objects, pool
+        self.catalog = Catalog(objects)
+
+    def verify(self, written: Sequence[Written]) -> Verified:
+        """Every row is accepted or rejected."""
+        requests = [gold_request(self.file(row), row.sql, 50) for row in written]
+        ran = self.pool.execute_many(requests)
+        faults = [self.fault(row, execution) for row, execution in zip(written, ran, strict=True)]
+        self.find_constant(written, ran, faults)
+        found = Verified()
+        for row, fault in zip(written, faults, strict=True):
+            if fault is None:
+                found.accepted.append(self.as_example(row))
+            else:
+                found.rejected.append(Rejected(reason=fault.reason, detail=fault.detail, written=row, gate=fault.gate))
+        return found
+
+    def file(self, row: Written) -> Path:
+        """The row's database as a local file."""
+        return local_database(self.objects, row.database_id or "")
+
+    def fault(self, row: Written, execution: Execution) -> Fault | None:
+        """What one row shows by itself."""
+        OUTCOMES.labels(outcome=execution.outcome.value).inc()
+        reason = gold_fault(execution)
+        if reason is not None:
+            return Fault(reason, execution.message or "", "verify")
+        if (why := unreadable(row.sql)) is not None:
+            return Fault(UNREADABLE, why, "parse")
+        if reads_no_table(row.sql):
+            return Fault(CONSTANT, "the gold reads no table", "neighbours")
+        if self.command.agreement and row.provenance.writer in WRITTEN_HERE:
+            disagree = disagreement(row.question, row.sql, row.evidence)
+            return Fault(DISAGREES, str(disagree), "agreement") if disagree else None
+        return None
+
+    def find_constant(self, written: Sequence[Written], ran: Sequence[Execution], faults: list[Fault | None]) -> None:
+        """Sets the fault of golds that no neighbour changes."""
+        left = [place for place, fault in enumerate(faults) if fault is None]
+        if not self.command.neighbours or not left:
+            return
+        sqls: dict[str, list[str]] = {}
+        for place in left:
+            sqls.setdefault(written[place].database_id or "", []).append(written[place].sql)
+        around = {
+            local_database(self.objects, database): neighbourhood(
+                self.objects, database, texts, self.command.neighbours
+            )
+            for database, texts in sqls.items()
+        }
+        golds = [(self.file(written[place]), written[place].sql, ran[place]) for place in left]
+        for place, count in zip(left, constant_golds(self.pool, golds, around), strict=True):
+            if count:
+                detail = f"the gold's result is the same on {count} neighbours of its database"
+                faults[place] = Fault(CONSTANT, detail, "neighbours")
+
+    def as_example(self, row: Written) -> Example:
+        """A verified example under its own name, with the hardness that it has."""
+        database_id = row.database_id or ""
+        shared = {name: getattr(row, name) for name in Written.model_fields if name in Example.model_fields}
+        own = {
+            "example_id": example_id(database_id, row.question, row.evidence, row.sql),
+            "database_id": database_id,
+            "gold": row.sql,
+            "measured": self.measured(row.sql, database_id),
+        }
+        return Example.model_validate({**shared, **own})
+
+    def measured(self, sql: str, database_id: str) -> str | None:
+        """Spider's hardness; None for a database without a card."""
+        try:
+            return measure(sql, self.catalog.card(database_id))
+        except NotFoundError:
+            return None

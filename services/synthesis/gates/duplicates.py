@@ -1,0 +1,85 @@
+"""Near-duplicates: a question in almost the same words, for a SQL over the same names with almost the same skeleton.
+
+Both by MinHash (datasketch), kept as one byte a permutation (Li and König, b-bit minwise hashing, 2010), so that an
+example costs some hundred bytes. Another column or table is another example, whatever the template: examples are only
+compared where the names in their SQL are the same. Literals are masked on both sides: another number is no new example.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from services.synthesis.gates.features import Features
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+NEAR_QUESTION = 0.85
+NEAR_SKELETON = 0.9
+PERMUTATIONS = 96
+SEED = 1
+LEAST_WORDS = 4  # a shorter question is only compared as a whole, by others
+BY_CHANCE = 1 / 256
+
+
+class NearDuplicates:
+    """Remembers what passed. `question` and `skeleton`: estimated Jaccard similarities from which a pair is near."""
+
+    def __init__(self, question: float = NEAR_QUESTION, skeleton: float = NEAR_SKELETON) -> None:
+        from datasketch import MinHash
+
+        self.question, self.skeleton = question, skeleton
+        self.empty = MinHash(num_perm=PERMUTATIONS, seed=SEED)
+        self.groups: dict[int, bytearray] = {}
+
+    def seen(self, scope: str, found: Features) -> bool:
+        """Whether something near was seen in the scope (its domain); what was not is remembered."""
+        if len(found.plain) < LEAST_WORDS:
+            return False
+        question = self.signature(shingles(found.plain))
+        skeleton = self.signature(shingles(found.shape.skeleton.split()))
+        group = self.groups.setdefault(group_key(scope, found), bytearray())
+        if group and self.matches(group, question, skeleton):
+            return True
+        group += question.tobytes() + skeleton.tobytes()
+        return False
+
+    def matches(self, group: bytearray, question: "NDArray[np.uint8]", skeleton: "NDArray[np.uint8]") -> bool:
+        """Whether any example of a group is near in both."""
+        import numpy as np
+
+        known = np.frombuffer(group, dtype=np.uint8).reshape(-1, 2, PERMUTATIONS)
+        near = similar(known[:, 0], question) >= self.question
+        return bool((near & (similar(known[:, 1], skeleton) >= self.skeleton)).any())
+
+    def signature(self, parts: list[bytes]) -> "NDArray[np.uint8]":
+        """One byte a permutation."""
+        import numpy as np
+
+        made = self.empty.copy()
+        made.update_batch(parts)
+        low: NDArray[np.uint8] = (made.hashvalues & np.uint64(0xFF)).astype(np.uint8)
+        return low
+
+
+def similar(known: "NDArray[np.uint8]", own: "NDArray[np.uint8]") -> "NDArray[np.float64]":
+    """Estimated Jaccard similarity of each known signature, without what agrees by chance."""
+    import numpy as np
+
+    matched: NDArray[np.float64] = (known == own).mean(axis=1, dtype=np.float64)
+    return (matched - BY_CHANCE) / (1 - BY_CHANCE)
+
+
+def group_key(scope: str, found: Features) -> int:
+    """Equal for examples of a scope whose SQL has the same names."""
+    names = found.tokens - frozenset(found.shape.skeleton.split())
+    text = "\x1f".join((scope, *sorted(names)))
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def shingles(parts: Sequence[str]) -> list[bytes]:
+    """Single words and pairs of neighbours."""
+    pairs = (f"{one} {two}" for one, two in pairwise(parts))
+    return [part.encode("utf-8", "surrogatepass") for part in (*parts, *pairs)]

@@ -1,0 +1,140 @@
+"""Whether a question and its SQL speak of the same values: literals of one appear in the other. By token; pure.
+
+Forgiving on purpose: what a reader could mean by the words passes, because a right example that is thrown away is lost
+while a wrong one has further gates before it. Numbers agree with digits, number words, thousands, percents and the
+neighbour that `more than` and `at least` differ by; texts with any form of one of their words, their initials, or a
+start that they share; dates with their parts.
+"""
+
+import re
+from dataclasses import dataclass
+
+from shared.sql.english import as_number, lemma, numbers, words
+from shared.sql.skeleton import Piece, read
+
+QUOTED = re.compile(r"(?<!\w)'((?:[^'\n]|'(?=\w)){1,80})'(?!\w)|\"([^\"\n]{1,80})\"|“([^”\n]{1,80})”|‘([^’\n]{1,80})’")
+FORMATS = frozenset(
+    ("strftime", "printf", "date", "datetime", "round", "substr", "replace", "instr", "iif", "julianday")
+)
+SCALES = (100, 0.01, 1_000, 0.001, 1_000_000, 0.000_001)
+SMALL = frozenset((0.0, 1.0))
+FLAGS = frozenset(("yes", "no", "true", "false", "null", "none", "usa", "now", "male", "female"))
+COMMON_START = 4
+YEARS = range(1000, 2101)
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A literal that only one side has. `side` is the one that has it."""
+
+    side: str
+    literal: str
+
+    def __str__(self) -> str:
+        other = "question" if self.side == "SQL" else "SQL"
+        return f"the {self.side} speaks of {self.literal[:80]!r}, and the {other} does not"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A text as it is looked into."""
+
+    words: list[str]
+    lemmas: frozenset[str]
+    numbers: frozenset[float]
+    joined: str
+
+    @classmethod
+    def of(cls, text: str) -> "Said":
+        """From any text."""
+        found = words(text)
+        return cls(found, frozenset(map(lemma, found)), frozenset(numbers(found)), "".join(found))
+
+
+def disagreement(question: str, sql: str, evidence: str | None = None) -> Disagreement | None:
+    """The first literal that the other side lacks, or None. `evidence` counts as part of the question."""
+    asked = Said.of(f"{question} {evidence or ''}")
+    for literal in literals(sql):
+        if not has(asked, literal):
+            return Disagreement("SQL", literal)
+    told = Said.of(re.sub(r"[_]+|(?<=[a-z])(?=[A-Z])", " ", sql))
+    for literal in asked_literals(question):
+        if not has(told, literal):
+            return Disagreement("question", literal)
+    return None
+
+
+def literals(sql: str) -> list[str]:
+    """Values that rows are held against: not formats, and not arguments of functions that only shape."""
+    pieces = read(sql)
+    return [piece.text for place, piece in enumerate(pieces) if piece.kind == "value" and compared(pieces, place)]
+
+
+def compared(pieces: list[Piece], place: int) -> bool:
+    """Whether a literal is no argument of a shaping function, and no part of arithmetic or of a result column."""
+    depth = 0
+    for piece in reversed(pieces[max(0, place - 12) : place]):
+        if piece.text == ")" and piece.kind == "sign":
+            depth += 1
+        elif piece.text == "(" and piece.kind == "sign":
+            depth -= 1
+        elif depth < 0 and piece.kind in ("word", "name"):
+            return piece.text not in FORMATS
+        elif depth < 0 or piece.text in ("where", "and", "having"):
+            break
+    before = pieces[place - 1].text if place else ""
+    return before not in ("/", "+", "then", "else")
+
+
+def asked_literals(question: str) -> list[str]:
+    """Quoted texts, and numbers in digits that are no small ones."""
+    quoted = ["".join(groups) for groups in QUOTED.findall(question)]
+    rest = words(QUOTED.sub(" ", question))
+    digits = [word for word in rest if (value := as_number(word)) is not None and value not in SMALL]
+    return [*quoted, *digits]
+
+
+def has(said: Said, literal: str) -> bool:
+    """Whether a text speaks of a literal."""
+    value = number_of(literal)
+    if value is not None:
+        return has_number(said, value)
+    parts = words(literal)
+    if not parts or len(literal.strip()) <= 2 or parts[0] in FLAGS:
+        return True  # flags, initials and patterns of wildcards alone
+    if 2 * sum(has_part(said, part) for part in parts) >= len(parts):
+        return True
+    return initials(said, "".join(parts)) or "".join(part[0] for part in parts) in said.words
+
+
+def number_of(literal: str) -> float | None:
+    """The value of a literal that is a number, whichever way it is written."""
+    try:
+        return float(literal.strip().replace(",", ""))
+    except ValueError:
+        return None
+
+
+def has_number(said: Said, value: float) -> bool:
+    """Whether a number is said, or one that `more than` makes of it, or what it is in percents or thousands."""
+    if value in SMALL:
+        return True
+    near = (value, value - 1, value + 1, *(scale * value for scale in SCALES))
+    return any(one in said.numbers for one in near) or (len(text := f"{value:g}") > 2 and text in said.joined)
+
+
+def has_part(said: Said, part: str) -> bool:
+    """Whether a word of a literal is said in some form."""
+    value = as_number(part)
+    if value is not None:
+        return value in said.numbers or part in said.joined
+    if lemma(part) in said.lemmas or (len(part) > 2 and part in said.joined):
+        return True
+    start = part[:COMMON_START]
+    return len(start) == COMMON_START and any(word.startswith(start) for word in said.words)
+
+
+def initials(said: Said, text: str) -> bool:
+    """Whether a short text is made of first letters of words that stand in a row."""
+    letters = "".join(word[0] for word in said.words)
+    return 2 <= len(text) <= 6 and text in letters

@@ -1,0 +1,32 @@
+"""Spider's hardness on the schema of a card."""
+
+import pytest
+
+from shared.sql.card import ColumnCard, SchemaCard, TableCard
+from shared.sql.hardness import as_asked, measure
+
+COLUMNS = [ColumnCard(name="id", type="INTEGER", primary_key=True), ColumnCard(name="Name", type="TEXT")]
+CARD = SchemaCard(database_id="d", tables=[TableCard(name="Singer", ddl="", columns=COLUMNS, row_count=0)])
+
+
+@pytest.mark.parametrize(
+    ("sql", "level"),
+    [
+        ("SELECT name FROM singer", "easy"),
+        ("SELECT name, count(*) FROM singer GROUP BY name", "medium"),
+        ("SELECT name FROM singer WHERE id = (SELECT max(id) FROM singer)", "hard"),
+        (
+            "SELECT name, id FROM singer WHERE id > 1 AND name = 'a' GROUP BY name ORDER BY count(*) DESC LIMIT 1",
+            "extra",
+        ),
+        ("SELECT row_number() OVER (ORDER BY id) FROM singer", "beyond_spider"),
+        ("nothing of the kind", "beyond_spider"),
+    ],
+)
+def test_levels(sql: str, level: str) -> None:
+    assert measure(sql, CARD) == level
+
+
+def test_all_above_hard_is_hard_to_us() -> None:
+    assert as_asked("hard", "extra") and as_asked("hard", "beyond_spider") and as_asked("easy", "easy")
+    assert not as_asked("easy", "medium") and not as_asked("medium", "unmeasured")
