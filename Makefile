@@ -31,6 +31,26 @@ submit: setup ## submit a job to the running stack: make submit SPEC=my.yaml
 flower: setup ## say where Flower shows the queues
 	@$(BIN)/python -m services.cli.stack.flower
 
+##@ The cluster (docker compose)
+.PHONY: env up up-gpu down
+env: ## write .env with random secrets, or add those that are missing
+	@$(PYTHON) -m infra.compose.secrets_file
+
+up: env ## check, build and start the compose cluster, and wait until all is healthy
+	@$(PYTHON) -m infra.compose.preflight
+	@docker compose build
+	@docker compose up -d --wait --wait-timeout 300 || { docker compose logs --no-log-prefix preflight; exit 1; }
+	@$(PYTHON) -m infra.compose.addresses
+
+up-gpu: env ## the same with training on CUDA and vLLM in place of the CPU's
+	@$(PYTHON) -m infra.compose.preflight
+	@docker compose --profile gpu build
+	@docker compose --profile gpu up -d --wait --wait-timeout 1800 --scale training=0 --scale engine=0
+	@$(PYTHON) -m infra.compose.addresses
+
+down: ## stop the cluster; its volumes stay
+	@docker compose --profile gpu --profile monitoring down
+
 ##@ Development
 .PHONY: setup lint format bench clean help
 setup: $(STAMP) ## make the virtual environment and install everything, once

@@ -91,6 +91,14 @@ class MetricsSettings(BaseSettings):
     host: str = "127.0.0.1"
 
 
+class HealthSettings(BaseSettings):
+    """`alive`: a file that a worker or the orchestrator touches every few seconds; for a container's health check."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_HEALTH_", extra="ignore")
+
+    alive: Path | None = None
+
+
 class LogSettings(BaseSettings):
     """How log lines look: `text` for people, `json` for machines."""
 

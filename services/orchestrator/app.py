@@ -3,12 +3,14 @@
 import os
 import signal
 import socket
+import sys
 import threading
 
 from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.loop import Orchestrator
-from shared.errors import UnavailableError
+from shared.errors import ConflictError, UnavailableError
 from shared.events.stream import FactReader
+from shared.health import check_data_version, touch_alive
 from shared.jobs.connect import connect_redis
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
@@ -38,7 +40,7 @@ def build() -> Orchestrator:
     return Orchestrator(store, objects, facts, dispatcher)
 
 
-def main() -> None:
+def main() -> int:
     """Runs until SIGTERM; a Redis or a store that is away is waited for."""
     configure_logging("orchestrator")
     exit_with_parent()
@@ -52,14 +54,20 @@ def main() -> None:
     while not stop.is_set():
         try:
             if not opened:
+                check_data_version(orchestrator.store.client, orchestrator.store.prefix, orchestrator.objects)
                 orchestrator.facts.open()
                 opened = True
             orchestrator.step()
+            touch_alive()
         except UnavailableError as error:
             opened = False
             log.warning("orchestrator.waiting", error=error.message)
             stop.wait(PAUSE_S)
+        except ConflictError as error:
+            log.error("orchestrator.refused", error=error.message)
+            return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,6 +11,7 @@ from celery.signals import worker_process_init, worker_ready, worker_shutting_do
 
 from shared.contracts.base import Queue
 from shared.errors import SenseError
+from shared.health import touch_alive
 from shared.jobs.connect import connect_redis
 from shared.jobs.workers import WorkerBoard
 from shared.lifeline import exit_with_parent
@@ -56,6 +57,7 @@ def beat(queue: Queue, worker: str, slots: int) -> None:
     while True:
         try:
             board().beat(queue, worker, slots)
+            touch_alive()
         except SenseError as error:
             log.warning("board.beat_failed", error=error.message)
         time.sleep(BEAT_S)
