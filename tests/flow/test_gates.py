@@ -47,9 +47,7 @@ PLANTED = {
     written("Which animals weigh more than 900 kilos?", "SELECT species FROM animal WHERE weight > 900"): "mended",
     written("How heavy is the heaviest animal?", "SELECT min(weight) FROM animal"): "judge_says_no",
     written("WHICH keepers earn more than 2000?", "SELECT full_name FROM keeper WHERE salary > 2000;"): "duplicate",
-    written(
-        "Which of the keepers earn more than 2300?", "SELECT full_name FROM keeper WHERE salary > 2300"
-    ): "near_duplicate",
+    written("Which keepers earn more than 2300?", "SELECT full_name FROM keeper WHERE salary > 2300"): "near_duplicate",
 }
 
 
