@@ -15,9 +15,9 @@ import random
 import subprocess
 import sys
 import time
-import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from services.synthesis.collect import collect
@@ -234,24 +234,15 @@ def stream(count: int) -> Iterator[Example]:
 
 
 def memory(count: int) -> None:
-    """Peak of Python's own allocations and of the process, printed as JSON: run in a process of its own."""
-    import resource
+    """Growth of the process by one collection, printed as JSON: run in a process of its own."""
+    import psutil
 
-    collect(stream(50), [], None)  # libraries are loaded
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    tracemalloc.start()
-    start = time.process_time()
+    process = psutil.Process()
+    collect(stream(200), [], None)  # libraries are loaded
+    before, start = process.memory_info().rss, time.process_time()
     made = collect(stream(count), [], None)
-    print(
-        json.dumps(
-            {
-                "kept": len(made.examples),
-                "python_mib": tracemalloc.get_traced_memory()[1] / 2**20,
-                "rss_growth_mib": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024,
-                "cpu_s": time.process_time() - start,
-            }
-        )
-    )
+    grown = (process.memory_info().rss - before) / 2**20
+    print(json.dumps({"kept": len(made.examples), "grown_mib": grown, "cpu_s": time.process_time() - start}))
 
 
 def main() -> None:
@@ -265,15 +256,16 @@ def main() -> None:
         memory(given.memory)
         return
     if (DATA / "spider/dev.json").exists():
-        for name, hits, total, said in (*judgement(), *agreement_rows(), *offline_rows(given.offline)):
+        for name, hits, total, said in chain(judgement(), agreement_rows(), offline_rows(given.offline)):
             print(f"{name:52} {hits:6} of {total:6} {100 * hits / total:6.2f} %  {said}", flush=True)
         for name, price in prices():
             print(f"{name:52} {price:8.3f} ms of CPU an example", flush=True)
     for size in given.sizes.split(","):
         command = [sys.executable, "-m", "tests.bench.bench_gates", "--memory", size]
         out = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        each = out["python_mib"] * 2**20 / int(size)
-        print(f"collect {size:>7}: {out['kept']} kept, {out['python_mib']:.1f} MiB ({each:.0f} bytes an example)", out)
+        each = out["grown_mib"] * 2**20 / int(size)
+        said = f"{out['kept']} kept, {out['grown_mib']:.1f} MiB more ({each:.0f} bytes an example)"
+        print(f"collect {size:>7}: {said}, {1000 * out['cpu_s'] / int(size):.2f} ms of CPU an example", flush=True)
 
 
 if __name__ == "__main__":
