@@ -16,6 +16,7 @@ from shared.llm.replay import RecordedAnswer
 if TYPE_CHECKING:
     import openai
 
+CHAT = "/chat/completions"
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -53,7 +54,10 @@ def open_client(profile: EndpointProfile) -> "openai.AsyncOpenAI":
         max_retries=0,
         timeout=openai.Timeout(profile.timeout_s, connect=min(10.0, profile.timeout_s)),
         # A proxy from the environment cannot reach a server on this machine.
-        http_client=openai.DefaultAsyncHttpxClient(trust_env=not local),
+        # Plain HTTP needs none of the certificates, which take 0.1 s to read.
+        http_client=openai.DefaultAsyncHttpxClient(
+            trust_env=not local, verify=not profile.base_url.startswith("http:")
+        ),
     )
     if profile.name != "openai":
         client.organization = client.project = None
@@ -88,11 +92,11 @@ async def call_once(
     started = time.monotonic()
     try:
         # The client's timeout is per read; a server that trickles bytes is stopped by this one.
+        # The method by path: the typed one walks the body through its own types first, for a third of a call's CPU.
         async with asyncio.timeout(profile.timeout_s):
-            raw = await client.chat.completions.with_raw_response.create(
-                **request_body(request, profile), extra_headers=_headers(profile, hashed)
+            text = await client.post(
+                CHAT, cast_to=str, body=request_body(request, profile), options={"headers": _headers(profile, hashed)}
             )
-            text = raw.text
     except TimeoutError:
         raise timed_out(profile, request.model) from None
     except openai.APIConnectionError as error:

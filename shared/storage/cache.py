@@ -23,6 +23,8 @@ LEFTOVER_S = 86_400.0  # a temporary file this old belongs to nobody
 FETCHES = 3
 log = get_logger()
 
+_room: dict[Path, float] = {}  # bytes that this process may add to a folder before it looks again
+
 
 def local_copy(objects: ObjectStore, key: str, folder: Path, bound: CacheSettings | None = None) -> Path:
     """The object as a read-only file in `folder`; several processes may bring it at once.
@@ -40,10 +42,25 @@ def local_copy(objects: ObjectStore, key: str, folder: Path, bound: CacheSetting
         with suppress(FileNotFoundError):
             path.chmod(0o444)
         there = touch(path)
-        evict(folder, bound)
+        make_room(folder, path, bound)
         if there:
             return path
     raise UnavailableError(f"the local copy {path} is deleted as soon as it is made; raise SENSE_CACHE_KEEP_S")
+
+
+def make_room(folder: Path, path: Path, bound: CacheSettings) -> None:
+    """Evicts, unless the last look found so much room that this copy cannot have used it up.
+
+    A look costs as much as there are copies. Eight processes may each use an eighth of the room between two looks.
+    """
+    try:
+        amount = path.stat().st_blocks * 512
+    except FileNotFoundError:
+        amount = 0
+    left = _room.get(folder, 0.0) - amount
+    _room[folder] = left
+    if left <= 0.0:
+        evict(folder, bound)
 
 
 def touch(path: Path) -> bool:
@@ -74,6 +91,7 @@ def evict(folder: Path, bound: CacheSettings) -> int:
     with locked(folder, fcntl.LOCK_EX):
         copies = sorted(found(folder))
         size, young, evicted = sum(copy[2] for copy in copies), time.time() - bound.keep_s, 0
+        _room[folder] = max(0.0, bound.bytes - size) / 8
         for used, path, amount in copies:
             if size <= bound.bytes or used > young:
                 break

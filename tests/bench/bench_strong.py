@@ -119,8 +119,8 @@ def run(running: Stack, size: int, seed: int) -> None:
     print(f"{size} examples ({asked} asked): {wall:.0f} s, CPU of this process {1000 * cpu / size:.2f} ms an example")
     for name, spent in meter.tasks.items():
         print(
-            f"  {name:<26} {1000 * spent.cpu_s / asked:6.2f} ms, children {1000 * spent.children_s / asked:6.2f} ms of CPU"
-            f" an example; at most {(spent.peak - before) / MB:6.0f} MB more than at the start",
+            f"  {name:<26} {1000 * spent.cpu_s / asked:6.2f} ms, children {1000 * spent.children_s / asked:6.2f} ms of "
+            f"CPU an example; at most {(spent.peak - before) / MB:6.0f} MB more than at the start",
             flush=True,
         )
     rest = cpu - sum(spent.cpu_s for spent in meter.tasks.values())
