@@ -43,6 +43,11 @@ class Run:
     refused: float
     rate: float
 
+    @property
+    def width(self) -> int:
+        """A flood's calls at once."""
+        return int(self.name.split()[1])
+
 
 @contextmanager
 def server(*words: str) -> Iterator[str]:
@@ -116,6 +121,30 @@ def measured(name: str, url: str, calls: int, work: object) -> Run:
     return run
 
 
+def flooded(url: str, calls: int, width: int) -> Run:
+    """One flood, measured."""
+    return measured(f"flood, {width} at once", url, calls, lambda: asyncio.run(flood(url, calls, width)))
+
+
+def compare(given: argparse.Namespace, url: str, best: int) -> None:
+    """Ours in turn with the best flood and with one of exactly the places, which is refused nothing."""
+    runs: dict[str, list[Run]] = {}
+    for turn in range(given.repeats):
+        for width in dict.fromkeys((best, given.places)):
+            runs.setdefault(f"a flood of {width}", []).append(flooded(url, given.calls, width))
+        name = f"bench-{turn}"
+        runs.setdefault("ours", []).append(
+            measured("ours", url, given.calls, lambda name=name: ours(url, given.calls, name))
+        )
+    rate = {name: statistics.median(run.rate for run in several) for name, several in runs.items()}
+    for name, several in runs.items():
+        print(
+            f"median of {given.repeats}: {name} {rate[name]:.2f} calls/s (ours is {100 * rate['ours'] / rate[name]:.1f} "
+            f"% of it), 429 {100 * statistics.median(run.refused for run in several):.2f} %, CPU "
+            f"{statistics.median(run.cpu_ms for run in several):.2f} ms a call"
+        )
+
+
 def main() -> None:
     """Prints every run and the comparison."""
     parser = argparse.ArgumentParser()
@@ -124,29 +153,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--latency", type=float, default=2.0)
     parser.add_argument("--retry-after", default=None)
+    parser.add_argument("--best", type=int, default=None, help="the best flood, where a sweep has found it before")
     given = parser.parse_args()
     words = ["--log-normal", "--latency", str(given.latency), "--places", str(given.places)]
     words += ["--retry-after", given.retry_after] if given.retry_after else []
     with server(*words) as url:
         print(f"{given.places} places, log-normal latency of mean {given.latency:g} s, {given.calls} calls")
-        widths = sorted({given.places * part // 8 for part in (4, 7, 8, 9, 12)})
-        few = given.calls // 2
-        sweep = {
-            w: measured(f"flood, {w} at once", url, few, lambda w=w: asyncio.run(flood(url, few, w))) for w in widths
-        }
-        best = max(sweep, key=lambda width: sweep[width].rate)
-        floods, own = [], []
-        for turn in range(given.repeats):
-            run = lambda: asyncio.run(flood(url, given.calls, best))  # noqa: E731
-            floods.append(measured(f"best flood, {best} at once", url, given.calls, run))
-            own.append(measured("ours", url, given.calls, lambda turn=turn: ours(url, given.calls, f"bench-{turn}")))
-        flooded, rate = (statistics.median(run.rate for run in runs) for runs in (floods, own))
-        print(
-            f"medians of {given.repeats}: ours {rate:.2f}, best flood {flooded:.2f} calls/s: {100 * rate / flooded:.1f}"
-            f" %; 429: {100 * statistics.median(run.refused for run in own):.2f} % of our calls; CPU a call: ours "
-            f"{statistics.median(run.cpu_ms for run in own):.2f} ms, flood "
-            f"{statistics.median(run.cpu_ms for run in floods):.2f} ms"
-        )
+        best = given.best
+        if best is None:
+            widths = sorted({given.places * part // 8 for part in (4, 7, 8, 9, 12)})
+            best = max((flooded(url, given.calls // 2, width) for width in widths), key=lambda run: run.rate).width
+        compare(given, url, best)
 
 
 if __name__ == "__main__":
