@@ -139,7 +139,7 @@ def compare(given: argparse.Namespace, url: str, best: int) -> None:
     rate = {name: statistics.median(run.rate for run in several) for name, several in runs.items()}
     for name, several in runs.items():
         print(
-            f"median of {given.repeats}: {name} {rate[name]:.2f} calls/s (ours is {100 * rate['ours'] / rate[name]:.1f} "
+            f"median of {given.repeats}: {name} {rate[name]:.2f} calls/s (ours: {100 * rate['ours'] / rate[name]:.1f} "
             f"% of it), 429 {100 * statistics.median(run.refused for run in several):.2f} %, CPU "
             f"{statistics.median(run.cpu_ms for run in several):.2f} ms a call"
         )
