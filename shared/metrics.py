@@ -43,7 +43,12 @@ LLM_SECONDS = Histogram(
     buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256),
 )
 LLM_USD = Counter("sense_llm_usd_total", "Dollars paid, by the profile's prices", ["endpoint", "model"])
-LLM_CONCURRENCY = Gauge("sense_llm_concurrency", "Calls at once that an endpoint was found to take", ["endpoint"])
+LLM_CONCURRENCY = Gauge(
+    "sense_llm_concurrency",
+    "Calls at once that an endpoint was found to take",
+    ["endpoint"],
+    multiprocess_mode="livesum",
+)
 OUTCOMES = Counter("sense_sandbox_outcomes_total", "Outcomes of SQL run in the sandbox", ["outcome"])
 
 

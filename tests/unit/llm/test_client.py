@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from shared.errors import LostLeaseError, UnavailableError
 from shared.llm import errors
@@ -178,6 +179,30 @@ def test_a_refusal_is_not_tried_again(
         ChatClient(profile_of(server), store, policy=QUICK).complete_many([ask()])
     assert len(server.bodies) == 1
     assert not caught.value.retryable
+
+
+def test_a_filtered_prompt_is_recorded_and_not_asked_again(openai_server: StartServer, store: DirectoryStore) -> None:
+    """Else another run of the job, with the same answers, might end otherwise."""
+    server = openai_server(echo, faults=FaultPlan(first=[Fault.CONTENT_FILTER]))
+    said = []
+    for _ in range(2):
+        (outcome,) = dict(ChatClient(profile_of(server), store, policy=QUICK).stream_many([ask()])).values()
+        assert isinstance(outcome, errors.LlmContentFilterError)
+        said.append(outcome.message)
+    assert len(server.bodies) == 1 and said[0] == said[1]
+
+
+def test_every_call_is_counted_by_its_end(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(echo, faults=FaultPlan(first=[Fault.SERVER_ERROR, Fault.RATE_LIMIT]))
+    profile = profile_of(server, name="counted", usd_per_million_in=1e6, usd_per_million_out=2e6)
+    for _ in range(2):
+        ChatClient(profile, store, policy=QUICK).complete_many([ask()])
+    names = {"endpoint": "counted", "model": "test-model"}
+    for end in ("ok", "llm_unreachable", "llm_rate_limit", "cached"):
+        assert REGISTRY.get_sample_value("sense_llm_calls_total", {**names, "end": end}) == 1.0
+    assert REGISTRY.get_sample_value("sense_llm_call_seconds_count", names) == 1.0
+    assert REGISTRY.get_sample_value("sense_llm_usd_total", names) == 3 + 2 * 4.0
+    assert (REGISTRY.get_sample_value("sense_llm_concurrency", {"endpoint": "counted"}) or 0.0) >= 1.0
 
 
 def test_a_wrong_key_stops_the_batch_and_is_never_printed(openai_server: StartServer, store: DirectoryStore) -> None:
