@@ -1,40 +1,91 @@
 """The grammar writer: examples without a model, the same bytes for the same arguments on any machine."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import cycle
+from itertools import accumulate, cycle
 from random import Random
 
 from services.synthesis.grammar.draw import Draw
-from services.synthesis.grammar.easy import EASY, Intent
-from services.synthesis.grammar.hard import HARD
-from services.synthesis.grammar.medium import MEDIUM
+from services.synthesis.grammar.intent import Intent, by_level, steered
+from services.synthesis.grammar.intents import load_intents
 from services.synthesis.grammar.phrases import phrase
 from services.synthesis.grammar.schema import load_domains
 from services.synthesis.grammar.world import NoFit, World
 from shared.contracts.records import Level, Provenance, Split, Written
 from shared.errors import InvalidInputError
 
-WRITER_VERSION = "grammar/1"
-INTENTS: dict[Level, dict[str, Intent]] = {"easy": EASY, "medium": MEDIUM, "hard": HARD}
-# How many draws are tried for one example before a repetition within the call is accepted.
-PATIENCE = 400
+WRITER_VERSION = "grammar/2"
+load_intents()
+INTENTS: dict[Level, dict[str, Intent]] = by_level()
+LITERAL = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b")
+# How many draws are tried for one example before its SQL may have the shape of an earlier one, or be an earlier one.
+PATIENCE, LAST_PATIENCE = 60, 400
 # How many draws an intent gets before another one is taken: without them, the harder it is to fill the rarer it is.
 STUBBORN = 12
 
 
-def write_examples(*, seed: int, split: Split, shard: int, count: int, levels: Mapping[Level, float]) -> list[Written]:
+@dataclass
+class Page:
+    """What one call draws from and has written: its chance, its worlds in turn, and the golds so far."""
+
+    split: Split
+    seed: int
+    rng: Random
+    worlds: Iterator[World]
+    menus: Mapping[Level, "Menu"]
+    golds: set[tuple[str, str]] = field(default_factory=set)
+    shapes: set[tuple[str, str]] = field(default_factory=set)
+
+    def is_new(self, domain: str, sql: str, tries: int) -> bool:
+        """Whether the gold may stand; it is remembered then. The longer the search, the less is asked."""
+        shape = (domain, LITERAL.sub("?", sql))
+        if (shape in self.shapes and tries < PATIENCE) or ((domain, sql) in self.golds and tries < LAST_PATIENCE):
+            return False
+        self.shapes.add(shape)
+        self.golds.add((domain, sql))
+        return True
+
+
+@dataclass(frozen=True)
+class Menu:
+    """The intents of a level with their weights, summed up for a quick choice."""
+
+    intents: Sequence[Intent]
+    sums: Sequence[float]
+
+    @classmethod
+    def of(cls, level: Level, features: Mapping[str, float]) -> "Menu":
+        """All intents of a level; those whose factors leave nothing of their weight are never taken."""
+        intents = list(INTENTS[level].values())
+        sums = list(accumulate(steered(one, features) for one in intents))
+        if sums[-1] <= 0:
+            raise InvalidInputError(f"These feature factors leave no {level} intent: raise one that is 0.")
+        return cls(intents, sums)
+
+
+def write_examples(
+    *,
+    seed: int,
+    split: Split,
+    shard: int,
+    count: int,
+    levels: Mapping[Level, float],
+    features: Mapping[str, float] | None = None,
+) -> list[Written]:
     """Exactly `count` examples; level shares are met to the nearest whole example.
 
     Golds return rows, have no tie at a LIMIT or in an ORDER BY, and no part of a WHERE is idle. Domains take turns, so
-    that a shard covers all of them evenly. Questions do not repeat within a call while new ones can be found. Raises
-    InvalidInputError for a split without a grammar, a negative count, or shares that do not add up to more than 0.
+    that a shard covers all of them evenly. Shapes of SQL, and questions, do not repeat within a call while new ones can
+    be found. `features` are factors on the weights of intents that use an SQL feature (`shared.sql.features`): 2 asks
+    twice as often for it, 0 never. Raises InvalidInputError for a split without a grammar, a negative count, shares
+    that do not add up to more than 0, or factors that leave a level without intents.
     """
     rng = Random(f"grammar/{seed}/{split}/{shard}")
-    worlds = _worlds(split, seed, rng)
-    seen: set[tuple[str, str]] = set()
-    return [_example(level, split, seed, worlds, rng, seen) for level in _quota(count, levels, rng)]
+    menus = {level: Menu.of(level, features or {}) for level in INTENTS if levels.get(level)}
+    page = Page(split, seed, rng, _worlds(split, seed, rng), menus)
+    return [_example(level, page) for level in _quota(count, levels, rng)]
 
 
 @lru_cache(maxsize=8)
@@ -62,40 +113,35 @@ def _quota(count: int, levels: Mapping[Level, float], rng: Random) -> list[Level
     return quota
 
 
-def _example(
-    level: Level, split: Split, seed: int, worlds: Iterator[World], rng: Random, seen: set[tuple[str, str]]
-) -> Written:
-    world = next(worlds)
-    intent = ""
-    for tries in range(PATIENCE * 10):
+def _example(level: Level, page: Page) -> Written:
+    """One example of the next world."""
+    world, menu = next(page.worlds), page.menus[level]
+    entry = menu.intents[0]
+    for tries in range(LAST_PATIENCE * 10):
         if tries % STUBBORN == 0:
-            intent = rng.choice(list(INTENTS[level]))
-        drawn = _draw(intent, level, world, split, rng)
-        if drawn is None:
+            entry = page.rng.choices(menu.intents, cum_weights=menu.sums)[0]
+        drawn = _draw(entry, world, page)
+        if drawn is None or not page.is_new(world.domain.name, drawn[2], tries):
             continue
         source, question, sql = drawn
-        if (world.domain.name, sql) in seen and tries < PATIENCE:
-            continue
-        seen.add((world.domain.name, sql))
-        provenance = Provenance(writer="grammar", writer_version=WRITER_VERSION, seed=seed, source=source)
         return Written(
             domain=world.domain.name,
-            split=split,
+            split=page.split,
             level=level,
             question=question,
             sql=sql,
             database=world.database,
-            provenance=provenance,
+            provenance=Provenance(writer="grammar", writer_version=WRITER_VERSION, seed=page.seed, source=source),
         )
     raise InvalidInputError(f"Domain {world.domain.name} gives no {level} example: describe more columns for it.")
 
 
-def _draw(intent: str, level: Level, world: World, split: Split, rng: Random) -> tuple[str, str, str] | None:
+def _draw(entry: Intent, world: World, page: Page) -> tuple[str, str, str] | None:
     """(template id, question, gold), or None where the draw does not hold up."""
     try:
-        filling = INTENTS[level][intent](Draw(world, rng))
+        filling = entry.fill(Draw(world, page.rng))
         world.demand(filling)
     except NoFit:
         return None
-    source, question = phrase(intent, split, filling.slots, rng)
+    source, question = phrase(entry.name, filling.form, page.split, filling.slots, page.rng)
     return source, question, filling.sql
