@@ -118,7 +118,9 @@ class Draw:
             if column.ref and self.domain.table(column.ref).title
         ]
 
-    def shown(self, table: Table, least: int = 1, most: int = 0, *, named: bool = False, skip: Sequence[Column] = ()) -> Shown:
+    def shown(
+        self, table: Table, least: int = 1, most: int = 0, *, named: bool = False, skip: Sequence[Column] = ()
+    ) -> Shown:
         """From `least` to `most` columns of a row, its name first or, unless `named`, others alone."""
         wanted = self.rng.randint(least, max(least, most))
         others = [(c.name, c.label, c.labels) for c in table.columns if c.kind in SHOWABLE and c not in skip]

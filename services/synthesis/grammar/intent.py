@@ -37,7 +37,9 @@ def intent(level: Level, *features: str, weight: float = 1.0, name: str = "") ->
     def enter(fill: Fill) -> Fill:
         entry = Intent(name or fill.__name__, level, frozenset(features), weight, fill)
         if entry.name in CATALOGUE or not entry.features <= set(FEATURES):
-            raise InvalidInputError(f"Intent {entry.name} is there already or names a feature that is none of FEATURES.")
+            raise InvalidInputError(
+                f"Intent {entry.name} is there already or names a feature that is none of FEATURES."
+            )
         CATALOGUE[entry.name] = entry
         return fill
 

@@ -26,7 +26,7 @@ class Shown:
         return ", ".join(alias + name for name in self.names)
 
     def form(self, phrases: str) -> str:
-        """Phrases that speak of "the colors of wines" could mean the different ones: unnamed rows are asked one by one."""
+        """The phrases to use: "the colors of wines" could mean the different ones, so unnamed rows are asked singly."""
         return phrases if self.named else f"{phrases}_each"
 
     @property

@@ -9,7 +9,7 @@ from services.synthesis.grammar.schema import Column, Domain, Table, voices
 from shared.contracts.records import DatabaseScript
 
 # How many results a world remembers: tables hold at most 30 rows, so they are small.
-MEMORY = 2000
+MEMORY = 300
 
 
 class NoFit(Exception):  # noqa: N818 - not an error: the writer draws again
@@ -22,7 +22,7 @@ class Filling:
 
     `keys` selects the sort keys of an ordered gold, one row more than its LIMIT: all must differ. `contrasts` are
     simpler queries whose result must differ from the gold's, so that no part of the gold is idle. `ties` must return no
-    row: it finds equal values where the gold takes one row a group. `form` names the phrases, the intent's own if empty.
+    row: it finds equal values where the gold takes one row a group. `form` names the phrases, if not the intent's own.
     """
 
     sql: str
@@ -50,8 +50,8 @@ class World:
 
     @cached_property
     def connection(self) -> sqlite3.Connection:
-        """The database, built in memory."""
-        connection = sqlite3.connect(":memory:")
+        """The database, built in memory; the world's user sees to it that one thread at a time is at work."""
+        connection = sqlite3.connect(":memory:", check_same_thread=False)
         connection.executescript(";\n".join([*self.database.ddl, *self.database.inserts]))
         return connection
 

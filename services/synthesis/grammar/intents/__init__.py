@@ -5,6 +5,7 @@ from importlib import import_module
 # In the order of the catalogue, on which the choice by seed depends.
 MODULES = (
     "rows",
+    "order",
     "numbers",
     "groups",
     "parents",

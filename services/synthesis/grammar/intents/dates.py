@@ -9,7 +9,10 @@ from services.synthesis.grammar.rows import literal
 from services.synthesis.grammar.schema import Column, Table
 from services.synthesis.grammar.world import Filling, NoFit, title_of
 
-MONTHS = "January February March April May June July August September October November December".split()
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 PARTS = {"year": ("%Y", "year"), "month": ("%Y-%m", "month (as YYYY-MM)")}
 
 
@@ -36,7 +39,7 @@ def in_month(draw: Draw, column: Column) -> tuple[str, str]:
     return f"strftime('%m', {{}}{column.name}) = {literal(month)}", text
 
 
-@intent("easy", "date", weight=0.25)
+@intent("easy", "date", weight=0.2)
 def where_year(draw: Draw) -> Filling:
     """Rows of one year."""
     table, column = dated(draw)
@@ -89,7 +92,8 @@ def of_year(draw: Draw) -> Filling:
 def by_period(draw: Draw) -> Filling:
     """Rows counted, or a number aggregated, by the year or the month of a date."""
     table, column = dated(draw)
-    pattern, words = PARTS[draw.pick(["year", "month"])]
+    part = draw.pick(list(PARTS))
+    pattern, words = PARTS[part]
     period = f"strftime('{pattern}', {column.name})"
     if len(draw.world.run(f"SELECT DISTINCT {period} FROM {table.name}")) < 2:
         raise NoFit
@@ -98,17 +102,18 @@ def by_period(draw: Draw) -> Filling:
         measure = draw.measure(table)
         value, said = measure.on(), f"{measure.text} of the {table.many}"
     sql = f"SELECT {period}, {value} FROM {table.name} GROUP BY {period}"
-    return Filling(sql, {**noun_slots(table), "period": words, "label": column.label, "value": said})
+    return Filling(sql, {**noun_slots(table), "period": part, "as": words, "label": column.label, "value": said})
 
 
 @intent("hard", "date", "aggregate", "group", "order", "limit", weight=0.5)
 def busiest_period(draw: Draw) -> Filling:
     """The year or the month with the most rows."""
     table, column = dated(draw)
-    pattern, words = PARTS[draw.pick(["year", "month"])]
+    part = draw.pick(list(PARTS))
+    pattern, words = PARTS[part]
     period = f"strftime('{pattern}', {column.name})"
     tail = f"FROM {table.name} GROUP BY {period} ORDER BY COUNT(*) DESC LIMIT"
-    slots = {**noun_slots(table), "period": words, "label": column.label}
+    slots = {**noun_slots(table), "period": part, "as": words, "label": column.label}
     return Filling(f"SELECT {period} {tail} 1", slots, f"SELECT COUNT(*) {tail} 2")
 
 
@@ -120,5 +125,10 @@ def per_parent_in_year(draw: Draw) -> Filling:
     year, test, _ = in_year(draw, column)
     title = title_of(relation.parent)[0]
     base, group = f"SELECT T2.{title}, COUNT(*) {relation.joined}", f"GROUP BY T2.{relation.parent.key}"
-    slots = {**relation_slots(relation), "any": with_any(draw, relation), "year": year, "label_a": with_article(column.label)}
+    slots = {
+        **relation_slots(relation),
+        "any": with_any(draw, relation),
+        "year": year,
+        "label_a": with_article(column.label),
+    }
     return Filling(f"{base} WHERE {test.format('T1.')} {group}", slots, contrasts=(f"{base} {group}",))

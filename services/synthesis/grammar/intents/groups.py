@@ -1,7 +1,7 @@
 """Rows of one table grouped by a category."""
 
 from services.synthesis.grammar.draw import NUMBERS, Draw, Measure, category_slots, noun_slots
-from services.synthesis.grammar.english import listing
+from services.synthesis.grammar.english import listing, with_article
 from services.synthesis.grammar.intent import intent
 from services.synthesis.grammar.schema import Column, Table
 from services.synthesis.grammar.world import Filling, NoFit
@@ -145,7 +145,7 @@ def group_having_measure(draw: Draw) -> Filling:
     sign, word = draw.pick([(">", "above"), ("<", "below")])
     sql = f"SELECT {column.name} FROM {table.name} GROUP BY {column.name} HAVING {measure.on()} {sign} {bound}"
     slots = {**noun_slots(table), **category_slots(column)}
-    return Filling(sql, slots | {"agg": measure.text, "bound": f"{word} {bound}"})
+    return Filling(sql, slots | {"agg": measure.text, "agg_a": with_article(measure.text), "bound": f"{word} {bound}"})
 
 
 @intent("hard", "aggregate", "group", "order", "limit", weight=1.0)
@@ -184,7 +184,7 @@ def group_sorted(draw: Draw) -> Filling:
     value, words = "COUNT(*)", f"number of {table.many}"
     if draw.chance(0.6):
         measure = draw.measure(table)
-        value, words = measure.on(), f"{measure.text} of its {table.many}"
+        value, words = measure.on(), f"{measure.text} of the {table.many}"
     down = draw.chance(0.6)
     tail = f"FROM {table.name} GROUP BY {column.name} ORDER BY {value} {'DESC' if down else 'ASC'}"
     slots = {**noun_slots(table), **category_slots(column), "value": words}

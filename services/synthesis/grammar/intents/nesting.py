@@ -136,7 +136,9 @@ def versus_named(draw: Draw) -> Filling:
     table = draw.named()
     column, title = draw.column(table, ORDERED), draw.column(table, ["title"])
     value = str(draw.pick(draw.world.values(title)))
-    sign, word = draw.pick([(">", "higher"), ("<", "lower")] if column.kind == "amount" else [(">", "later"), ("<", "earlier")])
+    sign, word = draw.pick(
+        [(">", "higher"), ("<", "lower")] if column.kind == "amount" else [(">", "later"), ("<", "earlier")]
+    )
     shown = draw.shown(table, 1, 2, named=True)
     base = f"SELECT {shown.sql()} FROM {table.name}"
     inner = f"SELECT {column.name} FROM {table.name} WHERE {title.name} = {literal(value)}"

@@ -16,7 +16,7 @@ def null_test(draw: Draw, table: Table) -> tuple[Column, str, str]:
     return column, f"{column.name} {test}", f"whose {column.label} is {draw.pick(words)}"
 
 
-@intent("easy", "null", weight=0.3)
+@intent("easy", "null", weight=0.22)
 def null(draw: Draw) -> Filling:
     """Rows where a value is missing, or is not."""
     table = draw.table()
@@ -24,7 +24,7 @@ def null(draw: Draw) -> Filling:
     return rows_where(table, draw.shown(table, skip=[column]), test, text)
 
 
-@intent("easy", "null", "aggregate", weight=0.2)
+@intent("easy", "null", "aggregate", weight=0.12)
 def null_count(draw: Draw) -> Filling:
     """How many rows lack a value."""
     table = draw.table()
@@ -52,7 +52,7 @@ def coalesce(draw: Draw) -> Filling:
     table = draw.table()
     column = draw.pick([column for column in table.columns if column.missing])
     title, label = title_of(table)
-    instead, said = ("'unknown'", "unknown") if column.sql_type == "TEXT" else ("0", "0")
+    instead, said = ("'unknown'", "'unknown'") if column.sql_type == "TEXT" else ("0", "0")
     base = f"FROM {table.name}"
     words, tests = f"all {table.many}", ""
     if draw.chance(0.6):

@@ -83,10 +83,12 @@ def several(draw: Draw, conditions: int) -> Filling:
     column = draw.column(table, NUMBERS)
     functions = draw.rng.sample(["MIN", "AVG", "MAX"], draw.rng.choice([2, 2, 3]))
     base = f"SELECT {', '.join(f'{function}({column.name})' for function in functions)} FROM {table.name}"
-    words, tests, contrasts = f"all {table.many}", "", ()
+    words, tests = f"all {table.many}", ""
+    contrasts: tuple[str, ...] = ()
     if conditions == 1:
         condition = draw.condition(table, skip=[column])
-        words, tests, contrasts = f"{table.many} {condition.text}", f" WHERE {condition.on()}", (base,)
+        words, tests = f"{table.many} {condition.text}", f" WHERE {condition.on()}"
+        contrasts = (base,)
     elif conditions == 2:
         first, second = draw.two_conditions(table, skip=[column])
         words = f"{table.many} {first.text} and {second.text}"

@@ -1,6 +1,7 @@
 """Two tables: children (T1) and the parents (T2) that they refer to."""
 
 from services.synthesis.grammar.draw import NUMBERS, ORDERED, Draw, Relation, category_slots, noun_slots, relation_slots
+from services.synthesis.grammar.english import with_article
 from services.synthesis.grammar.intent import intent
 from services.synthesis.grammar.intents.groups import sizes_by, threshold
 from services.synthesis.grammar.rows import literal
@@ -186,6 +187,7 @@ def parents_having_measure(draw: Draw) -> Filling:
     sign, above = draw.pick([(">", "above"), ("<", "below")])
     shown = draw.shown(relation.parent, 1, 2, named=True)
     slots = {**relation_slots(relation), **shown.slots, "agg": f"{word} {number.label}", "bound": f"{above} {bound}"}
+    slots["agg_a"] = with_article(slots["agg"])
     return Filling(f"SELECT {shown.sql('T2.')} {group} HAVING {value} {sign} {bound}", slots)
 
 
@@ -200,7 +202,9 @@ def parents_having_where(draw: Draw) -> Filling:
     slots = {**relation_slots(relation), **shown.slots, "number": text}
     slots["scope"] = f"{relation.child.many} {condition.text}"
     contrasts = (f"{base} {group} {test}",)
-    return Filling(f"{base} WHERE {condition.on('T1.')} {group} {test}", slots, contrasts=contrasts, form="parents_having")
+    return Filling(
+        f"{base} WHERE {condition.on('T1.')} {group} {test}", slots, contrasts=contrasts, form="parents_having"
+    )
 
 
 @intent("hard", "join", "aggregate", "group", "order", "limit", weight=0.9)

@@ -85,13 +85,18 @@ def star(draw: Draw) -> Path:
 
 
 def named_after(path: Path) -> tuple[str, str]:
-    """(SELECT list, words): the names of all joined rows, each said by the row that refers to it."""
-    names, words = [], []
+    """(SELECT list, words): the names of all rows of the path, each said by the row that refers to it."""
+    title, label = title_of(path.child)
+    names, words = [f"T1.{title}"], [f"the {label}"]
     for hop in path.hops:
         title, label = title_of(hop.target)
         owner = noun_slots(path.child)["its"] if hop.source == path.child else ""
         names.append(f"{hop.alias}.{title}")
-        words.append(f"the {label} of {owner} {hop.target.one}" if owner else f"the {label} of the {hop.target.one} of that {hop.source.one}")
+        words.append(
+            f"the {label} of {owner} {hop.target.one}"
+            if owner
+            else f"the {label} of the {hop.target.one} of that {hop.source.one}"
+        )
     return ", ".join(names), listing(words)
 
 
@@ -103,8 +108,8 @@ def all_names(draw: Draw, joins: int, filtered: bool) -> Filling:
     if filtered:
         condition = draw.condition(path.child)
         label, tests = f" {condition.text}", f" WHERE {condition.on('T1.')}"
-    base = f"SELECT T1.{title_of(path.child)[0]}, {columns} {path.joined}"
-    slots = {**noun_slots(path.child), "others": words, "where": label}
+    base = f"SELECT {columns} {path.joined}"
+    slots = {**noun_slots(path.child), "names": words, "where": label}
     return Filling(base + tests, slots, contrasts=(base,) if tests else (), form="all_names")
 
 
@@ -115,8 +120,10 @@ def three_names(draw: Draw) -> Filling:
     near, far = path.hops
     (title, label), (far_title, far_label) = title_of(path.child), title_of(far.target)
     sql = f"SELECT T1.{title}, T3.{far_title} {path.joined}"
-    words = f"the {far_label} of the {far.target.one} of {noun_slots(path.child)['its']} {near.target.one}"
-    slots = {**noun_slots(path.child), "title": label, "others": words, "where": ""}
+    words = (
+        f"the {label} and the {far_label} of the {far.target.one} of {noun_slots(path.child)['its']} {near.target.one}"
+    )
+    slots = {**noun_slots(path.child), "names": words, "where": ""}
     return Filling(sql, slots, form="all_names")
 
 
@@ -229,7 +236,9 @@ def far_top(draw: Draw) -> Filling:
     path = grow(draw, 2, chain=True)
     shown = draw.shown(path.end.target, 1, 2, named=True)
     tail = f"{path.joined} GROUP BY T3.{path.end.target.key} ORDER BY COUNT(*) DESC LIMIT"
-    return Filling(f"SELECT {shown.sql('T3.')} {tail} 1", {**far_slots(path), **shown.slots}, f"SELECT COUNT(*) {tail} 2")
+    return Filling(
+        f"SELECT {shown.sql('T3.')} {tail} 1", {**far_slots(path), **shown.slots}, f"SELECT COUNT(*) {tail} 2"
+    )
 
 
 @intent("hard", "join", "nested", "in", weight=0.8)
@@ -244,7 +253,12 @@ def linked(draw: Draw) -> Filling:
     inner = f"SELECT T1.{relation.column.name} {far.joined} WHERE {condition.on('T2.')}"
     base = f"SELECT {shown.sql()} FROM {relation.parent.name}"
     sql = f"{base} WHERE {relation.parent.key} IN ({inner})"
-    slots = {**noun_slots(relation.child), **noun_slots(relation.parent, "p_"), **shown.slots, **noun_slots(target, "far_")}
+    slots = {
+        **noun_slots(relation.child),
+        **noun_slots(relation.parent, "p_"),
+        **shown.slots,
+        **noun_slots(target, "far_"),
+    }
     slots |= {"has": relation.column.has, "far_of": other.of, "where": condition.text}
     contrast = f"{base} WHERE {relation.parent.key} IN (SELECT {relation.column.name} FROM {relation.child.name})"
     if target == relation.parent:

@@ -44,7 +44,7 @@ def either(draw: Draw) -> Filling:
     return Filling(f"{first} UNION {second}", slots, contrasts=(first, alone))
 
 
-@intent("hard", "set_operation", "join", weight=0.7)
+@intent("hard", "set_operation", "join", "many_joins", weight=0.7)
 def both_children(draw: Draw) -> Filling:
     """Parents with a child that meets one condition and a child that meets another."""
     relation = draw.relation()
@@ -85,4 +85,6 @@ def two_lists(draw: Draw) -> Filling:
         parts.append(f"SELECT {title_of(table)[0]} FROM {table.name} WHERE {condition.on()}")
         texts.append(f"the {title_of(table)[1]} of each {table.one} {condition.text}")
     slots = {"first": texts[0], "second": texts[1]}
-    return Filling(" UNION ".join(parts), slots, contrasts=tuple(part.replace("SELECT", "SELECT DISTINCT", 1) for part in parts))
+    return Filling(
+        " UNION ".join(parts), slots, contrasts=tuple(part.replace("SELECT", "SELECT DISTINCT", 1) for part in parts)
+    )

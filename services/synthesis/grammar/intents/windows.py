@@ -79,7 +79,8 @@ def above_own_average(draw: Draw) -> Filling:
     category, column = draw.column(table, ["category"]), draw.column(table, NUMBERS)
     title, label = title_of(table)
     sign, word = draw.pick([(">", "above"), ("<", "below")])
-    inner = f"SELECT {title}, {column.name}, AVG({column.name}) OVER (PARTITION BY {category.name}) AS mean FROM {table.name}"
+    mean = f"AVG({column.name}) OVER (PARTITION BY {category.name}) AS mean"
+    inner = f"SELECT {title}, {column.name}, {mean} FROM {table.name}"
     base = f"SELECT {title} FROM"
     contrasts = (
         f"{base} {table.name}",
