@@ -105,7 +105,7 @@ def by_period(draw: Draw) -> Filling:
     return Filling(sql, {**noun_slots(table), "period": part, "as": words, "label": column.label, "value": said})
 
 
-@intent("hard", "date", "aggregate", "group", "order", "limit", weight=0.5)
+@intent("hard", "date", "aggregate", "group", "order", "limit", weight=1.2)
 def busiest_period(draw: Draw) -> Filling:
     """The year or the month with the most rows."""
     table, column = dated(draw)

@@ -63,7 +63,7 @@ def coalesce(draw: Draw) -> Filling:
     return Filling(sql, slots, contrasts=(f"SELECT {title}, {column.name} {base}{tests}",))
 
 
-@intent("hard", "null", "aggregate", "group", weight=0.4)
+@intent("hard", "null", "aggregate", "group", weight=0.9)
 def null_by_group(draw: Draw) -> Filling:
     """Missing values counted by a category."""
     table = draw.table()

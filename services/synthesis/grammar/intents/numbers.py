@@ -117,12 +117,16 @@ def distinct(draw: Draw) -> Filling:
     """The different values of a column."""
     table = draw.table()
     column = draw.column(table, ["category"])
-    words, tests, condition = scope(draw, table, 0.8)
+    words, tests, condition = scope(draw, table, 0.95)
     if condition and condition.column == column:
         raise NoFit
     base = f"FROM {table.name}{tests}"
     slots = {**noun_slots(table), "cat": column.label, "cats": column.labels, "scope": words}
-    return Filling(f"SELECT DISTINCT {column.name} {base}", slots, contrasts=(f"SELECT {column.name} {base}",))
+    contrasts = [
+        f"SELECT {column.name} {base}",
+        *([f"SELECT DISTINCT {column.name} FROM {table.name}"] if tests else []),
+    ]
+    return Filling(f"SELECT DISTINCT {column.name} {base}", slots, contrasts=tuple(contrasts))
 
 
 @intent("easy", "aggregate", "distinct", weight=0.9)
@@ -131,10 +135,10 @@ def count_distinct(draw: Draw) -> Filling:
     table = draw.table()
     column = draw.column(table, ["category"])
     condition = draw.condition(table, skip=[column])
-    sql = f"SELECT COUNT(DISTINCT {column.name}) FROM {table.name} WHERE {condition.on()}"
+    whole = f"SELECT COUNT(DISTINCT {column.name}) FROM {table.name}"
     slots = {**noun_slots(table), "cats": column.labels, "where": condition.text}
     plain = f"SELECT COUNT({column.name}) FROM {table.name} WHERE {condition.on()}"
-    return Filling(sql, slots, contrasts=(plain,))
+    return Filling(f"{whole} WHERE {condition.on()}", slots, contrasts=(plain, whole))
 
 
 @intent("hard", "aggregate", "arithmetic", weight=0.3)

@@ -12,11 +12,12 @@ def topmost(draw: Draw, filtered: bool) -> Filling:
     table = draw.table()
     column = draw.column(table, ORDERED)
     descending = draw.chance(0.6)
-    shown = draw.shown(table, 1, 2, named=draw.chance(0.5))
-    tests, text = "", draw.superlative(column, descending, table.one)
+    tests, text, known = "", draw.superlative(column, descending, table.one), []
     if filtered:
         condition = draw.condition(table, skip=[column])
+        known = [condition.column]
         tests, text = f" WHERE {condition.on()}", f"{text} among the {table.many} {condition.text}"
+    shown = draw.shown(table, 1, 2, named=draw.chance(0.5), skip=known)
     tail = f"{tests} ORDER BY {column.name} {'DESC' if descending else 'ASC'} LIMIT"
     keys = f"SELECT {column.name} FROM {table.name}{tail} 2"
     slots = {**noun_slots(table), **shown.slots, "sup": text}
@@ -40,11 +41,12 @@ def first_few(draw: Draw, filtered: bool) -> Filling:
     table = draw.table()
     column = draw.column(table, ORDERED)
     descending, wanted = draw.chance(0.6), draw.rng.choice([2, 3, 4, 5])
-    shown = draw.shown(table, 1, 2, named=True)
-    among, tests = "", ""
+    among, tests, known = "", "", []
     if filtered:
         condition = draw.condition(table, skip=[column])
+        known = [condition.column]
         among, tests = f" among those {condition.text}", f" WHERE {condition.on()}"
+    shown = draw.shown(table, 1, 2, named=True, skip=known)
     tail = f"{tests} ORDER BY {column.name} {'DESC' if descending else 'ASC'} LIMIT"
     text = f"{wanted} {draw.superlative(column, descending, table.many)}{among}"
     slots = {**noun_slots(table), **shown.slots, "supn": text}

@@ -113,7 +113,7 @@ def all_names(draw: Draw, joins: int, filtered: bool) -> Filling:
     return Filling(base + tests, slots, contrasts=(base,) if tests else (), form="all_names")
 
 
-@intent("medium", "join", "many_joins", weight=0.6)
+@intent("medium", "join", "many_joins", weight=1.0)
 def three_names(draw: Draw) -> Filling:
     """Each child with the name at the end of a chain of two joins."""
     path = grow(draw, 2, chain=True)
@@ -127,19 +127,19 @@ def three_names(draw: Draw) -> Filling:
     return Filling(sql, slots, form="all_names")
 
 
-@intent("hard", "join", "many_joins", weight=0.7)
+@intent("hard", "join", "many_joins", weight=1.1)
 def three_names_where(draw: Draw) -> Filling:
     """Each child that meets a condition with the names of the two rows above it."""
     return all_names(draw, 2, filtered=True)
 
 
-@intent("hard", "join", "many_joins", weight=0.9)
+@intent("hard", "join", "many_joins", weight=3.0)
 def four_names(draw: Draw) -> Filling:
     """Each child with the names of the three rows above it."""
     return all_names(draw, 3, filtered=draw.chance(0.6))
 
 
-@intent("hard", "join", "many_joins", weight=1.0)
+@intent("hard", "join", "many_joins", weight=1.6)
 def far_where(draw: Draw) -> Filling:
     """Children by a condition on a table two or three joins away."""
     path = grow(draw, draw.pick([2, 2, 3]), chain=True)
@@ -162,7 +162,7 @@ def far_test(draw: Draw, path: Path) -> tuple[str, str]:
     return condition.on(f"{path.end.alias}."), f"{path.trail} {condition.text}"
 
 
-@intent("hard", "join", "many_joins", "aggregate", weight=0.7)
+@intent("hard", "join", "many_joins", "aggregate", weight=1.1)
 def far_count(draw: Draw) -> Filling:
     """How many children lead to some row two joins away."""
     path = grow(draw, 2, chain=True)
@@ -171,7 +171,7 @@ def far_count(draw: Draw) -> Filling:
     return Filling(f"{base} WHERE {test}", {**noun_slots(path.child), "where": text}, contrasts=(base,), form="count")
 
 
-@intent("hard", "join", "many_joins", "aggregate", weight=0.8)
+@intent("hard", "join", "many_joins", "aggregate", weight=1.3)
 def far_measure(draw: Draw) -> Filling:
     """An aggregate over the children that lead to some row two joins away."""
     path = grow(draw, 2, chain=True)
@@ -182,7 +182,7 @@ def far_measure(draw: Draw) -> Filling:
     return Filling(f"{base} WHERE {test}", slots, contrasts=(base,), form="aggregate")
 
 
-@intent("hard", "join", "many_joins", weight=0.9)
+@intent("hard", "join", "many_joins", weight=1.4)
 def two_parents(draw: Draw) -> Filling:
     """Children by a condition on each of two parents."""
     path = star(draw)
@@ -198,7 +198,7 @@ def two_parents(draw: Draw) -> Filling:
     return Filling(sql, slots, contrasts=contrasts, form=shown.form("rows"))
 
 
-@intent("hard", "join", "many_joins", "aggregate", "group", weight=0.8)
+@intent("hard", "join", "many_joins", "aggregate", "group", weight=1.3)
 def far_group(draw: Draw) -> Filling:
     """Children counted, or a number of theirs aggregated, for each row two joins away."""
     path = grow(draw, 2, chain=True)
@@ -219,7 +219,7 @@ def far_slots(path: Path) -> dict[str, str]:
     return {**noun_slots(path.child), **noun_slots(near.target, "near_"), **noun_slots(far.target, "far_"), **verbs}
 
 
-@intent("hard", "join", "many_joins", "aggregate", "group", "having", weight=0.5)
+@intent("hard", "join", "many_joins", "aggregate", "group", "having", weight=1.0)
 def far_having(draw: Draw) -> Filling:
     """Rows two joins away with enough children."""
     path = grow(draw, 2, chain=True)
@@ -230,7 +230,7 @@ def far_having(draw: Draw) -> Filling:
     return Filling(f"SELECT {shown.sql('T3.')} {group} HAVING COUNT(*) {test}", slots)
 
 
-@intent("hard", "join", "many_joins", "aggregate", "group", "order", "limit", weight=0.5)
+@intent("hard", "join", "many_joins", "aggregate", "group", "order", "limit", weight=0.9)
 def far_top(draw: Draw) -> Filling:
     """The row two joins away with the most children."""
     path = grow(draw, 2, chain=True)

@@ -5,7 +5,7 @@ from services.synthesis.grammar.intent import intent
 from services.synthesis.grammar.world import Filling, title_of
 
 
-@intent("hard", "set_operation", weight=0.6)
+@intent("hard", "set_operation", weight=1.0)
 def both(draw: Draw) -> Filling:
     """Categories that occur under each of two conditions."""
     table = draw.table()
