@@ -71,7 +71,7 @@ def exists_body(draw: Draw, relation: Relation) -> tuple[str, str, str, str]:
     return f"FROM {relation.parent.name} AS T1", inner, condition.on("T2."), condition.text
 
 
-@intent("hard", "nested", "exists", weight=0.7)
+@intent("hard", "nested", "exists", weight=0.9)
 def not_exists(draw: Draw) -> Filling:
     """Parents without any child that meets a condition."""
     relation = draw.relation()
@@ -83,7 +83,7 @@ def not_exists(draw: Draw) -> Filling:
     return Filling(f"{base} WHERE NOT EXISTS ({inner} AND {test})", slots, contrasts=contrasts)
 
 
-@intent("hard", "nested", "exists", weight=0.6)
+@intent("hard", "nested", "exists", weight=0.9)
 def exists(draw: Draw) -> Filling:
     """Parents that meet a condition and have a child that meets one."""
     relation = draw.relation()

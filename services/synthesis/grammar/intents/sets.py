@@ -18,7 +18,7 @@ def both(draw: Draw) -> Filling:
     return Filling(sql, slots, contrasts=(every, f"{every} WHERE {first.on()}", f"{every} WHERE {second.on()}"))
 
 
-@intent("hard", "set_operation", weight=0.7)
+@intent("hard", "set_operation", weight=1.0)
 def never(draw: Draw) -> Filling:
     """Categories that never occur under a condition."""
     table = draw.table()
@@ -30,7 +30,7 @@ def never(draw: Draw) -> Filling:
     return Filling(f"{base} EXCEPT {base} WHERE {condition.on()}", slots, contrasts=(whole,))
 
 
-@intent("hard", "set_operation", "join", weight=0.8)
+@intent("hard", "set_operation", "join", weight=1.1)
 def either(draw: Draw) -> Filling:
     """Parents that meet a condition themselves, or have a child that meets one."""
     relation = draw.relation()
@@ -44,7 +44,7 @@ def either(draw: Draw) -> Filling:
     return Filling(f"{first} UNION {second}", slots, contrasts=(first, alone))
 
 
-@intent("hard", "set_operation", "join", "many_joins", weight=0.7)
+@intent("hard", "set_operation", "join", "many_joins", weight=1.0)
 def both_children(draw: Draw) -> Filling:
     """Parents with a child that meets one condition and a child that meets another."""
     relation = draw.relation()
@@ -60,7 +60,7 @@ def both_children(draw: Draw) -> Filling:
     return Filling(sql, slots, contrasts=contrasts)
 
 
-@intent("hard", "set_operation", "join", weight=0.7)
+@intent("hard", "set_operation", "join", weight=1.0)
 def parents_except(draw: Draw) -> Filling:
     """Parents that meet a condition, less those with a child that meets one."""
     relation = draw.relation()
