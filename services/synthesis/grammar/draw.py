@@ -5,20 +5,25 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
-from services.synthesis.grammar.english import COMPARISONS, listing, plural, third_person, with_article
+from services.synthesis.grammar.english import COMPARISONS, plural, third_person, with_article
 from services.synthesis.grammar.rows import Cell, literal
-from services.synthesis.grammar.schema import Column, Table
+from services.synthesis.grammar.schema import Column, Domain, Table
+from services.synthesis.grammar.shown import Shown
 from services.synthesis.grammar.world import NoFit, World, title_of
 
 T = TypeVar("T")
 ORDERED = ("amount", "year", "date")
 NUMBERS = ("amount",)
+SHOWABLE = ("category", *ORDERED)
 AGGREGATES = {
     "AVG": ("average", "mean"),
     "MAX": ("highest", "maximum"),
     "MIN": ("lowest", "minimum"),
     "SUM": ("total",),
 }
+# How often what is shown begins with the name of the row.
+NAMED = 0.6
+BETWEEN = 0.12
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,12 @@ class Relation:
     @property
     def joined(self) -> str:
         """The FROM clause."""
-        link = f"T1.{self.column.name} = T2.{self.parent.key}"
-        return f"FROM {self.child.name} AS T1 JOIN {self.parent.name} AS T2 ON {link}"
+        return f"FROM {self.child.name} AS T1 JOIN {self.parent.name} AS T2 ON {self.link}"
+
+    @property
+    def link(self) -> str:
+        """The ON condition."""
+        return f"T1.{self.column.name} = T2.{self.parent.key}"
 
 
 @dataclass(frozen=True)
@@ -63,11 +72,15 @@ class Measure:
 
 
 class Draw:
-    """Seeded choices over one world. Every method raises NoFit where the world has nothing that suits."""
+    """Seeded choices over one world. Every method raises NoFit where the world has nothing that suits.
+
+    `domain` is the world's domain in one of its voices: the same columns and tables, some by another word.
+    """
 
     def __init__(self, world: World, rng: Random) -> None:
         self.world = world
         self.rng = rng
+        self.domain: Domain = rng.choice(world.voices)
 
     def pick(self, options: Sequence[T]) -> T:
         """One of the options."""
@@ -80,13 +93,13 @@ class Draw:
         return self.rng.random() < probability
 
     def table(self) -> Table:
-        """A table, the larger ones more often."""
-        tables = self.world.domain.tables
-        return self.rng.choices(tables, [2 if table.title else 1.3 for table in tables])[0]
+        """A table, those with more columns more often: more can be asked of them."""
+        tables = self.domain.tables
+        return self.rng.choices(tables, [len(table.columns) for table in tables])[0]
 
     def named(self) -> Table:
         """A table whose rows have names."""
-        return self.pick([table for table in self.world.domain.tables if table.title])
+        return self.pick([table for table in self.domain.tables if table.title])
 
     def column(self, table: Table, kinds: Sequence[str], skip: Sequence[Column] = ()) -> Column:
         """A column of one of the kinds, without NULLs."""
@@ -94,19 +107,29 @@ class Draw:
 
     def relation(self) -> Relation:
         """A child and a parent whose rows have names."""
-        found = []
-        for child in self.world.domain.tables:
-            for column in child.columns:
-                if column.ref and self.world.domain.table(column.ref).title:
-                    found.append(Relation(child, column, self.world.domain.table(column.ref)))
-        return self.pick(found)
+        return self.pick(self.relations())
 
-    def shown(self, table: Table, most: int = 2, skip: Sequence[Column] = ()) -> list[tuple[str, str, str]]:
-        """What to show of a row: its title, then up to `most` - 1 other columns, as (name, label, plural label)."""
+    def relations(self) -> list[Relation]:
+        """Every child with each of its parents whose rows have names."""
+        return [
+            Relation(child, column, self.domain.table(column.ref))
+            for child in self.domain.tables
+            for column in child.columns
+            if column.ref and self.domain.table(column.ref).title
+        ]
+
+    def shown(
+        self, table: Table, least: int = 1, most: int = 0, *, named: bool = False, skip: Sequence[Column] = ()
+    ) -> Shown:
+        """From `least` to `most` columns of a row, its name first or, unless `named`, others alone."""
+        wanted = self.rng.randint(least, max(least, most))
+        others = [(c.name, c.label, c.labels) for c in table.columns if c.kind in SHOWABLE and c not in skip]
         title, label = title_of(table)
-        others = [c for c in table.columns if c.kind in ("category", *ORDERED) and c not in skip]
-        extra = self.rng.sample(others, min(len(others), self.rng.choice([0, 0, *range(most)])))
-        return [(title, label, plural(label)), *((c.name, c.label, c.labels) for c in extra)]
+        if not named and len(others) >= wanted and not self.chance(NAMED):
+            return Shown.of(self.rng.sample(others, wanted), named=False)
+        if len(others) < wanted - 1:
+            raise NoFit
+        return Shown.of([(title, label, plural(label)), *self.rng.sample(others, wanted - 1)])
 
     def condition(self, table: Table, skip: Sequence[Column] = (), foreign: Table | None = None) -> Condition:
         """A test that keeps some rows, not all. Labels that `foreign` has too are left out: they would be unclear."""
@@ -114,10 +137,15 @@ class Draw:
         options = [
             column
             for column in table.columns
-            if column.kind in ("category", *ORDERED) and column not in skip and not column.missing
+            if column.kind in SHOWABLE and column not in skip and (column.kind in ORDERED or not column.missing)
         ]
         column = self.pick([option for option in options if option.label not in taken])
         return self.equality(column) if column.kind == "category" else self.comparison(column)
+
+    def two_conditions(self, table: Table, skip: Sequence[Column] = ()) -> tuple[Condition, Condition]:
+        """Tests on two columns, in the order a person says them."""
+        first = self.condition(table, skip=skip)
+        return spoken_order(first, self.condition(table, skip=[*skip, first.column]))
 
     def equality(self, column: Column) -> Condition:
         """`column = value`."""
@@ -133,13 +161,29 @@ class Draw:
 
     def comparison(self, column: Column) -> Condition:
         """`column > value` and the like, keeping between one row and four fifths of them."""
-        operator = self.rng.choice([">", ">", "<", "<", ">=", "<="])
         values = self.world.values(column)
+        if self.chance(BETWEEN):
+            return self.between(column)
+        operator = self.rng.choice([">", ">", "<", "<", ">=", "<="])
         bound = self.pick(self.bounds(column, values))
         kept = sum(_holds(value, operator, bound) for value in values)
         if not 1 <= kept <= 0.8 * len(values):
             raise NoFit
         return Condition(column, f"{operator} {literal(bound)}", self.comparison_text(column, operator, bound))
+
+    def between(self, column: Column) -> Condition:
+        """`column BETWEEN low AND high`, both ends included, keeping some rows and not all."""
+        values = self.world.values(column)
+        bounds = self.bounds(column, values)
+        if len(bounds) < 3:
+            raise NoFit
+        low, high = (bounds[place] for place in sorted(self.rng.sample(range(len(bounds)), 2)))
+        kept = sum(_rank(low) <= _rank(value) <= _rank(high) for value in values)
+        if not 1 <= kept <= 0.8 * len(values):
+            raise NoFit
+        phrase = self.pick(COMPARISONS[_words_for(column)]["between"])
+        text = phrase.format(a=with_article(column.label), l=column.label, v=low, w=high)
+        return Condition(column, f"BETWEEN {literal(low)} AND {literal(high)}", text)
 
     def bounds(self, column: Column, values: Sequence[Cell]) -> list[Cell]:
         """Bounds worth asking about: values that occur and, for wide ranges of integers, round numbers between them."""
@@ -155,7 +199,7 @@ class Draw:
         own = {">": column.more, "<": column.less}.get(operator)
         if own and self.chance(0.5):
             return own.replace("_", str(bound))
-        phrase = self.pick(COMPARISONS["amount" if column.kind == "amount" else "year"][operator])
+        phrase = self.pick(COMPARISONS[_words_for(column)][operator])
         return phrase.format(a=with_article(column.label), l=column.label, v=bound)
 
     def measure(self, table: Table) -> Measure:
@@ -171,10 +215,14 @@ class Draw:
             return f"{adjective} {one}"
         return f"{one} with the {column.extremes[descending]} {column.label}"
 
-
-def columns_slots(shown: Sequence[tuple[str, str, str]]) -> dict[str, str]:
-    """Words for what is shown: {cols} in the singular, {colss} in the plural."""
-    return {"cols": listing([label for _, label, _ in shown]), "colss": listing([labels for _, _, labels in shown])}
+    def bound_between(self, values: Sequence[float]) -> Cell:
+        """A number that parts the values: some lie above it, some below, none on it."""
+        ordered = sorted(values)
+        place = self.pick(range(len(ordered) - 1))
+        bound = plain(round((ordered[place] + ordered[place + 1]) / 2, 1 if ordered[-1] < 20 else None))
+        if not ordered[place] < float(bound or 0) < ordered[place + 1]:
+            raise NoFit
+        return bound
 
 
 def noun_slots(table: Table, prefix: str = "") -> dict[str, str]:
@@ -192,11 +240,20 @@ def relation_slots(relation: Relation) -> dict[str, str]:
     return {**noun_slots(relation.child), **noun_slots(relation.parent, "p_"), **verbs}
 
 
+def category_slots(column: Column) -> dict[str, str]:
+    """{cat} and {cats}."""
+    return {"cat": column.label, "cats": column.labels}
+
+
 def spoken_order(first: Condition, second: Condition) -> tuple[Condition, Condition]:
     """Two conditions in the order a person says them: a clause with "whose" comes last."""
     if first.text.startswith("whose") and not second.text.startswith("whose"):
         return second, first
     return first, second
+
+
+def _words_for(column: Column) -> str:
+    return "amount" if column.kind == "amount" else "year"
 
 
 def _rank(value: Cell) -> tuple[float, str]:

@@ -45,8 +45,8 @@ COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def plural(noun: str) -> str:
-    """The plural of a noun phrase; the word before "of" or "in" changes, otherwise the last one."""
-    for joint in (" of ", " in "):
+    """The plural of a noun phrase; the word before "of", "in" or "per" changes, otherwise the last one."""
+    for joint in (" of ", " in ", " per "):
         if joint in noun:
             head, tail = noun.split(joint, 1)
             return plural(head) + joint + tail

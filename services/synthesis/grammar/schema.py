@@ -13,7 +13,7 @@ from shared.errors import InvalidInputError
 
 DATA = Path(__file__).parent / "data"
 FILES: dict[str, tuple[str, ...]] = {
-    "train": ("train_a.yaml", "train_b.yaml"),
+    "train": ("train_a.yaml", "train_b.yaml", "train_c.yaml", "train_d.yaml"),
     "selection": ("selection.yaml",),
     "test": ("test.yaml",),
 }
@@ -30,7 +30,7 @@ class Column(Spec):
     """A column; exactly one of the value fields (people, words, pick, whole, real, year, date, ref) is set.
 
     `words` are unique values, `pick` values that repeat, both separated by `|`; ranges are written `low..high`.
-    In `is`, `more` and `less` an underscore stands for the value.
+    In `is`, `more` and `less` an underscore stands for the value. `also` holds other words for the label.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Column(Spec):
     total: bool = False
     missing: float = 0.0
     step: float = 1
+    also: str | None = None
 
     @property
     def kind(self) -> Kind:
@@ -83,7 +84,7 @@ class Column(Spec):
 
 
 class Table(Spec):
-    """A table with its nouns; `who` is set where its rows are people."""
+    """A table with its nouns; `who` is set where its rows are people, `also` holds other nouns."""
 
     name: str
     one: str
@@ -91,6 +92,7 @@ class Table(Spec):
     rows: int
     key: str
     who: bool = False
+    also: str | None = None
     columns: tuple[Column, ...]
 
     @property
@@ -116,6 +118,37 @@ class Domain(Spec):
             reference = f" REFERENCES {column.ref}({self.table(column.ref).key})" if column.ref else ""
             declared.append(f"{column.name} {column.sql_type}{reference}")
         return f"CREATE TABLE {table.name} ({', '.join(declared)})"
+
+
+VOICES = 3
+
+
+@lru_cache(maxsize=256)
+def voices(domain: Domain) -> tuple[Domain, ...]:
+    """The domain in its own words, then with the other words of its tables and columns, where it has any."""
+    found = [domain]
+    for place in range(VOICES - 1):
+        tables = tuple(_spoken(table, place) for table in domain.tables)
+        other = domain.model_copy(update={"tables": tables})
+        if other not in found:
+            found.append(other)
+    return tuple(found)
+
+
+def _other(also: str | None, place: int) -> str | None:
+    words = [word.strip() for word in also.split("|")] if also else []
+    return words[place % len(words)] if words else None
+
+
+def _spoken(table: Table, place: int) -> Table:
+    """The table by the other word of that place; what has one other word only is called by it in each other voice."""
+    noun = _other(table.also, place)
+    words = {"one": noun, "many": plural(noun)} if noun else {}
+    columns = []
+    for column in table.columns:
+        label = _other(column.also, place)
+        columns.append(column.model_copy(update={"label": label, "labels": plural(label)}) if label else column)
+    return table.model_copy(update={**words, "columns": tuple(columns)})
 
 
 def _column(table: str, name: str, fields: dict[str, Any]) -> Column:

@@ -1,12 +1,20 @@
 """What every gold must hold, checked apart from the writer's own checks."""
 
-import re
 import sqlite3
 from functools import lru_cache
 
-from shared.contracts.records import DatabaseScript, Written
+from sqlglot import exp, parse_one
 
-ORDERED = re.compile(r"^SELECT .*? (FROM .* ORDER BY (.+?) (?:ASC|DESC))(?: LIMIT (\d+))?$")
+from shared.sql.spider.hardness import MeasuredHardness, measured_hardness
+from shared.sql.spider.schema import SpiderSchema
+from shared.contracts.records import DatabaseScript, Level, Written
+
+# The measured levels that each requested level stands for.
+MEANT: dict[Level, set[str]] = {
+    "easy": {"easy"},
+    "medium": {"medium"},
+    "hard": {"hard", "extra", "beyond_spider"},
+}
 
 
 @lru_cache(maxsize=64)
@@ -30,13 +38,32 @@ def rows_of(written: Written) -> list[tuple]:
 
 
 def sort_keys(written: Written) -> list:
-    """The keys of an ordered gold, one more than its LIMIT; empty for a gold without order."""
-    found = ORDERED.match(written.sql)
-    if not found:
-        assert "ORDER BY" not in written.sql
-        assert "LIMIT" not in written.sql
+    """The keys of a gold whose rows have an order, one row more than its LIMIT; empty for a gold without order."""
+    tree = parse_one(written.sql, read="sqlite")
+    order, limit = tree.args.get("order"), tree.args.get("limit")
+    if order is None:
+        assert limit is None
         return []
-    body, key, limit = found.groups()
-    tail = f" LIMIT {int(limit) + 1}" if limit else ""
+    keys = tree.copy()
+    keys.set("expressions", [key.this.copy() for key in order.expressions])
+    keys.set("limit", exp.Limit(expression=exp.Literal.number(int(limit.expression.this) + 1)) if limit else None)
     assert written.database is not None
-    return [row[0] for row in opened(written.database).execute(f"SELECT {key} {body}{tail}")]
+    return opened(written.database).execute(keys.sql(dialect="sqlite")).fetchall()
+
+
+@lru_cache(maxsize=128)
+def _schema(ddl: tuple[str, ...]) -> SpiderSchema:
+    connection = _opened(ddl, ())
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return SpiderSchema({name: [row[1] for row in connection.execute(f"PRAGMA table_info({name})")] for name in names})
+
+
+def measured(written: Written) -> MeasuredHardness:
+    """Spider's hardness of the gold."""
+    assert written.database is not None
+    return measured_hardness(written.sql, _schema(tuple(written.database.ddl)))
+
+
+def as_meant(written: Written) -> bool:
+    """Whether the gold measures as it was asked for."""
+    return measured(written) in MEANT[written.level]

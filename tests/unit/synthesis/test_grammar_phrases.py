@@ -4,18 +4,13 @@ import pytest
 
 from services.synthesis.grammar.english import listing, plural, sentence, third_person, with_article
 from services.synthesis.grammar.phrases import load_phrases
-from services.synthesis.grammar.writer import INTENTS
 
-ALL_INTENTS = [intent for intents in INTENTS.values() for intent in intents]
-
-
-def test_every_intent_has_its_phrases_and_no_phrase_lacks_an_intent():
-    assert sorted(load_phrases()) == sorted(ALL_INTENTS)
+FORMS = sorted(load_phrases())
 
 
-@pytest.mark.parametrize("intent", ALL_INTENTS)
-def test_enough_phrases(intent):
-    phrases = load_phrases()[intent]
+@pytest.mark.parametrize("form", FORMS)
+def test_enough_phrases(form):
+    phrases = load_phrases()[form]
     assert len(set(phrases["train"])) >= 4
     assert len(set(phrases["test"])) >= 2
 
@@ -35,6 +30,8 @@ def test_no_test_phrase_stands_in_training():
         ("branch", "branches"),
         ("age in months", "ages in months"),
         ("title", "titles"),
+        ("price per night", "prices per night"),
+        ("number of beds", "numbers of beds"),
     ],
 )
 def test_plural(one, many):

@@ -5,11 +5,16 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from sqlglot import exp, parse_one
 
+from services.synthesis.grammar import pool, writer
+from services.synthesis.grammar.phrases import load_phrases
+from services.synthesis.grammar.pool import LITERAL
 from services.synthesis.grammar.writer import INTENTS, write_examples
 from shared.contracts.records import Written
 from shared.errors import InvalidInputError
@@ -53,7 +58,7 @@ def test_rows_carry_their_provenance(split):
     for row in written(split, count=60):
         assert row.split == split
         assert row.provenance.writer == "grammar"
-        assert row.provenance.writer_version == "grammar/1"
+        assert row.provenance.writer_version == "grammar/2"
         assert row.provenance.seed == 1
         intent, mark = row.provenance.source.split("/")
         assert intent in INTENTS[row.level]
@@ -72,11 +77,17 @@ def test_questions_are_clean_sentences(split):
         assert all(first != second for first, second in pairwise(words)), row.question
 
 
+FORMATS = {"%Y", "%m", "%Y-%m"}
+
+
 @pytest.mark.parametrize("split", SPLITS)
 def test_values_of_the_gold_stand_in_the_question(split):
-    for row in written(split, seed=5):
-        quoted = [part.strip("%") for part in row.sql.split("'")[1::2]]
-        assert all(value in row.question for value in quoted), (row.question, row.sql)
+    for row in written(split, seed=5, count=400):
+        tree = parse_one(row.sql, read="sqlite")
+        literals = {node.this.strip("%") if node.this not in FORMATS else "" for node in tree.find_all(exp.Literal)}
+        # 1 and 0 are the language's: LIMIT 1, place 1, SELECT 1, THEN 1 ELSE 0; 100.0 makes a percentage.
+        missing = {value for value in literals - {"0", "1", "100.0"} if value not in row.question}
+        assert not missing, (missing, row.question, row.sql)
 
 
 def test_golds_keep_one_style():
@@ -102,15 +113,18 @@ def test_level_shares_are_met(levels, count, expected):
     assert Counter(row.level for row in rows) == expected
 
 
-def test_all_intents_occur():
-    sources = {row.provenance.source.split("/")[0] for seed in range(3) for row in written("train", seed, count=600)}
-    assert sources == {intent for intents in INTENTS.values() for intent in intents}
+def test_all_intents_and_all_forms_of_phrases_occur():
+    levels = {"easy": 1.0, "medium": 1.0, "hard": 2.0}
+    rows = write_examples(seed=3, split="train", shard=0, count=3000, levels=levels)
+    marks = [row.provenance.source.split("/") for row in rows]
+    assert {intent for intent, _ in marks} == {intent for intents in INTENTS.values() for intent in intents}
+    assert {mark.partition("@")[2] or intent for intent, mark in marks} == set(load_phrases())
 
 
 def test_enough_intents():
-    assert len(INTENTS["easy"]) >= 10
-    assert len(INTENTS["medium"]) >= 10
-    assert len(INTENTS["hard"]) >= 8
+    assert len(INTENTS["easy"]) >= 16
+    assert len(INTENTS["medium"]) >= 30
+    assert len(INTENTS["hard"]) >= 60
 
 
 def test_same_arguments_same_bytes_under_another_hash_seed():
@@ -137,11 +151,53 @@ def test_a_domain_has_one_database_in_all_shards():
     assert all(len(found) == 1 for found in databases.values())
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_few_repetitions_across_shards(split):
+def shape(row: Written) -> tuple[str, str]:
+    return row.domain, LITERAL.sub("?", row.sql)
+
+
+@pytest.mark.parametrize("count", [20, 50])
+def test_shapes_hardly_repeat_across_shards(count):
+    rows = [row for shard in range(1000 // count) for row in written("train", shard=shard, count=count)]
+    assert len({shape(row) for row in rows}) > 0.99 * len(rows)
+    assert len({(row.domain, row.question) for row in rows}) > 0.99 * len(rows)
+
+
+@pytest.mark.parametrize("split", ["selection", "test"])
+def test_small_splits_repeat_no_gold_across_shards(split):
     rows = [row for shard in range(8) for row in written(split, shard=shard, count=50)]
-    assert len({(row.domain, row.question) for row in rows}) > 0.85 * len(rows)
-    assert len({(row.domain, row.sql) for row in rows}) > 0.85 * len(rows)
+    assert len({(row.domain, row.sql) for row in rows}) > 0.99 * len(rows)
+
+
+def test_shards_are_the_same_in_any_order():
+    forward = [written("test", seed=21, shard=shard, count=30) for shard in range(4)]
+    writer._pool.cache_clear()
+    backward = [written("test", seed=21, shard=shard, count=30) for shard in reversed(range(4))]
+    assert forward == backward[::-1]
+
+
+def test_a_shard_that_comes_late_is_drawn_again(monkeypatch):
+    early = written("selection", seed=22, count=40)
+    monkeypatch.setattr(pool, "KEPT", 1)
+    writer._pool.cache_clear()
+    written("selection", seed=22, shard=3, count=40)
+    assert written("selection", seed=22, count=40) == early
+    writer._pool.cache_clear()
+
+
+def test_threads_write_the_same():
+    expected = [written("train", seed=23, shard=shard, count=20) for shard in range(6)]
+    writer._pool.cache_clear()
+    writer._world.cache_clear()
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(lambda shard: written("train", seed=23, shard=shard, count=20), range(6)))
+    assert found == expected
+
+
+def test_domains_take_turns():
+    for shard in range(3):
+        counts = Counter(row.domain for row in written("test", shard=shard, count=60))
+        assert set(counts.values()) <= {4, 5, 6}
+        assert len(counts) == 12
 
 
 @pytest.mark.parametrize("split", SPLITS)
