@@ -5,9 +5,9 @@ from functools import lru_cache
 
 from sqlglot import exp, parse_one
 
+from shared.contracts.records import DatabaseScript, Level, Written
 from shared.sql.spider.hardness import MeasuredHardness, measured_hardness
 from shared.sql.spider.schema import SpiderSchema
-from shared.contracts.records import DatabaseScript, Level, Written
 
 # The measured levels that each requested level stands for.
 MEANT: dict[Level, set[str]] = {
