@@ -76,7 +76,8 @@ function nowhere(context, path) {
 /** Readers of screens are led to the new page; the first one keeps the focus at the top. */
 function arrive() {
   main.removeAttribute("aria-busy");
-  for (const link of document.querySelectorAll("nav [aria-current]")) link.scrollIntoView({ inline: "nearest", block: "nearest" });
+  // By hand: scrollIntoView would move the place from which the Tab key goes on.
+  for (const link of document.querySelectorAll("nav [aria-current]")) { const nav = link.closest("nav"); nav.scrollLeft = link.offsetLeft - nav.offsetLeft - 40; }
   if (moved) { main.querySelector("h1")?.focus({ preventScroll: true }); scrollTo(0, 0); }
   if (moved) announce(document.title);
   moved = true;
