@@ -1,13 +1,14 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.chromium import OPTIONS, REASON, find_chromium
 from tests.browser.viewer import Viewer
 from tests.support.valkey import module_redis_url
 
 __all__ = ["module_redis_url"]
+expect.set_options(timeout=20_000)  # patience for a busy machine; a test waits no longer than it has to
 Open = Callable[[str], Viewer]
 
 

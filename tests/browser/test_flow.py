@@ -15,6 +15,8 @@ from tests.support.stack import MODELS, Golds, Stack, running_stack
 from tests.support.writers import weak_writer
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+# Colours are tokens that all pages share: in the dark theme axe looks at the pages that use most of them.
+DARK_TOO = ("job", "pairs", "new", "report")
 TESTS = [{"dataset": "builtin:held-out", "questions": 12}, {"dataset": "builtin:handwritten", "questions": 6}]
 
 
@@ -84,9 +86,8 @@ def test_examples_are_browsed_and_filtered(visit: Open, stack: Stack, job_id: st
     expect(page.locator("article")).to_have_count(4)
     viewer.open(f"/jobs/{job_id}/examples")
     page.get_by_label("Level").select_option("easy")
-    page.wait_for_url("**level=easy")
+    expect(page.locator("article .chip", has_text="hard")).to_have_count(0)
     expect(page.locator("article .chip", has_text="easy").first).to_be_visible()
-    assert page.locator("article .chip", has_text="hard").count() == 0
     first = page.locator("article").first
     assert first.locator("pre.sql .k", has_text="SELECT").count() >= 1
     first.get_by_text("Rows").click()
@@ -104,10 +105,10 @@ def test_pairs_are_compared_with_their_results(visit: Open, stack: Stack, job_id
     expect(first.get_by_text("Rejected returns")).to_be_visible()
     assert page.locator("article del, article ins").count() > 0
     page.get_by_label("Rejected for").select_option("error")
-    page.wait_for_url("**verdict=error")
-    assert set(page.locator("article section:nth-child(2) h3 .chip:first-of-type").all_inner_texts()) <= {"error"}
+    expect(page.locator("article h3 .chip", has_text="wrong")).to_have_count(0)
+    expect(page.locator("article h3 .chip", has_text="error").first).to_be_visible()
     viewer.open(f"/jobs/{job_id}/answers?verdict=wrong")
-    assert set(page.locator("article .row .chip:first-child").all_inner_texts()) <= {"wrong"}
+    assert set(page.locator("article > .row > .chip:first-child").all_inner_texts()) == {"wrong"}
     assert viewer.complaints == []
 
 
@@ -119,8 +120,8 @@ def test_reports_are_read_and_compared(visit: Open, stack: Stack, reports: list[
     page.get_by_role("link", name="better").click()
     expect(page.get_by_role("heading", name="Execution accuracy")).to_be_visible()
     page.get_by_label("Show").select_option("wrong")
-    page.wait_for_url("**only=wrong")
-    assert "correct" not in page.locator("article .side .chip").all_inner_texts()
+    expect(page.locator("article .side .chip", has_text="correct")).to_have_count(0)
+    expect(page.locator("article").first).to_be_visible()
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="report.html").click()
     opened.value.wait_for_load_state()
@@ -183,6 +184,6 @@ def test_pictures_of_every_page(visit: Open, stack: Stack, job_id: str, reports:
     findings = []
     for name, path in pages.items():
         viewer.open(path)
-        findings += viewer.picture(name)
+        findings += viewer.picture(name, ("light", "dark") if name in DARK_TOO else ("light",))
     assert findings == []
     assert viewer.complaints == []

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from services.gateway.backend import Backend
 from tests.browser.conftest import Open
-from tests.browser.prepared import HOSTILE, PreparedJob
+from tests.support.prepared_job import HOSTILE, PreparedJob
 from tests.support.gateway import make_backend, serve
 
 FIRST_VIEW_BYTES = 200_000

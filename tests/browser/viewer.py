@@ -11,6 +11,7 @@ SHOWN = "main:not([aria-busy]) h1"
 PICTURES = Path(__file__).parents[2] / ".artifacts" / "console"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 GRAVE = ("serious", "critical")
+AXE = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 
 
 @dataclass
@@ -27,7 +28,11 @@ class Viewer:
         self.page.set_default_timeout(20_000)
         self.page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request))
+        self.page.on("request", self.note)
+
+    def note(self, request: Request) -> None:
+        """Keeps a request: Playwright cannot listen with a list's own method."""
+        self.requests.append(request)
 
     def open(self, path: str) -> Page:
         """A page of the console, once it is drawn."""
@@ -45,21 +50,25 @@ class Viewer:
 
     def grave_findings(self) -> list[str]:
         """Serious and critical findings of axe, each with the first element it names."""
-        found: dict[str, Any] = Axe().run(self.page).response
+        found: dict[str, Any] = Axe().run(self.page, options=AXE).response
         return [
             f"{one['id']}: {one['help']} at {one['nodes'][0]['html'][:160]}"
             for one in found["violations"]
             if one["impact"] in GRAVE
         ]
 
-    def picture(self, name: str) -> list[str]:
-        """Pictures in both themes at both widths; findings of axe, and how far the page is too wide, in pixels."""
+    def picture(self, name: str, checked: tuple[str, ...] = ("light", "dark")) -> list[str]:
+        """Pictures in both themes at both widths; findings of axe, and how far the page is too wide, in pixels.
+
+        axe takes a second of a core: `checked` names the themes that it looks at.
+        """
         PICTURES.mkdir(parents=True, exist_ok=True)
         findings = []
         for theme in ("light", "dark"):
             self.page.emulate_media(color_scheme=theme)
             self.page.set_viewport_size(WIDE)
-            findings += [f"{name}, {theme}: {one}" for one in self.grave_findings()]
+            if theme in checked:
+                findings += [f"{name}, {theme}: {one}" for one in self.grave_findings()]
             for size in (WIDE, NARROW):
                 self.page.set_viewport_size(size)
                 self.page.wait_for_selector(SHOWN)
