@@ -8,8 +8,8 @@ from playwright.sync_api import Page, expect
 
 from services.gateway.backend import Backend
 from tests.browser.conftest import Open
-from tests.support.prepared_job import HOSTILE, PreparedJob
 from tests.support.gateway import make_backend, serve
+from tests.support.prepared_job import HOSTILE, PreparedJob
 
 FIRST_VIEW_BYTES = 200_000
 STREAM_S = 1.0
