@@ -44,7 +44,7 @@ function drawStep(phase, n) {
   const broken = phase.stages.some((stage) => stage.failed > 0 || stage.status === "failed");
   const begun = over > 0 || phase.stages.some((stage) => stage.status === "running");
   const state = broken ? "bad" : over === phase.stages.length ? "done" : begun ? "run" : "";
-  const said = broken ? "shards lost" : state === "done" ? "done" : begun ? `${over} of ${phase.stages.length} stages` : "waiting";
+  const said = broken ? "shards lost" : state === "done" ? "done" : begun ? `${over} of ${plural(phase.stages.length, "stage")}` : "waiting";
   return h("li", { class: state }, h("span", { class: "knot", "aria-hidden": "true" }, broken ? "!" : state === "done" ? "✓" : n + 1), h("strong", {}, phase.title), h("span", { class: "muted" }, said));
 }
 

@@ -23,12 +23,12 @@ export default async function answers(context) {
 
 function card(one) {
   const right = one.verdict === "correct";
-  const [answer, gold] = one.sql && one.gold ? sqlDiff(one.sql, one.gold) : [sqlBlock(one.sql), sqlBlock(one.gold)];
+  const [gold, answer] = one.sql && one.gold ? sqlDiff(one.gold, one.sql) : [sqlBlock(one.gold), sqlBlock(one.sql)];
   return h("article", { class: "card" },
     h("h2", { class: "question" }, one.question ?? one.example_id),
     h("p", { class: "row" }, chip(one.verdict), !["ok"].includes(one.outcome) && chip(one.outcome), one.domain && tag(words(one.domain)), one.level && tag(one.level), h("span", { class: "muted small" }, `${one.model} · sample ${one.slot + 1} · ${one.policy} policy`)),
     one.message && h("p", { class: "muted small" }, one.message),
-    right ? answer : h("div", { class: "two" }, h("section", { class: "side" }, h("h3", {}, "Answer"), answer), h("section", { class: "side" }, h("h3", {}, "Gold"), gold)),
+    right ? sqlBlock(one.sql) : h("div", { class: "two" }, h("section", { class: "side" }, h("h3", {}, "Answer"), answer), h("section", { class: "side" }, h("h3", {}, "Gold"), gold)),
     !one.sql && h("details", {}, h("summary", {}, "The answer as it came"), h("pre", { class: "text" }, one.answer)),
     (one.result || one.gold_result) && h("details", {}, h("summary", {}, "Results"), h("div", { class: "two" },
       h("div", { class: "side" }, h("h4", { class: "small" }, "Answer returns"), one.result ? resultTable(one.result, "Result of the answer") : h("p", { class: "muted small" }, "Nothing was kept.")),
