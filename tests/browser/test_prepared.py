@@ -1,18 +1,21 @@
 """The console on a gateway whose jobs are laid there by hand: inert text, live pages, keys, keyboard, weight."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from services.gateway.backend import Backend
+from services.gateway.settings import AuthSettings
 from tests.browser.conftest import Open
 from tests.support.gateway import make_backend, serve
 from tests.support.prepared_job import HOSTILE, PreparedJob
 
 FIRST_VIEW_BYTES = 200_000
 STREAM_S = 1.0
+KEY = "console-key-0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
@@ -120,20 +123,27 @@ def test_curves_grow(visit: Open, base: str, backend: Backend) -> None:
     assert viewer.complaints == []
 
 
-def test_a_key_goes_with_every_request_and_is_kept_for_the_tab(visit: Open, base: str, hostile: PreparedJob) -> None:
-    viewer = visit(base)
-    page = viewer.open("/jobs")
-    page.get_by_role("button", name="API key").click()
-    page.get_by_label("Key", exact=True).fill("secret-key")
-    page.get_by_role("button", name="Use key").click()
-    expect(page.get_by_role("button", name="API key set")).to_be_visible()
-    viewer.requests.clear()
-    viewer.open(f"/jobs/{hostile.id}")
-    page.wait_for_timeout(300)
-    asked = [one for one in viewer.requests if "/v1/" in one.url]
-    assert any(one.url.endswith("/events/stream") for one in asked)
-    assert {one.headers.get("authorization") for one in asked} == {"Bearer secret-key"}
-    assert page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]") == [1, 0, ""]
+def test_a_locked_gateway_asks_for_a_key_and_gets_it_with_every_request(
+    visit: Open, backend: Backend, hostile: PreparedJob
+) -> None:
+    locked = replace(backend, auth=AuthSettings.model_validate({"admin_key": KEY}))
+    with serve(locked) as url:
+        viewer = visit(url)
+        page = viewer.open("/jobs")
+        expect(page.get_by_role("heading", level=1)).to_have_text("This page cannot be shown")
+        page.get_by_role("button", name="Enter an API key").click()
+        page.get_by_label("Key", exact=True).fill(KEY)
+        viewer.requests.clear()
+        page.get_by_role("button", name="Use key").click()
+        expect(page.get_by_role("button", name="API key set")).to_be_visible()
+        page.get_by_role("link", name=HOSTILE).first.click()
+        expect(page.locator("#job-status")).to_have_text("running")
+        page.wait_for_timeout(300)
+        asked = [one for one in viewer.requests if "/v1/" in one.url]
+        assert any(one.url.endswith("/events/stream") for one in asked)
+        assert {one.headers.get("authorization") for one in asked} == {f"Bearer {KEY}"}
+        assert page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]") == [1, 0, ""]
+        assert [one for one in viewer.complaints if "401" not in one] == []
 
 
 def test_faults_of_a_spec_stand_at_their_fields(visit: Open, base: str) -> None:

@@ -1,4 +1,4 @@
-"""The console's files: served packed and tagged under a strict policy, inside the wheel, and without foreign hosts."""
+"""The console's files: served packed and tagged under a strict policy, and without foreign hosts."""
 
 import gzip
 import re
