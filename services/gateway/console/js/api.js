@@ -48,7 +48,9 @@ export async function get(path, query, signal) {
 /** Sends JSON, or text or a file of the given type, and reads JSON. */
 export async function post(path, body, { type = "application/json", signal, more = {} } = {}) {
   const sent = type === "application/json" ? JSON.stringify(body ?? {}) : body;
-  return (await ask(path, { method: "POST", body: sent, headers: headers({ "Content-Type": type, ...more }), signal })).json();
+  return (
+    await ask(path, { method: "POST", body: sent, headers: headers({ "Content-Type": type, ...more }), signal })
+  ).json();
 }
 
 /** Fetches a file with the key and hands it to the browser to save. */
@@ -64,7 +66,10 @@ let described;
 
 /** Whether this gateway has an address, by its own description. */
 export async function knows(path) {
-  described ??= get("/openapi.json").catch((error) => { described = undefined; throw error; });
+  described ??= get("/openapi.json").catch((error) => {
+    described = undefined;
+    throw error;
+  });
   return path in (await described).paths;
 }
 

@@ -25,7 +25,9 @@ export function put(node, ...children) {
 /** An HTML element: h("p", {class: "muted"}, "text"). `props` may be left out. */
 export function h(tag, props, ...children) {
   const plain = props && typeof props === "object" && !(props instanceof Node) && !Array.isArray(props);
-  return plain ? fill(document.createElement(tag), props, children) : fill(document.createElement(tag), {}, [props, children]);
+  return plain
+    ? fill(document.createElement(tag), props, children)
+    : fill(document.createElement(tag), {}, [props, children]);
 }
 
 /** An SVG element. */
@@ -43,6 +45,10 @@ let queued = "";
 
 /** Tells people who do not see the page what has changed; at most one sentence a second, the last one. */
 export function announce(text) {
-  if (!queued) setTimeout(() => { document.getElementById("live").textContent = queued; queued = ""; }, 1000);
+  if (!queued)
+    setTimeout(() => {
+      document.getElementById("live").textContent = queued;
+      queued = "";
+    }, 1000);
   queued = text;
 }

@@ -1,11 +1,19 @@
 // Numbers, times and sizes as people read them.
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const dateTime = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" });
+const dateTime = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+});
 
 export const count = (value) => (value === null || value === undefined ? "–" : whole.format(value));
-export const percent = (value, digits = 1) => (value === null || value === undefined ? "–" : `${(value * 100).toFixed(digits)} %`);
-export const signed = (value, digits = 1) => `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value).toFixed(digits)}`;
+export const percent = (value, digits = 1) =>
+  value === null || value === undefined ? "–" : `${(value * 100).toFixed(digits)} %`;
+export const signed = (value, digits = 1) =>
+  `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value).toFixed(digits)}`;
 export const when = (seconds) => (seconds ? dateTime.format(new Date(seconds * 1000)) : "–");
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 export const words = (name) => String(name).replaceAll("_", " ");
@@ -45,5 +53,7 @@ export const dollars = (micro) => `$${(micro / 1e6).toFixed(micro && micro < 1e5
 /** How many a second or a minute, whichever reads better. */
 export function rate(perSecond, unit) {
   if (!Number.isFinite(perSecond) || perSecond <= 0) return "";
-  return perSecond >= 1 ? `${perSecond.toFixed(1)} ${unit}/s` : `${(perSecond * 60).toFixed(perSecond * 60 < 10 ? 1 : 0)} ${unit}/min`;
+  return perSecond >= 1
+    ? `${perSecond.toFixed(1)} ${unit}/s`
+    : `${(perSecond * 60).toFixed(perSecond * 60 < 10 ? 1 : 0)} ${unit}/min`;
 }

@@ -36,14 +36,24 @@ function place() {
 function makeContext(path, query, params, signal) {
   const link = (changes) => {
     const next = new URLSearchParams(query);
-    for (const [name, value] of Object.entries(changes)) value === null || value === "" ? next.delete(name) : next.set(name, value);
+    for (const [name, value] of Object.entries(changes))
+      value === null || value === "" ? next.delete(name) : next.set(name, value);
     return `#${path}${next.size ? `?${next}` : ""}`;
   };
   return {
-    params, query, signal, link,
-    go: (changes) => { location.hash = link(changes); },
-    title: (text) => { document.title = `${text} · Sense`; },
-    show: (...nodes) => { if (!signal.aborted) replace(main, nodes); },
+    params,
+    query,
+    signal,
+    link,
+    go: (changes) => {
+      location.hash = link(changes);
+    },
+    title: (text) => {
+      document.title = `${text} · Sense`;
+    },
+    show: (...nodes) => {
+      if (!signal.aborted) replace(main, nodes);
+    },
   };
 }
 
@@ -62,7 +72,12 @@ async function route() {
   } catch (error) {
     if (context.signal.aborted || error.name === "AbortError") return;
     context.title("Not shown");
-    context.show(head("This page cannot be shown"), fault(error), error.status === 401 && h("p", {}, h("button", { type: "button", class: "primary", onclick: askKey }, "Enter an API key")));
+    context.show(
+      head("This page cannot be shown"),
+      fault(error),
+      error.status === 401 &&
+        h("p", {}, h("button", { type: "button", class: "primary", onclick: askKey }, "Enter an API key")),
+    );
   } finally {
     if (!context.signal.aborted) arrive();
   }
@@ -70,15 +85,24 @@ async function route() {
 
 function nowhere(context, path) {
   context.title("Not found");
-  context.show(head("There is no such page"), h("p", {}, h("code", {}, path), " is not a page of the console. ", h("a", { href: "#/jobs" }, "Go to the jobs")));
+  context.show(
+    head("There is no such page"),
+    h("p", {}, h("code", {}, path), " is not a page of the console. ", h("a", { href: "#/jobs" }, "Go to the jobs")),
+  );
 }
 
 /** Readers of screens are led to the new page; the first one keeps the focus at the top. */
 function arrive() {
   main.removeAttribute("aria-busy");
   // By hand: scrollIntoView would move the place from which the Tab key goes on.
-  for (const link of document.querySelectorAll("nav [aria-current]")) { const nav = link.closest("nav"); nav.scrollLeft = link.offsetLeft - nav.offsetLeft - 40; }
-  if (moved) { main.querySelector("h1")?.focus({ preventScroll: true }); scrollTo(0, 0); }
+  for (const link of document.querySelectorAll("nav [aria-current]")) {
+    const nav = link.closest("nav");
+    nav.scrollLeft = link.offsetLeft - nav.offsetLeft - 40;
+  }
+  if (moved) {
+    main.querySelector("h1")?.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
   if (moved) announce(document.title);
   moved = true;
 }
@@ -102,8 +126,13 @@ function showTheme() {
 themeButton.addEventListener("click", () => {
   const now = document.documentElement.dataset.theme ?? "auto";
   const next = THEMES[(THEMES.indexOf(now) + 1) % THEMES.length];
-  if (next === "auto") { delete document.documentElement.dataset.theme; localStorage.removeItem("sense-theme"); }
-  else { document.documentElement.dataset.theme = next; localStorage.setItem("sense-theme", next); }
+  if (next === "auto") {
+    delete document.documentElement.dataset.theme;
+    localStorage.removeItem("sense-theme");
+  } else {
+    document.documentElement.dataset.theme = next;
+    localStorage.setItem("sense-theme", next);
+  }
   showTheme();
   announce(`Theme: ${next}`);
 });
@@ -124,14 +153,25 @@ function showKey() {
 
 keyButton.addEventListener("click", askKey);
 dialog.addEventListener("close", () => {
-  if (dialog.returnValue === "save") { key.set(keyInput.value.trim()); route(); }
+  if (dialog.returnValue === "save") {
+    key.set(keyInput.value.trim());
+    route();
+  }
   keyInput.value = "";
   showKey();
 });
-document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 addEventListener("hashchange", route);
 // Charts are drawn for the width that there is.
-matchMedia("(max-width: 860px)").addEventListener("change", () => { if (main.querySelector("figure.chart")) { moved = false; route(); } });
+matchMedia("(max-width: 860px)").addEventListener("change", () => {
+  if (main.querySelector("figure.chart")) {
+    moved = false;
+    route();
+  }
+});
 showTheme();
 showKey();
 route();

@@ -25,12 +25,21 @@ class JobPage {
     this.context = context;
     this.id = context.params[0];
     this.live = new Map();
-    this.parts = { head: h("div", { class: "stack loose" }), facts: h("section", { class: "card", "aria-label": "Numbers" }), notes: h("div", { class: "stack" }), flow: h("section", { "aria-label": "Stages" }), lost: h("section") };
+    this.parts = {
+      head: h("div", { class: "stack loose" }),
+      facts: h("section", { class: "card", "aria-label": "Numbers" }),
+      notes: h("div", { class: "stack" }),
+      flow: h("section", { "aria-label": "Stages" }),
+      lost: h("section"),
+    };
   }
 
   async open() {
     const signal = this.context.signal;
-    [this.job, this.plan] = await Promise.all([get(`/v1/jobs/${this.id}`, {}, signal), get(`/v1/jobs/${this.id}/plan`, {}, signal)]);
+    [this.job, this.plan] = await Promise.all([
+      get(`/v1/jobs/${this.id}`, {}, signal),
+      get(`/v1/jobs/${this.id}/plan`, {}, signal),
+    ]);
     this.context.title(this.job.name);
     this.draw();
     await this.drawLost();
@@ -40,14 +49,22 @@ class JobPage {
 
   watch() {
     const { signal } = this.context;
-    follow(this.id, knownUntil(this.job), signal, (event) => this.hear(event), (lost) => this.connection(lost));
+    follow(
+      this.id,
+      knownUntil(this.job),
+      signal,
+      (event) => this.hear(event),
+      (lost) => this.connection(lost),
+    );
     const timer = setInterval(() => this.draw(), TICK_MS);
     signal.addEventListener("abort", () => clearInterval(timer));
   }
 
   hear(event) {
-    if (event.type === "progress") { this.live.set(event.stage, event.data); this.soon(false); }
-    else this.soon(true);
+    if (event.type === "progress") {
+      this.live.set(event.stage, event.data);
+      this.soon(false);
+    } else this.soon(true);
   }
 
   /** Many events come at once: one look serves them all. */
@@ -55,7 +72,8 @@ class JobPage {
     this.wanted ||= look;
     this.timer ??= setTimeout(async () => {
       const wanted = this.wanted;
-      this.timer = undefined; this.wanted = false;
+      this.timer = undefined;
+      this.wanted = false;
       if (wanted) await this.look();
       this.draw();
     }, LOOK_MS);
@@ -66,10 +84,13 @@ class JobPage {
     try {
       this.job = await get(`/v1/jobs/${this.id}`, {}, this.context.signal);
       if (!this.plan.stages.length) this.plan = await get(`/v1/jobs/${this.id}/plan`, {}, this.context.signal);
-    } catch { return; }
+    } catch {
+      return;
+    }
     const { done, total } = this.job.progress;
     announce(this.job.status === before.status ? `${done} of ${total} shards done` : `The job is ${this.job.status}`);
-    if (this.job.progress.failed !== before.progress.failed || TERMINAL.includes(this.job.status)) await this.drawLost();
+    if (this.job.progress.failed !== before.progress.failed || TERMINAL.includes(this.job.status))
+      await this.drawLost();
   }
 
   connection(lost) {
@@ -81,25 +102,53 @@ class JobPage {
     if (this.context.signal.aborted) return;
     const job = this.job;
     replace(this.parts.head, jobHead(job, "", this.actions()));
-    replace(this.parts.notes,
-      this.lostContact && h("p", { class: "notice warn", role: "status" }, "The connection is lost; trying again. What is shown may be old."),
-      job.error && h("div", { class: "notice bad", role: "alert" }, h("p", {}, h("strong", {}, job.error.code), " ", job.error.message)),
-      job.archived && h("p", { class: "notice" }, "Read from the archive: progress was not kept."));
+    replace(
+      this.parts.notes,
+      this.lostContact &&
+        h(
+          "p",
+          { class: "notice warn", role: "status" },
+          "The connection is lost; trying again. What is shown may be old.",
+        ),
+      job.error &&
+        h(
+          "div",
+          { class: "notice bad", role: "alert" },
+          h("p", {}, h("strong", {}, job.error.code), " ", job.error.message),
+        ),
+      job.archived && h("p", { class: "notice" }, "Read from the archive: progress was not kept."),
+    );
     replace(this.parts.facts, this.facts());
-    replace(this.parts.flow, job.stages.length ? pipeline(job, this.plan, this.live) : h("p", { class: "empty" }, "The plan is being made."));
+    replace(
+      this.parts.flow,
+      job.stages.length ? pipeline(job, this.plan, this.live) : h("p", { class: "empty" }, "The plan is being made."),
+    );
   }
 
   actions() {
     const act = (path, word) => async (event) => {
       event.target.disabled = true;
-      try { this.job = await post(`/v1/jobs/${this.id}/${path}`); announce(word); this.draw(); if (path === "retry") this.watch(); }
-      catch (error) { replace(this.parts.notes, fault(error)); }
+      try {
+        this.job = await post(`/v1/jobs/${this.id}/${path}`);
+        announce(word);
+        this.draw();
+        if (path === "retry") this.watch();
+      } catch (error) {
+        replace(this.parts.notes, fault(error));
+      }
     };
     const report = this.job.artifacts.some((one) => one.name === "report.json");
     return [
       report && h("a", { class: "button primary", href: `#/reports/${this.id}` }, "Open the report"),
-      !TERMINAL.includes(this.job.status) && h("button", { type: "button", class: "danger", onclick: act("cancel", "Cancelling") }, "Cancel"),
-      ["failed", "cancelled"].includes(this.job.status) && !this.job.archived && h("button", { type: "button", class: "primary", onclick: act("retry", "Running again") }, "Retry what was lost"),
+      !TERMINAL.includes(this.job.status) &&
+        h("button", { type: "button", class: "danger", onclick: act("cancel", "Cancelling") }, "Cancel"),
+      ["failed", "cancelled"].includes(this.job.status) &&
+        !this.job.archived &&
+        h(
+          "button",
+          { type: "button", class: "primary", onclick: act("retry", "Running again") },
+          "Retry what was lost",
+        ),
     ];
   }
 
@@ -109,25 +158,78 @@ class JobPage {
     const seconds = job.started_at ? (job.finished_at ?? Date.now() / 1000) - job.started_at : null;
     const { done, total, failed } = job.progress;
     const budget = [job.spec.strong?.budget_usd, job.spec.weak?.budget_usd].filter(Boolean).reduce((a, b) => a + b, 0);
-    const accepted = job.stages.filter((stage) => /^(verify|load)\.train/.test(stage.id)).reduce((n, stage) => n + (stage.counts.accepted ?? stage.counts.examples ?? 0), 0);
+    const accepted = job.stages
+      .filter((stage) => /^(verify|load)\.train/.test(stage.id))
+      .reduce((n, stage) => n + (stage.counts.accepted ?? stage.counts.examples ?? 0), 0);
     const facts = [
-      ["Shards", `${count(done)} / ${count(total)}`], ["Lost", count(failed)], ["Time", duration(seconds)],
+      ["Shards", `${count(done)} / ${count(total)}`],
+      ["Lost", count(failed)],
+      ["Time", duration(seconds)],
       ["Cost so far", dollars(sum("micro_usd")) + (budget ? ` of $${budget}` : "")],
       ["Tokens", count(sum("prompt_tokens") + sum("completion_tokens"))],
       accepted > 0 && ["Accepted", count(accepted)],
-      sum("pairs") > 0 && ["Pairs", count(job.stages.find((stage) => stage.counts.pairs && stage.id.startsWith("collect"))?.counts.pairs ?? sum("pairs"))],
+      sum("pairs") > 0 && [
+        "Pairs",
+        count(
+          job.stages.find((stage) => stage.counts.pairs && stage.id.startsWith("collect"))?.counts.pairs ??
+            sum("pairs"),
+        ),
+      ],
       ["Started", job.started_at ? h("span", { title: when(job.started_at) }, ago(job.started_at)) : "–"],
     ];
-    return h("dl", { class: "facts" }, facts.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+    return h(
+      "dl",
+      { class: "facts" },
+      facts.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+    );
   }
 
   async drawLost() {
     if (!this.job.progress.failed) return replace(this.parts.lost);
-    const page = await get(`/v1/jobs/${this.id}/shards`, { state: "failed", limit: 50, after: this.context.query.get("after") }, this.context.signal);
-    replace(this.parts.lost, h("div", { class: "card" }, h("h2", {}, plural(this.job.progress.failed, "lost shard")),
-      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Lost shards" }, h("table", {},
-        h("thead", {}, h("tr", {}, ["Stage", "Shard", "Attempts", "Why"].map((name) => h("th", { scope: "col" }, name)))),
-        h("tbody", {}, page.data.map((row) => h("tr", {}, h("td", {}, row.stage), h("td", {}, row.shard), h("td", {}, row.attempt), h("td", {}, row.error ? [chip(row.error.code, "bad"), " ", row.error.message] : "not said")))))),
-      pager(this.context, page, "lost shards")));
+    const page = await get(
+      `/v1/jobs/${this.id}/shards`,
+      { state: "failed", limit: 50, after: this.context.query.get("after") },
+      this.context.signal,
+    );
+    replace(
+      this.parts.lost,
+      h(
+        "div",
+        { class: "card" },
+        h("h2", {}, plural(this.job.progress.failed, "lost shard")),
+        h(
+          "div",
+          { class: "scroll", tabindex: "0", role: "region", "aria-label": "Lost shards" },
+          h(
+            "table",
+            {},
+            h(
+              "thead",
+              {},
+              h(
+                "tr",
+                {},
+                ["Stage", "Shard", "Attempts", "Why"].map((name) => h("th", { scope: "col" }, name)),
+              ),
+            ),
+            h(
+              "tbody",
+              {},
+              page.data.map((row) =>
+                h(
+                  "tr",
+                  {},
+                  h("td", {}, row.stage),
+                  h("td", {}, row.shard),
+                  h("td", {}, row.attempt),
+                  h("td", {}, row.error ? [chip(row.error.code, "bad"), " ", row.error.message] : "not said"),
+                ),
+              ),
+            ),
+          ),
+        ),
+        pager(this.context, page, "lost shards"),
+      ),
+    );
   }
 }

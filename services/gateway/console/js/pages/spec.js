@@ -10,7 +10,13 @@ export default async function spec(context) {
   context.title(`Spec of ${job.name}`);
   const { kind, name, ...rest } = job.spec;
   const yaml = toYaml({ kind, name, ...rest });
-  const again = () => { sessionStorage.setItem("sense-draft", yaml); location.hash = "#/new?draft=1"; };
-  context.show(jobHead(job, "spec", h("button", { type: "button", onclick: again }, "Use as a new job")),
-    h("p", { class: "muted" }, "With every default written out."), h("pre", { class: "text", tabindex: "0" }, yaml));
+  const again = () => {
+    sessionStorage.setItem("sense-draft", yaml);
+    location.hash = "#/new?draft=1";
+  };
+  context.show(
+    jobHead(job, "spec", h("button", { type: "button", onclick: again }, "Use as a new job")),
+    h("p", { class: "muted" }, "With every default written out."),
+    h("pre", { class: "text", tabindex: "0" }, yaml),
+  );
 }
