@@ -22,7 +22,7 @@ export default async function ask(context) {
   const own = databases.data.map((one) => [one.id, one.name || short(one.id)]);
   const given = query.get("database");
   if (given && !own.some(([id]) => id === given)) own.unshift([given, `${short(given)} (from a job)`]);
-  const database = select("database", own, given, "choose a database");
+  const database = select("database", own, given, "choose a database", true);
   const question = h("textarea", {
     name: "question",
     rows: 3,
@@ -55,7 +55,6 @@ export default async function ask(context) {
       class: "card stack",
       onsubmit: async (event) => {
         event.preventDefault();
-        if (!database.value) return database.focus();
         button.disabled = true;
         replace(
           answer,
@@ -106,10 +105,10 @@ async function named(path, context) {
   }
 }
 
-function select(name, options, chosen, none) {
+function select(name, options, chosen, none, required = false) {
   return h(
     "select",
-    { name },
+    { name, required },
     h("option", { value: "" }, none),
     options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)),
   );

@@ -88,7 +88,7 @@ class JobPage {
       return;
     }
     const { done, total } = this.job.progress;
-    announce(this.job.status === before.status ? `${done} of ${total} shards done` : `The job is ${this.job.status}`);
+    this.say(before.status, done, total);
     if (this.job.progress.failed !== before.progress.failed || TERMINAL.includes(this.job.status))
       await this.drawLost();
   }
@@ -101,7 +101,7 @@ class JobPage {
   draw() {
     if (this.context.signal.aborted) return;
     const job = this.job;
-    replace(this.parts.head, jobHead(job, "", this.actions()));
+    this.drawHead();
     replace(
       this.parts.notes,
       this.lostContact &&
@@ -123,6 +123,25 @@ class JobPage {
       this.parts.flow,
       job.stages.length ? pipeline(job, this.plan, this.live) : h("p", { class: "empty" }, "The plan is being made."),
     );
+  }
+
+  /** The head is drawn anew only where it has changed: what is focused there keeps the focus. */
+  drawHead() {
+    const { status, name, artifacts } = this.job;
+    const shown = JSON.stringify([status, name, artifacts.some((one) => one.name === "report.json")]);
+    if (shown === this.headShown) return;
+    this.headShown = shown;
+    const focused = this.parts.head.contains(document.activeElement);
+    replace(this.parts.head, jobHead(this.job, "", this.actions()));
+    if (focused) this.parts.head.querySelector("h1").focus({ preventScroll: true });
+  }
+
+  /** Who listens hears every tenth of the work, and how it ended. */
+  say(before, done, total) {
+    const tenth = total ? Math.floor((10 * done) / total) : 0;
+    if (this.job.status !== before) announce(`The job is ${this.job.status}`);
+    else if (tenth !== this.tenth) announce(`${done} of ${total} shards done`);
+    this.tenth = tenth;
   }
 
   actions() {
