@@ -17,7 +17,7 @@ from shared.jobs.plan import Plan, StagePlan
 from shared.storage.jsonl import parse_line
 
 COLLECT, LOAD = "synthesis.collect", "synthesis.load_dataset"
-COUNTED_AT_MOST = 100_000
+COUNTED_AT_MOST = 50_000
 DDL_CHARACTERS = 20_000
 Part = Literal["accepted", "selection", "rejected"]
 Outputs = list[tuple[str, str]]
