@@ -12,14 +12,22 @@ from starlette.middleware.cors import CORSMiddleware
 from services.gateway import (
     adapters_routes,
     artifacts_routes,
+    console_routes,
     databases_routes,
     datasets_routes,
     engine_routes,
     events_routes,
+    examples_routes,
     execute_routes,
     health_routes,
     jobs_routes,
     keys_routes,
+    metrics_routes,
+    pairs_routes,
+    predictions_routes,
+    reports_routes,
+    shards_routes,
+    specs_routes,
 )
 from services.gateway.access import AccessMiddleware, needed_role
 from services.gateway.backend import Backend
@@ -38,6 +46,8 @@ REF = "#/components/schemas/{model}"
 ROUTERS = (
     *(jobs_routes, events_routes, artifacts_routes, databases_routes, datasets_routes),
     *(execute_routes, engine_routes, adapters_routes, keys_routes, health_routes),
+    *(shards_routes, examples_routes, pairs_routes, predictions_routes, metrics_routes, reports_routes, specs_routes),
+    console_routes,
 )
 
 

@@ -41,12 +41,18 @@ def read_rows(store: ObjectStore, ref_or_key: ObjectRef | str, model: type[Model
     key = ref_or_key.key if isinstance(ref_or_key, ObjectRef) else ref_or_key
     digest = hashlib.sha256()
     for number, line in enumerate(_lines(store.open_chunks(key), digest), start=1):
-        yield _parse(line, model, f"{key}, line {number}")
+        yield parse_line(line, model, f"{key}, line {number}")
     if isinstance(ref_or_key, ObjectRef) and digest.hexdigest() != ref_or_key.sha256:
         raise CorruptObjectError(f"object {key!r} changed after it was recorded (SHA-256 differs); run its stage again")
 
 
-def _parse(line: bytes, model: type[Model], where: str) -> Model:
+def read_lines(store: ObjectStore, key: str) -> Iterator[bytes]:
+    """The lines of an object as they are read, not parsed, not checked against a hash: for who looks at a part."""
+    return _lines(store.open_chunks(key), hashlib.sha256())
+
+
+def parse_line(line: bytes, model: type[Model], where: str) -> Model:
+    """A line as a row. Raises `CorruptObjectError` that names `where`."""
     try:
         return model.model_validate_json(line)
     except ValidationError as error:

@@ -1,0 +1,50 @@
+// Imported data sets.
+
+import { get } from "../api.js";
+import { h } from "../dom.js";
+import { count, percent, when } from "../format.js";
+import { empty, head, pager, tag } from "../parts.js";
+
+export default async function datasets(context) {
+  context.title("Data sets");
+  const page = await get("/v1/datasets", { limit: 20, ...Object.fromEntries(context.query) }, context.signal);
+  context.show(
+    head("Data sets"),
+    page.data.length
+      ? page.data.map(card)
+      : empty(
+          "No data set was imported yet.",
+          "Bring one with ",
+          h("code", {}, "sense import spider PATH --name spider-dev"),
+        ),
+    pager(context, page, "data sets"),
+  );
+}
+
+function card(one) {
+  return h(
+    "article",
+    { class: "card" },
+    h(
+      "div",
+      { class: "row apart" },
+      h("h2", {}, one.name),
+      h("span", { class: "row" }, tag(one.format), tag(`${one.policy} policy`)),
+    ),
+    h(
+      "dl",
+      { class: "facts" },
+      [
+        ["Questions", count(one.questions)],
+        ...Object.entries(one.splits).map(([name, n]) => [name, count(n)]),
+        ["Databases", count(one.databases)],
+        ["Best possible score", percent(one.ceiling)],
+      ].map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))),
+    ),
+    h(
+      "p",
+      { class: "muted small" },
+      `Version ${one.version} · licence: ${one.licence}${one.release ? ` · ${one.release}` : ""} · ${when(one.created_at)}`,
+    ),
+  );
+}

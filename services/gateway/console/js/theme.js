@@ -1,0 +1,5 @@
+// Before anything is painted: the theme that was chosen here last.
+(function () {
+  var chosen = localStorage.getItem("sense-theme");
+  if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+})();

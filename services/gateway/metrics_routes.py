@@ -1,0 +1,60 @@
+"""Training curves: the metrics that a run left, or, while it runs, those that it has told."""
+
+import json
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from services.gateway.jobs_reader import JobReader
+from services.gateway.jobs_routes import Known
+from services.gateway.paging import After, find_page, finished, lines_of, read_place
+from services.gateway.paging import Source as RowSource
+from shared.client.browse import MetricsLines
+from shared.errors import NotFoundError
+from shared.events.stream import JobEvents
+
+TRAIN = "training.train_model"
+MOST = 2000
+router = APIRouter(prefix="/v1/jobs", tags=["browse"])
+
+
+@router.get("/{job_id}/metrics-lines", summary="Read a training curve")
+def list_metrics(
+    job: Known,
+    stage: Annotated[str, Query(max_length=100, description="a training stage, e.g. sft or dpo")],
+    every: Annotated[int, Query(ge=1, le=1_000_000, description="one line in so many steps")] = 1,
+    after: After = None,
+    limit: Annotated[int, Query(ge=1, le=MOST)] = 1000,
+) -> MetricsLines:
+    """Lines in the order of their steps; a run that began anew tells steps twice, the later ones count."""
+    plan, start = job.plan(), read_place(after)
+    if plan is None or stage not in [one.id for one in plan.stages if one.task == TRAIN]:
+        raise NotFoundError(f"job {job.job_id} has no training stage of that name", code="stage_not_found")
+    ref = next(finished(job, stage, "metrics"), None)
+    lines = RowSource(0, 0, lines_of(job, ref[1]) if ref else lambda: told(job, stage))
+
+    def make(line: bytes) -> dict[str, float | None] | None:
+        found = read_line(line)
+        step = int(found.get("step") or 0)
+        return found if step <= 1 or step % every == 0 or step == found.get("total_steps") else None
+
+    page = find_page([lines], start, limit, make)
+    return MetricsLines(
+        data=page.data, has_more=page.has_more, last_id=page.last_id, stage=stage, live=ref is None and not job.terminal
+    )
+
+
+def told(job: JobReader, stage: str) -> Iterator[bytes]:
+    """Progress of a running stage; an archived job has none."""
+    if job.archived:
+        return
+    for event in JobEvents(job.backend.jobs.client, job.backend.jobs.prefix, job.job_id).all():
+        if event.type == "progress" and event.stage == stage and "step" in event.data:
+            yield json.dumps(event.data).encode()
+
+
+def read_line(line: bytes) -> dict[str, float | None]:
+    """The numbers of a line."""
+    found = json.loads(line)
+    return {name: value for name, value in found.items() if isinstance(value, int | float) or value is None}
