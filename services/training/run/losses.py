@@ -44,3 +44,30 @@ def cdpo_loss(difference: torch.Tensor, beta: float, smoothing: float) -> torch.
     """
     logits = beta * difference
     return -(1 - smoothing) * F.logsigmoid(logits) - smoothing * F.logsigmoid(-logits)
+
+
+def ipo_loss(difference: torch.Tensor, beta: float) -> torch.Tensor:
+    """IPO, one value a pair (Azar et al. 2023, equation 17, with beta for its tau).
+
+    `difference` is as for `cdpo_loss`, but of means over tokens: its authors confirmed that form to TRL, whose loss
+    this equals.
+    """
+    return (difference - 1 / (2 * beta)) ** 2
+
+
+def preference_loss(
+    gained: torch.Tensor, counts: torch.Tensor, *, loss: str, beta: float, smoothing: float
+) -> torch.Tensor:
+    """One value a pair. `gained` (2 * B): policy minus reference, chosen and rejected in turn; `counts`: tokens."""
+    if loss == "ipo":
+        means = gained / counts
+        return ipo_loss(means[0::2] - means[1::2], beta)
+    return cdpo_loss(gained[0::2] - gained[1::2], beta, smoothing)
+
+
+def chosen_nll(sums: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Mean negative log-likelihood of each chosen answer's tokens, one value a pair: RPO's SFT term.
+
+    A mean a pair, not over the batch's tokens, so that accumulated batches equal one large batch.
+    """
+    return -(sums / counts)[0::2]

@@ -9,9 +9,10 @@ import torch
 
 from services.training.config import TrainConfig
 from services.training.run.artefact import RunFacts, write_artefact
-from services.training.run.callbacks import AdaptThreads, Metrics, SealCheckpoints, StopOnRequest
+from services.training.run.callbacks import AdaptThreads, Metrics, SaveByClock, SealCheckpoints, StopOnRequest
 from services.training.run.checkpoints import newest_sealed
-from services.training.run.model import load_policy, load_tokenizer, use_bf16
+from services.training.run.model import check_machine, load_policy, load_tokenizer, use_bf16
+from services.training.run.ranks import is_first
 from services.training.run.rows import encode_rows
 from services.training.run.stopping import StopFlag
 from services.training.run.threads import ThreadGauge
@@ -23,6 +24,7 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
 
     `started` is the process's start on the monotonic clock.
     """
+    check_machine(config)
     gauge = ThreadGauge() if config.threads is None else None
     torch.set_num_threads(config.threads or (gauge.first() if gauge else 1))
     bf16 = use_bf16(config.bf16)
@@ -49,8 +51,9 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
         threads=torch.get_num_threads(),
         bf16=bf16,
     )
-    shutil.rmtree(config.artefact_dir, ignore_errors=True)
-    write_artefact(config, trainer.model, tokenizer, data, run)
+    if is_first():
+        shutil.rmtree(config.artefact_dir, ignore_errors=True)
+    write_artefact(config, trainer, tokenizer, data, run)
 
 
 def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag) -> Metrics:
@@ -60,5 +63,7 @@ def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag) -> Metrics:
     trainer.seen_tokens = metrics.tokens_before
     for callback in (metrics, StopOnRequest(config, flag), SealCheckpoints()):
         trainer.add_callback(callback)
+    if config.save_minutes is not None:
+        trainer.add_callback(SaveByClock(config.save_minutes))
     trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
     return metrics
