@@ -40,6 +40,7 @@ def make_app() -> typer.Typer:
             app.add_typer(getattr(import_module(module), name))
     app.add_typer(job_commands)
     app.add_typer(sql_commands)
+    app.add_typer(model_commands)
     app.add_typer(evaluate_commands)
     app.add_typer(suite_commands, name="suite")
     app.add_typer(import_commands)
