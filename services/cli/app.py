@@ -10,6 +10,7 @@ import typer
 from services.cli.database_commands import database_commands
 from services.cli.dataset_commands import dataset_commands
 from services.cli.evaluate.commands import evaluate_commands, suite_commands
+from services.cli.experiment.commands import experiment_commands
 from services.cli.importing.commands import import_commands
 from services.cli.job_commands import job_commands
 from services.cli.key_commands import key_commands
@@ -43,6 +44,7 @@ def make_app() -> typer.Typer:
     app.add_typer(model_commands)
     app.add_typer(evaluate_commands)
     app.add_typer(suite_commands, name="suite")
+    app.add_typer(experiment_commands, name="experiment")
     app.add_typer(import_commands)
     app.add_typer(database_commands, name="databases")
     app.add_typer(dataset_commands, name="datasets")
