@@ -1,6 +1,6 @@
 """Our trainers against TRL's own, step by step in turn, and a supervised run against the same run bare.
 
-    python -m tests.bench.bench_training [--what demo,spider,dpo,supervisor] [--steps 6] [--threads 2]
+    python -m tests.bench.bench_training [--what demo,spider,dpo,supervisor] [--orders same,own] [--steps 6] [--threads 2]
 
 SmolLM2-135M, LoRA, bfloat16 where the processor has it. Both arms of a comparison live at once and take steps in turn,
 so that what else the machine does falls on both; the ratio is of medians, of wall time and of CPU time. `same order`
@@ -43,6 +43,7 @@ class Arm:
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)  # cumulative, without padding
     before: float = 0.0
     rows: int = 0
 
@@ -66,6 +67,11 @@ class Arm:
         self.wall.append(took["wall"])
         self.cpu.append(took["cpu"])
         self.losses.append(took["loss"])
+        self.tokens.append(int(took["tokens"] or 0))
+
+    def speed(self, values: list[float]) -> float:
+        """Tokens a second over the counted steps."""
+        return (self.tokens[-1] - self.tokens[WARM_UP - 1]) / sum(values[WARM_UP:])
 
     def median(self, values: list[float]) -> float:
         return statistics.median(values[WARM_UP:])
@@ -105,12 +111,16 @@ def compare(title: str, config: TrainConfig, other: str, folder: Path, steps: in
                 if number + 1 < steps:
                     arm.until("ready")
     print(f"\n## {title}: {config.batch_size} a step, {config.threads} thread(s), {steps - WARM_UP} steps counted")
+    wall, cpu = (second.median(getattr(second, kind)) / first.median(getattr(first, kind)) for kind in ("wall", "cpu"))
+    if other == "stock":  # other rows a step, so seconds a step say nothing
+        wall, cpu = (
+            first.speed(getattr(first, kind)) / second.speed(getattr(second, kind)) for kind in ("wall", "cpu")
+        )
     for arm in (first, second):
         losses = " ".join(f"{loss:.3f}" for loss in arm.losses)
         print(
             f"{arm.name:17} {arm.median(arm.wall):7.2f} s/step  {arm.median(arm.cpu):7.2f} CPU s/step  losses {losses}"
         )
-    wall, cpu = (second.median(getattr(second, kind)) / first.median(getattr(first, kind)) for kind in ("wall", "cpu"))
     print(f"ratio             {wall:7.2f} wall    {cpu:7.2f} CPU", flush=True)
     if config.method == "dpo":
         whole = [arm.median(arm.cpu) + arm.before * config.batch_size / arm.rows for arm in (first, second)]
@@ -196,6 +206,7 @@ def main() -> None:
     parser.add_argument("--what", default="demo,spider,dpo,supervisor")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--orders", default="same,own")
     given = parser.parse_args()
     wanted = given.what.split(",")
     steps, threads = given.steps + WARM_UP, given.threads
@@ -203,15 +214,17 @@ def main() -> None:
         folder = Path(name)
         demo = demo_rows(160)
         sft = write(folder / "demo.jsonl", demo)
+        arms = {"same order": "stock-same-order", "own order": "stock"}
+        arms = {f"{order} order": arms[f"{order} order"] for order in given.orders.split(",")}
         if "demo" in wanted:
             config = configure(folder, sft, "sft", threads, max_steps=steps)
-            compare("SFT, the demo's rows, same order", config, "stock-same-order", folder, steps)
-            compare("SFT, the demo's rows, own order", config, "stock", folder, steps)
+            for order, arm in arms.items():
+                compare(f"SFT, the demo's rows, {order}", config, arm, folder, steps)
         if "spider" in wanted and (DATA / "spider").exists():
             data = write(folder / "spider.jsonl", spider_rows(96))
             config = configure(folder, data, "sft", threads, max_steps=steps, max_length=4096)
-            compare("SFT, Spider train's lengths, same order", config, "stock-same-order", folder, steps)
-            compare("SFT, Spider train's lengths, own order", config, "stock", folder, steps)
+            for order, arm in arms.items():
+                compare(f"SFT, Spider train's lengths, {order}", config, arm, folder, steps)
         if "dpo" in wanted:
             parent = adapter(folder, sft, threads)
             pairs = write(folder / "pairs.jsonl", as_pairs(demo[:48]))

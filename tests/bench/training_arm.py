@@ -35,8 +35,9 @@ def paced() -> Any:
             self.took = {"wall": time.monotonic() - self.wall, "cpu": time.process_time() - self.cpu}
 
         def on_log(self, *args: Any, **kwargs: Any) -> None:
-            if "loss" in kwargs["logs"]:
-                tell(**self.took, loss=kwargs["logs"]["loss"])
+            logs = kwargs["logs"]
+            if "loss" in logs:
+                tell(**self.took, loss=logs["loss"], tokens=logs.get("tokens", logs.get("num_tokens")))
 
     return Paced()
 
@@ -75,9 +76,16 @@ def stock(config: TrainConfig, *, same_order: bool) -> Any:
 
     tokenizer = load_tokenizer(config)
     rows, _ = encode_rows(config, tokenizer)
-    lines = [json.loads(line) for line in config.data.read_text().splitlines()]
-    columns = ("prompt", "completion") if config.method == "sft" else ("prompt", "chosen", "rejected")
-    dataset = Dataset.from_list([{name: line[name] for name in columns} for line in lines])
+    if config.method == "sft":  # the same tokens: TRL's own rendering would add the template's end of line to answers
+        dataset = Dataset.from_list(
+            [
+                {"input_ids": row.prompt + row.completions[0], "labels": [-100] * len(row.prompt) + row.completions[0]}
+                for row in rows
+            ]
+        )
+    else:
+        lines = [json.loads(line) for line in config.data.read_text().splitlines()]
+        dataset = Dataset.from_list([{name: line[name] for name in ("prompt", "chosen", "rejected")} for line in lines])
     args = {**arguments(config), "bf16": use_bf16(config.bf16), "use_cpu": True, "remove_unused_columns": True}
     base: Any = SFTTrainer if config.method == "sft" else DPOTrainer
 

@@ -26,6 +26,15 @@ def any_of(flag: bool) -> bool:
     return bool(told.item())
 
 
+def total(number: int) -> int:
+    """The sum over all processes."""
+    if not distributed.is_initialized():
+        return number
+    summed = torch.tensor(number, device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+    distributed.all_reduce(summed)
+    return int(summed.item())
+
+
 def wait_for_all() -> None:
     """Returns when every process is here."""
     if distributed.is_initialized():

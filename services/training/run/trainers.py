@@ -17,7 +17,7 @@ from services.training.config import TrainConfig
 from services.training.run.batches import Batch, LengthGrouped, lay_out
 from services.training.run.losses import chosen_nll, preference_loss, sequence_logps, token_logps
 from services.training.run.model import shares_prompts
-from services.training.run.ranks import gather_parts, is_first, world
+from services.training.run.ranks import gather_parts, is_first, total, world
 from services.training.run.rows import Encoded
 
 
@@ -52,7 +52,7 @@ class Lean:
         return LengthGrouped(dataset["length"], self.recipe.batch_size, self.recipe.seed)
 
     def _note(self, batch: Batch, **values: float) -> None:
-        self.seen_tokens += int(batch["tokens"])
+        self.seen_tokens += total(int(batch["tokens"]))
         metrics = self._metrics["train"]  # type: ignore[attr-defined]
         metrics["tokens"] = [self.seen_tokens]
         for name, value in values.items():
@@ -71,7 +71,7 @@ class LeanSft(Lean, SFTTrainer):
         self.model_accepts_loss_kwargs = True  # the loss divides by the tokens of all accumulated batches itself
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
-        return torch.tensor(sum(len(batch["targets"]) for batch in batch_samples), device=device)
+        return torch.tensor(total(sum(len(batch["targets"]) for batch in batch_samples)), device=device)
 
     def compute_loss(
         self,
@@ -80,10 +80,13 @@ class LeanSft(Lean, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Summed over this batch's completion tokens, divided by those of the whole step."""
+        """Summed over this batch's completion tokens, divided by those of the whole step, of all processes.
+
+        Gradients are averaged over the processes afterwards, so each one's share counts as often as there are.
+        """
         self._note(inputs)
         count = num_items_in_batch if num_items_in_batch is not None else len(inputs["targets"])
-        return -token_logps(model, inputs, bf16=self.compute_bf16).sum() / count
+        return -world()[1] * token_logps(model, inputs, bf16=self.compute_bf16).sum() / count
 
 
 class LeanDpo(Lean, DPOTrainer):
