@@ -1,6 +1,7 @@
 """Our trainers against TRL's own, step by step in turn, and a supervised run against the same run bare.
 
-    python -m tests.bench.bench_training [--what demo,spider,dpo,supervisor] [--orders same,own] [--steps 6] [--threads 2]
+    python -m tests.bench.bench_training [--what demo,spider,dpo,supervisor] [--orders same,own] [--steps 6]
+        [--threads 2]
 
 SmolLM2-135M, LoRA, bfloat16 where the processor has it. Both arms of a comparison live at once and take steps in turn,
 so that what else the machine does falls on both; the ratio is of medians, of wall time and of CPU time. `same order`

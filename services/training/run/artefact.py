@@ -21,7 +21,10 @@ LIBRARIES = ("torch", "transformers", "trl", "peft")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Numbers of a finished run; `final_loss` is the mean over its last tenth of steps."""
+    """Numbers of a finished run; `final_loss` is the mean over its last tenth of steps.
+
+    `peak_memory_bytes` is the GPU's most allocated memory, without one the process's largest resident set.
+    """
 
     steps: int
     final_loss: float
@@ -30,6 +33,7 @@ class RunFacts:
     seconds: float
     threads: int
     bf16: bool
+    peak_memory_bytes: int = 0
 
 
 def write_artefact(config: TrainConfig, trainer: Any, tokenizer: Any, data: DataFacts, run: RunFacts) -> None:
@@ -112,6 +116,7 @@ def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
         ("Steps", str(facts["steps"])),
         ("Final loss", f"{facts['final_loss']:.4f}"),
         ("Seconds", f"{facts['seconds']:.0f}"),
+        ("Peak memory", f"{facts['peak_memory_bytes'] / 2**30:.1f} GiB"),
         ("Versions", versions),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)

@@ -1,5 +1,6 @@
 """One run from config to artefact."""
 
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -50,6 +51,7 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
         seconds=round(time.monotonic() - started, 3),
         threads=torch.get_num_threads(),
         bf16=bf16,
+        peak_memory_bytes=peak_memory(),
     )
     if is_first():
         shutil.rmtree(config.artefact_dir, ignore_errors=True)
@@ -67,3 +69,10 @@ def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag) -> Metrics:
         trainer.add_callback(SaveByClock(config.save_minutes))
     trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
     return metrics
+
+
+def peak_memory() -> int:
+    """Bytes: what the GPU had allocated at most, else this process's largest resident set."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
