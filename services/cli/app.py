@@ -14,6 +14,7 @@ from services.cli.experiment.commands import experiment_commands
 from services.cli.importing.commands import import_commands
 from services.cli.job_commands import job_commands
 from services.cli.key_commands import key_commands
+from services.cli.merge_commands import merge_commands
 from services.cli.model_commands import model_commands
 from services.cli.sql_commands import sql_commands
 from services.cli.terminal import complain, exit_code
@@ -41,7 +42,7 @@ def make_app() -> typer.Typer:
             app.add_typer(getattr(import_module(module), name))
     app.add_typer(job_commands)
     app.add_typer(sql_commands)
-    app.add_typer(model_commands)
+    app.add_typer(merge_commands)
     app.add_typer(evaluate_commands)
     app.add_typer(suite_commands, name="suite")
     app.add_typer(experiment_commands, name="experiment")
