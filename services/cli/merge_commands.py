@@ -1,62 +1,16 @@
-<<<<<<<< HEAD:services/cli/model_commands.py
-"""Commands about trained models: list them, look at one, serve one."""
-========
 """Commands about merging trained models on this machine."""
->>>>>>>> 2dc66a2 (merge has a module of its own):services/cli/merge_commands.py
 
-from typing import Annotated
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json, show_list
+from services.cli.terminal import console
 
-model_commands = typer.Typer(help="Trained models: list them, look at one and where it came from, serve one.")
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A trained model's name; see: sense models")]
+if TYPE_CHECKING:
+    from shared.storage.base import ObjectStore
 
-<<<<<<<< HEAD:services/cli/model_commands.py
-
-@model_commands.callback(invoke_without_command=True)
-def models(
-    context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    as_json: JsonOption = False,
-    url: UrlOption = None,
-) -> None:
-    """List trained models by name, and which are served now; or show one, or deploy one."""
-    if context.invoked_subcommand is not None:
-        return
-    from services.cli.render import models_table
-    from shared.errors import UnavailableError
-
-    with connect(url) as client:
-        found = list(client.adapters(limit=limit))
-        try:
-            served: set[str] | None = set(client.models())
-        except UnavailableError:
-            served = None
-    show_list(
-        found,
-        as_json,
-        "no trained models; train one with: sense submit SPEC.yaml",
-        lambda all_: models_table(all_, served),
-    )
-
-
-@model_commands.command()
-def show(name: Name, as_json: JsonOption = False, url: UrlOption = None) -> None:
-    """Look at a trained model: base, parents, the job and the data that made it."""
-    with connect(url) as client:
-        found = client.adapter(name)
-    if as_json:
-        print_json(found.model_dump(mode="json"))
-        return
-    out = console()
-    out.print(f"{found.id}: {found.method}, {found.mode}, on {found.base}, {found.weight_bytes} bytes", markup=False)
-    for step in found.lineage:
-        out.print(
-            f"  {step.name}: {step.method} by stage {step.stage} of job {step.job_id} on {step.data}", markup=False
-        )
-========
 merge_commands = typer.Typer()
 
 
@@ -82,15 +36,14 @@ def merge(
     here = Path(name).expanduser()
     found = here.resolve() if (here / "config.json").is_file() else find_base(objects, name)
     console().print(f"merged into {merge_model(trained, found, name, out.absolute())}", markup=False)
->>>>>>>> 2dc66a2 (merge has a module of its own):services/cli/merge_commands.py
 
 
-@model_commands.command()
-def deploy(name: Name, as_json: JsonOption = False, url: UrlOption = None) -> None:
-    """Serve a trained model under its own name, by a job."""
-    with connect(url) as client:
-        job = client.deploy(name)
-    if as_json:
-        print_json(job.model_dump(mode="json"))
-        return
-    console().print(f"job {job.id} deploys {name}; watch it: sense job {job.id} --events", markup=False)
+def local_store() -> "ObjectStore":
+    """The object store that SENSE_STORE_* names, else the one of the stack in this folder."""
+    from services.cli.stack.layout import state_folder
+    from shared.storage.open import open_store
+    from shared.storage.settings import StoreSettings
+
+    if not any(name.startswith("SENSE_STORE_") for name in os.environ):
+        return open_store(StoreSettings(root=state_folder() / "objects"))
+    return open_store(StoreSettings())
