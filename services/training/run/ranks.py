@@ -5,6 +5,8 @@ import os
 import torch
 from torch import distributed
 
+from services.training.exits import ExitCode, TrainingStop
+
 
 def world() -> tuple[int, int]:
     """(this process's rank, number of processes); (0, 1) for a run of one."""
@@ -20,8 +22,7 @@ def any_of(flag: bool) -> bool:
     """Whether the flag is set in any process: steps are taken together, so all must stop or save at the same one."""
     if not distributed.is_initialized():
         return flag
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    told = torch.tensor(int(flag), device=device)
+    told = torch.tensor(int(flag), device=_device())
     distributed.all_reduce(told, op=distributed.ReduceOp.MAX)
     return bool(told.item())
 
@@ -30,9 +31,19 @@ def total(number: int) -> int:
     """The sum over all processes."""
     if not distributed.is_initialized():
         return number
-    summed = torch.tensor(number, device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+    summed = torch.tensor(number, device=_device())
     distributed.all_reduce(summed)
     return int(summed.item())
+
+
+def check_together() -> None:
+    """Processes that did not find each other would each train a model of its own. Raises `TrainingStop`."""
+    if world()[1] > 1 and not distributed.is_initialized():
+        raise TrainingStop(ExitCode.SETTINGS, "The processes of the launch did not find each other: see train.log.")
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def wait_for_all() -> None:

@@ -13,7 +13,7 @@ from services.training.run.artefact import RunFacts, write_artefact
 from services.training.run.callbacks import AdaptThreads, Metrics, SaveByClock, SealCheckpoints, StopOnRequest
 from services.training.run.checkpoints import newest_sealed
 from services.training.run.model import check_machine, load_policy, load_tokenizer, use_bf16
-from services.training.run.ranks import is_first
+from services.training.run.ranks import check_together, is_first
 from services.training.run.rows import encode_rows
 from services.training.run.stopping import StopFlag
 from services.training.run.threads import ThreadGauge
@@ -36,6 +36,7 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
     flag.check()
     kind = LeanSft if config.method == "sft" else LeanDpo
     trainer = kind(config, model, tokenizer, to_dataset(rows), bf16=bf16)
+    check_together()
     flag.check()
     began = time.monotonic()
     if gauge is not None:

@@ -214,6 +214,7 @@ def arguments(recipe: TrainConfig) -> dict[str, Any]:
         "warmup_steps": recipe.warmup_ratio,  # below one: a share of all steps
         "max_length": None,  # rows were measured before
         "seed": recipe.seed,
+        "use_cpu": not torch.cuda.is_available(),  # several processes find each other without a GPU only when told
         "bf16": False,  # `token_logps` runs its own autocast
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False} if recipe.gradient_checkpointing else None,
