@@ -28,7 +28,7 @@ DRAIN_GRACE_S = 8.0
 GRACE_LEASES = 0.6
 STORE_PATIENCE_S = 300.0
 # Files of the artefact folder that are outputs of their own too.
-OUTPUTS = {"metrics": "metrics.jsonl", "tensorboard": "events.out.tfevents.sense"}
+OUTPUTS = {"metrics": "metrics.jsonl", "tensorboard": "curve.tfevents"}
 # What does not move the curve, or only names places of one machine.
 NO_CURVE = {"base_dir", "parent_adapter", "data", "out_dir", "threads", "save_steps", "save_minutes", "report_to"}
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from services.training.run.ranks import is_first
 from services.training.run.rows import DataFacts
 from shared.models.fingerprint import base_fingerprint
 
-EVENTS = "events.out.tfevents.sense"
+EVENTS = "curve.tfevents"
 LIBRARIES = ("torch", "transformers", "trl", "peft")
 
 

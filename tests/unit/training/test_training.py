@@ -139,7 +139,7 @@ def test_the_curve_is_left_as_a_tensorboard_file(sft_config: TrainConfig) -> Non
     from tensorboardX.proto.event_pb2 import Event
 
     lines = run(sft_config)
-    data = (sft_config.artefact_dir / "events.out.tfevents.sense").read_bytes()
+    data = (sft_config.artefact_dir / "curve.tfevents").read_bytes()
     found: dict[str, list[tuple[int, float]]] = {}
     while data:  # TFRecord: length (8), its checksum (4), record, its checksum (4)
         size = int.from_bytes(data[:8], "little")
