@@ -58,7 +58,7 @@ down: ## stop the cluster; its volumes stay
 	@docker compose --profile gpu --profile monitoring down
 
 ##@ Development
-.PHONY: setup lint format bench clean help
+.PHONY: setup lint format bench bench-gpu clean help
 setup: $(STAMP) ## make the virtual environment and install everything, once
 
 $(STAMP):
@@ -83,6 +83,10 @@ format: setup ## format the code
 
 bench: setup ## run the benchmarks; figures are printed, nothing is asserted about time
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
+
+bench-gpu: setup ## with a GPU: train the small model on all of Spider train, score it on dev (SENSE_TEST_DATA)
+	@$(BIN)/python -m pytest -m gpu tests/gpu
+	@$(BIN)/python -m tests.gpu.bench_gpu
 
 clean: ## remove the environment and all state of this clone
 	@test ! -x $(BIN)/sense || $(BIN)/sense down

@@ -10,9 +10,11 @@ import typer
 from services.cli.database_commands import database_commands
 from services.cli.dataset_commands import dataset_commands
 from services.cli.evaluate.commands import evaluate_commands, suite_commands
+from services.cli.experiment.commands import experiment_commands
 from services.cli.importing.commands import import_commands
 from services.cli.job_commands import job_commands
 from services.cli.key_commands import key_commands
+from services.cli.merge_commands import merge_commands
 from services.cli.model_commands import model_commands
 from services.cli.sql_commands import sql_commands
 from services.cli.terminal import complain, exit_code
@@ -40,8 +42,10 @@ def make_app() -> typer.Typer:
             app.add_typer(getattr(import_module(module), name))
     app.add_typer(job_commands)
     app.add_typer(sql_commands)
+    app.add_typer(merge_commands)
     app.add_typer(evaluate_commands)
     app.add_typer(suite_commands, name="suite")
+    app.add_typer(experiment_commands, name="experiment")
     app.add_typer(import_commands)
     app.add_typer(database_commands, name="databases")
     app.add_typer(dataset_commands, name="datasets")

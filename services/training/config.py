@@ -5,6 +5,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from shared.contracts.training import Launch, Loss, Quantization, Tracker
+
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 
@@ -14,22 +16,44 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     mode: Literal["lora", "full"] = "lora"
+    quantization: Quantization = Field(default="none", description="4bit: QLoRA, the frozen base in NF4; GPU only")
     lora_rank: int = Field(default=16, ge=1, le=512)
     lora_alpha: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=2e-4, gt=0)
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1, description="optimizer steps; overrides epochs")
-    batch_size: int = Field(default=8, ge=1, description="rows (SFT) or pairs (DPO) a forward pass")
+    batch_size: int = Field(default=8, ge=1, description="rows (SFT) or pairs (DPO) a forward pass and process")
     gradient_accumulation: int = Field(default=1, ge=1)
+    gradient_checkpointing: bool = Field(default=False, description="a third more computing for far less memory")
     max_length: int = Field(default=1024, ge=8, description="prompt and one completion together")
+    dropped_allowed: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="share of rows that may be left out: too long even when shortened",
+    )
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
     schedule: Schedule = "linear"
     seed: int = Field(default=0, ge=0)
+    loss: Loss = Field(default="sigmoid", description="of preference training")
     beta: float = Field(default=0.1, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="e of conservative DPO; 0 is plain DPO")
+    rpo_alpha: float = Field(default=0.0, ge=0, description="weight of the SFT term on the chosen side; 0: none")
+    precompute_reference: bool = Field(
+        default=True, description="reference log-probabilities once, before the first step; false: in every step (LoRA)"
+    )
     bf16: Literal["auto", "on", "off"] = "auto"
     threads: int | None = Field(default=None, ge=1, description="CPU threads; None: follows what others leave free")
-    save_steps: int | None = Field(default=None, ge=1, description="steps between checkpoints; None: no checkpoints")
+    save_steps: int | None = Field(default=None, ge=1, description="steps between checkpoints")
+    save_minutes: float | None = Field(default=None, gt=0, description="minutes between checkpoints")
+    launch: Launch = Field(default="single", description="one process, or `accelerate launch` with this strategy")
+    processes: int = Field(default=1, ge=1, le=64, description="processes of a launch, one a GPU of this machine")
+    report_to: Tracker = Field(default="none", description="a tracker beside metrics.jsonl and the TensorBoard file")
+
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether there is anything to resume from."""
+        return self.save_steps is not None or self.save_minutes is not None
 
 
 class TrainConfig(Recipe):
@@ -54,9 +78,17 @@ class TrainConfig(Recipe):
         return path.absolute() if path is not None else None
 
     @model_validator(mode="after")
-    def _needs_parent(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.method == "dpo" and self.mode == "lora" and self.parent_adapter is None:
             raise ValueError("dpo with mode lora continues an SFT adapter: set parent_adapter")
+        if self.loss == "ipo" and self.label_smoothing:
+            raise ValueError("label_smoothing belongs to the sigmoid loss: leave it at 0 with loss ipo")
+        if self.mode == "full" and self.quantization != "none":
+            raise ValueError("a quantised base cannot be trained whole: use method lora, or quantization none")
+        if self.method == "dpo" and self.mode == "full" and not self.precompute_reference:
+            raise ValueError("full preference training computes its reference once: leave precompute_reference on")
+        if self.launch == "single" and self.processes > 1:
+            raise ValueError("several processes need a launch: ddp, fsdp or zero3")
         return self
 
     @property
@@ -68,3 +100,8 @@ class TrainConfig(Recipe):
     def metrics_file(self) -> Path:
         """One JSON line a step, written while training runs."""
         return self.out_dir / "metrics.jsonl"
+
+    @property
+    def reference_file(self) -> Path:
+        """Reference log-probabilities of every pair, so that a resumed run has the same to the last digit."""
+        return self.out_dir / "reference.json"

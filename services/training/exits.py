@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+from services.training.config import TrainConfig
+
 
 class ExitCode(IntEnum):
     """Exit codes of `python -m services.training.run`."""
@@ -12,6 +14,7 @@ class ExitCode(IntEnum):
     OUT_OF_MEMORY = 4
     NAN_LOSS = 5
     CANCELLED = 6
+    SETTINGS = 7
 
 
 class TrainingStop(Exception):  # noqa: N818 - a cancelled run is no error
@@ -21,3 +24,18 @@ class TrainingStop(Exception):  # noqa: N818 - a cancelled run is no error
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+def out_of_memory(config: TrainConfig, who: str = "The training ran out of memory") -> str:
+    """One sentence with the settings that decide about memory, the strongest remedy that is left first."""
+    size = f"batch_size={config.batch_size}, max_length={config.max_length}, method {config.mode}"
+    remedies = []
+    if config.batch_size > 1:
+        half = config.batch_size // 2
+        remedies.append(f"set batch_size {half} and gradient_accumulation {config.gradient_accumulation * 2}")
+    if not config.gradient_checkpointing:
+        remedies.append("switch gradient_checkpointing on")
+    if config.mode == "full":
+        remedies.append("take method lora")
+    remedies.append("lower max_length")
+    return f"{who} at {size}: {', or '.join(remedies)}."

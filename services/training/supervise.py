@@ -5,16 +5,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from services.training.config import TrainConfig
-from services.training.exits import ExitCode
+from services.training.exits import ExitCode, out_of_memory
+from services.training.launch import launch_command
 from shared.errors import CancelledError, InvalidInputError, SenseError, UnavailableError
 
 LOG_TAIL = 2000
+MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 
 class RunStatus(StrEnum):
@@ -40,6 +41,7 @@ class TrainingRun:
         self._process: subprocess.Popen[bytes] | None = None
         self._read = 0
         self._stopping = False
+        self._kills_before = 0
 
     def start(self) -> None:
         """Starts the process in a session of its own; `out_dir` gets config.json, train.log and metrics.jsonl."""
@@ -47,7 +49,10 @@ class TrainingRun:
         out_dir.mkdir(parents=True, exist_ok=True)
         path = out_dir / "config.json"
         path.write_text(self.config.model_dump_json(indent=2))
-        command = [sys.executable, "-m", "services.training.run", str(path.resolve())]
+        command = launch_command(self.config, path.resolve())
+        # lines of an earlier attempt were told by it
+        self._read = self.config.metrics_file.stat().st_size if self.config.metrics_file.exists() else 0
+        self._kills_before = memory_kills()
         with (out_dir / "train.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -98,10 +103,16 @@ class TrainingRun:
         return self.poll()
 
     def kill(self) -> None:
-        """SIGKILL to the group, and waits until the process is gone."""
+        """SIGKILL to the group, and waits until the process is gone.
+
+        The processes of a launch have sessions of their own; they end with the pipe.
+        """
         self._stopping = True
         self._signal(signal.SIGKILL)
-        self._started().wait()
+        process = self._started()
+        if process.stdin is not None:
+            process.stdin.close()
+        process.wait()
 
     def facts(self) -> dict[str, Any]:
         """The artefact's train.json; raises `error()` when the run did not finish."""
@@ -112,30 +123,51 @@ class TrainingRun:
 
     def error(self) -> SenseError:
         """The end of a failed run as an error with cause and remedy."""
-        code = self.poll().exit_code
-        message = self._message()
-        if self._stopping or code in (ExitCode.CANCELLED, -signal.SIGTERM):
+        code, message = self._cause()
+        if self._stopping:
             return CancelledError(message or "The training was stopped on request.")
+        if code in (ExitCode.CANCELLED, -signal.SIGTERM):
+            told = "The training process was told to end from outside (preempted); it goes on from its last checkpoint."
+            return UnavailableError(told, code="training_preempted")
         if code == ExitCode.DATA:
             return InvalidInputError(message or "The training data cannot be used.", code="training_data")
+        if code == ExitCode.SETTINGS:
+            return InvalidInputError(message or "The settings do not fit this machine.", code="training_settings")
         if code == ExitCode.NAN_LOSS:
             return InvalidInputError(message or "The loss was not a finite number.", code="training_nan_loss")
         if code == ExitCode.OUT_OF_MEMORY:
-            full = "The training ran out of memory: lower batch_size or max_length."
-            return UnavailableError(message or full, code="training_out_of_memory", retryable=False)
-        if code == -signal.SIGKILL:
-            # another attempt is worth its price: what kills from outside is often gone by then
-            killed = (
-                "The training process was killed from outside; if it was for memory, lower batch_size or max_length."
+            return UnavailableError(
+                message or out_of_memory(self.config), code="training_out_of_memory", retryable=False
             )
-            return UnavailableError(killed, code="training_killed")
+        if code is not None and code < 0:
+            return self._ended_by_signal(-code)
         return SenseError(message or f"The training process ended with exit code {code}: {self._log_tail()}")
 
-    def _message(self) -> str | None:
+    def _ended_by_signal(self, number: int) -> SenseError:
+        """What kills from outside is often gone at the next attempt; only the kernel's own count proves memory."""
+        name = signal.Signals(number).name
+        if number == signal.SIGKILL and memory_kills() > self._kills_before:
+            full = out_of_memory(self.config, "The kernel ended the training for memory")
+            return UnavailableError(full, code="training_out_of_memory", retryable=False)
+        if number == signal.SIGKILL:
+            memory = out_of_memory(self.config, "If it was for memory (dmesg says)")
+            killed = f"The training process was killed from outside. {memory}"
+            return UnavailableError(killed, code="training_killed")
+        lost = f"The training process crashed ({name}): {self._log_tail()}"
+        return UnavailableError(lost, code="training_lost")
+
+    def _cause(self) -> tuple[int | None, str | None]:
+        """Exit code and sentence; what a process of a launch left says more than its launcher's code."""
+        code, left = self.poll().exit_code, self._left()
+        if left and left.get("code", "").upper() in ExitCode.__members__:
+            code = ExitCode[left["code"].upper()]
+        return code, left.get("message")
+
+    def _left(self) -> dict[str, str]:
         try:
-            return str(json.loads((self.config.out_dir / "error.json").read_text())["message"])
-        except (OSError, ValueError, KeyError):
-            return None
+            return {k: str(v) for k, v in json.loads((self.config.out_dir / "error.json").read_text()).items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
 
     def _log_tail(self) -> str:
         try:
@@ -154,3 +186,12 @@ class TrainingRun:
         process = self._started()
         if process.poll() is None:
             os.killpg(process.pid, number)
+
+
+def memory_kills() -> int:
+    """How many processes the kernel has ended for memory in this control group; 0 where it does not say."""
+    try:
+        fields = dict(line.split() for line in MEMORY_EVENTS.read_text().splitlines())
+        return int(fields.get("oom_kill", 0))
+    except (OSError, ValueError):
+        return 0

@@ -1,27 +1,40 @@
 """The training service's task: one supervised subprocess, its metrics live, its artefact published manifest last."""
 
 import shutil
-from importlib.metadata import version
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from services.training.checkpoint_store import CheckpointStore, recipe_hash
 from services.training.config import TrainConfig
+from services.training.manifest import make_manifest
 from services.training.presets import load_preset
 from services.training.supervise import RunStatus, TrainingRun
+from services.training.uploads import Uploader
 from shared.contracts.base import TaskContract
 from shared.contracts.records import PromptStyle
 from shared.contracts.refs import ObjectRef
 from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
-from shared.errors import CancelledError, NotFoundError
+from shared.errors import CancelledError, InvalidInputError, NotFoundError, SenseError, UnavailableError
+from shared.logging import get_logger
 from shared.models.find import find_base
-from shared.models.manifest import ModelManifest, bring_model, publish_model
-from shared.settings import PathSettings
+from shared.models.manifest import ModelManifest, bring_model, manifest_ref, publish_model, read_manifest
+from shared.settings import LeaseSettings, PathSettings
 from shared.sql.prompt import PROMPT_VERSION, prompt_version
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 
 POLL_S = 0.5
-STOP_GRACE_S = 10.0
+DRAIN_GRACE_S = 8.0
+GRACE_LEASES = 0.6
+STORE_PATIENCE_S = 300.0
+# Files of the artefact folder that are outputs of their own too.
+OUTPUTS = {"metrics": "metrics.jsonl", "tensorboard": "curve.tfevents"}
+# What does not move the curve, or only names places of one machine.
+NO_CURVE = {"base_dir", "parent_adapter", "data", "out_dir", "threads", "save_steps", "save_minutes", "report_to"}
+T = TypeVar("T")
+log = get_logger()
 
 
 def find_data(command: TrainModel, shard: Shard) -> ObjectRef:
@@ -33,69 +46,119 @@ def find_data(command: TrainModel, shard: Shard) -> ObjectRef:
 
 
 def make_config(command: TrainModel, shard: Shard, data: ObjectRef, folder: Path) -> TrainConfig:
-    """The run's configuration: preset, then the spec's own values, then the paths of this attempt."""
+    """The run's configuration: preset, then the spec's own values, then the paths of this attempt.
+
+    Raises `InvalidInputError` where values exclude each other.
+    """
     paths = PathSettings()
     shard.objects.get_file(data.key, folder / "data.jsonl")
     chosen = command.settings.model_dump(exclude={"preset"}, exclude_none=True)
     recipe = getattr(load_preset(command.settings.preset), command.recipe).model_dump() | chosen
-    return TrainConfig.model_validate(
-        {
-            **recipe,
-            "mode": command.mode,
-            "seed": command.seed,
-            "method": command.method,
-            "name": command.model,
-            "base_name": command.base,
-            "base_dir": find_base(shard.objects, command.base),
-            "parent_adapter": bring_model(shard.objects, command.parent, paths.adapters) if command.parent else None,
-            "data": folder / "data.jsonl",
-            "out_dir": folder / "run",
-        }
-    )
+    if recipe["mode"] == "full" and command.mode != "full":
+        raise InvalidInputError(f"preset {command.settings.preset} trains all weights: set student.method: full")
+    values = {
+        **recipe,
+        "mode": command.mode,
+        "seed": command.seed,
+        "method": command.method,
+        "name": command.model,
+        "base_name": command.base,
+        "base_dir": find_base(shard.objects, command.base),
+        "parent_adapter": bring_model(shard.objects, command.parent, paths.adapters) if command.parent else None,
+        "data": folder / "data.jsonl",
+        "out_dir": folder / "run",
+    }
+    try:
+        return TrainConfig.model_validate(values)
+    except ValueError as error:
+        raise InvalidInputError(f"the settings of stage {command.stage} do not fit together: {error}") from error
+
+
+def checkpoint_store(command: TrainModel, shard: Shard, config: TrainConfig, data: ObjectRef) -> CheckpointStore:
+    """This stage's checkpoints; those of another recipe, base, parent or data are not taken for its own."""
+    facts = config.model_dump(mode="json", exclude=NO_CURVE) | {"data": data.sha256, "parent": command.parent}
+    writer = f"{command.attempt}-{shard.heartbeat.token[:8]}"
+    return CheckpointStore(shard.objects, command.job_id, command.stage, recipe=recipe_hash(facts), writer=writer)
 
 
 def watch(run: TrainingRun, shard: Shard) -> None:
-    """Passes metrics on until the run ends; a lease that ends stops the run, kindly first."""
+    """Passes metrics on until the run ends; a lease that ends stops the run, kindly first: it saves where it stands."""
     while run.poll().status is RunStatus.RUNNING:
-        for line in run.new_metrics():
-            shard.progress(**line)
+        tell(run, shard)
         if shard.abort.wait(POLL_S):
-            run.stop(STOP_GRACE_S if shard.heartbeat.reason != "lost" else 0.0)
+            run.stop(stop_grace(shard.heartbeat.reason))
             raise CancelledError("the training was stopped with its lease")
+    tell(run, shard)
+
+
+def tell(run: TrainingRun, shard: Shard) -> None:
+    """New metric lines as progress; who watches may miss some, the training goes on."""
     for line in run.new_metrics():
-        shard.progress(**line)
+        try:
+            shard.progress(**line)
+        except SenseError as error:
+            log.warning("progress.not_told", error=error.message)
+            return
+
+
+def stop_grace(reason: str | None) -> float:
+    """Seconds for the last step and its checkpoint: within the lease that is not renewed any more."""
+    if reason in ("lost", "orphaned"):
+        return 0.0
+    within = GRACE_LEASES * LeaseSettings().seconds
+    return min(DRAIN_GRACE_S, within) if reason == "draining" else within
 
 
 def train_model(command: TrainModel, shard: Shard) -> Done:
-    """Trains, publishes, and tells rows and steps."""
-    name = f"{command.job_id}.{command.stage}.{command.attempt}"
-    folder = PathSettings().work / name
-    shutil.rmtree(folder, ignore_errors=True)
+    """Trains, publishes, and tells rows and steps. A model that this stage published before is not trained again."""
+    work = PathSettings().work
+    stage = f"{command.job_id}.{command.stage}."
+    for left in work.glob(f"{stage}*"):
+        shutil.rmtree(left, ignore_errors=True)  # of workers that were killed
+    data = find_data(command, shard)
+    if (done := published(command, shard, data)) is not None:
+        return done
+    folder = work / f"{stage}{command.attempt}"
     folder.mkdir(parents=True)
     try:
-        return train_in(folder, command, shard)
+        return train_in(folder, command, shard, data)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def train_in(folder: Path, command: TrainModel, shard: Shard) -> Done:
+def published(command: TrainModel, shard: Shard, data: ObjectRef) -> Done | None:
+    """What an attempt left that was lost between its manifest and its finish."""
+    try:
+        manifest = read_manifest(shard.objects, command.model)
+    except NotFoundError:
+        return None
+    same = (manifest.job_id, manifest.stage, manifest.data) == (command.job_id, command.stage, data)
+    return told(shard, manifest) if same and set(OUTPUTS.values()) <= set(manifest.files) else None
+
+
+def train_in(folder: Path, command: TrainModel, shard: Shard, data: ObjectRef) -> Done:
     """One run in a folder of its own, which is gone afterwards: what counts lies in the object store."""
-    data = find_data(command, shard)
-    run = TrainingRun(make_config(command, shard, data, folder))
+    config = make_config(command, shard, data, folder)
+    store = checkpoint_store(command, shard, config, data)
+    step = store.restore(config.out_dir)
+    if step:
+        log.info("training.resumed", step=step)
+    run = TrainingRun(config)
+    uploader = Uploader(config, store, since=step, stored=lambda _: pay_back(shard))
     run.start()
+    uploader.start()
     try:
         watch(run, shard)
-        facts = run.facts()
     finally:
         if run.poll().status is RunStatus.RUNNING:
             run.kill()
-    outputs = {
-        "manifest": publish_model(
-            shard.objects, run.config.artefact_dir, make_manifest(command, data, facts, prompts_of(command, shard))
-        ),
-        "metrics": shard.write_file("metrics", run.config.metrics_file, "jsonl"),
-    }
-    return Done(TrainedCounts(rows=int(facts["data"]["kept"]), steps=int(facts["steps"])), outputs)
+        uploader.close(keep=shard.heartbeat.reason not in ("lost", "orphaned"))
+    facts = run.facts()
+    manifest = make_manifest(command, data, facts, prompts_of(command, shard))
+    patiently(lambda: publish_model(shard.objects, config.artefact_dir, manifest), shard)
+    done = told(shard, read_manifest(shard.objects, command.model))
+    tidy(store)
+    return done
 
 
 def prompts_of(command: TrainModel, shard: Shard) -> str:
@@ -107,22 +170,43 @@ def prompts_of(command: TrainModel, shard: Shard) -> str:
     return prompt_version(params["prompt_rows"], PromptStyle.model_validate(params.get("style", {})))
 
 
-def make_manifest(command: TrainModel, data: ObjectRef, facts: dict[str, Any], prompts: str) -> ModelManifest:
-    """The manifest without its files, which are known when they are uploaded."""
-    return ModelManifest(
-        name=command.model,
-        base=command.base,
-        parent=command.parent,
-        method=command.method,
-        mode=command.mode,
-        job_id=command.job_id,
-        stage=command.stage,
-        data=data,
-        code_version=version("sense-sql"),
-        prompt_version=prompts,
-        files={},
-        facts=facts,
-    )
+def told(shard: Shard, manifest: ModelManifest) -> Done:
+    """A published model as this task's result."""
+    outputs = {name: manifest.files[file] for name, file in OUTPUTS.items()}
+    outputs["manifest"] = manifest_ref(shard.objects, manifest.name)
+    counts = TrainedCounts(rows=int(manifest.facts["data"]["kept"]), steps=int(manifest.facts["steps"]))
+    return Done(counts, outputs)
+
+
+def pay_back(shard: Shard) -> None:
+    """A new checkpoint resets the attempts; where the job store is away, the next one does."""
+    try:
+        shard.checkpointed()
+    except SenseError as error:
+        log.warning("checkpoint.not_told", error=error.message)
+
+
+def tidy(store: CheckpointStore) -> None:
+    """A published model needs no checkpoints; what cannot be deleted now does no harm."""
+    try:
+        store.thin(keep=0)
+    except SenseError as error:
+        log.warning("checkpoint.not_deleted", error=error.message)
+
+
+def patiently(action: Callable[[], T], shard: Shard) -> T:
+    """Hours of training are worth some minutes of waiting for a store that is away."""
+    ends, pause = time.monotonic() + STORE_PATIENCE_S, 1.0
+    while True:
+        try:
+            return action()
+        except UnavailableError as error:
+            if time.monotonic() > ends:
+                raise
+            log.warning("store.waiting", error=error.message)
+        if shard.abort.wait(pause):
+            raise CancelledError("the training was stopped with its lease")
+        pause = min(30.0, 2 * pause)
 
 
 TASKS: dict[TaskContract, Work[Any]] = {TRAIN_MODEL: train_model}

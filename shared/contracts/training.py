@@ -7,8 +7,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.contracts.base import Command, Counts, Queue, TaskContract
 from shared.contracts.refs import StageRef
 
+Loss = Literal["sigmoid", "ipo"]
+Quantization = Literal["none", "4bit"]
+Launch = Literal["single", "ddp", "fsdp", "zero3"]
+Tracker = Literal["none", "mlflow", "wandb"]
+
 # What `max_length` is where settings leave it to the preset: pairs that would be cut are refused before training.
-PRESET_LENGTHS = {"cpu-demo": 512, "cpu-smoke": 512, "paper-lora": 4096}
+PRESET_LENGTHS = {
+    "cpu-demo": 512,
+    "cpu-smoke": 512,
+    "gpu-13b-zero3": 4096,
+    "gpu-7b-full-fsdp": 4096,
+    "gpu-7b-lora": 4096,
+    "sense-paper": 4096,
+}
 
 
 class TrainSettings(BaseModel):
@@ -22,9 +34,25 @@ class TrainSettings(BaseModel):
     batch_size: int | None = Field(default=None, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
     lora_rank: int | None = Field(default=None, ge=1)
+    lora_alpha: int | None = Field(default=None, ge=1)
+    gradient_accumulation: int | None = Field(default=None, ge=1)
+    gradient_checkpointing: bool | None = None
+    quantization: Quantization | None = Field(default=None, description="4bit: QLoRA; needs a GPU and bitsandbytes")
     max_length: int | None = Field(default=None, ge=16)
+    dropped_allowed: float | None = Field(
+        default=None, ge=0, le=1, description="share of rows that may be left out as too long; default 0.01"
+    )
+    loss: Loss | None = Field(default=None, description="preference training: sigmoid (DPO) or ipo")
     beta: float | None = Field(default=None, gt=0)
-    label_smoothing: float | None = Field(default=None, ge=0, lt=0.5)
+    label_smoothing: float | None = Field(default=None, ge=0, lt=0.5, description="conservative DPO; 0 is plain DPO")
+    rpo_alpha: float | None = Field(default=None, ge=0, description="weight of an SFT term on the chosen side")
+    precompute_reference: bool | None = None
+    save_steps: int | None = Field(default=None, ge=1, description="optimizer steps between checkpoints")
+    save_minutes: float | None = Field(default=None, gt=0, description="minutes between checkpoints")
+    processes: int | None = Field(default=None, ge=1, le=64, description="GPUs of a preset that launches several")
+    report_to: Tracker | None = Field(
+        default=None, description="mlflow or wandb; address and key stand in the worker's environment"
+    )
 
 
 class TrainModel(Command):
@@ -55,7 +83,7 @@ TRAIN_MODEL = TaskContract(
     command=TrainModel,
     fact="model.trained",
     counts=TrainedCounts,
-    outputs=("manifest", "metrics"),
+    outputs=("manifest", "metrics", "tensorboard"),
     hard_limit_s=None,
     max_attempts=3,
 )

@@ -191,6 +191,10 @@ class JobStore:
         """`ok`, `cancelling`, `draining` (the worker was told to stop) or `lost`."""
         return str(self.steps.run("renew", job_id, stage, shard, token, lease_s, worker))
 
+    def checkpointed(self, job_id: str, stage: str, shard: int, *, token: str) -> bool:
+        """A part of the work is safe: the shard has all its attempts again; False where the lease is lost."""
+        return bool(self.steps.run("checkpointed", job_id, stage, shard, token) == "ok")
+
     def finish(self, fact: Fact, counts: Counts, *, token: str) -> bool:
         """Records a shard as done with its outputs and counts, and appends the fact; False where the lease is lost."""
         outputs = compact({name: ref.model_dump() for name, ref in fact.outputs.items()})

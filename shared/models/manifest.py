@@ -1,5 +1,6 @@
 """A model's manifest, written last: what it is, what it was made from, and the hash of every file."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -46,15 +47,22 @@ def publish_model(objects: ObjectStore, folder: Path, manifest: ModelManifest) -
     A name is used once: an equal manifest is left alone, another one raises `ConflictError`.
     """
     key = model_manifest_key(manifest.name)
+    if objects.exists(key) and read_manifest(objects, manifest.name).job_id != manifest.job_id:
+        raise ConflictError(f"model {manifest.name} exists already; names are never used twice")
     files = {
         str(path.relative_to(folder)): objects.put_file(model_key(manifest.name, str(path.relative_to(folder))), path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
     text = manifest.model_copy(update={"files": files}).model_dump(mode="json")
-    if objects.exists(key) and read_manifest(objects, manifest.name).job_id != manifest.job_id:
-        raise ConflictError(f"model {manifest.name} exists already; names are never used twice")
     return objects.put(key, json.dumps(text, ensure_ascii=False, indent=1).encode())
+
+
+def manifest_ref(objects: ObjectStore, name: str) -> ObjectRef:
+    """A published manifest as a finished object. Raises `NotFoundError`."""
+    key = model_manifest_key(name)
+    data = objects.get(key)
+    return ObjectRef(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
 
 def bring_model(objects: ObjectStore, name: str, cache: Path) -> Path:

@@ -135,8 +135,8 @@ class Attempt:
         SHARDS.labels(task=self.contract.name, end=reason or "failed").inc()
 
     def pause_s(self) -> float:
-        """Doubles with every attempt."""
-        return float(LeaseSettings().retry_pause_s * 2 ** (self.command.attempt - 1))
+        """Doubles with every attempt, up to 64 times: checkpoints let attempts go on counting."""
+        return float(LeaseSettings().retry_pause_s * 2 ** min(6, self.command.attempt - 1))
 
 
 def describe(error: Exception) -> ErrorInfo:

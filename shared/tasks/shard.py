@@ -82,6 +82,11 @@ class Shard:
         found = list(self.stage_rows(source.stage, source.output, model))
         return found[source.offset : source.offset + source.limit]
 
+    def checkpointed(self) -> bool:
+        """Says that a part of the work is safe in the object store; False where the lease is lost."""
+        command = self.command
+        return self.jobs.checkpointed(command.job_id, command.stage, command.shard, token=self.heartbeat.token)
+
     def progress(self, **data: Any) -> None:
         """Tells people who watch; never decides anything."""
         JobEvents(self.jobs.client, self.jobs.prefix, self.command.job_id).progress(

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from services.training.config import TrainConfig
-from services.training.exits import ExitCode, TrainingStop
+from services.training.exits import ExitCode, TrainingStop, out_of_memory
 from services.training.run.stopping import StopFlag, exit_with_parent
 
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
@@ -31,9 +31,14 @@ def main(started: float) -> ExitCode:
     stop = _run(config, flag, started)
     if stop is None:
         return ExitCode.OK
-    left = {"code": stop.code.name.lower(), "message": stop.message}
-    (config.out_dir / "error.json").write_text(json.dumps(left) + "\n")
+    _leave(config.out_dir / "error.json", stop)
     return stop.code
+
+
+def _leave(path: Path, stop: TrainingStop) -> None:
+    """The first process of a launch that stops says why; the others only follow it."""
+    if not path.exists():
+        path.write_text(json.dumps({"code": stop.code.name.lower(), "message": stop.message}) + "\n")
 
 
 def _run(config: TrainConfig, flag: StopFlag, started: float) -> TrainingStop | None:
@@ -51,9 +56,7 @@ def _run(config: TrainConfig, flag: StopFlag, started: float) -> TrainingStop | 
 
 def _foreseen(config: TrainConfig, error: Exception) -> TrainingStop:
     if isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY_WORDS):
-        size = f"batch_size={config.batch_size}, max_length={config.max_length}"
-        remedy = "halve batch_size and double gradient_accumulation, or lower max_length"
-        return TrainingStop(ExitCode.OUT_OF_MEMORY, f"The training ran out of memory at {size}: {remedy}.")
+        return TrainingStop(ExitCode.OUT_OF_MEMORY, out_of_memory(config))
     return TrainingStop(ExitCode.INTERNAL, f"The training failed: {type(error).__name__}: {error}")
 
 

@@ -3,20 +3,28 @@
 import hashlib
 import json
 import platform
+import shutil
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from services.training.config import TrainConfig
+from services.training.run.events import write_events
+from services.training.run.ranks import is_first
 from services.training.run.rows import DataFacts
+from shared.models.fingerprint import base_fingerprint
 
+EVENTS = "curve.tfevents"
 LIBRARIES = ("torch", "transformers", "trl", "peft")
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Numbers of a finished run; `final_loss` is the mean over its last tenth of steps."""
+    """Numbers of a finished run; `final_loss` is the mean over its last tenth of steps.
+
+    `peak_memory_bytes` is the GPU's most allocated memory, without one the process's largest resident set.
+    """
 
     steps: int
     final_loss: float
@@ -25,26 +33,41 @@ class RunFacts:
     seconds: float
     threads: int
     bf16: bool
+    peak_memory_bytes: int = 0
 
 
-def write_artefact(config: TrainConfig, model: Any, tokenizer: Any, data: DataFacts, run: RunFacts) -> None:
-    """Fills `config.artefact_dir`; `train.json` comes last."""
+def write_artefact(config: TrainConfig, trainer: Any, tokenizer: Any, data: DataFacts, run: RunFacts) -> None:
+    """Fills `config.artefact_dir`; `train.json` comes last. Every process of a launch has to call it."""
+    save_weights(config, trainer)
+    if not is_first():
+        return
     folder = config.artefact_dir
-    if config.mode == "full":
-        import torch
+    tokenizer.save_pretrained(folder)
+    _name_base(config, folder)
+    facts = collect_facts(config, data, run)
+    shutil.copy(config.metrics_file, folder / config.metrics_file.name)
+    write_events(config.metrics_file, folder / EVENTS)
+    (folder / "README.md").write_text(model_card(config, facts))
+    for path in folder.iterdir():
+        path.chmod(0o644)
+    (folder / "train.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
+
+def save_weights(config: TrainConfig, trainer: Any) -> None:
+    """Safetensors: the adapter alone, or the whole model in bfloat16."""
+    import torch
+
+    folder, model = config.artefact_dir, trainer.model
+    if config.launch in ("fsdp", "zero3"):
+        trainer.save_model(str(folder))  # gathers the shards of all processes
+    elif not is_first():
+        return
+    elif config.mode == "full":
         model.to(torch.bfloat16)
         model.save_pretrained(folder)
     else:
         # The vocabulary never changes here; peft would look for the base's config on the hub to find that out.
-        model.save_pretrained(folder, save_embedding_layers=False)
-    tokenizer.save_pretrained(folder)
-    _name_base(config, folder)
-    facts = collect_facts(config, data, run)
-    for path in folder.iterdir():
-        path.chmod(0o644)
-    (folder / "README.md").write_text(model_card(config, facts))
-    (folder / "train.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+        model.save_pretrained(folder, save_embedding_layers=False, selected_adapters=["default"])
 
 
 def _name_base(config: TrainConfig, folder: Path) -> None:
@@ -63,7 +86,14 @@ def collect_facts(config: TrainConfig, data: DataFacts, run: RunFacts) -> dict[s
     parent = None
     if config.parent_adapter is not None:
         parent = _sha256(config.parent_adapter / "adapter_model.safetensors")
-    return {"config": recipe, "data": asdict(data), "versions": versions, "parent_adapter_sha256": parent} | asdict(run)
+    base = base_fingerprint(config.base_dir)
+    return {
+        "base_fingerprint": base,
+        "config": recipe,
+        "data": asdict(data),
+        "versions": versions,
+        "parent_adapter_sha256": parent,
+    } | asdict(run)
 
 
 def _sha256(path: Path) -> str:
@@ -81,10 +111,12 @@ def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
         ("Method", f"{config.method}, {config.mode}"),
         ("Continues", f"adapter {facts['parent_adapter_sha256'][:16]}" if facts["parent_adapter_sha256"] else "base"),
         ("Data (SHA-256)", data["sha256"]),
-        ("Rows", f"{data['kept']} used, {data['dropped']} too long"),
+        ("Rows", rows_told(data)),
+        ("Tokens a row", ", ".join(f"{name} {value}" for name, value in data["lengths"].items())),
         ("Steps", str(facts["steps"])),
         ("Final loss", f"{facts['final_loss']:.4f}"),
         ("Seconds", f"{facts['seconds']:.0f}"),
+        ("Peak memory", f"{facts['peak_memory_bytes'] / 2**30:.1f} GiB"),
         ("Versions", versions),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
@@ -93,3 +125,9 @@ def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
         f"# {config.name}\n\nA text-to-SQL model for SQLite, trained by Sense.\n\n| | |\n|---|---|\n{table}\n\n"
         f"## Configuration\n\n```json\n{json.dumps(facts['config'], indent=2, sort_keys=True)}\n```\n"
     )
+
+
+def rows_told(data: dict[str, Any]) -> str:
+    """How many rows were used, shortened and left out."""
+    shortened = "".join(f", {count} shortened ({step})" for step, count in data["shortened"].items())
+    return f"{data['kept']} used{shortened}, {data['dropped']} too long"

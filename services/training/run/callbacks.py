@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
-from services.training.run.checkpoints import seal
+from services.training.run.checkpoints import lines_up_to, seal
+from services.training.run.ranks import any_of, is_first, wait_for_all
 from services.training.run.stopping import StopFlag
 from services.training.run.threads import ThreadGauge
 
@@ -22,11 +24,12 @@ class Metrics(TrainerCallback):
     def __init__(self, config: TrainConfig, resumed_at: int) -> None:
         self.losses: list[float] = []
         self._extra = ("margin", "accuracy") if config.method == "dpo" else ()
-        kept = _lines_up_to(config.metrics_file, resumed_at)
+        kept = lines_up_to(config.metrics_file, resumed_at)
         last = json.loads(kept[-1]) if kept else {"tokens": 0, "seconds": 0.0}
         self.tokens_before = int(last["tokens"])
         self._started = time.monotonic() - float(last["seconds"])
-        self._file = config.metrics_file.open("w")
+        place = config.metrics_file if is_first() else Path(os.devnull)
+        self._file = place.open("w")
         self._file.writelines(kept)
         self._file.flush()
 
@@ -50,28 +53,43 @@ class Metrics(TrainerCallback):
         self._file.flush()
 
 
-def _lines_up_to(path: Path, step: int) -> list[str]:
-    if step == 0 or not path.exists():
-        return []
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [line for line in lines if json.loads(line)["step"] <= step]
-
-
 class StopOnRequest(TrainerCallback):
     """Ends the loop after the current step once the flag is set, with a checkpoint where checkpoints are on."""
 
     def __init__(self, config: TrainConfig, flag: StopFlag) -> None:
-        self._save = config.save_steps is not None
+        self._save = config.keeps_checkpoints
         self._flag = flag
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
         """Asks the trainer to stop."""
-        if self._flag.is_set:
+        if any_of(self._flag.is_set):
+            self._flag.is_set = True
             control.should_training_stop = True
             control.should_save = self._save
         return control
+
+
+class SaveByClock(TrainerCallback):
+    """Checkpoints by time: a step may take a second or a minute, what a kill may cost is the same."""
+
+    def __init__(self, minutes: float) -> None:
+        self._every_s = 60 * minutes
+        self._last = time.monotonic()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Asks for a checkpoint once the time is over; the last step needs none, the artefact follows."""
+        due = is_first() and time.monotonic() - self._last >= self._every_s
+        if any_of(due) and state.global_step < state.max_steps:
+            control.should_save = True
+        return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Every checkpoint starts the clock again."""
+        self._last = time.monotonic()
 
 
 class AdaptThreads(TrainerCallback):
@@ -89,5 +107,8 @@ class SealCheckpoints(TrainerCallback):
     """A checkpoint counts once it is sealed: a kill in the middle of saving leaves an older one to resume from."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Seals the checkpoint that the trainer has just written."""
+        """Seals the checkpoint that the trainer's processes have just written."""
+        wait_for_all()
+        if not is_first():
+            return
         seal(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")

@@ -28,6 +28,20 @@ def is_sealed(folder: Path) -> bool:
         return False
 
 
+def sealed_steps(out_dir: Path) -> list[int]:
+    """Steps of the sealed checkpoints below a run's folder, ascending; touches nothing."""
+    folders = {folder.name.removeprefix("checkpoint-"): folder for folder in out_dir.glob("checkpoint-*")}
+    return sorted(int(step) for step, folder in folders.items() if step.isdigit() and is_sealed(folder))
+
+
+def lines_up_to(path: Path, step: int) -> list[str]:
+    """The curve's whole lines up to a step; empty where there is no file."""
+    if step == 0 or not path.exists():
+        return []
+    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [line for line in lines if json.loads(line)["step"] <= step]
+
+
 def newest_sealed(out_dir: Path) -> tuple[Path, int] | None:
     """The checkpoint to resume from, with its step; unsealed ones are removed so that nothing else finds them."""
     found: list[tuple[int, Path]] = []

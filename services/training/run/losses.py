@@ -1,8 +1,12 @@
 """Log-probabilities of completion tokens, and the losses over them."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own custom
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from transformers.modeling_outputs import CausalLMOutput
 
 from services.training.run.batches import Batch
 
@@ -13,22 +17,44 @@ def token_logps(model: nn.Module, batch: Batch, *, bf16: bool) -> torch.Tensor:
     """(N) log-probability of every completion token, float32.
 
     The vocabulary is by far the widest layer here, so the head sees only the hidden states that predict a
-    completion token. `model` is a causal LM or a PEFT model around one.
+    completion token. `model` is a causal LM, a PEFT model around one, or either in a wrapper of several processes.
     """
-    inner = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]
-    inputs = {name: batch[name] for name in ("input_ids", "position_ids", "attention_mask")}
+    keep_few_logits(causal_lm(model))
+    inputs = {name: batch[name] for name in ("input_ids", "position_ids", "attention_mask", "sources")}
     with torch.autocast(batch["input_ids"].device.type, dtype=torch.bfloat16, enabled=bf16):
-        logits = _logits(inner, inputs, batch["sources"])
+        logits: torch.Tensor = model(**inputs, use_cache=False).logits
     picked = logits.gather(1, batch["targets"][:, None]).squeeze(1).float()
     return picked - logits.float().logsumexp(1)
 
 
-def _logits(inner: nn.Module, inputs: Batch, sources: torch.Tensor) -> torch.Tensor:
-    config = inner.config.get_text_config()  # type: ignore[union-attr, operator]
-    if any(getattr(config, name, None) is not None for name in SCALED_HEADS):
-        return inner(**inputs, use_cache=False).logits.flatten(0, 1)[sources]  # type: ignore[no-any-return]
-    hidden = inner.base_model(**inputs, use_cache=False).last_hidden_state  # type: ignore[operator]
-    return inner.get_output_embeddings()(hidden.flatten(0, 1)[sources])  # type: ignore[operator, no-any-return]
+def causal_lm(model: nn.Module) -> nn.Module:
+    """The transformer inside wrappers and adapters."""
+    inner: Any = model.module if isinstance(model, DistributedDataParallel) else model
+    return inner.get_base_model() if hasattr(inner, "peft_config") else inner  # type: ignore[no-any-return]
+
+
+def keep_few_logits(inner: Any) -> None:
+    """Teaches this model's forward `sources`: (N) flat positions whose logits, (N, vocabulary), are the output.
+
+    It happens inside of forward, because wrappers of several processes see only what passes through their own call.
+    """
+    if "forward" in vars(inner) and hasattr(inner.forward, "whole"):
+        return
+    whole = inner.forward
+    config = inner.config.get_text_config()
+    scaled = any(getattr(config, name, None) is not None for name in SCALED_HEADS)
+
+    def forward(*args: Any, sources: torch.Tensor | None = None, **inputs: Any) -> Any:
+        if sources is None:
+            return whole(*args, **inputs)
+        if scaled:
+            return CausalLMOutput(logits=whole(*args, **inputs).logits.flatten(0, 1)[sources])
+        given = {name: inputs.get(name) for name in ("input_ids", "position_ids", "attention_mask", "use_cache")}
+        hidden = inner.base_model(*args, **given).last_hidden_state
+        return CausalLMOutput(logits=inner.get_output_embeddings()(hidden.flatten(0, 1)[sources]))
+
+    forward.whole = whole  # type: ignore[attr-defined]
+    inner.forward = forward
 
 
 def sequence_logps(token: torch.Tensor, owners: torch.Tensor, count: int) -> torch.Tensor:
@@ -44,3 +70,30 @@ def cdpo_loss(difference: torch.Tensor, beta: float, smoothing: float) -> torch.
     """
     logits = beta * difference
     return -(1 - smoothing) * F.logsigmoid(logits) - smoothing * F.logsigmoid(-logits)
+
+
+def ipo_loss(difference: torch.Tensor, beta: float) -> torch.Tensor:
+    """IPO, one value a pair (Azar et al. 2023, equation 17, with beta for its tau).
+
+    `difference` is as for `cdpo_loss`, but of means over tokens: its authors confirmed that form to TRL, whose loss
+    this equals.
+    """
+    return (difference - 1 / (2 * beta)) ** 2
+
+
+def preference_loss(
+    gained: torch.Tensor, counts: torch.Tensor, *, loss: str, beta: float, smoothing: float
+) -> torch.Tensor:
+    """One value a pair. `gained` (2 * B): policy minus reference, chosen and rejected in turn; `counts`: tokens."""
+    if loss == "ipo":
+        means = gained / counts
+        return ipo_loss(means[0::2] - means[1::2], beta)
+    return cdpo_loss(gained[0::2] - gained[1::2], beta, smoothing)
+
+
+def chosen_nll(sums: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Mean negative log-likelihood of each chosen answer's tokens, one value a pair: RPO's SFT term.
+
+    A mean a pair, not over the batch's tokens, so that accumulated batches equal one large batch.
+    """
+    return -(sums / counts)[0::2]

@@ -1,11 +1,14 @@
 """The policy: base weights, and the adapter that is trained on top of them."""
 
+import os
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
+from shared.models.completion import ensure_template
 
 # Eager attention beats PyTorch's CPU kernel on short rows (its backward pass is slow); its memory is quadratic.
 EAGER_UP_TO = 512
@@ -23,17 +26,53 @@ def use_bf16(choice: str) -> bool:
 
 
 def load_tokenizer(config: TrainConfig) -> Any:
-    """The base's tokenizer; refuses one without a chat template."""
+    """The base's tokenizer; without a chat template it gets the completion style, which the artefact then carries.
+
+    Raises `TrainingStop` where the base is absent or holds no tokenizer.
+    """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(config.base_dir)
-    if not tokenizer.chat_template:
+    if not (config.base_dir / "config.json").is_file():
         raise TrainingStop(
-            ExitCode.DATA, f"The base {config.base_name} has no chat template: choose an instruct or chat model."
+            ExitCode.DATA, f"The base {config.base_name} is absent: {config.base_dir} holds no config.json."
         )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(config.base_dir)
+    except (OSError, ValueError) as error:
+        raise TrainingStop(ExitCode.DATA, f"The base {config.base_name} has no usable tokenizer: {error}") from error
+    if tokenizer.eos_token is None:
+        raise TrainingStop(
+            ExitCode.DATA, f"The tokenizer of {config.base_name} names no eos_token, so an answer could not end."
+        )
+    ensure_template(tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def check_machine(config: TrainConfig) -> None:
+    """What the settings ask of this machine and its packages. Raises `TrainingStop` with the remedy."""
+    if config.quantization != "none" and not torch.cuda.is_available():
+        raise TrainingStop(
+            ExitCode.SETTINGS, "quantization 4bit (QLoRA) needs a GPU and none is here: set quantization: none."
+        )
+    if config.launch in ("fsdp", "zero3") and not torch.cuda.is_available():
+        raise TrainingStop(
+            ExitCode.SETTINGS, f"launch {config.launch} needs GPUs and none is here: take a preset for one process."
+        )
+    wanted = {
+        "bitsandbytes": config.quantization != "none",
+        "deepspeed": config.launch == "zero3",
+        "mlflow": config.report_to == "mlflow",
+        "wandb": config.report_to == "wandb",
+    }
+    for package, needed in wanted.items():
+        if needed and find_spec(package) is None:
+            raise TrainingStop(
+                ExitCode.SETTINGS,
+                f"The settings need the package {package}, which the training worker lacks: "
+                f"run `pip install {package}` there, or change the setting.",
+            )
 
 
 def load_policy(config: TrainConfig, *, longest: int, bf16: bool) -> Any:
@@ -45,11 +84,38 @@ def load_policy(config: TrainConfig, *, longest: int, bf16: bool) -> Any:
 
     cpu = not torch.cuda.is_available()
     dtype = torch.bfloat16 if bf16 and config.mode == "lora" else torch.float32
-    attention = "eager" if cpu and longest <= EAGER_UP_TO else "sdpa"
-    model = AutoModelForCausalLM.from_pretrained(config.base_dir, dtype=dtype, attn_implementation=attention)
+    attention = "eager" if cpu and longest <= EAGER_UP_TO and not config.gradient_checkpointing else "sdpa"
+    more = _quantised() if config.quantization == "4bit" else {}
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            config.base_dir, dtype=dtype, attn_implementation=attention, **more
+        )
+    except (OSError, ValueError) as error:
+        raise TrainingStop(ExitCode.DATA, f"The base {config.base_name} cannot be loaded: {error}") from error
     model.config.use_cache = False
+    if config.quantization == "4bit":
+        from peft import prepare_model_for_kbit_training
+
+        prepare: Any = prepare_model_for_kbit_training
+        model = prepare(model, use_gradient_checkpointing=config.gradient_checkpointing)
+    elif config.gradient_checkpointing and config.mode == "lora":
+        model.enable_input_require_grads()  # checkpointed blocks of a frozen base would hand no gradient on
     torch.manual_seed(config.seed)
     return _with_adapter(config, model)
+
+
+def _quantised() -> dict[str, Any]:
+    """QLoRA (Dettmers et al. 2023): NF4 with double quantisation, each process its base on its own GPU."""
+    from transformers import BitsAndBytesConfig
+
+    kind: Any = BitsAndBytesConfig
+    bits = kind(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": bits, "device_map": {"": int(os.environ.get("LOCAL_RANK", "0"))}}
 
 
 def _with_adapter(config: TrainConfig, model: Any) -> Any:

@@ -1,8 +1,10 @@
 """Rows in: validated, rendered through the chat template, tokenized, measured against `max_length`."""
 
 import hashlib
+import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,8 +12,9 @@ from pydantic import ValidationError
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
 from shared.contracts.records import DpoRow, Message, SftRow
+from shared.sql.shorten import shorten, shorten_text
 
-TOO_LONG_ALLOWED = 0.01
+PERCENTILES = (50, 90, 99)
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,19 @@ class Encoded:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What became of the rows; `sha256` is over the data file's bytes."""
+    """What became of the rows; `sha256` is over the data file's bytes.
+
+    Lengths are in tokens, of a prompt with its longest completion: `longest` of what is kept, `lengths` (percentiles
+    and `max`) of all rows as they came. `shortened` counts rows by the step that made them fit (shared/sql/shorten.py).
+    """
 
     rows: int
     kept: int
     dropped: int
     longest: int
     sha256: str
+    shortened: dict[str, int] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
 
 
 def read_rows(config: TrainConfig) -> list[tuple[list[Message], list[list[Message]]]]:
@@ -71,20 +80,63 @@ def _parse(config: TrainConfig, number: int, line: str) -> tuple[list[Message], 
 
 
 def encode_rows(config: TrainConfig, tokenizer: Any) -> tuple[list[Encoded], DataFacts]:
-    """All rows that fit `max_length`; refuses the data when more than 1 % do not."""
+    """All rows that fit `max_length`, shortened where they must be; refuses the data when too many do not.
+
+    Needs the tokenizer alone: whoever set `max_length` too low hears of it before any weights are loaded.
+    """
     rows = read_rows(config)
-    encoded = [encode(tokenizer, prompt, completions) for prompt, completions in rows]
-    kept = [row for row in encoded if row.longest <= config.max_length]
-    dropped = len(encoded) - len(kept)
-    longest = max(row.longest for row in encoded)
-    if dropped > TOO_LONG_ALLOWED * len(encoded):
-        raise TrainingStop(
-            ExitCode.DATA,
-            f"{dropped} of {len(encoded)} rows are longer than max_length={config.max_length} tokens (the longest has "
-            f"{longest}): raise max_length, or show fewer example rows in the prompt.",
-        )
-    digest = hashlib.sha256(config.data.read_bytes()).hexdigest()
-    return kept, DataFacts(rows=len(encoded), kept=len(kept), dropped=dropped, longest=longest, sha256=digest)
+    kept: list[Encoded] = []
+    lengths: list[int] = []
+    shortened: Counter[str] = Counter()
+    for prompt, completions in rows:
+        row = encode(tokenizer, prompt, completions)
+        lengths.append(row.longest)
+        if row.longest > config.max_length:
+            row, step = fit(tokenizer, prompt, completions, config.max_length)
+            if row.longest > config.max_length:
+                continue
+            shortened[step] += 1
+        kept.append(row)
+    _check_dropped(config, lengths, len(kept))
+    return kept, DataFacts(
+        rows=len(rows),
+        kept=len(kept),
+        dropped=len(rows) - len(kept),
+        longest=max(row.longest for row in kept),
+        sha256=hashlib.sha256(config.data.read_bytes()).hexdigest(),
+        shortened=dict(sorted(shortened.items())),
+        lengths=length_statistics(lengths),
+    )
+
+
+def fit(
+    tokenizer: Any, prompt: Sequence[Message], completions: Sequence[Sequence[Message]], limit: int
+) -> tuple[Encoded, str]:
+    """The row with the longest form of its prompt that has at most `limit` tokens, and the step that led there."""
+    _, step = shorten(prompt, lambda shown: encode(tokenizer, shown, completions).longest <= limit)
+    shown = [one.model_copy(update={"content": shorten_text(one.content, step)}) for one in prompt]
+    return encode(tokenizer, shown, completions), step.name
+
+
+def length_statistics(lengths: Sequence[int]) -> dict[str, int]:
+    """Percentiles (nearest rank) and the maximum."""
+    ordered = sorted(lengths)
+    found = {f"p{share}": ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)] for share in PERCENTILES}
+    return found | {"max": ordered[-1]}
+
+
+def _check_dropped(config: TrainConfig, lengths: Sequence[int], kept: int) -> None:
+    dropped = len(lengths) - kept
+    if kept and dropped <= config.dropped_allowed * len(lengths):
+        return
+    told = ", ".join(f"{name} {value}" for name, value in length_statistics(lengths).items())
+    which = f"{dropped} of {len(lengths)} rows are" if kept else f"All {len(lengths)} rows are"
+    raise TrainingStop(
+        ExitCode.DATA,
+        f"{which} longer than max_length={config.max_length} tokens even without example rows (lengths: {told}; "
+        f"allowed to be left out: {config.dropped_allowed:.1%}): raise max_length"
+        + (", or allow it with dropped_allowed." if kept else "."),
+    )
 
 
 def encode(tokenizer: Any, prompt: Sequence[Message], completions: Sequence[Sequence[Message]]) -> Encoded:

@@ -1,5 +1,6 @@
 """One run from config to artefact."""
 
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -9,9 +10,10 @@ import torch
 
 from services.training.config import TrainConfig
 from services.training.run.artefact import RunFacts, write_artefact
-from services.training.run.callbacks import AdaptThreads, Metrics, SealCheckpoints, StopOnRequest
+from services.training.run.callbacks import AdaptThreads, Metrics, SaveByClock, SealCheckpoints, StopOnRequest
 from services.training.run.checkpoints import newest_sealed
-from services.training.run.model import load_policy, load_tokenizer, use_bf16
+from services.training.run.model import check_machine, load_policy, load_tokenizer, use_bf16
+from services.training.run.ranks import check_together, is_first
 from services.training.run.rows import encode_rows
 from services.training.run.stopping import StopFlag
 from services.training.run.threads import ThreadGauge
@@ -23,6 +25,7 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
 
     `started` is the process's start on the monotonic clock.
     """
+    check_machine(config)
     gauge = ThreadGauge() if config.threads is None else None
     torch.set_num_threads(config.threads or (gauge.first() if gauge else 1))
     bf16 = use_bf16(config.bf16)
@@ -33,6 +36,7 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
     flag.check()
     kind = LeanSft if config.method == "sft" else LeanDpo
     trainer = kind(config, model, tokenizer, to_dataset(rows), bf16=bf16)
+    check_together()
     flag.check()
     began = time.monotonic()
     if gauge is not None:
@@ -48,9 +52,11 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
         seconds=round(time.monotonic() - started, 3),
         threads=torch.get_num_threads(),
         bf16=bf16,
+        peak_memory_bytes=peak_memory(),
     )
-    shutil.rmtree(config.artefact_dir, ignore_errors=True)
-    write_artefact(config, trainer.model, tokenizer, data, run)
+    if is_first():
+        shutil.rmtree(config.artefact_dir, ignore_errors=True)
+    write_artefact(config, trainer, tokenizer, data, run)
 
 
 def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag) -> Metrics:
@@ -60,5 +66,14 @@ def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag) -> Metrics:
     trainer.seen_tokens = metrics.tokens_before
     for callback in (metrics, StopOnRequest(config, flag), SealCheckpoints()):
         trainer.add_callback(callback)
+    if config.save_minutes is not None:
+        trainer.add_callback(SaveByClock(config.save_minutes))
     trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
     return metrics
+
+
+def peak_memory() -> int:
+    """Bytes: what the GPU had allocated at most, else this process's largest resident set."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,5 +1,7 @@
 """TRL's trainers with the work taken out that a small CPU cannot afford, and with the losses of this product."""
 
+import copy
+import json
 from typing import Any
 
 import torch
@@ -9,11 +11,13 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
+from trl.trainer.utils import use_adapter
 
 from services.training.config import TrainConfig
 from services.training.run.batches import Batch, LengthGrouped, lay_out
-from services.training.run.losses import cdpo_loss, sequence_logps, token_logps
+from services.training.run.losses import chosen_nll, preference_loss, sequence_logps, token_logps
 from services.training.run.model import shares_prompts
+from services.training.run.ranks import gather_parts, is_first, total, world
 from services.training.run.rows import Encoded
 
 
@@ -48,7 +52,7 @@ class Lean:
         return LengthGrouped(dataset["length"], self.recipe.batch_size, self.recipe.seed)
 
     def _note(self, batch: Batch, **values: float) -> None:
-        self.seen_tokens += int(batch["tokens"])
+        self.seen_tokens += total(int(batch["tokens"]))
         metrics = self._metrics["train"]  # type: ignore[attr-defined]
         metrics["tokens"] = [self.seen_tokens]
         for name, value in values.items():
@@ -67,7 +71,7 @@ class LeanSft(Lean, SFTTrainer):
         self.model_accepts_loss_kwargs = True  # the loss divides by the tokens of all accumulated batches itself
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
-        return torch.tensor(sum(len(batch["targets"]) for batch in batch_samples), device=device)
+        return torch.tensor(total(sum(len(batch["targets"]) for batch in batch_samples)), device=device)
 
     def compute_loss(
         self,
@@ -76,17 +80,21 @@ class LeanSft(Lean, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Summed over this batch's completion tokens, divided by those of the whole step."""
+        """Summed over this batch's completion tokens, divided by those of the whole step, of all processes.
+
+        Gradients are averaged over the processes afterwards, so each one's share counts as often as there are.
+        """
         self._note(inputs)
         count = num_items_in_batch if num_items_in_batch is not None else len(inputs["targets"])
-        return -token_logps(model, inputs, bf16=self.compute_bf16).sum() / count
+        return -world()[1] * token_logps(model, inputs, bf16=self.compute_bf16).sum() / count
 
 
 class LeanDpo(Lean, DPOTrainer):
-    """(Conservative) DPO against reference log-probabilities that the policy gave before its first step.
+    """Preference training against the log-probabilities of the SFT artefact.
 
-    The policy is loaded from the SFT artefact, so it is its own reference until then; on resume the checkpoint's
-    weights come in later. One pass over the data replaces a second adapter, and a second epoch costs nothing more.
+    The policy is loaded from that artefact, so it is its own reference before the first step; on resume the
+    checkpoint's weights come in later. One pass over the data replaces a second adapter, and a second epoch costs
+    nothing more. Without `precompute_reference` a frozen copy of the SFT adapter is asked in every step, as TRL does.
     """
 
     def __init__(self, recipe: TrainConfig, model: Any, tokenizer: Any, dataset: Dataset, *, bf16: bool) -> None:
@@ -95,10 +103,13 @@ class LeanDpo(Lean, DPOTrainer):
         DPOTrainer.__init__(
             self, model, args=args, data_collator=self.collate, train_dataset=dataset, processing_class=tokenizer
         )
+        self.model_accepts_loss_kwargs = False  # the trainer divides by the accumulated batches
+        self.ref_model = None
+        if not recipe.precompute_reference:
+            return
         if "ref" in getattr(model, "peft_config", {}):
             model.delete_adapter("ref")  # TRL's copy of the SFT adapter: the log-probabilities stand for it
-        self.model_accepts_loss_kwargs = False  # the trainer divides by the accumulated batches
-        self.train_dataset = with_reference(self, model, dataset)
+        self.train_dataset = dataset.add_column("reference", reference_logps(self, model, list(dataset)))
 
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
         """`reference`: (2 * B) summed reference log-probabilities, chosen and rejected in turn."""
@@ -113,6 +124,11 @@ class LeanDpo(Lean, DPOTrainer):
     def _precompute_ref_logps(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
         return dataset
 
+    def sums(self, model: Any, batch: Batch) -> torch.Tensor:
+        """(2 * B) log-probabilities of whole completions under `model` as it is."""
+        tokens = token_logps(model, batch, bf16=self.compute_bf16)
+        return sequence_logps(tokens, batch["owners"], int(batch["owners"][-1]) + 1)
+
     def compute_loss(
         self,
         model: Any,
@@ -121,29 +137,61 @@ class LeanDpo(Lean, DPOTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """Mean over the pairs; notes the reward margin and how often the chosen is preferred."""
-        tokens = token_logps(model, inputs, bf16=self.compute_bf16)
-        gained = sequence_logps(tokens, inputs["owners"], len(inputs["reference"])) - inputs["reference"]
-        difference = gained[0::2] - gained[1::2]
-        margin = self.recipe.beta * difference.detach()
+        sums = self.sums(model, inputs)
+        gained = sums - self._reference(model, inputs)
+        counts = torch.bincount(inputs["owners"], minlength=len(sums))
+        recipe = self.recipe
+        losses = preference_loss(gained, counts, loss=recipe.loss, beta=recipe.beta, smoothing=recipe.label_smoothing)
+        if recipe.rpo_alpha:
+            losses = losses + recipe.rpo_alpha * chosen_nll(sums, counts)
+        margin = recipe.beta * (gained[0::2] - gained[1::2]).detach()
         self._note(inputs, margin=margin.mean().item(), accuracy=(margin > 0).float().mean().item())
-        return cdpo_loss(difference, self.recipe.beta, self.recipe.label_smoothing).mean()
+        return losses.mean()
+
+    def _reference(self, model: Any, batch: Batch) -> torch.Tensor:
+        if "reference" in batch:
+            return batch["reference"]
+        unwrapped = self.accelerator.unwrap_model(model)
+        with torch.no_grad(), use_adapter(unwrapped, adapter_name="ref"):
+            return self.sums(unwrapped, batch)
 
 
-def with_reference(trainer: LeanDpo, model: Any, dataset: Dataset) -> Dataset:
-    """`dataset` with a `reference` column: [chosen, rejected] log-probabilities under `model` as it is now."""
-    rows = list(dataset)
-    order = sorted(range(len(rows)), key=lambda index: rows[index]["length"])
-    reference: list[list[float]] = [[] for _ in rows]
+def reference_logps(trainer: LeanDpo, model: Any, rows: list[dict[str, Any]]) -> list[list[float]]:
+    """[chosen, rejected] log-probabilities of every row under `model` as it is now, before its first step.
+
+    A resumed run reads what the first one noted. Several processes share the rows.
+    """
+    file = trainer.recipe.reference_file
+    if file.exists() and len(noted := json.loads(file.read_text())) == len(rows):
+        return list(noted)
+    rank, processes = world()
+    order = sorted(range(len(rows)), key=lambda index: rows[index]["length"])[rank::processes]
+    part: dict[int, list[float]] = {}
     size = trainer.recipe.batch_size
+    held = on_device(trainer, model)
     with torch.no_grad():
         for start in range(0, len(order), size):
             indexes = order[start : start + size]
             batch = trainer._prepare_inputs(trainer.collate([rows[index] for index in indexes]))
-            tokens = token_logps(model, batch, bf16=trainer.compute_bf16)
-            sums = sequence_logps(tokens, batch["owners"], 2 * len(indexes)).view(-1, 2).tolist()
-            for index, pair in zip(indexes, sums, strict=True):
-                reference[index] = pair
-    return dataset.add_column("reference", reference)
+            pairs = trainer.sums(held, batch).view(-1, 2).tolist()
+            part |= dict(zip(indexes, pairs, strict=True))
+    del held
+    found = gather_parts(part)
+    noted = [found[index] for index in range(len(rows))]
+    if is_first():
+        file.write_text(json.dumps(noted))
+    return noted
+
+
+def on_device(trainer: LeanDpo, model: Any) -> Any:
+    """The model where batches go: a sharded run leaves whole weights on the CPU until it begins."""
+    device = trainer.args.device
+    return model if next(model.parameters()).device == device else copy_to(model, device)
+
+
+def copy_to(model: Any, device: torch.device) -> Any:
+    """A frozen bfloat16 copy: half of the memory that the sharded training will free again."""
+    return copy.deepcopy(model).to(device, torch.bfloat16)
 
 
 def to_dataset(rows: list[Encoded]) -> Dataset:
@@ -166,15 +214,18 @@ def arguments(recipe: TrainConfig) -> dict[str, Any]:
         "warmup_steps": recipe.warmup_ratio,  # below one: a share of all steps
         "max_length": None,  # rows were measured before
         "seed": recipe.seed,
+        "use_cpu": not torch.cuda.is_available(),  # several processes find each other without a GPU only when told
         "bf16": False,  # `token_logps` runs its own autocast
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": recipe.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if recipe.gradient_checkpointing else None,
         "remove_unused_columns": False,
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "disable_tqdm": True,
-        "report_to": "none",
+        "report_to": recipe.report_to,
+        "run_name": recipe.name,
         "save_strategy": "steps" if recipe.save_steps else "no",
         "save_steps": recipe.save_steps or 500,
         "save_total_limit": 2,

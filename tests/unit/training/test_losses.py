@@ -9,7 +9,7 @@ import torch
 
 from services.training.config import TrainConfig
 from services.training.run.batches import Batch, lay_out
-from services.training.run.losses import cdpo_loss, sequence_logps, token_logps
+from services.training.run.losses import cdpo_loss, chosen_nll, preference_loss, sequence_logps, token_logps
 from services.training.run.model import load_policy, load_tokenizer
 from services.training.run.rows import Encoded, encode_rows
 
@@ -46,6 +46,29 @@ def test_cdpo_is_smallest_at_the_smoothing_odds() -> None:
     assert cdpo_loss(around, 1.0, 0.2).argmin() == 1
 
 
+@pytest.mark.parametrize("beta", [0.05, 0.5])
+def test_ipo_follows_its_formula_over_token_means(beta: float) -> None:
+    gained, counts = torch.tensor([4.0, -3.0, 1.0, 5.0]), torch.tensor([2, 3, 4, 5])
+    found = preference_loss(gained, counts, loss="ipo", beta=beta, smoothing=0.0)
+    wanted = [((4 / 2 - -3 / 3) - 1 / (2 * beta)) ** 2, ((1 / 4 - 5 / 5) - 1 / (2 * beta)) ** 2]
+    assert found.tolist() == pytest.approx(wanted)
+
+
+def test_the_preference_loss_is_cdpo_over_sums() -> None:
+    gained, counts = torch.tensor([4.0, -3.0, 1.0, 5.0]), torch.tensor([2, 3, 4, 5])
+    found = preference_loss(gained, counts, loss="sigmoid", beta=0.1, smoothing=0.2)
+    assert torch.equal(found, cdpo_loss(torch.tensor([7.0, -4.0]), 0.1, 0.2))
+
+
+def test_the_sft_term_is_the_chosen_answers_mean(policy: Any) -> None:
+    batch = batch_of(PAIRS, True)
+    with torch.no_grad():
+        tokens = token_logps(policy, batch, bf16=False)
+        found = chosen_nll(sequence_logps(tokens, batch["owners"], 4), torch.bincount(batch["owners"]))
+        wanted = [-full_logps(policy, row.prompt + row.completions[0], len(row.prompt)).mean() for row in PAIRS]
+    torch.testing.assert_close(found, torch.stack(wanted), atol=2e-5, rtol=1e-5)
+
+
 def full_logps(model: Any, ids: list[int], start: int) -> torch.Tensor:
     logits = model(input_ids=torch.tensor([ids])).logits[0].float().log_softmax(-1)
     return torch.stack([logits[position - 1, ids[position]] for position in range(start, len(ids))])
@@ -75,6 +98,7 @@ def test_a_scaled_head_goes_through_the_models_own_forward(policy: Any) -> None:
     with torch.no_grad():
         direct = token_logps(policy, batch, bf16=False)
         policy.config.logit_scale = 1.0
+        del policy.get_base_model().forward  # what a model's head does is asked once
         through = token_logps(policy, batch, bf16=False)
     torch.testing.assert_close(direct, through)
 

@@ -1,6 +1,7 @@
 """Rows: what is trained on, what is refused, in which order they come."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from services.training.exits import ExitCode, TrainingStop
 from services.training.run.batches import LengthGrouped, lay_out
 from services.training.run.model import load_tokenizer
 from services.training.run.rows import encode_rows
+from shared.models.completion import COMPLETION_TEMPLATE
 from tests.unit.training.conftest import dpo_line, sft_line, write_lines
 
 
@@ -78,13 +80,71 @@ def test_no_rows_are_refused(sft_config: TrainConfig, tmp_path: Path) -> None:
     assert "cannot be read" in refused(sft_config.model_copy(update={"data": tmp_path / "none"}))
 
 
-def test_a_base_without_chat_template_is_refused(sft_config: TrainConfig, tiny_base: Path, tmp_path: Path) -> None:
-    import shutil
-
+def test_a_base_without_chat_template_trains_in_completion_style(
+    sft_config: TrainConfig, tiny_base: Path, tmp_path: Path
+) -> None:
     bare = shutil.copytree(tiny_base, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
-    with pytest.raises(TrainingStop, match="no chat template"):
+    tokenizer = load_tokenizer(sft_config.model_copy(update={"base_dir": bare}))
+    rows, _ = encode_rows(sft_config, tokenizer)
+    assert tokenizer.decode(rows[1].prompt) == "SQL\nTx (1)?\nSQL:\n"
+    assert tokenizer.decode(rows[1].completions[0]) == "SELECT b FROM t<|im_end|>"
+    tokenizer.save_pretrained(tmp_path / "artefact")
+    served = load_tokenizer(sft_config.model_copy(update={"base_dir": bare}))
+    for one in (tokenizer, served):
+        assert one.apply_chat_template(sft_line(1)["prompt"], add_generation_prompt=True)["input_ids"] == rows[1].prompt
+    assert (tmp_path / "artefact" / "chat_template.jinja").read_text() == COMPLETION_TEMPLATE
+
+
+def test_an_absent_base_and_a_broken_tokenizer_are_named(
+    sft_config: TrainConfig, tiny_base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingStop, match="base tiny is absent"):
+        load_tokenizer(sft_config.model_copy(update={"base_dir": tmp_path / "nowhere"}))
+    bare = shutil.copytree(tiny_base, tmp_path / "bare")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (bare / name).unlink()
+    with pytest.raises(TrainingStop, match="tokenizer"):
         load_tokenizer(sft_config.model_copy(update={"base_dir": bare}))
+
+
+TABLE = "CREATE TABLE t (a, b);\n/* first rows:\na | b\n" + "longer than twelve | 1\n" * 3 + "*/"
+
+
+def test_long_rows_are_shortened_as_little_as_fits(sft_config: TrainConfig) -> None:
+    """Whole, clipped, one row, none; the question is never touched."""
+    tokenizer = load_tokenizer(sft_config)
+    lines = []
+    for index in range(4):
+        line = sft_line(index)
+        line["prompt"] = [{"role": "user", "content": f"{TABLE}\nQuestion: {'q' * (10 * index)}?"}]
+        lines.append(line)
+    write_lines(sft_config.data, lines)
+    whole, _ = encode_rows(sft_config.model_copy(update={"max_length": 500}), tokenizer)
+    limit = whole[0].longest
+    rows, facts = encode_rows(sft_config.model_copy(update={"max_length": limit}), tokenizer)
+    assert facts.shortened == {"clipped": 1, "one_row": 2}
+    assert (facts.kept, facts.dropped, facts.longest <= limit) == (4, 0, True)
+    assert facts.lengths["max"] == whole[3].longest > limit
+    texts = [tokenizer.decode(row.prompt) for row in rows]
+    assert TABLE in texts[0]
+    assert "longer than… | 1\nlonger than… | 1" in texts[1]
+    assert all(text.count("longer than…") == 1 for text in texts[2:])
+    none = encode_rows(sft_config.model_copy(update={"max_length": limit - 62}), tokenizer)
+    assert "first rows" not in tokenizer.decode(none[0][3].prompt)
+    assert "q" * 30 in tokenizer.decode(none[0][3].prompt)
+
+
+def test_what_may_be_left_out_is_a_setting(sft_config: TrainConfig) -> None:
+    lines = [sft_line(index) for index in range(99)]
+    lines[5]["prompt"] = [{"role": "user", "content": "x" * 400}]
+    write_lines(sft_config.data, lines)
+    assert "dropped_allowed" in refused(sft_config)
+    tokenizer = load_tokenizer(sft_config)
+    rows, facts = encode_rows(sft_config.model_copy(update={"dropped_allowed": 0.02}), tokenizer)
+    assert (len(rows), facts.dropped) == (98, 1)
+    everything = sft_config.model_copy(update={"dropped_allowed": 1.0, "max_length": 20})
+    assert "All 99 rows are longer than max_length=20" in refused(everything)
 
 
 def test_order_covers_all_rows_and_follows_seed_and_epoch() -> None:

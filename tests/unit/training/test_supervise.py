@@ -97,10 +97,11 @@ def test_a_killed_run_may_be_tried_again(sft_config: TrainConfig) -> None:
     assert run.error().retryable
 
 
-def test_an_unreadable_base_is_an_internal_error_with_its_cause(sft_config: TrainConfig, tmp_path: Path) -> None:
+def test_an_absent_base_is_named(sft_config: TrainConfig, tmp_path: Path) -> None:
     run = TrainingRun(sft_config.model_copy(update={"base_dir": tmp_path / "nowhere"}))
     run.start()
-    assert run.wait(PATIENCE_S).exit_code == ExitCode.INTERNAL
+    assert run.wait(PATIENCE_S).exit_code == ExitCode.DATA
+    assert "base tiny is absent" in run.error().message
     assert "nowhere" in run.error().message
 
 

@@ -10,7 +10,7 @@ import torch
 
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
-from services.training.run.checkpoints import MARKER, newest_sealed, seal
+from services.training.run.checkpoints import MARKER, newest_sealed, seal, sealed_steps
 from services.training.run.losses import sequence_logps, token_logps
 from services.training.run.model import load_policy, load_tokenizer
 from services.training.run.rows import encode_rows
@@ -64,6 +64,91 @@ def test_dpo_widens_the_margin(dpo_config: TrainConfig) -> None:
     facts = json.loads((dpo_config.artefact_dir / "train.json").read_text())
     assert len(facts["parent_adapter_sha256"]) == 64
     assert not list(dpo_config.artefact_dir.glob("ref*"))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"loss": "ipo", "beta": 0.5}, {"label_smoothing": 0.1}, {"rpo_alpha": 0.5}, {"precompute_reference": False}],
+)
+def test_every_preference_loss_widens_the_margin(dpo_config: TrainConfig, setting: dict[str, Any]) -> None:
+    lines = run(dpo_config.model_copy(update={**setting, "max_steps": 6}))
+    assert lines[0]["margin"] == pytest.approx(0, abs=1e-4)
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert lines[-1]["margin"] > 0.01
+    assert not list(dpo_config.artefact_dir.glob("ref*"))
+
+
+def test_a_reference_asked_in_every_step_gives_the_same_curve(dpo_config: TrainConfig, tmp_path: Path) -> None:
+    once = run(dpo_config)
+    always = run(dpo_config.model_copy(update={"precompute_reference": False, "out_dir": tmp_path / "always"}))
+    for first, second in zip(once, always, strict=True):
+        assert first["loss"] == pytest.approx(second["loss"], abs=2e-4)
+        assert first["margin"] == pytest.approx(second["margin"], abs=2e-3)
+
+
+def test_a_resumed_run_keeps_the_reference_that_was_noted(dpo_config: TrainConfig) -> None:
+    """Even a policy that was loaded from somewhere else finds the SFT artefact's numbers."""
+    run(dpo_config.model_copy(update={"max_steps": 1}))
+    noted = json.loads(dpo_config.reference_file.read_text())
+    assert [len(pair) for pair in noted] == [2] * 12
+    dpo_config.reference_file.write_text(json.dumps([[-1.0, -2.0]] * 12))
+    trainer, _ = dpo_trainer(dpo_config)
+    assert list(trainer.train_dataset["reference"]) == [[-1.0, -2.0]] * 12
+
+
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_gradient_checkpointing_changes_no_number(sft_config: TrainConfig, tmp_path: Path, mode: str) -> None:
+    short = sft_config.model_copy(update={"mode": mode, "max_steps": 3, "learning_rate": 5e-3})
+    plain = run(short)
+    again = run(short.model_copy(update={"gradient_checkpointing": True, "out_dir": tmp_path / "again"}))
+    assert [line["loss"] for line in again] == pytest.approx([line["loss"] for line in plain], rel=1e-4)
+
+
+def test_data_with_one_row_trains(sft_config: TrainConfig, dpo_config: TrainConfig) -> None:
+    for config in (sft_config, dpo_config):
+        config.data.write_text(config.data.read_text().splitlines(keepends=True)[0])
+        lines = run(config.model_copy(update={"max_steps": 3}))
+        assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+def test_the_clock_asks_for_checkpoints(sft_config: TrainConfig) -> None:
+    run(sft_config.model_copy(update={"save_minutes": 1e-9}))
+    assert sealed_steps(sft_config.out_dir) == [8, 9]  # two are kept; after the last step there is nothing to save
+
+
+def test_a_stopped_run_saves_where_it_stands(sft_config: TrainConfig) -> None:
+    config = sft_config.model_copy(update={"save_minutes": 60})
+    config.out_dir.mkdir()
+
+    class Late(StopFlag):
+        def check(self) -> None:
+            if config.metrics_file.exists() and config.metrics_file.read_text():
+                super().check()
+
+    late = Late()
+    late.is_set = True
+    with pytest.raises(TrainingStop) as caught:
+        train(config, late, time.monotonic())
+    assert caught.value.code is ExitCode.CANCELLED
+    assert sealed_steps(config.out_dir) == [1]
+    lines = run(config)
+    assert [line["step"] for line in lines] == list(range(1, 11))
+
+
+def test_the_curve_is_left_as_a_tensorboard_file(sft_config: TrainConfig) -> None:
+    from tensorboardX.proto.event_pb2 import Event
+
+    lines = run(sft_config)
+    data = (sft_config.artefact_dir / "curve.tfevents").read_bytes()
+    found: dict[str, list[tuple[int, float]]] = {}
+    while data:  # TFRecord: length (8), its checksum (4), record, its checksum (4)
+        size = int.from_bytes(data[:8], "little")
+        event = Event.FromString(data[12 : 12 + size])
+        data = data[16 + size :]
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, value.simple_value))
+    assert found["train/loss"] == [(line["step"], pytest.approx(line["loss"])) for line in lines]
+    assert set(found) == {"train/loss", "train/learning_rate", "train/epoch", "train/tokens"}
 
 
 def dpo_trainer(config: TrainConfig) -> tuple[LeanDpo, Any]:

@@ -1,0 +1,103 @@
+"""SIGKILL in the middle of training: the same number of steps, the same curve, the same final loss."""
+
+import json
+import random
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.training.config import TrainConfig
+from services.training.presets import load_preset
+from services.training.run.stopping import StopFlag
+from services.training.run.train import train
+from shared.jobs.state import ShardState
+from tests.support.training_jobs import LEASE_S, TrainingWorld
+from tests.support.valkey import module_redis_url
+from tests.unit.training.conftest import sft_line, tiny_base
+
+__all__ = ["module_redis_url", "tiny_base"]
+
+pytestmark = [pytest.mark.timeout(280)]
+STEPS = 240
+SETTINGS = {"max_steps": STEPS, "batch_size": 4, "lora_rank": 4, "max_length": 256, "learning_rate": 5e-3}
+DATA = "".join(json.dumps(sft_line(index)) + "\n" for index in range(64)).encode()
+TOLERANCE = 1e-3  # two unkilled runs on one thread agree to the last digit; thread counts may change between attempts
+
+
+@pytest.fixture(scope="module")
+def world(module_redis_url: str, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingWorld]:
+    folder = tmp_path_factory.mktemp("training")
+    environment = {
+        "SENSE_REDIS_URL": module_redis_url,
+        "SENSE_REDIS_PREFIX": f"k{uuid.uuid4().hex[:8]}:",
+        "SENSE_STORE_ROOT": str(folder / "objects"),
+        "SENSE_STATE": str(folder / "state"),
+        "SENSE_MODEL_DIRS": str(tiny_base.parent),
+        "SENSE_LEASE_SECONDS": str(LEASE_S),
+        "SENSE_LEASE_RETRY_PAUSE_S": "0.1",
+        "OMP_NUM_THREADS": "1",
+    }
+    world = TrainingWorld(folder, environment, tiny_base)
+    yield world
+    world.stop()
+
+
+@pytest.fixture(scope="module")
+def unkilled(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """The losses of an undisturbed run, in this process."""
+    folder = tmp_path_factory.mktemp("unkilled")
+    (folder / "sft.jsonl").write_bytes(DATA)
+    files = {"base_dir": tiny_base, "data": folder / "sft.jsonl", "out_dir": folder / "run"}
+    recipe = load_preset("cpu-smoke").sft.model_dump() | SETTINGS | {"save_steps": None}
+    config = TrainConfig.model_validate({**recipe, **files, "method": "sft", "name": "unkilled", "base_name": "tiny"})
+    config.out_dir.mkdir()
+    train(config, StopFlag(), time.monotonic())
+    return [json.loads(line)["loss"] for line in config.metrics_file.read_text().splitlines()]
+
+
+def check(world: TrainingWorld, job: str, name: str, unkilled: list[float]) -> None:
+    """One line a step, the unkilled run's curve, a whole model, no checkpoints left."""
+    lines = world.curve(job)
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    assert [line["loss"] for line in lines] == pytest.approx(unkilled, rel=TOLERANCE, abs=TOLERANCE)
+    assert world.manifest(name).facts["steps"] == STEPS
+    assert not list(world.objects.list(f"jobs/{job}/sft/checkpoint-"))
+
+
+def test_three_kills_in_one_training_change_nothing(world: TrainingWorld, unkilled: list[float]) -> None:
+    """As many kills as a shard has attempts: each checkpoint pays them back."""
+    rng = random.Random(20)
+    job = world.submit(DATA, "three-kills", **SETTINGS, save_steps=10)
+    for number, what in enumerate(("run", "worker", "both")):
+        moment = rng.randint(15 + 60 * number, 60 + 60 * number)
+        world.wait(lambda at=moment: world.step(job) >= at, f"step {moment}")
+        assert world.row(job).state == ShardState.RUNNING
+        world.kill(what)
+        world.wait(lambda: world.row(job).state != ShardState.RUNNING, "the end of the lease")
+    row = world.finish(job)
+    check(world, job, "three-kills", unkilled)
+    assert row.attempt == 4
+    assert world.log().count("training.resumed") == 3
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("seed", range(10))
+def test_a_kill_at_any_moment_changes_nothing(world: TrainingWorld, unkilled: list[float], seed: int) -> None:
+    """Ten moments by seed: three while the process starts, seven at any step; run with `-m bench`."""
+    rng = random.Random(seed)
+    what, name = ("run", "worker", "both")[seed % 3], f"moment-{seed}"
+    job = world.submit(DATA, name, **SETTINGS, save_steps=10)
+    world.wait(lambda: bool(world.children()), "the training process")
+    if seed < 3:
+        time.sleep(rng.uniform(0.0, 4.0))
+    else:
+        moment = rng.randint(1, STEPS - 2)
+        world.wait(lambda: world.step(job) >= moment, f"step {moment}")
+        time.sleep(rng.uniform(0.0, 0.02))
+    print(f"{what} killed at step {world.step(job)}, {world.row(job).state}")
+    world.kill(what)
+    world.finish(job)
+    check(world, job, name, unkilled)

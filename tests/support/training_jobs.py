@@ -1,0 +1,157 @@
+"""Training jobs on a tiny base with real task, real Redis and real processes, and ways to kill them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from shared.contracts.base import Fact, Queue
+from shared.contracts.registry import CONTRACTS
+from shared.contracts.spec import SynthesisSpec
+from shared.jobs.plan import Fixed, Plan, StagePlan
+from shared.jobs.state import ShardRow, ShardState
+from shared.jobs.store import JobStore
+from shared.models.manifest import ModelManifest, read_manifest
+from shared.storage.directory import DirectoryStore
+from tests.unit.jobs.helpers import open_jobs
+
+LEASE_S = 2.0
+PATIENCE_S = 120.0
+REPO = Path(__file__).parents[2]
+
+
+@dataclass
+class TrainingWorld:
+    """Redis, an object store, one worker process at a time, and the sweeps that an orchestrator would do."""
+
+    folder: Path
+    environment: dict[str, str]
+    base: Path
+    worker: "subprocess.Popen[bytes] | None" = None
+
+    @cached_property
+    def jobs(self) -> JobStore:
+        return open_jobs(self.environment["SENSE_REDIS_URL"], self.environment["SENSE_REDIS_PREFIX"])
+
+    @property
+    def objects(self) -> DirectoryStore:
+        return DirectoryStore(self.environment["SENSE_STORE_ROOT"])
+
+    def submit(self, data: bytes, name: str, **settings: Any) -> str:
+        """A job of one SFT stage on `data`; its model is called `name`."""
+        collect = StagePlan(id="collect.train", task="synthesis.collect", source=Fixed(shards=[{}]))
+        params = {
+            "method": "sft",
+            "recipe": "sft",
+            "model": name,
+            "base": str(self.base),
+            "data": {"stage": "collect.train"},
+            "output": "sft",
+            "settings": {"preset": "cpu-smoke", **settings},
+        }
+        train = StagePlan(id="sft", task="training.train_model", source=Fixed(shards=[{}]), params=params)
+        jobs = self.jobs
+        job, _ = jobs.submit(SynthesisSpec(kind="synthesis"))
+        jobs.set_plan(job.id, Plan(stages=[collect, train]))
+        jobs.add_shards(job.id, collect.id, {0: {}})
+        self._collected(job.id, data)
+        jobs.add_shards(job.id, train.id, {0: {}})
+        jobs.close_stage(job.id, train.id)
+        return job.id
+
+    def _collected(self, job: str, data: bytes) -> None:
+        """The upstream stage as it would have ended."""
+        ref = self.objects.put(f"jobs/{job}/collect.train/0.1.sft.jsonl", data)
+        contract, jobs = CONTRACTS["synthesis.collect"], self.jobs
+        assert jobs.claim(job, "collect.train", 0, 1, token="t", worker="w", lease_s=60) == "ok"
+        fact = Fact(name=contract.fact, job_id=job, stage="collect.train", shard=0, attempt=1, outputs={"sft": ref})
+        counts = contract.counts.model_validate(dict.fromkeys(contract.counts.model_fields, 0))
+        assert jobs.finish(fact, counts, token="t")
+
+    # the worker and what runs below it
+
+    def start_worker(self) -> None:
+        """A worker, where none lives."""
+        if self.worker is None or self.worker.poll() is not None:
+            command = [sys.executable, "-m", "tests.support.training_worker"]
+            with (self.folder / "worker.log").open("ab") as log:
+                self.worker = subprocess.Popen(
+                    command, cwd=REPO, env={**os.environ, **self.environment}, stdout=log, stderr=log
+                )
+
+    def children(self) -> list[psutil.Process]:
+        """The training processes below the worker."""
+        if self.worker is None or self.worker.poll() is not None:
+            return []
+        return psutil.Process(self.worker.pid).children(recursive=True)
+
+    def kill(self, what: str) -> None:
+        """SIGKILLs the `run`, the `worker`, or `both`; the run must never outlive its worker."""
+        assert self.worker is not None
+        children = self.children()
+        if what in ("run", "both"):
+            for child in children:
+                child.kill()
+        if what in ("worker", "both"):
+            self.worker.kill()
+            self.worker.wait()
+            _, left = psutil.wait_procs(children, timeout=20)
+            assert not left, f"training processes outlive their worker: {left}"
+
+    def stop(self) -> None:
+        """Ends the worker."""
+        if self.worker is not None:
+            self.kill("worker")
+
+    # the job
+
+    def row(self, job: str) -> ShardRow:
+        return self.jobs.row(job, "sft", 0)
+
+    def step(self, job: str) -> int:
+        """The last step that the running attempt has taken, from its own folder."""
+        files = list(Path(self.environment["SENSE_STATE"]).glob(f"work/{job}.sft.*/run/metrics.jsonl"))
+        lines = files[0].read_text().splitlines(keepends=True) if files else []
+        whole = [line for line in lines if line.endswith("\n")]
+        return int(json.loads(whole[-1])["step"]) if whole else 0
+
+    def sweep(self) -> None:
+        """What the orchestrator's sweep does for rows, and what a process manager does for workers."""
+        jobs = self.jobs
+        jobs.reap()
+        jobs.resend(Queue.TRAINING, LEASE_S)
+        self.start_worker()
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Sweeps until the condition holds."""
+        ends = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < ends, f"{what} did not come; the worker says:\n{self.log()[-3000:]}"
+            self.sweep()
+            time.sleep(0.02)
+
+    def finish(self, job: str) -> ShardRow:
+        """The row when it is settled."""
+        ended = (ShardState.DONE, ShardState.FAILED, ShardState.CANCELLED)
+        self.wait(lambda: self.row(job).state in ended, f"the end of {job}")
+        return self.row(job)
+
+    def log(self) -> str:
+        return (self.folder / "worker.log").read_text(errors="replace")
+
+    def curve(self, job: str) -> list[dict[str, Any]]:
+        """The job's metric lines."""
+        row = self.row(job)
+        assert row.state == ShardState.DONE, f"{row.error}\n{self.log()[-3000:]}"
+        return [json.loads(line) for line in self.objects.get(row.outputs["metrics"].key).splitlines()]
+
+    def manifest(self, name: str) -> ModelManifest:
+        return read_manifest(self.objects, name)
