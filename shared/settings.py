@@ -91,6 +91,14 @@ class MetricsSettings(BaseSettings):
     host: str = "127.0.0.1"
 
 
+class ServingSettings(BaseSettings):
+    """Where the serving service's HTTP process is, which answers questions with SQL."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_SERVING_", extra="ignore")
+
+    url: str = "http://127.0.0.1:8103"
+
+
 class LogSettings(BaseSettings):
     """How log lines look: `text` for people, `json` for machines."""
 

@@ -20,6 +20,7 @@ from services.gateway import (
     health_routes,
     jobs_routes,
     keys_routes,
+    sql_routes,
 )
 from services.gateway.access import AccessMiddleware, needed_role
 from services.gateway.backend import Backend
@@ -37,7 +38,7 @@ DATASET = ("POST", "/v1/datasets")
 REF = "#/components/schemas/{model}"
 ROUTERS = (
     *(jobs_routes, events_routes, artifacts_routes, databases_routes, datasets_routes),
-    *(execute_routes, engine_routes, adapters_routes, keys_routes, health_routes),
+    *(execute_routes, sql_routes, engine_routes, adapters_routes, keys_routes, health_routes),
 )
 
 
@@ -54,6 +55,7 @@ def create_app(backend: Backend | None = None) -> FastAPI:
         async with (
             engine_routes.engine_client(backend) as app.state.engine,
             sandbox_client(backend) as app.state.sandbox,
+            sql_routes.serving_client(backend) as app.state.serving,
         ):
             yield
 
