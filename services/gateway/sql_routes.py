@@ -6,11 +6,11 @@ import httpx
 from fastapi import APIRouter, Request
 
 from services.gateway.backend import Backend
-from services.gateway.hangup import unless_gone
 from services.gateway.jobs_routes import Back
 from services.gateway.problems import request_id
 from shared.client.sql_models import SqlAnswer, SqlRequest
 from shared.errors import SenseError, UnavailableError
+from shared.hangup import unless_gone
 
 CONNECT_S = 5.0
 router = APIRouter(prefix="/v1", tags=["models"])

@@ -56,12 +56,14 @@ def all_programs(stack: StackFile) -> list[Program]:
     gateway = f"{python} -m services.gateway --host 127.0.0.1 --port {stack.ports['gateway']}"
     engine = f"{python} -m services.serving.embedded --port {stack.ports['engine']} --state {stack.state / 'engine'}"
     sandbox = f"{python} -m services.sandbox --port {stack.ports['sandbox']}"
+    serving = f"{python} -m services.serving --port {stack.ports['serving']}"
     return [
         redis_program(stack),
         Program("orchestrator", f"{python} -m services.orchestrator.app", 10),
         Program("gateway", gateway, 10),
         Program("engine", engine, 10),
         Program("sandbox-http", sandbox, 10),
+        Program("serving-http", serving, 10),
         *[worker_program(queue) for queue in Queue],
         Program("flower", f"{python} -m celery -A shared.tasks.app flower {flower}", 30),
     ]
