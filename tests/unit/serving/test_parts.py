@@ -8,10 +8,10 @@ import torch
 from services.serving.embedded.answers import Answer
 from services.serving.embedded.cores import free_threads
 from services.serving.embedded.prefix import clusters
-from services.serving.registry import Registry
 from services.serving.embedded.sampling import choose, make_sampler
 from services.serving.embedded.wire import ChatTask
 from services.serving.protocol import ServedModel
+from services.serving.registry import Registry
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
 
 
