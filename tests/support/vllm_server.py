@@ -86,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
     def stream(self, body: dict[str, Any], last: str) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
+        self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for part in ("SELECT", " 1"):
             choice = {"index": 0, "delta": {"content": part}, "finish_reason": None}
@@ -97,12 +97,16 @@ class Handler(BaseHTTPRequestHandler):
                 "model": body["model"],
                 "choices": [choice],
             }
-            self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+            self.chunk(f"data: {json.dumps(event)}\n\n")
             if last == "die later":
                 self.wfile.flush()
                 time.sleep(0.2)
                 os._exit(3)
-        self.wfile.write(b"data: [DONE]\n\n")
+        self.chunk("data: [DONE]\n\n")
+        self.chunk("")
+
+    def chunk(self, text: str) -> None:
+        self.wfile.write(f"{len(text.encode()):x}\r\n{text}\r\n".encode())
 
     def refuse(self, status: int, message: str, param: str | None = None) -> None:
         self.say(status, {"error": {"message": message, "type": "BadRequestError", "param": param, "code": status}})

@@ -63,7 +63,8 @@ def _add_reading_routes(app: FastAPI, link: Link, registry: Registry) -> None:
     @app.get("/health")
     async def health() -> dict[str, Any]:
         pid, held = link.child_pid, link.in_memory
-        return {"status": "ok", "weights_in_memory": bool(pid and held), "models_in_memory": held, "child_pid": pid}
+        said = {"status": "ok", "engine": "embedded", "weights_in_memory": bool(pid and held)}
+        return {**said, "models_in_memory": held, "child_pid": pid, "requests": link.requests}
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -37,6 +37,11 @@ class Link:
     def child_pid(self) -> int | None:
         return None if self._child is None or self._child.returncode is not None else self._child.pid
 
+    @property
+    def requests(self) -> int:
+        """How many are in flight."""
+        return len(self._flows)
+
     def chat(self, task: ChatTask) -> AsyncGenerator[dict[str, Any], None]:
         """The child's messages for one request, the last being `done` or `error`."""
         return self._ask({"do": "chat", "chat": task.model_dump()})

@@ -68,7 +68,7 @@ def add_routes(app: FastAPI) -> None:
         pid = front.server.pid if isinstance(front.server, OwnServer) else None
         held = front.in_memory
         said = {"status": "ok", "engine": "vllm", "weights_in_memory": front.server.running}
-        return {**said, "models_in_memory": held, "child_pid": pid}
+        return {**said, "models_in_memory": held, "child_pid": pid, "requests": front.requests}
 
     @app.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:

@@ -45,6 +45,11 @@ class Front:
         """Names that vLLM holds now."""
         return sorted(self._ids) if self.server.running and self._life == self.server.life else []
 
+    @property
+    def requests(self) -> int:
+        """How many are in flight."""
+        return self._flying.total()
+
     async def load(self, model: ServedModel) -> ServedModel:
         """Serves it once vLLM has it and its golden marks are right. Where this raises, nothing new is served."""
         async with self._changing:
