@@ -55,7 +55,9 @@ class EmbeddedEngine:
 
     def _refuse(self, answer: httpx.Response) -> NoReturn:
         try:
-            message = str(answer.json()["error"]["message"])
+            error = answer.json()["error"]
+            message, code = str(error["message"]), str(error["code"])
         except (ValueError, KeyError, TypeError):
             message = f"The engine at {self._base_url} answered {answer.status_code} without saying why."
-        raise ERRORS.get(answer.status_code, UnavailableError)(message)
+            code = "engine_error"
+        raise ERRORS.get(answer.status_code, UnavailableError)(message, code=code)

@@ -22,6 +22,7 @@ from shared.errors import ConflictError, InvalidInputError, UnavailableError
 from shared.logging import get_logger
 
 TEMPLATE = "chat_template.jinja"
+DIED = "engine_died"
 log = get_logger()
 
 
@@ -135,7 +136,16 @@ class Front:
             ) from None
 
     async def _bring(self, entry: Entry) -> Golden | None:
-        """Has vLLM hold the model, checked. Called with `_changing` held."""
+        """Has vLLM hold the model, checked; one that has just died is started again. Called with `_changing` held."""
+        try:
+            return await self._brought(entry)
+        except UnavailableError as error:
+            if error.code != DIED:
+                raise
+        await self.server.settle()
+        return await self._brought(entry)
+
+    async def _brought(self, entry: Entry) -> Golden | None:
         model = entry.model
         base_id = await self.server.ensure(model.base_dir)
         if self._life != self.server.life:
