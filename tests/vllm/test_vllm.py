@@ -13,11 +13,12 @@ import httpx
 import openai
 import pytest
 
+from services.sandbox.card import make_card
 from services.serving.golden import distance
 from shared.client.client import SenseClient
 from shared.client.sql_models import SqlRequest
 from shared.errors import ConflictError, InvalidInputError
-from shared.sql.prompt import SYSTEM
+from shared.sql.prompt import SYSTEM, render_messages
 from tests.support.asking import serve_asking
 from tests.support.gateway import make_backend, serve
 from tests.support.sandbox import SHOP, make_database, serve_sandbox
@@ -31,18 +32,31 @@ pytestmark = [pytest.mark.vllm, pytest.mark.skipif(not PYTHON, reason="make test
 ASKED = [{"role": "user", "content": "What is the capital of France?"}]
 
 
-def make_adapter(base: Path, folder: Path, seed: int, rank: int) -> Path:
-    """A random adapter that changes the small model and leaves it able to speak."""
+QUESTION = "How many customers are there?"
+TAUGHT = {"one": "SELECT count(*) FROM customer", "two": "SELECT count(id) FROM customer WHERE id > 0"}
+
+
+def make_adapter(base: Path, folder: Path, rank: int, prompt: list[dict[str, str]], answer: str, steps: int) -> Path:
+    """An adapter that has learnt one answer by heart."""
     import torch
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    torch.manual_seed(seed)
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=["q_proj", "v_proj", "o_proj", "down_proj"])
-    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.02)
+    torch.manual_seed(rank)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    begin = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)
+    end = tokenizer(f"{answer}<|im_end|>", add_special_tokens=False).input_ids
+    tokens = torch.tensor([[*begin, *end]])
+    labels = torch.tensor([[-100] * len(begin) + end])
+    targets = ["q_proj", "v_proj", "o_proj", "down_proj"]
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
+    optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=2e-3)
+    for _ in range(steps):
+        loss = model(input_ids=tokens, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
     model.save_pretrained(folder)
     return folder
 
@@ -54,9 +68,16 @@ def base() -> Path:
 
 @pytest.fixture(scope="module")
 def adapters(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two that answer the question about the shop each in its own words, and one of too high a rank."""
     root = tmp_path_factory.mktemp("adapters")
-    made = {"one": (1, 8), "two": (2, 16), "wide": (3, 64)}
-    return {name: make_adapter(base, root / name, seed, rank) for name, (seed, rank) in made.items()}
+    make_database(root / "shop.sqlite", SHOP)
+    card = make_card(root / "shop.sqlite", "0" * 64)
+    prompt = [message.model_dump() for message in render_messages(card, QUESTION)]
+    made = {"one": (8, TAUGHT["one"], 20), "two": (16, TAUGHT["two"], 20), "wide": (64, TAUGHT["one"], 1)}
+    return {
+        name: make_adapter(base, root / name, rank, prompt, answer, steps)
+        for name, (rank, answer, steps) in made.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -167,13 +188,13 @@ def test_through_the_gateway_with_the_openai_client_and_v1_sql(
         with SenseClient(url) as sense:
             database = sense.upload_database(tmp_path / "shop.sqlite").id
             asked = SqlRequest(
-                question="How many customers are there?", database_id=database, n=2, execute=True, max_tokens=48
+                question=QUESTION, database_id=database, n=2, temperature=0.2, execute=True, max_tokens=48
             )
-            for name in ("shop-one-1", "shop-two-1"):
-                answer = sense.ask(asked.model_copy(update={"model": name}))
-                tell(f"/v1/sql by {name}: {answer.sql!r}, {answer.outcome}, {answer.tokens.completion} tokens")
-                assert answer.model == name
-                assert answer.samples
+            for name in ("one", "two"):
+                answer = sense.ask(asked.model_copy(update={"model": f"shop-{name}-1"}))
+                rows = answer.result.rows if answer.result else None
+                tell(f"/v1/sql by {answer.model}: {answer.sql!r}, {answer.outcome}, {rows}, {answer.tokens}")
+                assert (answer.sql, rows) == (TAUGHT[name], [[3]])
 
 
 def test_a_removal_waits_for_its_requests(front: FrontProcess, base: Path, adapters: dict[str, Path]) -> None:
@@ -201,7 +222,9 @@ def test_a_vllm_that_is_killed_under_load_comes_back_with_its_adapters(front: Fr
     assert all(isinstance(one, openai.InternalServerError) and one.status_code == 503 for one in errors)
     assert {one.body["code"] for one in errors} == {"engine_died"}
     began = time.monotonic()
-    assert front.ask("shop-two-1", ASKED[0]["content"]) == before
+    patient = front.openai.with_options(max_retries=5)  # as clients are: a request may meet what is left of the old one
+    again = patient.chat.completions.create(model="shop-two-1", messages=ASKED, temperature=0, max_tokens=12)
+    assert again.choices[0].message.content == before
     back = time.monotonic() - began
     tell(f"killed under 4 requests: each 503 engine_died; the next answer, the same as before, after {back:.0f} s")
 
