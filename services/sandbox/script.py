@@ -32,7 +32,7 @@ def split_script(text: str) -> Split:
             skipped.append(first_words(statement))
         else:
             (inserts if words.startswith(("INSERT", "REPLACE")) else ddl).append(statement)
-    if not ddl:
+    if not any(first_words(one, 2).upper().startswith("CREATE TABLE") for one in ddl):
         raise InvalidInputError("the DDL holds no CREATE TABLE statement", code=CODE)
     return Split(DatabaseScript(ddl=ddl, inserts=inserts), skipped)
 
