@@ -42,6 +42,7 @@ def make_adapter(base: Path, folder: Path, rank: int, prompt: list[dict[str, str
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    torch.set_num_threads(1)  # two stand in each other's way where the machine has other work
     torch.manual_seed(rank)
     tokenizer = AutoTokenizer.from_pretrained(base)
     begin = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False)

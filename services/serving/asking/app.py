@@ -52,6 +52,7 @@ def create_app(objects: ObjectStore, engine_url: str, sandbox_url: str, settings
     app.add_exception_handler(ClientDisconnect, say_nothing)
     app.post("/sql")(write_sql)
     app.get("/healthz")(healthz)
+    app.get("/readyz")(readyz)
     app.get("/metrics")(metrics)
     return app
 
@@ -72,6 +73,12 @@ async def write_sql(request: Request, asked: SqlRequest) -> SqlAnswer:
 
 async def healthz() -> dict[str, str]:
     """Asks nobody else."""
+    return {"status": "ok"}
+
+
+async def readyz(request: Request) -> dict[str, str]:
+    """Asks the object store and the engine; 503 names what does not answer."""
+    await request.app.state.asker.probe()
     return {"status": "ok"}
 
 

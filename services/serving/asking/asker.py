@@ -96,6 +96,11 @@ class Asker:
             **self._outcome(case, sql),
         )
 
+    async def probe(self) -> None:
+        """Raises UnavailableError where the store or the engine does not answer."""
+        await to_thread.run_sync(self._objects.exists, "readyz")
+        await self._engine.models()
+
     async def _open(self, asked: SqlRequest) -> Case:
         """The model, the database's card, and how the prompt looks."""
         model = asked.model or await self._default_model()

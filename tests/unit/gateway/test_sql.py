@@ -229,6 +229,13 @@ def test_what_cannot_be_asked_is_a_problem(
 def test_nothing_served_and_engines_and_services_that_are_away_are_said(
     http: httpx.Client, shop: str, engine: Engine, module_redis_url: str, module_sandbox: Sandbox
 ) -> None:
+    with serve_asking(module_sandbox.objects, engine.url, module_sandbox.url) as serving:
+        assert httpx.get(f"{serving}/readyz").json() == {"status": "ok"}
+        assert b"python_info" in httpx.get(f"{serving}/metrics").content
+    with serve_asking(module_sandbox.objects, "http://127.0.0.1:9", module_sandbox.url) as serving:
+        answer = httpx.get(f"{serving}/readyz")
+        assert (answer.status_code, answer.json()["code"]) == (503, "engine_unavailable")
+        assert httpx.get(f"{serving}/healthz").status_code == 200
     engine.models = ()
     answer = http.post("/v1/sql", json={"question": "q", "database_id": shop})
     assert (answer.status_code, answer.json()["code"]) == (404, "model_not_found")
