@@ -142,7 +142,7 @@ class cut:  # noqa: N801 - reads as a statement
         host, port = gateway.removeprefix("http://").split(":")
         content = json.dumps(body).encode()
         self.line = socket.create_connection((host, int(port)))
-        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         self.line.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content)
 
     def __enter__(self) -> None:

@@ -71,12 +71,12 @@ def test_what_is_no_base_is_refused_by_name(objects) -> None:
         find_base(objects, "models/nothing")
 
 
-def test_a_damaged_copy_is_not_served_and_is_brought_again(objects, served: EngineProcess, monkeypatch) -> None:
-    monkeypatch.setenv("SENSE_ENGINE_URL", served.url)
-    folder, _ = model_folders(objects, deploy_command("tiny-full", "builtin:smollm2-135m"))
+def test_a_damaged_copy_is_not_served_and_is_brought_again(objects) -> None:
+    command = deploy_command("tiny-full", "builtin:smollm2-135m")
+    folder, _ = model_folders(objects, command)
     weights = folder / "model.safetensors"
     weights.chmod(0o644)
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(UnavailableError, match=r"tiny-full is damaged at model\.safetensors"):
-        deploy(objects, "tiny-full", "builtin:smollm2-135m")
-    deploy(objects, "tiny-full", "builtin:smollm2-135m")
+        model_folders(objects, command)
+    assert model_folders(objects, command) == (folder, None)
