@@ -108,8 +108,9 @@ def stored(client: "SenseClient", db: Path) -> str:
     """The file's id in the stack; it is sent only where it is not there yet. Raises `NotFoundError`."""
     from hashlib import file_digest
 
-    if not db.is_file():
-        raise NotFoundError(f"there is no file {db}; name a SQLite file with --db")
+    from services.sandbox.files import identify
+
+    identify(db)  # says by its path what is wrong with the file, before anything is sent
     with db.open("rb") as file:
         database_id = file_digest(file, "sha256").hexdigest()
     try:
