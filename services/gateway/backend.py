@@ -16,7 +16,7 @@ from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
 from shared.llm.profiles import EndpointProfile, load_profiles
 from shared.llm.settings import LlmSettings
-from shared.settings import EngineSettings, RedisSettings, SandboxSettings
+from shared.settings import EngineSettings, RedisSettings, SandboxSettings, ServingSettings
 from shared.storage.base import ObjectStore
 from shared.storage.open import open_store
 from shared.storage.settings import StoreSettings
@@ -37,6 +37,7 @@ class Backend:
     settings: GatewaySettings = field(default_factory=GatewaySettings)
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
+    serving: ServingSettings = field(default_factory=ServingSettings)
     stopping: Event = field(default_factory=Event, repr=False)
 
     def probe_redis(self) -> None:

@@ -1,6 +1,5 @@
-"""The OpenAI-compatible face: what the engine serves, passed through chunk by chunk."""
+"""The OpenAI-compatible face: what the engine serves, passed through chunk by chunk, nothing read or written anew."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,21 +13,24 @@ from services.gateway.body import JSON_TYPES, media_type
 from services.gateway.problems import MediaTypeError, problem, request_id
 from shared.client.models import ModelList
 from shared.errors import UnavailableError
+from shared.hangup import unless_gone
 
-LOOK_S = 1.0
-ANY_OBJECT: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"type": "object", "required": ["model", "messages"]}}},
-    }
-}
+STREAM = "text/event-stream"
+
+
+def any_object(*required: str) -> dict[str, Any]:
+    """A JSON body whose fields are the engine's to check."""
+    schema = {"type": "object", "required": list(required)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 router = APIRouter(prefix="/v1", tags=["models"])
 
 
 def engine_client(backend: Backend) -> httpx.AsyncClient:
     """One client a process; it follows no proxy of the environment: the engine is ours."""
     timeout = httpx.Timeout(backend.settings.engine_timeout_s, connect=5.0)
-    limits = httpx.Limits(max_connections=256, max_keepalive_connections=16)
+    limits = httpx.Limits(max_connections=512, max_keepalive_connections=128)
     return httpx.AsyncClient(base_url=backend.engine_url, timeout=timeout, limits=limits, trust_env=False)
 
 
@@ -38,42 +40,59 @@ async def list_models(request: Request) -> Response:
     return await passed_on(request, "GET", "/v1/models")
 
 
-@router.post("/chat/completions", openapi_extra=ANY_OBJECT, summary="Ask a served model", response_model=None)
+@router.post(
+    "/chat/completions",
+    openapi_extra=any_object("model", "messages"),
+    summary="Ask a served model",
+    response_model=None,
+)
 async def complete_chat(request: Request) -> Response:
     """OpenAI's chat completions, with `stream` too; which fields are taken is the engine's to say."""
+    return await passed_on(request, "POST", "/v1/chat/completions", await read_json(request))
+
+
+@router.post(
+    "/completions",
+    openapi_extra=any_object("model", "prompt"),
+    summary="Have a served model go on with a text",
+    response_model=None,
+)
+async def complete_text(request: Request) -> Response:
+    """OpenAI's completions: the text as it stands, without a chat template."""
+    return await passed_on(request, "POST", "/v1/completions", await read_json(request))
+
+
+async def read_json(request: Request) -> bytes:
+    """The body's bytes. Raises MediaTypeError for another type."""
     if (kind := media_type(request)) not in JSON_TYPES:
-        raise MediaTypeError(f"a chat request is application/json, not {kind}")
-    return await passed_on(request, "POST", "/v1/chat/completions", await request.body())
+        raise MediaTypeError(f"a request to a model is application/json, not {kind}")
+    return await request.body()
 
 
 async def passed_on(request: Request, method: str, path: str, body: bytes | None = None) -> Response:
-    """The engine's answer as it comes; its errors as problems that keep OpenAI's `error` member."""
+    """The engine's answer as it comes; its errors as problems that keep OpenAI's `error` member.
+
+    A caller who hangs up takes the engine's work with them.
+    """
     client: httpx.AsyncClient = request.app.state.engine
     headers = {"Content-Type": "application/json", "X-Request-ID": request_id(request) or ""}
     ask = client.build_request(method, path, content=body, headers=headers)
+    answer: httpx.Response | None = None
     try:
-        answer = await answered(client, ask, request)
-        if answer.is_error:
-            await answer.aread()
-            await answer.aclose()
-            return refused(request, answer)
+        answer = await unless_gone(request, client.send(ask, stream=True))
+        kind = answer.headers.get("content-type", "application/json")
+        if answer.is_success and kind.startswith(STREAM):
+            return StreamingResponse(flow(answer), media_type=kind)
+        content = await unless_gone(request, answer.aread())
     except httpx.HTTPError as error:
         engine = get_backend(request).engine_url
         message = f"the engine at {engine} does not answer ({type(error).__name__}); see: sense status"
         raise UnavailableError(message, code="engine_unavailable") from error
-    kind = answer.headers.get("content-type", "application/json")
-    return StreamingResponse(flow(answer), status_code=answer.status_code, media_type=kind)
-
-
-async def answered(client: httpx.AsyncClient, ask: httpx.Request, request: Request) -> httpx.Response:
-    """The engine's answer, once its head is here; a caller who hangs up before takes the engine's work with them."""
-    work = asyncio.create_task(client.send(ask, stream=True))
-    while not work.done():
-        await asyncio.wait([work], timeout=LOOK_S)
-        if not work.done() and await request.is_disconnected():
-            work.cancel()
-            raise httpx.ReadError("the caller hung up")
-    return work.result()
+    except BaseException:
+        if answer is not None:
+            await answer.aclose()
+        raise
+    return refused(request, answer) if answer.is_error else Response(content, media_type=kind)
 
 
 async def flow(answer: httpx.Response) -> AsyncIterator[bytes]:
@@ -81,6 +100,9 @@ async def flow(answer: httpx.Response) -> AsyncIterator[bytes]:
     try:
         async for chunk in answer.aiter_raw():
             yield chunk
+    except httpx.HTTPError:
+        error = {"message": "the engine broke off; send the request again", "type": "server_error", "param": None}
+        yield b"data: " + json.dumps({"error": {**error, "code": "engine_died"}}).encode() + b"\n\n"
     finally:
         await answer.aclose()
 

@@ -14,6 +14,7 @@ from shared.errors import SenseError
 PROBLEM_TYPE = "application/problem+json"
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 RETRY_AFTER_S = "2"
+OPENAI_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/models"})
 PROBLEM_RESPONSE: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "Problem details (RFC 9457)",
@@ -58,8 +59,16 @@ def problem(
         request_id=request_id,
         errors=faults or [],
     )
+    if instance in OPENAI_PATHS:
+        more.setdefault("error", openai_error(status, code, detail))
     content = {**body.model_dump(mode="json"), **more}
     return JSONResponse(content, status_code=status, headers=headers, media_type=PROBLEM_TYPE)
+
+
+def openai_error(status: int, code: str, message: str) -> dict[str, Any]:
+    """The member that OpenAI's clients read."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"message": message, "type": kind, "param": None, "code": code}
 
 
 def request_id(request: Request) -> str | None:

@@ -16,7 +16,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
-from services.sandbox.desk import Desk
+from services.sandbox.asked import router
+from services.sandbox.desk import Desk, get_desk
 from services.sandbox.intake import TooLargeError
 from shared.client.models import DATABASE_NAME, Executed, ExecuteRequest
 from shared.errors import CancelledError, ConflictError, InvalidInputError, SenseError, UnavailableError
@@ -57,18 +58,11 @@ def create_app(objects: ObjectStore, settings: SandboxSettings, incoming: Path) 
     app.add_exception_handler(ClientDisconnect, say_nothing)
     app.post("/execute")(execute)
     app.post("/databases")(take_database)
+    app.include_router(router)
     app.get("/healthz")(healthz)
     app.get("/readyz")(readyz)
     app.get("/metrics")(metrics)
     return app
-
-
-def get_desk(request: Request) -> Desk:
-    """The desk of the running application, for routes."""
-    desk = getattr(request.app.state, "desk", None)
-    if not isinstance(desk, Desk):
-        raise UnavailableError("the sandbox is still starting")
-    return desk
 
 
 async def execute(request: Request, desk: Annotated[Desk, Depends(get_desk)]) -> Executed:

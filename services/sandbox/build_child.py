@@ -4,20 +4,19 @@ Only CREATE TABLE, CREATE INDEX and INSERT run, in one transaction on a fresh fi
 refused, so that the same script gives the same bytes.
 """
 
-import re
 from itertools import islice
 from typing import Any
 
 import apsw
 
 from services.sandbox.authorizer import Gate
+from services.sandbox.build_rules import ALLOWED
 from services.sandbox.connection import Clock, harden, set_limits
 from services.sandbox.limits import Limits
 from services.sandbox.one_task import serve_once
 from services.sandbox.outcomes import classify
 from services.sandbox.text import first_words, only_blank, tokens
 
-ALLOWED = re.compile(r"CREATE TABLE|CREATE (UNIQUE )?INDEX|INSERT|REPLACE")
 JULIAN_DAY_2000 = 2_451_544.5
 VFS_NAME = "still"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
+from fastapi import Request
 
 from services.sandbox.databases import local_database
 from services.sandbox.execution import Execution
@@ -13,7 +14,7 @@ from services.sandbox.limits import Limits
 from services.sandbox.pool import SandboxPool
 from services.sandbox.slots import Slots
 from shared.client.models import Executed, ExecuteRequest
-from shared.errors import InvalidInputError, NotFoundError
+from shared.errors import InvalidInputError, NotFoundError, UnavailableError
 from shared.metrics import OUTCOMES
 from shared.settings import SandboxSettings
 from shared.storage.base import ObjectStore
@@ -47,14 +48,15 @@ class Desk:
         return shown(execution)
 
     def _execute(self, database_id: str, sql: str, seconds: float, rows: int) -> Execution:
-        path = self._local(database_id)
+        path = self.local(database_id)
         try:
             return self.pool.execute(path, sql, deadline_s=seconds, keep_rows=rows)
         except InvalidInputError as error:  # budgets were checked: it is the file, whose path is nobody's business
             message = f"database {database_id} cannot be read any more; bring the same file again"
             raise InvalidInputError(message, code=CODE) from error
 
-    def _local(self, database_id: str) -> Path:
+    def local(self, database_id: str) -> Path:
+        """The database as a local file. Raises NotFoundError."""
         try:
             if is_sha256(database_id):
                 return local_database(self.objects, database_id)
@@ -97,3 +99,11 @@ def shown(execution: Execution) -> Executed:
         elapsed_ms=execution.elapsed_ms,
         message=execution.message,
     )
+
+
+def get_desk(request: Request) -> Desk:
+    """The desk of the running application, for routes."""
+    desk = getattr(request.app.state, "desk", None)
+    if not isinstance(desk, Desk):
+        raise UnavailableError("the sandbox is still starting")
+    return desk

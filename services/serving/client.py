@@ -13,9 +13,11 @@ ERRORS: dict[int, type[SenseError]] = {404: NotFoundError, 409: ConflictError, 4
 class EmbeddedEngine:
     """Client of the embedded engine at `base_url` (for example http://127.0.0.1:8100, without /v1)."""
 
-    def __init__(self, base_url: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, base_url: str, *, timeout_s: float = 840.0) -> None:
         self._base_url = base_url.rstrip("/")
-        self._http = httpx.Client(base_url=self._base_url, timeout=timeout_s)
+        self._http = httpx.Client(
+            base_url=self._base_url, timeout=httpx.Timeout(timeout_s, connect=5.0), trust_env=False
+        )
 
     def load(self, name: str, base_dir: str, adapter_dir: str | None = None) -> ServedModel:
         body = {"name": name, "base_dir": base_dir, "adapter_dir": adapter_dir}
@@ -53,7 +55,9 @@ class EmbeddedEngine:
 
     def _refuse(self, answer: httpx.Response) -> NoReturn:
         try:
-            message = str(answer.json()["error"]["message"])
+            error = answer.json()["error"]
+            message, code = str(error["message"]), str(error["code"])
         except (ValueError, KeyError, TypeError):
             message = f"The engine at {self._base_url} answered {answer.status_code} without saying why."
-        raise ERRORS.get(answer.status_code, UnavailableError)(message)
+            code = "engine_error"
+        raise ERRORS.get(answer.status_code, UnavailableError)(message, code=code)

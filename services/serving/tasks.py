@@ -1,14 +1,17 @@
 """The serving service's tasks: models onto the engine under immutable names, and the engine off its device."""
 
+from hashlib import file_digest
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from services.serving.client import EmbeddedEngine
 from services.serving.protocol import Engine
 from shared.contracts.base import TaskContract
 from shared.contracts.serving import DEPLOY_MODEL, RELEASE, DeployedCounts, DeployModel, Release, ReleasedCounts
+from shared.errors import UnavailableError
 from shared.models.find import find_base
-from shared.models.manifest import bring_model, read_manifest
+from shared.models.manifest import ModelManifest, bring_model, read_manifest
 from shared.settings import EngineSettings, PathSettings
 from shared.storage.base import ObjectStore
 from shared.tasks.run import Done, Work
@@ -24,14 +27,27 @@ def model_folders(objects: ObjectStore, command: DeployModel) -> tuple[Path, Pat
     """The folders behind a name: base and adapter, or a full model alone."""
     if command.adapter:
         folder = bring_model(objects, command.model, PathSettings().adapters)
-        if read_manifest(objects, command.model).mode == "full":
+        manifest = read_manifest(objects, command.model)
+        check_files(manifest, folder)
+        if manifest.mode == "full":
             return folder, None
         return find_base(objects, command.base), folder
     return find_base(objects, command.base), None
 
 
+def check_files(manifest: ModelManifest, folder: Path) -> None:
+    """The local copy is what the manifest names. Raises `UnavailableError`; the next attempt brings it anew."""
+    for name, ref in manifest.files.items():
+        with (folder / name).open("rb") as file:
+            found = file_digest(file, "sha256").hexdigest()
+        if found != ref.sha256:
+            rmtree(folder, ignore_errors=True)
+            raise UnavailableError(f"the local copy of {manifest.name} is damaged at {name}; it is brought again")
+
+
 def deploy_model(command: DeployModel, shard: Shard) -> Done:
-    """Brings base and adapter to this machine and has the engine answer under the model's name."""
+    """Brings base and adapter to this machine, whole, and has the engine answer under the model's name once it has
+    loaded and checked it."""
     base, adapter = model_folders(shard.objects, command)
     open_engine().load(command.model, str(base.absolute()), str(adapter.absolute()) if adapter else None)
     return Done(DeployedCounts(deployed=1))

@@ -42,6 +42,7 @@ from shared.client.models import (
     ModelList,
     NewKey,
 )
+from shared.client.sql_models import SqlAnswer, SqlRequest
 from shared.client.sse import read_events
 from shared.client.transfer import batched_bytes, save
 from shared.contracts.datasets import DatasetHead
@@ -332,6 +333,13 @@ class SenseClient:
             raise UnavailableError(
                 f"the model {model} gave no answer that can be read; see the engine's log"
             ) from error
+
+    def ask(self, asked: SqlRequest) -> SqlAnswer:
+        """The SQL that a served model writes for a question. Raises `NotFoundError`, `RejectedError`."""
+        body = asked.model_dump_json(exclude_none=True)
+        return self._read(
+            SqlAnswer, "POST", "/v1/sql", content=body, headers=JSON_TYPE, timeout=httpx.Timeout(UPLOAD_S, connect=5.0)
+        )
 
     # transport
 

@@ -32,6 +32,16 @@ def prompt_version(rows: int, style: PromptStyle = PLAIN) -> str:
     return "+".join([f"{PROMPT_VERSION} rows={rows}", *more, *target])
 
 
+def read_prompt_version(text: str) -> tuple[int, PromptStyle] | None:
+    """Rows and style that `prompt_version` named; None for another form, or an older manifest that names no rows."""
+    head, *more = text.split("+")
+    form, _, rows = head.partition(" rows=")
+    if form != PROMPT_VERSION or not rows.isdecimal():
+        return None
+    target: Target = "reasoning_sql" if "reasoning_sql" in more else "sql"
+    return int(rows), PromptStyle(comments="comments" in more, foreign_keys="foreign_keys" in more, target=target)
+
+
 def render_cell(value: Scalar) -> str:
     """A value as a person would read it in a row, cut to `CELL_LIMIT` characters."""
     text = "NULL" if value is None else str(value).replace("\n", " ")

@@ -1,12 +1,14 @@
 """Tokens and requests a second of the embedded engine, against batched `generate` on the same prompts.
 
-    python -m tests.bench.bench_engine [MODEL_DIR] [--requests 96] [--levels 1,16,48] [--no-baseline]
+    python -m tests.bench.bench_engine [MODEL_DIR] [--requests 96] [--levels 1,16,48] [--no-baseline] [--no-adapters]
 
 Each request is a schema of about 250 tokens (four schemas) with a question, answered greedily with up to 25 tokens;
-the level is how many are in flight. The baseline is `generate` in bfloat16 with batches of 16, left-padded.
+the level is how many are in flight. Then an adapter alone, and two adapters in turn, 16 in flight. The baseline is
+`generate` in bfloat16 with batches of 16, left-padded. What the gateway adds: `tests/bench/bench_proxy.py`.
 """
 
 import argparse
+import itertools
 import os
 import random
 import tempfile
@@ -39,10 +41,31 @@ def make_questions(count: int) -> list[list[dict[str, str]]]:
     return asked
 
 
-def measure(engine: EngineProcess, questions: list[list[dict[str, str]]], level: int) -> tuple[int, float]:
+def make_adapter(base: Path, folder: Path, seed: int) -> Path:
+    """A small random change of the model: it costs what a trained one of its rank costs."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=16, target_modules=targets))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.002)
+    model.save_pretrained(folder)
+    return folder
+
+
+def measure(
+    engine: EngineProcess, questions: list[list[dict[str, str]]], level: int, models: tuple[str, ...] = ("m",)
+) -> tuple[int, float]:
+    """Tokens written and seconds; the questions go to the models in turn."""
+    turns = itertools.cycle(models)
+
     def ask(messages: list[dict[str, str]]) -> int:
         answer = engine.openai.chat.completions.create(
-            model="m",
+            model=next(turns),
             messages=messages,  # type: ignore[arg-type]
             temperature=0,
             max_tokens=ANSWER,
@@ -71,6 +94,15 @@ def baseline(folder: Path, questions: list[list[dict[str, str]]]) -> tuple[int, 
     return tokens, time.perf_counter() - start
 
 
+def with_adapters(engine: EngineProcess, base: Path, folder: Path, questions: list[list[dict[str, str]]]) -> None:
+    """One adapter, and two whose requests come mixed; fresh prefixes as for the base."""
+    for number, name in enumerate(("one", "two")):
+        engine.engine.load(name, str(base), str(make_adapter(base, folder / name, number)))
+        measure(engine, [[{"role": "user", "content": "Hi"}]], 1, (name,))
+    say("an adapter, 16 in flight", len(questions), *measure(engine, questions, 16, ("one",)))
+    say("two in turn, 16 in flight", len(questions), *measure(engine, questions, 16, ("one", "two")))
+
+
 def say(what: str, requests: int, tokens: int, seconds: float) -> None:
     load = os.getloadavg()[0]
     line = f"{what:<28} {requests:>4} requests {tokens / seconds:8.1f} tokens/s {requests / seconds:7.2f} requests/s"
@@ -83,6 +115,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=96)
     parser.add_argument("--levels", default="1,16,48")
     parser.add_argument("--no-baseline", action="store_true")
+    parser.add_argument("--no-adapters", action="store_true")
     given = parser.parse_args()
     questions = make_questions(given.requests)
     with tempfile.TemporaryDirectory() as state:
@@ -96,6 +129,8 @@ def main() -> None:
                 measure(engine, [[{"role": "user", "content": "Hi"}]], 1)
                 asked = questions[:: max(1, 16 // level)] if level < 16 else questions
                 say(f"engine, {level} in flight", len(asked), *measure(engine, asked, level))
+            if not given.no_adapters:
+                with_adapters(engine, given.model.resolve(), Path(state), questions)
         finally:
             engine.stop()
     if not given.no_baseline:

@@ -183,10 +183,12 @@ def test_the_command_line_asks_the_trained_model(stack: Stack, job: Job, tmp_pat
     model = manifest_of(stack, job, "dpo").name
     assert model in stack.client.models()
     stack.objects.get_file(f"databases/{test.database_id}.sqlite", tmp_path / "db.sqlite")
-    words = ("ask", "--db", tmp_path / "db.sqlite", "--model", model, "--rows", 0, "--json", test.question)
+    words = ("ask", "--db", tmp_path / "db.sqlite", "--model", model, "--json", test.question)
     asked = stack.sense(*words)
     answer = json.loads(asked.stdout)
-    assert (answer["model"], bool(answer["answer"])) == (model, True)
+    assert (answer["model"], bool(answer["samples"][0]["answer"])) == (model, True)
+    assert answer["rows"] == 0  # as in its training prompts
+    assert answer["database_id"] == test.database_id
     right = answer["result"] is not None and answer["result"]["outcome"] in ("ok", "empty")
     assert asked.returncode == (0 if right else 1)
 

@@ -1,7 +1,10 @@
 """A tiny engine over real HTTP: two models, and a stream that waits until the test has seen its first part."""
 
 import json
+import select
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +12,11 @@ from typing import Any
 
 
 class Engine(ThreadingHTTPServer):
-    """`answer` is what it says; `asked` holds the bodies it got; a stream's second part waits for `go_on`."""
+    """`answer` is what it says, `answers` what it says in turn before that; `asked` holds the bodies it got.
+
+    A prompt of more than `longest` characters is refused as too long. A stream's second part waits for `go_on`, every
+    other answer takes `pause_s`; `left` counts callers who hung up before it came.
+    """
 
     daemon_threads = True
 
@@ -17,6 +24,11 @@ class Engine(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.models, self.answer = models, answer
         self.asked: list[dict[str, Any]] = []
+        self.answers: list[str] = []
+        self.created = dict.fromkeys(models, 0)
+        self.longest = 1_000_000
+        self.pause_s = 0.0
+        self.left = 0
         self.go_on = threading.Event()
 
     @property
@@ -30,7 +42,9 @@ class Handler(BaseHTTPRequestHandler):
     server: Engine
 
     def do_GET(self) -> None:
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "sense"} for name in self.server.models]
+        data = [
+            {"id": name, "object": "model", "created": self.server.created.get(name, 0)} for name in self.server.models
+        ]
         self.say(200, {"object": "list", "data": data})
 
     def do_POST(self) -> None:
@@ -44,12 +58,33 @@ class Handler(BaseHTTPRequestHandler):
                 "param": None,
             }
             self.say(404, {"error": error})
+        elif sum(len(message["content"]) for message in body["messages"]) > self.server.longest:
+            error = {
+                "message": "The prompt is too long.",
+                "code": "context_length_exceeded",
+                "type": "x",
+                "param": None,
+            }
+            self.say(400, {"error": error})
         elif body.get("stream"):
             self.stream()
         else:
-            message = {"role": "assistant", "content": self.server.answer}
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            self.say(200, {"id": "c", "object": "chat.completion", "choices": [choice]})
+            self.complete(body.get("n", 1))
+
+    def complete(self, count: int) -> None:
+        ends = time.monotonic() + self.server.pause_s
+        while time.monotonic() < ends:
+            if select.select([self.connection], [], [], 0.02)[0] and not self.connection.recv(1, socket.MSG_PEEK):
+                self.server.left += 1
+                self.close_connection = True
+                return
+        texts = [self.server.answers.pop(0) if self.server.answers else self.server.answer for _ in range(count)]
+        choices = [
+            {"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            for index, text in enumerate(texts)
+        ]
+        usage = {"prompt_tokens": 10, "completion_tokens": 4 * count, "total_tokens": 10 + 4 * count}
+        self.say(200, {"id": "c", "object": "chat.completion", "choices": choices, "usage": usage})
 
     def stream(self) -> None:
         self.send_response(200)

@@ -26,7 +26,7 @@ from shared.jobs.state import ErrorInfo
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
 from shared.llm.profiles import EndpointProfile
-from shared.settings import RedisSettings, SandboxSettings
+from shared.settings import RedisSettings, SandboxSettings, ServingSettings
 from shared.storage.directory import DirectoryStore
 from tests.support.s3_server import free_ports
 
@@ -53,6 +53,7 @@ def make_backend(
     *,
     engine_url: str = "http://127.0.0.1:9",
     sandbox: SandboxSettings | None = None,
+    serving_url: str = "http://127.0.0.1:9",
     **settings: Any,
 ) -> Backend:
     """A backend under a key prefix of its own, with two endpoints that a spec may name."""
@@ -71,6 +72,7 @@ def make_backend(
         endpoints={profile.name: profile for profile in profiles},
         settings=GatewaySettings.model_validate({"poll_s": 0.02, "hosts": "testserver", **settings}),
         sandbox=sandbox or SandboxSettings(url="http://127.0.0.1:9"),
+        serving=ServingSettings(url=serving_url),
     )
 
 

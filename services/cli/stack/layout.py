@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.errors import InvalidInputError
 
-DEFAULT_PORTS = {"redis": 6390, "gateway": 8100, "engine": 8101, "sandbox": 8102, "flower": 8155}
+DEFAULT_PORTS = {"redis": 6390, "gateway": 8100, "engine": 8101, "sandbox": 8102, "serving": 8103, "flower": 8155}
 PORT_TRIES = 200
 STACK_MARK = "SENSE_STACK"  # set for the stack's own processes alone: people may export SENSE_STATE in every shell
 
@@ -39,6 +39,11 @@ class StackFile(BaseModel):
         """The sandbox's HTTP service."""
         return f"http://127.0.0.1:{self.ports['sandbox']}"
 
+    @property
+    def serving_url(self) -> str:
+        """The serving service's HTTP process."""
+        return f"http://127.0.0.1:{self.ports['serving']}"
+
     def environment(self) -> dict[str, str]:
         """What every process of the stack is told."""
         return {
@@ -49,6 +54,7 @@ class StackFile(BaseModel):
             "SENSE_STORE_ROOT": str(self.state / "objects"),
             "SENSE_ENGINE_URL": self.engine_url,
             "SENSE_SANDBOX_URL": self.sandbox_url,
+            "SENSE_SERVING_URL": self.serving_url,
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "TOKENIZERS_PARALLELISM": "false",
         }

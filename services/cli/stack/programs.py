@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from services.cli.stack.layout import StackFile
 from shared.contracts.base import Queue
+from shared.settings import EngineSettings
 
 STOP_WAIT_S = 20
 LOG_BYTES = "10MB"
+ENGINES = {"embedded": "services.serving.embedded", "vllm": "services.serving.vllm"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,18 @@ def all_programs(stack: StackFile) -> list[Program]:
     python = sys.executable
     flower = f"--address=127.0.0.1 --port={stack.ports['flower']} --purge_offline_workers=300"
     gateway = f"{python} -m services.gateway --host 127.0.0.1 --port {stack.ports['gateway']}"
-    engine = f"{python} -m services.serving.embedded --port {stack.ports['engine']} --state {stack.state / 'engine'}"
+    engine = (
+        f"{python} -m {ENGINES[EngineSettings().kind]} --port {stack.ports['engine']} --state {stack.state / 'engine'}"
+    )
     sandbox = f"{python} -m services.sandbox --port {stack.ports['sandbox']}"
+    serving = f"{python} -m services.serving --port {stack.ports['serving']}"
     return [
         redis_program(stack),
         Program("orchestrator", f"{python} -m services.orchestrator.app", 10),
         Program("gateway", gateway, 10),
         Program("engine", engine, 10),
         Program("sandbox-http", sandbox, 10),
+        Program("serving-http", serving, 10),
         *[worker_program(queue) for queue in Queue],
         Program("flower", f"{python} -m celery -A shared.tasks.app flower {flower}", 30),
     ]

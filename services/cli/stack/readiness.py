@@ -41,6 +41,7 @@ def unready(stack: StackFile) -> list[str]:
         ("gateway", f"{stack.gateway_url}/readyz"),
         ("engine", f"{stack.engine_url}/health"),
         ("sandbox-http", f"{stack.sandbox_url}/readyz"),
+        ("serving-http", f"{stack.serving_url}/healthz"),
         ("flower", f"{stack.flower_url}/healthcheck"),
     ):
         if not answers(url):

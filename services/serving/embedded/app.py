@@ -11,14 +11,24 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 
 from services.serving.embedded.link import Link
-from services.serving.embedded.openai_api import ChatRequest, Envelope, error_body, first_fault
-from services.serving.embedded.registry import Registry
+from services.serving.embedded.openai_api import (
+    ChatRequest,
+    CompletionRequest,
+    Envelope,
+    TextEnvelope,
+    error_body,
+    first_fault,
+)
 from services.serving.embedded.settings import EngineSettings
 from services.serving.embedded.wire import ChatTask
+from services.serving.golden import Golden
 from services.serving.protocol import ServedModel
+from services.serving.registry import Registry
 from shared.errors import SenseError
+from shared.hangup import unless_gone
 
 RETRY_AFTER_S = "1"
 
@@ -42,9 +52,10 @@ def create_app(state: Path, settings: EngineSettings) -> FastAPI:
     app = FastAPI(title="Sense embedded engine", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_exception_handler(SenseError, _say_sense_error)
     app.add_exception_handler(RequestValidationError, _say_bad_body)
+    app.add_exception_handler(ClientDisconnect, _say_nothing)
     _add_reading_routes(app, link, registry)
     _add_admin_routes(app, link, registry)
-    _add_chat_route(app, link, registry, settings)
+    _add_chat_routes(app, link, registry, settings)
     return app
 
 
@@ -52,18 +63,24 @@ def _add_reading_routes(app: FastAPI, link: Link, registry: Registry) -> None:
     @app.get("/health")
     async def health() -> dict[str, Any]:
         pid, held = link.child_pid, link.in_memory
-        return {"status": "ok", "weights_in_memory": bool(pid and held), "models_in_memory": held, "child_pid": pid}
+        said = {"status": "ok", "engine": "embedded", "weights_in_memory": bool(pid and held)}
+        return {**said, "models_in_memory": held, "child_pid": pid, "requests": link.requests}
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "sense"} for name in registry.names()]
-        return {"object": "list", "data": data}
+        return registry.listing()
 
 
 def _add_admin_routes(app: FastAPI, link: Link, registry: Registry) -> None:
+    loading = asyncio.Lock()
+
     @app.post("/admin/models")
     async def add(model: ServedModel) -> ServedModel:
-        return registry.add(model)
+        async with loading:
+            if registry.find(model) is None:
+                loaded = _checked(await link.load(model))
+                registry.add(model, Golden.model_validate(loaded["golden"]))
+        return model
 
     @app.delete("/admin/models/{name}")
     async def remove(name: str) -> dict[str, Any]:
@@ -77,20 +94,52 @@ def _add_admin_routes(app: FastAPI, link: Link, registry: Registry) -> None:
         return {"released": True}
 
 
-def _add_chat_route(app: FastAPI, link: Link, registry: Registry, settings: EngineSettings) -> None:
+def _add_chat_routes(app: FastAPI, link: Link, registry: Registry, settings: EngineSettings) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(request: Request) -> Response:
         body = ChatRequest.model_validate_json(await request.body())
-        task = body.task(registry.get(body.model), settings)
-        envelope = Envelope(body.model)
-        if not body.stream:
-            return JSONResponse(envelope.completion(await _whole(link, task, request)))
-        flow = link.chat(task)
-        first = _checked(await anext(flow))
-        wants_usage = body.stream_options is not None and body.stream_options.include_usage
-        return StreamingResponse(_events(first, flow, envelope, wants_usage), media_type="text/event-stream")
+        tasks = body.tasks(registry.get(body.model), settings)
+        return await _answered(request, link, tasks, Envelope(body.model), body.wants_usage)
+
+    @app.post("/v1/completions", response_model=None)
+    async def complete(request: Request) -> Response:
+        body = CompletionRequest.model_validate_json(await request.body())
+        tasks = body.tasks(registry.get(body.model), settings)
+        return await _answered(request, link, tasks, TextEnvelope(body.model), body.wants_usage)
 
     app.add_exception_handler(ValidationError, _say_bad_request)
+
+
+async def _answered(
+    request: Request, link: Link, tasks: list[ChatTask], envelope: Envelope, wants_usage: bool
+) -> Response:
+    """The whole answer, or a stream; a client that hangs up ends the work on its request."""
+    if not tasks[0].stream:
+        done = await unless_gone(request, _together(link, tasks))
+        return JSONResponse(envelope.completion(done))
+    flow = link.chat(tasks[0])
+    first = _checked(await unless_gone(request, anext(flow)))
+    events = _events(first, flow, envelope, tasks[0].n, wants_usage)
+    return StreamingResponse(events, media_type="text/event-stream")
+
+
+async def _together(link: Link, tasks: list[ChatTask]) -> dict[str, Any]:
+    """The final message of all tasks as one, choices counted through."""
+    parts = await asyncio.gather(*(_last(link, task) for task in tasks))
+    choices = [choice for part in parts for choice in part["choices"]]
+    return {
+        "choices": [{**choice, "index": index} for index, choice in enumerate(choices)],
+        "prompt_tokens": sum(part["prompt_tokens"] for part in parts),
+        "completion_tokens": sum(part["completion_tokens"] for part in parts),
+    }
+
+
+async def _last(link: Link, task: ChatTask) -> dict[str, Any]:
+    message: dict[str, Any] = {}
+    async with contextlib.aclosing(link.chat(task)) as flow:
+        async for message in flow:
+            _checked(message)
+    return message
 
 
 def _checked(message: dict[str, Any]) -> dict[str, Any]:
@@ -99,37 +148,19 @@ def _checked(message: dict[str, Any]) -> dict[str, Any]:
     return message
 
 
-async def _whole(link: Link, task: ChatTask, request: Request) -> dict[str, Any]:
-    """The final message; a client that hangs up ends the work on its request."""
-
-    async def last() -> dict[str, Any]:
-        message: dict[str, Any] = {}
-        async with contextlib.aclosing(link.chat(task)) as flow:
-            async for message in flow:
-                _checked(message)
-        return message
-
-    work = asyncio.create_task(last())
-    while not work.done():
-        await asyncio.wait([work], timeout=1.0)
-        if not work.done() and await request.is_disconnected():
-            work.cancel()
-            return {"choices": [], "prompt_tokens": 0, "completion_tokens": 0}
-    return work.result()
-
-
 async def _events(
-    first: dict[str, Any], flow: AsyncGenerator[dict[str, Any], None], envelope: Envelope, wants_usage: bool
+    first: dict[str, Any], flow: AsyncGenerator[dict[str, Any], None], envelope: Envelope, count: int, usage: bool
 ) -> AsyncIterator[str]:
-    yield _event(envelope.chunk({"role": "assistant", "content": ""}))
     message = first
     try:
+        for chunk in envelope.opening(count):
+            yield _event(chunk)
         while message["event"] == "text":
-            yield _event(envelope.chunk({"content": message["text"]}))
+            yield _event(envelope.chunk(message["index"], message["text"]))
             message = await anext(flow)
-        _checked(message)
-        yield _event(envelope.chunk({}, message["choices"][0]["finish_reason"]))
-        if wants_usage:
+        for choice in _checked(message)["choices"]:
+            yield _event(envelope.chunk(choice["index"], None, choice["finish_reason"]))
+        if usage:
             yield _event(envelope.usage_chunk(message))
         yield "data: [DONE]\n\n"
     except SenseError as error:
@@ -142,11 +173,17 @@ def _event(body: dict[str, Any]) -> str:
     return f"data: {json.dumps(body)}\n\n"
 
 
-async def _say_sense_error(_: Request, error: Exception) -> JSONResponse:
+async def _say_sense_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SenseError)
     headers = {"Retry-After": RETRY_AFTER_S} if error.http_status == 503 else None
-    body = error_body(error.message, error.http_status, error.code)
-    return JSONResponse(body, status_code=error.http_status, headers=headers)
+    openai = request.url.path.startswith("/v1/")
+    status = 400 if openai and error.http_status == 422 else error.http_status  # as OpenAI's own server answers
+    body = error_body(error.message, status, error.code)
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+async def _say_nothing(_: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # the client hung up: nobody reads it
 
 
 async def _say_bad_request(_: Request, error: Exception) -> JSONResponse:

@@ -53,15 +53,24 @@ class Batcher:
                 return
             if message["do"] == "chat":
                 self._accept(message)
+            elif message["do"] == "load":
+                self._load(message)
             elif message["do"] == "cancel":
                 self._cancel(message["id"])
             else:
                 self._shelf.drop(message["name"])
 
+    def _load(self, message: dict[str, Any]) -> None:
+        try:
+            loaded, _ = self._shelf.get(ServedModel.model_validate(message["model"]))
+            self._send({"event": "loaded", "id": message["id"], "golden": loaded.golden.model_dump()})
+        except Exception as error:
+            self._refuse(message["id"], error)
+
     def _accept(self, message: dict[str, Any]) -> None:
         task = ChatTask.model_validate(message["chat"])
         try:
-            loaded, _ = self._shelf.get(task.model)
+            loaded, _ = self._shelf.get(task.model, task.golden)
             prompt = _prompt(loaded.tokenizer, task, loaded.llama.max_positions)
             task.max_tokens = min(task.max_tokens, loaded.llama.max_positions - len(prompt))
             self._waiting.append(Answer(message["id"], task, prompt, loaded.tokenizer, self._send))
@@ -107,12 +116,12 @@ class Batcher:
             self._running[answer.id] = answer
             self._answer_of.update({id(row): answer for row in answer.rows})
         if fresh or self._batch is None:
-            self._batch = self._new_batch(arrivals[0].task.model)
+            self._batch = self._new_batch(arrivals[0].task)
         self._settle(self._batch.admit([answer.arrival for answer in arrivals]))
 
-    def _new_batch(self, model: ServedModel) -> Batch:
-        self._model = model
-        loaded, store = self._shelf.get(model)
+    def _new_batch(self, task: ChatTask) -> Batch:
+        self._model = task.model
+        loaded, store = self._shelf.get(task.model, task.golden)
         return Batch(loaded.llama, store, loaded.ends, self._after_token)
 
     def _after_token(self, row: Row) -> None:
@@ -146,16 +155,20 @@ class Batcher:
 
 
 def _prompt(tokenizer: Any, task: ChatTask, longest: int) -> tuple[int, ...]:
-    if tokenizer.chat_template is None:
-        raise InvalidInputError(
-            f"The model '{task.model.name}' has no chat template: add chat_template.jinja to {task.model.base_dir}."
-        )
-    tokens = tokenizer.apply_chat_template(task.messages, add_generation_prompt=True, return_dict=False)
+    if task.prompt is not None:
+        return _fitting(tokenizer(task.prompt).input_ids, longest)
+    return _fitting(
+        tokenizer.apply_chat_template(task.messages, add_generation_prompt=True, return_dict=False), longest
+    )
+
+
+def _fitting(tokens: list[int], longest: int) -> tuple[int, ...]:
+    """Raises InvalidInputError for a prompt that leaves no room for an answer, or is none."""
     if len(tokens) >= longest:
         raise InvalidInputError(
             f"The prompt has {len(tokens)} tokens and the model takes {longest} with the answer: shorten it.",
             code="context_length_exceeded",
         )
     if len(tokens) < 2:
-        raise InvalidInputError("The prompt is empty after the chat template: give a message with text.")
+        raise InvalidInputError("The prompt has fewer than two tokens: give more text.")
     return tuple(tokens)

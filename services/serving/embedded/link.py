@@ -1,6 +1,7 @@
 """The HTTP process's end of the child: start it when needed, route its answers, notice its death."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -9,10 +10,11 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from services.serving.embedded.wire import ChatTask
+from services.serving.protocol import ServedModel
 from shared.errors import UnavailableError
 
 LINE_LIMIT = 64 * 1024 * 1024  # bytes; the longest line is a request's whole answer
-FINAL = ("done", "error")
+FINAL = ("done", "error", "loaded")
 
 
 def _child_environment() -> dict[str, str]:
@@ -35,22 +37,35 @@ class Link:
     def child_pid(self) -> int | None:
         return None if self._child is None or self._child.returncode is not None else self._child.pid
 
-    async def chat(self, task: ChatTask) -> AsyncGenerator[dict[str, Any], None]:
-        """The child's messages for one request, the last being `done` or `error`.
+    @property
+    def requests(self) -> int:
+        """How many are in flight."""
+        return len(self._flows)
 
-        Leaving early cancels the request. Raises UnavailableError where the child died or was released meanwhile.
-        """
+    def chat(self, task: ChatTask) -> AsyncGenerator[dict[str, Any], None]:
+        """The child's messages for one request, the last being `done` or `error`."""
+        return self._ask({"do": "chat", "chat": task.model_dump()})
+
+    async def load(self, model: ServedModel) -> dict[str, Any]:
+        """Has the weights in memory: `loaded` with their golden marks, or `error`."""
+        async with contextlib.aclosing(self._ask({"do": "load", "model": model.model_dump()})) as flow:
+            return await anext(flow)
+
+    async def _ask(self, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Leaving early cancels the request. Raises UnavailableError where the child died or was released meanwhile."""
         child = await self._ensure()
         self._next_id += 1
         request_id, flow = self._next_id, asyncio.Queue[dict[str, Any]]()
         self._flows[request_id] = flow
         message: dict[str, Any] = {"event": "none"}
         try:
-            await self._send(child, {"do": "chat", "id": request_id, "chat": task.model_dump()})
+            await self._send(child, {**asked, "id": request_id})
             while message["event"] not in FINAL:
                 message = await flow.get()
                 if message["event"] == "gone":
-                    raise UnavailableError("The engine's model process ended during this request: send it again.")
+                    raise UnavailableError(
+                        "The engine's model process ended during this request: send it again.", code="engine_died"
+                    )
                 yield message
         finally:
             self._flows.pop(request_id, None)

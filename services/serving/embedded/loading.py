@@ -7,16 +7,19 @@ from typing import Any
 import torch
 
 from services.serving.embedded.llama import SUPPORTED, Llama
+from services.serving.golden import TEXT, Golden
 from shared.errors import InvalidInputError
+from shared.models.completion import ensure_template
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory: weights, tokenizer (with its chat template) and the tokens that end an answer."""
+    """A model in memory: weights, tokenizer (with its chat template), the tokens that end an answer, golden marks."""
 
     llama: Llama
     tokenizer: Any
     ends: frozenset[int]
+    golden: Golden
 
 
 def pick_dtype(name: str) -> torch.dtype:
@@ -44,16 +47,27 @@ def load(base_dir: Path, adapter_dir: Path | None, dtype: torch.dtype) -> Loaded
             f"The embedded engine runs {', '.join(SUPPORTED)} models, and {base_dir} is {kind}: serve it with vLLM."
         )
     ends = _ends(model)
+    own = adapter_dir is not None and (adapter_dir / "tokenizer_config.json").is_file()
+    tokenizer = AutoTokenizer.from_pretrained(adapter_dir if own else base_dir, local_files_only=True)
+    ensure_template(tokenizer)  # a base without one is asked in completion style, as it is trained
+    base_marks = marks(model, tokenizer) if adapter_dir is not None else None
     if adapter_dir is not None:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, adapter_dir, is_trainable=False).merge_and_unload()
-    own = adapter_dir is not None and (adapter_dir / "tokenizer_config.json").is_file()
-    tokenizer = AutoTokenizer.from_pretrained(adapter_dir if own else base_dir, local_files_only=True)
     if tokenizer.eos_token_id is not None:
         ends.add(tokenizer.eos_token_id)
+    golden = Golden(own=marks(model, tokenizer), base=base_marks)
     with torch.inference_mode():
-        return Loaded(Llama(model, dtype), tokenizer, frozenset(ends))
+        return Loaded(Llama(model, dtype), tokenizer, frozenset(ends), golden)
+
+
+def marks(model: Any, tokenizer: Any) -> list[float]:
+    """Log-probabilities of the golden text's tokens, after the first."""
+    tokens = torch.tensor([tokenizer(TEXT, add_special_tokens=False).input_ids])
+    with torch.inference_mode():
+        scores = torch.log_softmax(model(tokens).logits[0, :-1].float(), -1)
+    return [round(float(one), 6) for one in scores.gather(1, tokens[0, 1:, None])[:, 0]]
 
 
 def _rope_type(config: Any) -> str:

@@ -1,4 +1,4 @@
-"""The shapes of the OpenAI chat interface, as far as the engine speaks it."""
+"""The shapes of the OpenAI chat and completion interfaces, as far as the engine speaks them."""
 
 import secrets
 import time
@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.serving.embedded.settings import EngineSettings
 from services.serving.embedded.wire import ChatTask
-from services.serving.protocol import ServedModel
+from services.serving.registry import Entry
 from shared.errors import InvalidInputError
 
 Zero = Annotated[float, Field(ge=0, le=0)]
+Line = Annotated[str, Field(min_length=1)]
 
 
 class TextPart(BaseModel):
@@ -53,48 +54,78 @@ class ResponseFormat(BaseModel):
     type: Literal["text"]
 
 
-class ChatRequest(BaseModel):
-    """A request as clients send it. Fields the engine has no use for are taken only at their neutral value."""
+class SamplingRequest(BaseModel):
+    """What both interfaces share. Fields the engine has no use for are taken only at their neutral value."""
 
     model_config = ConfigDict(extra="forbid")
 
     model: str
-    messages: list[ChatMessage] = Field(min_length=1)
     n: int = Field(default=1, ge=1)
     temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
     seed: int | None = None
     stop: str | list[str] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
-    response_format: ResponseFormat | None = None
     presence_penalty: Zero | None = None
     frequency_penalty: Zero | None = None
-    logprobs: Literal[False] | None = None
     user: str | None = None
+
+    @property
+    def wants_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def drawn(self, entry: Entry, settings: EngineSettings, most: int | None) -> dict[str, Any]:
+        """The task's fields that both interfaces fill the same way. Raises InvalidInputError."""
+        if self.n > settings.rows:
+            raise InvalidInputError(f"n is {self.n} and the engine writes at most {settings.rows} answers at once.")
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return {
+            "model": entry.model,
+            "golden": entry.golden,
+            "n": self.n,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": most or settings.default_max_tokens,
+            "seed": secrets.randbits(62) if self.seed is None else self.seed,
+            "stop": [stop for stop in stops if stop],
+            "stream": self.stream,
+        }
+
+
+class ChatRequest(SamplingRequest):
+    """A chat request as clients send it."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    response_format: ResponseFormat | None = None
+    logprobs: Literal[False] | None = None
     store: bool | None = None
     metadata: dict[str, str] | None = None
 
-    def task(self, model: ServedModel, settings: EngineSettings) -> ChatTask:
-        """Raises InvalidInputError for what the engine cannot do."""
-        if self.n > settings.rows:
-            raise InvalidInputError(f"n is {self.n} and the engine writes at most {settings.rows} answers at once.")
-        if self.stream and self.n > 1:
-            raise InvalidInputError("A stream carries one answer: ask for n=1, or without stream.")
-        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return ChatTask(
-            model=model,
-            messages=[message.plain() for message in self.messages],
-            n=self.n,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_tokens=self.max_completion_tokens or self.max_tokens or settings.default_max_tokens,
-            seed=secrets.randbits(62) if self.seed is None else self.seed,
-            stop=[stop for stop in stops if stop],
-            stream=self.stream,
-        )
+    def tasks(self, entry: Entry, settings: EngineSettings) -> list[ChatTask]:
+        """One task. Raises InvalidInputError for what the engine cannot do."""
+        shared = self.drawn(entry, settings, self.max_completion_tokens or self.max_tokens)
+        return [ChatTask(messages=[message.plain() for message in self.messages], **shared)]
+
+
+class CompletionRequest(SamplingRequest):
+    """A completion request: one prompt, or several that are answered together."""
+
+    prompt: str | Annotated[list[Line], Field(min_length=1, max_length=64)]
+    echo: Literal[False] | None = None
+    suffix: None = None
+    logprobs: None = None
+    best_of: Literal[1] | None = None
+
+    def tasks(self, entry: Entry, settings: EngineSettings) -> list[ChatTask]:
+        """One task a prompt. Raises InvalidInputError for what the engine cannot do."""
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        if self.stream and len(prompts) > 1:
+            raise InvalidInputError("A stream carries one prompt: send one, or several without stream.")
+        shared = self.drawn(entry, settings, self.max_tokens)
+        return [ChatTask(messages=[], prompt=prompt, **shared) for prompt in prompts]
 
 
 def error_body(message: str, status: int, code: str, param: str | None = None) -> dict[str, Any]:
@@ -115,26 +146,51 @@ def usage(done: dict[str, Any]) -> dict[str, int]:
 
 
 class Envelope:
-    """What all objects of one answer carry: id, time and model name."""
+    """What all objects of one answer carry: id, time and model name. The form is that of chat completions."""
+
+    prefix, whole, part = "chatcmpl", "chat.completion", "chat.completion.chunk"
 
     def __init__(self, model: str) -> None:
-        self._common = {"id": f"chatcmpl-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
+        self._common = {"id": f"{self.prefix}-{secrets.token_hex(12)}", "created": int(time.time()), "model": model}
 
     def completion(self, done: dict[str, Any]) -> dict[str, Any]:
         choices = [
-            {
-                "index": choice["index"],
-                "message": {"role": "assistant", "content": choice["text"], "refusal": None},
-                "logprobs": None,
-                "finish_reason": choice["finish_reason"],
-            }
-            for choice in done["choices"]
+            {"index": one["index"], **self.said(one["text"]), "logprobs": None, "finish_reason": one["finish_reason"]}
+            for one in done["choices"]
         ]
-        return {**self._common, "object": "chat.completion", "choices": choices, "usage": usage(done)}
+        return {**self._common, "object": self.whole, "choices": choices, "usage": usage(done)}
 
-    def chunk(self, delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
+    def chunk(self, index: int, text: str | None, finish: str | None = None, *, first: bool = False) -> dict[str, Any]:
+        choice = {"index": index, **self.added(text, first), "logprobs": None, "finish_reason": finish}
+        return {**self._common, "object": self.part, "choices": [choice]}
 
     def usage_chunk(self, done: dict[str, Any]) -> dict[str, Any]:
-        return {**self._common, "object": "chat.completion.chunk", "choices": [], "usage": usage(done)}
+        return {**self._common, "object": self.part, "choices": [], "usage": usage(done)}
+
+    def opening(self, count: int) -> list[dict[str, Any]]:
+        """What a stream says before any text."""
+        return [self.chunk(index, "", first=True) for index in range(count)]
+
+    def said(self, text: str) -> dict[str, Any]:
+        """The part of a choice that holds its text."""
+        return {"message": {"role": "assistant", "content": text, "refusal": None}}
+
+    def added(self, text: str | None, first: bool) -> dict[str, Any]:
+        """The same in a stream."""
+        role = {"role": "assistant"} if first else {}
+        return {"delta": {**role, **({} if text is None else {"content": text})}}
+
+
+class TextEnvelope(Envelope):
+    """The same in the form of completions."""
+
+    prefix, whole, part = "cmpl", "text_completion", "text_completion"
+
+    def opening(self, count: int) -> list[dict[str, Any]]:
+        return []
+
+    def said(self, text: str) -> dict[str, Any]:
+        return {"text": text}
+
+    def added(self, text: str | None, first: bool) -> dict[str, Any]:
+        return {"text": text or ""}

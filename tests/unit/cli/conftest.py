@@ -1,6 +1,7 @@
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 
 from services.cli.app import main
 from services.gateway.backend import Backend
+from tests.support.asking import serve_asking
 from tests.support.engine import Engine, start_engine
 from tests.support.gateway import make_backend, serve
+from tests.support.sandbox import serve_sandbox
 from tests.support.valkey import module_redis_url, redis_url
 
 __all__ = ["module_redis_url", "redis_url"]
@@ -51,6 +54,22 @@ def engine() -> Iterator[Engine]:
 @pytest.fixture
 def backend(module_redis_url: str, tmp_path: Path, engine: Engine) -> Backend:
     return make_backend(module_redis_url, tmp_path / "objects", engine_url=engine.url)
+
+
+@pytest.fixture
+def asking(
+    module_redis_url: str, tmp_path: Path, engine: Engine, sense: Sense, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A gateway with a sandbox and the serving service behind it."""
+    with ExitStack() as stack:
+        sandbox = stack.enter_context(serve_sandbox(tmp_path))
+        serving = stack.enter_context(serve_asking(sandbox.objects, engine.url, sandbox.url))
+        backend = make_backend(
+            module_redis_url, sandbox.objects.root, engine_url=engine.url, sandbox=sandbox.settings, serving_url=serving
+        )
+        url = stack.enter_context(serve(backend))
+        monkeypatch.setenv("SENSE_URL", url)
+        yield url
 
 
 @pytest.fixture

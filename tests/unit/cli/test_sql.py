@@ -59,28 +59,51 @@ def test_bad_input_is_2_without_output(sense: Sense, singers: Path, tmp_path: Pa
         assert "Traceback" not in ended.err
 
 
-def test_ask_shows_sql_and_rows(sense: Sense, stack: str, singers: Path, engine: Engine) -> None:
-    ended = sense("ask", "--db", singers, "Who is youngest?", "--rows", 1)
+def test_ask_shows_sql_and_rows(sense: Sense, asking: str, singers: Path, engine: Engine) -> None:
+    ended = sense("ask", "--db", singers, "Who is youngest?", "--rows", 1, "--evidence", "youth is age")
     assert ended.code == 0
     assert ended.out.startswith("SELECT name FROM singer ORDER BY age\n")
     assert "[red]Cy" in ended.out
     assert "3 row(s)" in ended.out
+    assert "tuned, 4 tokens" in ended.err
     asked = engine.asked[0]
     prompt = asked["messages"][-1]["content"]
     assert (asked["model"], asked["temperature"]) == ("tuned", 0)
     assert "CREATE TABLE singer" in prompt
-    assert prompt.endswith("Question: Who is youngest?")
+    assert prompt.endswith("External knowledge: youth is age\nQuestion: Who is youngest?")
     assert "Ann | 41" in prompt
     assert "Bo | 29" not in prompt
 
 
-def test_ask_prints_json(sense: Sense, stack: str, singers: Path) -> None:
+def test_ask_prints_json_and_sends_a_file_once(sense: Sense, asking: str, singers: Path) -> None:
     printed = json.loads(sense("ask", "--db", singers, "Who?", "--json", "--model", "tuned").out)
     assert printed["sql"] == "SELECT name FROM singer ORDER BY age"
     assert printed["result"]["outcome"] == "ok"
+    again = json.loads(sense("ask", "--db-id", printed["database_id"], "Who?", "--json", "--no-execute").out)
+    assert (again["database_id"], again["result"]) == (printed["database_id"], None)
+    assert sense("databases", "--json").out.count(printed["database_id"]) == 1
 
 
-def test_an_answer_without_sql_fails(sense: Sense, stack: str, singers: Path, engine: Engine) -> None:
+def test_ask_shows_votes_repairs_and_dialects(sense: Sense, asking: str, singers: Path, engine: Engine) -> None:
+    engine.answers = ["SELECT max(age) FROM singer", "SELECT min(age) FROM singer", "SELECT min(age)+0 FROM singer"]
+    ended = sense("ask", "--db", singers, "How old?", "--n", 3)
+    assert ended.out.startswith("SELECT min(age) FROM singer\n")
+    assert "2 of 3 samples agree by execution" in ended.err
+    engine.answers = ["SELECT absent FROM singer"]
+    ended = sense("ask", "--db", singers, "Who?", "--repair", "--dialect", "tsql")
+    assert (ended.code, "repaired; before: SELECT absent FROM singer (unknown_column)" in ended.err) == (0, True)
+    assert "In tsql:" in ended.out
+
+
+def test_ask_takes_a_ddl(sense: Sense, asking: str, tmp_path: Path) -> None:
+    ddl = tmp_path / "schema.sql"
+    ddl.write_text("CREATE TABLE singer (name TEXT, age INT);")
+    ended = sense("ask", "--ddl", ddl, "Who?", "--n", 2)
+    assert (ended.code, "0 row(s)" in ended.out) == (0, True)
+    assert "counted by their text" in ended.err
+
+
+def test_an_answer_without_sql_fails(sense: Sense, asking: str, singers: Path, engine: Engine) -> None:
     engine.answer = "I do not know."
     ended = sense("ask", "--db", singers, "Who?")
     assert ended.code == 1
@@ -91,18 +114,35 @@ def test_an_answer_without_sql_fails(sense: Sense, stack: str, singers: Path, en
     assert "no such column" in ended.out
 
 
-def test_the_model_must_be_clear(sense: Sense, stack: str, singers: Path, engine: Engine) -> None:
-    engine.models = ("base", "tuned")
-    ended = sense("ask", "--db", singers, "Who?")
-    assert (ended.code, ended.out) == (2, "")
-    assert "choose one with --model: base, tuned" in ended.err
-    assert sense("ask", "--db", singers, "Who?", "--model", "base").code == 0
-    assert sense("ask", "--db", singers, "Who?", "--model", "absent").code == 2
+def test_bad_questions_are_2_without_output(sense: Sense, asking: str, singers: Path, tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no database")
+    cases = [
+        ("Who?",),
+        ("--db", singers, "--db-id", "x", "Who?"),
+        ("--db", tmp_path / "absent.sqlite", "Who?"),
+        ("--db", text, "Who?"),
+        ("--ddl", text, "Who?"),
+        ("--db-id", "x", "Who?"),
+        ("--db", singers, " "),
+        ("--db", singers, "Who?", "--model", "absent"),
+        ("--db", singers, "Who?", "--dialect", "klingon"),
+        ("--db", singers, "Who?", "--n", "0"),
+    ]
+    for words in cases:
+        ended = sense("ask", *words)
+        assert (ended.code, ended.out) == (2, ""), (words, ended)
+        assert "Traceback" not in ended.err
+
+
+def test_the_newest_model_answers_where_none_is_named(sense: Sense, asking: str, singers: Path, engine: Engine) -> None:
+    engine.models, engine.created = ("base", "tuned"), {"base": 1, "tuned": 2}
+    assert json.loads(sense("ask", "--db", singers, "Who?", "--json").out)["model"] == "tuned"
     engine.models = ()
     assert "no model is served" in sense("ask", "--db", singers, "Who?").err
 
 
-def test_an_engine_that_is_away_is_3(sense: Sense, stack: str, singers: Path, engine: Engine) -> None:
+def test_an_engine_that_is_away_is_3(sense: Sense, asking: str, singers: Path, engine: Engine) -> None:
     engine.shutdown()
     engine.server_close()
     ended = sense("ask", "--db", singers, "Who?")

@@ -60,6 +60,8 @@ CASES = [
     ("DELETE", "/v1/keys/unheard", 404, "key_not_found"),
     ("GET", "/v1/models", 503, "engine_unavailable"),
     ("POST", "/v1/chat/completions", 503, "engine_unavailable"),
+    ("POST", "/v1/completions", 503, "engine_unavailable"),
+    ("POST", "/v1/sql", 422, "invalid_request"),
 ]
 
 

@@ -8,10 +8,10 @@ import torch
 from services.serving.embedded.answers import Answer
 from services.serving.embedded.cores import free_threads
 from services.serving.embedded.prefix import clusters
-from services.serving.embedded.registry import Registry
 from services.serving.embedded.sampling import choose, make_sampler
 from services.serving.embedded.wire import ChatTask
 from services.serving.protocol import ServedModel
+from services.serving.registry import Registry
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
 
 
@@ -62,11 +62,11 @@ def test_registry_keeps_names_over_a_restart_and_refuses_to_change_them(tmp_path
     base, adapter = folders
     registry = Registry(tmp_path / "state")
     registry.add(ServedModel(name="m", base_dir=base))
-    assert registry.add(ServedModel(name="m", base_dir=base)).name == "m"
+    assert registry.add(ServedModel(name="m", base_dir=base)).model.name == "m"
     with pytest.raises(ConflictError, match="immutable"):
         registry.add(ServedModel(name="m", base_dir=base, adapter_dir=adapter))
     again = Registry(tmp_path / "state")
-    assert again.get("m") == ServedModel(name="m", base_dir=base)
+    assert again.get("m").model == ServedModel(name="m", base_dir=base)
     again.remove("m")
     assert json.loads((tmp_path / "state" / "models.json").read_text()) == []
     with pytest.raises(NotFoundError, match="none yet"):

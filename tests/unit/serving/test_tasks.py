@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from services.serving.tasks import deploy_model
+from services.serving.tasks import deploy_model, model_folders
 from shared.contracts.refs import ObjectRef
 from shared.contracts.serving import DeployModel
-from shared.errors import InvalidInputError, NotFoundError
+from shared.errors import InvalidInputError, NotFoundError, UnavailableError
 from shared.models.find import find_base
 from shared.models.manifest import ModelManifest, publish_model
 from shared.storage.directory import DirectoryStore
@@ -43,11 +43,14 @@ def objects(tmp_path, tiny_llama, tiny_adapter, monkeypatch) -> DirectoryStore:
     return store
 
 
-def deploy(objects: DirectoryStore, model: str, base: str) -> None:
-    command = DeployModel(
+def deploy_command(model: str, base: str) -> DeployModel:
+    return DeployModel(
         job_id="j", stage="deploy", shard=0, attempt=1, correlation_id="c", model=model, base=base, adapter=True
     )
-    deploy_model(command, SimpleNamespace(objects=objects))
+
+
+def deploy(objects: DirectoryStore, model: str, base: str) -> None:
+    deploy_model(deploy_command(model, base), SimpleNamespace(objects=objects))
 
 
 def test_full_models_and_adapters_out_of_the_store_answer_under_their_names(
@@ -66,3 +69,14 @@ def test_what_is_no_base_is_refused_by_name(objects) -> None:
         find_base(objects, "models/tiny-adapter")
     with pytest.raises(NotFoundError, match="no finished model nothing"):
         find_base(objects, "models/nothing")
+
+
+def test_a_damaged_copy_is_not_served_and_is_brought_again(objects) -> None:
+    command = deploy_command("tiny-full", "builtin:smollm2-135m")
+    folder, _ = model_folders(objects, command)
+    weights = folder / "model.safetensors"
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(UnavailableError, match=r"tiny-full is damaged at model\.safetensors"):
+        model_folders(objects, command)
+    assert model_folders(objects, command) == (folder, None)

@@ -1,0 +1,61 @@
+"""What the serving service asks for: candidates run together for a vote, and a database from a script."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from services.sandbox.databases import seal_database
+from services.sandbox.desk import Desk, budget, get_desk, shown
+from services.sandbox.execution import Execution
+from services.sandbox.execution import Request as Statement
+from services.sandbox.rules import Rule
+from services.sandbox.script import CODE, split_script
+from services.sandbox.text import has_outer_order_by
+from shared.client.models import ExecuteRequest
+from shared.client.sandbox_models import Run, RunAnswer, RunRequest, ScriptAnswer, ScriptRequest
+from shared.errors import InvalidInputError
+from shared.metrics import OUTCOMES
+
+router = APIRouter()
+AtDesk = Annotated[Desk, Depends(get_desk)]
+
+
+@router.post("/runs")
+async def run_together(desk: AtDesk, asked: RunRequest) -> RunAnswer:
+    """All of them, on one slot; what fails is an answer."""
+    one = ExecuteRequest(database_id=asked.database_id, sql="", deadline_s=asked.deadline_s, max_rows=asked.max_rows)
+    seconds, rows = budget(one, desk.settings)
+    async with desk.queries.taken():
+        executions = await desk.off_loop(run_all, desk, asked, seconds, rows)
+    for execution in executions:
+        OUTCOMES.labels(outcome=execution.outcome.value).inc()
+    return RunAnswer(runs=[as_run(execution) for execution in executions])
+
+
+def run_all(desk: Desk, asked: RunRequest, seconds: float, rows: int) -> list[Execution]:
+    """Order counts in a result where most of the statements ask for one."""
+    path = desk.local(asked.database_id)
+    ordered = sum(map(has_outer_order_by, asked.sqls)) * 2 > len(asked.sqls)
+    rule = Rule("list" if ordered else "bag")
+    try:
+        return desk.pool.execute_many([Statement(path, sql, seconds, rows, rule) for sql in asked.sqls])
+    except InvalidInputError as error:
+        message = f"database {asked.database_id} cannot be read any more; bring the same file again"
+        raise InvalidInputError(message, code="invalid_database") from error
+
+
+def as_run(execution: Execution) -> Run:
+    """What the caller sees."""
+    return Run(**shown(execution).model_dump(), fingerprint=execution.fingerprint if execution.complete else None)
+
+
+@router.post("/scripts")
+async def build(request: Request, desk: AtDesk, asked: ScriptRequest) -> ScriptAnswer:
+    """Builds and stores it by its content; the same script gives the same database."""
+    split = split_script(asked.ddl)
+    async with desk.uploads.taken():
+        try:
+            database_id = await desk.off_loop(seal_database, desk.objects, split.script, desk.pool)
+        except InvalidInputError as error:
+            raise InvalidInputError(error.message, code=CODE) from error
+    return ScriptAnswer(database_id=database_id, skipped=split.skipped)

@@ -1,0 +1,108 @@
+"""The serving service over internal HTTP: a question becomes SQL.
+
+It has no keys: only the gateway should reach it. Errors are `{"code", "message"}`; SQL that fails is an answer.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import ClientDisconnect
+
+from services.serving.asking.asker import Asker
+from services.serving.asking.engine import ChatEngine
+from services.serving.asking.sandbox import Sandbox
+from services.serving.asking.settings import AskSettings
+from shared.client.sql_models import SqlAnswer, SqlRequest
+from shared.errors import SenseError, UnavailableError
+from shared.hangup import unless_gone
+from shared.logging import get_logger
+from shared.storage.base import ObjectStore
+
+RETRY_AFTER_S = "2"
+CONNECT_S = 5.0
+log = get_logger()
+
+
+class BusyError(UnavailableError):
+    """As many questions are being answered as may be."""
+
+    code = "serving_busy"
+
+
+def create_app(objects: ObjectStore, engine_url: str, sandbox_url: str, settings: AskSettings) -> FastAPI:
+    """The application; it starts nothing and holds no model."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        timeout = httpx.Timeout(settings.engine_s, connect=CONNECT_S)
+        limits = httpx.Limits(max_connections=2 * settings.at_once, max_keepalive_connections=settings.at_once)
+        async with httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False) as http:
+            app.state.asker = Asker(objects, ChatEngine(http, engine_url), Sandbox(http, sandbox_url))
+            yield
+
+    app = FastAPI(title="Sense serving", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.running, app.state.at_once = 0, settings.at_once
+    app.add_exception_handler(SenseError, say_sense_error)
+    app.add_exception_handler(RequestValidationError, say_bad_request)
+    app.add_exception_handler(ClientDisconnect, say_nothing)
+    app.post("/sql")(write_sql)
+    app.get("/healthz")(healthz)
+    app.get("/readyz")(readyz)
+    app.get("/metrics")(metrics)
+    return app
+
+
+async def write_sql(request: Request, asked: SqlRequest) -> SqlAnswer:
+    """The SQL for a question; a caller who hangs up ends the work on it."""
+    state = request.app.state
+    if state.running >= state.at_once:
+        raise BusyError(f"{state.running} questions are being answered; try again in a moment")
+    state.running += 1
+    try:
+        answer: SqlAnswer = await unless_gone(request, state.asker.answer(asked))
+    finally:
+        state.running -= 1
+    log.info("sql.answered", model=answer.model, database=answer.database_id, ms=answer.elapsed_ms, n=asked.n)
+    return answer
+
+
+async def healthz() -> dict[str, str]:
+    """Asks nobody else."""
+    return {"status": "ok"}
+
+
+async def readyz(request: Request) -> dict[str, str]:
+    """Asks the object store and the engine; 503 names what does not answer."""
+    await request.app.state.asker.probe()
+    return {"status": "ok"}
+
+
+async def metrics() -> Response:
+    """This process's counters."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def say_sense_error(_: Request, error: Exception) -> JSONResponse:
+    """Code and sentence."""
+    assert isinstance(error, SenseError)
+    headers = {"Retry-After": RETRY_AFTER_S} if error.http_status == 503 else None
+    return JSONResponse({"code": error.code, "message": error.message}, status_code=error.http_status, headers=headers)
+
+
+async def say_bad_request(_: Request, error: Exception) -> JSONResponse:
+    """A field that does not fit; the gateway has looked before, so this is for other callers."""
+    assert isinstance(error, RequestValidationError)
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    return JSONResponse({"code": "invalid_request", "message": f"{where}: {fault['msg']}"}, status_code=422)
+
+
+async def say_nothing(_: Request, error: Exception) -> Response:
+    """The caller hung up: nobody reads an answer."""
+    log.info("http.left", error=type(error).__name__)
+    return Response(status_code=400)

@@ -1,0 +1,219 @@
+"""The front before vLLM over HTTP: the embedded engine's addresses, so that nobody else knows which of them it is."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.requests import ClientDisconnect
+
+from services.serving.protocol import ServedModel
+from services.serving.registry import Registry
+from services.serving.vllm.api import VllmApi, said_error
+from services.serving.vllm.front import Front
+from services.serving.vllm.server import OwnServer, RunningServer, Server
+from services.serving.vllm.settings import VllmSettings
+from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
+from shared.hangup import unless_gone
+
+RETRY_AFTER_S = "5"
+ANSWER_S = 900.0
+JSON = {"Content-Type": "application/json"}
+
+
+def create_app(state: Path, settings: VllmSettings) -> FastAPI:
+    """Raises InvalidInputError where neither an interpreter nor an address of vLLM is set."""
+    if settings.url is None and settings.python is None:
+        raise InvalidInputError("vLLM is not set up: set SENSE_VLLM_PYTHON (its interpreter) or SENSE_VLLM_URL")
+    registry = Registry(state)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        limits = httpx.Limits(max_connections=512, max_keepalive_connections=128)
+        timeout = httpx.Timeout(ANSWER_S, connect=5.0)
+        async with httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False) as http:
+            server = open_server(state, settings, http)
+            app.state.http, app.state.front = http, Front(registry, server, VllmApi(http), settings)
+            yield
+            if isinstance(server, OwnServer):
+                await server.release()
+
+    app = FastAPI(title="Sense vLLM front", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_exception_handler(SenseError, say_sense_error)
+    app.add_exception_handler(RequestValidationError, say_bad_body)
+    app.add_exception_handler(ClientDisconnect, say_nothing)
+    add_routes(app)
+    return app
+
+
+def open_server(state: Path, settings: VllmSettings, http: httpx.AsyncClient) -> Server:
+    """Somebody else's where an address is set, else our own."""
+    if settings.url is not None:
+        return RunningServer(settings.url, http)
+    assert settings.python is not None
+    return OwnServer(settings.python, state, settings, http)
+
+
+def add_routes(app: FastAPI) -> None:
+    """Health, names, administration, and OpenAI's two interfaces."""
+
+    @app.get("/health")
+    async def health(request: Request) -> dict[str, Any]:
+        front: Front = request.app.state.front
+        pid = front.server.pid if isinstance(front.server, OwnServer) else None
+        held = front.in_memory
+        said = {"status": "ok", "engine": "vllm", "weights_in_memory": front.server.running}
+        return {**said, "models_in_memory": held, "child_pid": pid, "requests": front.requests}
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> dict[str, Any]:
+        front: Front = request.app.state.front
+        return front.registry.listing()
+
+    @app.post("/admin/models")
+    async def add(request: Request, model: ServedModel) -> ServedModel:
+        front: Front = request.app.state.front
+        return await front.load(model)
+
+    @app.delete("/admin/models/{name}")
+    async def remove(request: Request, name: str) -> dict[str, Any]:
+        await request.app.state.front.unload(name)
+        return {"name": name, "deleted": True}
+
+    @app.post("/admin/release")
+    async def release(request: Request) -> dict[str, Any]:
+        await request.app.state.front.release()
+        return {"released": True}
+
+    @app.post("/v1/chat/completions", response_model=None)
+    @app.post("/v1/completions", response_model=None)
+    async def answer(request: Request) -> Response:
+        return await passed_on(request)
+
+
+async def passed_on(request: Request) -> Response:
+    """vLLM's answer as it is; a caller who hangs up ends vLLM's work, and a model stays until its answer is out."""
+    front: Front = request.app.state.front
+    body = await request.body()
+    asked = read_body(body)
+    try:
+        return await once(request, front, body, asked)
+    except httpx.ConnectError:  # it ended before this request: nothing was asked of it yet
+        await front.server.settle()
+    try:
+        return await once(request, front, body, asked)
+    except httpx.ConnectError as error:
+        raise died(front, error) from error
+
+
+async def once(request: Request, front: Front, body: bytes, asked: dict[str, Any]) -> Response:
+    """One try; a connection that was not made is the caller's to judge."""
+    stack = contextlib.AsyncExitStack()
+    try:
+        inner = await unless_gone(request, stack.enter_async_context(front.flight(asked["model"])))
+        content = body if inner == asked["model"] else json.dumps({**asked, "model": inner}).encode()
+        http: httpx.AsyncClient = request.app.state.http
+        ask = http.build_request("POST", front.server.url + request.url.path, content=content, headers=JSON)
+        answer = await unless_gone(request, http.send(ask, stream=bool(asked.get("stream"))))
+        stack.push_async_callback(answer.aclose)
+        if answer.is_error:
+            await answer.aread()
+            refuse(front, asked["model"], answer)
+    except httpx.HTTPError as error:
+        await stack.aclose()
+        if isinstance(error, httpx.ConnectError):
+            raise
+        raise died(front, error) from error
+    except BaseException:
+        await stack.aclose()
+        raise
+    kind = answer.headers.get("content-type", "application/json")
+    if not asked.get("stream"):
+        await stack.aclose()
+        return Response(answer.content, media_type=kind)
+    return StreamingResponse(flow(front, answer, stack), media_type=kind)
+
+
+def read_body(body: bytes) -> dict[str, Any]:
+    """The request as far as the front must know it. Raises InvalidInputError."""
+    try:
+        asked = json.loads(body)
+    except ValueError as error:
+        raise InvalidInputError(f"The body is no JSON: {error}.", code="invalid_request") from error
+    if not isinstance(asked, dict) or not isinstance(asked.get("model"), str):
+        raise InvalidInputError("The body is no object with a 'model': name one of /v1/models.", code="invalid_request")
+    return asked
+
+
+async def flow(front: Front, answer: httpx.Response, stack: contextlib.AsyncExitStack) -> AsyncIterator[bytes]:
+    """The stream's chunks; where vLLM dies in the middle, an error event says so."""
+    try:
+        async for chunk in answer.aiter_raw():
+            yield chunk
+    except httpx.HTTPError as error:
+        failure = died(front, error)
+        yield b"data: " + json.dumps(error_body(failure.message, 503, failure.code)).encode() + b"\n\n"
+    finally:
+        await stack.aclose()
+
+
+def died(front: Front, error: httpx.HTTPError) -> SenseError:
+    """The connection to vLLM broke: because it ended, or was released."""
+    front.server.lost()
+    why = "" if front.server.running else f": {front.server.why_down()}"
+    return UnavailableError(f"vLLM broke off ({type(error).__name__}); send the request again{why}", code="engine_died")
+
+
+def refuse(front: Front, name: str, answer: httpx.Response) -> None:
+    """vLLM's error, in OpenAI's form and with a code that is a word. Always raises."""
+    said = said_error(answer)
+    message = str(said.get("message") or f"vLLM answered {answer.status_code} without saying why")
+    if answer.status_code == 404:
+        front.lost(name)
+        raise NotFoundError(message, code="model_not_found")
+    too_long = "context length" in message or "max_model_len" in message
+    error = EngineRefusedError(message, code="context_length_exceeded" if too_long else "invalid_request")
+    error.http_status, error.param = answer.status_code, said.get("param")
+    if answer.status_code >= 500:
+        error.code = "engine_error"
+    raise error
+
+
+class EngineRefusedError(SenseError):
+    """What vLLM itself refused, with its status and the parameter that it names."""
+
+    param: Any = None
+
+
+def error_body(message: str, status: int, code: str, param: Any = None) -> dict[str, Any]:
+    """OpenAI's form of an error."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+async def say_sense_error(request: Request, error: Exception) -> JSONResponse:
+    """Under /v1 a fault of the request is 400, as OpenAI's own server answers."""
+    assert isinstance(error, SenseError)
+    status = 400 if request.url.path.startswith("/v1/") and error.http_status == 422 else error.http_status
+    headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else None
+    body = error_body(error.message, status, error.code, getattr(error, "param", None))
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+async def say_bad_body(_: Request, error: Exception) -> JSONResponse:
+    """A field of an administration call that does not fit."""
+    assert isinstance(error, RequestValidationError)
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    sentence = f"The field '{where}' cannot be used: {fault['msg']}."
+    return JSONResponse(error_body(sentence, 422, "invalid_input", where), status_code=422)
+
+
+async def say_nothing(_: Request, error: Exception) -> Response:
+    """The caller hung up: nobody reads an answer."""
+    return Response(status_code=400)

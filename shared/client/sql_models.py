@@ -1,0 +1,102 @@
+"""Question to SQL over the REST API: what `POST /v1/sql` takes and gives. The serving service answers with the same."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.client.models import ApiObject, Executed, Text
+
+MOST_SAMPLES = 32
+
+
+class SqlRequest(BaseModel):
+    """A question about one database: a stored one by `database_id`, or `ddl` (CREATE TABLE, and INSERT where wanted).
+
+    `model`: a served name; absent, the newest trained model that is served. `n` samples are voted on by what they
+    return in the sandbox. `rows`: example rows a table in the prompt; absent, as many as the model was trained with.
+    `temperature` is 0 for one sample and 1 for several where absent. `deadline_s` and `max_rows` as in `/v1/execute`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    question: Text = Field(min_length=1, max_length=20_000)
+    database_id: Text | None = Field(default=None, max_length=200)
+    ddl: Text | None = Field(default=None, min_length=1)
+    evidence: Text | None = Field(default=None, max_length=20_000, description="external knowledge, as BIRD gives it")
+    model: Text | None = Field(default=None, min_length=1, max_length=200)
+    n: int = Field(default=1, ge=1, le=MOST_SAMPLES, description="samples; the majority by execution is the answer")
+    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
+    seed: int = Field(default=0, ge=0, lt=2**62)
+    max_tokens: int = Field(default=256, ge=1, le=8192)
+    rows: int | None = Field(default=None, ge=0, le=5)
+    repair: bool = Field(default=False, description="one more try where the SQL fails, which is shown its own error")
+    execute: bool = Field(default=False, description="run the SQL and give its rows as `result`")
+    dialect: Text | None = Field(default=None, max_length=40, description="sqlglot's name of a dialect, for display")
+    deadline_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_rows: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def check_database(self) -> Self:
+        """One database, named one way."""
+        if (self.database_id is None) == (self.ddl is None):
+            raise ValueError("name the database by database_id or by ddl, one of them")
+        if not self.question.strip():
+            raise ValueError("the question is blank")
+        return self
+
+
+class SqlSample(ApiObject):
+    """A distinct SQL that the model wrote: how often (`count`), what it did, and how many samples agree with it.
+
+    `sql` is None where the answer holds no statement; `outcome` is None where nothing was run. `answer`: the model's
+    own text, of the first sample that gave this SQL.
+    """
+
+    sql: str | None
+    answer: str
+    count: int = 1
+    votes: int = 0
+    outcome: str | None = None
+    message: str | None = None
+
+
+class SqlRepair(ApiObject):
+    """The SQL before its repair, and the error that the model was shown."""
+
+    sql: str | None
+    outcome: str
+    message: str | None = None
+
+
+class SqlTokens(ApiObject):
+    """Tokens of all calls to the model for this answer."""
+
+    prompt: int = 0
+    completion: int = 0
+
+
+class SqlAnswer(ApiObject):
+    """The SQL for a question. `sql` is SQLite; None where no sample held a statement.
+
+    `vote` says how samples were counted: `execution` (equal results), `text` (equal statements: a database without
+    rows), None for one sample. `outcome` and `message` are those of `sql`, where it was run (n above 1, repair,
+    execute). `display_sql` is `sql` in `dialect`, for people: it was not run. `rows` is what the prompt showed.
+    """
+
+    object: Literal["sql"] = "sql"
+    question: str
+    model: str
+    database_id: str
+    sql: str | None
+    outcome: str | None = None
+    message: str | None = None
+    result: Executed | None = None
+    vote: Literal["execution", "text"] | None = None
+    samples: list[SqlSample] = Field(default_factory=list)
+    repaired: SqlRepair | None = None
+    dialect: str | None = None
+    display_sql: str | None = None
+    rows: int = 0
+    tokens: SqlTokens = SqlTokens()
+    elapsed_ms: float = 0.0
+    warnings: list[str] = Field(default_factory=list)
