@@ -9,7 +9,7 @@ from shared.models.manifest import ModelManifest
 
 
 def make_manifest(command: TrainModel, data: ObjectRef, facts: dict[str, Any], prompts: str) -> ModelManifest:
-    """The manifest without its files, which are known when they are uploaded; `prompts` says how prompts were written."""
+    """The manifest without its files, known when they are uploaded; `prompts` says how prompts were written."""
     return ModelManifest(
         name=command.model,
         base=command.base,
