@@ -4,6 +4,7 @@ Two orchestrators at once do no harm: every step they take is atomic and idempot
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from services.orchestrator.advance import AddShards, CloseStage, EndJob, States, advance
@@ -11,6 +12,8 @@ from services.orchestrator.archive import archive_job
 from services.orchestrator.compile import compile_spec
 from services.orchestrator.datasets import pin_datasets
 from services.orchestrator.dispatch import Dispatcher
+from services.orchestrator.retention.run import Retention
+from services.orchestrator.retention.settings import RetentionSettings
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
 from shared.errors import NotFoundError, SenseError, UnavailableError
@@ -51,6 +54,8 @@ class Orchestrator:
         self.lease = LeaseSettings()
         self.next_sweep = 0.0
         self.next_reap = 0.0
+        self.retention = RetentionSettings()
+        self.next_retention = time.monotonic() + self.retention.every_s
 
     def step(self) -> None:
         """One round, at most half a second when nothing happens."""
@@ -62,7 +67,7 @@ class Orchestrator:
         self.dispatcher.dispatch()
 
     def housekeeping(self) -> None:
-        """Reaper and sweep, when their time has come."""
+        """Reaper, sweep and retention, when their time has come."""
         now = time.monotonic()
         if now >= self.next_reap:
             self.next_reap = now + self.lease.reap_s
@@ -75,6 +80,10 @@ class Orchestrator:
             for job_id in self.store.active():
                 self.advance_job(job_id, thorough=True)
             self.archive_stale()
+        if self.retention.every_s and now >= self.next_retention:
+            self.next_retention = now + self.retention.every_s
+            gone = Counter(going.kind for going in Retention(self.store, self.objects, self.retention).run())
+            log.info("retention.done", **gone)
 
     def advance_job(self, job_id: str, news: News | None = None, *, thorough: bool = False) -> None:
         """Compiles a new job, then takes its due actions until there are none. A broken job ends with its reason.

@@ -1,7 +1,7 @@
 """Shards a second through claim, finish, fact and next command, and what a finished shard weighs in Redis.
 
-Real: Valkey with its append-only file, the Orchestrator and Dispatcher in this process, Celery's Redis transport for the
-messages. The workers are processes of their own that take messages from Celery's lists and do what `run_shard` does
+Real: Valkey with its append-only file, the Orchestrator and Dispatcher in this process, Celery's Redis transport for
+the messages. The workers are processes of their own that take messages from Celery's lists and do what `run_shard` does
 without the work: claim, then finish with an output and counts. Half of a job's shards are a fixed stage, the other half
 follows it shard by shard.
 

@@ -27,6 +27,7 @@ local function split(m)
   return j, s, n
 end
 local function emit(j, name, stage, shard, data)
+  if redis.call('EXISTS', kjob(j)) == 0 then return end -- it has left Redis: its stream must not come back
   local at = stamp(now())
   -- who reads all jobs' facts wants to know where something happened; what it was stands in the row and the job's own
   redis.call('XADD', KFACTS, 'MAXLEN', '~', 100000, '*', 'name', name, 'job_id', j, 'stage', stage, 'shard', shard,
