@@ -52,7 +52,10 @@ down: ## stop the cluster; its volumes stay
 	@docker compose --profile gpu --profile monitoring down
 
 ##@ Development
-.PHONY: setup lint format bench clean help
+.PHONY: setup lint format bench chaos soak clean help
+RUNS ?= 200
+SEED ?= 1
+JOBS ?= 2000
 setup: $(STAMP) ## make the virtual environment and install everything, once
 
 $(STAMP):
@@ -77,6 +80,12 @@ format: setup ## format the code
 
 bench: setup ## run the benchmarks; figures are printed, nothing is asserted about time
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
+
+chaos: setup ## seeded faults against a real stack: make chaos RUNS=200 SEED=1
+	@$(BIN)/python -m tests.failure.chaos --runs $(RUNS) --seed $(SEED)
+
+soak: setup ## many small jobs, and the slopes of memory, handles and keys: make soak JOBS=2000
+	@$(BIN)/python -m tests.failure.soak --jobs $(JOBS)
 
 clean: ## remove the environment and all state of this clone
 	@test ! -x $(BIN)/sense || $(BIN)/sense down

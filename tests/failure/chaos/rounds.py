@@ -117,8 +117,16 @@ class Chaos:
         reference = self.references[one.variant]
         assert run.exports == reference.exports, "the exports differ"
         assert run.candidates == reference.candidates, "the candidates differ"
+        wait_until(self._gateway_answers, "the gateway", limit_s=60)  # another round may have killed it just now
         if not one.retried:
             check_rows(self.world, one.job)
+
+    def _gateway_answers(self) -> bool:
+        try:
+            self.world.stack.client.job(self.batch[0].job)
+        except SenseError:
+            return False
+        return True
 
     def _end(self, one: Round) -> Run:
         """A shard that kills whoever meets it may end its job, with its name; a retry then has to bring the rest."""
