@@ -1,6 +1,6 @@
 """`make soak JOBS=2000`: many small jobs, and how memory, file handles and Redis grow with them.
 
-Real: Valkey with its append-only file, the Orchestrator with Dispatcher, archive and retention in this process, Celery's
+Real: Valkey with an append-only file, the Orchestrator with Dispatcher, archive and retention in this process, Celery's
 Redis transport, a directory store; workers that claim and finish without work, as in `tests.bench.bench_orchestrator`.
 Retention keeps nothing that is over, so whatever still grows is a leak. Slopes are by least squares over all but the
 first quarter, in which caches fill.
