@@ -23,6 +23,8 @@ import redis
 
 from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.loop import Orchestrator
+from services.orchestrator.retention.run import Retention
+from services.orchestrator.retention.settings import RetentionSettings
 from shared.contracts.base import Fact, Queue
 from shared.contracts.refs import ObjectRef
 from shared.contracts.registry import CONTRACTS
@@ -139,9 +141,12 @@ def measure(shards: int, workers: int, listpack: int) -> None:
             f"{shards:>7} shards: {seconds:7.1f} s, {shards / seconds:6.0f} shards/s, "
             f"{1000 * cpu / shards:5.2f} ms of the orchestrator's CPU and {used / shards:6.0f} bytes a shard"
         )
-        print(
-            "         bytes a shard by key:", {kind: round(size / shards) for kind, size in kinds.items()}, flush=True
-        )
+        print("         by key:", {kind: round(size / shards) for kind, size in kinds.items()}, flush=True)
+        settings = RetentionSettings(rows_days=0, orphans_days=0, checkpoints_days=0, facts_days=0)
+        store = JobStore(connect_redis(RedisSettings()), "bench:")
+        list(Retention(store, DirectoryStore(Path(name) / "objects"), settings).run(now=time.time() + 60))
+        left = client.info("memory")["used_memory"] - before
+        print(f"         after retention: {left / shards:.0f} bytes a shard, {client.dbsize()} keys", flush=True)
 
 
 def main() -> None:
