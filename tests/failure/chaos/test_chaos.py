@@ -9,7 +9,7 @@ from tests.failure.chaos.faults import HAPPENINGS
 from tests.failure.chaos.rounds import Chaos
 from tests.failure.chaos.world import VARIANTS, chaos_world
 
-ROUNDS, BEGIN_NONE_AFTER_S = 10, 60.0
+ROUNDS, BEGIN_NONE_AFTER_S = 10, 50.0
 
 
 @pytest.mark.stack
