@@ -76,7 +76,10 @@ down: ## stop the cluster; its volumes stay
 	@docker compose --profile gpu --profile monitoring down
 
 ##@ Development
-.PHONY: setup lint format bench bench-gpu clean help
+.PHONY: setup lint format bench bench-gpu chaos soak clean help
+RUNS ?= 200
+SEED ?= 1
+JOBS ?= 2000
 setup: $(STAMP) ## make the virtual environment and install everything, once
 
 $(STAMP):
@@ -105,6 +108,12 @@ bench: setup ## run the benchmarks; figures are printed, nothing is asserted abo
 bench-gpu: setup ## with a GPU: train the small model on all of Spider train, score it on dev (SENSE_TEST_DATA)
 	@$(BIN)/python -m pytest -m gpu tests/gpu
 	@$(BIN)/python -m tests.gpu.bench_gpu
+
+chaos: setup ## seeded faults against a real stack: make chaos RUNS=200 SEED=1
+	@$(BIN)/python -m tests.failure.chaos --runs $(RUNS) --seed $(SEED)
+
+soak: setup ## many small jobs, and the slopes of memory, handles and keys: make soak JOBS=2000
+	@$(BIN)/python -m tests.failure.soak --jobs $(JOBS)
 
 clean: ## remove the environment and all state of this clone
 	@test ! -x $(BIN)/sense || $(BIN)/sense down

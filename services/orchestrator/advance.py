@@ -1,7 +1,8 @@
 """What a job does next: a pure function of its plan and its state.
 
-A fact only wakes it. Lost, repeated or reordered facts change nothing, because every action is idempotent and the
-sweep computes all of them again from the whole state.
+Lost, repeated or reordered facts change nothing: every action is idempotent, a stage closes by its counters alone, and
+the sweep looks for what no fact told. So `existing` and `finished` need not be whole: they are exact for the shards of
+which they speak, and a fact costs the same in a job of a hundred thousand shards as in one of ten.
 """
 
 from collections.abc import Mapping
@@ -93,12 +94,12 @@ def fixed_actions(stage_id: str, source: Fixed) -> list[Action]:
 
 
 def each_actions(stage_id: str, state: StageState, upstream: StageState) -> list[Action]:
-    """A shard for every finished one upstream; closed when upstream is terminal and all are here."""
+    """A shard for every finished one upstream; closed when upstream is terminal and, by their numbers, all are here."""
     actions: list[Action] = []
     missing = sorted(upstream.finished - state.existing)
     if missing:
         actions.append(AddShards(stage_id, {shard: {} for shard in missing}))
-    if upstream.terminal:
+    if upstream.terminal and state.total + len(missing) == upstream.done:
         actions.append(CloseStage(stage_id, skipped=upstream.skipped))
     return actions
 

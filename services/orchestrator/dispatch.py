@@ -1,5 +1,6 @@
 """Sends commands: at most twice a queue's slots at a time, round-robin over jobs, so one large job starves nobody."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celery import Celery
@@ -9,14 +10,16 @@ from shared.contracts.base import Queue, as_json
 from shared.contracts.refs import StageRef
 from shared.contracts.registry import CONTRACTS
 from shared.errors import UnavailableError
-from shared.jobs.plan import Each, Plan, Slices, StagePlan
-from shared.jobs.store import JobStore
+from shared.jobs.plan import Each, Slices, StagePlan
+from shared.jobs.state import ShardRow
+from shared.jobs.store import JobStore, Load
 from shared.jobs.workers import WorkerBoard
 from shared.logging import get_logger
 from shared.settings import LeaseSettings, RedisSettings
 from shared.tasks.app import queue_key
 
 log = get_logger()
+Place = tuple[str, str, int]
 
 
 class Dispatcher:
@@ -31,21 +34,20 @@ class Dispatcher:
 
     def dispatch(self) -> int:
         """Fills every queue up to twice its slots; how many messages went out."""
-        return sum(self._fill(queue) for queue in Queue)
+        loads = self.store.loads()
+        if not any(load.jobs for load in loads.values()):
+            return 0
+        slots = self.board.living()
+        taken = [row for queue, load in loads.items() for row in self._take(queue, load, slots[queue.value])]
+        return self._send(taken)
 
     def resend_lost(self) -> int:
         """Rows whose message vanished go out again; messages that still wait in Celery's list are left alone."""
         return sum(self._resend(queue) for queue in Queue)
 
-    def _fill(self, queue: Queue) -> int:
-        sent, running = self.store.in_flight(queue)
-        room = 2 * max(self.board.slots(queue), 1) - sent - running
-        if room <= 0:
-            return 0
-        taken = self.store.take(queue, room)
-        for job_id, stage, shard in taken:
-            self._send(job_id, stage, shard)
-        return len(taken)
+    def _take(self, queue: Queue, load: Load, slots: int) -> list[Place]:
+        room = 2 * max(slots, 1) - load.sent - load.running
+        return self.store.take(queue, room) if load.jobs and room > 0 else []
 
     def _resend(self, queue: Queue) -> int:
         sent, _ = self.store.in_flight(queue)
@@ -57,41 +59,61 @@ class Dispatcher:
             log.warning("dispatch.resent", queue=queue.value, rows=count)
         return count
 
-    def _send(self, job_id: str, stage_id: str, shard: int) -> None:
-        plan = self.store.plan(job_id)
-        if plan is None:
-            return
-        stage = plan.stage(stage_id)
+    def _send(self, taken: list[Place]) -> int:
+        """One exchange reads all rows that a round needs, another their jobs; then the messages."""
+        if not taken:
+            return 0
+        plans = {job_id: self.store.plan(job_id) for job_id, _, _ in taken}
+        stages = {(job, name): plan.stage(name) for job, name, _ in taken if (plan := plans[job]) is not None}
+        upstream = {place: (place[0], source.stage, place[2]) for place, source in followers(taken, stages)}
+        places = [*taken, *upstream.values()]
+        rows = dict(zip(places, self.store.rows_at(places), strict=True))
+        requests = self.store.request_ids(plans)
+        for place in taken:
+            stage, row = stages.get(place[:2]), rows[place]
+            before = rows[upstream[place]] if place in upstream else None
+            if stage is not None and row is not None:
+                self._send_one(place[0], stage, command_fields(requests[place[0]], place[0], stage, row, before))
+        return len(taken)
+
+    def _send_one(self, job_id: str, stage: StagePlan, fields: dict[str, Any]) -> None:
         contract = CONTRACTS[stage.task]
-        command = contract.command.model_validate(command_fields(self.store, job_id, plan, stage, shard))
+        command = contract.command.model_validate(fields)
         try:
             self.celery.send_task(contract.name, kwargs={"command": as_json(command)}, queue=contract.queue.value)
         except OperationalError as error:
             raise UnavailableError(
                 f"the broker takes no message ({error}); is the stack up? try: sense status"
             ) from error
-        log.debug("command.sent", job=job_id, stage=stage_id, shard=shard, attempt=command.attempt)
+        log.debug("command.sent", job=job_id, stage=stage.id, shard=command.shard, attempt=command.attempt)
 
 
-def command_fields(store: JobStore, job_id: str, plan: Plan, stage: StagePlan, shard: int) -> dict[str, Any]:
+def followers(taken: list[Place], stages: Mapping[tuple[str, str], StagePlan]) -> Iterator[tuple[Place, Each]]:
+    """Of these rows, those that go on with what one row upstream left."""
+    for place in taken:
+        stage = stages.get(place[:2])
+        if stage is not None and isinstance(stage.source, Each):
+            yield place, stage.source
+
+
+def command_fields(
+    request_id: str, job_id: str, stage: StagePlan, row: ShardRow, upstream: ShardRow | None
+) -> dict[str, Any]:
     """Everything a command says: who it is, the stage's parameters, the shard's own, its upstream outputs."""
-    row = store.row(job_id, stage.id, shard)
-    job = store.job(job_id)
     fields: dict[str, Any] = {
         "job_id": job_id,
         "stage": stage.id,
-        "shard": shard,
+        "shard": row.shard,
         "attempt": row.attempt,
-        "correlation_id": job.request_id or job_id,
+        "correlation_id": request_id,
         **stage.params,
     }
     match stage.source:
-        case Each(stage=upstream, fields=wanted):
-            outputs = store.row(job_id, upstream, shard).outputs
+        case Each(fields=wanted):
+            outputs = upstream.outputs if upstream else {}
             fields |= {field: outputs[name] for field, name in wanted.items()}
-        case Slices(stage=upstream, output=output, field=field):
-            source = {"stage": StageRef(stage=upstream), "output": output, **row.params}
-            fields[field] = source
+        case Slices(stage=name, output=output, field=field):
+            fields[field] = {"stage": StageRef(stage=name), "output": output, **row.params}
         case _:
             fields |= row.params
     return fields

@@ -4,16 +4,21 @@ Two orchestrators at once do no harm: every step they take is atomic and idempot
 """
 
 import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
-from services.orchestrator.advance import AddShards, CloseStage, EndJob, advance
+from services.orchestrator.advance import AddShards, CloseStage, EndJob, States, advance
 from services.orchestrator.archive import archive_job
 from services.orchestrator.compile import compile_spec
 from services.orchestrator.datasets import pin_datasets
 from services.orchestrator.dispatch import Dispatcher
+from services.orchestrator.retention.run import Retention
+from services.orchestrator.retention.settings import RetentionSettings
+from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
 from shared.errors import NotFoundError, SenseError, UnavailableError
-from shared.events.stream import FactReader
-from shared.jobs.plan import Plan
+from shared.events.stream import Event, FactReader
+from shared.jobs.plan import Each, Plan
 from shared.jobs.state import ErrorInfo, JobStatus
 from shared.jobs.store import JobStore
 from shared.logging import get_logger
@@ -23,7 +28,19 @@ from shared.storage.base import ObjectStore
 
 BLOCK_MS = 500
 SWEEP_S = 5.0
+FINISHED = {contract.fact for contract in CONTRACTS.values()}
+News = Mapping[str, set[int]]
 log = get_logger()
+
+
+def news_by_job(events: Iterable[Event]) -> dict[str, dict[str, set[int]]]:
+    """Every job that events speak of, with the finished shards of its stages."""
+    found: dict[str, dict[str, set[int]]] = {}
+    for event in events:
+        news = found.setdefault(event.job_id, {})
+        if event.name in FINISHED:
+            news.setdefault(event.stage, set()).add(int(event.shard))
+    return found
 
 
 class Orchestrator:
@@ -37,18 +54,20 @@ class Orchestrator:
         self.lease = LeaseSettings()
         self.next_sweep = 0.0
         self.next_reap = 0.0
+        self.retention = RetentionSettings()
+        self.next_retention = time.monotonic() + self.retention.every_s
 
     def step(self) -> None:
         """One round, at most half a second when nothing happens."""
         events = self.facts.read(block_ms=BLOCK_MS)
-        for job_id in sorted({event.job_id for event in events}):
-            self.advance_job(job_id)
+        for job_id, news in sorted(news_by_job(events).items()):
+            self.advance_job(job_id, news)
         self.facts.acknowledge(events)
         self.housekeeping()
         self.dispatcher.dispatch()
 
     def housekeeping(self) -> None:
-        """Reaper and sweep, when their time has come."""
+        """Reaper, sweep and retention, when their time has come."""
         now = time.monotonic()
         if now >= self.next_reap:
             self.next_reap = now + self.lease.reap_s
@@ -59,15 +78,22 @@ class Orchestrator:
         if now >= self.next_sweep:
             self.next_sweep = now + SWEEP_S
             for job_id in self.store.active():
-                self.advance_job(job_id)
+                self.advance_job(job_id, thorough=True)
             self.archive_stale()
+        if self.retention.every_s and now >= self.next_retention:
+            self.next_retention = now + self.retention.every_s
+            gone = Counter(going.kind for going in Retention(self.store, self.objects, self.retention).run())
+            log.info("retention.done", **gone)
 
-    def advance_job(self, job_id: str) -> None:
-        """Compiles a new job, then takes its due actions until there are none. A broken job ends with its reason."""
+    def advance_job(self, job_id: str, news: News | None = None, *, thorough: bool = False) -> None:
+        """Compiles a new job, then takes its due actions until there are none. A broken job ends with its reason.
+
+        `news` are shards that facts call finished; `thorough` looks for those that no fact told of.
+        """
         try:
             plan = self._plan(job_id)
-            while self._act(job_id, plan):
-                pass
+            while self._act(job_id, plan, news or {}, thorough):
+                news = None
         except NotFoundError:
             log.warning("job.unknown", job=job_id)
         except SenseError as error:
@@ -86,10 +112,12 @@ class Orchestrator:
             log.info("job.compiled", job=job_id, stages=len(plan.stages))
         return plan
 
-    def _act(self, job_id: str, plan: Plan) -> bool:
+    def _act(self, job_id: str, plan: Plan, news: News, thorough: bool) -> bool:
         """Takes the actions due now; True where the state may have moved enough for more."""
-        states = self.store.stage_states(job_id, plan)
-        actions = advance(plan, self.store.job(job_id).status, states)
+        status, states = self.store.look(job_id, plan, news)
+        if thorough and (untold := self._untold(job_id, plan, states)):
+            status, states = self.store.look(job_id, plan, untold)
+        actions = advance(plan, status, states)
         for action in actions:
             match action:
                 case AddShards(stage, shards):
@@ -100,6 +128,16 @@ class Orchestrator:
                     self._end(job_id, status, self._why(job_id, lost))
                     return False
         return bool(actions)
+
+    def _untold(self, job_id: str, plan: Plan, states: States) -> News:
+        """Finished shards that a following stage lacks; asked only where its number says that there are some."""
+        found: dict[str, set[int]] = {}
+        for stage in plan.stages:
+            if isinstance(stage.source, Each):
+                upstream, state = stage.source.stage, states[stage.id]
+                if not state.closed and states[upstream].done > state.total:
+                    found.setdefault(upstream, set()).update(self.store.missing(job_id, upstream, stage.id))
+        return found
 
     def _why(self, job_id: str, lost: str | None) -> ErrorInfo | None:
         """The first lost shard's error, with its name."""
@@ -114,6 +152,7 @@ class Orchestrator:
         if self.store.end(job_id, status.value, error):
             log.info("job.ended", job=job_id, status=status.value, error=error.message if error else None)
             self.archive_stale()
+        self.store.forget_plan(job_id)
 
     def archive_stale(self) -> None:
         """Archives what is over and not archived yet; an object store that is away is asked again by the next sweep."""

@@ -64,7 +64,10 @@ class ShardRow(BaseModel):
 
 
 class StageState(BaseModel):
-    """Counts of a stage's rows, the sums of their counts, and which shards exist and are done."""
+    """Counts of a stage's rows, the sums of their counts, and which shards exist and are done.
+
+    `existing` and `finished` may speak of some shards only: see `JobStore.look`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

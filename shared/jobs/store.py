@@ -3,8 +3,10 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 from shared.contracts.base import Counts, Fact, Queue
 from shared.contracts.refs import ObjectRef
@@ -14,15 +16,33 @@ from shared.errors import ConflictError, NotFoundError
 from shared.jobs.connect import Client, redis_errors
 from shared.jobs.plan import Each, Plan
 from shared.jobs.rows import read_job, read_row, read_stage
-from shared.jobs.state import ErrorInfo, JobRecord, ShardRow, StageState
+from shared.jobs.state import ErrorInfo, JobRecord, JobStatus, ShardRow, StageState
 from shared.jobs.steps import Steps
 
 IDEMPOTENCY_TTL_S = 24 * 3600
+PLANS_KEPT = 64
+BATCH = 1000
+T = TypeVar("T")
 
 
 def compact(value: object) -> str:
     """JSON without spaces, keys as given."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of up to `size` items."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+class Load(NamedTuple):
+    """A queue: rows sent and unclaimed, rows that run, jobs that have rows waiting."""
+
+    sent: int
+    running: int
+    jobs: int
 
 
 class JobStore:
@@ -32,6 +52,7 @@ class JobStore:
         self.client = client
         self.prefix = prefix
         self.steps = Steps(client, prefix)
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
 
     def key(self, *parts: str) -> str:
         """A key under this store's prefix."""
@@ -59,7 +80,7 @@ class JobStore:
         with redis_errors():
             fields = self.client.hgetall(self.key("job", job_id))
         if not fields:
-            raise NotFoundError(f"there is no job {job_id}; list them with: sense jobs", code="job_not_found")
+            raise self._unknown(job_id)
         return read_job(fields)
 
     def job_ids(self) -> list[str]:
@@ -98,8 +119,12 @@ class JobStore:
 
     def _known(self, job_id: str, status: str) -> str:
         if status == "unknown":
-            raise NotFoundError(f"there is no job {job_id}; list them with: sense jobs", code="job_not_found")
+            raise self._unknown(job_id)
         return status
+
+    @staticmethod
+    def _unknown(job_id: str) -> NotFoundError:
+        return NotFoundError(f"there is no job {job_id}; list them with: sense jobs", code="job_not_found")
 
     # plan and stages
 
@@ -114,17 +139,39 @@ class JobStore:
         self.steps.run("set_plan", job_id, plan.model_dump_json(), *args)
 
     def plan(self, job_id: str) -> Plan | None:
-        """The stored plan, or None before the orchestrator compiled it."""
+        """The stored plan, or None before the orchestrator compiled it. A plan never changes: it is read once."""
+        if (known := self._plans.get(job_id)) is not None:
+            self._plans.move_to_end(job_id)
+            return known
         with redis_errors():
             text = self.client.hget(self.key("job", job_id), "plan")
-        return Plan.model_validate_json(text) if text else None
+        if not text:
+            return None
+        plan = self._plans[job_id] = Plan.model_validate_json(text)
+        while len(self._plans) > PLANS_KEPT:
+            self._plans.popitem(last=False)
+        return plan
+
+    def request_ids(self, job_ids: Iterable[str]) -> dict[str, str]:
+        """The request that each job came with; the job's own id where it came with none."""
+        wanted = sorted(set(job_ids))
+        pipe = self.client.pipeline(transaction=False)
+        for job_id in wanted:
+            pipe.hget(self.key("job", job_id), "request_id")
+        with redis_errors():
+            return {job_id: found or job_id for job_id, found in zip(wanted, pipe.execute(), strict=True)}
+
+    def forget_plan(self, job_id: str) -> None:
+        """The job is over: its plan need not stay in this process."""
+        self._plans.pop(job_id, None)
 
     def add_shards(self, job_id: str, stage: str, shards: Mapping[int, Mapping[str, Any]]) -> int:
-        """Adds rows that do not exist yet; how many were added."""
-        args: list[str | int] = []
-        for shard, params in shards.items():
-            args += [shard, compact(params)]
-        return int(self.steps.run("add_shards", job_id, stage, *args))
+        """Adds rows that do not exist yet, a thousand a step so that nobody waits long; how many were added."""
+        added = 0
+        for some in batches(shards.items(), BATCH):
+            args = [part for shard, params in some for part in (shard, compact(params))]
+            added += int(self.steps.run("add_shards", job_id, stage, *args))
+        return added
 
     def close_stage(self, job_id: str, stage: str, *, skipped: bool = False) -> None:
         """No more shards will be added."""
@@ -148,6 +195,38 @@ class JobStore:
             states[stage.id] = read_stage(fields, existing, finished)
         return states
 
+    def look(self, job_id: str, plan: Plan, news: Mapping[str, Set[int]]) -> tuple[JobStatus, dict[str, StageState]]:
+        """The job's status and its stages at one moment, at a cost that does not grow with the job.
+
+        Of members it reads only `news`, finished shards by stage: they are `finished` there, and those of them that a
+        following stage has are `existing` in it. Raises `NotFoundError`.
+        """
+        known = {stage: sorted(shards) for stage, shards in news.items() if shards}
+        asked = {stage.id: known.get(stage.source.stage, []) for stage in plan.stages if isinstance(stage.source, Each)}
+        pipe = self.client.pipeline(transaction=True)
+        pipe.hget(self.key("job", job_id), "status")
+        for stage in plan.stages:
+            pipe.hgetall(self.key("job", job_id, "stage", stage.id))
+            if shards := asked.get(stage.id):
+                pipe.zmscore(self.key("job", job_id, "shards", stage.id), shards)
+        with redis_errors():
+            status, *rest = pipe.execute()
+        if status is None:
+            raise self._unknown(job_id)
+        answers, states = iter(rest), {}
+        for stage in plan.stages:
+            fields, shards = next(answers), asked.get(stage.id)
+            scores = zip(shards, next(answers), strict=True) if shards else ()
+            existing = frozenset(shard for shard, score in scores if score is not None)
+            states[stage.id] = read_stage(fields, existing, frozenset(known.get(stage.id, ())))
+        return JobStatus(status), states
+
+    def missing(self, job_id: str, upstream: str, stage: str, most: int = 5 * BATCH) -> set[int]:
+        """Up to `most` shards that are done upstream and that `stage` does not have."""
+        with redis_errors():
+            names = [self.key("job", job_id, "done", upstream), self.key("job", job_id, "shards", stage)]
+            return set(map(int, islice(self.client.zdiff(names), most)))
+
     # rows
 
     def row(self, job_id: str, stage: str, shard: int) -> ShardRow:
@@ -162,13 +241,18 @@ class JobStore:
         """A stage's rows in shard order."""
         with redis_errors():
             shards = self.client.zrange(self.key("job", job_id, "shards", stage), 0, -1)
-            pipe = self.client.pipeline(transaction=False)
-            for shard in shards:
-                pipe.hgetall(self.key("job", job_id, "row", stage, shard))
+        for some in batches(shards, BATCH):
+            yield from filter(None, self.rows_at([(job_id, stage, int(shard)) for shard in some]))
+
+    def rows_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRow | None]:
+        """Rows by job, stage and shard, in this order and in one exchange; None for what does not exist."""
+        pipe = self.client.pipeline(transaction=False)
+        for job_id, stage, shard in places:
+            pipe.hgetall(self.key("job", job_id, "row", stage, str(shard)))
+        with redis_errors():
             answers = pipe.execute()
-        for shard, fields in zip(shards, answers, strict=True):
-            if fields:
-                yield read_row(stage, int(shard), fields)
+        found = zip(places, answers, strict=True)
+        return [read_row(stage, shard, fields) if fields else None for (_, stage, shard), fields in found]
 
     def take(self, queue: Queue, most: int) -> list[tuple[str, str, int]]:
         """Marks up to `most` queued rows of a queue as sent, job by job in turn."""
@@ -180,6 +264,17 @@ class JobStore:
         with redis_errors():
             sent = self.client.zcard(self.key("queue", queue.value, "sent"))
             return int(sent), int(self.client.scard(self.key("queue", queue.value, "running")))
+
+    def loads(self) -> dict[Queue, Load]:
+        """What every queue has to do, in one exchange."""
+        pipe = self.client.pipeline(transaction=False)
+        for queue in Queue:
+            pipe.zcard(self.key("queue", queue.value, "sent"))
+            pipe.scard(self.key("queue", queue.value, "running"))
+            pipe.llen(self.key("queue", queue.value, "turns"))
+        with redis_errors():
+            found = iter(pipe.execute())
+        return {queue: Load(sent=next(found), running=next(found), jobs=next(found)) for queue in Queue}
 
     def claim(
         self, job_id: str, stage: str, shard: int, attempt: int, *, token: str, worker: str, lease_s: float

@@ -28,16 +28,24 @@ class WorkerBoard:
 
     def slots(self, queue: Queue) -> int:
         """Slots of living workers; forgets silent ones."""
-        with redis_errors():
-            since = self.client.time()[0] - SILENT_S
-            for silent in self.client.zrangebyscore(self._seen(queue), "-inf", since):
-                self.client.zrem(self._seen(queue), silent)
-                self.client.hdel(self._slots(queue), silent)
-            return sum(int(value) for value in self.client.hvals(self._slots(queue)))
+        return self.living()[queue.value]
 
     def living(self) -> dict[str, int]:
-        """Slots by queue."""
-        return {queue.value: self.slots(queue) for queue in Queue}
+        """Slots by queue, in two exchanges whatever the number of queues."""
+        with redis_errors():
+            since = self.client.time()[0] - SILENT_S
+            pipe = self.client.pipeline(transaction=False)
+            for queue in Queue:
+                pipe.zrangebyscore(self._seen(queue), "-inf", since)
+                pipe.hgetall(self._slots(queue))
+            found = iter(pipe.execute())
+            return {queue.value: self._living(queue, set(next(found)), next(found)) for queue in Queue}
+
+    def _living(self, queue: Queue, silent: set[str], slots: dict[str, str]) -> int:
+        if silent:
+            self.client.zrem(self._seen(queue), *silent)
+            self.client.hdel(self._slots(queue), *silent)
+        return sum(int(value) for worker, value in slots.items() if worker not in silent)
 
     def _seen(self, queue: Queue) -> str:
         return f"{self.prefix}queue:{queue.value}:seen"

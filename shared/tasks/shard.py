@@ -11,10 +11,11 @@ from shared.contracts.base import Command
 from shared.contracts.refs import ObjectRef, Slice, StageRef
 from shared.errors import NotFoundError
 from shared.events.stream import JobEvents
+from shared.jobs.state import ShardRow
 from shared.jobs.store import JobStore
 from shared.storage.base import ObjectStore
 from shared.storage.jsonl import dump_rows, read_rows
-from shared.storage.keys import export_key, shard_key
+from shared.storage.keys import archive_key, export_key, shard_key
 from shared.tasks.heartbeat import Heartbeat
 
 M = TypeVar("M", bound=BaseModel)
@@ -67,8 +68,18 @@ class Shard:
         """One output of all finished shards of a stage, in shard order. Raises `NotFoundError` where there is none."""
         found = self.jobs.outputs(stage.job_id or self.command.job_id, stage.stage, output)
         if not found and stage.job_id:
+            found = self._archived_refs(stage.job_id, stage.stage, output)
+        if not found and stage.job_id:
             raise NotFoundError(f"job {stage.job_id} has no output {output} of stage {stage.stage}")
         return found
+
+    def _archived_refs(self, job_id: str, stage: str, output: str) -> list[ObjectRef]:
+        """The same of a job that has left Redis."""
+        key = archive_key(job_id, "rows.jsonl")
+        if not self.objects.exists(key):
+            return []
+        rows = [row for row in read_rows(self.objects, key, ShardRow) if row.stage == stage and row.state == "done"]
+        return [row.outputs[output] for row in rows if output in row.outputs]
 
     def stage_rows(self, stage: StageRef, output: str, model: type[M]) -> Iterator[M]:
         """Rows of one output of a stage, in shard order."""

@@ -39,6 +39,7 @@ def redis_config(stack: StackFile) -> str:
         "appendfsync everysec",
         'save ""',
         "maxmemory-policy noeviction",
+        "hash-max-listpack-value 512",  # a row's outputs are longer than 64 bytes: half the memory a row
         "daemonize no",
     ]
     return "\n".join(lines) + "\n"

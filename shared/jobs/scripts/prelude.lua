@@ -27,9 +27,11 @@ local function split(m)
   return j, s, n
 end
 local function emit(j, name, stage, shard, data)
+  if redis.call('EXISTS', kjob(j)) == 0 then return end -- it has left Redis: its stream must not come back
   local at = stamp(now())
-  redis.call('XADD', KFACTS, 'MAXLEN', '~', 100000, '*',
-    'name', name, 'job_id', j, 'stage', stage, 'shard', shard, 'at', at, 'data', data)
+  -- who reads all jobs' facts wants to know where something happened; what it was stands in the row and the job's own
+  redis.call('XADD', KFACTS, 'MAXLEN', '~', 100000, '*', 'name', name, 'job_id', j, 'stage', stage, 'shard', shard,
+    'at', at)
   redis.call('XADD', kevents(j), 'MAXLEN', '~', 20000, '*',
     'type', 'fact', 'name', name, 'stage', stage, 'shard', shard, 'at', at, 'data', data)
   -- what happens to a job that is over makes its archive stale; the number tells a newer reason from an older one

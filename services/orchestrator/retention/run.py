@@ -1,0 +1,66 @@
+"""One look at everything that is over: what has stayed long enough goes, or, in a dry run, is only named."""
+
+import time
+from collections.abc import Iterator
+
+from services.orchestrator.retention.objects import Going, orphans, stale_checkpoints
+from services.orchestrator.retention.settings import RetentionSettings
+from services.orchestrator.retention.streams import trim_facts
+from shared.jobs.ended import Ended, EndedJobs
+from shared.jobs.state import ShardRow
+from shared.jobs.store import JobStore
+from shared.logging import get_logger
+from shared.storage.base import ObjectStore
+from shared.storage.jsonl import read_rows
+from shared.storage.keys import archive_key
+
+DAY_S = 86_400.0
+log = get_logger()
+
+
+class Retention:
+    """Two at once do no harm: every removal is of something that is gone for good, whoever removes it.
+
+    Raises `UnavailableError`; what went until then is gone, and the next run goes on.
+    """
+
+    def __init__(self, store: JobStore, objects: ObjectStore, settings: RetentionSettings) -> None:
+        self.store = store
+        self.objects = objects
+        self.settings = settings
+        self.ended = EndedJobs(store)
+
+    def run(self, *, dry_run: bool = False, now: float | None = None) -> Iterator[Going]:
+        """Everything that goes, one after the other, removed as it is handed out."""
+        now = time.time() if now is None else now
+        if not dry_run:
+            self.ended.finish_leaving()
+        for job in self.ended.all():
+            if self.objects.exists(archive_key(job.id, "job.json")):
+                yield from self._job(job, now, dry_run)
+        if self.settings.facts_days >= 0:
+            yield from trim_facts(self.store, now - self.settings.facts_days * DAY_S, dry_run=dry_run)
+
+    def _job(self, job: Ended, now: float, dry_run: bool) -> Iterator[Going]:
+        age = (now - job.finished_at) / DAY_S
+        settings = self.settings
+        due = [0 <= days <= age for days in (settings.orphans_days, settings.checkpoints_days)]
+        wanted = [days >= 0 for days in (settings.orphans_days, settings.checkpoints_days)]
+        if any(due) and not job.swept:
+            yield from self._objects(job.id, due[0], due[1], dry_run)
+            if due == wanted and not dry_run:
+                self.ended.mark_swept(job)
+        if 0 <= settings.rows_days <= age and due == wanted:
+            yield Going("rows", f"job {job.id}", f"ended {age:.1f} days ago; its archive is read from now on", job.rows)
+            if not dry_run and self.ended.forget(job):
+                log.info("retention.job_left", job=job.id, rows=job.rows)
+
+    def _objects(self, job_id: str, orphaned: bool, thin: bool, dry_run: bool) -> Iterator[Going]:
+        rows = list(read_rows(self.objects, archive_key(job_id, "rows.jsonl"), ShardRow))
+        keys = list(self.objects.list(f"jobs/{job_id}/"))
+        found = [*(orphans(keys, rows) if orphaned else ())]
+        found += stale_checkpoints(job_id, keys, rows) if thin else ()
+        for going in found:
+            if not dry_run:
+                self.objects.delete(going.what)
+            yield going

@@ -1,0 +1,74 @@
+"""Jobs that are over and archived, and how they leave Redis."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shared.jobs.connect import redis_errors
+from shared.jobs.state import JobStatus
+from shared.jobs.store import BATCH, JobStore, batches
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A terminal job whose archive is fresh. `swept`: the store's retention was done for this ending."""
+
+    id: str
+    finished_at: float
+    epoch: int
+    swept: bool
+    rows: int
+
+
+class EndedJobs:
+    """Reads and forgets them. A job leaves at once, for every reader; its rows follow, and a broken-off end goes on."""
+
+    def __init__(self, store: JobStore) -> None:
+        self.store = store
+        self.client = store.client
+
+    def all(self) -> Iterator[Ended]:
+        """Oldest first."""
+        stale = set(self.store.stale())
+        for some in batches(reversed(self.store.job_ids()), BATCH):
+            pipe = self.client.pipeline(transaction=False)
+            for job_id in some:
+                pipe.hmget(self.store.key("job", job_id), "status", "finished_at", "epoch", "swept")
+            with redis_errors():
+                answers = pipe.execute()
+            for job_id, (status, finished_at, epoch, swept) in zip(some, answers, strict=True):
+                if status and JobStatus(status).terminal and finished_at and job_id not in stale:
+                    rows = self._rows(job_id)
+                    yield Ended(job_id, float(finished_at), int(epoch or 1), swept is not None and swept == epoch, rows)
+
+    def mark_swept(self, job: Ended) -> None:
+        """The store holds nothing more of this job that may go."""
+        self.store.steps.run("swept", job.id, job.epoch)
+
+    def forget(self, job: Ended) -> bool:
+        """Takes the job out of Redis; False where it lives again, or its archive is not fresh."""
+        if not self.store.steps.run("forget", job.id, job.epoch):
+            return False
+        self._remove(job.id)
+        return True
+
+    def finish_leaving(self) -> None:
+        """Goes on with what a killed process had begun to remove."""
+        with redis_errors():
+            leaving = self.client.smembers(self.store.key("leaving"))
+        for job_id in sorted(leaving):
+            self._remove(job_id)
+
+    def _rows(self, job_id: str) -> int:
+        with redis_errors():
+            stages = self.client.lrange(self.store.key("job", job_id, "stages"), 0, -1)
+            return sum(int(self.client.zcard(self.store.key("job", job_id, "shards", stage))) for stage in stages)
+
+    def _remove(self, job_id: str) -> None:
+        key = self.store.key
+        with redis_errors():
+            for stage in self.client.lrange(key("job", job_id, "stages"), 0, -1):
+                for some in batches(self.client.zrange(key("job", job_id, "shards", stage), 0, -1), BATCH):
+                    self.client.unlink(*[key("job", job_id, "row", stage, shard) for shard in some])
+                self.client.unlink(*[key("job", job_id, part, stage) for part in ("shards", "done", "stage")])
+            self.client.unlink(key("job", job_id, "events"), key("job", job_id, "stages"))
+            self.client.srem(key("leaving"), job_id)

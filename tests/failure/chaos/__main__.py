@@ -1,0 +1,41 @@
+"""`make chaos RUNS=200 SEED=1`: seeded rounds and a table; exit code 1 where one went wrong."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.failure.chaos.rounds import Chaos
+from tests.failure.chaos.world import chaos_world
+
+A_BATCH = 45  # rounds a stack: then everything is made anew, as the file of Redis and the store grow
+
+
+def main() -> int:
+    """Prints each round as it ends, and a summary by what happened."""
+    parser = argparse.ArgumentParser(prog="python -m tests.failure.chaos", description=__doc__)
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    good, bad, began = Counter[str](), Counter[str](), time.monotonic()
+    for start in range(0, arguments.runs, A_BATCH):
+        runs = min(A_BATCH, arguments.runs - start)
+        with tempfile.TemporaryDirectory(prefix="sense-chaos-") as folder, chaos_world(Path(folder)) as world:
+            chaos = Chaos(world, arguments.seed + start)
+            chaos.calm()
+            calm = [(round(run.seconds, 1), run.paid) for run in chaos.references.values()]
+            print(f"seed {chaos.seed}; undisturbed: {calm}", flush=True)
+            for one in chaos.rounds(runs):
+                print(one.line(), flush=True)
+                (bad if one.problems else good)[one.happening] += 1
+    print(f"\n{'what happened':<28} equal  wrong")
+    for name in sorted(good | bad):
+        print(f"{name:<28} {good[name]:>5}  {bad[name]:>5}")
+    print(f"{good.total()} of {arguments.runs} rounds equal, {time.monotonic() - began:.0f} s")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
