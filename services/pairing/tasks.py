@@ -32,6 +32,7 @@ from shared.contracts.records import Example, Judged, Pair, ProfileRow, SuspectG
 from shared.llm.ask import Asking, ask_examples, asked_outputs, stage_budget
 from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmMalformedError
 from shared.llm.profiles import load_profile
+from shared.models.chosen import model_of
 from shared.sql.catalog import Catalog
 from shared.storage.jsonl import dump_rows
 from shared.tasks.run import Done, Work
@@ -46,7 +47,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
     """`samples` answers a question, from any endpoint through the common client."""
     examples = shard.rows(command.examples, Example)
     asking = Asking(
-        model=command.model,
+        model=model_of(shard, command.model_from, command.model),
         samples=command.samples,
         temperature=chosen_temperature(command, shard),
         top_p=command.top_p,

@@ -107,6 +107,19 @@ class StrongModel(SpecPart):
     model: str | None = None
     temperature: float = Field(default=0.9, ge=0, le=2)
     budget_usd: float | None = Field(default=None, gt=0)
+    follow_errors: float = Field(
+        default=0.0,
+        ge=0,
+        le=4,
+        description="a second wave, so many times as large as the first, of what the weak model fails at most; in "
+        "pipelines",
+    )
+    follow_questions: int = Field(
+        default=96,
+        ge=8,
+        le=10_000,
+        description="questions of the first wave on which the weak model is measured",
+    )
 
     @model_validator(mode="after")
     def check_model(self) -> "StrongModel":
@@ -251,12 +264,21 @@ class JobSpec(SpecPart):
     lost_allowed: int = Field(default=0, ge=0, description="shards a stage may lose before the job fails")
 
 
+def only_first_wave(strong: StrongModel) -> StrongModel:
+    """Refuses a second wave where nothing is trained that could fail. Raises ValueError."""
+    if strong.follow_errors:
+        raise ValueError("follow_errors is for jobs of kind pipeline: it needs a weak model and an SFT after it")
+    return strong
+
+
 class SynthesisSpec(JobSpec):
     """Write, verify and collect examples."""
 
     kind: Literal["synthesis"]
     train: TrainSources = TrainSources()
     strong: StrongModel = StrongModel()
+
+    _check_strong = field_validator("strong")(only_first_wave)
 
 
 class PairingSpec(JobSpec):
@@ -269,6 +291,8 @@ class PairingSpec(JobSpec):
     student: Student = Student()
     sft: TrainSettings = TrainSettings()
     pairs: PairSettings = PairSettings()
+
+    _check_strong = field_validator("strong")(only_first_wave)
 
 
 class SftSpec(JobSpec):
@@ -337,7 +361,21 @@ class PipelineSpec(JobSpec):
     selection: Selection = Selection()
     sampling: Sampling = Sampling()
     answer_tokens: int = Field(default=128, ge=8, le=4096, description="tokens an answer may have")
+    rounds: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="rounds of preference training: from the second on, the best model so far is sampled itself, and a "
+        "round is kept where its model beats that one on the selection split",
+    )
     evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1)
+
+    @model_validator(mode="after")
+    def check_wave(self) -> "PipelineSpec":
+        """The second wave is measured by what the first one writes."""
+        if self.strong.follow_errors and not any(isinstance(one, SynthesisSource) for one in self.train.sft):
+            raise ValueError("strong.follow_errors needs a {synthesis: N} among train.sft: the wave is a share of N")
+        return self
 
 
 AnySpec = Annotated[

@@ -1,6 +1,6 @@
 """Strong data: writing examples and collecting the accepted ones into a dataset."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,11 @@ Writer = Literal["grammar", "llm", "handwritten"]
 
 
 class WriteExamples(Command):
-    """Writes `count` examples; the shard's number is part of the seed."""
+    """Writes `count` examples; the shard's number is part of the seed.
+
+    `features` are SQL features (names of `shared.sql.features.FEATURES`) with weights: what the examples should use.
+    `wishes` is a stage that has left such weights, and weights of levels; they go before `features` and `levels`.
+    """
 
     writer: Writer
     split: Split
@@ -25,13 +29,16 @@ class WriteExamples(Command):
     temperature: float = 0.9
     max_tokens: int = 1200
     budget_usd: float | None = None
+    features: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    wishes: StageRef | None = None
 
 
 class WrittenCounts(Counts):
-    """`unparsed`: answers of the strong model that held no example."""
+    """`unparsed`: answers of the strong model that held no example; `followed` examples use a feature asked for."""
 
     written: int
     unparsed: int = 0
+    followed: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     micro_usd: int = 0
