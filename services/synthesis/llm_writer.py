@@ -30,13 +30,15 @@ def share_levels(levels: Mapping[Level, float], count: int) -> list[Level]:
     return result
 
 
-def make_request(command: WriteExamples, place: int, level: Level) -> tuple[ChatRequest, list[str], str]:
-    """The call for one example: the request, the names of its seeds, the hash of its prompt."""
+def make_request(
+    command: WriteExamples, place: int, level: Level, wish: str = ""
+) -> tuple[ChatRequest, list[str], str]:
+    """The call for one example: the request, the names of its seeds, the hash of its prompt. `wish` ends the prompt."""
     rng = random.Random(stable_seed(command.seed, command.split, command.shard, place))
     seeds = draw_seeds(rng)
     examples = "\n\n".join(show_seed(seed) for seed in seeds)
     taken = ", ".join(sorted({seed.domain for seed in seeds}))
-    text = PROMPT.read_text().format(level=level, taken=taken, examples=examples)
+    text = PROMPT.read_text().format(level=level, taken=taken, examples=examples) + wish
     request = ChatRequest(
         model=command.model or "",
         messages=[Message(role="user", content=text)],

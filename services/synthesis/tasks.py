@@ -9,6 +9,7 @@ from services.synthesis.grammar.writer import write_examples as write_by_grammar
 from services.synthesis.handwritten import load_handwritten
 from services.synthesis.llm_writer import make_request, read_answer, share_levels
 from services.synthesis.load import load
+from services.synthesis.steer import OVERDRAW, Wanted, asking, pick, used_as_asked, wanted
 from shared.contracts.base import TaskContract
 from shared.contracts.records import Example, Rejected, Written
 from shared.contracts.refs import StageRef
@@ -35,20 +36,34 @@ from shared.tasks.shard import Shard
 
 def write_examples(command: WriteExamples, shard: Shard) -> Done:
     """Writes by the command's writer; nothing written has been run yet."""
+    wish = wanted(command, shard)
     if command.writer == "llm":
-        return write_by_llm(command, shard)
-    written = load_handwritten()[: command.count]
+        return write_by_llm(command, shard, wish)
+    written, followed = load_handwritten()[: command.count], 0
     if command.writer == "grammar":
-        written = write_by_grammar(
-            seed=command.seed, split=command.split, shard=command.shard, count=command.count, levels=command.levels
-        )
-    return Done(WrittenCounts(written=len(written)), {"written": shard.write_rows("written", written)})
+        written, followed = write_steered(command, wish)
+    counts = WrittenCounts(written=len(written), followed=followed)
+    return Done(counts, {"written": shard.write_rows("written", written)})
 
 
-def write_by_llm(command: WriteExamples, shard: Shard) -> Done:
+def write_steered(command: WriteExamples, wish: Wanted) -> tuple[list[Written], int]:
+    """By the grammar; of several times as many where features are wished for."""
+    features = wish.draw(command)
+    steered = any(features)
+    written = write_by_grammar(
+        seed=command.seed,
+        split=command.split,
+        shard=command.shard,
+        count=command.count * (OVERDRAW if steered else 1),
+        levels=wish.levels,
+    )
+    return pick(written, wish, features) if steered else (written, 0)
+
+
+def write_by_llm(command: WriteExamples, shard: Shard, wish: Wanted) -> Done:
     """One call an example; answers are recorded before they are read."""
-    levels = share_levels(command.levels, command.count)
-    made = [make_request(command, place, level) for place, level in enumerate(levels)]
+    levels, features = share_levels(wish.levels, command.count), wish.draw(command)
+    made = [make_request(command, place, level, asking(features[place])) for place, level in enumerate(levels)]
     tokens = TokenCount()
     budget = stage_budget(shard, command.budget_usd)
     profile = load_profile(command.endpoint or "")
@@ -66,11 +81,13 @@ def write_by_llm(command: WriteExamples, shard: Shard) -> Done:
         )
         for answer, level, (_, seeds, prompt_hash) in zip(answers, levels, made, strict=True)
     ]
-    written = [row for row in read if isinstance(row, Written)]
+    asked = [(row, feature) for row, feature in zip(read, features, strict=True) if isinstance(row, Written)]
+    written = [row for row, _ in asked]
     unparsed = [row for row in read if isinstance(row, Rejected)]
     counts = WrittenCounts(
         written=len(written),
         unparsed=len(unparsed),
+        followed=used_as_asked(written, [feature for _, feature in asked]),
         prompt_tokens=tokens.prompt,
         completion_tokens=tokens.completion,
         micro_usd=tokens.micro_usd,

@@ -240,9 +240,9 @@ class SuspectGold(Row):
 
 
 class ProfileRow(Row):
-    """A count of an error profile: `kind` is what `name` is one of (outcome, feature, reason, filter)."""
+    """A count of an error profile: `kind` is what `name` is one of (outcome, feature, level, reason, filter)."""
 
-    kind: Literal["outcome", "feature", "reason", "filter"]
+    kind: Literal["outcome", "feature", "level", "reason", "filter"]
     name: str
     verdict: Verdict | None = None
     count: int
