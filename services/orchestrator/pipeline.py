@@ -138,7 +138,8 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
         after: list[str] = []
     else:
         model = names.model("sft") if weak.sft_first else base_name(weak.base)
-        trained_before = ["sft"] if weak.sft_first else []
+        # a base that is sampled as it is waits too: it would hold the device that the SFT needs
+        trained_before = ["sft"] if weak.sft_first or isinstance(spec, PipelineSpec) else []
         stages.append(
             deployed(
                 "deploy.weak",
@@ -151,7 +152,7 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
         )
         params = sampling_params(weak, "engine", model, spec.seed, rows)
         after = ["deploy.weak"]
-    fine_tuned = "sft" in [name for stage in stages for name in stage.after]
+    fine_tuned = weak.endpoint is None and weak.sft_first
     source: Each | Slices
     if verified is not None and weak.questions is None and not fine_tuned:
         source = Each(stage=verified, fields={"examples": "examples"})

@@ -27,12 +27,14 @@ TABLE = {
     ("pairing.sample_candidates", "pairing", "candidates.sampled"),
     ("sandbox.judge_candidates", "sandbox", "candidates.judged"),
     ("pairing.choose_temperature", "pairing", "temperature.chosen"),
+    ("pairing.profile_errors", "pairing", "errors.profiled"),
     ("pairing.build_pairs", "pairing", "pairs.built"),
     ("pairing.collect", "pairing", "pairs.collected"),
     ("training.train_model", "training", "model.trained"),
     ("serving.deploy_model", "serving", "model.deployed"),
     ("serving.release", "serving", "device.released"),
     ("evaluation.answer_questions", "evaluation", "questions.answered"),
+    ("evaluation.choose_model", "evaluation", "model.chosen"),
     ("evaluation.score", "evaluation", "report.written"),
 }
 ENDPOINT_MODEL = {"endpoint": "e", "model": "Org/Model", "budget_usd": 1}
@@ -51,6 +53,7 @@ SPECS: list[dict[str, Any]] = [
         "train": {"sft": [{}, {"synthesis": 40}], "pairs": [{"synthesis": 30}]},
     },
     {"kind": "pipeline", "weak": {"sft_first": False, "questions": 50}, "sampling": {"questions": 0}},
+    {"kind": "pipeline", "rounds": 3, "strong": {"follow_errors": 0.5}},
     {"kind": "synthesis"},
     {"kind": "synthesis", "strong": {"endpoint": "strong", "model": "m"}},
     {"kind": "pairing"},
