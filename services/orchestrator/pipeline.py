@@ -34,6 +34,8 @@ from shared.contracts.spec import DatasetSource, PairingSpec, PipelineSpec, Synt
 from shared.jobs.plan import Each, Fixed, Need, Plan, Slices, StagePlan
 
 SAMPLE_QUESTIONS_PER_SHARD = 24
+# Only calls of one shard fly together, and at its end they run out: a shard is long against what flies at once.
+ENDPOINT_QUESTIONS_PER_SHARD = 240
 ANSWER_QUESTIONS_PER_SHARD = 48
 SELECTION_SEED_OFFSET = 1_000_003
 TEST_SEED = 20_240_806
@@ -161,7 +163,7 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
             stage=dataset,
             output="examples",
             count="examples",
-            size=SAMPLE_QUESTIONS_PER_SHARD,
+            size=SAMPLE_QUESTIONS_PER_SHARD if weak.endpoint is None else ENDPOINT_QUESTIONS_PER_SHARD,
             limit=weak.questions,
         )
     ready = after
