@@ -54,7 +54,7 @@ def histogram(series: Mapping[str, Sequence[Bin]], unit: str) -> str:
 
 def whole_ticks(highest: int) -> list[float]:
     """Marks on a scale of counts."""
-    step = max(1, ceil(nice_step(highest, 4)))
+    step = max(1, ceil(nice_step(highest, 5)))
     return [float(mark) for mark in range(0, highest + 1, step)]
 
 

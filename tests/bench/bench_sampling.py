@@ -248,7 +248,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=480)
     parser.add_argument("--latency", type=float, default=0.5, help="mean seconds of a call")
-    parser.add_argument("--places", default="8,32", help="calls in flight")
+    parser.add_argument("--places", default="8,32", help="calls in flight; empty: only judging")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--shard", type=int, default=ENDPOINT_QUESTIONS_PER_SHARD, help="questions a shard")
     parser.add_argument("--tokens", type=int, default=32, help="of the embedded model's answers, at most")
@@ -258,8 +258,12 @@ def main() -> None:
         root = Path(folder)
         bench = Bench(root, url)
         print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
-        print(f"sampling {given.questions} questions, {SAMPLES} answers a call, {given.latency:g} s a call", flush=True)
-        compare_sampling(bench, root, given)
+        if given.places:
+            print(
+                f"sampling {given.questions} questions, {SAMPLES} answers a call, {given.latency:g} s a call",
+                flush=True,
+            )
+            compare_sampling(bench, root, given)
         compare_judging(bench, root, given)
         print(f"load {os.getloadavg()[0]:.1f}", flush=True)
 
