@@ -52,7 +52,7 @@ def round_facts(
 
 def round_table(rounds: Sequence[RoundFacts]) -> Table:
     """One row a round."""
-    header = ["Round", "Sampled", "Questions", "Right samples", "Pairs", "Steps", "Selection score", "Result"]
+    header = ["Round", "Sampled model", "Questions", "Right samples", "Pairs", "Steps", "Selection score", "Result"]
     rows = [
         [
             str(one.number),

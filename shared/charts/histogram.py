@@ -72,4 +72,6 @@ def count_tick(mark: float, highest: int) -> str:
 
 def value_tick(mark: float, across: float) -> str:
     """A label under the bars."""
-    return f'<text x="{LEFT + mark * across:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{mark:g}</text>'
+    x = LEFT + mark * across
+    anchor = "end" if x > WIDTH - RIGHT - 12 else "middle"
+    return f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="{anchor}">{mark:g}</text>'
