@@ -183,7 +183,7 @@ def compare_sampling(bench: Bench, root: Path, given: argparse.Namespace) -> Non
             )
 
 
-def spider_shards(bench: Bench, root: Path) -> tuple[list[dict[str, Any]], int]:
+def spider_shards(bench: Bench, root: Path, most: int) -> tuple[list[dict[str, Any]], int]:
     """The four prediction files as candidates, 24 questions a shard; or synthetic ones where the data is absent."""
     rows: list[tuple[Example, list[Candidate]]] = []
     with SandboxPool(1) as pool:
@@ -203,7 +203,7 @@ def spider_shards(bench: Bench, root: Path) -> tuple[list[dict[str, Any]], int]:
                 gold, texts = answers_to(number, 4, rng)
                 example = make_example(number, ident, "train", gold=gold)
                 rows.append((example, [as_candidate(example, slot, text) for slot, text in enumerate(texts)]))
-    shards = []
+    shards, rows = [], rows[:most]
     for begin in range(0, len(rows), 24):
         part = rows[begin : begin + 24]
         shards.append(
@@ -220,7 +220,7 @@ def spider_shards(bench: Bench, root: Path) -> tuple[list[dict[str, Any]], int]:
 
 def compare_judging(bench: Bench, root: Path, given: argparse.Namespace) -> None:
     """Prints both rates and their ratio."""
-    shards, candidates = spider_shards(bench, root)
+    shards, candidates = spider_shards(bench, root, given.judged)
     first, _ = bench.run(JUDGE_CANDIDATES, shards)
     again, _ = bench.run(JUDGE_CANDIDATES, shards)
     for name, seconds in (("for the first time", first), ("golds and neighbours remembered", again)):
@@ -232,7 +232,7 @@ def compare_judging(bench: Bench, root: Path, given: argparse.Namespace) -> None
         engine.engine.load("m", str(MODEL), None)
         os.environ["SENSE_ENDPOINT_ENGINE_BASE_URL"] = f"{engine.url}/v1"
         os.environ["SENSE_ENDPOINT_ENGINE_MAX_CONCURRENCY"] = "64"
-        examples = questions_of(bench, root, 2 * SAMPLE_QUESTIONS_PER_SHARD)
+        examples = questions_of(bench, root, given.engine_questions)
         words = {"max_tokens": given.tokens, "prompt_rows": 0}
         sampled(bench, examples[:4], 4, "engine", "m", **words)
         seconds = sampled(bench, examples, SAMPLE_QUESTIONS_PER_SHARD, "engine", "m", **words)
@@ -252,6 +252,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--shard", type=int, default=ENDPOINT_QUESTIONS_PER_SHARD, help="questions a shard")
     parser.add_argument("--tokens", type=int, default=32, help="of the embedded model's answers, at most")
+    parser.add_argument("--judged", type=int, default=1034, help="questions whose answers are judged")
+    parser.add_argument("--engine-questions", type=int, default=2 * SAMPLE_QUESTIONS_PER_SHARD)
     parser.add_argument("--no-engine", dest="engine", action="store_false")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, start_valkey(Path(folder) / "valkey") as url:
