@@ -101,8 +101,9 @@ def round_caveats(rounds: Sequence[RoundFacts]) -> list[str]:
     lines = []
     if tried > 1:
         lines.append(
-            f"The best of {tried} rounds was chosen by its score on {asked} selection questions, so that score is "
-            "somewhat too high; test sets take no part in the choice, and rounds that were not chosen are not tested."
+            f"{tried} rounds were held against the SFT model on {asked} selection questions; where the best of several "
+            "is taken, its score there is somewhat too high. Test sets take no part in this, and of the later rounds "
+            "only the best one is tested."
         )
     if any(one.number > 1 and one.best for one in rounds):
         lines.append("The control has the steps of the first round, not those of all rounds.")

@@ -220,7 +220,7 @@ def test_rounds_and_the_second_wave_are_told(data, render):
         "190 of 384 answers of demo-sft.weak to the first wave were not right",
         "731 use the feature drawn for them",
         "51.5 % (402)",
-        "The best of 2 rounds was chosen by its score on 60 selection questions",
+        "2 rounds were held against the SFT model on 60 selection questions",
         "The control has the steps of the first round",
     ):
         assert said in text, said

@@ -84,6 +84,6 @@ def test_a_round_without_enough_pairs_says_so() -> None:
 
 def test_what_choosing_does_is_told() -> None:
     chosen = round_caveats([facts(1), facts(2, best=True)])
-    assert "best of 2 rounds" in chosen[0] and "20 selection questions" in chosen[0]
+    assert "2 rounds were held against" in chosen[0] and "20 selection questions" in chosen[0]
     assert chosen[1] == "The control has the steps of the first round, not those of all rounds."
     assert round_caveats([facts(1, best=True)]) == [] == round_caveats([])
