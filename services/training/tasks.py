@@ -13,6 +13,7 @@ from shared.contracts.records import PromptStyle
 from shared.contracts.refs import ObjectRef
 from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
 from shared.errors import CancelledError, NotFoundError
+from shared.models.chosen import model_of
 from shared.models.find import find_base
 from shared.models.manifest import ModelManifest, bring_model, publish_model
 from shared.settings import PathSettings
@@ -68,6 +69,8 @@ def watch(run: TrainingRun, shard: Shard) -> None:
 
 def train_model(command: TrainModel, shard: Shard) -> Done:
     """Trains, publishes, and tells rows and steps."""
+    if command.parent_from is not None:
+        command = command.model_copy(update={"parent": model_of(shard, command.parent_from, command.parent or "")})
     name = f"{command.job_id}.{command.stage}.{command.attempt}"
     folder = PathSettings().work / name
     shutil.rmtree(folder, ignore_errors=True)
