@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from services.evaluation.tasks import TASKS as EVALUATION
-from services.training.tasks import make_manifest
+from services.training.tasks import make_manifest, prompts_of
 from shared.contracts.evaluation import ArmPlan
 from shared.contracts.records import Candidate, Example, Pair, RoundScore, Wish
 from shared.contracts.refs import ObjectRef
@@ -56,7 +56,7 @@ def train(command: TrainModel, shard: Shard) -> Done:
     rows = len(shard.objects.get(data.key).splitlines())
     folder = Path(shard.objects.root) / "empty"  # type: ignore[attr-defined]
     outputs = {
-        "manifest": publish_model(shard.objects, folder, make_manifest(command, data, {})),
+        "manifest": publish_model(shard.objects, folder, make_manifest(command, data, {}, prompts_of(command, shard))),
         "metrics": shard.write_text("metrics", json.dumps({"step": 1, "loss": 0.5}) + "\n", "jsonl"),
     }
     return Done(TrainedCounts(rows=rows, steps=1), outputs)
