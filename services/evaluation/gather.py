@@ -20,11 +20,14 @@ from services.evaluation.model import (
     StageSpan,
     TrainingFacts,
 )
+from services.evaluation.rounds import gather_rounds
+from services.evaluation.wave import gather_wave
 from shared.contracts.evaluation import ArmPlan, BenchmarkPlan, Score
-from shared.contracts.pairing import ErrorProfile
+from shared.contracts.pairing import ErrorProfile, PairShape
 from shared.contracts.records import Example, Judged, PromptStyle, Rejected
 from shared.contracts.refs import StageRef
 from shared.jobs.plan import Plan
+from shared.models.chosen import best_round
 from shared.models.manifest import ModelManifest
 from shared.sql.prompt import prompt_version
 from shared.storage.datasets import find_dataset
@@ -78,6 +81,8 @@ class Gatherer:
             treatment_arm="dpo",
             candidates=self.candidates(),
             pairs=self.pair_stats(),
+            rounds=gather_rounds(command, self.shard, self.states),
+            wave=gather_wave(command, self.shard, self.states),
             data=self.data_stats(),
             training=self.training(),
             timeline=self.timeline(),
@@ -98,6 +103,7 @@ class Gatherer:
         rows = list(self.shard.stage_rows(arm.judged, "judged", Judged))
         if not rows:
             return None
+        arm = self.chosen_arm(arm)
         counts = self.states[arm.trained.stage].counts if arm.trained else {}
         spec = ArmSpec(
             id=arm.id,
@@ -112,6 +118,14 @@ class Gatherer:
         )
         return ArmResults(arm=spec, rows=rows)
 
+    def chosen_arm(self, arm: ArmPlan) -> ArmPlan:
+        """The arm with the name, model and training of its round, where a stage has chosen them."""
+        if arm.model_from is None:
+            return arm
+        best = best_round(self.shard, arm.model_from)
+        named = {"id": best.arm_id, "title": f"DPO, round {best.round}", "model": best.model}
+        return arm.model_copy(update={**named, "trained": StageRef(stage=best.arm_id)})
+
     def benchmarks(self) -> list[BenchmarkInput]:
         """The data sets, each under a name of its own."""
         found: list[BenchmarkInput] = []
@@ -124,8 +138,8 @@ class Gatherer:
     def benchmark(self, plan: BenchmarkPlan) -> BenchmarkInput:
         """A data set's questions and the arms that were asked them."""
         manifest = find_dataset(self.shard.objects, plan.dataset)
-        arms = [found for arm in plan.arms if (found := self.arm_results(arm)) is not None]
-        names = {found.arm.id for found in arms}
+        answered = [(arm.id, found) for arm in plan.arms if (found := self.arm_results(arm)) is not None]
+        arms, names = [found for _, found in answered], {planned: found.arm.id for planned, found in answered}
         samples = max((arm.samples for arm in plan.arms), default=1)
         asked = {row.example_id: row for row in self.shard.stage_rows(plan.examples, "examples", Example)}
         return BenchmarkInput(
@@ -140,7 +154,7 @@ class Gatherer:
             examples=asked,
             arms=arms,
             strict={
-                name: list(self.shard.stage_rows(stage, "judged", Judged))
+                names[name]: list(self.shard.stage_rows(stage, "judged", Judged))
                 for name, stage in plan.strict.items()
                 if name in names
             },
@@ -176,6 +190,7 @@ class Gatherer:
             on_policy=self.command.on_policy,
             weak_model=self.command.weak_model or "",
             profile=self.error_profile(self.command.pairs),
+            shape=self.pair_shape(self.command.pairs),
         )
 
     def sampled_at(self, temperature: float) -> float:
@@ -188,6 +203,11 @@ class Gatherer:
         found = self.shard.refs(pairs, "profile")
         return ErrorProfile.model_validate_json(self.shard.objects.get(found[0].key)) if found else None
 
+    def pair_shape(self, pairs: StageRef) -> PairShape | None:
+        """Histograms of the pairs, as pairing has counted them."""
+        found = self.shard.refs(pairs, "shape")
+        return PairShape.model_validate_json(self.shard.objects.get(found[0].key)) if found else None
+
     def data_stats(self) -> DataStats | None:
         """Who wrote the training data, how much was asked for, kept and refused."""
         train = list(self.shard.stage_rows(self.command.dataset, "examples", Example))
@@ -199,7 +219,11 @@ class Gatherer:
         refused.update({"duplicate": collected.get("duplicates", 0), "leaked": collected.get("leaked", 0)})
         refused["on a database of the selection split"] = collected.get("held_back", 0) + self.loaded("held_back")
         refused["gold did not run at the import"] = self.loaded("gold_failed")
-        written = sum(self.states[stage].counts.get("written", 0) for stage in ("write.train",) if stage in self.states)
+        written = sum(
+            self.states[stage].counts.get("written", 0)
+            for stage in ("write.train", "write.errors")
+            if stage in self.states
+        )
         written += sum(self.loaded(name) for name in ("examples", "held_back", "gold_failed"))
         selection = self.shard.stage_rows(self.command.dataset, "selection", Example)
         tests = [row for stage in self.test_stages() for row in self.shard.stage_rows(stage, "examples", Example)]

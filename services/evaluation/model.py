@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.pairing import ErrorProfile
+from shared.contracts.pairing import ErrorProfile, PairShape
 from shared.contracts.records import Example, Judged, Policy
 
 
@@ -59,6 +59,54 @@ class PairStats(Part):
     on_policy: bool
     weak_model: str
     profile: ErrorProfile | None = None
+    shape: PairShape | None = None
+
+
+class RoundFacts(Part):
+    """A round of preference training: what it began from, what was sampled, what came of it on the selection split.
+
+    `began_from` is an arm id, or the weak model's name in the first round; `kept`: it beat every model before it, and
+    the next round began from it. `best`: of all rounds. Without `selection_questions` it made no model.
+    """
+
+    number: int
+    arm_id: str
+    began_from: str
+    questions: int
+    samples: int
+    right_samples: int
+    pairs: int
+    minimum: int
+    steps: int
+    selection_correct: int
+    selection_questions: int
+    kept: bool
+    best: bool
+
+
+class WaveLine(Part):
+    """A feature: how answers to golds with it failed before the second wave, what was asked for, what was written."""
+
+    name: str
+    answers: int
+    failed: int
+    weight: float
+    written: int
+
+
+class WaveFacts(Part):
+    """A second wave of synthesis that followed the weak model's errors.
+
+    `followed` of the `written` examples use the feature that was drawn for them; `accepted` passed verification.
+    """
+
+    weak_model: str
+    answers: int
+    failed: int
+    written: int
+    followed: int
+    accepted: int
+    lines: list[WaveLine]
 
 
 class DataStats(Part):
@@ -144,6 +192,8 @@ class ReportInput(Part):
     treatment_arm: str = "dpo"
     candidates: list[PromotionCandidate] = Field(default_factory=list)
     pairs: PairStats | None = None
+    rounds: list[RoundFacts] = Field(default_factory=list)
+    wave: WaveFacts | None = None
     data: DataStats | None = None
     training: list[TrainingFacts] = Field(default_factory=list)
     timeline: list[StageSpan] = Field(default_factory=list)

@@ -1,12 +1,13 @@
 """Which model goes into service: decided on the selection split alone."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from services.evaluation.format import percent
-from services.evaluation.model import ReportInput
+from services.evaluation.model import PromotionCandidate, ReportInput
 from services.evaluation.report_data import Promotion, SelectionScore
 from services.evaluation.scoring import ScoredArm, check_rows, index_rows, question_scores, question_set
-from shared.contracts.records import Judged
+from shared.contracts.records import Example, Judged
 
 
 def choose_promoted(scores: list[SelectionScore], reference: str) -> Promotion:
@@ -41,12 +42,20 @@ def score_text(score: SelectionScore) -> str:
 
 def selection_scores(given: ReportInput, arms: dict[str, ScoredArm]) -> list[SelectionScore]:
     """Each candidate on the selection questions that count for all of them."""
-    rows = {one.arm_id: selection_rows(given, arms, one.arm_id, one.rows) for one in given.candidates}
+    candidates = [
+        one.model_copy(update={"rows": selection_rows(given, arms, one.arm_id, one.rows)}) for one in given.candidates
+    ]
+    return selection_scores_of(candidates, given.examples)
+
+
+def selection_scores_of(candidates: Sequence[PromotionCandidate], examples: dict[str, Example]) -> list[SelectionScore]:
+    """As `selection_scores`, for candidates that bring their own rows."""
+    rows = {one.arm_id: one.rows for one in candidates}
     everything = [row for name in rows for row in rows[name]]
-    questions = question_set("selection", given.examples.values(), everything)
+    questions = question_set("selection", examples.values(), everything)
     found: list[SelectionScore] = []
-    for one in given.candidates:
-        check_rows(one.arm_id, rows[one.arm_id], given.examples)
+    for one in candidates:
+        check_rows(one.arm_id, rows[one.arm_id], examples)
         results = question_scores(index_rows(rows[one.arm_id]), True, questions)
         correct = int(sum(results.values()))
         found.append(

@@ -10,8 +10,11 @@ from services.evaluation import charts, tables
 from services.evaluation.format import accuracy_text, points_text, seconds_text
 from services.evaluation.prose import benchmark_sentences, data_sentences, pair_sentences
 from services.evaluation.report_data import ReportData, SetFacts
+from services.evaluation.rounds import round_table
 from services.evaluation.scoring import LEVELS
 from services.evaluation.text_table import Table
+from services.evaluation.wave import wave_sentence, wave_table
+from shared.charts.pairs import MARK_STYLE, bar_charts, figures
 
 RATE_MARKS = [0.0, 25.0, 50.0, 75.0, 100.0]
 SHOWN_ROWS, SHOWN_COLUMNS, SHOWN_CELL = 5, 6, 48
@@ -47,6 +50,12 @@ def render_html(data: ReportData) -> str:
             data_tables=data_tables(data),
             pair_lines=pair_sentences(data.pairs) if data.pairs else [],
             pair_tables=pair_tables(data),
+            pair_charts=pair_charts(data),
+            pair_figures=pair_figures(data),
+            mark_style=Markup(MARK_STYLE),
+            rounds=round_table(data.rounds),
+            wave=wave_table(data.wave) if data.wave else None,
+            wave_line=wave_sentence(data.wave) if data.wave else "",
             environment=tables.environment_table(data),
         )
     )
@@ -152,6 +161,28 @@ def pair_tables(data: ReportData) -> list[Table]:
         return []
     counts = count_tables([("Verdict", given.verdicts), ("Left out because", given.excluded)])
     return [*counts, *tables.error_tables(given)]
+
+
+def pair_charts(data: ReportData) -> list[Chart]:
+    """What the weak model gets wrong, as bars."""
+    profile = data.pairs.profile if data.pairs else None
+    return [
+        {
+            "rows": [{"label": row.label, "strip": Markup(row.strip), "value": row.value} for row in one.rows],
+            "axis": Markup(one.axis),
+            "caption": f"{one.title}. {one.caption}",
+            "legend": one.legend,
+        }
+        for one in (bar_charts(profile) if profile else [])
+    ]
+
+
+def pair_figures(data: ReportData) -> list[Chart]:
+    """Histograms of the pairs' sides."""
+    shape = data.pairs.shape if data.pairs else None
+    return [
+        {"title": one.title, "svg": Markup(one.svg), "legend": one.legend} for one in (figures(shape) if shape else [])
+    ]
 
 
 def count_tables(counts: list[tuple[str, dict[str, int]]]) -> list[Table]:

@@ -5,8 +5,10 @@ import re
 from services.evaluation import tables
 from services.evaluation.prose import benchmark_sentences, data_sentences, pair_sentences
 from services.evaluation.report_data import Case, CaseAnswer, ReportData
+from services.evaluation.rounds import round_table
 from services.evaluation.scoring import LEVELS
 from services.evaluation.text_table import Table
+from services.evaluation.wave import wave_sentence, wave_table
 
 
 def render_markdown(data: ReportData) -> str:
@@ -83,6 +85,8 @@ def origin_parts(data: ReportData) -> list[str]:
         parts += ["## Data", inline(data.data_source or ""), listed(data_sentences(data.data))]
         parts += [table_text(tables.count_table("Rejected for", data.data.rejected)) if data.data.rejected else ""]
         parts += [table_text(tables.count_table("Level", data.data.levels, LEVELS))]
+    if data.wave is not None:
+        parts += ["## The second wave", inline(wave_sentence(data.wave)), table_text(wave_table(data.wave))]
     if data.pairs is not None:
         parts += ["## Preference pairs", inline(data.pair_note or ""), listed(pair_sentences(data.pairs))]
         parts += [table_text(tables.count_table("Verdict", data.pairs.verdicts))]
@@ -90,6 +94,9 @@ def origin_parts(data: ReportData) -> list[str]:
             table_text(tables.count_table("Left out because", data.pairs.excluded)) if data.pairs.excluded else ""
         ]
         parts += [table_text(one) for one in tables.error_tables(data.pairs)]
+        parts += [table_text(one) for one in tables.shape_tables(data.pairs)]
+    if data.rounds:
+        parts += ["## Rounds of preference training", table_text(round_table(data.rounds))]
     return parts
 
 

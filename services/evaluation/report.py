@@ -68,6 +68,8 @@ def build_report(given: ReportInput) -> ReportData:
         data_source=data_source(given.data) if given.data else None,
         pairs=given.pairs,
         pair_note=pair_note(given.pairs) if given.pairs else None,
+        rounds=given.rounds,
+        wave=given.wave,
         training=given.training,
         timeline=build_timeline(given.timeline),
         environment=given.environment,

@@ -4,7 +4,16 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from services.evaluation.model import ArmSpec, DataStats, PairStats, Part, StageSpan, TrainingFacts
+from services.evaluation.model import (
+    ArmSpec,
+    DataStats,
+    PairStats,
+    Part,
+    RoundFacts,
+    StageSpan,
+    TrainingFacts,
+    WaveFacts,
+)
 from shared.contracts.records import Example, Outcome, ResultView, Verdict
 
 SetName = str  # "held-out", "handwritten", "selection", or a data set's name and split
@@ -194,6 +203,8 @@ class ReportData(Part):
     data_source: str | None
     pairs: PairStats | None
     pair_note: str | None
+    rounds: list[RoundFacts] = Field(default_factory=list)
+    wave: WaveFacts | None = None
     training: list[TrainingFacts]
     timeline: Timeline | None
     environment: dict[str, Any]

@@ -19,7 +19,7 @@ from services.evaluation.model import PairStats
 from services.evaluation.report_data import ArmScore, BenchmarkScore, Comparison, ReportData, SetFacts
 from services.evaluation.scoring import LEVELS
 from services.evaluation.text_table import Table
-from shared.contracts.pairing import ProfileLine
+from shared.contracts.pairing import Bin, ProfileLine
 
 
 def set_title(one: SetFacts) -> str:
@@ -223,6 +223,27 @@ def error_table(title: str, lines: Sequence[ProfileLine]) -> Table:
         for line in lines
     ]
     return Table([title, "Answers", "Wrong", "Error", "Timeout", "No SQL", "Not right"], rows)
+
+
+def shape_tables(pairs: PairStats) -> list[Table]:
+    """How far the sides of the pairs are apart, and how long each is; without charts."""
+    shape = pairs.shape
+    if shape is None or not shape.distances:
+        return []
+    distances = [[bin_name(one), str(one.count)] for one in shape.distances]
+    lengths = [
+        [bin_name(right), str(right.count), str(wrong.count)]
+        for right, wrong in zip(shape.chosen, shape.rejected, strict=True)
+    ]
+    return [
+        Table(["Distance, tokens", "Pairs"], distances),
+        Table(["Length, characters", "Chosen", "Rejected"], lengths),
+    ]
+
+
+def bin_name(one: Bin) -> str:
+    """Its first and last value."""
+    return str(one.low) if one.high == one.low + 1 else f"{one.low} to {one.high - 1}"
 
 
 def environment_table(data: ReportData) -> Table:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from services.evaluation.choosing import choose_model
 from services.evaluation.gather import Gatherer
 from services.evaluation.render_html import render_html
 from services.evaluation.render_markdown import render_markdown
@@ -11,6 +12,7 @@ from services.evaluation.report import build_report, per_question
 from shared.contracts.base import TaskContract
 from shared.contracts.evaluation import (
     ANSWER_QUESTIONS,
+    CHOOSE_MODEL,
     SCORE,
     AnsweredCounts,
     AnswerQuestions,
@@ -20,6 +22,7 @@ from shared.contracts.evaluation import (
 from shared.contracts.records import Example
 from shared.llm.ask import Asking, Shot, ask_examples, asked_outputs, stage_budget
 from shared.llm.profiles import load_profile
+from shared.models.chosen import model_of
 from shared.sql.catalog import Catalog
 from shared.storage.keys import report_key
 from shared.tasks.run import Done, Work
@@ -43,7 +46,7 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
     """Greedy at temperature 0, else several samples a question; every question is asked."""
     examples = shard.rows(command.examples, Example)
     asking = Asking(
-        model=command.model,
+        model=model_of(shard, command.model_from, command.model),
         samples=command.samples,
         temperature=command.temperature,
         top_p=command.top_p,
@@ -86,4 +89,4 @@ def score(command: Score, shard: Shard) -> Done:
     return Done(ScoredCounts(questions=tested, arms=len(arms)), outputs)
 
 
-TASKS: dict[TaskContract, Work[Any]] = {ANSWER_QUESTIONS: answer_questions, SCORE: score}
+TASKS: dict[TaskContract, Work[Any]] = {ANSWER_QUESTIONS: answer_questions, CHOOSE_MODEL: choose_model, SCORE: score}

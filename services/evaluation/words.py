@@ -4,6 +4,7 @@ from services.evaluation.comparing import ABOVE, BELOW, find
 from services.evaluation.format import accuracy_text, decimals, percent, points_text, tally_text
 from services.evaluation.model import DataStats, PairStats, ReportInput
 from services.evaluation.report_data import ArmScore, BenchmarkScore, Comparison, Promotion, SetFacts, SetName
+from services.evaluation.rounds import round_caveats, round_sentence
 
 ON_POLICY = "The weak model is the student after SFT: on-policy, not the paper's weak model."
 MAIN_SET: SetName = "held-out"
@@ -69,6 +70,8 @@ def findings(
     if main is None:
         lines += [compared(one) for one in comparisons]
     lines.append(credit)
+    if given.rounds:
+        lines.append(round_sentence(given.rounds))
     return [*lines, promotion.reason] if promotion else lines
 
 
@@ -110,6 +113,7 @@ def caveats(given: ReportInput, sets: list[SetFacts], scores: list[ArmScore]) ->
     lines += [answer_caveat(one) for one in scores if one.unanswered or (one.accuracy is None and one.arm.greedy)]
     if given.pairs is not None and given.pairs.on_policy:
         lines.append(ON_POLICY)
+    lines += round_caveats(given.rounds)
     if control_unsampled(given):
         lines.append("The control was not sampled, so no difference between sampled answers is credited to DPO.")
     return lines

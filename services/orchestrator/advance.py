@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from shared.jobs.plan import Each, Fixed, Plan, Rounds, Slices, StagePlan, Target
+from shared.jobs.plan import Each, Fixed, Plan, Slices, StagePlan, Target, TopUp
 from shared.jobs.state import JobStatus, StageState
 
 States = Mapping[str, StageState]
@@ -61,7 +61,7 @@ def advance(plan: Plan, status: JobStatus, states: States) -> list[Action]:
 
 def lost_allowed(plan: Plan, stage: StagePlan) -> int:
     """Fixed shards are a test set, a collected set, a model: nothing that follows can do without one of them."""
-    return 0 if isinstance(stage.source, Fixed | Rounds) else plan.lost_allowed
+    return 0 if isinstance(stage.source, Fixed | TopUp) else plan.lost_allowed
 
 
 def stage_actions(stage: StagePlan, states: States) -> list[Action]:
@@ -82,7 +82,7 @@ def stage_actions(stage: StagePlan, states: States) -> list[Action]:
             return each_actions(stage.id, state, states[each.stage])
         case Slices() as slices:
             return slice_actions(stage.id, slices, states[slices.stage])
-        case Rounds():
+        case TopUp():
             return []  # its target adds to it and closes it
         case Target() as target:
             return target_actions(stage.id, state, target, states)

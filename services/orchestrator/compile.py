@@ -7,12 +7,12 @@ from pydantic import ValidationError
 
 from services.orchestrator.benchmarks import Arm, benchmark_stages, benchmarks_of, refused, score_params
 from services.orchestrator.fragments import base_name, deployed, judged, ref, released, test_sets, trained
+from services.orchestrator.naming import name_models
 from services.orchestrator.pipeline import (
     ANSWER_QUESTIONS_PER_SHARD,
     ANSWER_TOKENS,
     TEST_SEED,
     compile_pipeline,
-    name_models,
     pair_source,
     sft_stages,
     synthesis_stages,

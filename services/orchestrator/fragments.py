@@ -7,7 +7,7 @@ from shared.contracts.records import Level, PromptStyle, Target
 from shared.contracts.refs import StageRef
 from shared.contracts.spec import DatasetSource, StrongModel, Student, SynthesisSource, TestSet, WeakModel
 from shared.contracts.training import TrainSettings
-from shared.jobs.plan import Device, Each, Fixed, Need, Rounds, StagePlan
+from shared.jobs.plan import Device, Each, Fixed, Need, StagePlan, TopUp
 from shared.jobs.plan import Target as Waves
 
 WAVES_AT_MOST = 6
@@ -160,7 +160,7 @@ def topped_up(stages: list[StagePlan], write: str, collect: StagePlan) -> list[S
             tied.append(stage.model_copy(update={"source": source}))
         else:
             tied.append(stage)
-    return [*tied, collect.model_copy(update={"source": Rounds(stage=write)})]
+    return [*tied, collect.model_copy(update={"source": TopUp(stage=write)})]
 
 
 def loaded(name: str, source: DatasetSource, *, selection: int, seed: int) -> StagePlan:

@@ -1,7 +1,6 @@
 """The whole of the paper as a plan: strong data, SFT, weak data, DPO, serving, report."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from services.orchestrator.benchmarks import (
     Arm,
@@ -11,6 +10,7 @@ from services.orchestrator.benchmarks import (
     refused,
     score_params,
 )
+from services.orchestrator.following import PROFILE, WAVE, Wave, wave_size, without_wave
 from services.orchestrator.fragments import (
     accepted_stage,
     base_name,
@@ -26,68 +26,68 @@ from services.orchestrator.fragments import (
     topped_up,
     trained,
 )
+from services.orchestrator.naming import Names, name_models
+from services.orchestrator.paired import pair_stages, pairs_needed
+from services.orchestrator.rounds import Rounds, chosen_model
 from services.orchestrator.sweep import CHOICE, after_sweep, sweep_stages
 from shared.contracts.evaluation import ArmPlan
 from shared.contracts.refs import StageRef
 from shared.contracts.spec import DatasetSource, PairingSpec, PipelineSpec, SynthesisSource, SynthesisSpec
-from shared.contracts.training import PRESET_LENGTHS
 from shared.jobs.plan import Each, Fixed, Need, Plan, Slices, StagePlan
 
 SAMPLE_QUESTIONS_PER_SHARD = 24
+# Only calls of one shard fly together, and at its end they run out: a shard is long against what flies at once.
+ENDPOINT_QUESTIONS_PER_SHARD = 240
 ANSWER_QUESTIONS_PER_SHARD = 48
 SELECTION_SEED_OFFSET = 1_000_003
 TEST_SEED = 20_240_806
 ANSWER_TOKENS = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The immutable names of one job's models, and the device they share."""
+def synthesis_stages(
+    spec: PipelineSpec | PairingSpec | SynthesisSpec, refuse: list[str], wave: Wave | None = None
+) -> list[StagePlan]:
+    """Written or loaded, verified and collected training examples, with the selection split where the job promotes.
 
-    prefix: str
-    base: str
-    device: str
-
-    def model(self, stage: str) -> str:
-        """A model of this job."""
-        return f"{self.prefix}-{stage}"
-
-
-def name_models(job_id: str, base: str, device: str) -> Names:
-    """Names hold the base and the job, so that none is ever used twice."""
-    short = base_name(base)
-    return Names(prefix=f"{short}-{job_id[:8]}", base=short, device=device)
-
-
-def synthesis_stages(spec: PipelineSpec | PairingSpec | SynthesisSpec, refuse: list[str]) -> list[StagePlan]:
-    """Written or loaded, verified and collected training examples, with the selection split where the job promotes."""
+    A second `wave` comes between the first one and the set that both are collected into.
+    """
     sources = spec.train.sft
     wanted = spec.selection.questions if isinstance(spec, PipelineSpec) else 0
     written = next((one for one in sources if isinstance(one, SynthesisSource)), None)
     stages, ready = source_stages(spec, sources, "train", spec.seed, selection=0 if written else wanted)
+    total = synthesis_total(sources)
+    if wave is not None:
+        stages += wave.stages(list(ready))
+        ready.append(accepted_stage(WAVE, spec.strong))
+        total = None if total is None else total + wave_size(wave.spec)
     if written is not None and wanted:
         seed = spec.seed + SELECTION_SEED_OFFSET
-        target = spec.target
         stages += synthesised(
-            "selection", written, spec.strong, split="selection", amount=wanted, seed=seed, target=target
+            "selection", written, spec.strong, split="selection", amount=wanted, seed=seed, target=spec.target
         )
         ready.append(accepted_stage("selection", spec.strong))
-    return with_set(spec, stages, "train", sources, ready, refuse=refuse)
+    last = "train" if wave is None else WAVE
+    return with_set(spec, stages, "train", ready, refuse=refuse, total=total, last=last)
 
 
 def with_set(
     spec: PipelineSpec | PairingSpec | SynthesisSpec,
     stages: list[StagePlan],
     name: str,
-    sources: Sequence[SynthesisSource | DatasetSource],
     ready: list[str],
     *,
     refuse: list[str],
+    total: int | None,
+    last: str,
 ) -> list[StagePlan]:
-    """The stages and the set collected from them; of an exact size where all of it is written here."""
-    total, rows = synthesis_total(sources), spec.prompt.rows
-    collect = collected(name, ready, refuse=refuse, limit=total, rows=rows, style=spec.style, given=spec.own_ids)
-    return [*stages, collect] if total is None else topped_up(stages, f"write.{name}", collect)
+    """The stages and the set collected from them; of an exact size where all of it is written here.
+
+    `last` names the source that is written to until the set has its `total`.
+    """
+    collect = collected(
+        name, ready, refuse=refuse, limit=total, rows=spec.prompt.rows, style=spec.style, given=spec.own_ids
+    )
+    return [*stages, collect] if total is None else topped_up(stages, f"write.{last}", collect)
 
 
 def source_stages(
@@ -132,10 +132,12 @@ def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[li
     """Where the weak model is sampled: the stages to add, the one verified stage (None: several), the collected one."""
     if spec.train.pairs is None:
         ready = [accepted_stage(f"train{n or ''}", spec.strong) for n in range(len(spec.train.sft))]
-        return [], only_verified(ready, spec.train.sft), "collect.train"
+        alone = None if spec.strong.follow_errors else only_verified(ready, spec.train.sft)
+        return [], alone, "collect.train"
     sources, seed = spec.train.pairs, spec.seed + 2 * SELECTION_SEED_OFFSET
     stages, ready = source_stages(spec, sources, "pairs", seed)
-    stages = with_set(spec, stages, "pairs", sources, ready, refuse=refuse)
+    total = synthesis_total(sources)
+    stages = with_set(spec, stages, "pairs", ready, refuse=refuse, total=total, last="pairs")
     return stages, only_verified(ready, sources), "collect.pairs"
 
 
@@ -172,7 +174,8 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
         after: list[str] = []
     else:
         model = names.model("sft") if weak.sft_first else base_name(weak.base)
-        trained_before = ["sft"] if weak.sft_first else []
+        # a base that is sampled as it is waits too: it would hold the device that the SFT needs
+        trained_before = ["sft"] if weak.sft_first or isinstance(spec, PipelineSpec) else []
         stages.append(
             deployed(
                 "deploy.weak",
@@ -185,7 +188,7 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
         )
         params = sampling_params(weak, "engine", model, spec.seed, rows, spec.style)
         after = ["deploy.weak"]
-    fine_tuned = "sft" in [name for stage in stages for name in stage.after]
+    fine_tuned = weak.endpoint is None and weak.sft_first
     source: Each | Slices
     if verified is not None and weak.questions is None and not fine_tuned:
         source = Each(stage=verified, fields={"examples": "examples"})
@@ -194,7 +197,7 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
             stage=dataset,
             output="examples",
             count="examples",
-            size=SAMPLE_QUESTIONS_PER_SHARD,
+            size=SAMPLE_QUESTIONS_PER_SHARD if weak.endpoint is None else ENDPOINT_QUESTIONS_PER_SHARD,
             limit=weak.questions,
         )
     ready = after
@@ -202,51 +205,15 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
         stages += sweep_stages(weak, params, dataset, after)
         params, ready = after_sweep(weak, params), [*after, CHOICE]
     stages.append(StagePlan(id="sample", task="pairing.sample_candidates", source=source, after=ready, params=params))
-    judging = {"neighbours": spec.pairs.neighbours, "official": True, "programs": True}
-    stages.append(judged("judge", "sample", judging))
-    pairs = StagePlan(
-        id="pair",
-        task="pairing.build_pairs",
-        source=Each(stage="judge", fields={"judged": "judged"}),
-        params={
-            "policy": spec.pairs.policy,
-            "seed": spec.seed,
-            "per_question": spec.pairs.per_question,
-            "length_ratio": spec.pairs.length_ratio,
-        },
-    )
-    collect = StagePlan(
-        id="collect.preferences",
-        task="pairing.collect",
-        source=Fixed(shards=[{}]),
-        after=["pair", dataset],
-        params={
-            "pairs": ref("pair"),
-            "dataset": ref(dataset),
-            "limit": spec.pairs.limit,
-            "prompt_rows": rows,
-            "style": spec.style.model_dump(),
-            "seed": spec.seed,
-            "max_length": trained_length(spec),
-            "syntax_share": spec.pairs.syntax_share,
-        },
-    )
-    stages += [pairs, collect]
+    stages += pair_stages(spec, dataset, spec.seed)
     if after:
         stages.append(released("release.weak", ["sample"], names.device))
     return stages
 
 
-def trained_length(spec: PipelineSpec | PairingSpec) -> int | None:
-    """Tokens that the trainer of these pairs takes; None where no one has said."""
-    if spec.pairs.max_length is not None or not isinstance(spec, PipelineSpec):
-        return spec.pairs.max_length
-    return spec.dpo.max_length or PRESET_LENGTHS.get(spec.dpo.preset)
-
-
 def preference_stages(spec: PipelineSpec, names: Names, sampled_here: bool) -> list[StagePlan]:
     """DPO from the SFT model, and its control: SFT continued on the same chosen SQL for the same steps."""
-    need = Need(stage="collect.preferences", count="pairs", at_least=spec.pairs.minimum)
+    need = pairs_needed(spec)
     after = ["sft", "collect.preferences", *(["release.weak"] if sampled_here else [])]
     stages = []
     for stage, method, output in (("dpo", "dpo", "dpo"), ("control", "sft", "chosen")):
@@ -275,46 +242,51 @@ def preference_stages(spec: PipelineSpec, names: Names, sampled_here: bool) -> l
 
 def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> Plan:
     """The plan of a `pipeline` job."""
-    names = name_models(job_id, spec.student.base, device)
+    names, whole = name_models(job_id, spec.student.base, device), spec
+    spec = without_wave(whole)
     stages = test_sets(spec.evaluate, TEST_SEED, spec.prompt.rows, spec.style)
     benchmarks = benchmarks_of(spec.evaluate)
     refuse = refused(benchmarks, builtin=bool(stages))
     stages += [one.load() for one in benchmarks]
-    stages += synthesis_stages(spec, refuse)
+    wave = Wave(whole, names.model("sft.weak"), device, refuse) if whole.strong.follow_errors else None
+    stages += synthesis_stages(spec, refuse, wave)
     more, verified, dataset = pair_source(spec, refuse)
     stages += more
     stages += sft_stages(spec, names)
     stages += weak_stages(spec, names, verified, dataset)
     sampled_here = spec.weak.endpoint is None
     stages += preference_stages(spec, names, sampled_here)
-    stages += Arms(spec, names, benchmarks).stages()
+    rounds = Rounds(spec, names, dataset)
+    stages += rounds.stages()
+    stages += Arms(spec, names, benchmarks, rounds).stages()
     return Plan(stages=stages, lost_allowed=spec.lost_allowed)
 
 
 class Arms:
     """The rows of the report and the stages that answer, judge and score them."""
 
-    def __init__(self, spec: PipelineSpec, names: Names, benchmarks: list[Benchmark]) -> None:
+    def __init__(self, spec: PipelineSpec, names: Names, benchmarks: list[Benchmark], rounds: Rounds) -> None:
         self.spec = spec
+        self.rounds = rounds
         self.names = names
         self.benchmarks = benchmarks
         self.builtin = any(test.builtin for test in spec.evaluate)
         self.asked: list[Arm] = []
-        self.need = Need(stage="collect.preferences", count="pairs", at_least=spec.pairs.minimum)
+        self.need = pairs_needed(spec)
         self.arms: list[ArmPlan] = []
         self.answers: list[StagePlan] = []
 
     def stages(self) -> list[StagePlan]:
         """Deploys all models, asks them, scores, and keeps them served."""
         trainings = ["sft", "dpo", "control"]
-        deploys = [
-            self._deploy("base", trainings),
-            self._deploy("sft", trainings),
-            self._deploy("dpo", trainings),
-            self._deploy("control", trainings),
-        ]
+        if (choice := self.rounds.last_choice) is not None:
+            trainings.append(choice)
+        deploys = [self._deploy(which, trainings) for which in ("base", "sft", "dpo", "control")]
         self._add_arms()
+        if choice is not None:
+            deploys.append(self._add_promoted(choice, trainings))
         judgings = [judged(f"judge.{arm.id}", f"answer.{arm.id}") for arm in self.arms]
+        self.arms += self.rounds.arms
         more = benchmark_stages(self.benchmarks, self.asked)
         return [*deploys, *self.answers, *judgings, *more, self._score([stage.id for stage in more])]
 
@@ -336,13 +308,29 @@ class Arms:
         for which, title in (("sft", "SFT"), ("control", "SFT + chosen (control)"), ("dpo", "DPO")):
             self._arm(which, title, which)
         for which, title in (("sft", "SFT"), ("dpo", "DPO")):
-            self._arm(f"{which}.selection", f"{title}, selection split", which, selection=True)
+            if not self.rounds.plans:
+                self._arm(f"{which}.selection", f"{title}, selection split", which, selection=True)
         if self.spec.sampling.questions:
             for which, title in (("sft", "SFT, sampled"), ("dpo", "DPO, sampled")):
                 self._arm(f"{which}.sampled", title, which, samples=self.spec.sampling.samples)
 
+    def _add_promoted(self, choice: str, after: list[str]) -> StagePlan:
+        """The best model where it comes out of a later round: only then is it asked the test questions."""
+        need, chosen = Need(stage=choice, count="later", at_least=1), ref(choice)
+        deploy = self._deploy("dpo", after).model_copy(update={"id": "deploy.promoted", "need": need})
+        self._arm("promoted", "DPO, best round", "dpo", choice=choice)
+        return chosen_model(deploy, chosen)
+
     def _arm(
-        self, arm_id: str, title: str, which: str, *, shots: int = 0, samples: int = 1, selection: bool = False
+        self,
+        arm_id: str,
+        title: str,
+        which: str,
+        *,
+        shots: int = 0,
+        samples: int = 1,
+        selection: bool = False,
+        choice: str | None = None,
     ) -> None:
         model = self.names.base if which == "base" else self.names.model(which)
         temperature = 1.0 if samples > 1 else 0.0
@@ -357,6 +345,7 @@ class Arms:
             temperature=temperature,
             selection=selection,
             promotable=which in ("sft", "dpo"),
+            model_from=None if choice is None else StageRef(stage=choice),
         )
         asking = {
             "endpoint": "engine",
@@ -371,7 +360,11 @@ class Arms:
             "shots_from": ref("collect.train") if shots else None,
         }
         need = self.need if which in ("dpo", "control") else None
-        arm = Arm(plan, asking, after=[f"deploy.{which}"], need=need)
+        after = [f"deploy.{which}"]
+        if choice is not None:
+            asking["model_from"] = ref(choice)
+            need, after = Need(stage=choice, count="later", at_least=1), ["deploy.promoted"]
+        arm = Arm(plan, asking, after=after, need=need)
         if samples == 1 and not selection:
             self.asked.append(arm)
         if self.builtin or selection:
@@ -409,6 +402,9 @@ class Arms:
                 **score_params(self.benchmarks, self.asked),
                 "dataset": ref("collect.train"),
                 "pairs": ref("collect.preferences"),
+                "rounds": [plan.model_dump() for plan in self.rounds.plans],
+                "minimum_pairs": self.spec.pairs.minimum,
+                "followed": ref(PROFILE) if self.spec.strong.follow_errors else None,
                 "on_policy": on_policy,
                 "weak_model": weak.model or (self.names.model("sft") if on_policy else base_name(weak.base)),
                 "seed": self.spec.seed,

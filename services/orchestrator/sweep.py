@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.orchestrator.fragments import judged, ref
-from shared.contracts.spec import WeakModel
+from shared.contracts.spec import StrongModel, WeakModel
 from shared.jobs.plan import Fixed, Slices, StagePlan
 
 QUESTIONS_PER_SHARD = 24
@@ -50,9 +50,9 @@ def after_sweep(weak: WeakModel, asking: dict[str, Any]) -> dict[str, Any]:
     return {**asking, "chosen": ref(CHOICE), **parts_of(weak, left)}
 
 
-def parts_of(weak: WeakModel, share: float) -> dict[str, Any]:
+def parts_of(model: StrongModel | WeakModel, share: float) -> dict[str, Any]:
     """A share of the budgets, where there are any."""
-    usd, tokens = weak.budget_usd, weak.budget_tokens
+    usd, tokens = model.budget_usd, model.budget_tokens
     return {
         "budget_usd": None if usd is None else usd * share,
         "budget_tokens": None if tokens is None else int(tokens * share),

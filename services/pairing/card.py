@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from services.pairing.probe import StyleProbe
 from services.pairing.profile import Tally
 from services.pairing.selecting import Selected, draw
-from shared.contracts.pairing import CollectPairs, ErrorProfile, ProfileLine
+from services.pairing.shape import shape_of
+from shared.contracts.pairing import Bin, CollectPairs, ErrorProfile, PairShape, ProfileLine
 from shared.contracts.records import Example, Pair, SuspectGold
 from shared.sql.prompt import prompt_version
 
@@ -53,6 +54,7 @@ def write_card(made: Made) -> str:
         f"## Refused pairs\n\n{refused(made)}",
         f"## What the weak model gets wrong\n\n{error_profile(made.tally.profile())}",
         f"## Pairs\n\n{of_pairs(made.selected.pairs)}",
+        shape_tables(shape_of(made.selected.pairs)),
         f"## Style probe\n\n{probe_sentence(made.probe)}",
         samples(made),
         suspects(made.suspects),
@@ -91,7 +93,7 @@ def bars(title: str, counts: Mapping[str, int]) -> str:
     return "\n".join(lines)
 
 
-def refused(made: Made) -> str:
+def refusals(made: Made) -> dict[str, int]:
     """Every filter by name, also those that refused nothing."""
     one = made.selected
     pairings = {said: made.tally.named("filter").get(name, 0) for name, said in FILTERS.items()}
@@ -99,7 +101,7 @@ def refused(made: Made) -> str:
     trainer = (
         f"prompt and answer above the trainer's {length} tokens (estimated)" if length else "trainer's length unknown"
     )
-    rows = {
+    return {
         **{f"pairing: {said}": count for said, count in pairings.items()},
         "pair: its question is not in the collected set": one.outside,
         "pair: repeated": one.duplicates,
@@ -107,6 +109,11 @@ def refused(made: Made) -> str:
         f"pair: syntax errors above {100 * made.command.syntax_share:g} % of the rejected": one.syntax_capped,
         "pair: above the limit of the spec": one.over_limit,
     }
+
+
+def refused(made: Made) -> str:
+    """As a table."""
+    rows = refusals(made)
     return "\n".join(["| refused | count |", "|---|---:|", *(f"| {name} | {count} |" for name, count in rows.items())])
 
 
@@ -144,6 +151,32 @@ def of_pairs(pairs: Sequence[Pair]) -> str:
         f"Token distance (least, quartiles, most): {', '.join(map(str, quarters))}. "
         f"In {looked} pairs the chosen side was right on neighbour databases too; in {golds} it is the gold itself."
     )
+
+
+def shape_tables(shape: PairShape) -> str:
+    """Distances and lengths as bars of text; the HTML page draws the same."""
+    distances = {bin_name(one): one.count for one in shape.distances}
+    parts = [f"### Distance in tokens\n\n{bars('tokens', distances)}" if distances else ""]
+    if shape.chosen:
+        most = max(one.count for one in (*shape.chosen, *shape.rejected)) or 1
+        rows = [
+            f"| {bin_name(right)} | {right.count} | {text_bar(right.count, most)} | {wrong.count} | "
+            f"{text_bar(wrong.count, most)} |"
+            for right, wrong in zip(shape.chosen, shape.rejected, strict=True)
+        ]
+        head = ["| characters | chosen | | rejected | |", "|---|---:|---|---:|---|"]
+        parts.append("\n".join(["### Length of the sides\n", *head, *rows]))
+    return "\n\n".join(part for part in parts if part)
+
+
+def bin_name(one: Bin) -> str:
+    """Its first and last value."""
+    return str(one.low) if one.high == one.low + 1 else f"{one.low} to {one.high - 1}"
+
+
+def text_bar(count: int, most: int) -> str:
+    """A bar of text, one sign at least where something was counted."""
+    return "█" * max(1, round(BAR / 2 * count / most)) if count else ""
 
 
 def probe_sentence(probe: StyleProbe) -> str:

@@ -6,12 +6,13 @@ from typing import Literal
 
 from services.pairing.decide import Decision
 from shared.contracts.pairing import ErrorProfile, ProfileLine
-from shared.contracts.records import Judged, ProfileRow, Verdict
+from shared.contracts.records import Judged, Level, ProfileRow, Verdict
 from shared.sql.features import FEATURES, features_of_words
 
-Kind = Literal["outcome", "feature", "reason", "filter"]
+Kind = Literal["outcome", "feature", "level", "reason", "filter"]
 Key = tuple[Kind, str, Verdict | None]
 BARE = "none of these"
+LEVELS = ("easy", "medium", "hard")
 FAILED = (Verdict.WRONG, Verdict.ERROR, Verdict.TIMEOUT)
 # Verdicts that say how good an answer is; the others say that it could not be told.
 TELLING = (Verdict.CORRECT, *FAILED, Verdict.UNEXTRACTABLE)
@@ -25,15 +26,21 @@ class Tally:
 
     def add(self, judged: Sequence[Judged], decision: Decision) -> None:
         """One question."""
+        self.add_answers(judged)
+        self.counts["reason", decision.reason, None] += 1
+        for name, count in decision.dropped.items():
+            self.counts["filter", name, None] += count
+
+    def add_answers(self, judged: Sequence[Judged], level: Level | None = None) -> None:
+        """A question's answers alone, under its level where that is known."""
         gold = judged[0].gold
         features = sorted(features_of_words(gold).used) or [BARE] if gold else []
         for row in judged:
             self.counts["outcome", row.outcome.value, row.verdict] += 1
             for feature in features:
                 self.counts["feature", feature, row.verdict] += 1
-        self.counts["reason", decision.reason, None] += 1
-        for name, count in decision.dropped.items():
-            self.counts["filter", name, None] += count
+            if level is not None:
+                self.counts["level", level, row.verdict] += 1
 
     def merge(self, rows: Iterable[ProfileRow]) -> None:
         """What another tally left."""
@@ -65,6 +72,7 @@ class Tally:
         return ErrorProfile(
             outcomes=sorted(outcomes, key=lambda line: (-line.answers, line.name)),
             features=sorted(features, key=lambda line: places.get(line.name, len(places))),
+            levels=sorted(self.lines("level"), key=lambda line: LEVELS.index(line.name)),
         )
 
     def lines(self, kind: Kind) -> list[ProfileLine]:

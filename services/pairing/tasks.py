@@ -9,21 +9,27 @@ from services.pairing.choices import PAIR_FILTERS, Choice
 from services.pairing.decide import BAD_GOLD, decide
 from services.pairing.export import completions, export_pairs
 from services.pairing.length import RowLengths
+from services.pairing.page import write_page
 from services.pairing.probe import probe_style
 from services.pairing.profile import Tally
 from services.pairing.selecting import Rules, Selected, select
+from services.pairing.shape import shape_of
 from services.pairing.sweep import choose
+from services.pairing.wishes import totals, wishes_of
 from shared.contracts.base import TaskContract
 from shared.contracts.pairing import (
     BUILD_PAIRS,
     CHOOSE_TEMPERATURE,
     COLLECT_PAIRS,
+    PROFILE_ERRORS,
     SAMPLE_CANDIDATES,
     BuildPairs,
     ChooseTemperature,
     CollectedPairCounts,
     CollectPairs,
     PairCounts,
+    ProfiledCounts,
+    ProfileErrors,
     SampleCandidates,
     SampledCounts,
     TemperatureCounts,
@@ -32,6 +38,7 @@ from shared.contracts.records import Example, Judged, Pair, ProfileRow, SuspectG
 from shared.llm.ask import Asking, ask_examples, asked_outputs, stage_budget
 from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmMalformedError
 from shared.llm.profiles import load_profile
+from shared.models.chosen import model_of
 from shared.sql.catalog import Catalog
 from shared.storage.jsonl import dump_rows
 from shared.tasks.run import Done, Work
@@ -46,7 +53,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
     """`samples` answers a question, from any endpoint through the common client."""
     examples = shard.rows(command.examples, Example)
     asking = Asking(
-        model=command.model,
+        model=model_of(shard, command.model_from, command.model),
         samples=command.samples,
         temperature=chosen_temperature(command, shard),
         top_p=command.top_p,
@@ -168,12 +175,14 @@ def collect_pairs(command: CollectPairs, shard: Shard) -> Done:
     tally = Tally()
     tally.merge(shard.stage_rows(command.pairs, "profile", ProfileRow))
     probe = probe_style(selected.pairs, command.seed)
-    card = write_card(Made(command, selected, tally, probe, suspects, examples))
+    made, shape = Made(command, selected, tally, probe, suspects, examples), shape_of(selected.pairs)
     outputs = {
         **export_pairs(shard, selected.pairs, examples, catalog, command),
         "suspects": shard.export("suspect_golds.jsonl", dump_rows(suspects)),
         "profile": shard.export("profile.json", tally.profile().model_dump_json().encode()),
-        "card": shard.export("card.md", card.encode()),
+        "shape": shard.export("shape.json", shape.model_dump_json().encode()),
+        "card": shard.export("card.md", write_card(made).encode()),
+        "page": shard.export("card.html", write_page(made, shape).encode()),
     }
     return Done(collected_counts(selected, len(suspects)), outputs)
 
@@ -199,7 +208,25 @@ def collected_counts(selected: Selected, suspects: int) -> CollectedPairCounts:
     )
 
 
+def profile_errors(command: ProfileErrors, shard: Shard) -> Done:
+    """What the answers of a stage get wrong, and what a writer should write more of for it."""
+    levels = {row.example_id: row.level for row in shard.stage_rows(command.asked, "examples", Example)}
+    tally = Tally()
+    for row in shard.stage_rows(command.judged, "judged", Judged):
+        tally.add_answers([row], levels.get(row.candidate.example_id))
+    profile = tally.profile()
+    wishes = wishes_of(profile, command.levels)
+    answers, failed = totals(profile.outcomes)
+    counts = ProfiledCounts(answers=answers, failed=failed, wishes=sum(wish.kind == "feature" for wish in wishes))
+    outputs = {
+        "profile": shard.export("profile.json", profile.model_dump_json().encode()),
+        "wishes": shard.write_rows("wishes", wishes),
+    }
+    return Done(counts, outputs)
+
+
 TASKS: dict[TaskContract, Work[Any]] = {
+    PROFILE_ERRORS: profile_errors,
     SAMPLE_CANDIDATES: sample_candidates,
     CHOOSE_TEMPERATURE: choose_temperature,
     BUILD_PAIRS: build_pairs,

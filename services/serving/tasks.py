@@ -10,6 +10,7 @@ from services.serving.protocol import Engine
 from shared.contracts.base import TaskContract
 from shared.contracts.serving import DEPLOY_MODEL, RELEASE, DeployedCounts, DeployModel, Release, ReleasedCounts
 from shared.errors import UnavailableError
+from shared.models.chosen import model_of
 from shared.models.find import find_base
 from shared.models.manifest import ModelManifest, bring_model, read_manifest
 from shared.settings import EngineSettings, PathSettings
@@ -48,6 +49,8 @@ def check_files(manifest: ModelManifest, folder: Path) -> None:
 def deploy_model(command: DeployModel, shard: Shard) -> Done:
     """Brings base and adapter to this machine, whole, and has the engine answer under the model's name once it has
     loaded and checked it."""
+    model = model_of(shard, command.model_from, command.model)
+    command = command.model_copy(update={"model": model})
     base, adapter = model_folders(shard.objects, command)
     open_engine().load(command.model, str(base.absolute()), str(adapter.absolute()) if adapter else None)
     return Done(DeployedCounts(deployed=1))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.synthesis.llm_writer import Call, lost, read_answer
+from services.synthesis.steer import used_as_asked
 from shared.contracts.records import Rejected, Written
 from shared.contracts.synthesis import WriteExamples, WrittenCounts
 from shared.errors import SenseError
@@ -36,6 +37,7 @@ class Answers:
     unparsed: list[Rejected] = field(default_factory=list)
     refused: list[Rejected] = field(default_factory=list)
     unasked: int = 0
+    followed: int = 0
     worth: dict[str, int] = field(default_factory=dict)
     over: LlmBudgetError | None = None
 
@@ -52,6 +54,7 @@ class Answers:
             refused=len(self.refused),
             unasked=self.unasked,
             own=sum(row.database is None for row in self.written),
+            followed=self.followed,
             **self.worth,
             **tokens.counts(),
         )
@@ -118,6 +121,7 @@ def take(answers: Answers, one: Call, outcome: ChatAnswer | SenseError, endpoint
         raise outcome
     elif isinstance(row := read_answer(outcome, one), Written):
         answers.written.append(row)
+        answers.followed += used_as_asked([row], [one.feature])
     else:
         answers.unparsed.append(row)
 

@@ -12,6 +12,7 @@ from services.synthesis.own import Own
 from services.synthesis.parse import ParsedAnswer, UnparsableError, parse_answer
 from services.synthesis.seeds import Seed, SeedSet, builtin_seeds, show_seed
 from services.synthesis.shares import Place, share_places
+from services.synthesis.steer import Wanted, asking, own_wish
 from shared.contracts.records import Level, Message, Provenance, Rejected, Split, Written
 from shared.contracts.synthesis import WriteExamples
 from shared.llm.ask import stable_seed
@@ -33,7 +34,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Call:
-    """One call and what its example is known to be, whatever the answer."""
+    """One call and what its example is known to be, whatever the answer; `feature` was wished for."""
 
     request: ChatRequest
     level: Level
@@ -41,6 +42,7 @@ class Call:
     provenance: Provenance
     own: Own | None = None
     reasoning: bool = False
+    feature: str | None = None
 
 
 @cache
@@ -49,18 +51,22 @@ def prompt_part(name: str) -> str:
     return (PROMPTS / f"{name}.md").read_text(encoding="utf-8")
 
 
-def make_calls(command: WriteExamples, known: Known) -> list[Call]:
-    """The calls of a shard, in order: the same for the same command and the same completed waves."""
-    places = share_places(command.levels, command.own_share if known.owns else 0.0, command.shard, command.count)
-    return [make_call(command, number, place, known) for number, place in enumerate(places)]
+def make_calls(command: WriteExamples, known: Known, wish: Wanted | None = None) -> list[Call]:
+    """The calls of a shard, in order: the same for the same command, the same completed waves and wishes."""
+    wish = wish or own_wish(command)
+    own_share = command.own_share if known.owns else 0.0
+    places = share_places(wish.levels, own_share, command.shard, command.count)
+    features = wish.draw(command)
+    return [make_call(command, number, place, known, features[number]) for number, place in enumerate(places)]
 
 
-def make_call(command: WriteExamples, number: int, place: Place, known: Known) -> Call:
-    """The call for one example."""
+def make_call(command: WriteExamples, number: int, place: Place, known: Known, feature: str | None = None) -> Call:
+    """The call for one example; the wish for a feature ends its prompt."""
     rng = random.Random(stable_seed(command.seed, command.split, command.shard, number))
     seeds = known.seeds.draw(rng)
     own = known.owns[place.number % len(known.owns)] if place.own else None
     text = own_text(command, place.level, seeds, own, known, rng) if own else new_text(command, place, seeds, known)
+    text += asking(feature)
     request = ChatRequest(
         model=command.model or "",
         messages=[Message(role="user", content=text)],
@@ -80,7 +86,7 @@ def make_call(command: WriteExamples, number: int, place: Place, known: Known) -
         seed_source=known.seeds.source,
         seed_licence=known.seeds.licence,
     )
-    return Call(request, place.level, command.split, provenance, own, command.target == "reasoning_sql")
+    return Call(request, place.level, command.split, provenance, own, command.target == "reasoning_sql", feature)
 
 
 def shown(seeds: Sequence[Seed], command: WriteExamples) -> str:

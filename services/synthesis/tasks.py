@@ -12,7 +12,6 @@ from services.synthesis.data_card import write_card
 from services.synthesis.dataset_seeds import dataset_seeds
 from services.synthesis.endings import check_any, ending
 from services.synthesis.exporting import export_rows, schema_reader
-from services.synthesis.grammar.writer import write_examples as write_by_grammar
 from services.synthesis.handwritten import load_handwritten
 from services.synthesis.history import history_of
 from services.synthesis.llm_writer import Known, make_calls
@@ -23,6 +22,7 @@ from services.synthesis.reviewing import review_examples
 from services.synthesis.seeds import builtin_seeds
 from services.synthesis.sft import sft_row
 from services.synthesis.shares import share_places
+from services.synthesis.steer import Wanted, wanted, write_steered
 from shared.contracts.base import TaskContract
 from shared.contracts.records import Example, Rejected
 from shared.contracts.refs import ObjectRef, StageRef
@@ -49,26 +49,27 @@ from shared.tasks.shard import Shard
 
 def write_examples(command: WriteExamples, shard: Shard) -> Done:
     """Writes by the command's writer; nothing written has been run yet."""
+    wish = wanted(command, shard)
     if command.writer == "llm":
-        return write_by_llm(command, shard)
+        return write_by_llm(command, shard, wish)
     if command.writer == "handwritten":
         written = load_handwritten()[: command.count]
         return Done(WrittenCounts(written=len(written)), {"written": shard.write_rows("written", written)})
-    return write_offline(command, shard)
+    return write_offline(command, shard, wish)
 
 
-def write_offline(command: WriteExamples, shard: Shard) -> Done:
-    """The grammar's domains, and in their share the databases of the user's."""
+def write_offline(command: WriteExamples, shard: Shard, wish: Wanted) -> Done:
+    """The grammar's domains, and in their share the databases of the user's; wishes for features are the former's."""
     owns = own_databases(shard.objects, command.databases)
-    places = share_places(command.levels, command.own_share if owns else 0.0, command.shard, command.count)
+    places = share_places(wish.levels, command.own_share if owns else 0.0, command.shard, command.count)
     mine = [place for place in places if place.own]
     written = write_own(seed=command.seed, split=command.split, shard=command.shard, places=mine, owns=owns)
-    own = len(written)
-    if rest := len(places) - len(mine):
-        written += write_by_grammar(
-            seed=command.seed, split=command.split, shard=command.shard, count=rest, levels=command.levels
-        )
-    return Done(WrittenCounts(written=len(written), own=own), {"written": shard.write_rows("written", written)})
+    own, followed = len(written), 0
+    if features := [one for one, place in zip(wish.draw(command), places, strict=True) if not place.own]:
+        rest, followed = write_steered(command, wish, features)
+        written += rest
+    counts = WrittenCounts(written=len(written), own=own, followed=followed)
+    return Done(counts, {"written": shard.write_rows("written", written)})
 
 
 def known_now(command: WriteExamples, shard: Shard) -> Known:
@@ -77,9 +78,9 @@ def known_now(command: WriteExamples, shard: Shard) -> Known:
     return Known(seeds, history_of(command, shard), own_databases(shard.objects, command.databases))
 
 
-def write_by_llm(command: WriteExamples, shard: Shard) -> Done:
+def write_by_llm(command: WriteExamples, shard: Shard, wish: Wanted) -> Done:
     """One call an example; answers are recorded before they are read. What the endpoint refuses costs one example."""
-    answers, tokens = ask_strong(command, shard, make_calls(command, known_now(command, shard)))
+    answers, tokens = ask_strong(command, shard, make_calls(command, known_now(command, shard), wish))
     if answers.unasked:
         shard.progress(note=f"the budget does not hold {answers.unasked} more examples; the job ends with what it has")
     outputs = {

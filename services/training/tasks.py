@@ -18,6 +18,7 @@ from shared.contracts.refs import ObjectRef
 from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
 from shared.errors import CancelledError, InvalidInputError, NotFoundError, SenseError, UnavailableError
 from shared.logging import get_logger
+from shared.models.chosen import model_of
 from shared.models.find import find_base
 from shared.models.manifest import ModelManifest, bring_model, manifest_ref, publish_model, read_manifest
 from shared.settings import LeaseSettings, PathSettings
@@ -111,6 +112,8 @@ def stop_grace(reason: str | None) -> float:
 
 def train_model(command: TrainModel, shard: Shard) -> Done:
     """Trains, publishes, and tells rows and steps. A model that this stage published before is not trained again."""
+    if command.parent_from is not None:
+        command = command.model_copy(update={"parent": model_of(shard, command.parent_from, command.parent or "")})
     work = PathSettings().work
     stage = f"{command.job_id}.{command.stage}."
     for left in work.glob(f"{stage}*"):

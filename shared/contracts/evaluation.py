@@ -8,7 +8,10 @@ from shared.contracts.refs import Slice, StageRef
 
 
 class AnswerQuestions(Command):
-    """Asks a served model a slice of questions: greedy at temperature 0, else `samples` a question."""
+    """Asks a served model a slice of questions: greedy at temperature 0, else `samples` a question.
+
+    `model_from` is a stage that has chosen the model; it goes before `model`.
+    """
 
     examples: Slice
     shots_from: StageRef | None = None
@@ -24,6 +27,7 @@ class AnswerQuestions(Command):
     style: PromptStyle = PromptStyle()
     budget_usd: float | None = None
     budget_tokens: int | None = None
+    model_from: StageRef | None = None
 
 
 class AnsweredCounts(Counts):
@@ -40,7 +44,10 @@ class AnsweredCounts(Counts):
 
 
 class ArmPlan(BaseModel):
-    """One row of the report: which judged stage holds its verdicts and which training made its model."""
+    """One row of the report: which judged stage holds its verdicts and which training made its model.
+
+    With `model_from` the model is what that stage has chosen; id, title and training are then those of its round.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,6 +61,44 @@ class ArmPlan(BaseModel):
     temperature: float = 0.0
     selection: bool = False
     promotable: bool = False
+    model_from: StageRef | None = None
+
+
+class RoundPlan(BaseModel):
+    """One round of preference training, by the names of its stages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    number: int = Field(ge=1)
+    sample: str
+    judge: str
+    pair: str
+    collect: str
+    train: str
+    choose: str
+
+
+class ChooseModel(Command):
+    """Scores the models so far on the selection split and chooses the best: a tie keeps the earlier one.
+
+    `arms` are in order of their rounds, the SFT model first; a round that was skipped has no answers.
+    """
+
+    arms: list[ArmPlan] = Field(min_length=1)
+    dataset: StageRef
+
+
+class ChosenCounts(Counts):
+    """`round` of the model chosen (0: the SFT model); `kept` is 1 where it is the newest.
+
+    `later` is 1 where it came out of round 2 or a later one. `correct` of `questions`: its selection score.
+    """
+
+    round: int
+    kept: int
+    later: int
+    correct: int
+    questions: int
 
 
 class BenchmarkPlan(BaseModel):
@@ -83,6 +128,9 @@ class Score(Command):
     pairs: StageRef | None = None
     on_policy: bool = False
     weak_model: str | None = None
+    rounds: list[RoundPlan] = Field(default_factory=list)
+    minimum_pairs: int = 0
+    followed: StageRef | None = Field(default=None, description="the stage that profiled errors for a second wave")
     seed: int = 0
 
 
@@ -110,6 +158,16 @@ SCORE = TaskContract(
     fact="report.written",
     counts=ScoredCounts,
     outputs=("report", "markdown", "html", "terminal", "questions"),
+    hard_limit_s=900,
+    max_attempts=3,
+)
+CHOOSE_MODEL = TaskContract(
+    name="evaluation.choose_model",
+    queue=Queue.EVALUATION,
+    command=ChooseModel,
+    fact="model.chosen",
+    counts=ChosenCounts,
+    outputs=("choice",),
     hard_limit_s=900,
     max_attempts=3,
 )

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.base import Command, Counts, Queue, TaskContract
-from shared.contracts.records import PromptStyle
+from shared.contracts.records import Level, PromptStyle
 from shared.contracts.refs import ObjectRef, Slice, StageRef
 
 PairPolicy = Literal["one_per_question", "nearest", "farthest", "hardest", "all_capped", "gold_chosen"]
@@ -14,7 +14,8 @@ PairPolicy = Literal["one_per_question", "nearest", "farthest", "hardest", "all_
 class SampleCandidates(Command):
     """Asks the weak model for `samples` answers a question.
 
-    `chosen` is a stage that has chosen the temperature; it goes before `temperature`.
+    `chosen` is a stage that has chosen the temperature; it goes before `temperature`. `model_from` is one that has
+    chosen the model (a round of on-policy training); it goes before `model`.
     """
 
     examples: ObjectRef | Slice
@@ -30,6 +31,7 @@ class SampleCandidates(Command):
     budget_usd: float | None = None
     budget_tokens: int | None = None
     chosen: StageRef | None = None
+    model_from: StageRef | None = None
 
 
 class SampledCounts(Counts):
@@ -122,10 +124,50 @@ class ProfileLine(ProfilePart):
 
 
 class ErrorProfile(ProfilePart):
-    """What the weak model gets wrong: the object `profile` of `pairing.collect`."""
+    """What the weak model gets wrong: the object `profile` of `pairing.collect` and of `pairing.profile_errors`.
+
+    `levels` are those of the questions; only the second one knows them.
+    """
 
     outcomes: list[ProfileLine] = Field(default_factory=list)
     features: list[ProfileLine] = Field(default_factory=list)
+    levels: list[ProfileLine] = Field(default_factory=list)
+
+
+class ProfileErrors(Command):
+    """Counts what judged answers get wrong, and turns it into wishes for the writer of more examples.
+
+    `judged` is the stage of verdicts, `asked` the sampling stage that holds the examples they answer. `levels` are the
+    shares that the wishes for levels start from.
+    """
+
+    judged: StageRef
+    asked: StageRef
+    levels: dict[Level, float]
+
+
+class ProfiledCounts(Counts):
+    """Answers that could be told right from wrong, those that were not right, and features that are wished for."""
+
+    answers: int
+    failed: int
+    wishes: int
+
+
+class Bin(ProfilePart):
+    """How many values lie from `low` up to, and not including, `high`; the last bin of a histogram holds its end."""
+
+    low: int
+    high: int
+    count: int
+
+
+class PairShape(ProfilePart):
+    """How far the sides of a set's pairs are apart (tokens) and how long they are (characters): object `shape`."""
+
+    distances: list[Bin] = Field(default_factory=list)
+    chosen: list[Bin] = Field(default_factory=list)
+    rejected: list[Bin] = Field(default_factory=list)
 
 
 class CollectPairs(Command):
@@ -197,7 +239,17 @@ COLLECT_PAIRS = TaskContract(
     command=CollectPairs,
     fact="pairs.collected",
     counts=CollectedPairCounts,
-    outputs=("dpo", "chosen", "pairs", "suspects", "profile", "card"),
+    outputs=("dpo", "chosen", "pairs", "suspects", "profile", "shape", "card", "page"),
     hard_limit_s=3600,
+    max_attempts=3,
+)
+PROFILE_ERRORS = TaskContract(
+    name="pairing.profile_errors",
+    queue=Queue.PAIRING,
+    command=ProfileErrors,
+    fact="errors.profiled",
+    counts=ProfiledCounts,
+    outputs=("profile", "wishes"),
+    hard_limit_s=900,
     max_attempts=3,
 )

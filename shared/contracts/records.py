@@ -225,6 +225,30 @@ class TriedTemperature(Row):
     chosen: bool
 
 
+class Wish(Row):
+    """What a writer is asked for more of: a SQL feature or a level, and its share of the wishes of its kind."""
+
+    kind: Literal["feature", "level"]
+    name: str
+    weight: float
+
+
+class RoundScore(Row):
+    """A model on the selection split after a round of preference training; one of a choice's lines is `best`.
+
+    `round` is 0 for the SFT model. `kept`: it beat every model before it when its round was over. Without an answer
+    (`questions` 0) the round made no model.
+    """
+
+    round: int
+    arm_id: str
+    model: str
+    correct: int
+    questions: int
+    kept: bool = False
+    best: bool = False
+
+
 class SuspectGold(Row):
     """A gold that no sample agrees with while at least half of them agree on one other result: for a human."""
 
@@ -241,9 +265,9 @@ class SuspectGold(Row):
 
 
 class ProfileRow(Row):
-    """A count of an error profile: `kind` is what `name` is one of (outcome, feature, reason, filter)."""
+    """A count of an error profile: `kind` is what `name` is one of (outcome, feature, level, reason, filter)."""
 
-    kind: Literal["outcome", "feature", "reason", "filter"]
+    kind: Literal["outcome", "feature", "level", "reason", "filter"]
     name: str
     verdict: Verdict | None = None
     count: int

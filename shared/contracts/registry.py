@@ -1,8 +1,14 @@
 """All contracts by name: the table that dispatcher, workers, docs and tests read."""
 
 from shared.contracts.base import TaskContract
-from shared.contracts.evaluation import ANSWER_QUESTIONS, SCORE
-from shared.contracts.pairing import BUILD_PAIRS, CHOOSE_TEMPERATURE, COLLECT_PAIRS, SAMPLE_CANDIDATES
+from shared.contracts.evaluation import ANSWER_QUESTIONS, CHOOSE_MODEL, SCORE
+from shared.contracts.pairing import (
+    BUILD_PAIRS,
+    CHOOSE_TEMPERATURE,
+    COLLECT_PAIRS,
+    PROFILE_ERRORS,
+    SAMPLE_CANDIDATES,
+)
 from shared.contracts.sandbox import BUILD_DATABASE, JUDGE_CANDIDATES, VERIFY_EXAMPLES
 from shared.contracts.serving import DEPLOY_MODEL, RELEASE
 from shared.contracts.synthesis import COLLECT, LOAD_DATASET, REVIEW_EXAMPLES, WRITE_EXAMPLES
@@ -19,6 +25,7 @@ CONTRACTS: dict[str, TaskContract] = {
         COLLECT,
         SAMPLE_CANDIDATES,
         CHOOSE_TEMPERATURE,
+        PROFILE_ERRORS,
         JUDGE_CANDIDATES,
         BUILD_PAIRS,
         COLLECT_PAIRS,
@@ -26,6 +33,7 @@ CONTRACTS: dict[str, TaskContract] = {
         DEPLOY_MODEL,
         RELEASE,
         ANSWER_QUESTIONS,
+        CHOOSE_MODEL,
         SCORE,
     )
 }

@@ -1,14 +1,19 @@
 """Serving: models onto an engine, and the engine off its device."""
 
 from shared.contracts.base import Command, Counts, Queue, TaskContract
+from shared.contracts.refs import StageRef
 
 
 class DeployModel(Command):
-    """Makes `model` answer under its own immutable name; a base has the name of its folder and no adapter."""
+    """Makes `model` answer under its own immutable name; a base has the name of its folder and no adapter.
+
+    `model_from` is a stage that has chosen the model; it goes before `model`.
+    """
 
     model: str
     base: str
     adapter: bool
+    model_from: StageRef | None = None
 
 
 class DeployedCounts(Counts):

@@ -138,6 +138,19 @@ class StrongModel(SpecPart):
         description="variants of an invented database on which a gold is run: one with the same result on all is "
         "constant, and rejected; 0: off. The offline writer's golds are not constant by their making",
     )
+    follow_errors: float = Field(
+        default=0.0,
+        ge=0,
+        le=4,
+        description="a second wave, so many times as large as the first, of what the weak model fails at most; in "
+        "pipelines",
+    )
+    follow_questions: int = Field(
+        default=96,
+        ge=8,
+        le=10_000,
+        description="questions of the first wave on which the weak model is measured",
+    )
 
     @model_validator(mode="after")
     def check_model(self) -> "StrongModel":
@@ -351,10 +364,19 @@ class WritingSpec(JobSpec):
         return self
 
 
+def only_first_wave(strong: StrongModel) -> StrongModel:
+    """Refuses a second wave where nothing is trained that could fail. Raises ValueError."""
+    if strong.follow_errors:
+        raise ValueError("follow_errors is for jobs of kind pipeline: it needs a weak model and an SFT after it")
+    return strong
+
+
 class SynthesisSpec(WritingSpec):
     """Write, verify and collect examples."""
 
     kind: Literal["synthesis"]
+
+    _check_strong = field_validator("strong")(only_first_wave)
 
 
 class PairingSpec(WritingSpec):
@@ -365,6 +387,8 @@ class PairingSpec(WritingSpec):
     student: Student = Student()
     sft: TrainSettings = TrainSettings()
     pairs: PairSettings = PairSettings()
+
+    _check_strong = field_validator("strong")(only_first_wave)
 
 
 class SftSpec(JobSpec):
@@ -432,7 +456,21 @@ class PipelineSpec(WritingSpec):
     selection: Selection = Selection()
     sampling: Sampling = Sampling()
     answer_tokens: int = Field(default=128, ge=8, le=4096, description="tokens an answer may have")
+    rounds: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="rounds of preference training: from the second on, the best model so far is sampled itself, and a "
+        "round is kept where its model beats that one on the selection split",
+    )
     evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1)
+
+    @model_validator(mode="after")
+    def check_wave(self) -> "PipelineSpec":
+        """The second wave is measured by what the first one writes."""
+        if self.strong.follow_errors and not any(isinstance(one, SynthesisSource) for one in self.train.sft):
+            raise ValueError("strong.follow_errors needs a {synthesis: N} among train.sft: the wave is a share of N")
+        return self
 
 
 AnySpec = Annotated[

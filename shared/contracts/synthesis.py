@@ -1,6 +1,6 @@
 """Strong data: writing examples and collecting the accepted ones into a dataset."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ class WriteExamples(Command):
     `seeds` is a stored data set (NAME@VERSION) whose split gives the examples that are shown; None: our own. Of
     `databases`, a share `own_share` of the examples is written for. `before` is the number of shards in completed
     waves: their accepted examples, left by the stage `accepted`, say which domains are common by now.
+    `features` are SQL features (names of `shared.sql.features.FEATURES`) with weights: what the examples should use.
+    `wishes` is a stage that has left such weights, and weights of levels; they go before `features` and `levels`.
     """
 
     writer: Writer
@@ -39,14 +41,16 @@ class WriteExamples(Command):
     own_share: float = Field(default=0.0, ge=0, le=1)
     before: int = Field(default=0, ge=0)
     accepted: StageRef | None = None
+    features: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    wishes: StageRef | None = None
 
 
 class WrittenCounts(Counts):
     """`unparsed`: answers of the strong model that held no example; `refused`: prompts that it would not answer.
 
     `unasked` examples were not asked for, because the budget would not have held. `own` of the written ones are for
-    databases of the user's. Tokens and money are what was paid now; the tokens and the price of all answers that were
-    used, recorded ones too, are `answer_*`: the same in every run.
+    databases of the user's, `followed` use the feature that was asked of them. Tokens and money are what was paid now;
+    the tokens and the price of all answers that were used, recorded ones too, are `answer_*`: the same in every run.
     """
 
     written: int
@@ -54,6 +58,7 @@ class WrittenCounts(Counts):
     refused: int = 0
     unasked: int = 0
     own: int = 0
+    followed: int = 0
     answer_prompt_tokens: int = 0
     answer_completion_tokens: int = 0
     answer_micro_usd: int = 0

@@ -56,7 +56,10 @@ class TrainSettings(BaseModel):
 
 
 class TrainModel(Command):
-    """Trains `model` from `base` (continuing `parent` where there is one) on one output of a collected stage."""
+    """Trains `model` from `base` (continuing `parent` where there is one) on one output of a collected stage.
+
+    `parent_from` is a stage that has chosen the parent; it goes before `parent`.
+    """
 
     method: Literal["sft", "dpo"]
     recipe: Literal["sft", "dpo", "control"]
@@ -64,6 +67,7 @@ class TrainModel(Command):
     model: str
     base: str
     parent: str | None = None
+    parent_from: StageRef | None = None
     data: StageRef
     output: str
     settings: TrainSettings

@@ -66,7 +66,7 @@ class Target(Part):
     stop: str | None = None
 
 
-class Rounds(Part):
+class TopUp(Part):
     """Shards that the target of `stage` adds, one each time that its amount seems to be reached."""
 
     stage: str
@@ -92,7 +92,7 @@ class StagePlan(Part):
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     task: str
-    source: Each | Fixed | Slices | Target | Rounds
+    source: Each | Fixed | Slices | Target | TopUp
     after: list[str] = Field(default_factory=list, description="stages that must be closed and terminal")
     params: dict[str, Any] = Field(default_factory=dict)
     need: Need | None = None
@@ -102,7 +102,7 @@ class StagePlan(Part):
     def upstream(self) -> set[str]:
         """Every stage this one waits for or reads from (a target is downstream, so it does not count)."""
         names = set(self.after)
-        if isinstance(self.source, Each | Slices | Rounds):
+        if isinstance(self.source, Each | Slices | TopUp):
             names.add(self.source.stage)
         if self.need:
             names.add(self.need.stage)
@@ -119,7 +119,7 @@ class StagePlan(Part):
                 return {*self.params, field}
             case Target(field=field, history=history):
                 return {*self.params, field, *([history] if history else [])}
-            case Rounds():
+            case TopUp():
                 return {*self.params, "final", "told"}
 
 

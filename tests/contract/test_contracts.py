@@ -14,7 +14,7 @@ from shared.contracts.base import Command, Counts, Queue, TaskContract
 from shared.contracts.refs import ObjectRef, StageRef
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
-from shared.jobs.plan import Each, Fixed, Plan, Rounds, Slices, StagePlan, Target
+from shared.jobs.plan import Each, Fixed, Plan, Slices, StagePlan, Target, TopUp
 from shared.tasks.app import make_app
 
 # The table of the design's first section: task, queue, fact.
@@ -28,12 +28,14 @@ TABLE = {
     ("pairing.sample_candidates", "pairing", "candidates.sampled"),
     ("sandbox.judge_candidates", "sandbox", "candidates.judged"),
     ("pairing.choose_temperature", "pairing", "temperature.chosen"),
+    ("pairing.profile_errors", "pairing", "errors.profiled"),
     ("pairing.build_pairs", "pairing", "pairs.built"),
     ("pairing.collect", "pairing", "pairs.collected"),
     ("training.train_model", "training", "model.trained"),
     ("serving.deploy_model", "serving", "model.deployed"),
     ("serving.release", "serving", "device.released"),
     ("evaluation.answer_questions", "evaluation", "questions.answered"),
+    ("evaluation.choose_model", "evaluation", "model.chosen"),
     ("evaluation.score", "evaluation", "report.written"),
 }
 ENDPOINT_MODEL = {"endpoint": "e", "model": "Org/Model", "budget_usd": 1}
@@ -52,6 +54,7 @@ SPECS: list[dict[str, Any]] = [
         "train": {"sft": [{}, {"synthesis": 40}], "pairs": [{"synthesis": 30}]},
     },
     {"kind": "pipeline", "weak": {"sft_first": False, "questions": 50}, "sampling": {"questions": 0}},
+    {"kind": "pipeline", "rounds": 3, "strong": {"follow_errors": 0.5}},
     {"kind": "synthesis"},
     {"kind": "synthesis", "strong": {"endpoint": "strong", "model": "m"}},
     {"kind": "pairing"},
@@ -85,7 +88,7 @@ def shard_params(stage: StagePlan) -> list[dict[str, Any]]:
             return [{field: {"stage": StageRef(stage=upstream), "output": output, "offset": 0, "limit": 5}}]
         case Target(field=field):
             return [{field: 3}]
-        case Rounds():
+        case TopUp():
             return [{"final": True, "told": 0}]
 
 

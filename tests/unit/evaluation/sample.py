@@ -10,11 +10,15 @@ from services.evaluation.model import (
     PairStats,
     PromotionCandidate,
     ReportInput,
+    RoundFacts,
     ShardSpan,
     StageSpan,
     TrainingFacts,
+    WaveFacts,
+    WaveLine,
 )
-from shared.contracts.pairing import ErrorProfile, ProfileLine
+from shared.charts.histogram import bin_values
+from shared.contracts.pairing import ErrorProfile, PairShape, ProfileLine
 from shared.contracts.records import Candidate, Example, Judged, Outcome, Policy, Provenance, ResultView, Split, Verdict
 
 DOMAINS = [
@@ -168,6 +172,20 @@ def make_input(seed: int = 3) -> ReportInput:
                 outcomes=[profile_line("ok", answers=5600, correct=3710, wrong=1890)],
                 features=[profile_line("set_operation", answers=40, correct=9, wrong=20, error=9, timeout=2)],
             ),
+            shape=make_shape(),
+        ),
+        rounds=[
+            round_facts(1, "demo-sft", pairs=563, steps=80, selection_correct=21, kept=True),
+            round_facts(2, "dpo", pairs=311, steps=44, selection_correct=27, kept=True, best=True),
+            round_facts(3, "dpo.r2", pairs=5, selection_questions=0),
+        ],
+        wave=WaveFacts(
+            weak_model="demo-sft.weak", answers=384, failed=190, written=800, followed=731, accepted=780,
+            lines=[
+                WaveLine(name="set_operation", answers=40, failed=31, weight=0.7, written=402),
+                WaveLine(name="many_joins", answers=88, failed=60, weight=0.3, written=240),
+                WaveLine(name="order", answers=100, failed=33, weight=0.0, written=190),
+            ],
         ),
         data=DataStats(
             writer="grammar", writer_version="grammar/1", requested=2400, accepted=2000,
@@ -193,6 +211,24 @@ def make_input(seed: int = 3) -> ReportInput:
             "prompt_rows": 3, "seeds": {"data": 7, "sft": 1, "dpo": 1}, "sqlite": "3.54.0",
         },
     )  # fmt: skip
+
+
+def make_shape() -> PairShape:
+    """Histograms of pairs."""
+    distances, chosen, rejected = (
+        bin_values([[k * k * step // 40 + floor for k in range(80)]])[0] for step, floor in ((9, 1), (12, 24), (14, 24))
+    )
+    return PairShape(distances=distances, chosen=chosen, rejected=rejected[: len(chosen)])
+
+
+def round_facts(number: int, began_from: str, **changes: object) -> RoundFacts:
+    """A round of the report's table."""
+    fields: dict[str, object] = {
+        "number": number, "arm_id": "dpo" if number == 1 else f"dpo.r{number}", "began_from": began_from,
+        "questions": 800, "samples": 6400, "right_samples": 3710, "pairs": 0, "minimum": 8, "steps": 0,
+        "selection_correct": 0, "selection_questions": 60, "kept": False, "best": False,
+    }  # fmt: skip
+    return RoundFacts.model_validate(fields | changes)
 
 
 def make_timeline(origin: float = 1_700_000_000.0) -> list[StageSpan]:

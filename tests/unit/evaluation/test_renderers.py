@@ -206,3 +206,33 @@ def test_ticks_and_marks():
 def test_what_the_weak_model_gets_wrong_is_told(data, render):
     text = re.sub(r"\s+", " ", render(data)).replace("\\", "")
     assert all(part in text for part in ("Outcome of the answer", "The gold uses", "set operation", "77.5 %"))
+
+
+@pytest.mark.parametrize("render", [render_markdown, render_html])
+def test_rounds_and_the_second_wave_are_told(data, render):
+    text = " ".join(render(data).replace("\N{NO-BREAK SPACE}", " ").split())
+    for said in (
+        "Rounds of preference training",
+        "35.0 % (21/60)",
+        "kept, the best",
+        "skipped: 5 pairs, 8 are needed",
+        "The second wave",
+        "190 of 384 answers of demo-sft.weak to the first wave were not right",
+        "731 use the feature drawn for them",
+        "51.5 % (402)",
+        "2 rounds were held against the SFT model on 60 selection questions",
+        "The control has the steps of the first round",
+    ):
+        assert said in text, said
+
+
+def test_charts_of_pairs_stand_in_the_page(data):
+    page = render_html(data)
+    for said in (
+        "Answers by outcome",
+        "Not right, by what the gold uses",
+        'class="loss histogram"',
+        'class="rejected"',
+    ):
+        assert said in page, said
+    assert "Length, characters" in render_markdown(data), "what has no charts has the numbers"

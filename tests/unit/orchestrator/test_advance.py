@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.orchestrator.advance import AddShards, CloseStage, EndJob, advance, target_actions
-from shared.jobs.plan import Each, Fixed, Need, Plan, Rounds, Slices, StagePlan, Target
+from shared.jobs.plan import Each, Fixed, Need, Plan, Slices, StagePlan, Target, TopUp
 from shared.jobs.state import JobStatus, StageState
 from tests.unit.orchestrator.model import Counts, Model, ones
 
@@ -144,7 +144,7 @@ def topped_up(amount: int, per_shard: int, most: int = 99) -> Plan:
     assert isinstance(write.source, Target)
     more = {"collected": "collect", "beside": ["other"], "asked": ["written"], "least": 0.02, "stop": "unasked"}
     write = write.model_copy(update={"source": write.source.model_copy(update=more)})
-    collect = StagePlan(id="collect", task="synthesis.collect", source=Rounds(stage="write"), after=["verify", "other"])
+    collect = StagePlan(id="collect", task="synthesis.collect", source=TopUp(stage="write"), after=["verify", "other"])
     return Plan(stages=[fixed("other"), write, build, verify, collect, fixed("train", after=["collect"])])
 
 

@@ -4,9 +4,11 @@ from typing import Any
 
 from services.pairing.card import Made, write_card
 from services.pairing.decide import decide
+from services.pairing.page import write_page
 from services.pairing.probe import StyleProbe
 from services.pairing.profile import Tally
 from services.pairing.selecting import Selected
+from services.pairing.shape import shape_of
 from shared.contracts.pairing import CollectPairs
 from shared.contracts.records import SuspectGold
 from tests.support.datasets import make_example
@@ -68,6 +70,24 @@ def test_text_of_others_is_text() -> None:
     assert "`` SELECT `a` FROM t ``" in card
 
 
+def test_the_page_shows_the_same_with_charts() -> None:
+    given = made()
+    shape = shape_of(given.selected.pairs)
+    page = write_page(given, shape)
+    for said in ("AUC 0.531", "pair: repeated", "Answers by outcome", "Distance of the sides", "Length of the sides"):
+        assert said in page, said
+    assert "<script" not in page and "&lt;script&gt;" in page, "text of others is text"
+    assert "http" not in page.replace("http-equiv", ""), "nothing from outside"
+    assert page == write_page(made(), shape)
+    assert sum(one.count for one in shape.distances) == len(given.selected.pairs)
+    assert sum(one.count for one in shape.chosen) == sum(one.count for one in shape.rejected) == 2
+
+
+def test_distances_and_lengths_stand_in_the_card_too() -> None:
+    card = write_card(made())
+    assert "### Distance in tokens" in card and "| characters | chosen | | rejected | |" in card
+
+
 def test_suspects_are_named_up_to_a_number() -> None:
     one = SuspectGold(
         example_id="e", samples=4, agreeing=3, gold="SELECT 1", other="SELECT 2", model="w", question="Q?"
@@ -80,4 +100,6 @@ def test_an_empty_set_has_a_card_too() -> None:
     nothing = made(selected=Selected(), tally=Tally(), probe=StyleProbe(None, 0), command=collecting())
     card = write_card(nothing)
     assert card.startswith("# Pair card\n\n0 pairs on 0 questions, from answers of no model")
+    page = write_page(nothing, shape_of([]))
+    assert "too few to say" in page and "<h2>Samples" not in page and 'class="loss' not in page
     assert "too few to say" in card and "trainer's length unknown" in card and "## Samples" not in card

@@ -73,6 +73,7 @@ def judge_all(
         # Two columns exchanged: the same to people and to Spider, not to BIRD.
         ("SELECT name, age FROM singer", "SELECT age, name FROM singer", Policy.SPIDER, Verdict.CORRECT, "pair"),
         ("SELECT name, age FROM singer", "SELECT age, name FROM singer", Policy.BIRD, Verdict.DISPUTED, "none_correct"),
+        ("SELECT name, age FROM singer", "SELECT age, name FROM singer", Policy.STRICT, Verdict.CORRECT, "pair"),
         # Duplicates: BIRD and (it takes DISTINCT away) Spider accept what strict refuses; one's own sets have strict.
         (
             "SELECT country FROM singer",
