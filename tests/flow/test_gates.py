@@ -36,7 +36,7 @@ def written(question: str, sql: str, ddl: list[str] = SCHEMA, inserts: list[str]
 GOOD = written("Which keepers earn more than 2000?", "SELECT full_name FROM keeper WHERE salary > 2000")
 PLANTED = {
     GOOD: None,
-    "I cannot help with that.": "unparsable_answer",
+    "I cannot help with that.": "answer_refused",
     written(
         "Which keepers are there?", "SELECT full_name FROM keeper", ["CREATE TABLE keeper (a, a)"]
     ): "schema_failed",
@@ -89,7 +89,7 @@ def test_each_fault_is_found_by_its_gate_and_the_counts_add_up(played: tuple[Sta
     reasons = Counter(row.reason for row in rejected)
     planted = Counter(reason for reason in PLANTED.values() if reason not in (None, "mended"))
     assert reasons >= planted
-    assert all(row.written.question or row.reason == "unparsable_answer" for row in rejected)
+    assert all(row.written.question or row.reason == "answer_refused" for row in rejected)
     assert {row.gate for row in rejected if row.reason == "gold_constant"} == {"neighbours"}
     judged = next(row for row in rejected if row.reason == "judge_says_no")
     assert (judged.gate, judged.detail) == ("judge", "It asks for the heaviest.")
