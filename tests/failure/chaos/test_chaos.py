@@ -12,6 +12,7 @@ from tests.failure.chaos.world import VARIANTS, chaos_world
 ROUNDS, BEGIN_NONE_AFTER_S = 10, 50.0
 
 
+@pytest.mark.bench  # make chaos runs it; minutes of a whole stack are too many for every landing
 @pytest.mark.stack
 @pytest.mark.timeout(280)
 def test_whatever_happens_the_job_ends_and_its_exports_are_equal(tmp_path: Path) -> None:

@@ -37,10 +37,13 @@ def test_every_service_says_how_it_is(name: str) -> None:
 
 
 def test_the_sandbox_reaches_redis_and_the_store_alone() -> None:
-    assert SERVICES["sandbox"]["networks"] == ["data"]
-    data = COMPOSE["networks"]["data"]
-    assert data["internal"] is True
-    assert data["driver_opts"]["com.docker.network.bridge.inhibit_ipv4"] == "true"
+    assert SERVICES["sandbox"]["networks"] == ["jail"]
+    assert {name for name, one in SERVICES.items() if "jail" in one["networks"]} == {
+        *("redis", "store", "sandbox", "sandbox-http"),
+    }
+    for name in ("data", "jail"):
+        assert COMPOSE["networks"][name]["internal"] is True
+        assert COMPOSE["networks"][name]["driver_opts"]["com.docker.network.bridge.inhibit_ipv4"] == "true"
     assert COMPOSE["networks"]["calls"]["internal"] is True
     reach_out = {name for name, service in SERVICES.items() if "out" in service.get("networks", [])}
     assert reach_out == NEED_OUT
