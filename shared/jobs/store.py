@@ -14,7 +14,7 @@ from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import AnySpec
 from shared.errors import ConflictError, NotFoundError
 from shared.jobs.connect import Client, redis_errors
-from shared.jobs.plan import Each, Plan
+from shared.jobs.plan import Each, Plan, TopUp
 from shared.jobs.rows import read_job, read_row, read_stage
 from shared.jobs.state import ErrorInfo, JobRecord, JobStatus, ShardRow, StageState
 from shared.jobs.steps import Steps
@@ -209,6 +209,9 @@ class JobStore:
             pipe.hgetall(self.key("job", job_id, "stage", stage.id))
             if shards := asked.get(stage.id):
                 pipe.zmscore(self.key("job", job_id, "shards", stage.id), shards)
+            if isinstance(stage.source, TopUp):  # one shard a wave: all of them are read
+                pipe.zrange(self.key("job", job_id, "shards", stage.id), 0, -1)
+                pipe.smembers(self.key("job", job_id, "done", stage.id))
         with redis_errors():
             status, *rest = pipe.execute()
         if status is None:
@@ -218,7 +221,10 @@ class JobStore:
             fields, shards = next(answers), asked.get(stage.id)
             scores = zip(shards, next(answers), strict=True) if shards else ()
             existing = frozenset(shard for shard, score in scores if score is not None)
-            states[stage.id] = read_stage(fields, existing, frozenset(known.get(stage.id, ())))
+            finished = frozenset(known.get(stage.id, ()))
+            if isinstance(stage.source, TopUp):
+                existing, finished = frozenset(map(int, next(answers))), frozenset(map(int, next(answers)))
+            states[stage.id] = read_stage(fields, existing, finished)
         return JobStatus(status), states
 
     def missing(self, job_id: str, upstream: str, stage: str, most: int = 5 * BATCH) -> set[int]:

@@ -29,8 +29,8 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-# An engine is not started here: its routes say 503 by their contract, and the stack's own tests ask it.
-AWAY = ("/v1/models", "/v1/chat/completions")
+# Engine and serving service are not started here: their routes say 503 by their contract, and the stack's own tests ask it.
+AWAY = ("/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/sql")
 EXAMPLES = int(os.environ.get("SENSE_FUZZ_EXAMPLES", "4"))
 
 
