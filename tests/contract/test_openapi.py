@@ -29,7 +29,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-# Engine and serving service are not started here: their routes say 503 by their contract, and the stack's own tests ask it.
+# Engine and serving service are not started here, so their routes say 503; the stack's own tests ask them.
 AWAY = ("/v1/models", "/v1/chat/completions", "/v1/completions", "/v1/sql")
 EXAMPLES = int(os.environ.get("SENSE_FUZZ_EXAMPLES", "4"))
 
