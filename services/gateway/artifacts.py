@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from shared.client.models import Artifact
 from shared.contracts.refs import ObjectRef
-from shared.jobs.plan import Each, Fixed, Plan
+from shared.jobs.plan import Each, Fixed, Plan, TopUp
 from shared.jobs.state import ShardRow, ShardState
 
 REPORT_TASK = "evaluation.score"
@@ -26,12 +26,13 @@ Found = dict[str, tuple[Artifact, ObjectRef]]
 
 
 def single_stages(plan: Plan) -> set[str]:
-    """Stages that have one shard whatever happens, so that their outputs need no shard in their names."""
+    """Stages whose outputs need no shard in their names: they have one shard whatever happens, or, where they are
+    topped up, their last shard's outputs are the ones that count."""
     single: set[str] = set()
     for stage in plan.stages:
         source = stage.source
         fixed = isinstance(source, Fixed) and len(source.shards) == 1
-        if fixed or (isinstance(source, Each) and source.stage in single):
+        if fixed or isinstance(source, TopUp) or (isinstance(source, Each) and source.stage in single):
             single.add(stage.id)
     return single
 

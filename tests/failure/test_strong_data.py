@@ -108,8 +108,9 @@ def check_account(stack: Stack, job_id: str, amount: int) -> None:
     reasons = Counter(one.reason for one in rejected)
     assert all(one.detail or one.reason for one in rejected)
     early = write["unparsed"] + write["refused"] + build["rejected"] + verify["rejected"]
-    assert sum(reasons.values()) == early
-    surplus = verify["accepted"] - collect["duplicates"] - collect["leaked"] - amount
+    late = collect["duplicates"] + collect["near_duplicates"] + collect["leaked"]
+    assert sum(reasons.values()) == early + late
+    surplus = verify["accepted"] - late - amount
     assert surplus >= 0, "accepted = kept + duplicates + leaked + what came over the amount"
     print(f"asked {asked}, kept {amount}, surplus {surplus}, {dict(collect)}, {dict(reasons)}")
     card = stack.export(job_id, "collect.train", "card.md").decode()

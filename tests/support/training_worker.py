@@ -29,7 +29,7 @@ def main() -> None:
         for job_id, stage, shard in jobs.take(Queue.TRAINING, 1):
             plan = jobs.plan(job_id)
             assert plan is not None
-            fields = command_fields(jobs, job_id, plan, plan.stage(stage), shard)
+            fields = command_fields("", job_id, plan.stage(stage), jobs.row(job_id, stage, shard), None)
             run_shard(TRAIN_MODEL, TrainModel.model_validate(fields), train_model)
         time.sleep(POLL_S)
 
