@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.timeout(280)]
 STEPS = 240
 SETTINGS = {"max_steps": STEPS, "batch_size": 4, "lora_rank": 4, "max_length": 256, "learning_rate": 5e-3}
 DATA = "".join(json.dumps(sft_line(index)) + "\n" for index in range(64)).encode()
-TOLERANCE = 1e-3  # two unkilled runs on one thread agree to the last digit; thread counts may change between attempts
+TOLERANCE = 0.02  # two unkilled runs differ by half a percent where the thread count follows the load of the machine
 
 
 @pytest.fixture(scope="module")
