@@ -1,12 +1,15 @@
-"""Commands about trained models: list them, look at one, serve one."""
+"""Commands about trained models: list them, look at one, serve one or stop serving it."""
 
 from typing import Annotated
 
 import typer
 
 from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json, show_list
+from shared.client.models import Job
 
-model_commands = typer.Typer(help="Trained models: list them, look at one and where it came from, serve one.")
+model_commands = typer.Typer(
+    help="Trained models: list them, look at one and its origin, serve one or stop serving it."
+)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A trained model's name; see: sense models")]
 
 
@@ -57,8 +60,19 @@ def show(name: Name, as_json: JsonOption = False, url: UrlOption = None) -> None
 def deploy(name: Name, as_json: JsonOption = False, url: UrlOption = None) -> None:
     """Serve a trained model under its own name, by a job."""
     with connect(url) as client:
-        job = client.deploy(name)
+        tell(client.deploy(name), f"deploys {name}", as_json)
+
+
+@model_commands.command()
+def undeploy(name: Name, as_json: JsonOption = False, url: UrlOption = None) -> None:
+    """Stop serving a trained model, by a job; it stays in the store and can be deployed again."""
+    with connect(url) as client:
+        tell(client.undeploy(name), f"takes {name} off the engine", as_json)
+
+
+def tell(job: Job, does: str, as_json: bool) -> None:
+    """The job that was submitted, and how to watch it."""
     if as_json:
         print_json(job.model_dump(mode="json"))
         return
-    console().print(f"job {job.id} deploys {name}; watch it: sense job {job.id} --events", markup=False)
+    console().print(f"job {job.id} {does}; watch it: sense job {job.id} --events", markup=False)

@@ -47,8 +47,19 @@ def get_adapter(name: str, backend: Back) -> Adapter:
 @router.post("/{name}/deploy", status_code=202, summary="Serve a trained model")
 def deploy_adapter(name: str, request: Request, response: Response, backend: Back) -> Job:
     """A deployment job; the model answers under its own name when the job has succeeded."""
-    manifest = find(backend, name)
-    spec = parse_spec({"kind": "deployment", "name": name, "model": name, "student": {"base": manifest.base}})
+    return submit(find(backend, name), request, response, backend, serve=True)
+
+
+@router.post("/{name}/undeploy", status_code=202, summary="Stop serving a trained model")
+def undeploy_adapter(name: str, request: Request, response: Response, backend: Back) -> Job:
+    """A job that has the engine forget it, after those that use the engine; the model stays in the store."""
+    return submit(find(backend, name), request, response, backend, serve=False)
+
+
+def submit(manifest: ModelManifest, request: Request, response: Response, backend: Backend, *, serve: bool) -> Job:
+    """The job of kind deployment for a model."""
+    name, student = manifest.name, {"base": manifest.base}
+    spec = parse_spec({"kind": "deployment", "name": name, "model": name, "student": student, "serve": serve})
     job_id, _ = record_job(backend, spec, request_id(request) or "", "")
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     return JobReader(backend, job_id).view()

@@ -6,7 +6,16 @@ from dataclasses import replace
 from pydantic import ValidationError
 
 from services.orchestrator.benchmarks import Arm, benchmark_stages, benchmarks_of, refused, score_params
-from services.orchestrator.fragments import base_name, deployed, judged, ref, released, test_sets, trained
+from services.orchestrator.fragments import (
+    base_name,
+    deployed,
+    judged,
+    ref,
+    released,
+    test_sets,
+    trained,
+    undeployed,
+)
 from services.orchestrator.naming import name_models
 from services.orchestrator.pipeline import (
     ANSWER_QUESTIONS_PER_SHARD,
@@ -62,6 +71,8 @@ def compile_kind(job_id: str, spec: AnySpec, device: str) -> Plan:
             return compile_pairing(job_id, spec, device)
         case SftSpec() | DpoSpec():
             return compile_training(job_id, spec, device)
+        case DeploymentSpec(serve=False):
+            return Plan(stages=[undeployed(spec.model, device)])
         case DeploymentSpec():
             stage = deployed("deploy", model=spec.model, base=spec.student.base, adapter=True, after=[], device=device)
             return Plan(stages=[stage])

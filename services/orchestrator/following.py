@@ -93,7 +93,7 @@ class Wave:
             student=self.spec.student,
             data=ref(FIRST),
             output="sft",
-            settings=self.spec.sft,
+            settings=self.spec.sft.model_copy(update={"score_steps": None}),  # no question is set aside yet
             seed=self.spec.seed,
             after=[FIRST, release.id],
             device=self.device,

@@ -240,7 +240,8 @@ def trained(
     parent: str | None = None,
     need: Need | None = None,
 ) -> StagePlan:
-    """One training run, alone on its device."""
+    """One training run, alone on its device. What it is scored on while it runs was set aside with its examples."""
+    questions = {**data, "stage": "collect.train"} if settings.score_steps else None
     params = {
         "method": method,
         "recipe": recipe,
@@ -251,6 +252,7 @@ def trained(
         "data": data,
         "output": output,
         "settings": settings.model_dump(),
+        "questions": questions,
         "seed": seed,
     }
     return StagePlan(
@@ -276,6 +278,17 @@ def deployed(
         need=need,
         params={"model": model, "base": base, "adapter": adapter},
         device=Device(name=device, hold="job"),
+    )
+
+
+def undeployed(model: str, device: str) -> StagePlan:
+    """A model off the engine; waits while another job holds the device and may be asking it."""
+    return StagePlan(
+        id="undeploy",
+        task="serving.undeploy_model",
+        source=Fixed(shards=[{}]),
+        params={"model": model},
+        device=Device(name=device, hold="shard"),
     )
 
 

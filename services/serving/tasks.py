@@ -8,8 +8,18 @@ from typing import Any
 from services.serving.client import EmbeddedEngine
 from services.serving.protocol import Engine
 from shared.contracts.base import TaskContract
-from shared.contracts.serving import DEPLOY_MODEL, RELEASE, DeployedCounts, DeployModel, Release, ReleasedCounts
-from shared.errors import UnavailableError
+from shared.contracts.serving import (
+    DEPLOY_MODEL,
+    RELEASE,
+    UNDEPLOY_MODEL,
+    DeployedCounts,
+    DeployModel,
+    Release,
+    ReleasedCounts,
+    UndeployedCounts,
+    UndeployModel,
+)
+from shared.errors import NotFoundError, UnavailableError
 from shared.models.chosen import model_of
 from shared.models.find import find_base
 from shared.models.manifest import ModelManifest, bring_model, read_manifest
@@ -56,6 +66,15 @@ def deploy_model(command: DeployModel, shard: Shard) -> Done:
     return Done(DeployedCounts(deployed=1))
 
 
+def undeploy_model(command: UndeployModel, shard: Shard) -> Done:
+    """The engine answers to the name no more, once it has answered what it was asked; doing it twice is no error."""
+    try:
+        open_engine().unload(command.model)
+    except NotFoundError:
+        return Done(UndeployedCounts(undeployed=0))
+    return Done(UndeployedCounts(undeployed=1))
+
+
 def release(command: Release, shard: Shard) -> Done:
     """Gives the engine's memory back; its names stay and are loaded again when someone asks."""
     engine = open_engine()
@@ -64,4 +83,8 @@ def release(command: Release, shard: Shard) -> Done:
     return Done(ReleasedCounts(released=served))
 
 
-TASKS: dict[TaskContract, Work[Any]] = {DEPLOY_MODEL: deploy_model, RELEASE: release}
+TASKS: dict[TaskContract, Work[Any]] = {
+    DEPLOY_MODEL: deploy_model,
+    UNDEPLOY_MODEL: undeploy_model,
+    RELEASE: release,
+}

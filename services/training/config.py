@@ -46,6 +46,10 @@ class Recipe(BaseModel):
     threads: int | None = Field(default=None, ge=1, description="CPU threads; None: follows what others leave free")
     save_steps: int | None = Field(default=None, ge=1, description="steps between checkpoints")
     save_minutes: float | None = Field(default=None, gt=0, description="minutes between checkpoints")
+    score_steps: int | None = Field(
+        default=None, ge=1, description="steps between execution accuracies on the selection split; the best is kept"
+    )
+    score_questions: int = Field(default=32, ge=1, le=1000, description="how many of the split's questions are asked")
     launch: Launch = Field(default="single", description="one process, or `accelerate launch` with this strategy")
     processes: int = Field(default=1, ge=1, le=64, description="processes of a launch, one a GPU of this machine")
     report_to: Tracker = Field(default="none", description="a tracker beside metrics.jsonl and the TensorBoard file")
@@ -70,8 +74,9 @@ class TrainConfig(Recipe):
     parent_adapter: Path | None = None
     data: Path
     out_dir: Path
+    questions: Path | None = Field(default=None, description="JSON of scores.Question, for score_steps")
 
-    @field_validator("base_dir", "parent_adapter", "data", "out_dir")
+    @field_validator("base_dir", "parent_adapter", "data", "out_dir", "questions")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """The training process has another working folder than its supervisor."""
@@ -89,6 +94,8 @@ class TrainConfig(Recipe):
             raise ValueError("full preference training computes its reference once: leave precompute_reference on")
         if self.launch == "single" and self.processes > 1:
             raise ValueError("several processes need a launch: ddp, fsdp or zero3")
+        if self.score_steps is not None and self.launch != "single":
+            raise ValueError("score_steps needs a training in one process: leave it out with this preset's launch")
         return self
 
     @property

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from services.training.accuracy import Accuracy, prompt_of, selection_questions
 from services.training.checkpoint_store import CheckpointStore, recipe_hash
 from services.training.config import TrainConfig
 from services.training.manifest import make_manifest
 from services.training.presets import load_preset
+from services.training.scores import QUESTIONS, write_whole
 from services.training.supervise import RunStatus, TrainingRun
 from services.training.uploads import Uploader
 from shared.contracts.base import TaskContract
@@ -34,6 +36,7 @@ STORE_PATIENCE_S = 300.0
 OUTPUTS = {"metrics": "metrics.jsonl", "tensorboard": "curve.tfevents"}
 # What does not move the curve, or only names places of one machine.
 NO_CURVE = {"base_dir", "parent_adapter", "data", "out_dir", "threads", "save_steps", "save_minutes", "report_to"}
+NO_CURVE |= {"questions", "score_steps", "score_questions"}
 T = TypeVar("T")
 log = get_logger()
 
@@ -68,6 +71,7 @@ def make_config(command: TrainModel, shard: Shard, data: ObjectRef, folder: Path
         "parent_adapter": bring_model(shard.objects, command.parent, paths.adapters) if command.parent else None,
         "data": folder / "data.jsonl",
         "out_dir": folder / "run",
+        "questions": folder / "questions.json" if recipe["score_steps"] else None,
     }
     try:
         return TrainConfig.model_validate(values)
@@ -146,15 +150,19 @@ def train_in(folder: Path, command: TrainModel, shard: Shard, data: ObjectRef) -
     step = store.restore(config.out_dir)
     if step:
         log.info("training.resumed", step=step)
-    run = TrainingRun(config)
+    run, accuracy = TrainingRun(config), scored(command, shard, config)
     uploader = Uploader(config, store, since=step, stored=lambda _: pay_back(shard))
     run.start()
     uploader.start()
+    if accuracy is not None:
+        accuracy.start()
     try:
         watch(run, shard)
     finally:
         if run.poll().status is RunStatus.RUNNING:
             run.kill()
+        if accuracy is not None:
+            accuracy.close()
         uploader.close(keep=shard.heartbeat.reason not in ("lost", "orphaned"))
     facts = run.facts()
     manifest = make_manifest(command, data, facts, prompts_of(command, shard))
@@ -162,6 +170,16 @@ def train_in(folder: Path, command: TrainModel, shard: Shard, data: ObjectRef) -
     done = told(shard, read_manifest(shard.objects, command.model))
     tidy(store)
     return done
+
+
+def scored(command: TrainModel, shard: Shard, config: TrainConfig) -> Accuracy | None:
+    """What judges the answers of a training that is scored while it runs. Raises `InvalidInputError`."""
+    if config.questions is None or command.questions is None:
+        return None
+    rows, style = prompt_of(command.questions, command.job_id, shard)
+    questions = selection_questions(command, shard, config.score_questions, rows, style)
+    write_whole(config.questions, QUESTIONS.dump_json(questions))
+    return Accuracy(config, questions, style)
 
 
 def prompts_of(command: TrainModel, shard: Shard) -> str:

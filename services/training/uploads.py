@@ -9,6 +9,7 @@ from pathlib import Path
 from services.training.checkpoint_store import CheckpointStore
 from services.training.config import TrainConfig
 from services.training.run.checkpoints import lines_up_to, sealed_steps
+from services.training.scores import BEST
 from shared.errors import SenseError
 from shared.logging import get_logger
 
@@ -85,6 +86,9 @@ def pin(config: TrainConfig, step: int, folder: Path) -> dict[str, Path]:
         name = f"{source.name}/{path.relative_to(source)}"
         files[name] = folder / str(len(files))
         os.link(path, files[name])
+    for path in sorted((config.out_dir / BEST).glob("*")):
+        files[f"{BEST}/{path.name}"] = folder / f"{BEST}-{path.name}"
+        os.link(path, files[f"{BEST}/{path.name}"])
     files[METRICS] = folder / METRICS
     files[METRICS].write_text("".join(lines_up_to(config.metrics_file, step)))
     if config.reference_file.exists():

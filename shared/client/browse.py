@@ -197,6 +197,8 @@ class BrowsedPredictions(Page):
 class MetricsLines(Page):
     """A training curve, a line a step: step, total_steps, loss, lr, epoch, tokens, seconds; for DPO margin, accuracy.
 
+    Steps that were scored have `execution_accuracy` (share of so many `questions` of the selection split).
+
     `live`: the run is not over, these are the lines that it has told so far.
     """
 

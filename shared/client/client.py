@@ -315,6 +315,10 @@ class SenseClient:
         """A trained model with its lineage. Raises `NotFoundError`."""
         return self._read(Adapter, "GET", f"/v1/adapters/{quote(name, safe='')}")
 
+    def undeploy(self, name: str) -> Job:
+        """A job that takes a trained model off the engine; it stays in the store."""
+        return self._read(Job, "POST", f"/v1/adapters/{quote(name, safe='')}/undeploy")
+
     def deploy(self, name: str) -> Job:
         """A deployment job for a trained model; it answers under its name when the job has succeeded."""
         return self._read(Job, "POST", f"/v1/adapters/{quote(name, safe='')}/deploy")

@@ -10,7 +10,7 @@ from shared.contracts.pairing import (
     SAMPLE_CANDIDATES,
 )
 from shared.contracts.sandbox import BUILD_DATABASE, JUDGE_CANDIDATES, VERIFY_EXAMPLES
-from shared.contracts.serving import DEPLOY_MODEL, RELEASE
+from shared.contracts.serving import DEPLOY_MODEL, RELEASE, UNDEPLOY_MODEL
 from shared.contracts.synthesis import COLLECT, LOAD_DATASET, REVIEW_EXAMPLES, WRITE_EXAMPLES
 from shared.contracts.training import TRAIN_MODEL
 
@@ -31,6 +31,7 @@ CONTRACTS: dict[str, TaskContract] = {
         COLLECT_PAIRS,
         TRAIN_MODEL,
         DEPLOY_MODEL,
+        UNDEPLOY_MODEL,
         RELEASE,
         ANSWER_QUESTIONS,
         CHOOSE_MODEL,

@@ -22,6 +22,18 @@ class DeployedCounts(Counts):
     deployed: int
 
 
+class UndeployModel(Command):
+    """Has the engine forget `model`; its weights stay in the object store."""
+
+    model: str
+
+
+class UndeployedCounts(Counts):
+    """One where it was served, none where it was not."""
+
+    undeployed: int
+
+
 class Release(Command):
     """Gives the engine's memory back, so that training has the device to itself."""
 
@@ -40,6 +52,16 @@ DEPLOY_MODEL = TaskContract(
     counts=DeployedCounts,
     outputs=(),
     hard_limit_s=900,
+    max_attempts=3,
+)
+UNDEPLOY_MODEL = TaskContract(
+    name="serving.undeploy_model",
+    queue=Queue.SERVING,
+    command=UndeployModel,
+    fact="model.undeployed",
+    counts=UndeployedCounts,
+    outputs=(),
+    hard_limit_s=300,
     max_attempts=3,
 )
 RELEASE = TaskContract(

@@ -411,10 +411,11 @@ class DpoSpec(JobSpec):
 
 
 class DeploymentSpec(JobSpec):
-    """Serve a trained model under its own name."""
+    """Serve a trained model under its own name, or take it off the engine; it stays in the store."""
 
     kind: Literal["deployment"]
     model: str
+    serve: bool = Field(default=True, description="false: the engine forgets it")
     student: Student = Student()
 
 

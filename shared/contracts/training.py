@@ -49,6 +49,14 @@ class TrainSettings(BaseModel):
     precompute_reference: bool | None = None
     save_steps: int | None = Field(default=None, ge=1, description="optimizer steps between checkpoints")
     save_minutes: float | None = Field(default=None, gt=0, description="minutes between checkpoints")
+    score_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="optimizer steps between execution accuracies on the selection split; the best weights are kept",
+    )
+    score_questions: int | None = Field(
+        default=None, ge=1, le=1000, description="questions of the selection split asked each time; default 32"
+    )
     processes: int | None = Field(default=None, ge=1, le=64, description="GPUs of a preset that launches several")
     report_to: Tracker | None = Field(
         default=None, description="mlflow or wandb; address and key stand in the worker's environment"
@@ -58,7 +66,8 @@ class TrainSettings(BaseModel):
 class TrainModel(Command):
     """Trains `model` from `base` (continuing `parent` where there is one) on one output of a collected stage.
 
-    `parent_from` is a stage that has chosen the parent; it goes before `parent`.
+    `parent_from` is a stage that has chosen the parent; it goes before `parent`. `questions` is the collected stage
+    whose selection split is asked while it trains, where the settings say so.
     """
 
     method: Literal["sft", "dpo"]
@@ -71,6 +80,7 @@ class TrainModel(Command):
     data: StageRef
     output: str
     settings: TrainSettings
+    questions: StageRef | None = None
     seed: int = 0
 
 

@@ -208,6 +208,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--orders", default="same,own")
+    parser.add_argument(
+        "--spider-batch", type=int, default=4, help="TRL's rows of Spider's lengths take 24 GiB by four"
+    )
     given = parser.parse_args()
     wanted = given.what.split(",")
     steps, threads = given.steps + WARM_UP, given.threads
@@ -223,7 +226,9 @@ def main() -> None:
                 compare(f"SFT, the demo's rows, {order}", config, arm, folder, steps)
         if "spider" in wanted and (DATA / "spider").exists():
             data = write(folder / "spider.jsonl", spider_rows(96))
-            config = configure(folder, data, "sft", threads, max_steps=steps, max_length=4096)
+            config = configure(
+                folder, data, "sft", threads, max_steps=steps, max_length=4096, batch_size=given.spider_batch
+            )
             for order, arm in arms.items():
                 compare(f"SFT, Spider train's lengths, {order}", config, arm, folder, steps)
         if "dpo" in wanted:

@@ -44,7 +44,8 @@ def paced() -> Any:
 
 def ours(config: TrainConfig) -> Any:
     """Our trainer as `services.training.run.train` builds it."""
-    from services.training.run.model import load_policy, load_tokenizer, use_bf16
+    from services.training.run.model import load_policy, load_tokenizer
+    from services.training.run.precision import use_bf16
     from services.training.run.rows import encode_rows
     from services.training.run.trainers import LeanDpo, LeanSft, to_dataset
 
@@ -70,7 +71,8 @@ def stock(config: TrainConfig, *, same_order: bool) -> Any:
     from trl.trainer.sft_trainer import SFTTrainer
 
     from services.training.run.batches import LengthGrouped
-    from services.training.run.model import load_tokenizer, use_bf16
+    from services.training.run.model import load_tokenizer
+    from services.training.run.precision import use_bf16
     from services.training.run.rows import encode_rows
     from services.training.run.trainers import arguments
 

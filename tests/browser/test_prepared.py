@@ -1,5 +1,6 @@
 """The console on a gateway whose jobs are laid there by hand: inert text, live pages, keys, keyboard, weight."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,11 @@ from playwright.sync_api import Page, expect
 
 from services.gateway.backend import Backend
 from services.gateway.settings import AuthSettings
+from shared.sql.card import SchemaCard
+from shared.sql.uploads import Upload, add_upload
+from shared.storage.keys import card_key, database_key
 from tests.browser.conftest import Open
+from tests.support.datasets import make_example, make_head
 from tests.support.gateway import make_backend, serve
 from tests.support.prepared_job import HOSTILE, PreparedJob
 
@@ -182,6 +187,37 @@ def test_the_keyboard_reaches_everything(visit: Open, base: str) -> None:
     page.get_by_role("button", name="theme").focus()
     page.keyboard.press("Enter")
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
+
+
+def test_databases_and_data_sets_are_deleted_once_it_is_confirmed(visit: Open, base: str, backend: Backend) -> None:
+    database, objects = "ab" * 32, backend.objects
+    objects.put(card_key(database), SchemaCard(database_id=database, tables=[]).model_dump_json().encode())
+    objects.put(database_key(database), b"SQLite")
+    add_upload(objects, Upload(id=database, name="shop", size=6, created_at=1.0, tables=0))
+    lines = "\n".join(one.model_dump_json() for one in (make_head(), make_example(0, database)))
+    viewer = visit(base)
+    brought = viewer.page.request.post(
+        f"{base}/v1/datasets", data=lines, headers={"Content-Type": "application/x-ndjson"}
+    )
+    assert brought.ok, brought.text()
+
+    def delete(what: str) -> None:
+        page.get_by_role("button", name=re.compile(f"^Delete {what}")).click()
+        page.get_by_role("button", name=re.compile(f"^Delete {what}.* for good")).click()
+
+    page = viewer.open(f"/databases/{database}")
+    delete("the database shop")
+    expect(page.get_by_role("alert")).to_contain_text("remove the data set first")
+    viewer.open("/datasets")
+    page.get_by_role("button", name=re.compile("^Delete version")).click()
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.get_by_role("heading", name="singers")).to_be_visible()
+    delete("version")
+    expect(page.get_by_role("heading", name="singers")).to_have_count(0)
+    viewer.open(f"/databases/{database}")
+    delete("the database shop")
+    page.wait_for_url("**/#/databases")
+    assert not objects.exists(database_key(database))
 
 
 def test_pictures_of_work_under_way(visit: Open, base: str, hostile: PreparedJob) -> None:

@@ -60,18 +60,17 @@ class Viewer:
     def picture(self, name: str, checked: tuple[str, ...] = ("light", "dark")) -> list[str]:
         """Pictures in both themes at both widths; findings of axe, and how far the page is too wide, in pixels.
 
-        axe takes a second of a core: `checked` names the themes that it looks at.
+        axe takes a second of a core: `checked` names the themes that it looks at, the first at both widths.
         """
         PICTURES.mkdir(parents=True, exist_ok=True)
         findings = []
         for theme in ("light", "dark"):
             self.page.emulate_media(color_scheme=theme)
-            self.page.set_viewport_size(WIDE)
-            if theme in checked:
-                findings += [f"{name}, {theme}: {one}" for one in self.grave_findings()]
             for size in (WIDE, NARROW):
                 self.page.set_viewport_size(size)
                 self.page.wait_for_selector(SHOWN)
+                if theme == checked[0] or (theme in checked and size is WIDE):
+                    findings += [f"{name}, {theme} at {size['width']}: {one}" for one in self.grave_findings()]
                 over = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
                 findings += [f"{name} at {size['width']}: {over} pixels too wide"] if over > 0 else []
                 self.page.screenshot(path=PICTURES / f"{name}-{theme}-{size['width']}.png")

@@ -33,6 +33,7 @@ TABLE = {
     ("pairing.collect", "pairing", "pairs.collected"),
     ("training.train_model", "training", "model.trained"),
     ("serving.deploy_model", "serving", "model.deployed"),
+    ("serving.undeploy_model", "serving", "model.undeployed"),
     ("serving.release", "serving", "device.released"),
     ("evaluation.answer_questions", "evaluation", "questions.answered"),
     ("evaluation.choose_model", "evaluation", "model.chosen"),

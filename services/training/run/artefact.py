@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from services.training.config import TrainConfig
 from services.training.run.events import write_events
 from services.training.run.ranks import is_first
 from services.training.run.rows import DataFacts
+from services.training.scores import Score
 from shared.models.fingerprint import base_fingerprint
 
 EVENTS = "curve.tfevents"
@@ -23,7 +24,8 @@ LIBRARIES = ("torch", "transformers", "trl", "peft")
 class RunFacts:
     """Numbers of a finished run; `final_loss` is the mean over its last tenth of steps.
 
-    `peak_memory_bytes` is the GPU's most allocated memory, without one the process's largest resident set.
+    `peak_memory_bytes` is the GPU's most allocated memory, without one the process's largest resident set. `scores` are
+    those on the selection split while it trained; the weights are those of `kept_step`, where that is not the last.
     """
 
     steps: int
@@ -34,6 +36,8 @@ class RunFacts:
     threads: int
     bf16: bool
     peak_memory_bytes: int = 0
+    scores: list[Score] = field(default_factory=list)
+    kept_step: int | None = None
 
 
 def write_artefact(config: TrainConfig, trainer: Any, tokenizer: Any, data: DataFacts, run: RunFacts) -> None:
@@ -62,8 +66,13 @@ def save_weights(config: TrainConfig, trainer: Any) -> None:
         trainer.save_model(str(folder))  # gathers the shards of all processes
     elif not is_first():
         return
-    elif config.mode == "full":
-        model.to(torch.bfloat16)
+    else:
+        save_model(config, model.to(torch.bfloat16) if config.mode == "full" else model, folder)
+
+
+def save_model(config: TrainConfig, model: Any, folder: Path) -> None:
+    """The adapter alone, or all weights as they are."""
+    if config.mode == "full":
         model.save_pretrained(folder)
     else:
         # The vocabulary never changes here; peft would look for the base's config on the hub to find that out.
@@ -81,19 +90,23 @@ def _name_base(config: TrainConfig, folder: Path) -> None:
 
 def collect_facts(config: TrainConfig, data: DataFacts, run: RunFacts) -> dict[str, Any]:
     """Everything that lineage, the report and the model card need, without paths of this machine."""
-    recipe = config.model_dump(mode="json", exclude={"base_dir", "parent_adapter", "data", "out_dir"})
+    recipe = config.model_dump(mode="json", exclude={"base_dir", "parent_adapter", "data", "out_dir", "questions"})
     versions = {name: metadata.version(name) for name in LIBRARIES} | {"python": platform.python_version()}
     parent = None
     if config.parent_adapter is not None:
         parent = _sha256(config.parent_adapter / "adapter_model.safetensors")
     base = base_fingerprint(config.base_dir)
-    return {
-        "base_fingerprint": base,
-        "config": recipe,
-        "data": asdict(data),
-        "versions": versions,
-        "parent_adapter_sha256": parent,
-    } | asdict(run)
+    return (
+        {
+            "base_fingerprint": base,
+            "config": recipe,
+            "data": asdict(data),
+            "versions": versions,
+            "parent_adapter_sha256": parent,
+        }
+        | asdict(run)
+        | {"scores": [one.model_dump() for one in run.scores]}
+    )
 
 
 def _sha256(path: Path) -> str:
@@ -115,6 +128,7 @@ def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
         ("Tokens a row", ", ".join(f"{name} {value}" for name, value in data["lengths"].items())),
         ("Steps", str(facts["steps"])),
         ("Final loss", f"{facts['final_loss']:.4f}"),
+        *scores_told(facts),
         ("Seconds", f"{facts['seconds']:.0f}"),
         ("Peak memory", f"{facts['peak_memory_bytes'] / 2**30:.1f} GiB"),
         ("Versions", versions),
@@ -125,6 +139,15 @@ def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
         f"# {config.name}\n\nA text-to-SQL model for SQLite, trained by Sense.\n\n| | |\n|---|---|\n{table}\n\n"
         f"## Configuration\n\n```json\n{json.dumps(facts['config'], indent=2, sort_keys=True)}\n```\n"
     )
+
+
+def scores_told(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Execution accuracy while it trained, and which step's weights these are."""
+    if not facts["scores"]:
+        return []
+    told = ", ".join(f"{one['correct']}/{one['questions']} at step {one['step']}" for one in facts["scores"])
+    kept = f"step {facts['kept_step']}, the best of these" if facts["kept_step"] else "the last step's"
+    return [("Selection split, right", told), ("Weights", kept)]
 
 
 def rows_told(data: dict[str, Any]) -> str:

@@ -14,14 +14,17 @@ from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
 from services.training.run.checkpoints import lines_up_to, seal
 from services.training.run.ranks import any_of, is_first, wait_for_all
+from services.training.run.scoring import ScoreAnswers
 from services.training.run.stopping import StopFlag
 from services.training.run.threads import ThreadGauge
+from services.training.scores import Score
 
 
 class Metrics(TrainerCallback):
     """One flushed JSON line a step; on resume the lines after the checkpoint are taken back."""
 
-    def __init__(self, config: TrainConfig, resumed_at: int) -> None:
+    def __init__(self, config: TrainConfig, resumed_at: int, scorer: ScoreAnswers | None = None) -> None:
+        self.scorer = scorer
         self.losses: list[float] = []
         self._extra = ("margin", "accuracy") if config.method == "dpo" else ()
         kept = lines_up_to(config.metrics_file, resumed_at)
@@ -32,6 +35,19 @@ class Metrics(TrainerCallback):
         self._file = place.open("w")
         self._file.writelines(kept)
         self._file.flush()
+        self._told = [json.loads(line) for line in kept]
+
+    def scores(self) -> list[Score]:
+        """Every score on the selection split, those before a resume too."""
+        return [
+            Score(
+                step=one["step"],
+                correct=round(one["execution_accuracy"] * one["questions"]),
+                questions=one["questions"],
+            )
+            for one in self._told
+            if "execution_accuracy" in one
+        ]
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Raises the NaN stop when the loss or the gradient is not finite."""
@@ -49,6 +65,9 @@ class Metrics(TrainerCallback):
         line |= {"lr": logs["learning_rate"], "epoch": logs["epoch"], "tokens": int(logs["tokens"])}
         line |= {"seconds": round(time.monotonic() - self._started, 3)}
         line |= {name: logs[name] for name in self._extra}
+        if self.scorer is not None and (score := self.scorer.latest) is not None:
+            line |= {"execution_accuracy": round(score.accuracy, 4), "questions": score.questions}
+        self._told.append(line)
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 

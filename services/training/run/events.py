@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 PLACES = {"lr": "train/learning_rate", "epoch": "train/epoch", "tokens": "train/tokens"}
-NOT_DRAWN = {"step", "total_steps", "seconds"}
+NOT_DRAWN = {"step", "total_steps", "seconds", "questions"}
 
 
 def write_events(metrics: Path, target: Path) -> None:

@@ -16,15 +16,6 @@ EAGER_UP_TO = 512
 SHARING_TYPES = frozenset({"llama", "qwen2", "qwen3"})
 
 
-def use_bf16(choice: str) -> bool:
-    """Whether to compute in bfloat16; `auto` asks the hardware."""
-    if choice != "auto":
-        return choice == "on"
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
 def load_tokenizer(config: TrainConfig) -> Any:
     """The base's tokenizer; without a chat template it gets the completion style, which the artefact then carries.
 

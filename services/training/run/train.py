@@ -12,9 +12,11 @@ from services.training.config import TrainConfig
 from services.training.run.artefact import RunFacts, write_artefact
 from services.training.run.callbacks import AdaptThreads, Metrics, SaveByClock, SealCheckpoints, StopOnRequest
 from services.training.run.checkpoints import newest_sealed
-from services.training.run.model import check_machine, load_policy, load_tokenizer, use_bf16
+from services.training.run.model import check_machine, load_policy, load_tokenizer
+from services.training.run.precision import use_bf16
 from services.training.run.ranks import check_together, is_first
 from services.training.run.rows import encode_rows
+from services.training.run.scoring import ScoreAnswers, take_best
 from services.training.run.stopping import StopFlag
 from services.training.run.threads import ThreadGauge
 from services.training.run.trainers import LeanDpo, LeanSft, to_dataset
@@ -41,8 +43,13 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
     began = time.monotonic()
     if gauge is not None:
         trainer.add_callback(AdaptThreads(gauge))
-    metrics = _run_loop(config, trainer, flag)
+    scorer = ScoreAnswers(config, tokenizer, flag, bf16=bf16) if config.score_steps else None
+    metrics = _run_loop(config, trainer, flag, scorer)
     flag.check()
+    best = scorer.best if scorer else None
+    kept = best.step if best is not None and best.step != trainer.state.global_step else None
+    if best is not None and kept is not None:
+        take_best(config, trainer.accelerator.unwrap_model(trainer.model), best)
     tail = metrics.losses[-max(1, len(metrics.losses) // 10) :]
     run = RunFacts(
         steps=trainer.state.global_step,
@@ -53,19 +60,22 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
         threads=torch.get_num_threads(),
         bf16=bf16,
         peak_memory_bytes=peak_memory(),
+        scores=metrics.scores() if scorer else [],
+        kept_step=kept,
     )
     if is_first():
         shutil.rmtree(config.artefact_dir, ignore_errors=True)
     write_artefact(config, trainer, tokenizer, data, run)
 
 
-def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag) -> Metrics:
+def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag, scorer: ScoreAnswers | None) -> Metrics:
     """Trains to the end or to the stop, from the newest sealed checkpoint where there is one."""
     found: tuple[Path, int] | None = newest_sealed(config.out_dir)
-    metrics = Metrics(config, resumed_at=found[1] if found else 0)
+    metrics = Metrics(config, resumed_at=found[1] if found else 0, scorer=scorer)
     trainer.seen_tokens = metrics.tokens_before
-    for callback in (metrics, StopOnRequest(config, flag), SealCheckpoints()):
-        trainer.add_callback(callback)
+    for callback in (scorer, metrics, StopOnRequest(config, flag), SealCheckpoints()):
+        if callback is not None:
+            trainer.add_callback(callback)
     if config.save_minutes is not None:
         trainer.add_callback(SaveByClock(config.save_minutes))
     trainer.train(resume_from_checkpoint=str(found[0]) if found else None)

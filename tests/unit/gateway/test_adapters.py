@@ -6,7 +6,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.gateway.backend import Backend
+from services.orchestrator.compile import compile_spec
 from shared.contracts.refs import ObjectRef
+from shared.contracts.spec import parse_spec
 from shared.models.manifest import ModelManifest, publish_model
 
 
@@ -56,6 +58,16 @@ def test_deploying_is_a_job(api: TestClient, backend: Backend) -> None:
     assert (job["kind"], answer.headers["Location"]) == ("deployment", f"/v1/jobs/{job['id']}")
     spec = backend.jobs.job(job["id"]).spec
     assert (spec["model"], spec["student"]["base"]) == ("m-dpo", "builtin:smollm2-135m")
+
+
+def test_taking_a_model_off_the_engine_is_a_job_that_waits_for_the_device(api: TestClient, backend: Backend) -> None:
+    answer = api.post("/v1/adapters/m-dpo/undeploy")
+    assert (answer.status_code, answer.json()["kind"]) == (202, "deployment")
+    spec = parse_spec(backend.jobs.job(answer.json()["id"]).spec)
+    (stage,) = compile_spec("job", spec, "cpu:0").stages
+    assert (stage.task, stage.params["model"]) == ("serving.undeploy_model", "m-dpo")
+    assert stage.device is not None and stage.device.hold == "shard"
+    assert api.post("/v1/adapters/none/undeploy").json()["code"] == "model_not_found"
 
 
 @pytest.mark.parametrize("name", ["..", "%2e%2e", "a%2fb", "x" * 300, "%00"])

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from services.serving.tasks import deploy_model, model_folders
+from services.serving.tasks import deploy_model, model_folders, undeploy_model
 from shared.contracts.refs import ObjectRef
-from shared.contracts.serving import DeployModel
+from shared.contracts.serving import DeployModel, UndeployModel
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
 from shared.models.find import find_base
 from shared.models.manifest import ModelManifest, publish_model
@@ -62,6 +62,12 @@ def test_full_models_and_adapters_out_of_the_store_answer_under_their_names(
     assert {"tiny-full", "tiny-adapter"} <= set(served.engine.models())
     full, adapted = (served.ask(name, "Which?") for name in ("tiny-full", "tiny-adapter"))
     assert full and adapted and full != adapted
+    command = UndeployModel(job_id="j", stage="undeploy", shard=0, attempt=1, correlation_id="c", model="tiny-adapter")
+    for undeployed in (1, 0):  # a repeated command finds nothing left to do
+        assert undeploy_model(command, SimpleNamespace(objects=objects)).counts.undeployed == undeployed
+    assert "tiny-adapter" not in served.engine.models()
+    deploy(objects, "tiny-adapter", "models/tiny-full")
+    assert served.ask("tiny-adapter", "Which?") == adapted
 
 
 def test_what_is_no_base_is_refused_by_name(objects) -> None:

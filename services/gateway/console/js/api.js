@@ -53,6 +53,11 @@ export async function post(path, body, { type = "application/json", signal, more
   ).json();
 }
 
+/** Deletes what is at a path. */
+export async function remove(path) {
+  await ask(path, { method: "DELETE", headers: headers() });
+}
+
 /** Fetches a file with the key and hands it to the browser to save. */
 export async function save(path, name) {
   const link = document.createElement("a");

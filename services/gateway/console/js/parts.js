@@ -1,7 +1,7 @@
 // Parts that pages are made of.
 
-import { ApiError, get, post } from "./api.js";
-import { h, replace } from "./dom.js";
+import { ApiError, get, post, remove } from "./api.js";
+import { announce, h, replace } from "./dom.js";
 import { count, plural, words } from "./format.js";
 
 const KINDS = {
@@ -244,4 +244,36 @@ export function jobHead(job, here, actions) {
     }),
     jobTabs(job, here),
   ];
+}
+
+/** Deletes what is at a path once it was confirmed; what speaks against it appears in `told`. */
+export function removeButton(path, what, told, then) {
+  const node = h("span", { class: "row" });
+  const first = h("button", { type: "button", class: "danger", "aria-label": `Delete ${what}` }, "Delete");
+  const sure = h("button", { type: "button", class: "danger" }, `Delete ${what} for good`);
+  const keep = h("button", { type: "button" }, "Keep it");
+  const back = () => {
+    replace(node, first);
+    first.focus();
+  };
+  first.addEventListener("click", () => {
+    replace(told);
+    replace(node, sure, keep);
+    keep.focus();
+  });
+  keep.addEventListener("click", back);
+  sure.addEventListener("click", async () => {
+    sure.disabled = true;
+    try {
+      await remove(path);
+      announce(`Deleted ${what}`);
+      then();
+    } catch (error) {
+      sure.disabled = false;
+      back();
+      replace(told, fault(error));
+    }
+  });
+  node.append(first);
+  return node;
 }

@@ -81,6 +81,7 @@ class Run {
       points: lines.filter((line) => Number.isFinite(line[name])).map((line) => [line.step, line[name]]),
     });
     const status = this.job.stages.find((one) => one.id === this.stage.id)?.status;
+    const scored = lines.some((line) => "execution_accuracy" in line);
     const preference = lines.some((line) => "margin" in line);
     replace(
       this.node,
@@ -105,6 +106,7 @@ class Run {
           preference
             ? lineChart("Reward margin and accuracy", [series("margin"), series("accuracy")])
             : lineChart("Learning rate", [series("lr")]),
+          scored && lineChart("Execution accuracy on the selection split", [series("execution_accuracy")]),
         ),
     );
   }

@@ -2,7 +2,7 @@
 
 import { h, replace } from "../dom.js";
 import { bytes, plural, short } from "../format.js";
-import { fault, field, head, resultTable, run, schemaCard, schemaView } from "../parts.js";
+import { fault, field, head, removeButton, resultTable, run, schemaCard, schemaView } from "../parts.js";
 import { sqlBlock } from "../sql.js";
 
 export default async function database(context) {
@@ -11,6 +11,7 @@ export default async function database(context) {
   const tables = found.card.tables.map((one) => one.name);
   const name = found.upload?.name || `${tables.slice(0, 3).join(", ")}${tables.length > 3 ? "…" : ""}` || short(id);
   context.title(name);
+  const told = h("div", {});
   const ask = h("a", { class: "button primary", href: `#/ask?database=${id}` }, "Ask a question");
   const below = h(
     "p",
@@ -19,7 +20,8 @@ export default async function database(context) {
     h("code", { title: id }, short(id)),
   );
   context.show(
-    head(name, { crumb: [h("a", { href: "#/databases" }, "Databases")], below, actions: ask }),
+    head(name, { crumb: [h("a", { href: "#/databases" }, "Databases")], below, actions: found.upload ? [ask, removal(told, id, name)] : ask }),
+    told,
     found.upload?.warnings.length > 0 &&
       h(
         "div",
@@ -34,6 +36,12 @@ export default async function database(context) {
     h("section", { class: "card" }, h("h2", {}, "Schema"), schemaView(found.card)),
     h("section", { class: "stack loose" }, h("h2", {}, "Tables"), found.card.tables.map(tableCard)),
   );
+}
+
+function removal(told, id, name) {
+  return removeButton(`/v1/databases/${id}`, `the database ${name}`, told, () => {
+    location.hash = "#/databases";
+  });
 }
 
 function console_(id, card) {

@@ -3,7 +3,7 @@
 import { get } from "../api.js";
 import { h } from "../dom.js";
 import { count, percent, when } from "../format.js";
-import { empty, head, pager, tag } from "../parts.js";
+import { empty, head, pager, removeButton, tag } from "../parts.js";
 
 export default async function datasets(context) {
   context.title("Data sets");
@@ -22,15 +22,24 @@ export default async function datasets(context) {
 }
 
 function card(one) {
-  return h(
+  const told = h("div", {});
+  const path = `/v1/datasets/${encodeURIComponent(one.name)}?version=${encodeURIComponent(one.version)}`;
+  const node = h(
     "article",
     { class: "card" },
     h(
       "div",
       { class: "row apart" },
       h("h2", {}, one.name),
-      h("span", { class: "row" }, tag(one.format), tag(`${one.policy} policy`)),
+      h(
+        "span",
+        { class: "row" },
+        tag(one.format),
+        tag(`${one.policy} policy`),
+        removeButton(path, `version ${one.version} of ${one.name}`, told, () => node.remove()),
+      ),
     ),
+    told,
     h(
       "dl",
       { class: "facts" },
@@ -47,4 +56,5 @@ function card(one) {
       `Version ${one.version} · licence: ${one.licence}${one.release ? ` · ${one.release}` : ""} · ${when(one.created_at)}`,
     ),
   );
+  return node;
 }

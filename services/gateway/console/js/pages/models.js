@@ -81,11 +81,11 @@ function servedTable(data) {
 
 function trainedCard(one, served) {
   const told = h("div", {});
-  const deploy = async (event) => {
+  const submit = (what, said) => async (event) => {
     event.target.disabled = true;
     try {
-      const job = await post(`/v1/adapters/${encodeURIComponent(one.id)}/deploy`);
-      announce("The deployment is submitted");
+      const job = await post(`/v1/adapters/${encodeURIComponent(one.id)}/${what}`);
+      announce(said);
       location.hash = `#/jobs/${job.id}`;
     } catch (error) {
       event.target.disabled = false;
@@ -105,7 +105,18 @@ function trainedCard(one, served) {
       "div",
       { class: "row apart" },
       h("h3", {}, h("code", {}, one.id)),
-      served.has(one.id) ? asked(one.id) : h("button", { type: "button", onclick: deploy }, "Deploy"),
+      served.has(one.id)
+        ? h(
+            "span",
+            { class: "row" },
+            asked(one.id),
+            h(
+              "button",
+              { type: "button", onclick: submit("undeploy", "The model leaves the engine, by a job") },
+              "Stop serving",
+            ),
+          )
+        : h("button", { type: "button", onclick: submit("deploy", "The deployment is submitted") }, "Deploy"),
     ),
     h(
       "p",

@@ -88,7 +88,7 @@ class Compose {
         h(
           "p",
           { class: "muted small", id: "yaml-hint" },
-          "The form writes this text. Edit it freely: the form follows, and what it has no field for stays in the text.",
+          "The form writes this text. Edit it freely: the form follows. Using the form again writes the text anew, without comments and without what it has no field for.",
         ),
         this.told,
         h("div", { class: "row" }, this.button),

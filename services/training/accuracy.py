@@ -1,0 +1,127 @@
+"""Execution accuracy while training runs, the supervisor's side: answers are run in the sandbox, scores come out."""
+
+import threading
+import time
+from pathlib import Path
+
+import httpx
+
+from services.training.config import TrainConfig
+from services.training.scores import ANSWERS, Question, Score, score_file, write_whole
+from shared.client.sandbox_models import Run, RunAnswer, RunRequest
+from shared.contracts.records import Example, PromptStyle
+from shared.contracts.refs import StageRef
+from shared.contracts.training import TrainModel
+from shared.errors import InvalidInputError
+from shared.logging import get_logger
+from shared.settings import SandboxSettings
+from shared.sql.catalog import Catalog
+from shared.sql.extract import extract_sql
+from shared.sql.prompt import render_messages
+from shared.tasks.shard import Shard
+
+LOOK_S = 0.1
+PATIENCE_S = 120.0
+RETRY_S = 2.0
+CALL_S = 60.0
+DEADLINE_S = 2.0
+RAN = ("ok", "empty")
+log = get_logger()
+
+
+def selection_questions(command: TrainModel, shard: Shard, most: int, rows: int, style: PromptStyle) -> list[Question]:
+    """The first questions that were set aside, asked as the training data's prompts are written.
+
+    Raises `InvalidInputError` where none were.
+    """
+    assert command.questions is not None
+    refs = shard.refs(command.questions, "selection")
+    examples = [example for ref in refs for example in shard.rows(ref, Example)][:most]
+    if not examples:
+        raise InvalidInputError(
+            f"score_steps asks questions of the selection split, and stage {command.questions.stage} set none aside: "
+            "train in a pipeline job, whose selection.questions sets them aside, or leave score_steps out"
+        )
+    catalog = Catalog(shard.objects)
+    return [
+        Question(
+            id=one.example_id,
+            database_id=one.database_id,
+            gold=one.gold,
+            prompt=render_messages(
+                catalog.card(one.database_id), one.question, evidence=one.evidence, rows=rows, style=style
+            ),
+        )
+        for one in examples
+    ]
+
+
+def prompt_of(stage: StageRef, job_id: str, shard: Shard) -> tuple[int, PromptStyle]:
+    """Example rows and style of the prompts that a stage wrote."""
+    plan = shard.jobs.plan(stage.job_id or job_id)
+    params = plan.stage(stage.stage).params if plan is not None else {}
+    return int(params.get("prompt_rows", 0)), PromptStyle.model_validate(params.get("style", {}))
+
+
+class Accuracy:
+    """A thread of the supervisor that scores every file of answers once."""
+
+    def __init__(self, config: TrainConfig, questions: list[Question], style: PromptStyle) -> None:
+        self.config, self.questions = config, questions
+        self.last = style.target == "reasoning_sql"
+        self.url = SandboxSettings().url.rstrip("/")
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="accuracy", daemon=True)
+
+    def start(self) -> None:
+        """Begins to look."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread, in the middle of a score too."""
+        self._end.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._end.wait(LOOK_S):
+            for path in (self.config.out_dir / "scores").glob("[0-9]*.answers.json"):
+                step = int(path.name.partition(".")[0])
+                if not score_file(self.config.out_dir, step).exists():
+                    self._tell(step, path)
+
+    def _tell(self, step: int, path: Path) -> None:
+        """The score, or an empty file where the sandbox does not answer in time: the training waits for one."""
+        ends = time.monotonic() + PATIENCE_S
+        while not self._end.is_set():
+            try:
+                found = self.score(step, ANSWERS.validate_json(path.read_bytes())).model_dump_json()
+            except (httpx.HTTPError, OSError, ValueError) as error:
+                log.warning("accuracy.not_known", step=step, error=str(error) or type(error).__name__)
+                if time.monotonic() < ends:
+                    self._end.wait(RETRY_S)
+                    continue
+                found = ""
+            write_whole(score_file(self.config.out_dir, step), found.encode())
+            return
+
+    def score(self, step: int, texts: dict[str, str]) -> Score:
+        """Raises `httpx.HTTPError` where the sandbox does not answer."""
+        with httpx.Client(timeout=CALL_S, trust_env=False) as http:
+            right = sum(self._right(http, one, texts.get(one.id, "")) for one in self.questions)
+        return Score(step=step, correct=right, questions=len(self.questions))
+
+    def _right(self, http: httpx.Client, question: Question, text: str) -> bool:
+        """Equal results, all rows seen; order counts where both statements ask for one."""
+        sql = extract_sql(text, last=self.last)
+        if sql is None:
+            return False
+        asked = RunRequest(database_id=question.database_id, sqls=[question.gold, sql], deadline_s=DEADLINE_S)
+        answer = http.post(f"{self.url}/runs", content=asked.model_dump_json())
+        answer.raise_for_status()
+        gold, given = RunAnswer.model_validate_json(answer.content).runs
+        return same(gold, given)
+
+
+def same(gold: Run, given: Run) -> bool:
+    """Whether both ran and gave the same."""
+    return gold.outcome in RAN and given.outcome in RAN and gold.fingerprint == given.fingerprint is not None
