@@ -4,24 +4,23 @@ import hashlib
 import tempfile
 from pathlib import Path
 
+from services.sandbox.build_desk import BuildDesk
 from services.sandbox.limits import Limits, checked_deadline
-from services.sandbox.process import ChildDiedError, ChildProcess, OverrunError
+from services.sandbox.process import ChildDiedError, OverrunError
 from shared.contracts.records import DatabaseScript
 from shared.errors import InvalidInputError
 
-MODULE = "services.sandbox.build_child"
 
-
-def build_database(script: DatabaseScript, path: Path, *, limits: Limits | None = None) -> str:
+def build_database(script: DatabaseScript, path: Path, desk: BuildDesk) -> str:
     """Write the database at `path`, read-only, and give its SHA-256 (hex); the same script gives the same bytes.
 
-    The file appears whole or not at all. Raises InvalidInputError naming the statement or the table.
+    The file appears whole or not at all. Raises InvalidInputError naming the statement or the table, CancelledError
+    where the desk was closed.
     """
-    limits = limits or Limits()
-    check_script(script, limits)
+    check_script(script, desk.limits)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent) as folder:
         fresh = Path(folder) / "database.sqlite"
-        run_child(script, fresh, limits)
+        run_script(script, fresh, desk)
         fresh.chmod(0o444)
         found = hashlib.sha256(fresh.read_bytes()).hexdigest()
         fresh.replace(path)
@@ -38,19 +37,20 @@ def check_script(script: DatabaseScript, limits: Limits) -> None:
         raise InvalidInputError(f"The database script has {size} bytes; at most {limits.build_script_bytes} are run.")
 
 
-def run_child(script: DatabaseScript, fresh: Path, limits: Limits) -> None:
-    """Build in a child of its own; it is gone when this returns."""
-    deadline = checked_deadline(limits.build_deadline_s)
+def as_refusal(error: OverrunError | ChildDiedError, deadline_s: float) -> InvalidInputError:
+    """What a script did that its child did not outlive."""
+    if isinstance(error, OverrunError):
+        return InvalidInputError(f"The database script ran longer than {deadline_s} s; make it smaller.")
+    return InvalidInputError(f"The database script ended its process ({error}); make it smaller.")
+
+
+def run_script(script: DatabaseScript, fresh: Path, desk: BuildDesk) -> None:
+    """Builds in the desk's child."""
+    deadline = checked_deadline(desk.limits.build_deadline_s)
     message = {"path": str(fresh.absolute()), "ddl": script.ddl, "inserts": script.inserts, "deadline_s": deadline}
-    child = ChildProcess(limits, MODULE)
     try:
-        reply = child.ask(message, deadline)
-    except OverrunError:
-        raise InvalidInputError(f"The database script ran longer than {deadline} s; make it smaller.") from None
-    except ChildDiedError as death:
-        raise InvalidInputError(f"The database script ended its process ({death}); make it smaller.") from None
-    finally:
-        child.kill()
-        child.reap()
+        reply = desk.ask(message, deadline)
+    except (OverrunError, ChildDiedError) as error:
+        raise as_refusal(error, deadline) from None
     if "refused" in reply:
         raise InvalidInputError(f"The database script cannot be used: {reply['refused']}.")

@@ -1,4 +1,4 @@
-"""The child that writes one database and ends: `python -m services.sandbox.build_child LIMITS_JSON`.
+"""The child that writes databases, one after another: `python -m services.sandbox.build_child LIMITS_JSON`.
 
 Only CREATE TABLE, CREATE INDEX and INSERT run, in one transaction on a fresh file. The clock stands still and chance is
 refused, so that the same script gives the same bytes.
@@ -13,7 +13,7 @@ from services.sandbox.authorizer import Gate
 from services.sandbox.build_rules import ALLOWED
 from services.sandbox.connection import Clock, harden, set_limits
 from services.sandbox.limits import Limits
-from services.sandbox.one_task import serve_once
+from services.sandbox.one_task import serve_on
 from services.sandbox.outcomes import classify
 from services.sandbox.text import first_words, only_blank, tokens
 
@@ -49,12 +49,14 @@ def check_statement(name: str, sql: str) -> None:
         raise RefusedError(f"{name} is refused: only CREATE TABLE, CREATE INDEX and INSERT are run")
 
 
+STILL = StillClock()
+
+
 class Builder:
-    """One build on one connection."""
+    """One build on one connection; nothing of it is left for the next."""
 
     def __init__(self, path: str, limits: Limits, clock: Clock) -> None:
         self.limits = limits
-        self.file_system = StillClock()
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         self.sqlite = apsw.Connection(path, flags=flags, vfs=VFS_NAME, statementcachesize=0)
         self.gate = Gate()
@@ -81,7 +83,6 @@ class Builder:
         self.sqlite.execute("COMMIT")
         self.sqlite.limit(apsw.SQLITE_LIMIT_ATTACHED, 1)  # VACUUM attaches the copy that it makes
         self.sqlite.execute("VACUUM")
-        self.sqlite.close(True)
 
     def statement(self, name: str, sql: str) -> None:
         """One statement of the script, under the allow-list."""
@@ -141,16 +142,20 @@ def refuse_chance(*_arguments: Any) -> None:
 
 def answer(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
     """`{}` when the file is complete, else `refused` with a sentence."""
-    clock = Clock()
+    clock, builder = Clock(), None
     clock.start(request["deadline_s"])
     try:
-        Builder(request["path"], limits, clock).run(request)
+        builder = Builder(request["path"], limits, clock)
+        builder.run(request)
     except RefusedError as error:
         return {"refused": str(error)}
     except (apsw.Error, MemoryError) as error:
         return {"refused": f"the database cannot be written: {error}"}
+    finally:
+        if builder is not None:
+            builder.sqlite.close(True)
     return {}
 
 
 if __name__ == "__main__":
-    serve_once(answer, writes=True)
+    serve_on(answer, writes=True)

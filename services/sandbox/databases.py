@@ -30,7 +30,7 @@ def seal_database(objects: ObjectStore, script: DatabaseScript, pool: SandboxPoo
         return known
     with tempfile.TemporaryDirectory(prefix="sense-build-") as folder:
         path = Path(folder) / "new.sqlite"
-        database_id = build_database(script, path)
+        database_id = build_database(script, path, pool.desk)
         store_database(objects, path, database_id, pool)
     if len(_built) >= REMEMBERED:
         _built.clear()

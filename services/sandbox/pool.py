@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from services.sandbox.batches import Batch, Plan
+from services.sandbox.build_desk import BuildDesk
 from services.sandbox.execution import Execution, Request
 from services.sandbox.files import KnownFiles
 from services.sandbox.limits import Limits
@@ -29,6 +30,7 @@ class SandboxPool:
         self.children = children
         self.limits = limits or Limits()
         self.files = KnownFiles(self.limits.file_bytes)
+        self.desk = BuildDesk(self.limits)
         self._free: list[ChildProcess | None] = [None] * children
         self._all: set[ChildProcess] = set()
         self._ready = threading.Condition()
@@ -78,6 +80,7 @@ class SandboxPool:
 
     def kill(self) -> None:
         """SIGKILL every child at once; whoever waits or calls later gets CancelledError."""
+        self.desk.kill()
         with self._ready:
             self._end = "killed"
             for child in self._all:
@@ -86,6 +89,7 @@ class SandboxPool:
 
     def close(self) -> None:
         """End all children and wait for them; calls that still run are cut off."""
+        self.desk.close()
         with self._ready:
             self._end = self._end or "closed"
             children, self._all = list(self._all), set()

@@ -25,6 +25,7 @@ PATIENCE_S = 120.0
 RETRY_S = 2.0
 CALL_S = 60.0
 DEADLINE_S = 2.0
+JSON = {"Content-Type": "application/json"}
 RAN = ("ok", "empty")
 log = get_logger()
 
@@ -116,7 +117,7 @@ class Accuracy:
         if sql is None:
             return False
         asked = RunRequest(database_id=question.database_id, sqls=[question.gold, sql], deadline_s=DEADLINE_S)
-        answer = http.post(f"{self.url}/runs", content=asked.model_dump_json())
+        answer = http.post(f"{self.url}/runs", content=asked.model_dump_json(), headers=JSON)
         answer.raise_for_status()
         gold, given = RunAnswer.model_validate_json(answer.content).runs
         return same(gold, given)

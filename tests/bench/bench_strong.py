@@ -9,6 +9,7 @@ Memory is this process's resident set at its highest while a task of that kind r
 
 import argparse
 import os
+import resource
 import tempfile
 import threading
 import time
@@ -69,8 +70,9 @@ class Meter:
 
 
 def children_s() -> float:
-    """CPU seconds of the living sandbox children."""
-    total = 0.0
+    """CPU seconds of the sandbox children, living and dead."""
+    dead = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = dead.ru_utime + dead.ru_stime
     for child in ME.children(recursive=True):
         try:
             if any(name in " ".join(child.cmdline()) for name in ("openai_server", "valkey")):

@@ -41,6 +41,7 @@ class Arm:
 
     name: str
     process: "subprocess.Popen[str]"
+    log: Path
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -57,7 +58,7 @@ class Arm:
                 self.before, self.rows = message["before"], message["rows"]
             if key in message:
                 return message
-        raise RuntimeError(f"the arm {self.name} ended (see its log)")
+        raise RuntimeError(f"the arm {self.name} ended ({self.process.wait()}): {self.log.read_text()[-2000:]}")
 
     def step(self) -> None:
         """One step; the arm stands still again afterwards."""
@@ -90,7 +91,7 @@ def started(name: str, config: TrainConfig, folder: Path) -> Iterator[Arm]:
         process = subprocess.Popen(
             command, cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
         )
-    arm = Arm(name, process)
+    arm = Arm(name, process, folder / f"{name}.log")
     try:
         arm.until("ready")
         yield arm
@@ -208,9 +209,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--orders", default="same,own")
-    parser.add_argument(
-        "--spider-batch", type=int, default=4, help="TRL's rows of Spider's lengths take 24 GiB by four"
-    )
+    parser.add_argument("--bf16", default="auto", help="of both arms; TRL's on Spider's lengths takes 24 GiB without")
     given = parser.parse_args()
     wanted = given.what.split(",")
     steps, threads = given.steps + WARM_UP, given.threads
@@ -221,14 +220,12 @@ def main() -> None:
         arms = {"same order": "stock-same-order", "own order": "stock"}
         arms = {f"{order} order": arms[f"{order} order"] for order in given.orders.split(",")}
         if "demo" in wanted:
-            config = configure(folder, sft, "sft", threads, max_steps=steps)
+            config = configure(folder, sft, "sft", threads, max_steps=steps, bf16=given.bf16)
             for order, arm in arms.items():
                 compare(f"SFT, the demo's rows, {order}", config, arm, folder, steps)
         if "spider" in wanted and (DATA / "spider").exists():
             data = write(folder / "spider.jsonl", spider_rows(96))
-            config = configure(
-                folder, data, "sft", threads, max_steps=steps, max_length=4096, batch_size=given.spider_batch
-            )
+            config = configure(folder, data, "sft", threads, max_steps=steps, max_length=4096, bf16=given.bf16)
             for order, arm in arms.items():
                 compare(f"SFT, Spider train's lengths, {order}", config, arm, folder, steps)
         if "dpo" in wanted:

@@ -60,7 +60,7 @@ class Trial:
         """Its tables and the gold's run. Raises InvalidInputError for a script that does not build."""
         self.number += 1
         path = self.folder / f"{self.number}.sqlite"
-        tables = make_card(path, build_database(script, path), pool=self.pool).tables
+        tables = make_card(path, build_database(script, path, self.pool.desk), pool=self.pool).tables
         return tables, self.pool.run(Request(path, self.gold, Limits().gold_deadline_s, 5))
 
     def tables(self, script: DatabaseScript) -> list[TableCard]:

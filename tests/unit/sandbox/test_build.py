@@ -1,18 +1,25 @@
 """Databases from scripts, and their cards."""
 
 import hashlib
+import os
+import signal
 import sqlite3
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from services.sandbox.build import build_database
+from services.sandbox.build_desk import BuildDesk
 from services.sandbox.card import make_card
 from services.sandbox.limits import Limits
 from services.sandbox.pool import SandboxPool
 from shared.contracts.records import DatabaseScript
-from shared.errors import InvalidInputError, NotFoundError
+from shared.errors import CancelledError, InvalidInputError, NotFoundError
 
 SHOP = DatabaseScript(
     ddl=[
@@ -35,17 +42,58 @@ def script(*inserts: str, ddl: tuple[str, ...] = (TABLE,)) -> DatabaseScript:
     return DatabaseScript(ddl=list(ddl), inserts=list(inserts))
 
 
-def test_same_script_same_bytes_sealed(tmp_path: Path) -> None:
-    first = build_database(SHOP, tmp_path / "a.sqlite")
-    assert build_database(SHOP, tmp_path / "b.sqlite") == first
+@pytest.fixture(scope="module")
+def desk() -> Iterator[BuildDesk]:
+    """One child for all tests: what one script does must not reach the next."""
+    own = BuildDesk()
+    yield own
+    own.close()
+
+
+def test_one_child_builds_many_and_a_dead_one_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = BuildDesk()
+    first = build_database(SHOP, tmp_path / "a.sqlite", own)
+    child = own.pid
+    with pytest.raises(InvalidInputError):
+        build_database(script("INSERT INTO t VALUES (1, 'x')", "INSERT INTO t VALUES (1)"), tmp_path / "x.sqlite", own)
+    assert build_database(SHOP, tmp_path / "b.sqlite", own) == first
+    assert own.pid == child
+    assert child is not None
+    os.kill(child, signal.SIGKILL)
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert build_database(SHOP, tmp_path / "c.sqlite", own) == first
+    monkeypatch.setattr("services.sandbox.build_desk.MOST_BUILDS", 1)
+    second = own.pid
+    assert second != child
+    assert build_database(SHOP, tmp_path / "d.sqlite", own) == first
+    assert own.pid != second
+    own.close()
+    with pytest.raises(CancelledError):
+        build_database(SHOP, tmp_path / "e.sqlite", own)
+
+
+def test_a_build_ends_when_its_desk_is_killed(tmp_path: Path) -> None:
+    own = BuildDesk()
+    endless = script(f"INSERT INTO t SELECT 1, count(*) FROM ({SERIES.format(limit='')})")
+    threading.Timer(0.5, own.kill).start()
+    with pytest.raises(CancelledError):
+        build_database(endless, tmp_path / "a.sqlite", own)
+    own.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_same_script_same_bytes_sealed(tmp_path: Path, desk: BuildDesk) -> None:
+    first = build_database(SHOP, tmp_path / "a.sqlite", desk)
+    assert build_database(SHOP, tmp_path / "b.sqlite", desk) == first
     assert hashlib.sha256((tmp_path / "a.sqlite").read_bytes()).hexdigest() == first
     assert (tmp_path / "a.sqlite").stat().st_mode & 0o777 == 0o444
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.sqlite", "b.sqlite"]
-    assert build_database(SHOP, tmp_path / "a.sqlite") == first
+    assert build_database(SHOP, tmp_path / "a.sqlite", desk) == first
 
 
-def test_what_is_built_can_be_queried(tmp_path: Path) -> None:
-    build_database(SHOP, tmp_path / "a.sqlite")
+def test_what_is_built_can_be_queried(tmp_path: Path, desk: BuildDesk) -> None:
+    build_database(SHOP, tmp_path / "a.sqlite", desk)
     with SandboxPool(1) as pool:
         ran = pool.execute(tmp_path / "a.sqlite", "SELECT name, seen FROM town JOIN firm ON town.id = town_id")
     assert ran.rows == [["Oslo", "2000-01-01 00:00:00"]]
@@ -74,16 +122,16 @@ def test_what_is_built_can_be_queried(tmp_path: Path) -> None:
         (script("INSERT INTO t VALUES (1, '\ud800')"), "Unicode"),
     ],
 )
-def test_refused_statements_are_named(tmp_path: Path, bad: DatabaseScript, named: str) -> None:
+def test_refused_statements_are_named(tmp_path: Path, desk: BuildDesk, bad: DatabaseScript, named: str) -> None:
     with pytest.raises(InvalidInputError, match=named):
-        build_database(bad, tmp_path / "a.sqlite")
+        build_database(bad, tmp_path / "a.sqlite", desk)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_broken_foreign_key_names_the_table(tmp_path: Path) -> None:
+def test_broken_foreign_key_names_the_table(tmp_path: Path, desk: BuildDesk) -> None:
     ddl = ("CREATE TABLE parent(id INTEGER PRIMARY KEY)", "CREATE TABLE child(p INT REFERENCES parent(id))")
     with pytest.raises(InvalidInputError, match=r"table child .* table parent"):
-        build_database(script("INSERT INTO child VALUES (7)", ddl=ddl), tmp_path / "a.sqlite")
+        build_database(script("INSERT INTO child VALUES (7)", ddl=ddl), tmp_path / "a.sqlite", desk)
 
 
 SERIES = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c{limit}) SELECT x, 'x' FROM c"
@@ -103,13 +151,15 @@ SERIES = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c{limit}) S
     ],
 )
 def test_caps(tmp_path: Path, limits: Limits, insert: str, named: str) -> None:
+    own = BuildDesk(limits)
     with pytest.raises(InvalidInputError, match=named):
-        build_database(script(insert), tmp_path / "a.sqlite", limits=limits)
+        build_database(script(insert), tmp_path / "a.sqlite", own)
+    own.close()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_card(tmp_path: Path) -> None:
-    digest = build_database(SHOP, tmp_path / "a.sqlite")
+def test_card(tmp_path: Path, desk: BuildDesk) -> None:
+    digest = build_database(SHOP, tmp_path / "a.sqlite", desk)
     card = make_card(tmp_path / "a.sqlite", digest, sample_rows=1)
     assert card.database_id == digest
     assert [table.name for table in card.tables] == ["town", "firm", "person"]

@@ -168,7 +168,7 @@ def test_without_a_sandbox_the_training_hears_that_it_is_not_known(
     monkeypatch.setattr("services.training.accuracy.RETRY_S", 0.1)
     supervisor.url = "http://127.0.0.1:9"
     supervisor.start()
-    write_whole(supervisor.config.out_dir / "scores" / "4.answers.json", ANSWERS.dump_json({}))
+    write_whole(supervisor.config.out_dir / "scores" / "4.answers.json", ANSWERS.dump_json({"q0": "SELECT 1"}))
     assert wait_for(score_file(supervisor.config.out_dir, 4)) is None
     supervisor.close()
 
