@@ -32,7 +32,6 @@ def local_copy(objects: ObjectStore, key: str, folder: Path, bound: CacheSetting
     It stays for `bound.keep_s` seconds at least; ask again before a later use. Raises `NotFoundError` for an absent
     object, `UnavailableError` where the disk cannot hold it.
     """
-    bound = bound or CacheSettings()
     path = folder / key.rsplit("/", 1)[-1]
     for _ in range(FETCHES):
         if touch(path):
@@ -42,7 +41,7 @@ def local_copy(objects: ObjectStore, key: str, folder: Path, bound: CacheSetting
         with suppress(FileNotFoundError):
             path.chmod(0o444)
         there = touch(path)
-        make_room(folder, path, bound)
+        make_room(folder, path, bound or CacheSettings())  # read here: most calls find their copy
         if there:
             return path
     raise UnavailableError(f"the local copy {path} is deleted as soon as it is made; raise SENSE_CACHE_KEEP_S")

@@ -1,6 +1,6 @@
 """Strong data from an endpoint: processor time and memory an example, by task, as the job grows.
 
-    python -m tests.bench.bench_strong [--sizes 1000 10000]
+    python -m tests.bench.bench_strong [--sizes 1000 10000] [--neighbours 2]
 
 Real tasks, sandbox children and orchestrator in one process, Redis-compatible server and endpoint (no latency, every
 prompt answered by the tests' grammar) in others. CPU is this process's and, apart from it, its sandbox children's.
@@ -102,14 +102,14 @@ def stack(url: str, folder: Path) -> Iterator[Stack]:
         yield Stack(environment)
 
 
-def run(running: Stack, size: int, seed: int) -> None:
+def run(running: Stack, size: int, seed: int, neighbours: int) -> None:
     """One job of that size, with its table."""
     meter, stop, before = Meter(), threading.Event(), ME.memory_info().rss
     whole = dict(harness.WORK)
     harness.WORK.update({name: meter.wrap(name, work) for name, work in whole.items()})
     threading.Thread(target=meter.sample, args=(stop,), daemon=True).start()
     cpu, began = time.process_time(), time.monotonic()
-    strong = {"endpoint": "bench", "model": "test-model"}
+    strong = {"endpoint": "bench", "model": "test-model", "neighbours": neighbours}
     job = running.succeed(
         {"kind": "synthesis", "seed": seed, "strong": strong, "train": {"sft": [{"synthesis": size}]}}
     )
@@ -133,6 +133,7 @@ def main() -> None:
     """Runs every size in one process, smallest first."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--neighbours", type=int, default=0, help="databases that the constant check makes a gold")
     given = parser.parse_args()
     answers = ["--answer", "tests.support.writers:strong_writer"]
     with (
@@ -141,9 +142,9 @@ def main() -> None:
         stack(url, Path(folder)) as running,
     ):
         configure_logging("bench")
-        run(running, 200, 1)  # what is loaded once is loaded
+        run(running, 200, 1, given.neighbours)  # what is loaded once is loaded
         for number, size in enumerate(sorted(given.sizes)):
-            run(running, size, number + 2)
+            run(running, size, number + 2, given.neighbours)
 
 
 if __name__ == "__main__":
