@@ -45,8 +45,8 @@ class ChatClient:
             budget.check_prices(profile)
         self.profile, self.budget = profile, budget
         self.policy = policy or RetryPolicy()
-        self._log = AnswerLog(store)
         self._abort = abort or threading.Event()
+        self._log = AnswerLog(store, self._abort)
         self._callback = on_usage
         self._callback_lock = threading.Lock()
 

@@ -2,15 +2,21 @@
 
 import hashlib
 import json
+import threading
+import time
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shared.errors import NotFoundError, SenseError
+from shared.errors import NotFoundError, SenseError, UnavailableError
 from shared.llm.messages import ChatRequest
+from shared.logging import get_logger
 from shared.storage.base import ObjectStore
 from shared.storage.keys import answer_key
 
 HASH_VERSION = 1
+RECORD_PATIENCE_S = 60.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
+log = get_logger()
 
 
 class RecordedAnswer(BaseModel):
@@ -38,10 +44,11 @@ def answer_hash(endpoint: str, request: ChatRequest) -> str:
 
 
 class AnswerLog:
-    """Recorded answers in the object store."""
+    """Recorded answers in the object store. Once `abort` is set, a store that takes no answer is not waited for."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, abort: threading.Event | None = None) -> None:
         self.store = store
+        self.abort = abort or threading.Event()
 
     def find(self, hashed: str) -> RecordedAnswer | None:
         """None when nothing is recorded. A damaged record raises, since buying again would hide the damage."""
@@ -57,5 +64,19 @@ class AnswerLog:
             ) from None
 
     def record(self, hashed: str, answer: RecordedAnswer) -> str:
-        """Stores the answer durably and gives its object key."""
-        return self.store.put(answer_key(hashed), answer.model_dump_json().encode()).key
+        """Stores the answer durably and gives its object key.
+
+        It is paid: a store that is full or away gets it again and again for a while, and until then nothing more is
+        bought in its place.
+        """
+        key, data = answer_key(hashed), answer.model_dump_json().encode()
+        ends, pause = time.monotonic() + RECORD_PATIENCE_S, FIRST_PAUSE_S
+        while True:
+            try:
+                return self.store.put(key, data).key
+            except UnavailableError as error:
+                if self.abort.is_set() or time.monotonic() >= ends:
+                    raise
+                log.warning("llm.answer_not_stored", key=key, error=error.message)
+            self.abort.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)

@@ -20,6 +20,9 @@ from shared.storage.local_files import read_chunks, write_whole
 
 ABSENT = frozenset({"NoSuchKey", "NoSuchObject", "NotFound"})
 DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"})
+# MinIO's, for a full disk and for a bucket's quota
+NO_SPACE = frozenset({"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
+SKEWED = "RequestTimeTooSkewed"
 BUCKET_THERE = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 TRANSPORT = urllib3.Timeout(connect=5.0, read=60.0)
 
@@ -184,6 +187,15 @@ class MinioStore:
             return StoreDeniedError(
                 f"the object store at {self.endpoint} refuses the key for bucket {self.bucket!r} ({error.code}); "
                 "check SENSE_STORE_ACCESS_KEY and SENSE_STORE_SECRET_KEY"
+            )
+        if error.code in NO_SPACE:
+            return UnavailableError(
+                f"no space left in the object store at {self.endpoint} ({error.code}); free some and retry the job"
+            )
+        if error.code == SKEWED:
+            return UnavailableError(
+                f"the clocks of this machine and of the object store at {self.endpoint} are too far apart "
+                f"({error.code}); set both by a time server"
             )
         return self._unavailable(error.code or "no code")
 

@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from minio.error import S3Error
 
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
 from shared.storage.base import ObjectStore
 from shared.storage.directory import DirectoryStore
 from shared.storage.minio_store import MinioStore
 from tests.support.s3_server import S3Server, free_ports
+from tests.support.store_proxy import StoreProxy
 
 MakeStore = Callable[[], ObjectStore]
 
@@ -232,3 +234,25 @@ def test_the_hash_travels_as_metadata_and_a_presigned_address_gives_the_object(s
     assert store.recorded_sha256(ref.key) == ref.sha256
     with urllib.request.urlopen(store.presigned_get(ref.key, 60), timeout=10) as response:
         assert response.read() == b"<p>scores</p>"
+
+
+@pytest.mark.stack
+def test_a_full_s3_store_is_told_and_can_be_read(s3: S3Server) -> None:
+    with StoreProxy(s3.endpoint) as proxy:
+        store = MinioStore(
+            endpoint=proxy.endpoint, bucket="test-full", access_key=s3.access_key, secret_key=s3.secret_key
+        )
+        store.put("a", b"before")
+        with proxy.fault("full"):
+            with pytest.raises(UnavailableError, match=r"no space left in the object store at .*XMinioStorageFull"):
+                store.put("b", b"x" * 300_000)
+            assert (store.get("a"), list(store.list(""))) == (b"before", ["a"])
+            store.delete("a")
+        store.put("b", b"after")
+        assert list(store.list("")) == ["b"]
+
+
+def test_clocks_that_are_too_far_apart_are_named() -> None:
+    store = MinioStore(endpoint="127.0.0.1:9", bucket="test", access_key="a", secret_key="b")
+    told = store._explain(S3Error(None, "RequestTimeTooSkewed", None, None, None, None), "a")  # type: ignore[arg-type]
+    assert told.retryable and "clocks" in told.message and "time server" in told.message

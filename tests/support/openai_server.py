@@ -95,6 +95,7 @@ class OpenAiServer:
         self.report_usage, self.honour_n = report_usage, honour_n
         self.calls: Counter[str] = Counter()
         self.sold: Counter[str] = Counter()
+        self.sold_of: Counter[str] = Counter()
         self.faults_done: Counter[Fault] = Counter()
         self.headers: list[dict[str, str]] = []
         self.bodies: list[Request] = []
@@ -248,6 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
         completion = owner.completion(body, key)
         with owner.lock:
             owner.sold[key] += 1
+            owner.sold_of[body["model"]] += 1
         return self._stream(completion) if body.get("stream") else self._json(200, completion)
 
     def _authorised(self) -> bool:

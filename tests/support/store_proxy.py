@@ -1,4 +1,4 @@
-"""Stands between a stack and its S3 server: passes bytes on, or answers 503, or is slow."""
+"""Stands between a stack and its S3 server: passes bytes on, or answers 503, or is slow, or takes no writes."""
 
 import socket
 import threading
@@ -9,7 +9,14 @@ from types import TracebackType
 from typing import Literal, Self
 
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-Mode = Literal["pass", "503", "slow"]
+# as MinIO says it
+FULL_BODY = b"<Error><Code>XMinioStorageFull</Code><Message>Storage has no free space</Message></Error>"
+FULL = (
+    b"HTTP/1.1 507 Insufficient Storage\r\nContent-Type: application/xml\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(FULL_BODY), FULL_BODY)
+)
+HEAD_END = b"\r\n\r\n"
+Mode = Literal["pass", "503", "slow", "full"]
 
 
 class StoreProxy:
@@ -70,14 +77,30 @@ class StoreProxy:
                     self.refused += 1
                 client.sendall(REFUSAL)
                 return
+            head = b""
+            if self.mode == "full":
+                head = one_request(client)
+                if head.startswith((b"PUT ", b"POST ")):
+                    self._refuse_write(client)
+                    return
             with socket.create_connection(self.upstream, timeout=10) as upstream:
                 upstream.settimeout(None)
                 with self.lock:
                     self.tunnels |= {client, upstream}
+                upstream.sendall(head)
                 back = threading.Thread(target=self._pump, args=(upstream, client, True), daemon=True)
                 back.start()
                 self._pump(client, upstream, False)
                 back.join()
+
+    def _refuse_write(self, client: socket.socket) -> None:
+        with self.lock:
+            self.refused += 1
+        client.sendall(FULL)
+        client.shutdown(socket.SHUT_WR)
+        client.settimeout(2)
+        while client.recv(65536):  # a reset, for bytes that nobody read, would overtake the answer
+            pass
 
     def _pump(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
         with suppress(OSError):
@@ -92,3 +115,11 @@ class StoreProxy:
         for one in (source, target):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+
+def one_request(client: socket.socket) -> bytes:
+    """What came first of a request, changed to be its connection's last: the next one has to be looked at as well."""
+    head = b""
+    while HEAD_END not in head and (data := client.recv(65536)):
+        head += data
+    return head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)

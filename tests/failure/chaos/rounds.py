@@ -1,57 +1,39 @@
-"""Rounds: a job, something that happens to it at a seeded moment, and the comparison with an undisturbed run."""
+"""Rounds: jobs, what happens to them at seeded moments, and the comparison with undisturbed runs."""
 
 import random
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
-from shared.errors import NotFoundError, SenseError
+from shared.errors import SenseError, UnavailableError
 from shared.jobs.state import JobStatus
-from tests.failure.chaos.faults import HAPPENINGS, NO_FAULTS
+from tests.failure.chaos.draw import Round, draw
+from tests.failure.chaos.faults import HAPPENINGS
+from tests.failure.chaos.on_servers import NO_FAULTS
 from tests.failure.chaos.world import CONCURRENCY, VARIANTS, ChaosWorld, small_job
 from tests.failure.test_kill import Run, check_rows, settle
 from tests.support.stack import wait_until
 
-
-@dataclass
-class Round:
-    """What happened to one job, and what came of it."""
-
-    number: int
-    happening: str
-    after_s: float
-    variant: int
-    job: str = ""
-    seconds: float = 0.0
-    extra: int = 0
-    retried: bool = False
-    problems: list[str] = field(default_factory=list)
-
-    def line(self) -> str:
-        """As a table's row."""
-        end = "; ".join(self.problems).replace("\n", " ")[:300] if self.problems else "equal"
-        more = " after a retry" if self.retried else ""
-        return (
-            f"{self.number:>4}  {self.happening:<28} {self.after_s:5.1f} s  {self.job:<13} {self.seconds:6.1f} s"
-            f"  {self.extra:+3d}  {end}{more}"
-        )
+END_S = 120
 
 
 @dataclass
 class Chaos:
-    """A world, the seed, and what undisturbed runs of the variants leave."""
+    """A world, the seed, how much happens to a job, and what undisturbed runs of the variants leave."""
 
     world: ChaosWorld
     seed: int
+    faults: int = 1
     references: dict[int, Run] = field(default_factory=dict)
     batch: list[Round] = field(default_factory=list)
 
     def calm(self) -> None:
-        """The undisturbed runs, one after the other."""
-        for variant in range(VARIANTS):
-            before = self.world.paid()
-            self.references[variant] = settle(self.world, self.submit(variant), before)
+        """The undisturbed runs, all at a time as later the disturbed ones."""
+        jobs = {variant: self.submit(variant) for variant in range(VARIANTS)}
+        runs = {variant: settle(self.world, job, (0, 0)) for variant, job in jobs.items()}
+        self.references = {variant: replace(run, paid=self.world.paid_for(variant)) for variant, run in runs.items()}
 
     def submit(self, variant: int) -> str:
         """A job by the REST API, which may be restarting."""
@@ -68,56 +50,76 @@ class Chaos:
         return found[0]
 
     def rounds(self, runs: int) -> Iterator[Round]:
-        """Seeded rounds, as many jobs at a time as there are variants. Every kind comes before one comes again."""
-        deck: list[str] = []
+        """Seeded rounds, as many jobs at a time as there are variants."""
+        spans = {variant: max(1.0, 0.9 * run.seconds) for variant, run in self.references.items()}
+        drawn = draw(self.seed, runs, self.faults, spans)
         for start in range(0, runs, VARIANTS):
-            batch = []
-            for number in range(start, min(start + VARIANTS, runs)):
-                rng = random.Random(f"{self.seed}/{number}")
-                if not deck:
-                    deck = random.Random(f"{self.seed}/deck/{number}").sample(sorted(HAPPENINGS), len(HAPPENINGS))
-                variant = number % VARIANTS
-                batch.append(Round(number, deck.pop(), rng.uniform(0.3, self._span(variant)), variant))
-            self._play(batch)
-            yield from batch
+            self.batch = drawn[start : start + VARIANTS]
+            self._play()
+            yield from self.batch
 
-    def _span(self, variant: int) -> float:
-        return max(1.0, 0.9 * self.references[variant].seconds)
-
-    def _play(self, batch: list[Round]) -> None:
-        self.batch = batch
+    def _play(self) -> None:
         self.world.forget_answers()
-        before = self.world.paid()
-        for one in batch:
+        before = {one.variant: self.world.paid_for(one.variant) for one in self.batch}
+        for one in self.batch:
             one.job = self.submit(one.variant)
-        threads = [threading.Thread(target=self._disturb, args=(one,)) for one in batch]
+        threads = [
+            threading.Thread(target=self._disturb, args=(one, place))
+            for one in self.batch
+            for place in range(len(one.happenings))
+        ]
         for thread in threads:
             thread.start()
-        for one in batch:
-            try:
-                self._check(one)
-            except Exception as error:  # a table of all rounds says more than one trace
-                one.problems.append(f"{type(error).__name__}: {error}")
+        for one in self.batch:
+            self._gather(one, self._end)
         for thread in threads:
             thread.join()
-        self._check_money(batch, before)
+        wait_until(self._gateway_answers, "the gateway", limit_s=60)
+        for one in self.batch:
+            self._gather(one, self._check)
+            self._check_money(one, before[one.variant])
+        self.world.strong.faults = self.world.weak.faults = NO_FAULTS
 
-    def _disturb(self, one: Round) -> None:
-        time.sleep(one.after_s)
+    @staticmethod
+    def _gather(one: Round, step: Callable[[Round], None]) -> None:
+        """A table of all rounds says more than one trace."""
         try:
-            HAPPENINGS[one.happening](self.world, one.job, random.Random(f"{self.seed}/{one.number}/what"))
-        except NotFoundError as error:
-            one.problems.append(f"the disturbance met {error.message}")
-        except SenseError:
-            return  # another one had taken Redis away: what this one had to do is done
+            step(one)
+        except Exception as error:
+            one.problems.append(f"{type(error).__name__}: {error}")
+
+    def _disturb(self, one: Round, place: int) -> None:
+        name, after_s = one.happenings[place]
+        time.sleep(after_s)
+        with suppress(SenseError):
+            one.struck += not self.world.stack.jobs.job(one.job).status.terminal
+        try:
+            HAPPENINGS[name](self.world, one.job, random.Random(f"{self.seed}/{one.number}/{name}"))
+        except Exception as error:  # what was to happen did not: the round proves nothing
+            one.problems.append(f"{name} met {type(error).__name__}: {error}")
+
+    def _end(self, one: Round) -> None:
+        """A shard that kills whoever meets it may end its job, with its name; a retry then has to bring the rest."""
+        wait_until(lambda: self._over(one), f"the end of job {one.job}", limit_s=END_S)
+        job = self.world.stack.jobs.job(one.job)
+        named = job.status is JobStatus.FAILED and job.error is not None and "lost shard" in job.error.message
+        if named and any("poisoned shard" in other.names for other in self.batch):
+            self.world.stack.jobs.retry(one.job)
+            one.retried = True
+            wait_until(lambda: self._over(one), f"the end of job {one.job} after a retry", limit_s=END_S)
+
+    def _over(self, one: Round) -> bool:
+        try:
+            return self.world.stack.jobs.job(one.job).status.terminal
+        except UnavailableError:
+            return False
 
     def _check(self, one: Round) -> None:
-        run = self._end(one)
+        """When all is quiet: the same files, the same answers, and every shard stands once and is done."""
+        run, reference = settle(self.world, one.job, (0, 0)), self.references[one.variant]
         one.seconds = run.seconds
-        reference = self.references[one.variant]
         assert run.exports == reference.exports, "the exports differ"
         assert run.candidates == reference.candidates, "the candidates differ"
-        wait_until(self._gateway_answers, "the gateway", limit_s=60)  # another round may have killed it just now
         if not one.retried:
             check_rows(self.world, one.job)
 
@@ -128,27 +130,12 @@ class Chaos:
             return False
         return True
 
-    def _end(self, one: Round) -> Run:
-        """A shard that kills whoever meets it may end its job, with its name; a retry then has to bring the rest."""
-        try:
-            return settle(self.world, one.job, (0, 0))
-        except AssertionError:
-            job = self.world.stack.jobs.job(one.job)
-            named = job.status is JobStatus.FAILED and job.error is not None and "lost shard" in job.error.message
-            if not (named and any(other.happening == "poisoned shard" for other in self.batch)):
-                raise
-        self.world.stack.jobs.retry(one.job)
-        one.retried = True
-        return settle(self.world, one.job, (0, 0))
-
-    def _check_money(self, batch: list[Round], before: tuple[int, int]) -> None:
-        """Everything was bought once, and of each killed call at the most what was in flight."""
-        after = self.world.paid()
-        allowed = CONCURRENCY * len(batch) * 2
-        for kind in (0, 1):
-            wanted = sum(self.references[one.variant].paid[kind] for one in batch)
-            extra = after[kind] - before[kind] - wanted
-            batch[0].extra += extra
+    def _check_money(self, one: Round, before: tuple[int, int]) -> None:
+        """Everything was bought once, and again at the most what was in flight when something happened to the stack."""
+        allowed = CONCURRENCY * sum(len(other.happenings) for other in self.batch)
+        now, wanted = self.world.paid_for(one.variant), self.references[one.variant].paid
+        for kind, endpoint in enumerate(("strong", "weak")):
+            extra = now[kind] - before[kind] - wanted[kind]
+            one.extra += extra
             if not 0 <= extra <= allowed:
-                batch[0].problems.append(f"bought {extra:+d} calls at endpoint {kind}; {allowed} may be lost")
-        self.world.strong.faults = self.world.weak.faults = NO_FAULTS
+                one.problems.append(f"bought {extra:+d} calls at {endpoint}; {allowed} may be lost")

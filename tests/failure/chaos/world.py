@@ -1,8 +1,10 @@
 """The stack that chaos happens to: real processes, Valkey with its append-only file, SeaweedFS behind a proxy."""
 
+import os
+import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +22,11 @@ from tests.support.store_proxy import StoreProxy
 from tests.support.writers import strong_writer, weak_writer
 
 LEASE_S = 3.0
+AWAY_S = 2.5
 CONCURRENCY = 2
-VARIANTS = 3
+VARIANTS = 5
+CLOCKED = ("worker-synthesis", "worker-sandbox", "worker-pairing", "orchestrator")
+CLOCK_HOOK = Path(__file__).parent / "clock"
 
 
 class S3Stack(Stack):
@@ -55,14 +60,22 @@ class S3Golds(Golds):
 
 @dataclass(frozen=True)
 class ChaosWorld(World):
-    """With the proxy before its store."""
+    """With the proxy before its store, and the clocks of some of its programs."""
 
     proxy: StoreProxy
+    clocks: Path
+
+    def paid_for(self, variant: int) -> tuple[int, int]:
+        """Whole answers sold to jobs of a variant."""
+        return self.strong.sold_of[f"s{variant}"], self.weak.sold_of[f"w{variant}"]
 
     def forget_answers(self) -> None:
         """No answer is recorded any more: jobs buy again."""
         for key in list(self.stack.objects.list("answers/")):
             self.stack.objects.delete(key)
+
+
+Happening = Callable[[ChaosWorld, str, random.Random], None]
 
 
 def small_job(variant: int) -> dict[str, Any]:
@@ -74,6 +87,14 @@ def small_job(variant: int) -> dict[str, Any]:
         "strong": {"endpoint": "strong", "model": f"s{variant}"},
         "weak": {"endpoint": "weak", "model": f"w{variant}", "samples": 2},
     }
+
+
+def make_clocks(folder: Path) -> Path:
+    """A clock that is right for every program whose clock may jump."""
+    folder.mkdir()
+    for name in CLOCKED:
+        (folder / name).write_bytes(bytes(8))
+    return folder
 
 
 def sense(env: dict[str, str], word: str, limit_s: float) -> None:
@@ -100,6 +121,8 @@ def chaos_world(folder: Path, *, lease_s: float = LEASE_S) -> Iterator[ChaosWorl
         env = stack_environment(
             folder / "state",
             CHAOS_S3=proxy.endpoint,
+            CHAOS_CLOCKS=str(make_clocks(folder / "clocks")),
+            PYTHONPATH=os.pathsep.join(filter(None, [str(CLOCK_HOOK), os.environ.get("PYTHONPATH")])),
             SENSE_LEASE_SECONDS=str(lease_s),
             SENSE_ENDPOINT_STRONG_BASE_URL=strong.base_url,
             SENSE_ENDPOINT_STRONG_MAX_CONCURRENCY=str(CONCURRENCY),
@@ -113,7 +136,7 @@ def chaos_world(folder: Path, *, lease_s: float = LEASE_S) -> Iterator[ChaosWorl
         stack = S3Stack(file, env)
         stack.s3 = s3.endpoint
         try:
-            yield ChaosWorld(stack, strong, weak, proxy)
+            yield ChaosWorld(stack, strong, weak, proxy, folder / "clocks")
         finally:
             stack.remember()
             sense(env, "down", STOP_S)

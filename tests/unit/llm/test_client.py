@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from shared.contracts.refs import ObjectRef
 from shared.errors import LostLeaseError, UnavailableError
-from shared.llm import errors
+from shared.llm import errors, replay
 from shared.llm.client import ChatClient
 from shared.llm.messages import ChatAnswer, Usage
 from shared.llm.profiles import EndpointProfile
@@ -359,6 +360,53 @@ def test_a_store_that_is_down_stops_before_anything_is_bought(openai_server: Sta
     with pytest.raises(UnavailableError, match="no space left"):
         ChatClient(profile_of(server), BrokenStore(tmp_path)).complete_many([ask(), ask("b")])
     assert server.bodies == []
+
+
+class FullStore(DirectoryStore):
+    """A store that can be read and takes nothing, the first `refusals` times."""
+
+    refusals = 3
+
+    def put(self, key: str, data: bytes) -> ObjectRef:
+        if self.refusals:
+            self.refusals -= 1
+            raise UnavailableError(f"no space left in {self.root}; free some and retry the job")
+        return super().put(key, data)
+
+
+def test_an_answer_that_a_full_store_refuses_is_kept_and_not_bought_again(
+    openai_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "FIRST_PAUSE_S", 0.01)
+    server, store = openai_server(echo), FullStore(tmp_path)
+    answers = ChatClient(profile_of(server), store).complete_many([ask(), ask("b")])
+    assert [answer.texts for answer in answers] == [["echo: How many singers?"], ["echo: b"]]
+    assert set(server.sold.values()) == {1}
+    assert len(list(store.list("answers/"))) == 2
+
+
+def test_a_store_that_stays_full_is_an_error_and_no_more_is_bought(
+    openai_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "RECORD_PATIENCE_S", 0.0)
+    server, store = openai_server(echo), FullStore(tmp_path)
+    store.refusals = 1000
+    with pytest.raises(UnavailableError, match="no space left"):
+        ChatClient(profile_of(server, max_concurrency=2), store).complete_many([ask(str(n)) for n in range(20)])
+    assert server.sold.total() <= 2
+
+
+def test_an_abort_does_not_wait_for_a_full_store(openai_server: StartServer, tmp_path: Path) -> None:
+    server, store, abort = openai_server(echo), FullStore(tmp_path), threading.Event()
+    store.refusals = 1000
+    log = AnswerLog(store, abort)
+    abort.set()
+    answer = ChatClient(profile_of(server), DirectoryStore(tmp_path / "other")).complete_many([ask()])[0]
+    recorded = AnswerLog(DirectoryStore(tmp_path / "other")).find(answer.key.split("/")[1].removesuffix(".json"))
+    assert recorded is not None
+    with pytest.raises(UnavailableError, match="no space left"):
+        log.record("0" * 64, recorded)
+    assert store.refusals == 999
 
 
 def test_a_damaged_record_is_named_and_not_bought_again(openai_server: StartServer, store: DirectoryStore) -> None:

@@ -1,0 +1,53 @@
+"""What will happen, to which job and when: drawn by a seed before anything runs."""
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tests.failure.chaos.faults import HAPPENINGS
+
+
+@dataclass
+class Round:
+    """What happens to one job, and what came of it. `struck` counts what began before the job was over."""
+
+    number: int
+    variant: int
+    happenings: list[tuple[str, float]]
+    job: str = ""
+    seconds: float = 0.0
+    extra: int = 0
+    struck: int = 0
+    retried: bool = False
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """What happens, without the moments."""
+        return [name for name, _ in self.happenings]
+
+    def line(self) -> str:
+        """As a table's row."""
+        end = "; ".join(self.problems).replace("\n", " ")[:300] if self.problems else "equal"
+        more = " after a retry" if self.retried else ""
+        what = ", ".join(f"{name} at {after_s:.1f} s" for name, after_s in self.happenings)
+        return f"{self.number:>4}  {self.job:<13} {self.seconds:6.1f} s  {self.extra:+3d}  {end}{more} <- {what}"
+
+
+def draw(seed: int, runs: int, faults: int, spans: Mapping[int, float]) -> list[Round]:
+    """Rounds of that many happenings each, at moments within the span of an undisturbed run of the variant."""
+    names, drawn = deck(seed), []
+    for number in range(runs):
+        rng = random.Random(f"{seed}/{number}")
+        variant = number % len(spans)
+        happenings = [(next(names), rng.uniform(0.3, spans[variant])) for _ in range(faults)]
+        drawn.append(Round(number, variant, happenings))
+    return drawn
+
+
+def deck(seed: int) -> Iterator[str]:
+    """Every kind comes before one comes again."""
+    turn = 0
+    while True:
+        yield from random.Random(f"{seed}/deck/{turn}").sample(sorted(HAPPENINGS), len(HAPPENINGS))
+        turn += 1
