@@ -51,8 +51,7 @@ class Chaos:
 
     def rounds(self, runs: int) -> Iterator[Round]:
         """Seeded rounds, as many jobs at a time as there are variants."""
-        spans = {variant: max(1.0, 0.9 * run.seconds) for variant, run in self.references.items()}
-        drawn = draw(self.seed, runs, self.faults, spans)
+        drawn = draw(self.seed, runs, self.faults)
         for start in range(0, runs, VARIANTS):
             self.batch = drawn[start : start + VARIANTS]
             self._play()
