@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
@@ -23,6 +25,7 @@ DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch
 # MinIO's, for a full disk and for a bucket's quota
 NO_SPACE = frozenset({"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
 SKEWED = "RequestTimeTooSkewed"
+SKEW_S = 600.0  # S3 servers refuse signatures that are 15 minutes off
 BUCKET_THERE = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 TRANSPORT = urllib3.Timeout(connect=5.0, read=60.0)
 
@@ -38,6 +41,15 @@ def _transport(secure: bool) -> urllib3.PoolManager:
     retries = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504])
     certificates = "CERT_REQUIRED" if secure else "CERT_NONE"
     return urllib3.PoolManager(timeout=TRANSPORT, retries=retries, maxsize=16, cert_reqs=certificates)
+
+
+def clock_skew_s(error: S3Error) -> float:
+    """How far this machine's clock is from the server's: a refusal without a body does not say that this is why."""
+    date = error.response.headers.get("date") if error.response is not None else None
+    try:
+        return parsedate_to_datetime(date or "").timestamp() - time.time()
+    except ValueError:
+        return 0.0
 
 
 class MinioStore:
@@ -183,6 +195,11 @@ class MinioStore:
     def _explain(self, error: S3Error, key: str) -> SenseError:
         if error.code in ABSENT:
             return NotFoundError(f"object {key!r} does not exist in the store")
+        if error.code == SKEWED or (error.code in DENIED and abs(clock_skew_s(error)) > SKEW_S):
+            return UnavailableError(
+                f"the clocks of this machine and of the object store at {self.endpoint} are too far apart "
+                f"({error.code}); set both by a time server"
+            )
         if error.code in DENIED:
             return StoreDeniedError(
                 f"the object store at {self.endpoint} refuses the key for bucket {self.bucket!r} ({error.code}); "
@@ -191,11 +208,6 @@ class MinioStore:
         if error.code in NO_SPACE:
             return UnavailableError(
                 f"no space left in the object store at {self.endpoint} ({error.code}); free some and retry the job"
-            )
-        if error.code == SKEWED:
-            return UnavailableError(
-                f"the clocks of this machine and of the object store at {self.endpoint} are too far apart "
-                f"({error.code}); set both by a time server"
             )
         return self._unavailable(error.code or "no code")
 

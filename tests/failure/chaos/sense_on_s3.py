@@ -1,17 +1,32 @@
-"""`sense` whose embedded stack keeps its objects in the S3 server that CHAOS_S3 names, in place of a folder."""
+"""`sense` whose embedded stack keeps its objects in the S3 server that CHAOS_S3 names, in place of a folder.
+
+Programs that take no part in the jobs are left out: starting them costs two cores several seconds.
+"""
 
 import os
 
 from services.cli.app import main
+from services.cli.stack import manager, programs
 from services.cli.stack.layout import StackFile
 from tests.support.s3_server import S3Server
 
-of_a_folder = StackFile.environment
+LEFT_OUT = ("flower", "worker-training")
+of_a_folder, everything, all_unready = StackFile.environment, programs.all_programs, manager.unready
 
 
 def on_s3(stack: StackFile) -> dict[str, str]:
     """The stack's own environment with another store."""
     return {**of_a_folder(stack), **s3_environment(os.environ["CHAOS_S3"])}
+
+
+def needed(stack: StackFile) -> list[programs.Program]:
+    """What the stack starts."""
+    return [one for one in everything(stack) if one.name not in LEFT_OUT]
+
+
+def unready(stack: StackFile) -> list[str]:
+    """What it waits for."""
+    return [name for name in all_unready(stack) if name not in LEFT_OUT]
 
 
 def s3_environment(endpoint: str) -> dict[str, str]:
@@ -26,4 +41,5 @@ def s3_environment(endpoint: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     StackFile.environment = on_s3  # type: ignore[method-assign]
+    programs.all_programs, manager.unready = needed, unready
     main()
