@@ -56,6 +56,7 @@ CASES = [
     ("GET", "/v1/adapters?limit=0", 422, "invalid_request"),
     ("GET", "/v1/adapters/unheard", 404, "model_not_found"),
     ("POST", "/v1/adapters/unheard/deploy", 404, "model_not_found"),
+    ("POST", "/v1/adapters/unheard/undeploy", 404, "model_not_found"),
     ("POST", "/v1/keys", 422, "invalid_request"),
     ("DELETE", "/v1/keys/unheard", 404, "key_not_found"),
     ("GET", "/v1/models", 503, "engine_unavailable"),
