@@ -128,6 +128,8 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
 
 def end(cluster: Cluster, tool: str | None, work: Path, *, keep: bool) -> None:
     """No container, network or volume is left; an engine that the tool started only where it is kept."""
-    cluster.compose("down", "--volumes", "--remove-orphans", "-t", "5")
-    if tool and not keep:
-        cluster.run("bash", f"{tool}/down.sh", str(work), str(cluster.project))
+    try:
+        cluster.compose("down", "--volumes", "--remove-orphans", "-t", "5")
+    finally:
+        if tool and not keep:
+            cluster.run("bash", f"{tool}/down.sh", str(work), str(cluster.project))

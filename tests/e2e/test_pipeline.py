@@ -21,7 +21,7 @@ SPEC: dict[str, Any] = {
     "train": {"sft": [{"synthesis": 48, "per_shard": 12}]},
     "prompt": {"rows": 0},
     "weak": {"endpoint": "weak", "model": "w", "samples": 4},
-    "sft": {"preset": "cpu-smoke", "max_steps": 3},
+    "sft": {"preset": "cpu-smoke", "max_steps": 3, "score_steps": 2, "score_questions": 2},
     "dpo": {"preset": "cpu-smoke", "max_steps": 2},
     "pairs": {"minimum": 4},
     "selection": {"questions": SELECTION},
@@ -51,6 +51,15 @@ def report(stack: Stack, job: Job) -> dict[str, Any]:
 def test_every_stage_has_run_and_none_was_skipped(job: Job) -> None:
     assert {stage.id: stage.status for stage in job.stages} == {stage.id: "done" for stage in job.stages}
     assert {"sft", "dpo", "control", "deploy.dpo", "answer.dpo.sampled", "report"} <= {stage.id for stage in job.stages}
+
+
+def test_the_training_was_scored_while_it_ran_by_the_sandbox(stack: Stack, job: Job) -> None:
+    """After two steps of three and after the last; the other trainings did not ask for it."""
+    lines = json_lines(stack.objects.get(manifest_of(stack, job, "sft").files["metrics.jsonl"].key))
+    assert [line["step"] for line in lines if "execution_accuracy" in line] == [2, 3]
+    assert all(line["questions"] == 2 for line in lines if "execution_accuracy" in line)
+    assert [one["step"] for one in manifest_of(stack, job, "sft").facts["scores"]] == [2, 3]
+    assert manifest_of(stack, job, "dpo").facts["scores"] == []
 
 
 def test_pairs_have_a_right_and_another_side(stack: Stack, job: Job) -> None:
