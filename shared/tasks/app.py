@@ -38,7 +38,7 @@ def make_app() -> Celery:
             "socket_timeout": 15,
             "socket_keepalive": True,
             "health_check_interval": 25,
-            # redis-py's own retry reconnects inside a read and then waits for ever for an answer that was never asked for
+            # redis-py's own retry reconnects inside a read, and then waits for ever for what was never asked for
             "retry_on_timeout": False,
         },
         task_default_queue="unrouted",
