@@ -35,9 +35,11 @@ def make_app() -> Celery:
         broker_transport_options={
             "global_keyprefix": f"{settings.prefix}{QUEUE_PREFIX}",
             "visibility_timeout": 7200,
+            "socket_timeout": 15,
             "socket_keepalive": True,
             "health_check_interval": 25,
-            "retry_on_timeout": True,
+            # redis-py's own retry reconnects inside a read, and then waits for ever for what was never asked for
+            "retry_on_timeout": False,
         },
         task_default_queue="unrouted",
         task_routes={name: {"queue": contract.queue.value} for name, contract in CONTRACTS.items()},

@@ -34,7 +34,8 @@ class Round:
         end = "; ".join(self.problems).replace("\n", " ")[:300] if self.problems else "equal"
         more = " after a retry" if self.retried else ""
         what = ", ".join(f"{name} at {after_s:.1f} s" for name, after_s in self.happenings)
-        return f"{self.number:>4}  {self.job:<13} {self.seconds:6.1f} s  {self.extra:+3d}  {end}{more} <- {what}"
+        head = f"{self.number:>4}  {self.job:<13} {self.seconds:6.1f} s  {self.extra:+3d}  {end}{more}"
+        return f"{head} <- {self.struck} in time of: {what}"
 
 
 def draw(seed: int, runs: int, faults: int) -> list[Round]:
