@@ -8,6 +8,7 @@ from services.sandbox.process import ChildDiedError, ChildProcess, OverrunError
 from shared.errors import CancelledError, UnavailableError
 
 MODULE = "services.sandbox.build_child"
+STARTS = 3  # a child that dies before it has begun was no script's victim
 MOST_BUILDS = 500  # of one child: whatever a script may leave behind ends with it
 
 
@@ -24,13 +25,22 @@ class BuildDesk:
     def ask(self, message: dict[str, Any], deadline_s: float) -> dict[str, Any]:
         """The child's reply. Raises OverrunError, ChildDiedError, UnavailableError, or CancelledError once it ended."""
         with self._turn:
-            try:
-                return self._take().ask(message, deadline_s)
-            except BaseException as error:
-                self._drop()  # whatever it was, a late reply must not be taken for the next one's
-                if self._ended and isinstance(error, OverrunError | ChildDiedError):
-                    raise CancelledError("The sandbox was stopped while it built a database.") from None
-                raise
+            for _ in range(STARTS):
+                try:
+                    return self._once(message, deadline_s)
+                except ChildDiedError as death:
+                    if death.started:
+                        raise
+        raise UnavailableError(f"Sandbox children die before they start; run `python -m {MODULE} '{{}}'`.")
+
+    def _once(self, message: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+        try:
+            return self._take().ask(message, deadline_s)
+        except BaseException as error:
+            self._drop()  # whatever it was, a late reply must not be taken for the next one's
+            if self._ended and isinstance(error, OverrunError | ChildDiedError):
+                raise CancelledError("The sandbox was stopped while it built a database.") from None
+            raise
 
     @property
     def pid(self) -> int | None:
@@ -50,7 +60,7 @@ class BuildDesk:
             self._drop()
 
     def _take(self) -> ChildProcess:
-        """A living child that was not used too often. A death between two scripts is nobody's fault."""
+        """A living child that was not used too often."""
         if self._built >= MOST_BUILDS or (self._child is not None and not self._child.alive):
             self._drop()
         if self._child is None:
