@@ -29,6 +29,7 @@ class Chaos:
     faults: int = 1
     references: dict[int, Run] = field(default_factory=dict)
     batch: list[Round] = field(default_factory=list)
+    threads: list[threading.Thread] = field(default_factory=list)
 
     def calm(self) -> None:
         """The undisturbed runs, all at a time as later the disturbed ones."""
@@ -63,16 +64,16 @@ class Chaos:
         before = {one.variant: self.world.paid_for(one.variant) for one in self.batch}
         for one in self.batch:
             one.job = self.submit(one.variant)
-        threads = [
+        self.threads = [
             threading.Thread(target=self._disturb, args=(one, place))
             for one in self.batch
             for place in range(len(one.happenings))
         ]
-        for thread in threads:
+        for thread in self.threads:
             thread.start()
         for one in self.batch:
             self._gather(one, self._end)
-        for thread in threads:
+        for thread in self.threads:
             thread.join()
         wait_until(self._gateway_answers, "the gateway", limit_s=60)
         for one in self.batch:
@@ -108,6 +109,8 @@ class Chaos:
         named = job.status is JobStatus.FAILED and job.error is not None and "lost shard" in job.error.message
         met = self.faults > 1 or any("poisoned shard" in other.names for other in self.batch)
         if named and met and job.error is not None and job.error.code in USED_UP:
+            for thread in self.threads:
+                thread.join()  # whoever retries a job waits until the trouble is over
             self.world.stack.jobs.retry(one.job)
             one.retried = True
             wait_until(lambda: self._over(one), f"the end of job {one.job} after a retry", limit_s=END_S)
