@@ -1,7 +1,7 @@
 """Whether bfloat16 is faster here than float32: measured, because what a processor lists says too little.
 
 One Xeon with AVX512-BF16 and without AMX multiplied 0.6 times as fast in bfloat16, and an SFT step took 3.2 s instead
-of 2.0; on an EPYC with the same flag bfloat16 was the faster one (docs/decisions/0014).
+of 2.0; on an EPYC with the same flag bfloat16 was the faster one (docs/decisions/0018).
 """
 
 import time
