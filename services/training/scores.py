@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from shared.contracts.records import Message
+from shared.storage import local_files
 
 BEST = "best"
 SCORE = "score.json"
@@ -59,8 +60,6 @@ def score_file(out_dir: Path, step: int) -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Appears with all of its bytes."""
+    """Appears with all of its bytes, in a folder that is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}")
-    part.write_bytes(content)
-    part.replace(path)
+    local_files.write_whole(path, [content])
