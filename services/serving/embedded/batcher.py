@@ -1,11 +1,10 @@
-"""The child's work loop: takes requests, fills the batch of one model at a time, steps it.
+"""The child's work loop: takes requests, fills each model's batch, steps the batches in turn.
 
-Requests join a running batch of their model as soon as rows are free, unless another model has waited longer: then the
-batch drains first, so no model starves another.
+Requests join the batch of their model as soon as rows are free; the one that waited longest goes first, whatever its
+model, so no model starves another.
 """
 
 import queue
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,10 @@ from services.serving.embedded.answers import Answer, Send
 from services.serving.embedded.cores import Cores
 from services.serving.embedded.decode import Batch, Row
 from services.serving.embedded.models import Shelf
-from services.serving.embedded.prefix import common
 from services.serving.embedded.wire import ChatTask
 from services.serving.protocol import ServedModel
 from shared.errors import InvalidInputError, SenseError
+from shared.models.beginnings import common
 
 Inbox = queue.SimpleQueue[dict[str, Any]]
 
@@ -34,15 +33,14 @@ class Batcher:
         self._waiting: list[Answer] = []
         self._running: dict[int, Answer] = {}
         self._answer_of: dict[int, Answer] = {}
-        self._model: ServedModel | None = None
-        self._batch: Batch | None = None
+        self._batches: dict[ServedModel, Batch] = {}
 
     def run(self) -> None:
         while True:
             self._take_messages()
             if self._waiting or self._running:
                 self._cores.look()
-                self._guarded(self._turn)
+                self._turn()
 
     def _take_messages(self) -> None:
         """Take all that came; wait for a message where there is nothing else to do."""
@@ -83,20 +81,31 @@ class Batcher:
             self._running[request_id].cancel()
 
     def _turn(self) -> None:
-        arrivals = self._next_arrivals()
-        if arrivals:
-            self._admit(arrivals)
-        if self._batch is not None and self._batch.rows:
-            self._settle(self._batch.step())
+        """One step of every batch, in which those begin who may."""
+        joining = self._joining()
+        for model in [*joining, *(model for model in self._batches if model not in joining)]:
+            try:
+                self._step(model, joining.get(model, []))
+            except Exception as error:
+                self._end(model, error)
 
-    def _next_arrivals(self) -> list[Answer]:
-        """Who may join now: the one that waited longest, then those that share most of its prompt's beginning."""
+    def _joining(self) -> dict[ServedModel, list[Answer]]:
+        """Who joins now, by model."""
+        joining: dict[ServedModel, list[Answer]] = {}
+        free = self._cap - sum(len(batch.rows) for batch in self._batches.values())
+        while picked := self._next(free):
+            for answer in picked:
+                self._waiting.remove(answer)
+                self._running[answer.id] = answer
+                free -= answer.task.n
+            joining.setdefault(picked[0].task.model, []).extend(picked)
+        return joining
+
+    def _next(self, free: int) -> list[Answer]:
+        """The one that waited longest, then those that share its model and most of its prompt's beginning."""
         if not self._waiting:
             return []
         head = self._waiting[0]
-        if self._running and head.task.model != self._model:
-            return []
-        free = self._cap - (len(self._batch.rows) if self._batch is not None and self._running else 0)
         same = [answer for answer in self._waiting if answer.task.model == head.task.model]
         if sum(answer.task.n for answer in same) > free:
             first = np.array(head.prompt)
@@ -109,18 +118,15 @@ class Batcher:
             free -= answer.task.n
         return picked
 
-    def _admit(self, arrivals: list[Answer]) -> None:
-        fresh = not self._running or self._batch is None
-        for answer in arrivals:
-            self._waiting.remove(answer)
-            self._running[answer.id] = answer
-            self._answer_of.update({id(row): answer for row in answer.rows})
-        if fresh or self._batch is None:
-            self._batch = self._new_batch(arrivals[0].task)
-        self._settle(self._batch.admit([answer.arrival for answer in arrivals]))
+    def _step(self, model: ServedModel, arrivals: list[Answer]) -> None:
+        batch = self._batches.get(model) or self._new_batch(arrivals[0].task)
+        self._batches[model] = batch
+        self._answer_of.update({id(row): answer for answer in arrivals for row in answer.rows})
+        self._settle(batch.advance([answer.arrival for answer in arrivals]))
+        if not batch.rows:
+            del self._batches[model]  # its keys and values
 
     def _new_batch(self, task: ChatTask) -> Batch:
-        self._model = task.model
         loaded, store = self._shelf.get(task.model, task.golden)
         return Batch(loaded.llama, store, loaded.ends, self._after_token)
 
@@ -132,19 +138,15 @@ class Batcher:
             answer = self._answer_of.pop(id(row))
             if answer.finished and self._running.pop(answer.id, None) is not None:
                 answer.finish()
-        if not self._running:
-            self._batch = None  # its keys and values
 
-    def _guarded(self, work: Callable[[], None]) -> None:
-        """A failure ends the requests in the batch, each with its reason, and not the process."""
-        try:
-            work()
-        except Exception as error:
-            for request_id in list(self._running):
-                self._refuse(request_id, error)
-            self._running.clear()
-            self._answer_of.clear()
-            self._batch = None
+    def _end(self, model: ServedModel, error: Exception) -> None:
+        """A failure ends the requests of its batch, each with its reason, and not the process."""
+        for answer in [one for one in self._running.values() if one.task.model == model]:
+            del self._running[answer.id]
+            for row in answer.rows:
+                self._answer_of.pop(id(row), None)
+            self._refuse(answer.id, error)
+        self._batches.pop(model, None)
 
     def _refuse(self, request_id: int, error: Exception) -> None:
         known = isinstance(error, SenseError)

@@ -36,8 +36,8 @@ def main() -> None:
 
     from services.serving.embedded.batcher import Batcher
     from services.serving.embedded.cores import Cores
-    from services.serving.embedded.loading import pick_dtype
     from services.serving.embedded.models import Shelf
+    from services.serving.embedded.multiply import pick_dtype
     from services.serving.embedded.settings import EngineSettings
 
     settings = EngineSettings()

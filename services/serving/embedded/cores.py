@@ -1,7 +1,7 @@
 """How many threads are worth using now.
 
 Two threads on two cores are forty times slower than one while another process holds a core and idle threads spin
-(measured); so the engine looks at what others use and takes the rest. Idle threads sleep, by OMP_WAIT_POLICY=PASSIVE.
+(measured); so the engine looks at what others use and takes the rest. Idle threads spin briefly, then sleep (link.py).
 """
 
 import os

@@ -1,11 +1,11 @@
 """The decode loop: rows come in by a prefill, advance one token a step together, and leave when finished."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
-from services.serving.embedded.geometry import plan_pass, plan_prefixes
+from services.serving.embedded.geometry import Ask, plan_pass
 from services.serving.embedded.llama import Llama
 from services.serving.embedded.prefix import Prefix, PrefixStack, PrefixStore, Tokens
 from services.serving.embedded.sampling import Sampler, choose
@@ -54,23 +54,31 @@ class Batch:
         self._stack = PrefixStack(model)
         self.rows: list[Row] = []
 
-    def admit(self, arrivals: Sequence[Arrival]) -> list[Row]:
-        """Prefill prompts and write each row's first token; returns rows that are finished by it."""
+    def advance(self, arrivals: Sequence[Arrival] = ()) -> list[Row]:
+        """One more token in every row, and the first ones of those that arrive; returns rows that are finished.
+
+        All in one pass where it fits: reading the weights costs more than most prompts' own tokens do.
+        """
         prefixes = self._store.assign([arrival.prompt for arrival in arrivals])
         for arrival, prefix in zip(arrivals, prefixes, strict=True):
             for row in arrival.rows:
                 row.prefix, row.suffix = prefix, len(arrival.prompt) - len(prefix)
-        return [row for portion in _portions(arrivals) for row in self._prefill(portion)]
+        *before, last = _portions(arrivals) or [[]]
+        finished = [row for portion in before for row in self._pass(portion, len(self.rows))]
+        return finished + self._pass(last, 0)
 
-    def _prefill(self, arrivals: Sequence[Arrival]) -> list[Row]:
-        first = len(self.rows)
-        leaders = [arrival.rows[0] for arrival in arrivals]
+    def _pass(self, arrivals: Sequence[Arrival], first: int) -> list[Row]:
+        """The rows from `first` on take a step, and `arrivals` begin."""
+        running, leaders = self.rows[first:], [arrival.rows[0] for arrival in arrivals]
+        asks = [(row, row.tokens[-1:], row.suffix) for row in running]
+        begun = [(arrival.rows[0], arrival.prompt[-arrival.rows[0].suffix :], 0) for arrival in arrivals]
         self.rows += leaders
-        suffixes = [arrival.prompt[-arrival.rows[0].suffix :] for arrival in arrivals]
-        scores = self._forward(first, suffixes, [0] * len(leaders))
-        self._add_siblings(arrivals, first)
-        source = [index for index, arrival in enumerate(arrivals) for _ in arrival.rows[1:]]
-        return self._write(first, scores[list(range(len(arrivals))) + source])
+        scores = self._forward(first, [asks, begun])
+        for row in running:
+            row.suffix += 1
+        self._add_siblings(arrivals, first + len(running))
+        source = [len(running) + index for index, arrival in enumerate(arrivals) for _ in arrival.rows[1:]]
+        return self._write(first, scores[list(range(len(running) + len(leaders))) + source] if source else scores)
 
     def _add_siblings(self, arrivals: Sequence[Arrival], first: int) -> None:
         for index, arrival in enumerate(arrivals):
@@ -79,20 +87,19 @@ class Batch:
                 self._block.copy_slot(first + index, len(self.rows), row.suffix)
                 self.rows.append(row)
 
-    def step(self) -> list[Row]:
-        """Write one more token in every row; returns the rows that finished."""
-        scores = self._forward(0, [row.tokens[-1:] for row in self.rows], [row.suffix for row in self.rows])
-        for row in self.rows:
-            row.suffix += 1
-        return self._write(0, scores)
-
-    def _forward(self, first: int, tokens: Sequence[Sequence[int]], starts: Sequence[int]) -> torch.Tensor:
-        rows = self.rows[first:]
-        slots = self._stack.slots([row.prefix for row in self.rows if row.prefix is not None])[first:]
-        lengths = [len(row.prefix) for row in rows if row.prefix is not None]
-        plan = plan_pass(self._block, first, tokens, starts, lengths, self._model.group)
-        calls = plan_prefixes(slots, lengths, self._model.dtype)
-        scores = self._model.forward(replace(plan, prefix_block=self._stack.block, prefix_calls=calls))
+    def _forward(self, first: int, portions: Sequence[Sequence[tuple[Row, Sequence[int], int]]]) -> torch.Tensor:
+        """Scores of each row's last token, for portions of (row, its tokens, where in its suffix they begin)."""
+        slots = self._stack.slots([row.prefix for row in self.rows if row.prefix is not None])
+        place_of = {id(row): slot for row, slot in zip(self.rows, slots, strict=True)}
+        asks = [
+            [
+                Ask(tokens, start, len(row.prefix) if row.prefix is not None else 0, place_of[id(row)])
+                for row, tokens, start in portion
+            ]
+            for portion in portions
+            if portion
+        ]
+        scores = self._model.forward(plan_pass(self._block, first, asks, self._model.group, self._stack.block))
         assert scores is not None
         return scores
 

@@ -6,7 +6,7 @@ is read from memory once a step and not 48 times.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -70,28 +70,47 @@ class PrefixCall:
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One forward pass over packed tokens [N] of rows in slots `first..first+rows-1` of `block`."""
+class Part:
+    """Rows in slots `first..first+rows-1` whose attention is one call; `packed` are their tokens among the pass's.
 
-    tokens: Tensor
-    positions: Tensor
-    block: Block
+    Each has `queries` places (fewer tokens are padded by `pad` and picked again by `unpad`) and `key_length` keys of
+    its own; `prefix_calls` add what it sees of its prefix.
+    """
+
+    packed: slice
     first: int
     rows: int
-    slot_of: Tensor
-    index_in_suffix: Tensor
     queries: int
     key_length: int
     mask: Tensor | None
     pad: Tensor | None
     unpad: Tensor | None
-    prefix_block: Block | None = None
-    prefix_calls: list[PrefixCall] = field(default_factory=list)
+    prefix_calls: list[PrefixCall]
 
-    @property
-    def last(self) -> Tensor:
-        """For each row, the index of its last token among the packed ones."""
-        return torch.nonzero(torch.diff(self.slot_of, append=self.slot_of.new_full((1,), -1)))[:, 0]
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass over packed tokens [N]: every token's slot in `block` and its place there, and the parts."""
+
+    tokens: Tensor
+    positions: Tensor
+    block: Block
+    slot_of: Tensor
+    index_in_suffix: Tensor
+    last: Tensor
+    parts: list[Part]
+    prefix_block: Block | None = None
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a pass does for one row: `tokens` at `start` of its suffix, after `prefix` tokens that lie in slot
+    `prefix_slot` of the prefix block."""
+
+    tokens: Sequence[int]
+    start: int = 0
+    prefix: int = 0
+    prefix_slot: int = 0
 
 
 def _round_up(length: int) -> int:
@@ -99,43 +118,59 @@ def _round_up(length: int) -> int:
 
 
 def plan_pass(
-    block: Block,
-    first: int,
-    tokens: Sequence[Sequence[int]],
-    starts: Sequence[int],
-    prefixes: Sequence[int],
-    group: int,
+    block: Block, first: int, portions: Sequence[Sequence[Ask]], group: int, prefix_block: Block | None = None
 ) -> Pass:
-    """Plan a pass of `tokens[i]` for row `first + i`, which has `starts[i]` suffix tokens, `prefixes[i]` before them.
+    """Plan a pass for rows in slots from `first` on, in order, each portion of them a part with its own attention.
 
-    `group` is query heads per key head: queries of one group are laid side by side, so keys are never repeated.
+    So rows that write one token are not padded to those that begin. `group` is query heads per key head: queries of one
+    group are laid side by side, so keys are never repeated.
     """
-    counts = [len(row) for row in tokens]
-    rows, queries = len(tokens), max(counts)
-    key_length = _round_up(max(start + count for start, count in zip(starts, counts, strict=True)))
-    block.reserve(first + rows, key_length)
-    count_of = torch.tensor(counts)
-    row_of = torch.repeat_interleave(torch.arange(rows), count_of)
-    within = torch.cat([torch.arange(count) for count in counts])
-    start_of = torch.tensor(starts)
-    index = start_of[row_of] + within
-    uneven = any(count != queries for count in counts)
-    steps = torch.arange(queries)
-    pad = torch.cumsum(count_of, 0) - count_of
-    pad = (pad[:, None] + torch.minimum(steps, count_of[:, None] - 1)).flatten()
+    asks = [ask for portion in portions for ask in portion]
+    count_of = torch.tensor([len(ask.tokens) for ask in asks])
+    block.reserve(first + len(asks), _round_up(max(ask.start + len(ask.tokens) for ask in asks)))
+    row_of = torch.repeat_interleave(torch.arange(len(asks)), count_of)
+    index = torch.cat([torch.arange(ask.start, ask.start + len(ask.tokens)) for ask in asks])
+    parts: list[Part] = []
+    slot = packed = 0
+    for portion in portions:
+        parts.append(_plan_part(portion, first + slot, packed, group, block.k.dtype, prefix_block is not None))
+        slot, packed = slot + len(portion), parts[-1].packed.stop
     return Pass(
-        tokens=torch.tensor([token for row in tokens for token in row]),
-        positions=torch.tensor(prefixes)[row_of] + index,
+        tokens=torch.tensor([token for ask in asks for token in ask.tokens]),
+        positions=torch.tensor([ask.prefix for ask in asks])[row_of] + index,
         block=block,
-        first=first,
-        rows=rows,
         slot_of=row_of + first,
         index_in_suffix=index,
+        last=torch.cumsum(count_of, 0) - 1,
+        parts=parts,
+        prefix_block=prefix_block,
+    )
+
+
+def _plan_part(
+    asks: Sequence[Ask], first: int, packed: int, group: int, dtype: torch.dtype, has_prefixes: bool
+) -> Part:
+    counts = [len(ask.tokens) for ask in asks]
+    queries = max(counts)
+    key_length = _round_up(max(ask.start + len(ask.tokens) for ask in asks))
+    steps = torch.arange(queries)
+    pad = unpad = None
+    if min(counts) != queries:
+        count_of = torch.tensor(counts)
+        pad = torch.cumsum(count_of, 0) - count_of
+        pad = (pad[:, None] + torch.minimum(steps, count_of[:, None] - 1)).flatten()
+        unpad = torch.cat([place * queries + torch.arange(count) for place, count in enumerate(counts)])
+    slots, lengths = [ask.prefix_slot for ask in asks], [ask.prefix for ask in asks]
+    return Part(
+        packed=slice(packed, packed + sum(counts)),
+        first=first,
+        rows=len(asks),
         queries=queries,
         key_length=key_length,
-        mask=_causal_mask(start_of, steps, key_length, group, block.k.dtype),
-        pad=pad if uneven else None,
-        unpad=row_of * queries + within if uneven else None,
+        mask=_causal_mask(torch.tensor([ask.start for ask in asks]), steps, key_length, group, dtype),
+        pad=pad,
+        unpad=unpad,
+        prefix_calls=plan_prefixes(slots, lengths, dtype) if has_prefixes else [],
     )
 
 

@@ -10,28 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, linear, rms_norm, silu
+from torch.nn.functional import embedding, rms_norm, silu
 
-from services.serving.embedded.geometry import Block, Pass, PrefixCall
+from services.serving.embedded.geometry import Block, Part, Pass, PrefixCall
+from services.serving.embedded.multiply import Multiply
 
 SUPPORTED = ("llama", "qwen2", "qwen3")
-
-
-class Multiply:
-    """`x @ weight.T + bias`, weight packed once for oneDNN where the type is bfloat16."""
-
-    def __init__(self, *layers: Any, dtype: torch.dtype) -> None:
-        weight = torch.cat([layer.weight.detach() for layer in layers]).to(dtype)
-        biases = [layer.bias.detach() for layer in layers if getattr(layer, "bias", None) is not None]
-        self._bias = torch.cat(biases).to(dtype) if len(biases) == len(layers) else None
-        self._packed = dtype is torch.bfloat16
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, 48) if self._packed else weight
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if not self._packed:
-            return linear(x, self._weight, self._bias)
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
-        return out
 
 
 @dataclass(frozen=True)
@@ -118,30 +102,32 @@ class Llama:
         qk = torch.addcmul(qk * cos, qk.roll(self.head_dim // 2, -1), sin)
         plan.block.k[index][plan.slot_of, :, plan.index_in_suffix] = qk[:, self.heads :]
         plan.block.v[index][plan.slot_of, :, plan.index_in_suffix] = v
-        return self._look(index, self._laid_out(qk[:, : self.heads], plan), plan)
+        q = qk[:, : self.heads]
+        seen = [self._look(index, self._laid_out(q[part.packed], part), plan, part) for part in plan.parts]
+        return seen[0] if len(seen) == 1 else torch.cat(seen)
 
-    def _laid_out(self, q: Tensor, plan: Pass) -> Tensor:
+    def _laid_out(self, q: Tensor, part: Part) -> Tensor:
         """Queries [tokens, heads, size] as [rows, kv heads, queries * group, size]."""
         q = q.reshape(-1, self.kv_heads, self.group, self.head_dim)
-        if plan.queries == 1:
+        if part.queries == 1:
             return q
-        if plan.pad is not None:
-            q = q[plan.pad]
-        q = q.view(plan.rows, plan.queries, self.kv_heads, self.group, self.head_dim)
-        return q.permute(0, 2, 1, 3, 4).reshape(plan.rows, self.kv_heads, -1, self.head_dim)
+        if part.pad is not None:
+            q = q[part.pad]
+        q = q.view(part.rows, part.queries, self.kv_heads, self.group, self.head_dim)
+        return q.permute(0, 2, 1, 3, 4).reshape(part.rows, self.kv_heads, -1, self.head_dim)
 
-    def _look(self, index: int, q: Tensor, plan: Pass) -> Tensor:
-        own = slice(plan.first, plan.first + plan.rows)
-        k = plan.block.k[index][own, :, : plan.key_length]
-        v = plan.block.v[index][own, :, : plan.key_length]
-        out, weight = self._attend(q, k, v, plan.mask)
-        for call in plan.prefix_calls:
+    def _look(self, index: int, q: Tensor, plan: Pass, part: Part) -> Tensor:
+        own = slice(part.first, part.first + part.rows)
+        k = plan.block.k[index][own, :, : part.key_length]
+        v = plan.block.v[index][own, :, : part.key_length]
+        out, weight = self._attend(q, k, v, part.mask)
+        for call in part.prefix_calls:
             out = self._join_prefix(index, q, out, weight, call, plan)
-        if plan.queries == 1:
-            return out.reshape(plan.rows, self.heads * self.head_dim)
-        out = out.view(plan.rows, self.kv_heads, plan.queries, self.group, self.head_dim).permute(0, 2, 1, 3, 4)
-        out = out.reshape(plan.rows * plan.queries, self.heads * self.head_dim)
-        return out if plan.unpad is None else out[plan.unpad]
+        if part.queries == 1:
+            return out.reshape(part.rows, self.heads * self.head_dim)
+        out = out.view(part.rows, self.kv_heads, part.queries, self.group, self.head_dim).permute(0, 2, 1, 3, 4)
+        out = out.reshape(part.rows * part.queries, self.heads * self.head_dim)
+        return out if part.unpad is None else out[part.unpad]
 
     def _join_prefix(self, index: int, q: Tensor, out: Tensor, weight: Tensor, call: PrefixCall, plan: Pass) -> Tensor:
         assert plan.prefix_block is not None

@@ -22,13 +22,6 @@ class Loaded:
     golden: Golden
 
 
-def pick_dtype(name: str) -> torch.dtype:
-    """`auto` is bfloat16 where the processor multiplies it natively, else float32."""
-    if name == "auto":
-        return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
-
-
 def load(base_dir: Path, adapter_dir: Path | None, dtype: torch.dtype) -> Loaded:
     """Load a base and merge an adapter into it (in float32, rounded afterwards).
 

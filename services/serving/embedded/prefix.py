@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from services.serving.embedded.geometry import Block, plan_pass
+from services.serving.embedded.geometry import Ask, Block, plan_pass
 from services.serving.embedded.llama import Llama
+from shared.models.beginnings import SHARE, SHORTEST, Array, clusters, common
 
-SHORTEST = 32  # tokens; less is not worth a group of its own
-SHARE = 0.6  # of a prompt that a beginning must cover, so that a common system prompt alone is no group
 SLACK = 16  # tokens given up to stay with a beginning that other rows use already
 CHUNK = 512  # tokens computed at once
 
@@ -27,7 +26,7 @@ class Prefix:
     """Keys and values [layers, kv heads, tokens, head size] of a prompt's beginning."""
 
     tokens: Tokens
-    array: np.ndarray[tuple[int], np.dtype[np.int64]]
+    array: Array
     k: Tensor
     v: Tensor
 
@@ -57,7 +56,7 @@ class PrefixStore:
                 lengths[index] = known or shared
         return lengths
 
-    def _known(self, beginning: np.ndarray[tuple[int], np.dtype[np.int64]], least: float) -> int:
+    def _known(self, beginning: Array, least: float) -> int:
         """How much of `beginning` the store holds, or 0 where that is too little."""
         overlaps = [(common(prefix.array, beginning), len(prefix)) for prefix in self._kept.values()]
         longest = max((overlap for overlap, _ in overlaps), default=0)
@@ -87,8 +86,8 @@ class PrefixStore:
         block = self._model.new_block()
         block.reserve(1, len(tokens))
         for start in range(0, len(tokens), CHUNK):
-            plan = plan_pass(block, 0, [tokens[start : start + CHUNK]], [start], [0], self._model.group)
-            self._model.forward(plan, scores=False)
+            ask = Ask(tokens[start : start + CHUNK], start)
+            self._model.forward(plan_pass(block, 0, [[ask]], self._model.group), scores=False)
         length = len(tokens)
         return Prefix(tokens, np.array(tokens), block.k[:, 0, :, :length].clone(), block.v[:, 0, :, :length].clone())
 
@@ -97,30 +96,6 @@ class PrefixStore:
         while total > self._capacity and self._kept:
             _, old = self._kept.popitem(last=False)
             total -= len(old)
-
-
-def common(left: np.ndarray[tuple[int], np.dtype[np.int64]], right: np.ndarray[tuple[int], np.dtype[np.int64]]) -> int:
-    """Length of the common beginning."""
-    size = min(len(left), len(right))
-    differing = np.flatnonzero(left[:size] != right[:size])
-    return int(differing[0]) if len(differing) else size
-
-
-def clusters(prompts: Sequence[Tokens]) -> list[tuple[list[int], int]]:
-    """Groups of prompts (their indices) with the length of the beginning they share; a lone one: all but its end."""
-    order = sorted(range(len(prompts)), key=lambda index: prompts[index])
-    found: list[tuple[list[int], int]] = []
-    for index in order:
-        whole = len(prompts[index]) - 1
-        if found:
-            members, shared = found[-1]
-            overlap = min(shared, whole, common(np.array(prompts[members[-1]]), np.array(prompts[index])))
-            if overlap >= max(SHORTEST, SHARE * len(prompts[index]), SHARE * shared):
-                members.append(index)
-                found[-1] = (members, overlap)
-                continue
-        found.append(([index], whole))
-    return found
 
 
 class PrefixStack:

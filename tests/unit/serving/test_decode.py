@@ -23,11 +23,8 @@ def write(loaded: Loaded, prompts, *, share=True, samples=1, temperature=0.0, st
     waiting = [Arrival(tuple(prompt), own) for prompt, own in zip(prompts, rows, strict=True)]
     while waiting or batch.rows:
         free = max(0, cap - len(batch.rows)) if batch.rows else cap
-        if waiting and free:
-            batch.admit(waiting[:free])
-            waiting = waiting[free:]
-        if batch.rows:
-            batch.step()
+        batch.advance(waiting[:free])
+        waiting = waiting[free:]
     return [row.tokens for own in rows for row in own]
 
 

@@ -1,4 +1,4 @@
-"""Prefix clusters, sampling, the registry, thread counts, stop strings: each by itself."""
+"""Sampling, the registry, thread counts, stop strings: each by itself."""
 
 import json
 
@@ -7,24 +7,11 @@ import torch
 
 from services.serving.embedded.answers import Answer
 from services.serving.embedded.cores import free_threads
-from services.serving.embedded.prefix import clusters
 from services.serving.embedded.sampling import choose, make_sampler
 from services.serving.embedded.wire import ChatTask
 from services.serving.protocol import ServedModel
 from services.serving.registry import Registry
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
-
-
-def test_clusters_gather_prompts_of_one_schema_and_leave_the_rest_alone():
-    system, songs, birds = tuple(range(20)), tuple(range(100, 160)), tuple(range(200, 290))
-    prompts = [system + songs + (1, 2), system + birds + (3,), system + songs + (4,), system + (9,) * 70]
-    found = {frozenset(members): shared for members, shared in clusters(prompts)}
-    assert found == {frozenset({0, 2}): 80, frozenset({1}): 110, frozenset({3}): 89}
-
-
-def test_a_prefix_never_covers_the_whole_prompt():
-    prompt = tuple(range(50))
-    assert clusters([prompt, prompt]) == [([0, 1], 49)]
 
 
 def test_greedy_and_drawn_rows_in_one_batch():

@@ -41,9 +41,9 @@ def write(loaded, prompts) -> list[list[int]]:
 
     batch = Batch(loaded.llama, PrefixStore(loaded.llama, 8192), loaded.ends)
     rows = [Row(make_sampler(0, 1, 0, 0), LENGTH) for _ in prompts]
-    batch.admit([Arrival(prompt, [row]) for prompt, row in zip(prompts, rows, strict=True)])
+    batch.advance([Arrival(prompt, [row]) for prompt, row in zip(prompts, rows, strict=True)])
     while batch.rows:
-        batch.step()
+        batch.advance()
     return [row.tokens for row in rows]
 
 

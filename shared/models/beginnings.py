@@ -1,0 +1,35 @@
+"""Common beginnings of prompts. Prompts end with the question, so those on one database agree up to it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+SHORTEST = 32  # tokens; less is not worth a group of its own
+SHARE = 0.6  # of a prompt that a beginning must cover, so that a common system prompt alone is no group
+
+Array = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def common(left: Array, right: Array) -> int:
+    """Length of the common beginning."""
+    size = min(len(left), len(right))
+    differing = np.flatnonzero(left[:size] != right[:size])
+    return int(differing[0]) if len(differing) else size
+
+
+def clusters(prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], int]]:
+    """Groups of prompts (their indices) with the length of the beginning they share; a lone one: all but its end."""
+    arrays = [np.array(prompt) for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda index: tuple(prompts[index]))
+    found: list[tuple[list[int], int]] = []
+    for index in order:
+        whole = len(prompts[index]) - 1
+        if found:
+            members, shared = found[-1]
+            overlap = min(shared, whole, common(arrays[members[-1]], arrays[index]))
+            if overlap >= max(SHORTEST, SHARE * len(prompts[index]), SHARE * shared):
+                members.append(index)
+                found[-1] = (members, overlap)
+                continue
+        found.append(([index], whole))
+    return found
