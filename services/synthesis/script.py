@@ -8,11 +8,16 @@ import re
 from collections.abc import Iterator
 
 from shared.contracts.records import DatabaseScript
-from shared.sql.tokens import tokens
+from shared.sql.tokens import COMMENT, OPAQUE, QUOTED, tokens
 
-STATEMENT_START = re.compile(
-    r"(?:CREATE|INSERT|REPLACE|DROP|ALTER|USE|SET|PRAGMA|BEGIN|COMMIT|DELETE)\b", re.IGNORECASE
+# What cuts a script apart: ends of statements, brackets, and words that can begin a statement at a line's begin.
+MARK = re.compile(
+    r"(?:\A|(?<=\n))(?:[ \t\f\r\ufeff]|/\*(?:(?!\*/).)*\*/)*"
+    r"(?P<word>(?:CREATE|INSERT|REPLACE|DROP|ALTER|USE|SET|PRAGMA|BEGIN|COMMIT|DELETE)\b)"
+    rf"|{COMMENT}|{QUOTED}|(?P<end>;)|(?P<bracket>[()])",
+    re.IGNORECASE | re.DOTALL,
 )
+LETTER = re.compile(r"[^\W\d_]")
 CREATE = re.compile(r"CREATE\s+(?:(?:TEMP|TEMPORARY)\s+)?TABLE\b|CREATE\s+(?:UNIQUE\s+)?INDEX\b", re.IGNORECASE)
 CREATE_TABLE = re.compile(r"CREATE\s+(?:(?:TEMP|TEMPORARY)\s+)?TABLE\b", re.IGNORECASE)
 INSERT = re.compile(r"(?:INSERT|REPLACE)\b", re.IGNORECASE)
@@ -106,27 +111,23 @@ def split_statements(text: str) -> list[str]:
 
 def cut(text: str) -> Iterator[str]:
     """The stretches between two statements."""
-    begin = place = depth = 0
-    fresh = True  # only blanks and comments since the line began
-    for kind, piece in tokens(text):
-        if kind == "other":
-            depth = max(0, depth + (piece == "(") - (piece == ")"))
-            if piece == ";":
-                yield text[begin:place]
-                begin, depth = place + 1, 0
-        elif kind == "word" and fresh and depth == 0 and place > begin and begins(text, begin, place):
+    begin = depth = 0
+    for mark in MARK.finditer(text):
+        kind, place = mark.lastgroup, mark.start("word")
+        if kind == "end":
+            yield text[begin : mark.start()]
+            begin, depth = mark.end(), 0
+        elif kind == "bracket":
+            depth = max(0, depth + (1 if mark.group() == "(" else -1))
+        elif kind == "word" and depth == 0 and place > begin and begins(text, begin, place):
             yield text[begin:place]
             begin = place
-        fresh = "\n" in piece if kind == "blank" and not fresh else (fresh if kind in ("blank", "comment") else False)
-        place += len(piece)
     yield text[begin:]
 
 
 def begins(text: str, begin: int, place: int) -> bool:
-    """Whether the word at `place` begins a statement: it is such a word, and does not go on with the one before, as
+    """Whether the word at `place`, one that can begin a statement, does: it does not go on with the one before, as
     `ON DELETE` and `OR REPLACE` do."""
-    if not STATEMENT_START.match(text, place):
-        return False
     return not text[begin:place].upper().rstrip().endswith((" ON", " OR", "\nON", "\nOR"))
 
 
@@ -143,16 +144,20 @@ def lead(part: str) -> str:
 def outside_quotes(sql: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str:
     """The rules on every stretch that is not quoted."""
     parts: list[str] = []
-    plain = ""
-    for kind, piece in [*tokens(sql), ("quoted", "")]:
-        if kind != "quoted":
-            plain += piece
-            continue
+    begin = 0
+    for match in OPAQUE.finditer(sql):
+        if match.lastgroup == "quoted":
+            parts += [ruled(sql[begin : match.start()], rules), match.group()]
+            begin = match.end()
+    return "".join([*parts, ruled(sql[begin:], rules)])
+
+
+def ruled(plain: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str:
+    """The rules on one stretch; what has no letters, as most between two values, is left as it is."""
+    if LETTER.search(plain):
         for pattern, replacement in rules:
             plain = pattern.sub(replacement, plain)
-        parts += [plain, piece]
-        plain = ""
-    return "".join(parts)
+    return plain
 
 
 def clean_ddl(sql: str) -> str:

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 # Blank is what SQLite takes for blank. A no-break space is a letter to it, so that `;` and one of those is a second
 # statement; a byte order mark is blank wherever it stands.
-TOKEN = re.compile(
-    r"(?P<comment>--[^\n]*|/\*(?:(?!\*/).)*(?:\*/|\Z))"
-    r"|(?P<quoted>'[^']*(?:''[^']*)*(?:'|\Z)|\"[^\"]*(?:\"\"[^\"]*)*(?:\"|\Z)|`[^`]*(?:``[^`]*)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))"
-    r"|(?P<blank>[ \t\n\f\r\ufeff]+)"
-    r"|(?P<word>\w+)"
-    r"|(?P<other>.)",
-    re.DOTALL,
+COMMENT = r"(?P<comment>--[^\n]*|/\*(?:(?!\*/).)*(?:\*/|\Z))"
+QUOTED = (
+    r"(?P<quoted>'[^']*(?:''[^']*)*(?:'|\Z)|\"[^\"]*(?:\"\"[^\"]*)*(?:\"|\Z)"
+    r"|`[^`]*(?:``[^`]*)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))"
 )
+TOKEN = re.compile(rf"{COMMENT}|{QUOTED}|(?P<blank>[ \t\n\f\r\ufeff]+)|(?P<word>\w+)|(?P<other>.)", re.DOTALL)
+# The stretches whose content is no SQL, for those who need no more: several times quicker.
+OPAQUE = re.compile(f"{COMMENT}|{QUOTED}", re.DOTALL)
 
 
 def tokens(sql: str) -> Iterator[tuple[str, str]]:
