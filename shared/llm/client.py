@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from shared.errors import LostLeaseError, SenseError
 from shared.llm.batch import Batch, Outcome
 from shared.llm.budget import Budget
-from shared.llm.call import open_client
+from shared.llm.connections import connections
 from shared.llm.messages import ChatAnswer, ChatRequest, Usage, UsageCallback
 from shared.llm.profiles import EndpointProfile
 from shared.llm.replay import AnswerLog
@@ -96,17 +96,14 @@ class ChatClient:
 
 
 class _Run:
-    """An event loop in a thread of its own, and the queue through which its outcomes leave."""
+    """A batch on the process's event loop, and the queue through which its outcomes leave."""
 
     def __init__(self, owner: ChatClient, requests: list[ChatRequest]) -> None:
         self._owner, self._requests = owner, requests
         self._out: queue.SimpleQueue[tuple[int, Outcome] | BaseException | None] = queue.SimpleQueue()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._stopped = threading.Event()
+        self._ended = threading.Event()
         owner.check_abort()
-        self._thread = threading.Thread(target=self._main, name=f"llm-{owner.profile.name}", daemon=True)
-        self._thread.start()
+        self._future = connections().start(self._main())
 
     def next(self) -> tuple[int, Outcome] | BaseException | None:
         """The next outcome; an exception that ended the run; None at the end."""
@@ -117,30 +114,26 @@ class _Run:
 
     def stop(self) -> None:
         """Cancels what is in flight. A store that hangs does not hold the caller."""
-        self._stopped.set()
-        loop, task = self._loop, self._task
-        if loop is not None and task is not None:
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(task.cancel)
-        self._thread.join(JOIN_S)
+        if self._future.cancel():
+            self._ended.wait(JOIN_S)
 
-    def _main(self) -> None:
+    async def _main(self) -> None:
         try:
-            asyncio.run(self._answer_all())
+            await self._answer_all()
         except asyncio.CancelledError:
             self._out.put(None)
+            raise
         except BaseExceptionGroup as group:
             self._out.put(_first_cause(group))
-        except BaseException as error:
+        except Exception as error:
             self._out.put(error)
         else:
             self._out.put(None)
+        finally:
+            self._ended.set()
 
     async def _answer_all(self) -> None:
-        self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
-        if self._stopped.is_set():
-            return
-        async with open_client(self._owner.profile) as client:
+        async with connections().client(self._owner.profile) as client:
             await self._owner.make_batch(client).run(self._requests, lambda i, outcome: self._out.put((i, outcome)))
 
 
