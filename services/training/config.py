@@ -23,6 +23,11 @@ class Recipe(BaseModel):
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1, description="optimizer steps; overrides epochs")
     batch_size: int = Field(default=8, ge=1, description="rows (SFT) or pairs (DPO) a forward pass and process")
+    siblings: int = Field(
+        default=1,
+        ge=1,
+        description="rows on one schema that a batch takes together: their common beginning is computed once; 1: none",
+    )
     gradient_accumulation: int = Field(default=1, ge=1)
     gradient_checkpointing: bool = Field(default=False, description="a third more computing for far less memory")
     max_length: int = Field(default=1024, ge=8, description="prompt and one completion together")

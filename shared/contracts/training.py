@@ -32,6 +32,12 @@ class TrainSettings(BaseModel):
     epochs: float | None = Field(default=None, gt=0)
     max_steps: int | None = Field(default=None, ge=1)
     batch_size: int | None = Field(default=None, ge=1)
+    siblings: int | None = Field(
+        default=None,
+        ge=1,
+        description="rows on one schema that a batch takes together: their common beginning is computed once, and they "
+        "are less mixed; 1: drawn alone",
+    )
     learning_rate: float | None = Field(default=None, gt=0)
     lora_rank: int | None = Field(default=None, ge=1)
     lora_alpha: int | None = Field(default=None, ge=1)

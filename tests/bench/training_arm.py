@@ -70,11 +70,10 @@ def stock(config: TrainConfig, *, same_order: bool) -> Any:
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    from services.training.run.batches import LengthGrouped
     from services.training.run.model import load_tokenizer
     from services.training.run.precision import use_bf16
     from services.training.run.rows import encode_rows
-    from services.training.run.trainers import arguments
+    from services.training.run.trainers import arguments, grouped
 
     tokenizer = load_tokenizer(config)
     rows, _ = encode_rows(config, tokenizer)
@@ -95,7 +94,7 @@ def stock(config: TrainConfig, *, same_order: bool) -> Any:
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             if not same_order:
                 return super()._get_train_sampler(train_dataset)
-            return LengthGrouped([row.total for row in rows], config.batch_size, config.seed)
+            return grouped(config, [row.total for row in rows], [row.prompt for row in rows], share=True)
 
     if config.method == "sft":
         rank, alpha = config.lora_rank, config.lora_alpha

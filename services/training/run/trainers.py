@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,9 +15,10 @@ from trl.trainer.sft_trainer import SFTTrainer
 from trl.trainer.utils import use_adapter
 
 from services.training.config import TrainConfig
-from services.training.run.batches import Batch, LengthGrouped, lay_out
+from services.training.run.batches import Batch, lay_out
 from services.training.run.losses import chosen_nll, preference_loss, sequence_logps, token_logps
 from services.training.run.model import shares_prompts
+from services.training.run.order import Grouped, families_of
 from services.training.run.ranks import gather_parts, is_first, total, world
 from services.training.run.rows import Encoded
 
@@ -42,14 +44,15 @@ class Lean:
         """A batch as `lay_out` makes it."""
         encoded = [Encoded(row["prompt_ids"], row["completion_ids"]) for row in rows]
         dtype = torch.bfloat16 if self.compute_bf16 else torch.float32
-        return lay_out(encoded, self.pad_id, share_prompt=self.share_prompt, mask_dtype=dtype)
+        siblings = self.recipe.siblings > 1
+        return lay_out(encoded, self.pad_id, share_prompt=self.share_prompt, mask_dtype=dtype, siblings=siblings)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """The artefact gets its card at the end; checkpoints need none."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         dataset = train_dataset if train_dataset is not None else self.train_dataset  # type: ignore[attr-defined]
-        return LengthGrouped(dataset["length"], self.recipe.batch_size, self.recipe.seed)
+        return grouped(self.recipe, dataset["length"], dataset["prompt_ids"], self.share_prompt)
 
     def _note(self, batch: Batch, **values: float) -> None:
         self.seen_tokens += total(int(batch["tokens"]))
@@ -57,6 +60,13 @@ class Lean:
         metrics["tokens"] = [self.seen_tokens]
         for name, value in values.items():
             metrics[name].append(value)
+
+
+def grouped(recipe: TrainConfig, lengths: Sequence[int], prompts: Sequence[Sequence[int]], share: bool) -> Grouped:
+    """The order of a recipe; families stand together only where the model can `share` their beginning."""
+    siblings = recipe.siblings if share else 1
+    families = families_of(prompts, siblings)
+    return Grouped(lengths, families, siblings=siblings, batch_size=recipe.batch_size, seed=recipe.seed)
 
 
 class LeanSft(Lean, SFTTrainer):
@@ -127,7 +137,7 @@ class LeanDpo(Lean, DPOTrainer):
     def sums(self, model: Any, batch: Batch) -> torch.Tensor:
         """(2 * B) log-probabilities of whole completions under `model` as it is."""
         tokens = token_logps(model, batch, bf16=self.compute_bf16)
-        return sequence_logps(tokens, batch["owners"], int(batch["owners"][-1]) + 1)
+        return sequence_logps(tokens, batch["owners"], int(batch["owners"].max()) + 1)
 
     def compute_loss(
         self,

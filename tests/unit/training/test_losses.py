@@ -93,6 +93,42 @@ def test_a_shared_prompt_gives_the_same_gradients(policy: Any) -> None:
         torch.testing.assert_close(plain, shared, atol=2e-4, rtol=1e-4)
 
 
+SCHEMA = [(7 * place) % 90 + 3 for place in range(40)]
+SIBLINGS = [
+    Encoded([*SCHEMA, 5, 6], [[9, 10, 11], [12, 2]]),
+    Encoded([20, 21], [[22, 2], [23, 24, 25, 26, 2]]),
+    Encoded([*SCHEMA, 8], [[9, 2], [14, 15, 2]]),
+    Encoded([*SCHEMA, 5, 6, 7], [[13, 2], [2]]),
+]
+
+
+def with_siblings(rows: list[Encoded], share: bool = True) -> Batch:
+    return lay_out(rows, 2, share_prompt=share, mask_dtype=torch.float32, siblings=True)
+
+
+def test_siblings_are_laid_out_behind_one_copy_of_their_beginning() -> None:
+    batch, apart = with_siblings(SIBLINGS), with_siblings(SIBLINGS, share=False)
+    assert batch["input_ids"].shape == (2, 40 + 2 + 5 + 1 + 5 + 3 + 3)
+    assert apart["input_ids"].shape[0] == 8  # a model that cannot share gets every completion by itself
+    assert int(batch["tokens"]) == sum(row.total for row in SIBLINGS)
+
+
+@pytest.mark.parametrize("completions", [1, 2])
+def test_siblings_have_the_numbers_and_gradients_of_rows_alone(policy: Any, completions: int) -> None:
+    rows = [Encoded(row.prompt, row.completions[:completions]) for row in SIBLINGS]
+    sums, gradients = [], []
+    for batch in (batch_of(rows, False), with_siblings(rows)):
+        policy.zero_grad()
+        found = sequence_logps(token_logps(policy, batch, bf16=False), batch["owners"], 4 * completions)
+        torch.autograd.backward((found * torch.arange(1, len(found) + 1)).sum())
+        sums.append(found.detach())
+        gradients.append([p.grad.clone() for p in policy.parameters() if p.grad is not None])
+    torch.testing.assert_close(*sums, atol=2e-5, rtol=1e-5)
+    assert len(gradients[0]) == len(gradients[1]) > 0
+    for alone, together in zip(*gradients, strict=True):
+        torch.testing.assert_close(alone, together, atol=2e-4, rtol=1e-4)
+
+
 def test_a_scaled_head_goes_through_the_models_own_forward(policy: Any) -> None:
     batch = batch_of(PAIRS, True)
     with torch.no_grad():

@@ -8,8 +8,9 @@ import pytest
 
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
-from services.training.run.batches import LengthGrouped, lay_out
+from services.training.run.batches import lay_out
 from services.training.run.model import load_tokenizer
+from services.training.run.order import Grouped, families_of
 from services.training.run.rows import encode_rows
 from shared.models.completion import COMPLETION_TEMPLATE
 from tests.unit.training.conftest import dpo_line, sft_line, write_lines
@@ -147,13 +148,18 @@ def test_what_may_be_left_out_is_a_setting(sft_config: TrainConfig) -> None:
     assert "All 99 rows are longer than max_length=20" in refused(everything)
 
 
+def alone(lengths: list[int], seed: int) -> Grouped:
+    families = families_of([[length] for length in lengths], 1)
+    return Grouped(lengths, families, siblings=1, batch_size=8, seed=seed)
+
+
 def test_order_covers_all_rows_and_follows_seed_and_epoch() -> None:
     lengths = [(index * 37) % 101 for index in range(203)]
-    sampler = LengthGrouped(lengths, 8, seed=1)
+    sampler = alone(lengths, seed=1)
     first = list(sampler)
     assert sorted(first) == list(range(203))
-    assert list(LengthGrouped(lengths, 8, seed=1)) == first
-    assert list(LengthGrouped(lengths, 8, seed=2)) != first
+    assert list(alone(lengths, seed=1)) == first
+    assert list(alone(lengths, seed=2)) != first
     sampler.set_epoch(1)
     assert list(sampler) != first
 
@@ -165,5 +171,21 @@ def padding(order: list[int], lengths: list[int], size: int) -> int:
 
 def test_batches_hold_rows_of_like_length() -> None:
     lengths = [(index * 37) % 101 for index in range(256)]
-    grouped = padding(list(LengthGrouped(lengths, 8, seed=1)), lengths, 8)
+    grouped = padding(list(alone(lengths, seed=1)), lengths, 8)
     assert grouped * 3 < padding(list(range(256)), lengths, 8)
+
+
+def test_siblings_stand_in_one_batch_and_every_row_comes_once() -> None:
+    schemas = {schema: tuple(range(schema * 1000, schema * 1000 + 60)) for schema in range(12)}
+    prompts = [(*schemas[index % 12], 50_000 + index, 1) for index in range(12 * 8)]
+    families = families_of(prompts, 4)
+    assert sorted(map(len, families)) == [8] * 12
+    sampler = Grouped([62] * len(prompts), families, siblings=4, batch_size=8, seed=3)
+    order = list(sampler)
+    assert sorted(order) == list(range(96))
+    groups = [{row % 12 for row in order[start : start + 4]} for start in range(0, 96, 4)]
+    assert all(len(group) == 1 for group in groups)
+    batches = [{row % 12 for row in order[start : start + 8]} for start in range(0, 96, 8)]
+    assert sum(len(batch) == 2 for batch in batches) > 6
+    sampler.set_epoch(1)
+    assert list(sampler) != order
