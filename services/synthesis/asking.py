@@ -106,8 +106,8 @@ class Earlier:
 
 def earlier(shard: Shard) -> Earlier:
     """Shards that are done, whichever worker did them."""
-    rows = list(shard.jobs.rows(shard.command.job_id, shard.command.stage))
-    return Earlier(*(sum(row.counts.get(name, 0) for row in rows) for name in ("written", "unparsed")))
+    counts = shard.jobs.sums(shard.command.job_id, shard.command.stage).counts
+    return Earlier(counts.get("written", 0), counts.get("unparsed", 0))
 
 
 def take(answers: Answers, one: Call, outcome: ChatAnswer | SenseError, endpoint: str) -> None:

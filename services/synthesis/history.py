@@ -13,6 +13,7 @@ from shared.contracts.records import Example
 from shared.contracts.refs import ObjectRef
 from shared.contracts.synthesis import WriteExamples
 from shared.jobs.state import ShardState
+from shared.jobs.store import JobStore
 from shared.storage.base import ObjectStore
 from shared.storage.jsonl import read_rows
 from shared.tasks.shard import Shard
@@ -37,6 +38,7 @@ class History:
 
 EMPTY = History()
 REMEMBERED: Memory[History] = Memory(4)
+WAVES: Memory[tuple[ObjectRef, ...]] = Memory(8)
 
 
 def domain_key(text: str) -> str:
@@ -49,11 +51,16 @@ def history_of(command: WriteExamples, shard: Shard) -> History:
     """What the completed waves before this shard's left; empty in the first wave."""
     if not command.before or command.accepted is None:
         return EMPTY
-    stage = command.accepted
-    found = shard.jobs.rows(stage.job_id or command.job_id, stage.stage)
-    done = [row for row in found if row.shard < command.before and row.state is ShardState.DONE]
-    refs = [row.outputs["examples"] for row in spread(done, SHARDS_READ) if "examples" in row.outputs]
-    return _read(shard.objects, tuple(refs), frozenset(command.databases))
+    job_id, stage, before = command.accepted.job_id or command.job_id, command.accepted.stage, command.before
+    failed = shard.jobs.sums(job_id, stage).failed  # of an ended wave only these may still be done, by a retry
+    refs = WAVES.get(f"{job_id}/{stage}/{before}/{failed}", lambda: refs_before(shard.jobs, job_id, stage, before))
+    return _read(shard.objects, refs, frozenset(command.databases))
+
+
+def refs_before(jobs: JobStore, job_id: str, stage: str, before: int) -> tuple[ObjectRef, ...]:
+    """The accepted examples of some of the finished shards below `before`."""
+    done = [row for row in jobs.rows(job_id, stage) if row.shard < before and row.state is ShardState.DONE]
+    return tuple(row.outputs["examples"] for row in spread(done, SHARDS_READ) if "examples" in row.outputs)
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:

@@ -195,6 +195,11 @@ class JobStore:
             states[stage.id] = read_stage(fields, existing, finished)
         return states
 
+    def sums(self, job_id: str, stage: str) -> StageState:
+        """One stage's counts and sums, without its members: the cost does not grow with the stage."""
+        with redis_errors():
+            return read_stage(self.client.hgetall(self.key("job", job_id, "stage", stage)), frozenset(), frozenset())
+
     def look(self, job_id: str, plan: Plan, news: Mapping[str, Set[int]]) -> tuple[JobStatus, dict[str, StageState]]:
         """The job's status and its stages at one moment, at a cost that does not grow with the job.
 

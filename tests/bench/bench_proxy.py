@@ -2,14 +2,18 @@
 
     python -m tests.bench.bench_proxy [MODEL_DIR] [--pairs 5] [--requests 48] [--level 16] [--no-model]
 
-First an engine that answers at once and streams 25 tokens, 20 ms apart: the difference of the medians is what the proxy
-adds to the first token and to the whole answer. Processor time a request is told too: unlike latency it does not depend
-on what else the machine does. Then the embedded engine with the small model at `level` requests in flight, streamed.
+First an engine that answers at once and streams 25 tokens, some 20 ms apart: the difference of the medians is what the
+proxy adds to the first token and to the whole answer. Pauses vary by half, so that requests come as people's do; and
+once they are all equal, so that 16 requests come in the same instant: the worst case, where the last one waits for the
+work of all. Processor time a request is told too: unlike latency it does not depend on what else the machine does. Then
+the embedded engine with the small model at `level` requests in flight, streamed.
 """
 
 import argparse
 import asyncio
+import functools
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -29,6 +33,7 @@ from tests.support.valkey import start_valkey
 from tests.unit.serving.engine_process import EngineProcess
 
 TOKENS, PAUSE_S = 25, 0.02
+VARIES = 0.5  # of a pause, either way
 
 
 @dataclass
@@ -40,8 +45,9 @@ class Timing:
     chunks: int
 
 
-async def instant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def instant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, varies: float) -> None:
     """An engine that is always ready; keeps connections."""
+    rng = random.Random()
     event = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" word"}}]}\n\n'
     try:
         while head := await reader.readuntil(b"\r\n\r\n"):
@@ -51,15 +57,15 @@ async def instant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
             for _ in range(TOKENS):
                 writer.write(b"%x\r\n%s\r\n" % (len(event), event))
                 await writer.drain()
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(PAUSE_S * rng.uniform(1.0 - varies, 1.0 + varies))
             writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
 
 
-async def serve_instant(port: int) -> None:
-    server = await asyncio.start_server(instant, "127.0.0.1", port)
+async def serve_instant(port: int, varies: float) -> None:
+    server = await asyncio.start_server(functools.partial(instant, varies=varies), "127.0.0.1", port)
     await server.serve_forever()
 
 
@@ -143,19 +149,28 @@ def main() -> None:
     parser.add_argument("--level", type=int, default=16)
     parser.add_argument("--no-model", action="store_true")
     parser.add_argument("--serve-instant", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--varies", type=float, default=VARIES, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve_instant:
-        asyncio.run(serve_instant(given.serve_instant))
+        asyncio.run(serve_instant(given.serve_instant, given.varies))
     questions = make_questions(given.requests)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         redis = stack.enter_context(start_valkey(folder))
-        port = free_ports(1)[0]
-        stack.enter_context(process("tests.bench.bench_proxy", "--serve-instant", str(port)))
-        print("an engine that answers at once")
-        for level in (1, given.level):
-            with gateway_before(f"http://127.0.0.1:{port}", redis, folder) as (url, pid):
-                pairs(f"http://127.0.0.1:{port}", url, pid, questions, level, given.pairs)
+        for level, varies, how in (
+            (1, VARIES, ""),
+            (given.level, VARIES, ""),
+            (given.level, 0.0, ", all in one instant"),
+        ):
+            port = free_ports(1)[0]
+            words = ("--serve-instant", str(port), "--varies", str(varies))
+            print(f"an engine that answers at once{how}")
+            with (
+                process("tests.bench.bench_proxy", *words),
+                gateway_before(f"http://127.0.0.1:{port}", redis, folder) as (url, pid),
+            ):
+                asked = questions if level == 1 or not varies else questions * 4
+                pairs(f"http://127.0.0.1:{port}", url, pid, asked, level, given.pairs)
         if given.no_model:
             return
         engine = EngineProcess(folder / "engine")
