@@ -1,6 +1,5 @@
 """The gateway process: `python -m services.gateway --host 127.0.0.1 --port 8100`."""
 
-import argparse
 import ipaddress
 import sys
 from types import FrameType
@@ -11,6 +10,7 @@ from services.gateway.app import create_app
 from services.gateway.backend import Backend, open_backend
 from services.gateway.keys import KeyRing
 from shared.errors import InvalidInputError, SenseError
+from shared.http_process import address_parser, server_config
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging, get_logger
 
@@ -58,10 +58,7 @@ class Server(uvicorn.Server):
 
 def main() -> int:
     """Serves until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m services.gateway")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
-    chosen = parser.parse_args()
+    chosen = address_parser("services.gateway", port=DEFAULT_PORT).parse_args()
     configure_logging("gateway")
     try:
         backend = open_backend()
@@ -71,16 +68,7 @@ def main() -> int:
         print(error.message, file=sys.stderr)
         return 2
     exit_with_parent()
-    config = uvicorn.Config(
-        app,
-        host=chosen.host,
-        port=chosen.port,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    Server(config, backend).run()
+    Server(server_config(app, chosen, grace_s=GRACE_S), backend).run()
     return 0
 
 

@@ -1,6 +1,5 @@
 """The sandbox's HTTP process: `python -m services.sandbox --port 8102`."""
 
-import argparse
 import sys
 import threading
 from types import FrameType
@@ -11,6 +10,7 @@ from fastapi import FastAPI
 from services.sandbox.app import create_app
 from services.sandbox.desk import Desk
 from shared.errors import SenseError
+from shared.http_process import address_parser, server_config
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging
 from shared.metrics import expose_metrics
@@ -41,10 +41,8 @@ class Server(uvicorn.Server):
 
 def main() -> int:
     """Serves until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m services.sandbox")
-    parser.add_argument("--host", default="127.0.0.1", help="it has no keys: only the gateway should reach it")
-    parser.add_argument("--port", type=int, default=8102)
-    chosen = parser.parse_args()
+    note = "it has no keys: only the gateway should reach it"
+    chosen = address_parser("services.sandbox", port=8102, note=note).parse_args()
     configure_logging("sandbox-http")
     try:
         objects = open_store(StoreSettings())
@@ -54,16 +52,7 @@ def main() -> int:
     exit_with_parent()
     expose_metrics()
     app = create_app(objects, SandboxSettings(), PathSettings().databases.parent / "incoming")
-    config = uvicorn.Config(
-        app,
-        host=chosen.host,
-        port=chosen.port,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
-    )
-    Server(config, app).run()
+    Server(server_config(app, chosen, grace_s=GRACE_S), app).run()
     return 0
 
 

@@ -1,6 +1,5 @@
 """The serving service's HTTP process: `python -m services.serving --port 8103`."""
 
-import argparse
 import sys
 
 import uvicorn
@@ -8,6 +7,7 @@ import uvicorn
 from services.serving.asking.app import create_app
 from services.serving.asking.settings import AskSettings
 from shared.errors import SenseError
+from shared.http_process import address_parser, server_config
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging
 from shared.settings import EngineSettings, SandboxSettings
@@ -19,10 +19,8 @@ GRACE_S = 6
 
 def main() -> int:
     """Serves until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m services.serving")
-    parser.add_argument("--host", default="127.0.0.1", help="it has no keys: only the gateway should reach it")
-    parser.add_argument("--port", type=int, default=8103)
-    chosen = parser.parse_args()
+    note = "it has no keys: only the gateway should reach it"
+    chosen = address_parser("services.serving", port=8103, note=note).parse_args()
     configure_logging("serving-http")
     try:
         objects = open_store(StoreSettings())
@@ -30,15 +28,8 @@ def main() -> int:
         print(error.message, file=sys.stderr)
         return 2
     exit_with_parent()
-    uvicorn.run(
-        create_app(objects, EngineSettings().url, SandboxSettings().url, AskSettings()),
-        host=chosen.host,
-        port=chosen.port,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
-    )
+    app = create_app(objects, EngineSettings().url, SandboxSettings().url, AskSettings())
+    uvicorn.Server(server_config(app, chosen, grace_s=GRACE_S)).run()
     return 0
 
 

@@ -8,6 +8,7 @@ import httpx
 
 from services.training.config import TrainConfig
 from services.training.scores import ANSWERS, Question, Score, score_file, write_whole
+from shared.client.internal import RefusedError, sandbox_at
 from shared.client.sandbox_models import Run, RunAnswer, RunRequest
 from shared.contracts.records import Example, PromptStyle
 from shared.contracts.refs import StageRef
@@ -70,7 +71,7 @@ class Accuracy:
     def __init__(self, config: TrainConfig, questions: list[Question], style: PromptStyle) -> None:
         self.config, self.questions = config, questions
         self.last = style.target == "reasoning_sql"
-        self.url = SandboxSettings().url.rstrip("/")
+        self.sandbox = sandbox_at(SandboxSettings().url)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="accuracy", daemon=True)
 
@@ -96,7 +97,7 @@ class Accuracy:
         while not self._end.is_set():
             try:
                 found = self.score(step, ANSWERS.validate_json(path.read_bytes())).model_dump_json()
-            except (httpx.HTTPError, OSError, ValueError) as error:
+            except (httpx.HTTPError, RefusedError, OSError, ValueError) as error:
                 log.warning("accuracy.not_known", step=step, error=str(error) or type(error).__name__)
                 if time.monotonic() < ends:
                     self._end.wait(RETRY_S)
@@ -106,8 +107,8 @@ class Accuracy:
             return
 
     def score(self, step: int, texts: dict[str, str]) -> Score:
-        """Raises `httpx.HTTPError` where the sandbox does not answer."""
-        with httpx.Client(timeout=CALL_S, trust_env=False) as http:
+        """Raises `httpx.HTTPError` where the sandbox does not answer, `RefusedError` where it refuses."""
+        with httpx.Client(base_url=self.sandbox.root, timeout=CALL_S, trust_env=False) as http:
             right = sum(self._right(http, one, texts.get(one.id, "")) for one in self.questions)
         return Score(step=step, correct=right, questions=len(self.questions))
 
@@ -117,8 +118,7 @@ class Accuracy:
         if sql is None:
             return False
         asked = RunRequest(database_id=question.database_id, sqls=[question.gold, sql], deadline_s=DEADLINE_S)
-        answer = http.post(f"{self.url}/runs", content=asked.model_dump_json(), headers=JSON)
-        answer.raise_for_status()
+        answer = self.sandbox.good(http.post("/runs", content=asked.model_dump_json(), headers=JSON))
         gold, given = RunAnswer.model_validate_json(answer.content).runs
         return same(gold, given)
 

@@ -1,19 +1,17 @@
 """`python -m services.serving.embedded --port P --state DIR`: the embedded engine."""
 
-import argparse
 from pathlib import Path
 
 import uvicorn
 
 from services.serving.embedded.app import create_app
 from services.serving.embedded.settings import EngineSettings
+from shared.http_process import address_parser
 from shared.lifeline import exit_with_parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m services.serving.embedded", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True)
+    parser = address_parser("services.serving.embedded", port=None)
     parser.add_argument("--state", type=Path, required=True, help="folder of models.json, the names it serves")
     given = parser.parse_args()
     exit_with_parent()

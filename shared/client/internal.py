@@ -1,0 +1,77 @@
+"""How our services call each other over internal HTTP: good answers as they are, refusals and silence as our errors."""
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+import httpx
+
+from shared.errors import SenseError, UnavailableError
+
+CONNECT_S = 5.0
+
+
+class RefusedError(SenseError):
+    """What a service of ours refused, with its code, sentence and status."""
+
+    def __init__(self, service: "Service", answer: httpx.Response) -> None:
+        try:
+            said = answer.json()
+            code, message = str(said["code"]), str(said["message"])
+        except (ValueError, KeyError, TypeError):
+            code = f"{service.short}_error"
+            message = f"{service.name} answered {answer.status_code} without saying why"
+        super().__init__(message, code=code, retryable=answer.status_code == 503)
+        self.http_status = answer.status_code
+
+
+@dataclass(frozen=True)
+class Service:
+    """One of ours: as a sentence names it, as a code begins, and its address."""
+
+    name: str
+    short: str
+    url: str
+
+    @property
+    def root(self) -> str:
+        """The address without a slash at its end."""
+        return self.url.rstrip("/")
+
+    async def answered(self, call: Awaitable[httpx.Response]) -> httpx.Response:
+        """The call's good answer. Raises RefusedError, or UnavailableError (code SHORT_unavailable)."""
+        try:
+            return self.good(await call)
+        except httpx.HTTPError as error:
+            raise self.silent(error) from error
+
+    def good(self, answer: httpx.Response) -> httpx.Response:
+        """The answer. Raises RefusedError where it is none."""
+        if answer.is_error:
+            raise RefusedError(self, answer)
+        return answer
+
+    def silent(self, error: httpx.HTTPError) -> UnavailableError:
+        """No answer came."""
+        message = f"{self.name} at {self.url} does not answer ({type(error).__name__}); see: sense status"
+        return UnavailableError(message, code=f"{self.short}_unavailable")
+
+
+def sandbox_at(url: str) -> Service:
+    """The sandbox's HTTP service."""
+    return Service("the sandbox", "sandbox", url)
+
+
+def serving_at(url: str) -> Service:
+    """The service that answers `/sql`."""
+    return Service("the serving service", "serving", url)
+
+
+def patience(seconds: float) -> httpx.Timeout:
+    """For a call that may be silent for so long."""
+    return httpx.Timeout(seconds, connect=CONNECT_S)
+
+
+def client_for(service: Service, timeout: httpx.Timeout, *, kept: int) -> httpx.AsyncClient:
+    """One client a process, with so many idle connections; no proxy of the environment: the service is ours."""
+    limits = httpx.Limits(max_connections=256, max_keepalive_connections=kept)
+    return httpx.AsyncClient(base_url=service.root, limits=limits, timeout=timeout, trust_env=False)
