@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.orchestrator.fragments import judged
+from services.orchestrator.sizes import ANSWERED_PER_SHARD
 from shared.contracts.evaluation import ArmPlan, BenchmarkPlan
 from shared.contracts.records import Policy
 from shared.contracts.refs import StageRef
 from shared.contracts.spec import TestSet
 from shared.jobs.plan import Fixed, Need, Slices, StagePlan
 
-QUESTIONS_PER_SHARD = 48
 SAMPLED_TEMPERATURE = 1.0
 
 
@@ -59,7 +59,7 @@ class Benchmark:
         answer = StagePlan(
             id=f"answer.{name}",
             task="evaluation.answer_questions",
-            source=Slices(stage=self.stage, output="examples", count="examples", size=QUESTIONS_PER_SHARD),
+            source=Slices(stage=self.stage, output="examples", count="examples", size=ANSWERED_PER_SHARD),
             after=arm.after,
             need=arm.need,
             params={**arm.asking, "samples": self.test.samples, "temperature": self.temperature},

@@ -18,7 +18,6 @@ from services.orchestrator.fragments import (
 )
 from services.orchestrator.naming import name_models
 from services.orchestrator.pipeline import (
-    ANSWER_QUESTIONS_PER_SHARD,
     ANSWER_TOKENS,
     TEST_SEED,
     compile_pipeline,
@@ -27,6 +26,7 @@ from services.orchestrator.pipeline import (
     synthesis_stages,
     weak_stages,
 )
+from services.orchestrator.sizes import ANSWERED_PER_SHARD
 from shared.contracts.evaluation import ArmPlan
 from shared.contracts.refs import StageRef
 from shared.contracts.spec import (
@@ -206,7 +206,7 @@ def builtin_stages(spec: EvaluationSpec, arm: Arm) -> list[StagePlan]:
     answer = StagePlan(
         id=f"answer.{arm.plan.id}",
         task="evaluation.answer_questions",
-        source=Slices(stage="collect.test", output="examples", count="examples", size=ANSWER_QUESTIONS_PER_SHARD),
+        source=Slices(stage="collect.test", output="examples", count="examples", size=ANSWERED_PER_SHARD),
         after=arm.after,
         params=arm.asking,
     )

@@ -17,6 +17,7 @@ from services.orchestrator.fragments import (
     trained,
     writer_params,
 )
+from services.orchestrator.sizes import SAMPLED_PER_SHARD
 from services.orchestrator.sweep import parts_of
 from shared.contracts.spec import PipelineSpec, SynthesisSource
 from shared.jobs.plan import Fixed, Slices, StagePlan
@@ -24,7 +25,6 @@ from shared.jobs.plan import Fixed, Slices, StagePlan
 FIRST = "collect.first"
 PROFILE = "profile.errors"
 WAVE = "errors"
-QUESTIONS_PER_SHARD = 24
 WEAK_SHARE = 0.25  # of the weak model's budget: its first answers, which are recorded and not bought again
 WAVE_SEED = 7_000_003
 
@@ -116,7 +116,7 @@ class Wave:
                 stage=FIRST,
                 output="examples",
                 count="examples",
-                size=QUESTIONS_PER_SHARD,
+                size=SAMPLED_PER_SHARD,
                 limit=self.spec.strong.follow_questions,
             ),
             after=["deploy.errors"] if self.served_here else [],

@@ -29,16 +29,13 @@ from services.orchestrator.fragments import (
 from services.orchestrator.naming import Names, name_models
 from services.orchestrator.paired import pair_stages, pairs_needed
 from services.orchestrator.rounds import Rounds, chosen_model
+from services.orchestrator.sizes import ANSWERED_PER_SHARD, ENDPOINT_SAMPLED_PER_SHARD, SAMPLED_PER_SHARD
 from services.orchestrator.sweep import CHOICE, after_sweep, sweep_stages
 from shared.contracts.evaluation import ArmPlan
 from shared.contracts.refs import StageRef
 from shared.contracts.spec import DatasetSource, PairingSpec, PipelineSpec, SynthesisSource, SynthesisSpec
 from shared.jobs.plan import Each, Fixed, Need, Plan, Slices, StagePlan
 
-SAMPLE_QUESTIONS_PER_SHARD = 24
-# Only calls of one shard fly together, and at its end they run out: a shard is long against what flies at once.
-ENDPOINT_QUESTIONS_PER_SHARD = 240
-ANSWER_QUESTIONS_PER_SHARD = 48
 SELECTION_SEED_OFFSET = 1_000_003
 TEST_SEED = 20_240_806
 ANSWER_TOKENS = 128
@@ -197,7 +194,7 @@ def weak_stages(spec: PipelineSpec | PairingSpec, names: Names, verified: str | 
             stage=dataset,
             output="examples",
             count="examples",
-            size=SAMPLE_QUESTIONS_PER_SHARD if weak.endpoint is None else ENDPOINT_QUESTIONS_PER_SHARD,
+            size=SAMPLED_PER_SHARD if weak.endpoint is None else ENDPOINT_SAMPLED_PER_SHARD,
             limit=weak.questions,
         )
     ready = after
@@ -376,7 +373,7 @@ class Arms:
         self.arms.append(plan)
         dataset, rows = ("collect.train", "selection") if plan.selection else ("collect.test", "examples")
         limit = self.spec.sampling.questions if plan.samples > 1 else None
-        source = Slices(stage=dataset, output=rows, count=rows, size=ANSWER_QUESTIONS_PER_SHARD, limit=limit)
+        source = Slices(stage=dataset, output=rows, count=rows, size=ANSWERED_PER_SHARD, limit=limit)
         self.answers.append(
             StagePlan(
                 id=f"answer.{plan.id}",

@@ -8,14 +8,13 @@ does not beat the best before it changes nothing but the seed of the next: that 
 from services.orchestrator.fragments import deployed, judged, ref, released, sampling_params, trained
 from services.orchestrator.naming import Names
 from services.orchestrator.paired import pair_stages, pairs_needed
+from services.orchestrator.sizes import ANSWERED_PER_SHARD, SAMPLED_PER_SHARD
 from services.orchestrator.sweep import CHOICE
 from shared.contracts.evaluation import ArmPlan, RoundPlan
 from shared.contracts.refs import StageRef
 from shared.contracts.spec import PipelineSpec
 from shared.jobs.plan import Fixed, Need, Slices, StagePlan
 
-QUESTIONS_PER_SHARD = 24
-ANSWERS_PER_SHARD = 48
 ROUND_SEED = 11_000_027
 
 
@@ -94,7 +93,7 @@ class Rounds:
         if weak.sweep is not None:
             params["chosen"] = ref(CHOICE)
         source = Slices(
-            stage=self.dataset, output="examples", count="examples", size=QUESTIONS_PER_SHARD, limit=weak.questions
+            stage=self.dataset, output="examples", count="examples", size=SAMPLED_PER_SHARD, limit=weak.questions
         )
         return StagePlan(id=plan.sample, task="pairing.sample_candidates", source=source, after=[deploy], params=params)
 
@@ -133,7 +132,7 @@ class Rounds:
         answer = StagePlan(
             id=f"answer.{arm_id}",
             task="evaluation.answer_questions",
-            source=Slices(stage="collect.train", output="selection", count="selection", size=ANSWERS_PER_SHARD),
+            source=Slices(stage="collect.train", output="selection", count="selection", size=ANSWERED_PER_SHARD),
             after=[deploy],
             need=need,
             params={

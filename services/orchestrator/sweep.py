@@ -3,10 +3,10 @@
 from typing import Any
 
 from services.orchestrator.fragments import judged, ref
+from services.orchestrator.sizes import SAMPLED_PER_SHARD
 from shared.contracts.spec import StrongModel, WeakModel
 from shared.jobs.plan import Fixed, Slices, StagePlan
 
-QUESTIONS_PER_SHARD = 24
 BUDGET_SHARE = 0.1  # of the weak model's budget, for each temperature
 CHOICE = "sweep"
 
@@ -23,7 +23,7 @@ def sweep_stages(weak: WeakModel, asking: dict[str, Any], dataset: str, after: l
             stage=dataset,
             output="examples",
             count="examples",
-            size=QUESTIONS_PER_SHARD,
+            size=SAMPLED_PER_SHARD,
             limit=min(weak.sweep_questions, weak.questions or weak.sweep_questions),
         )
         params = {**asking, "temperature": temperature, **parts_of(weak, BUDGET_SHARE)}

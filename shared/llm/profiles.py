@@ -88,7 +88,7 @@ def _built_in(settings: LlmSettings) -> dict[str, dict[str, Any]]:
     if settings.engine_url is not None:
         # our own engine batches what waits: many calls at once cost it nothing
         url = f"{settings.engine_url.rstrip('/')}/v1"
-        found["engine"] = {"base_url": url, "timeout_s": 600.0, "max_concurrency": 64, "start_concurrency": 64}
+        found["engine"] = {"base_url": url, "timeout_s": 600.0, "max_concurrency": 128, "start_concurrency": 128}
     return found
 
 

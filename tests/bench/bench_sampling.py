@@ -31,7 +31,7 @@ from typing import Any
 
 from openai import AsyncOpenAI
 
-from services.orchestrator.pipeline import ENDPOINT_QUESTIONS_PER_SHARD, SAMPLE_QUESTIONS_PER_SHARD
+from services.orchestrator.sizes import ENDPOINT_SAMPLED_PER_SHARD, SAMPLED_PER_SHARD
 from services.pairing.tasks import TASKS as PAIRING
 from services.sandbox.pool import SandboxPool
 from services.sandbox.tasks import TASKS as SANDBOX
@@ -235,7 +235,7 @@ def compare_judging(bench: Bench, root: Path, given: argparse.Namespace) -> None
         examples = questions_of(bench, root, given.engine_questions)
         words = {"max_tokens": given.tokens, "prompt_rows": 0}
         sampled(bench, examples[:4], 4, "engine", "m", **words)
-        seconds = sampled(bench, examples, SAMPLE_QUESTIONS_PER_SHARD, "engine", "m", **words)
+        seconds = sampled(bench, examples, SAMPLED_PER_SHARD, "engine", "m", **words)
     finally:
         engine.stop()
     rate = SAMPLES * len(examples) / seconds
@@ -250,10 +250,10 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.5, help="mean seconds of a call")
     parser.add_argument("--places", default="8,32", help="calls in flight; empty: only judging")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--shard", type=int, default=ENDPOINT_QUESTIONS_PER_SHARD, help="questions a shard")
+    parser.add_argument("--shard", type=int, default=ENDPOINT_SAMPLED_PER_SHARD, help="questions a shard")
     parser.add_argument("--tokens", type=int, default=32, help="of the embedded model's answers, at most")
     parser.add_argument("--judged", type=int, default=1034, help="questions whose answers are judged")
-    parser.add_argument("--engine-questions", type=int, default=2 * SAMPLE_QUESTIONS_PER_SHARD)
+    parser.add_argument("--engine-questions", type=int, default=2 * SAMPLED_PER_SHARD)
     parser.add_argument("--no-engine", dest="engine", action="store_false")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, start_valkey(Path(folder) / "valkey") as url:

@@ -30,8 +30,17 @@ class Answer:
         return Arrival(self.prompt, self.rows)
 
     @property
+    def most_tokens(self) -> int:
+        """Of the prompt and all rows, whose keys and values may be held."""
+        return len(self.prompt) + self.task.n * self.task.max_tokens
+
+    @property
+    def unfinished(self) -> int:
+        return sum(row.finish is None for row in self.rows)
+
+    @property
     def finished(self) -> bool:
-        return all(row.finish is not None for row in self.rows)
+        return not self.unfinished
 
     def cancel(self) -> None:
         for row in self.rows:

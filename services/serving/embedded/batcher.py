@@ -24,10 +24,11 @@ Inbox = queue.SimpleQueue[dict[str, Any]]
 class Batcher:
     """Runs on one thread; others only put messages into `inbox`."""
 
-    def __init__(self, inbox: Inbox, shelf: Shelf, rows: int, send: Send, cores: Cores) -> None:
+    def __init__(self, inbox: Inbox, shelf: Shelf, room: tuple[int, int], send: Send, cores: Cores) -> None:
+        """`room`: rows, and tokens of prompts and answers, that are held at once."""
         self._inbox = inbox
         self._shelf = shelf
-        self._cap = rows
+        self._rows, self._tokens = room
         self._cores = cores
         self._send = send
         self._waiting: list[Answer] = []
@@ -92,30 +93,31 @@ class Batcher:
     def _joining(self) -> dict[ServedModel, list[Answer]]:
         """Who joins now, by model."""
         joining: dict[ServedModel, list[Answer]] = {}
-        free = self._cap - sum(len(batch.rows) for batch in self._batches.values())
-        while picked := self._next(free):
+        while picked := self._next():
             for answer in picked:
                 self._waiting.remove(answer)
                 self._running[answer.id] = answer
-                free -= answer.task.n
             joining.setdefault(picked[0].task.model, []).extend(picked)
         return joining
 
-    def _next(self, free: int) -> list[Answer]:
+    def _next(self) -> list[Answer]:
         """The one that waited longest, then those that share its model and most of its prompt's beginning."""
         if not self._waiting:
             return []
         head = self._waiting[0]
         same = [answer for answer in self._waiting if answer.task.model == head.task.model]
-        if sum(answer.task.n for answer in same) > free:
+        free = self._rows - sum(answer.unfinished for answer in self._running.values())
+        room = self._tokens - sum(answer.most_tokens for answer in self._running.values())
+        if sum(answer.task.n for answer in same) > free or sum(answer.most_tokens for answer in same) > room:
             first = np.array(head.prompt)
             same.sort(key=lambda answer: -common(first, np.array(answer.prompt)))
         picked: list[Answer] = []
         for answer in [head, *(other for other in same if other is not head)]:
-            if answer.task.n > free:
+            alone = not self._running and not picked
+            if answer.task.n > free or (answer.most_tokens > room and not alone):
                 break
             picked.append(answer)
-            free -= answer.task.n
+            free, room = free - answer.task.n, room - answer.most_tokens
         return picked
 
     def _step(self, model: ServedModel, arrivals: list[Answer]) -> None:

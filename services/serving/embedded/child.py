@@ -43,7 +43,8 @@ def main() -> None:
     settings = EngineSettings()
     dtype = pick_dtype(settings.dtype)
     shelf = Shelf(settings, dtype, lambda names: send({"event": "memory", "models": names}))
-    batcher = Batcher(inbox, shelf, settings.rows, send, Cores(settings.threads, torch.set_num_threads))
+    room, cores = (settings.rows, settings.tokens), Cores(settings.threads, torch.set_num_threads)
+    batcher = Batcher(inbox, shelf, room, send, cores)
     send({"event": "ready"})
     batcher.run()
 

@@ -69,6 +69,21 @@ def test_prefix_sharing_changes_no_answer(served, tiny_llama, tmp_path):
     assert [served.ask("base", question) for question in QUESTIONS[:6]] == expected
 
 
+def test_a_budget_of_tokens_delays_and_changes_no_answer(served, tiny_llama, tmp_path):
+    narrow = EngineProcess(tmp_path, dtype="float32", tokens="1024")
+    try:
+        narrow.engine.load("base", str(tiny_llama))
+        with ThreadPoolExecutor(16) as pool:  # three of them fit beside one another
+            together = list(pool.map(lambda one: narrow.ask("base", one, max_tokens=150), QUESTIONS))
+        alone = narrow.openai.chat.completions.create(
+            model="base", messages=[{"role": "user", "content": "Hi"}], n=8, max_tokens=200, temperature=1, seed=1
+        )
+    finally:
+        narrow.stop()
+    assert together == [served.ask("base", one, max_tokens=150) for one in QUESTIONS]
+    assert len(alone.choices) == 8  # more than fits, by itself
+
+
 def test_a_stream_adds_up_to_the_answer(served):
     chunks = list(
         served.openai.chat.completions.create(
