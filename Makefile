@@ -89,7 +89,10 @@ JOBS ?= 2000
 setup: $(STAMP) ## make the virtual environment and install the product, once
 tools: $(TOOLS_STAMP) ## the same with what tests, lint and benchmarks need
 
-# Nothing is compiled ahead of its first import: half of it is never imported, and that was a third of the time.
+# Nothing is compiled ahead of its first import: half of it is never imported, and that was a third of the time. So what
+# is imported must be kept, whatever the caller's environment says: else every process would compile torch anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 $(STAMP):
 	@echo "setting up $(VENV) (once; about a minute from pip's cache)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python 3.11 is needed: set PYTHON=/path/to/python3.11"; exit 2; }
