@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 ROUNDING = 16  # key lengths are rounded up, so that few distinct shapes occur
+GROWTH = 64  # tokens a block grows by at least: each growth copies it
 
 
 class Block:
@@ -30,7 +31,9 @@ class Block:
         if slots <= have_slots and length <= have_length:
             return
         slots = max(slots, have_slots)
-        length = have_length if length <= have_length else max(_round_up(length), 2 * have_length)
+        if length > have_length:
+            length = max(_round_up(length), have_length + max(GROWTH, have_length // 2))
+        length = max(length, have_length)
         self.k = self._grown(self.k, slots, length)
         self.v = self._grown(self.v, slots, length)
 

@@ -43,11 +43,17 @@ class Llama:
         self.head_dim: int = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.max_positions: int = config.max_position_embeddings
         self._eps: float = config.rms_norm_eps
+        self._tied = model.lm_head.weight is model.model.embed_tokens.weight
         self._embedding = model.model.embed_tokens.weight.detach().to(dtype).clone()
         self._layers = [self._layer(layer) for layer in model.model.layers]
         self._norm = model.model.norm.weight.detach().to(dtype).clone()
         self._vocabulary = Multiply(model.lm_head, dtype=dtype)
         self._cos, self._sin = self._rotation(model.model.rotary_emb)
+
+    def share_vocabulary(self, other: "Llama") -> None:
+        """Takes the other's tables where they are the same: a third of a small model, and few adapters change them."""
+        if self._tied and other._tied and self.dtype is other.dtype and torch.equal(self._embedding, other._embedding):
+            self._embedding, self._vocabulary = other._embedding, other._vocabulary
 
     @property
     def group(self) -> int:

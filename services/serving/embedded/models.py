@@ -30,6 +30,9 @@ class Shelf:
                 self._held.popitem(last=False)
             loaded = self._load(model)
             check_golden(model.name, loaded.golden, golden)
+            for held, (relative, _) in self._held.items():
+                if held.base_dir == model.base_dir:
+                    loaded.llama.share_vocabulary(relative.llama)
             store = PrefixStore(loaded.llama, self._settings.prefix_tokens, sharing=self._settings.share_prefixes)
             self._held[model] = (loaded, store)
             self._changed([held.name for held in self._held])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NUCLEUS = 512  # candidates sorted first; the whole vocabulary is sorted only where they do not reach top_p
+NUCLEUS = 512  # candidates sorted first; a row whose candidates do not reach top_p is sorted whole
 
 
 @dataclass
@@ -55,11 +55,19 @@ def _draw(scores: Tensor, samplers: Sequence[Sampler]) -> list[int]:
     if bool((top_p >= 1.0).all()):
         return _invert(chances.cumsum(-1), draws)
     ranked, tokens = chances.topk(min(NUCLEUS, chances.shape[-1]), -1)
-    if bool((ranked.sum(-1, keepdim=True) < top_p).any()):
-        ranked, tokens = chances.sort(-1, descending=True)
+    picked = _nucleus(ranked, tokens, top_p, draws)
+    flat = torch.nonzero(ranked.sum(-1) < top_p[:, 0])[:, 0]
+    if len(flat):
+        ranked, tokens = chances[flat].sort(-1, descending=True)
+        picked[flat] = _nucleus(ranked, tokens, top_p[flat], draws[flat])
+    return [int(token) for token in picked]
+
+
+def _nucleus(ranked: Tensor, tokens: Tensor, top_p: Tensor, draws: Tensor) -> Tensor:
+    """One token a row, [rows], of those whose chances come before `top_p` is reached; `ranked` from the largest on."""
     kept = ranked.masked_fill(ranked.cumsum(-1) - ranked >= top_p, 0.0)
     places = torch.tensor(_invert(kept.cumsum(-1), draws))
-    return [int(token) for token in tokens.gather(1, places[:, None])[:, 0]]
+    return tokens.gather(1, places[:, None])[:, 0]
 
 
 def _invert(cumulative: Tensor, draws: Tensor) -> list[int]:

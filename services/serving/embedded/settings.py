@@ -20,7 +20,7 @@ class EngineSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SENSE_ENGINE_", extra="ignore")
 
-    rows: int = Field(default=96, ge=1, le=512)
+    rows: int = Field(default=48, ge=1, le=512)
     tokens: int = Field(default=65_536, ge=1024)
     threads: int = Field(default=min(2, os.cpu_count() or 1), ge=1)
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"

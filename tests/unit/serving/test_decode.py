@@ -87,6 +87,18 @@ def test_samples_depend_on_the_seed_and_not_on_the_company(tiny_llama):
     assert len({tuple(tokens) for tokens in together[:4]}) == 4
 
 
+def test_models_on_one_base_share_its_vocabulary_and_answer_as_before(tiny_llama, tiny_adapter, tmp_path):
+    base, tuned = load(tiny_llama, None, torch.float32), load(tiny_llama, tiny_adapter, torch.float32)
+    other = load(save_model(tmp_path / "other", seed=5), None, torch.float32)
+    prompts = make_prompts(6)
+    before = [write(one, prompts) for one in (tuned, other)]
+    for one in (tuned, other):
+        one.llama.share_vocabulary(base.llama)
+    assert tuned.llama._embedding is base.llama._embedding
+    assert other.llama._embedding is not base.llama._embedding
+    assert [write(one, prompts) for one in (tuned, other)] == before
+
+
 def test_a_merged_adapter_answers_as_peft_does(tiny_llama, tiny_adapter):
     from peft import PeftModel
 
