@@ -17,6 +17,7 @@ from services.training.run.checkpoints import MARKER, seal
 from services.training.run.scoring import read_score
 from services.training.scores import ANSWERS, BEST, QUESTIONS, SCORE, Question, Score, score_file, write_whole
 from services.training.uploads import pin
+from shared.client.internal import sandbox_at
 from shared.contracts.records import Message, PromptStyle
 from tests.support.sandbox import Sandbox, make_database, module_sandbox
 from tests.unit.training.test_training import run, weights
@@ -166,7 +167,7 @@ def test_without_a_sandbox_the_training_hears_that_it_is_not_known(
 ) -> None:
     monkeypatch.setattr("services.training.accuracy.PATIENCE_S", 0.2)
     monkeypatch.setattr("services.training.accuracy.RETRY_S", 0.1)
-    supervisor.url = "http://127.0.0.1:9"
+    supervisor.sandbox = sandbox_at("http://127.0.0.1:9")
     supervisor.start()
     write_whole(supervisor.config.out_dir / "scores" / "4.answers.json", ANSWERS.dump_json({"q0": "SELECT 1"}))
     assert wait_for(score_file(supervisor.config.out_dir, 4)) is None
