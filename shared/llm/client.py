@@ -103,7 +103,8 @@ class _Run:
         self._out: queue.SimpleQueue[tuple[int, Outcome] | BaseException | None] = queue.SimpleQueue()
         self._ended = threading.Event()
         owner.check_abort()
-        self._future = connections().start(self._main())
+        self._connections = connections()  # one and the same for the loop and the client that belongs to it
+        self._future = self._connections.start(self._main())
 
     def next(self) -> tuple[int, Outcome] | BaseException | None:
         """The next outcome; an exception that ended the run; None at the end."""
@@ -133,7 +134,7 @@ class _Run:
             self._ended.set()
 
     async def _answer_all(self) -> None:
-        async with connections().client(self._owner.profile) as client:
+        async with self._connections.client(self._owner.profile) as client:
             await self._owner.make_batch(client).run(self._requests, lambda i, outcome: self._out.put((i, outcome)))
 
 

@@ -15,7 +15,7 @@ def families_of(prompts: Sequence[Sequence[int]], siblings: int) -> list[list[in
     """Rows whose prompts have a common beginning; each by itself where none are to be drawn together."""
     if siblings == 1:
         return [[index] for index in range(len(prompts))]
-    return [members for members, _ in clusters(prompts)]
+    return [members for members, _ in clusters(list(prompts))]  # a data set's column reads the disk at every look
 
 
 class Grouped(Sampler[int]):
