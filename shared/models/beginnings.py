@@ -33,3 +33,18 @@ def clusters(prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], int]]:
                 continue
         found.append(([index], whole))
     return found
+
+
+def families(prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], int]]:
+    """`clusters`, and inside each those whose prompts go on together: every prompt in the deepest it has company in.
+
+    Prompts with worked examples before the schema share the examples first and, a few of them, a schema after them.
+    """
+    found: list[tuple[list[int], int]] = []
+    for members, shared in clusters(prompts):
+        inner = families([prompts[index][shared:] for index in members]) if len(members) > 2 else []
+        deeper = [([members[place] for place in places], shared + more) for places, more in inner if len(places) > 1]
+        placed = {index for group, _ in deeper for index in group}
+        rest = [index for index in members if index not in placed]
+        found += [*deeper, (rest, shared)] if rest else deeper
+    return found

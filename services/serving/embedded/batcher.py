@@ -18,6 +18,8 @@ from services.serving.protocol import ServedModel
 from shared.errors import InvalidInputError, SenseError
 from shared.models.beginnings import common
 
+FORESEEN = 256  # waiting prompts looked at for what they share with those that begin
+
 Inbox = queue.SimpleQueue[dict[str, Any]]
 
 
@@ -124,7 +126,8 @@ class Batcher:
         batch = self._batches.get(model) or self._new_batch(arrivals[0].task)
         self._batches[model] = batch
         self._answer_of.update({id(row): answer for answer in arrivals for row in answer.rows})
-        self._settle(batch.advance([answer.arrival for answer in arrivals]))
+        waiting = [answer.prompt for answer in self._waiting if answer.task.model == model][:FORESEEN]
+        self._settle(batch.advance([answer.arrival for answer in arrivals], waiting))
         if not batch.rows:
             del self._batches[model]  # its keys and values
 

@@ -54,12 +54,13 @@ class Batch:
         self._stack = PrefixStack(model)
         self.rows: list[Row] = []
 
-    def advance(self, arrivals: Sequence[Arrival] = ()) -> list[Row]:
+    def advance(self, arrivals: Sequence[Arrival] = (), waiting: Sequence[Tokens] = ()) -> list[Row]:
         """One more token in every row, and the first ones of those that arrive; returns rows that are finished.
 
-        All in one pass where it fits: reading the weights costs more than most prompts' own tokens do.
+        All in one pass where it fits: reading the weights costs more than most prompts' own tokens do. `waiting`:
+        prompts that will arrive later.
         """
-        prefixes = self._store.assign([arrival.prompt for arrival in arrivals])
+        prefixes = self._store.assign([arrival.prompt for arrival in arrivals], waiting) if arrivals else []
         for arrival, prefix in zip(arrivals, prefixes, strict=True):
             for row in arrival.rows:
                 row.prefix, row.suffix = prefix, len(arrival.prompt) - len(prefix)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from services.serving.embedded.geometry import Ask, Block, plan_pass
 from services.serving.embedded.llama import Llama
-from shared.models.beginnings import SHARE, SHORTEST, Array, clusters, common
+from shared.models.beginnings import SHARE, SHORTEST, Array, common, families
 
 SLACK = 16  # tokens given up to stay with a beginning that other rows use already
+WORTH = 96  # tokens that a longer beginning must save: it is a pass of its own, and reads all weights
 CHUNK = 512  # tokens computed at once
 
 Tokens = tuple[int, ...]
@@ -43,17 +44,22 @@ class PrefixStore:
         self._sharing = sharing
         self._kept: OrderedDict[Tokens, Prefix] = OrderedDict()
 
-    def assign(self, prompts: Sequence[Tokens]) -> list[Prefix]:
-        """A prefix for each prompt, always at least one token shorter than the prompt (prompts have two or more)."""
-        lengths = self._lengths(prompts) if self._sharing else [len(prompt) - 1 for prompt in prompts]
+    def assign(self, prompts: Sequence[Tokens], waiting: Sequence[Tokens] = ()) -> list[Prefix]:
+        """A prefix for each prompt, always at least one token shorter than the prompt (prompts have two or more).
+
+        `waiting`: prompts that will come next, so that what they share with these is kept for them.
+        """
+        lengths = self._lengths(prompts, waiting) if self._sharing else [len(prompt) - 1 for prompt in prompts]
         return [self._get(prompt[:length]) for prompt, length in zip(prompts, lengths, strict=True)]
 
-    def _lengths(self, prompts: Sequence[Tokens]) -> list[int]:
+    def _lengths(self, prompts: Sequence[Tokens], waiting: Sequence[Tokens]) -> list[int]:
         lengths = [0] * len(prompts)
-        for cluster, shared in clusters(prompts):
-            for index in cluster:
-                known = self._known(np.array(prompts[index][:shared]), SHARE * len(prompts[index]))
-                lengths[index] = known or shared
+        for members, shared in families([*prompts, *waiting]):
+            for index in members:
+                if index < len(prompts):
+                    known = self._known(np.array(prompts[index][:shared]), SHARE * len(prompts[index]))
+                    saved = (len(members) - 1) * (shared - known)
+                    lengths[index] = known if known and saved < WORTH else shared
         return lengths
 
     def _known(self, beginning: Array, least: float) -> int:
@@ -83,13 +89,23 @@ class PrefixStore:
         return None
 
     def _compute(self, tokens: Tokens) -> Prefix:
-        block = self._model.new_block()
+        array, block = np.array(tokens), self._model.new_block()
         block.reserve(1, len(tokens))
-        for start in range(0, len(tokens), CHUNK):
-            ask = Ask(tokens[start : start + CHUNK], start)
+        start = self._begin(block, array)
+        for place in range(start, len(tokens), CHUNK):
+            ask = Ask(tokens[place : place + CHUNK], place)
             self._model.forward(plan_pass(block, 0, [[ask]], self._model.group), scores=False)
         length = len(tokens)
-        return Prefix(tokens, np.array(tokens), block.k[:, 0, :, :length].clone(), block.v[:, 0, :, :length].clone())
+        return Prefix(tokens, array, block.k[:, 0, :, :length].clone(), block.v[:, 0, :, :length].clone())
+
+    def _begin(self, block: Block, wanted: Array) -> int:
+        """Puts into slot 0 what a kept beginning has in common with the wanted one; how many tokens that is."""
+        overlaps = [(common(prefix.array, wanted), prefix) for prefix in self._kept.values()]
+        size, prefix = max(overlaps, key=lambda one: one[0], default=(0, None))
+        if prefix is None or size < SLACK:
+            return 0
+        block.put(0, prefix.k[:, :, :size], prefix.v[:, :, :size])
+        return size
 
     def _drop_old(self) -> None:
         total = sum(len(prefix) for prefix in self._kept.values())

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from services.training.run.rows import Encoded
-from shared.models.beginnings import clusters
+from shared.models.beginnings import clusters, common
 
 Batch = dict[str, torch.Tensor]
 ALL = 0  # the branch or twig of tokens that those after them all see
 NOBODY = -1  # of padding
+ROOT = 8  # tokens of a beginning common to all prompts of a batch that are worth a line of their own
 
 
 @dataclass
@@ -52,7 +54,13 @@ class Wanted:
 
 
 def lay_out(
-    rows: Sequence[Encoded], pad_id: int, *, share_prompt: bool, mask_dtype: torch.dtype, siblings: bool = False
+    rows: Sequence[Encoded],
+    pad_id: int,
+    *,
+    share_prompt: bool,
+    mask_dtype: torch.dtype,
+    siblings: bool = False,
+    packed: bool = False,
 ) -> Batch:
     """Tensors for `rows`, padded on the right.
 
@@ -62,26 +70,62 @@ def lay_out(
 
     With `share_prompt` a row's completions follow one copy of its prompt, and with `siblings` rows whose prompts have a
     common beginning follow one copy of it: each at the positions that it would have alone, and blind to the others.
-    That gives the same numbers as sequences of their own, for fewer tokens.
+    That gives the same numbers as sequences of their own, for fewer tokens. With `packed` (for models that attend by
+    lines) siblings share in any case, B is 1, nothing is padded, and what all prompts begin with is there once.
     """
     if not share_prompt:
         rows = [Encoded(row.prompt, [completion]) for row in rows for completion in row.completions]
     first = [sum(len(row.completions) for row in rows[:index]) for index in range(len(rows))]
-    alone = [([index], 0) for index in range(len(rows))]
-    families = clusters([row.prompt for row in rows]) if siblings and share_prompt else alone
-    lines: list[Line] = []
+    families = [([index], 0) for index in range(len(rows))]
+    if share_prompt and (siblings or packed):
+        families = clusters([row.prompt for row in rows])
+    root = _common_root(rows) if packed and len(families) > 1 else 0
+    lines = [Line()] if packed else []
+    if root:
+        lines[0].add(rows[0].prompt[:root], 0, ALL, ALL)
     wanted = Wanted()
     for members, shared in families:
         line = Line()
-        line.add(rows[members[0]].prompt[:shared], 0, ALL, ALL)
+        line.add(rows[members[0]].prompt[root:shared], root, ALL, ALL)
         for branch, index in enumerate(members, 1):
             row = rows[index]
-            before = line.add(row.prompt[shared:], shared, branch, ALL)
+            before = line.add(row.prompt[max(root, shared) :], max(root, shared), branch, ALL)
             for twig, completion in enumerate(row.completions, 1):
                 end = line.add(completion, len(row.prompt), branch, twig) + 1
                 wanted.add(completion, len(lines), before, end, first[index] + twig - 1)
         lines.append(line)
-    return _tensors(lines, wanted, pad_id, mask_dtype) | {"tokens": torch.tensor([sum(row.total for row in rows)])}
+    tensors = _packed(lines, wanted, mask_dtype) if packed else _tensors(lines, wanted, pad_id, mask_dtype)
+    return tensors | {"tokens": torch.tensor([sum(row.total for row in rows)])}
+
+
+def _common_root(rows: Sequence[Encoded]) -> int:
+    """Tokens that all prompts begin with, or 0 where they are few; each prompt goes on after it."""
+    head = np.array(rows[0].prompt[:-1])
+    root = min(common(head, np.array(row.prompt[:-1])) for row in rows)
+    return root if root >= ROOT else 0
+
+
+def _packed(lines: Sequence[Line], wanted: Wanted, dtype: torch.dtype) -> Batch:
+    """One row of all lines, (1, T). `lines`: (L) their lengths, the root's first. `attention_mask`: (1, 1, T, W), what
+    each token sees of the root and of its own line."""
+    lengths = [len(line.ids) for line in lines]
+    starts = [sum(lengths[:index]) for index in range(len(lines))]
+    root, width = lengths[0], lengths[0] + max(lengths)
+    blocked = torch.finfo(dtype).min
+    mask = torch.full((sum(lengths), width), blocked, dtype=dtype)
+    for index, (line, start, length) in enumerate(zip(lines, starts, lengths, strict=True)):
+        before = root if index else 0
+        mask[start : start + length, :before] = 0
+        mask[start : start + length, before : before + length].masked_fill_(_allowed([line], length)[0], 0)
+    return {
+        "input_ids": torch.tensor([[token for line in lines for token in line.ids]]),
+        "position_ids": torch.tensor([[place for line in lines for place in line.positions]]),
+        "attention_mask": mask[None, None],
+        "lines": torch.tensor(lengths),
+        "sources": torch.tensor([starts[line] + place for line, place in wanted.sources]),
+        "targets": torch.tensor(wanted.targets),
+        "owners": torch.tensor(wanted.owners),
+    }
 
 
 def _tensors(lines: Sequence[Line], wanted: Wanted, pad_id: int, mask_dtype: torch.dtype) -> Batch:
@@ -104,11 +148,15 @@ def _mask(lines: Sequence[Line], width: int, dtype: torch.dtype) -> torch.Tensor
     """(B, T) ones and zeros where causal attention says it all; else (B, 1, T, T), added to the scores."""
     if not any(line.forks for line in lines):
         return _padded([[1] * len(line.ids) for line in lines], width, 0)
+    blocked = torch.full((), torch.finfo(dtype).min, dtype=dtype)
+    return torch.where(_allowed(lines, width), torch.zeros((), dtype=dtype), blocked)[:, None]
+
+
+def _allowed(lines: Sequence[Line], width: int) -> torch.Tensor:
+    """(B, T, T), which tokens each may look at in its line."""
     branch = _padded([line.branch for line in lines], width, NOBODY)
     twig = _padded([line.twig for line in lines], width, NOBODY)
-    allowed = torch.ones(width, width, dtype=torch.bool).tril() & _seen(branch) & _seen(twig)
-    blocked = torch.full((), torch.finfo(dtype).min, dtype=dtype)
-    return torch.where(allowed, torch.zeros((), dtype=dtype), blocked)[:, None]
+    return torch.ones(width, width, dtype=torch.bool).tril() & _seen(branch) & _seen(twig)
 
 
 def _seen(part: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from services.training.run.batches import Batch
 
+SEEN = ("input_ids", "position_ids", "attention_mask", "lines")  # of a batch, by the transformer
 SCALED_HEADS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 
 
@@ -20,7 +21,7 @@ def token_logps(model: nn.Module, batch: Batch, *, bf16: bool) -> torch.Tensor:
     completion token. `model` is a causal LM, a PEFT model around one, or either in a wrapper of several processes.
     """
     keep_few_logits(causal_lm(model))
-    inputs = {name: batch[name] for name in ("input_ids", "position_ids", "attention_mask", "sources")}
+    inputs = {name: batch[name] for name in (*SEEN, "sources") if name in batch}
     with torch.autocast(batch["input_ids"].device.type, dtype=torch.bfloat16, enabled=bf16):
         logits: torch.Tensor = model(**inputs, use_cache=False).logits
     picked = logits.gather(1, batch["targets"][:, None]).squeeze(1).float()
@@ -49,7 +50,7 @@ def keep_few_logits(inner: Any) -> None:
             return whole(*args, **inputs)
         if scaled:
             return CausalLMOutput(logits=whole(*args, **inputs).logits.flatten(0, 1)[sources])
-        given = {name: inputs.get(name) for name in ("input_ids", "position_ids", "attention_mask", "use_cache")}
+        given = {name: inputs[name] for name in (*SEEN, "use_cache") if name in inputs}
         hidden = inner.base_model(*args, **given).last_hidden_state
         return CausalLMOutput(logits=inner.get_output_embeddings()(hidden.flatten(0, 1)[sources]))
 

@@ -8,10 +8,9 @@ import torch
 
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
+from services.training.run.packing import EAGER_UP_TO, attend_by_lines
 from shared.models.completion import ensure_template
 
-# Eager attention beats PyTorch's CPU kernel on short rows (its backward pass is slow); its memory is quadratic.
-EAGER_UP_TO = 512
 # Plain causal transformers, where several completions can share one copy of their prompt under a 4D mask.
 SHARING_TYPES = frozenset({"llama", "qwen2", "qwen3"})
 
@@ -84,6 +83,8 @@ def load_policy(config: TrainConfig, *, longest: int, bf16: bool) -> Any:
     except (OSError, ValueError) as error:
         raise TrainingStop(ExitCode.DATA, f"The base {config.base_name} cannot be loaded: {error}") from error
     model.config.use_cache = False
+    if cpu and shares_prompts(model):
+        attend_by_lines(model)
     if config.quantization == "4bit":
         from peft import prepare_model_for_kbit_training
 

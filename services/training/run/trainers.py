@@ -19,6 +19,7 @@ from services.training.run.batches import Batch, lay_out
 from services.training.run.losses import chosen_nll, preference_loss, sequence_logps, token_logps
 from services.training.run.model import shares_prompts
 from services.training.run.order import Grouped, families_of
+from services.training.run.packing import packs
 from services.training.run.ranks import gather_parts, is_first, total, world
 from services.training.run.rows import Encoded
 
@@ -29,6 +30,7 @@ class Lean:
     recipe: TrainConfig
     compute_bf16: bool
     share_prompt: bool
+    packed: bool
     pad_id: int
     seen_tokens: int
 
@@ -37,6 +39,7 @@ class Lean:
         self.recipe = recipe
         self.compute_bf16 = bf16
         self.share_prompt = shares_prompts(model)
+        self.packed = packs(model)
         self.pad_id = tokenizer.pad_token_id
         self.seen_tokens = 0
 
@@ -44,8 +47,14 @@ class Lean:
         """A batch as `lay_out` makes it."""
         encoded = [Encoded(row["prompt_ids"], row["completion_ids"]) for row in rows]
         dtype = torch.bfloat16 if self.compute_bf16 else torch.float32
-        siblings = self.recipe.siblings > 1
-        return lay_out(encoded, self.pad_id, share_prompt=self.share_prompt, mask_dtype=dtype, siblings=siblings)
+        return lay_out(
+            encoded,
+            self.pad_id,
+            share_prompt=self.share_prompt,
+            mask_dtype=dtype,
+            siblings=self.recipe.siblings > 1,
+            packed=self.packed,
+        )
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """The artefact gets its card at the end; checkpoints need none."""

@@ -1,6 +1,6 @@
 """Which prompts share a beginning, and how long it is."""
 
-from shared.models.beginnings import clusters
+from shared.models.beginnings import clusters, families
 
 
 def test_clusters_gather_prompts_of_one_schema_and_leave_the_rest_alone():
@@ -13,3 +13,11 @@ def test_clusters_gather_prompts_of_one_schema_and_leave_the_rest_alone():
 def test_a_prefix_never_covers_the_whole_prompt():
     prompt = tuple(range(50))
     assert clusters([prompt, prompt]) == [([0, 1], 49)]
+
+
+def test_families_put_a_prompt_where_most_of_it_is_shared():
+    shots, songs, birds = tuple(range(1000, 1300)), tuple(range(100, 160)), tuple(range(200, 290))
+    prompts = [shots + songs + (1, 2), shots + birds + (3,), shots + songs + (4,), shots + (9,) * 70, shots + birds]
+    found = {frozenset(members): shared for members, shared in families(prompts)}
+    assert found == {frozenset({0, 2}): 360, frozenset({1, 4}): 389, frozenset({3}): 300}
+    assert families(prompts[:2]) == clusters(prompts[:2])

@@ -23,7 +23,7 @@ def write(loaded: Loaded, prompts, *, share=True, samples=1, temperature=0.0, st
     waiting = [Arrival(tuple(prompt), own) for prompt, own in zip(prompts, rows, strict=True)]
     while waiting or batch.rows:
         free = max(0, cap - len(batch.rows)) if batch.rows else cap
-        batch.advance(waiting[:free])
+        batch.advance(waiting[:free], [arrival.prompt for arrival in waiting[free:]])
         waiting = waiting[free:]
     return [row.tokens for own in rows for row in own]
 
@@ -76,6 +76,24 @@ def test_a_prefill_in_portions_changes_no_answer(tiny_llama, monkeypatch):
     whole = write(loaded, prompts)
     monkeypatch.setattr("services.serving.embedded.decode.PREFILL", 20)
     assert write(loaded, prompts) == whole
+
+
+def test_what_many_prompts_begin_with_is_computed_once(tiny_llama, monkeypatch):
+    loaded, rng = load(tiny_llama, None, torch.float32), random.Random(5)
+    shots, *schemas = [tuple(rng.randrange(256) for _ in range(length)) for length in (160, 60, 60)]
+    prompts = [shots + schemas[i % 2] + tuple(rng.randrange(256) for _ in range(9)) for i in range(6)]
+    computed: list[int] = []
+    forward = loaded.llama.forward
+    monkeypatch.setattr(
+        loaded.llama, "forward", lambda plan, **more: computed.append(len(plan.tokens)) or forward(plan, **more)
+    )
+    store = PrefixStore(loaded.llama, 4096)
+    first = store.assign(prompts[:1], waiting=prompts[1:])
+    assert [len(prefix) for prefix in first] == [220]
+    assert {len(prefix) for prefix in store.assign(prompts[1:])} == {220}
+    assert computed == [220, 60]  # the second schema goes on from the examples
+    monkeypatch.undo()
+    assert write(loaded, prompts, store=store) == write(loaded, prompts, share=False)
 
 
 def test_samples_depend_on_the_seed_and_not_on_the_company(tiny_llama):

@@ -113,13 +113,42 @@ def test_siblings_are_laid_out_behind_one_copy_of_their_beginning() -> None:
     assert int(batch["tokens"]) == sum(row.total for row in SIBLINGS)
 
 
+def packed(rows: list[Encoded]) -> Batch:
+    return lay_out(rows, 2, share_prompt=True, mask_dtype=torch.float32, packed=True)
+
+
+HEAD = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+ROOTED = [Encoded([*HEAD, *row.prompt], row.completions) for row in SIBLINGS]
+LONG = [Encoded([*HEAD, *(place % 90 + 3 for place in range(size))], [[9, 2], [14, 15, 2]]) for size in (30, 540)]
+
+
+def test_packed_lines_lie_end_to_end_behind_what_all_begin_with() -> None:
+    plain, rooted = packed(SIBLINGS), packed(ROOTED)
+    assert plain["lines"].tolist() == [0, 58 + 1, 2 + 7]  # siblings share, nothing is padded
+    assert rooted["lines"].tolist() == [10, 59, 9]
+    assert rooted["input_ids"].shape == rooted["position_ids"].shape == (1, 78)
+    assert rooted["attention_mask"].shape == (1, 1, 78, 69)
+    assert int(rooted["tokens"]) == sum(row.total for row in ROOTED)
+
+
+def test_a_lone_family_needs_no_root() -> None:
+    assert packed(ROOTED[:1])["lines"].tolist() == [0, ROOTED[0].total]
+
+
+LAYOUTS = {"padded": with_siblings, "packed": packed}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("rows", [SIBLINGS, ROOTED, LONG], ids=["siblings", "rooted", "long"])
 @pytest.mark.parametrize("completions", [1, 2])
-def test_siblings_have_the_numbers_and_gradients_of_rows_alone(policy: Any, completions: int) -> None:
-    rows = [Encoded(row.prompt, row.completions[:completions]) for row in SIBLINGS]
+def test_siblings_have_the_numbers_and_gradients_of_rows_alone(
+    policy: Any, completions: int, rows: list[Encoded], layout: str
+) -> None:
+    rows = [Encoded(row.prompt, row.completions[:completions]) for row in rows]
     sums, gradients = [], []
-    for batch in (batch_of(rows, False), with_siblings(rows)):
+    for batch in (batch_of(rows, False), LAYOUTS[layout](rows)):
         policy.zero_grad()
-        found = sequence_logps(token_logps(policy, batch, bf16=False), batch["owners"], 4 * completions)
+        found = sequence_logps(token_logps(policy, batch, bf16=False), batch["owners"], len(rows) * completions)
         torch.autograd.backward((found * torch.arange(1, len(found) + 1)).sum())
         sums.append(found.detach())
         gradients.append([p.grad.clone() for p in policy.parameters() if p.grad is not None])
