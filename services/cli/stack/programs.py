@@ -9,6 +9,8 @@ from shared.settings import EngineSettings
 
 STOP_WAIT_S = 20
 LOG_BYTES = "10MB"
+# Two shards at once where a model is asked: while the last rows of one are written, the next ones begin.
+SLOTS = {Queue.EVALUATION: 2, Queue.PAIRING: 2}
 ENGINES = {"embedded": "services.serving.embedded", "vllm": "services.serving.vllm"}
 
 
@@ -46,9 +48,9 @@ def redis_config(stack: StackFile) -> str:
 
 
 def worker_program(queue: Queue) -> Program:
-    """One Celery worker process a service."""
+    """One Celery worker a service."""
     celery = f"{sys.executable} -m celery -A services.{queue.value}.worker worker -Q {queue.value}"
-    options = f"-n {queue.value}@%%h --concurrency 1 --without-gossip --without-mingle --loglevel WARNING"
+    options = f"-n {queue.value}@%%h --concurrency {SLOTS.get(queue, 1)} --without-gossip --without-mingle --loglevel WARNING"
     return Program(f"worker-{queue.value}", f"{celery} {options}", 20)
 
 
