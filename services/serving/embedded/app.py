@@ -90,7 +90,7 @@ def _add_admin_routes(app: FastAPI, link: Link, registry: Registry) -> None:
 
     @app.post("/admin/release")
     async def release() -> dict[str, Any]:
-        await link.release()
+        await link.renew()
         return {"released": True}
 
 

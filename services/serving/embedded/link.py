@@ -85,23 +85,37 @@ class Link:
     async def release(self) -> None:
         """End the child and wait until the system has its memory back; requests in flight are told."""
         async with self._starting:
-            child, reader = self._child, self._reader
-            if child is None or reader is None:
-                return
-            if child.returncode is None:
-                child.kill()
-            await child.wait()
-            await reader
+            await self._end()
+
+    async def renew(self) -> None:
+        """As `release`, and start a child without weights: importing torch is most of what the next model waits for."""
+        async with self._starting:
+            await self._end()
+            await self._start()
+
+    async def _end(self) -> None:
+        child, reader = self._child, self._reader
+        if child is None or reader is None:
+            return
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+        await reader
 
     async def _ensure(self) -> Process:
         async with self._starting:
-            if self._child is None or self._child.returncode is not None or self._reader is None or self._reader.done():
-                command = (sys.executable, "-m", "services.serving.embedded.child")
-                self._child = await asyncio.create_subprocess_exec(
-                    *command, stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT, env=_child_environment()
-                )
-                self._reader = asyncio.create_task(self._read(self._child))
-            return self._child
+            child, reader = self._child, self._reader
+            if child is None or child.returncode is not None or reader is None or reader.done():
+                child = await self._start()
+            return child
+
+    async def _start(self) -> Process:
+        command = (sys.executable, "-m", "services.serving.embedded.child")
+        child = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, limit=LINE_LIMIT, env=_child_environment()
+        )
+        self._child, self._reader = child, asyncio.create_task(self._read(child))
+        return child
 
     async def _send(self, child: Process, message: dict[str, Any]) -> None:
         assert child.stdin is not None

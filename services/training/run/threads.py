@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SAMPLE_S = 0.4
+WINDOW_S = 4.0  # others are judged by what they used for so long: a thread given up for a moment's work costs a step
 
 
 class Usage(NamedTuple):
@@ -18,12 +19,12 @@ class Usage(NamedTuple):
 
 
 class ThreadGauge:
-    """Says, each time it is asked, how many cores others left free since it was last asked (at least one)."""
+    """Says, each time it is asked, how many cores others left free in the last seconds (at least one)."""
 
     def __init__(self) -> None:
         self._cores = sorted(os.sched_getaffinity(0))
         self._limit = min(len(self._cores), cpu_quota())
-        self._last = read_usage(self._cores)
+        self._readings = [read_usage(self._cores)]
 
     def first(self) -> int:
         """A short look before the work begins."""
@@ -31,10 +32,12 @@ class ThreadGauge:
         return self.threads()
 
     def threads(self) -> int:
-        """Cores free of others since the last call, within the control group's quota."""
+        """Cores free of others lately, within the control group's quota."""
         now = read_usage(self._cores)
-        free = free_cores(len(self._cores), self._last, now)
-        self._last = now
+        while len(self._readings) > 1 and now.wall - self._readings[1].wall >= WINDOW_S:
+            self._readings.pop(0)
+        free = free_cores(len(self._cores), self._readings[0], now)
+        self._readings.append(now)
         return max(1, min(self._limit, free))
 
 

@@ -55,11 +55,13 @@ def test_cores_that_others_use_are_left_alone(busy: float, own: float, free: int
 
 def test_a_gauge_gives_at_least_one_thread_and_heeds_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    readings = iter([Usage(0, 0, 0), Usage(1, 2, 0), Usage(2, 2, 0), Usage(3, 2, 0)])
+    busy, burst = [Usage(1, 2, 0), Usage(3, 6, 0)], [Usage(8, 6, 0), Usage(12, 6, 0), Usage(13, 7, 0)]
+    readings = iter([Usage(0, 0, 0), *busy, *burst])
     monkeypatch.setattr(threads, "read_usage", lambda _: next(readings))
     monkeypatch.setattr(threads, "cpu_quota", lambda: 64)
     gauge = ThreadGauge()
-    assert [gauge.threads(), gauge.threads()] == [1, 2]
+    assert [gauge.threads() for _ in busy] == [1, 1]
+    assert [gauge.threads() for _ in burst] == [2, 2, 2]  # a second's work of another costs no thread
     monkeypatch.setattr(threads, "cpu_quota", lambda: 1)
     readings = iter([Usage(0, 0, 0), Usage(1, 0, 0)])
     assert ThreadGauge().threads() == 1
