@@ -50,7 +50,9 @@ def redis_config(stack: StackFile) -> str:
 def worker_program(queue: Queue) -> Program:
     """One Celery worker a service."""
     celery = f"{sys.executable} -m celery -A services.{queue.value}.worker worker -Q {queue.value}"
-    options = f"-n {queue.value}@%%h --concurrency {SLOTS.get(queue, 1)} --without-gossip --without-mingle --loglevel WARNING"
+    options = (
+        f"-n {queue.value}@%%h --concurrency {SLOTS.get(queue, 1)} --without-gossip --without-mingle --loglevel WARNING"
+    )
     return Program(f"worker-{queue.value}", f"{celery} {options}", 20)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 ROUNDING = 16  # key lengths are rounded up, so that few distinct shapes occur
-GROWTH = 64  # tokens a block grows by at least: each growth copies it
+GROWTH = 64  # tokens a block grows by at least: each growth copies it; what is not used yet takes no memory
 
 
 class Block:
@@ -30,6 +30,8 @@ class Block:
         have_slots, have_length = self.k.shape[1], self.k.shape[3]
         if slots <= have_slots and length <= have_length:
             return
+        if slots > have_slots:
+            slots = max(slots, have_slots + have_slots // 2)
         slots = max(slots, have_slots)
         if length > have_length:
             length = max(_round_up(length), have_length + max(GROWTH, have_length // 2))

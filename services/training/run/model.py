@@ -8,6 +8,7 @@ import torch
 
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
+from services.training.run.lora import lighten
 from services.training.run.packing import EAGER_UP_TO, attend_by_lines
 from shared.models.completion import ensure_template
 
@@ -131,6 +132,7 @@ def _with_adapter(config: TrainConfig, model: Any) -> Any:
         if isinstance(module, BaseTunerLayer):
             # Autocast casts where it must; casting every input to the adapter's float32 first is wasted work.
             vars(module)["cast_input_dtype_enabled"] = False
+    lighten(policy)
     return policy
 
 

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-SAMPLE_S = 0.4
 WINDOW_S = 4.0  # others are judged by what they used for so long: a thread given up for a moment's work costs a step
 
 
@@ -23,13 +22,8 @@ class ThreadGauge:
 
     def __init__(self) -> None:
         self._cores = sorted(os.sched_getaffinity(0))
-        self._limit = min(len(self._cores), cpu_quota())
+        self.limit = min(len(self._cores), cpu_quota())
         self._readings = [read_usage(self._cores)]
-
-    def first(self) -> int:
-        """A short look before the work begins."""
-        time.sleep(SAMPLE_S)
-        return self.threads()
 
     def threads(self) -> int:
         """Cores free of others lately, within the control group's quota."""
@@ -38,7 +32,7 @@ class ThreadGauge:
             self._readings.pop(0)
         free = free_cores(len(self._cores), self._readings[0], now)
         self._readings.append(now)
-        return max(1, min(self._limit, free))
+        return max(1, min(self.limit, free))
 
 
 def free_cores(cores: int, before: Usage, after: Usage) -> int:

@@ -29,7 +29,7 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
     """
     check_machine(config)
     gauge = ThreadGauge() if config.threads is None else None
-    torch.set_num_threads(config.threads or (gauge.first() if gauge else 1))
+    torch.set_num_threads(config.threads or (gauge.limit if gauge else 1))
     bf16 = use_bf16(config.bf16)
     tokenizer = load_tokenizer(config)
     rows, data = encode_rows(config, tokenizer)
