@@ -21,9 +21,9 @@ from shared.contracts.serving import (
 )
 from shared.errors import NotFoundError, UnavailableError
 from shared.models.chosen import model_of
-from shared.models.find import find_base
-from shared.models.manifest import ModelManifest, bring_model, read_manifest
-from shared.settings import EngineSettings, PathSettings
+from shared.models.find import model_folders
+from shared.models.manifest import ModelManifest, read_manifest
+from shared.settings import EngineSettings
 from shared.storage.base import ObjectStore
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
@@ -34,16 +34,12 @@ def open_engine() -> Engine:
     return EmbeddedEngine(EngineSettings().url)
 
 
-def model_folders(objects: ObjectStore, command: DeployModel) -> tuple[Path, Path | None]:
-    """The folders behind a name: base and adapter, or a full model alone."""
+def checked_folders(objects: ObjectStore, command: DeployModel) -> tuple[Path, Path | None]:
+    """The folders behind a name, base and adapter, once they hold what the manifest says."""
+    base, adapter = model_folders(objects, command.base, command.model if command.adapter else None)
     if command.adapter:
-        folder = bring_model(objects, command.model, PathSettings().adapters)
-        manifest = read_manifest(objects, command.model)
-        check_files(manifest, folder)
-        if manifest.mode == "full":
-            return folder, None
-        return find_base(objects, command.base), folder
-    return find_base(objects, command.base), None
+        check_files(read_manifest(objects, command.model), adapter or base)
+    return base, adapter
 
 
 def check_files(manifest: ModelManifest, folder: Path) -> None:
@@ -61,7 +57,7 @@ def deploy_model(command: DeployModel, shard: Shard) -> Done:
     loaded and checked it."""
     model = model_of(shard, command.model_from, command.model)
     command = command.model_copy(update={"model": model})
-    base, adapter = model_folders(shard.objects, command)
+    base, adapter = checked_folders(shard.objects, command)
     open_engine().load(command.model, str(base.absolute()), str(adapter.absolute()) if adapter else None)
     return Done(DeployedCounts(deployed=1))
 

@@ -21,8 +21,8 @@ from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
 from shared.errors import CancelledError, InvalidInputError, NotFoundError, SenseError, UnavailableError
 from shared.logging import get_logger
 from shared.models.chosen import model_of
-from shared.models.find import find_base
-from shared.models.manifest import ModelManifest, bring_model, manifest_ref, publish_model, read_manifest
+from shared.models.find import model_folders
+from shared.models.manifest import ModelManifest, manifest_ref, publish_model, read_manifest
 from shared.settings import LeaseSettings, PathSettings
 from shared.sql.prompt import PROMPT_VERSION, prompt_version
 from shared.tasks.run import Done, Work
@@ -54,7 +54,7 @@ def make_config(command: TrainModel, shard: Shard, data: ObjectRef, folder: Path
 
     Raises `InvalidInputError` where values exclude each other.
     """
-    paths = PathSettings()
+    base, parent = model_folders(shard.objects, command.base, command.parent)
     shard.objects.get_file(data.key, folder / "data.jsonl")
     chosen = command.settings.model_dump(exclude={"preset"}, exclude_none=True)
     recipe = getattr(load_preset(command.settings.preset), command.recipe).model_dump() | chosen
@@ -67,8 +67,8 @@ def make_config(command: TrainModel, shard: Shard, data: ObjectRef, folder: Path
         "method": command.method,
         "name": command.model,
         "base_name": command.base,
-        "base_dir": find_base(shard.objects, command.base),
-        "parent_adapter": bring_model(shard.objects, command.parent, paths.adapters) if command.parent else None,
+        "base_dir": base,
+        "parent_adapter": parent,
         "data": folder / "data.jsonl",
         "out_dir": folder / "run",
         "questions": folder / "questions.json" if recipe["score_steps"] else None,

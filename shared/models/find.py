@@ -24,3 +24,16 @@ def find_base(objects: ObjectStore, ref: str) -> Path:
     if manifest.mode != "full":
         raise InvalidInputError(f"{ref} is an adapter, not a base; name its base, {manifest.base}, instead")
     return bring_model(objects, name, paths.adapters)
+
+
+def model_folders(objects: ObjectStore, base: str, model: str | None) -> tuple[Path, Path | None]:
+    """What lies behind a stored model (or a base alone): the folder of whole weights, and that of an adapter on them.
+
+    A full model is whole weights itself, whatever base it came from.
+    """
+    if model is None:
+        return find_base(objects, base), None
+    folder = bring_model(objects, model, PathSettings().adapters)
+    if read_manifest(objects, model).mode == "full":
+        return folder, None
+    return find_base(objects, base), folder

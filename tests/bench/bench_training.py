@@ -194,7 +194,7 @@ def compare_supervisor(config: TrainConfig, folder: Path, pairs: int) -> None:
             own += supervised(one, folder)
         facts = json.loads((one.artefact_dir / "train.json").read_text())
         speeds[kind].append(facts["tokens"] / facts["train_seconds"])
-    print("\n## Supervised against bare, tokens a second of the training loop, a checkpoint every 3 steps")
+    print("\n## Supervised against bare, tokens a second of the training loop, a checkpoint every 12 steps")
     for kind, found in speeds.items():
         print(f"{kind:12} {' '.join(f'{speed:.1f}' for speed in found)}  median {statistics.median(found):.1f}")
     seconds = 2 * pairs * config.max_steps if config.max_steps else 1
@@ -234,7 +234,7 @@ def main() -> None:
             config = configure(folder, pairs, "dpo", threads, max_steps=steps, parent_adapter=parent)
             compare("DPO, the demo's rows, same order", config, "stock-same-order", folder, steps)
         if "supervisor" in wanted:
-            config = configure(folder, sft, "sft", threads, max_steps=9, save_steps=3)
+            config = configure(folder, sft, "sft", threads, max_steps=24, save_steps=12)
             compare_supervisor(config, folder, 1)
 
 

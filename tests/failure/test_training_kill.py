@@ -14,6 +14,8 @@ from services.training.presets import load_preset
 from services.training.run.stopping import StopFlag
 from services.training.run.train import train
 from shared.jobs.state import ShardState
+from tests.failure.chaos.sense_on_s3 import s3_environment
+from tests.support.s3_server import S3Server
 from tests.support.training_jobs import LEASE_S, TrainingWorld
 from tests.support.valkey import module_redis_url
 from tests.unit.training.conftest import sft_line, tiny_base
@@ -27,11 +29,10 @@ DATA = "".join(json.dumps(sft_line(index)) + "\n" for index in range(64)).encode
 TOLERANCE = 0.02  # two unkilled runs differ by half a percent where the thread count follows the load of the machine
 
 
-@pytest.fixture(scope="module")
-def world(module_redis_url: str, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingWorld]:
-    folder = tmp_path_factory.mktemp("training")
+def make_world(folder: Path, redis_url: str, tiny_base: Path, **store: str) -> TrainingWorld:
+    """Everything but a worker, which comes with the first sweep."""
     environment = {
-        "SENSE_REDIS_URL": module_redis_url,
+        "SENSE_REDIS_URL": redis_url,
         "SENSE_REDIS_PREFIX": f"k{uuid.uuid4().hex[:8]}:",
         "SENSE_STORE_ROOT": str(folder / "objects"),
         "SENSE_STATE": str(folder / "state"),
@@ -39,8 +40,14 @@ def world(module_redis_url: str, tiny_base: Path, tmp_path_factory: pytest.TempP
         "SENSE_LEASE_SECONDS": str(LEASE_S),
         "SENSE_LEASE_RETRY_PAUSE_S": "0.1",
         "OMP_NUM_THREADS": "1",
+        **store,
     }
-    world = TrainingWorld(folder, environment, tiny_base)
+    return TrainingWorld(folder, environment, tiny_base)
+
+
+@pytest.fixture(scope="module")
+def world(module_redis_url: str, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingWorld]:
+    world = make_world(tmp_path_factory.mktemp("training"), module_redis_url, tiny_base)
     yield world
     world.stop()
 
@@ -81,6 +88,23 @@ def test_three_kills_in_one_training_change_nothing(world: TrainingWorld, unkill
     check(world, job, "three-kills", unkilled)
     assert row.attempt == 4
     assert world.log().count("training.resumed") == 3
+
+
+def test_a_lost_machine_is_replaced_by_one_that_has_nothing_but_the_s3_store(
+    module_redis_url: str, tiny_base: Path, unkilled: list[float], tmp_path: Path
+) -> None:
+    with S3Server(tmp_path) as s3:
+        world = make_world(tmp_path, module_redis_url, tiny_base, **s3_environment(s3.endpoint))
+        job = world.submit(DATA, "moved", **SETTINGS, save_steps=10)
+        world.wait(lambda: world.step(job) >= 40 and "checkpoint.stored" in world.log(), "step 40")
+        world.kill("both")
+        world.environment["SENSE_STATE"] = str(tmp_path / "another-machine")
+        row = world.finish(job)
+        check(world, job, "moved", unkilled)
+        world.stop()
+    assert row.attempt == 2
+    assert world.log().count("training.resumed") == 1
+    assert (tmp_path / "another-machine").is_dir()
 
 
 @pytest.mark.bench

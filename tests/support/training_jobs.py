@@ -20,7 +20,9 @@ from shared.jobs.plan import Fixed, Plan, StagePlan
 from shared.jobs.state import ShardRow, ShardState
 from shared.jobs.store import JobStore
 from shared.models.manifest import ModelManifest, read_manifest
+from shared.storage.base import ObjectStore
 from shared.storage.directory import DirectoryStore
+from shared.storage.minio_store import MinioStore
 from tests.unit.jobs.helpers import open_jobs
 
 LEASE_S = 2.0
@@ -42,11 +44,16 @@ class TrainingWorld:
         return open_jobs(self.environment["SENSE_REDIS_URL"], self.environment["SENSE_REDIS_PREFIX"])
 
     @property
-    def objects(self) -> DirectoryStore:
-        return DirectoryStore(self.environment["SENSE_STORE_ROOT"])
+    def objects(self) -> ObjectStore:
+        """The store that the worker's environment names."""
+        place = self.environment
+        if place.get("SENSE_STORE_KIND") != "minio":
+            return DirectoryStore(place["SENSE_STORE_ROOT"])
+        keys = {name: place[f"SENSE_STORE_{name.upper()}"] for name in ("endpoint", "access_key", "secret_key")}
+        return MinioStore(**keys, bucket="sense")
 
-    def submit(self, data: bytes, name: str, **settings: Any) -> str:
-        """A job of one SFT stage on `data`; its model is called `name`."""
+    def submit(self, data: bytes, name: str, more: dict[str, Any] | None = None, **settings: Any) -> str:
+        """A job of one stage on `data`, SFT unless `more` says otherwise; its model is called `name`."""
         collect = StagePlan(id="collect.train", task="synthesis.collect", source=Fixed(shards=[{}]))
         params = {
             "method": "sft",
@@ -56,6 +63,7 @@ class TrainingWorld:
             "data": {"stage": "collect.train"},
             "output": "sft",
             "settings": {"preset": "cpu-smoke", **settings},
+            **(more or {}),
         }
         train = StagePlan(id="sft", task="training.train_model", source=Fixed(shards=[{}]), params=params)
         jobs = self.jobs
@@ -118,8 +126,9 @@ class TrainingWorld:
 
     def step(self, job: str) -> int:
         """The last step that the running attempt has taken, from its own folder."""
-        files = list(Path(self.environment["SENSE_STATE"]).glob(f"work/{job}.sft.*/run/metrics.jsonl"))
-        lines = files[0].read_text().splitlines(keepends=True) if files else []
+        files = Path(self.environment["SENSE_STATE"]).glob(f"work/{job}.sft.*/run/metrics.jsonl")
+        newest = max(files, key=lambda file: file.stat().st_mtime, default=None)
+        lines = newest.read_text().splitlines(keepends=True) if newest else []
         whole = [line for line in lines if line.endswith("\n")]
         return int(json.loads(whole[-1])["step"]) if whole else 0
 

@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
 from services.training.run.checkpoints import lines_up_to, seal
+from services.training.run.precision import note_precision
 from services.training.run.ranks import any_of, is_first, wait_for_all
 from services.training.run.scoring import ScoreAnswers
 from services.training.run.stopping import StopFlag
@@ -125,9 +126,14 @@ class AdaptThreads(TrainerCallback):
 class SealCheckpoints(TrainerCallback):
     """A checkpoint counts once it is sealed: a kill in the middle of saving leaves an older one to resume from."""
 
+    def __init__(self, *, bf16: bool) -> None:
+        self._bf16 = bf16
+
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Seals the checkpoint that the trainer's processes have just written."""
         wait_for_all()
         if not is_first():
             return
-        seal(Path(str(args.output_dir)) / f"checkpoint-{state.global_step}")
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        note_precision(folder, self._bf16)
+        seal(folder)

@@ -13,7 +13,7 @@ from services.training.run.artefact import RunFacts, write_artefact
 from services.training.run.callbacks import AdaptThreads, Metrics, SaveByClock, SealCheckpoints, StopOnRequest
 from services.training.run.checkpoints import newest_sealed
 from services.training.run.model import check_machine, load_policy, load_tokenizer
-from services.training.run.precision import use_bf16
+from services.training.run.precision import precision_of
 from services.training.run.ranks import check_together, is_first
 from services.training.run.rows import encode_rows
 from services.training.run.scoring import ScoreAnswers, take_best
@@ -30,7 +30,7 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
     check_machine(config)
     gauge = ThreadGauge() if config.threads is None else None
     torch.set_num_threads(config.threads or (gauge.limit if gauge else 1))
-    bf16 = use_bf16(config.bf16)
+    bf16 = precision_of(config)
     tokenizer = load_tokenizer(config)
     rows, data = encode_rows(config, tokenizer)
     flag.check()
@@ -73,7 +73,7 @@ def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag, scorer: ScoreAn
     found: tuple[Path, int] | None = newest_sealed(config.out_dir)
     metrics = Metrics(config, resumed_at=found[1] if found else 0, scorer=scorer)
     trainer.seen_tokens = metrics.tokens_before
-    for callback in (scorer, metrics, StopOnRequest(config, flag), SealCheckpoints()):
+    for callback in (scorer, metrics, StopOnRequest(config, flag), SealCheckpoints(bf16=trainer.compute_bf16)):
         if callback is not None:
             trainer.add_callback(callback)
     if config.save_minutes is not None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from services.serving.tasks import deploy_model, model_folders, undeploy_model
+from services.serving.tasks import checked_folders, deploy_model, undeploy_model
 from shared.contracts.refs import ObjectRef
 from shared.contracts.serving import DeployModel, UndeployModel
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
@@ -79,10 +79,10 @@ def test_what_is_no_base_is_refused_by_name(objects) -> None:
 
 def test_a_damaged_copy_is_not_served_and_is_brought_again(objects) -> None:
     command = deploy_command("tiny-full", "builtin:smollm2-135m")
-    folder, _ = model_folders(objects, command)
+    folder, _ = checked_folders(objects, command)
     weights = folder / "model.safetensors"
     weights.chmod(0o644)
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(UnavailableError, match=r"tiny-full is damaged at model\.safetensors"):
-        model_folders(objects, command)
-    assert model_folders(objects, command) == (folder, None)
+        checked_folders(objects, command)
+    assert checked_folders(objects, command) == (folder, None)

@@ -10,6 +10,7 @@ import torch
 
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
+from services.training.run import precision
 from services.training.run.checkpoints import MARKER, newest_sealed, seal, sealed_steps
 from services.training.run.losses import sequence_logps, token_logps
 from services.training.run.model import load_policy, load_tokenizer
@@ -224,6 +225,20 @@ def test_a_resumed_run_ends_where_a_whole_one_does(
     first, second = weights(whole.artefact_dir), weights(cut.artefact_dir)
     for name, value in first.items():
         torch.testing.assert_close(value, second[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("began", [False, True])
+def test_a_resumed_run_computes_in_the_type_it_began_with(
+    sft_config: TrainConfig, monkeypatch: pytest.MonkeyPatch, began: bool
+) -> None:
+    """`auto` measures, and a busy machine may measure otherwise: that bent the curve by 14 %."""
+    config = sft_config.model_copy(update={"bf16": "auto", "save_steps": 4})
+    monkeypatch.setattr(precision, "use_bf16", lambda _: began)
+    run(config)
+    monkeypatch.setattr(precision, "use_bf16", lambda _: not began)
+    assert precision.precision_of(config) is began
+    run(config)
+    assert json.loads((config.artefact_dir / "train.json").read_text())["bf16"] is began
 
 
 def test_only_sealed_checkpoints_count(tmp_path: Path) -> None:
