@@ -3,31 +3,32 @@
 from typing import Any
 
 import torch
+from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
 
 
-def lighten(policy: nn.Module) -> None:
-    """Plain linear layers with one adapter and no dropout compute W x + B (s A x) in three multiplications.
+class LightLinear(Linear):
+    """W x + B (s A x) in three multiplications, for one adapter without dropout.
 
     PEFT scales and adds the wide product in two passes more, forwards and backwards; the numbers are the same.
     """
-    from peft.tuners.lora.layer import Linear
 
-    for module in policy.modules():
-        if type(module) is Linear and type(module.base_layer) is nn.Linear:
-            vars(module)["forward"] = _light(module, module.forward)
-
-
-def _light(layer: Any, whole: Any) -> Any:
-    def forward(x: Tensor, *args: Any, **more: Any) -> Tensor:
-        active = layer.active_adapters
-        plain = not (args or more or layer.disable_adapters or layer.merged) and len(active) == 1
-        if not plain or layer.use_dora.get(active[0]) or not isinstance(layer.lora_dropout[active[0]], nn.Identity):
-            result: Tensor = whole(x, *args, **more)
-            return result
-        wide: Tensor = layer.base_layer(x)
-        narrow = layer.lora_A[active[0]](x) * layer.scaling[active[0]]
-        widened = layer.lora_B[active[0]].weight.t()
+    def forward(self, x: Tensor, *args: Any, **more: Any) -> Tensor:
+        """(..., out) from (..., in)."""
+        active = self.active_adapters
+        plain = not (args or more or self.disable_adapters or self.merged) and len(active) == 1
+        if not plain or self.use_dora.get(active[0]) or not isinstance(self.lora_dropout[active[0]], nn.Identity):
+            whole: Tensor = super().forward(x, *args, **more)
+            return whole
+        base: Any = self.base_layer
+        wide: Tensor = base(x)
+        narrow = self.lora_A[active[0]](x) * self.scaling[active[0]]
+        widened = self.lora_B[active[0]].weight.t()
         return torch.addmm(wide.flatten(0, -2), narrow.flatten(0, -2), widened).view(wide.shape)
 
-    return forward
+
+def lighten(policy: nn.Module) -> None:
+    """Has the adapters of plain linear layers compute so. The class is swapped, so that copies of the model hold."""
+    for module in policy.modules():
+        if type(module) is Linear and type(module.base_layer) is nn.Linear:
+            module.__class__ = LightLinear
