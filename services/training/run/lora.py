@@ -20,11 +20,10 @@ class LightLinear(Linear):
         if not plain or self.use_dora.get(active[0]) or not isinstance(self.lora_dropout[active[0]], nn.Identity):
             whole: Tensor = super().forward(x, *args, **more)
             return whole
-        base: Any = self.base_layer
-        wide: Tensor = base(x)
+        wide: Tensor = self.base_layer(x)
         narrow = self.lora_A[active[0]](x) * self.scaling[active[0]]
-        widened = self.lora_B[active[0]].weight.t()
-        return torch.addmm(wide.flatten(0, -2), narrow.flatten(0, -2), widened).view(wide.shape)
+        up: Any = self.lora_B[active[0]]
+        return torch.addmm(wide.flatten(0, -2), narrow.flatten(0, -2), up.weight.t()).view(wide.shape)
 
 
 def lighten(policy: nn.Module) -> None:
