@@ -18,6 +18,9 @@ def percent(value: float | None) -> str:
 
 def show(cells: Sequence[CellScore], found: Sequence[Contrast], out: "Console") -> None:
     """A table of cells, then every contrast with its verdict in a sentence."""
+    if not cells:
+        out.print("No job succeeded, so there is nothing to compare.")
+        return
     table = Table("Test set", "Data", "Seeds", "Execution accuracy, %", title="Cells")
     for cell in cells:
         table.add_row(cell.set, cell.cell, str(cell.seeds), percent(cell.accuracy))

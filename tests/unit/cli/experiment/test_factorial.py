@@ -187,3 +187,15 @@ def test_a_failed_job_is_told_and_its_seed_does_not_count(
     assert ended.code == 1
     assert "seed 3: failed" in ended.out
     assert ended.out.count("4 of the 5 seeds") == 3
+
+
+def test_where_all_jobs_fail_nothing_is_said_about_them(
+    sense: Sense, stack: str, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "POLL_S", 0.02)
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(SPEC | {"human": [{"synthesis": 20}], "name": "all failing", "seeds": [3]}))
+    with working(backend, better, failing=3):
+        ended = sense("experiment", "factorial", path)
+    assert ended.code == 1
+    assert "No job succeeded" in ended.out and "DPO" not in ended.out
