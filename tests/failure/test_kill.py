@@ -150,7 +150,7 @@ def running(world: World, job_id: str, stages: Sequence[str], field: str = "runn
 
 
 def kill_at_work(world: World, job_id: str, program: str, stages: Sequence[str], *, child: bool, done: int) -> int:
-    """SIGKILLs a program, or the first process below it, while a shard of `stages` runs; the pid it had."""
+    """SIGKILLs a program, or all processes below it, while a shard of `stages` runs; the (first) pid it had."""
     stack = world.stack
     process = psutil.Process(stack.pid(program))
     stack.remember()
@@ -162,9 +162,10 @@ def kill_at_work(world: World, job_id: str, program: str, stages: Sequence[str],
         return running(world, job_id, stages, "done") >= done and running(world, job_id, stages) > 0
 
     wait_until(at_work, f"a running shard of {stages}", limit_s=60, poll_s=0.001)
-    target = process.children()[0] if child else process
-    target.kill()
-    return target.pid
+    targets = process.children() if child else [process]  # a worker of two slots has one at work at least
+    for target in targets:
+        target.kill()
+    return targets[0].pid
 
 
 def check_rows(world: World, job_id: str) -> None:
