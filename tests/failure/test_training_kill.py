@@ -3,7 +3,6 @@
 import json
 import random
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from services.training.run.train import train
 from shared.jobs.state import ShardState
 from tests.failure.chaos.sense_on_s3 import s3_environment
 from tests.support.s3_server import S3Server
-from tests.support.training_jobs import LEASE_S, TrainingWorld
+from tests.support.training_jobs import TrainingWorld, make_world
 from tests.support.valkey import module_redis_url
 from tests.unit.training.conftest import sft_line, tiny_base
 
@@ -27,22 +26,6 @@ STEPS = 240
 SETTINGS = {"max_steps": STEPS, "batch_size": 4, "lora_rank": 4, "max_length": 256, "learning_rate": 5e-3}
 DATA = "".join(json.dumps(sft_line(index)) + "\n" for index in range(64)).encode()
 TOLERANCE = 0.02  # two unkilled runs differ by half a percent where the thread count follows the load of the machine
-
-
-def make_world(folder: Path, redis_url: str, tiny_base: Path, **store: str) -> TrainingWorld:
-    """Everything but a worker, which comes with the first sweep."""
-    environment = {
-        "SENSE_REDIS_URL": redis_url,
-        "SENSE_REDIS_PREFIX": f"k{uuid.uuid4().hex[:8]}:",
-        "SENSE_STORE_ROOT": str(folder / "objects"),
-        "SENSE_STATE": str(folder / "state"),
-        "SENSE_MODEL_DIRS": str(tiny_base.parent),
-        "SENSE_LEASE_SECONDS": str(LEASE_S),
-        "SENSE_LEASE_RETRY_PAUSE_S": "0.1",
-        "OMP_NUM_THREADS": "1",
-        **store,
-    }
-    return TrainingWorld(folder, environment, tiny_base)
 
 
 @pytest.fixture(scope="module")

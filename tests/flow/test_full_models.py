@@ -1,14 +1,13 @@
 """Training all weights: DPO and its control go on from the full model that SFT left."""
 
 import json
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shared.jobs.state import ShardState
-from tests.support.training_jobs import TrainingWorld
+from tests.support.training_jobs import TrainingWorld, make_world
 from tests.support.valkey import module_redis_url
 from tests.unit.training.conftest import dpo_line, sft_line, tiny_base
 
@@ -24,15 +23,7 @@ def lines(make: Callable[[int], dict[str, object]], count: int) -> bytes:
 
 @pytest.fixture
 def world(module_redis_url: str, tiny_base: Path, tmp_path: Path) -> TrainingWorld:
-    environment = {
-        "SENSE_REDIS_URL": module_redis_url,
-        "SENSE_REDIS_PREFIX": f"k{uuid.uuid4().hex[:8]}:",
-        "SENSE_STORE_ROOT": str(tmp_path / "objects"),
-        "SENSE_STATE": str(tmp_path / "state"),
-        "SENSE_MODEL_DIRS": str(tiny_base.parent),
-        "OMP_NUM_THREADS": "1",
-    }
-    return TrainingWorld(tmp_path, environment, tiny_base)
+    return make_world(tmp_path, module_redis_url, tiny_base)
 
 
 def test_preference_training_goes_on_from_a_full_model(world: TrainingWorld) -> None:

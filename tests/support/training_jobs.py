@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -164,3 +165,19 @@ class TrainingWorld:
 
     def manifest(self, name: str) -> ModelManifest:
         return read_manifest(self.objects, name)
+
+
+def make_world(folder: Path, redis_url: str, tiny_base: Path, **store: str) -> TrainingWorld:
+    """Everything but a worker, which comes with the first sweep."""
+    environment = {
+        "SENSE_REDIS_URL": redis_url,
+        "SENSE_REDIS_PREFIX": f"k{uuid.uuid4().hex[:8]}:",
+        "SENSE_STORE_ROOT": str(folder / "objects"),
+        "SENSE_STATE": str(folder / "state"),
+        "SENSE_MODEL_DIRS": str(tiny_base.parent),
+        "SENSE_LEASE_SECONDS": str(LEASE_S),
+        "SENSE_LEASE_RETRY_PAUSE_S": "0.1",
+        "OMP_NUM_THREADS": "1",
+        **store,
+    }
+    return TrainingWorld(folder, environment, tiny_base)
