@@ -5,9 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from shared.contracts.training import Launch, Loss, Quantization, Tracker
-
-Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+from shared.contracts.training import Launch, Loss, Quantization, Schedule, Tracker
 
 
 class Recipe(BaseModel):
@@ -47,7 +45,7 @@ class Recipe(BaseModel):
     precompute_reference: bool = Field(
         default=True, description="reference log-probabilities once, before the first step; false: in every step (LoRA)"
     )
-    bf16: Literal["auto", "on", "off"] = "auto"
+    bf16: bool | None = Field(default=None, description="None: what the machine is faster in")
     threads: int | None = Field(default=None, ge=1, description="CPU threads; None: follows what others leave free")
     save_steps: int | None = Field(default=None, ge=1, description="steps between checkpoints")
     save_minutes: float | None = Field(default=None, gt=0, description="minutes between checkpoints")

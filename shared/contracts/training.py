@@ -9,6 +9,7 @@ from shared.contracts.refs import StageRef
 
 Loss = Literal["sigmoid", "ipo"]
 Quantization = Literal["none", "4bit"]
+Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 Launch = Literal["single", "ddp", "fsdp", "zero3"]
 Tracker = Literal["none", "mlflow", "wandb"]
 
@@ -39,6 +40,11 @@ class TrainSettings(BaseModel):
         "are less mixed; 1: drawn alone",
     )
     learning_rate: float | None = Field(default=None, gt=0)
+    schedule: Schedule | None = Field(default=None, description="of the learning rate, behind the warm-up")
+    warmup_ratio: float | None = Field(default=None, ge=0, lt=1, description="share of the steps in which it rises")
+    bf16: bool | None = Field(
+        default=None, description="compute in bfloat16; null: the preset's choice, else what the machine is faster in"
+    )
     lora_rank: int | None = Field(default=None, ge=1)
     lora_alpha: int | None = Field(default=None, ge=1)
     gradient_accumulation: int | None = Field(default=None, ge=1)

@@ -209,7 +209,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--orders", default="same,own")
-    parser.add_argument("--bf16", default="auto", help="of both arms; TRL's on Spider's lengths takes 24 GiB without")
+    parser.add_argument(
+        "--bf16",
+        action=argparse.BooleanOptionalAction,
+        help="of both arms; TRL's on Spider's lengths takes 24 GiB without",
+    )
     given = parser.parse_args()
     wanted = given.what.split(",")
     steps, threads = given.steps + WARM_UP, given.threads

@@ -35,7 +35,7 @@ RECIPE: dict[str, Any] = {
     "epochs": 3,
     "learning_rate": 1e-3,
     "schedule": "cosine",
-    "bf16": "on",
+    "bf16": True,
     "save_minutes": 5,
     "seed": 7,
 }

@@ -25,14 +25,14 @@ def finished(config: TrainConfig) -> list[float]:
 
 @pytest.mark.parametrize("method", ["sft", "dpo"])
 def test_bfloat16_lora_learns(sft_config: TrainConfig, dpo_config: TrainConfig, method: str) -> None:
-    config = (sft_config if method == "sft" else dpo_config).model_copy(update={"bf16": "on", "threads": None})
+    config = (sft_config if method == "sft" else dpo_config).model_copy(update={"bf16": True, "threads": None})
     losses = finished(config)
     assert losses[-1] < losses[0]
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
 def test_qlora_learns(sft_config: TrainConfig) -> None:
-    losses = finished(sft_config.model_copy(update={"quantization": "4bit", "bf16": "on"}))
+    losses = finished(sft_config.model_copy(update={"quantization": "4bit", "bf16": True}))
     assert losses[-1] < losses[0]
 
 
@@ -45,7 +45,7 @@ def test_sharded_full_training_learns(
         pytest.skip("deepspeed is not installed")
     config = sft_config if method == "sft" else dpo_config
     update = {"mode": "full", "launch": launch, "processes": torch.cuda.device_count(), "learning_rate": 1e-3}
-    losses = finished(config.model_copy(update={**update, "bf16": "on", "gradient_checkpointing": True}))
+    losses = finished(config.model_copy(update={**update, "bf16": True, "gradient_checkpointing": True}))
     assert losses[-1] < losses[0]
     assert list(Path(config.artefact_dir).glob("*.safetensors"))
 
@@ -54,7 +54,7 @@ def test_out_of_memory_is_named_and_gives_everything_back(sft_config: TrainConfi
     before = torch.cuda.mem_get_info()[0]
     hog = torch.empty(max(1, before - 2**28), dtype=torch.uint8, device="cuda")
     try:
-        run = TrainingRun(sft_config.model_copy(update={"bf16": "on"}))
+        run = TrainingRun(sft_config.model_copy(update={"bf16": True}))
         run.start()
         run.wait(280)
         if run.poll().status is RunStatus.FAILED:

@@ -5,18 +5,15 @@ and no AMX, packed bfloat16 at 70, and plain float32 at 26 to 50 (two threads). 
 time with one row, as much with 16, and 1.4 times as much with 48.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from shared.timing import clearly_faster
+from shared.processor import favours_bfloat16
 
 ROWS = 16  # what the packing is for
-COMPARED = (16, 48)  # rows that the types are compared with: a batch that fills, and a full one
-LAYERS, WIDTH, INNER = 24, 576, 3072  # together larger than caches: a model's weights are read from memory every step
 
 
 class Multiply:
@@ -54,23 +51,7 @@ def by_packed(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def pick_dtype(name: str) -> torch.dtype:
-    """`auto` is bfloat16 where the processor multiplies it natively and clearly faster, else float32."""
+    """`auto` is bfloat16 where the processor is faster in it, else float32: the same at every start."""
     if name != "auto":
         return torch.bfloat16 if name == "bfloat16" else torch.float32
-    if not (can_pack() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        return torch.float32
-    return torch.bfloat16 if clearly_faster(a_step(torch.bfloat16), a_step(torch.float32)) else torch.float32
-
-
-def a_step(dtype: torch.dtype) -> Callable[[], None]:
-    """Multiplies a few rows, and more of them, by weights that come from memory."""
-    inputs = [torch.ones(rows, WIDTH, dtype=dtype) for rows in COMPARED]
-    weights = [pack(torch.ones(INNER, WIDTH, dtype=dtype)) for _ in range(LAYERS)]
-
-    @torch.inference_mode()
-    def step() -> None:
-        for x in inputs:
-            for weight in weights:
-                by_packed(x, weight)
-
-    return step
+    return torch.bfloat16 if can_pack() and favours_bfloat16() else torch.float32

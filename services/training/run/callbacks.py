@@ -59,7 +59,7 @@ class Metrics(TrainerCallback):
             raise TrainingStop(
                 ExitCode.NAN_LOSS,
                 f"The loss was not a finite number at step {state.global_step}: lower learning_rate "
-                f"(it is {args.learning_rate:g}) or set bf16 to off.",
+                f"(it is {args.learning_rate:g}) or set bf16 to false.",
             )
         self.losses.append(logs["loss"])
         line = {"step": state.global_step, "total_steps": state.max_steps, "loss": logs["loss"]}

@@ -1,27 +1,19 @@
-"""Whether bfloat16 is faster here than float32: measured, because what a processor lists says too little.
-
-One Xeon with AVX512-BF16 and without AMX multiplied 0.6 times as fast in bfloat16, and an SFT step took 3.2 s instead
-of 2.0; on an EPYC with the same flag bfloat16 was the faster one (docs/decisions/0018).
-"""
+"""Whether to train in bfloat16 or float32: by the machine, the same each time, and for a whole run the same."""
 
 import json
-import os
-from functools import partial
 from pathlib import Path
 
 import torch
-from torch.nn.functional import linear
 
 from services.training.config import TrainConfig
 from services.training.run.checkpoints import newest_sealed
-from shared.timing import clearly_faster
+from shared.processor import favours_bfloat16
 
-ROWS, WIDTH, INNER = 512, 576, 1536  # a small model's feed-forward layer, a small batch
 NOTE = "precision.json"  # in every checkpoint
 
 
 def precision_of(config: TrainConfig) -> bool:
-    """As `use_bf16`; a run that goes on takes what it began with, as another machine or hour may measure otherwise."""
+    """As `use_bf16`; a run that goes on takes what it began with, as another machine may be better at the other."""
     found = newest_sealed(config.out_dir)
     note = found[0] / NOTE if found else None
     if note is None or not note.exists():
@@ -34,19 +26,10 @@ def note_precision(checkpoint: Path, bf16: bool) -> None:
     (checkpoint / NOTE).write_text(json.dumps({"bf16": bf16}) + "\n")
 
 
-def use_bf16(choice: str) -> bool:
-    """Whether to compute in bfloat16; `auto` asks a GPU for what it can, and a CPU for its time (float32 is exact)."""
-    if choice != "auto":
-        return choice == "on"
+def use_bf16(choice: bool | None) -> bool:
+    """Whether to compute in bfloat16; without a choice: on a GPU that has it, and on a CPU that is faster in it."""
+    if choice is not None:
+        return choice
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
-    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
-        return False
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        return False  # each process would measure for itself, and they must agree
-    return clearly_faster(multiplication(torch.bfloat16), multiplication(torch.float32))
-
-
-def multiplication(dtype: torch.dtype) -> "partial[torch.Tensor]":
-    """One layer of one batch in that type."""
-    return partial(linear, torch.ones(ROWS, WIDTH, dtype=dtype), torch.ones(INNER, WIDTH, dtype=dtype))
+    return favours_bfloat16()

@@ -109,7 +109,7 @@ def sft_config(tiny_base: Path, tmp_path: Path) -> TrainConfig:
         max_length=256,
         max_steps=10,
         threads=1,
-        bf16="off",
+        bf16=False,
         warmup_ratio=0,
     )
 
@@ -137,7 +137,7 @@ def sft_artefact(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         max_length=256,
         max_steps=3,
         threads=1,
-        bf16="off",
+        bf16=False,
     )
     config.out_dir.mkdir()
     train(config, StopFlag(), time.monotonic())
