@@ -51,8 +51,8 @@ async def instant(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, va
     event = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" word"}}]}\n\n'
     try:
         while head := await reader.readuntil(b"\r\n\r\n"):
-            length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-            await reader.readexactly(length)
+            lines = head.lower().split(b"\r\n")
+            await reader.readexactly(next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0))
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
             for _ in range(TOKENS):
                 writer.write(b"%x\r\n%s\r\n" % (len(event), event))
@@ -169,6 +169,7 @@ def main() -> None:
                 process("tests.bench.bench_proxy", *words),
                 gateway_before(f"http://127.0.0.1:{port}", redis, folder) as (url, pid),
             ):
+                wait_answering(f"http://127.0.0.1:{port}")
                 asked = questions[:12] if level == 1 else questions * (4 if varies else 1)
                 pairs(f"http://127.0.0.1:{port}", url, pid, asked, level, given.pairs)
         if given.no_model:

@@ -116,6 +116,8 @@ async def once(request: Request, front: Front, body: bytes, asked: dict[str, Any
     stack = contextlib.AsyncExitStack()
     try:
         inner = await unless_gone(request, stack.enter_async_context(front.flight(asked["model"])))
+        if not front.server.running:  # seen only now: it ended while the model was looked up
+            raise httpx.ConnectError("vLLM has ended")
         content = body if inner == asked["model"] else json.dumps({**asked, "model": inner}).encode()
         http: httpx.AsyncClient = request.app.state.http
         ask = http.build_request("POST", front.server.url + request.url.path, content=content, headers=JSON)

@@ -203,11 +203,11 @@ def test_a_vllm_of_somebody_else_is_used_and_not_stopped(front: FrontProcess, fo
     port = vllm_port(front)
     other = FrontProcess(tmp_path / "second", url=f"http://127.0.0.1:{port}")
     try:
-        load(other, folders, "a-1", "one")
-        assert other.ask("a-1", "Hi") != front.ask("seed-1", "Hi")
+        load(other, folders, "guest-1", "one")
+        assert other.ask("guest-1", "Hi") != front.ask("seed-1", "Hi")
         with pytest.raises(ConflictError, match="--enable-sleep-mode"):
             other.engine.release()
-        other.engine.unload("a-1")
+        other.engine.unload("guest-1")
         with pytest.raises(InvalidInputError, match=r"serves base .* not the base"):
             load(other, folders, "x-1", base="other")
     finally:
