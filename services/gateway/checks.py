@@ -5,7 +5,8 @@ from typing import Any
 
 from services.gateway.backend import Backend
 from services.gateway.listing import JOB_ID
-from shared.contracts.spec import BUILTIN_TESTS, AnySpec, SpecError, parse_spec
+from shared.contracts.spec import AnySpec, SpecError, parse_spec
+from shared.contracts.spec_sources import BUILTIN_TESTS
 from shared.errors import InvalidInputError, NotFoundError
 from shared.jobs.store import JobStore
 from shared.llm.profiles import EndpointProfile

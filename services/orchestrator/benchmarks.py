@@ -9,7 +9,7 @@ from services.orchestrator.sizes import ANSWERED_PER_SHARD
 from shared.contracts.evaluation import ArmPlan, BenchmarkPlan
 from shared.contracts.records import Policy
 from shared.contracts.refs import StageRef
-from shared.contracts.spec import TestSet
+from shared.contracts.spec_sources import TestSet
 from shared.jobs.plan import Fixed, Need, Slices, StagePlan
 
 SAMPLED_TEMPERATURE = 1.0

@@ -33,13 +33,13 @@ from shared.contracts.spec import (
     AnySpec,
     DeploymentSpec,
     DpoSpec,
-    EndpointModel,
     EvaluationSpec,
     PairingSpec,
     PipelineSpec,
     SftSpec,
     SynthesisSpec,
 )
+from shared.contracts.spec_models import EndpointModel
 from shared.errors import InvalidInputError
 from shared.jobs.plan import Fixed, Plan, Slices, StagePlan
 

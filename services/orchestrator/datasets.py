@@ -2,18 +2,9 @@
 
 from collections.abc import Sequence
 
-from shared.contracts.spec import (
-    AnySpec,
-    DatasetSource,
-    EvaluationSpec,
-    PairingSpec,
-    PipelineSpec,
-    StrongModel,
-    SynthesisSource,
-    SynthesisSpec,
-    TestSet,
-    TrainSources,
-)
+from shared.contracts.spec import AnySpec, EvaluationSpec, PairingSpec, PipelineSpec, SynthesisSpec
+from shared.contracts.spec_models import StrongModel
+from shared.contracts.spec_sources import DatasetSource, SynthesisSource, TestSet, TrainSources
 from shared.errors import InvalidInputError, NotFoundError
 from shared.storage.base import ObjectStore
 from shared.storage.datasets import choose_split, find_dataset

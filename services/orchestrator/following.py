@@ -19,7 +19,8 @@ from services.orchestrator.fragments import (
 )
 from services.orchestrator.sizes import SAMPLED_PER_SHARD
 from services.orchestrator.sweep import parts_of
-from shared.contracts.spec import PipelineSpec, SynthesisSource
+from shared.contracts.spec import PipelineSpec
+from shared.contracts.spec_sources import SynthesisSource
 from shared.jobs.plan import Fixed, Slices, StagePlan
 
 FIRST = "collect.first"

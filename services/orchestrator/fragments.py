@@ -5,7 +5,8 @@ from typing import Any
 
 from shared.contracts.records import Level, PromptStyle, Target
 from shared.contracts.refs import StageRef
-from shared.contracts.spec import DatasetSource, StrongModel, Student, SynthesisSource, TestSet, WeakModel
+from shared.contracts.spec_models import StrongModel, Student, WeakModel
+from shared.contracts.spec_sources import DatasetSource, SynthesisSource, TestSet
 from shared.contracts.training import TrainSettings
 from shared.jobs.plan import Device, Each, Fixed, Need, StagePlan, TopUp
 from shared.jobs.plan import Target as Waves

@@ -33,7 +33,8 @@ from services.orchestrator.sizes import ANSWERED_PER_SHARD, ENDPOINT_SAMPLED_PER
 from services.orchestrator.sweep import CHOICE, after_sweep, sweep_stages
 from shared.contracts.evaluation import ArmPlan
 from shared.contracts.refs import StageRef
-from shared.contracts.spec import DatasetSource, PairingSpec, PipelineSpec, SynthesisSource, SynthesisSpec
+from shared.contracts.spec import PairingSpec, PipelineSpec, SynthesisSpec
+from shared.contracts.spec_sources import DatasetSource, SynthesisSource
 from shared.jobs.plan import Each, Fixed, Need, Plan, Slices, StagePlan
 
 SELECTION_SEED_OFFSET = 1_000_003

@@ -4,7 +4,7 @@ from typing import Any
 
 from services.orchestrator.fragments import judged, ref
 from services.orchestrator.sizes import SAMPLED_PER_SHARD
-from shared.contracts.spec import StrongModel, WeakModel
+from shared.contracts.spec_models import StrongModel, WeakModel
 from shared.jobs.plan import Fixed, Slices, StagePlan
 
 BUDGET_SHARE = 0.1  # of the weak model's budget, for each temperature

@@ -5,298 +5,35 @@ A spec holds no secret and no server path: endpoints are named profiles that the
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from shared.contracts.datasets import DatasetSplit, Sha256, split_ref
-from shared.contracts.pairing import PairPolicy
-from shared.contracts.records import Level, Policy, PromptStyle, Target
+from shared.contracts.records import PromptStyle, Target
+from shared.contracts.spec_models import (
+    ENDPOINT_TAG,
+    SERVED_TAG,
+    PairSettings,
+    PromptSettings,
+    ScoredModel,
+    StrongModel,
+    Student,
+    WeakModel,
+)
+from shared.contracts.spec_sources import (
+    DATASET_TAG,
+    SYNTHESIS_TAG,
+    OwnDatabase,
+    Sampling,
+    Selection,
+    SpecPart,
+    SynthesisSource,
+    TestSet,
+    TrainSources,
+    default_tests,
+)
 from shared.contracts.training import TrainSettings
 from shared.errors import InvalidInputError
 
-BUILTIN_BASE = "builtin:smollm2-135m"
-BUILTIN_TESTS = ("builtin:held-out", "builtin:handwritten")
 REASONING_TOKENS = 512
-
-
-class SpecPart(BaseModel):
-    """A section of a spec; an unknown field is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def default_levels() -> dict[Level, float]:
-    """The shares of the demo: a small model learns little from many hard examples."""
-    return {"easy": 0.5, "medium": 0.35, "hard": 0.15}
-
-
-class SynthesisSource(SpecPart):
-    """`synthesis` examples written at the shares of `levels`, `per_shard` at a time (default: by the writer).
-
-    `own_share` of them is for the spec's `databases`, half where it is not said; the rest is cross-domain.
-    """
-
-    synthesis: int = Field(default=320, ge=4, le=1_000_000)
-    levels: dict[Level, Annotated[float, Field(ge=0)]] = Field(default_factory=default_levels)
-    per_shard: int | None = Field(default=None, ge=1, le=1000)
-    own_share: float | None = Field(default=None, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def check_levels(self) -> "SynthesisSource":
-        """At least one level has a share."""
-        if sum(self.levels.values()) <= 0:
-            raise ValueError("levels need at least one share above zero, e.g. {easy: 0.5, medium: 0.35, hard: 0.15}")
-        return self
-
-
-def checked_ref(text: str) -> str:
-    """NAME or NAME@VERSION. Raises ValueError."""
-    split_ref(text)
-    return text
-
-
-class DatasetSource(SpecPart):
-    """A stored data set: a share `weight` of a split (default `train`), at most `questions` of it."""
-
-    dataset: str = Field(description="NAME, its newest version; or NAME@VERSION")
-    split: DatasetSplit | None = None
-    weight: float = Field(default=1.0, gt=0, le=1)
-    questions: int | None = Field(default=None, ge=1)
-
-    _check_dataset = field_validator("dataset")(checked_ref)
-
-
-def source_kind(value: object) -> str:
-    """Which of the two a source is meant to be."""
-    named = isinstance(value, DatasetSource) or (isinstance(value, dict) and "dataset" in value)
-    return DATASET_TAG if named else SYNTHESIS_TAG
-
-
-def model_kind(value: object) -> str:
-    """Whether a model is named alone, or with its endpoint."""
-    return SERVED_TAG if isinstance(value, str) else ENDPOINT_TAG
-
-
-SYNTHESIS_TAG, DATASET_TAG, SERVED_TAG, ENDPOINT_TAG = TAGS = ("<synthesis>", "<dataset>", "<served>", "<endpoint>")
-TrainSource = Annotated[
-    Annotated[SynthesisSource, Tag(SYNTHESIS_TAG)] | Annotated[DatasetSource, Tag(DATASET_TAG)],
-    Discriminator(source_kind),
-]
-
-
-def default_sources() -> list[SynthesisSource | DatasetSource]:
-    """Synthesis alone."""
-    return [SynthesisSource()]
-
-
-class TrainSources(SpecPart):
-    """Where training data comes from; `pairs` is where the weak model is sampled, by default the same as `sft`."""
-
-    sft: list[TrainSource] = Field(default_factory=default_sources, min_length=1)
-    pairs: list[TrainSource] | None = Field(default=None, min_length=1)
-
-
-class SeedSource(SpecPart):
-    """A stored data set whose examples the strong model is shown, two a call, in place of our own."""
-
-    dataset: str = Field(description="NAME, its newest version; or NAME@VERSION")
-    split: DatasetSplit | None = None
-
-    _check_dataset = field_validator("dataset")(checked_ref)
-
-
-class StrongModel(SpecPart):
-    """Who writes: an endpoint's model, or, with no endpoint, the offline grammar writer."""
-
-    endpoint: str | None = None
-    model: str | None = None
-    temperature: float = Field(default=0.9, ge=0, le=2)
-    max_tokens: int = Field(default=2000, ge=64, le=32_000, description="tokens that an answer may have")
-    budget_usd: float | None = Field(default=None, gt=0)
-    budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
-    seeds: SeedSource | None = Field(default=None, description="default: the built-in seed examples")
-    evidence: bool = Field(default=False, description="ask for BIRD's external knowledge too")
-    judge: bool = Field(
-        default=False,
-        description="ask the model back whether each SQL answers its question; a clear no rejects the example. A fifth "
-        "of the budget is set aside for it",
-    )
-    agreement: bool = Field(default=True, description="reject examples whose question and SQL speak of other values")
-    neighbours: int = Field(
-        default=4,
-        ge=0,
-        le=32,
-        description="variants of an invented database on which a gold is run: one with the same result on all is "
-        "constant, and rejected; 0: off. The offline writer's golds are not constant by their making",
-    )
-    follow_errors: float = Field(
-        default=0.0,
-        ge=0,
-        le=4,
-        description="a second wave, so many times as large as the first, of what the weak model fails at most; in "
-        "pipelines",
-    )
-    follow_questions: int = Field(
-        default=96,
-        ge=8,
-        le=10_000,
-        description="questions of the first wave on which the weak model is measured",
-    )
-
-    @model_validator(mode="after")
-    def check_model(self) -> "StrongModel":
-        """An endpoint without a model cannot be asked."""
-        if self.judge and self.endpoint is None:
-            raise ValueError("strong.judge needs an endpoint and a model to ask; or leave judge out")
-        if (self.endpoint is None) != (self.model is None):
-            raise ValueError("strong needs both endpoint and model, or neither for the offline grammar writer")
-        if self.endpoint is None and (self.seeds is not None or self.evidence):
-            raise ValueError("seeds and evidence are for a strong model: name its endpoint and model too")
-        return self
-
-
-class WeakModel(SpecPart):
-    """Who makes the mistakes: an endpoint's model, or a base of ours, fine-tuned first when `sft_first`."""
-
-    base: str = BUILTIN_BASE
-    sft_first: bool = True
-    endpoint: str | None = None
-    model: str | None = None
-    samples: int = Field(default=8, ge=2, le=64)
-    temperature: float = Field(default=1.0, gt=0, le=2)
-    sweep: list[Annotated[float, Field(gt=0, le=2)]] | None = Field(
-        default=None,
-        min_length=2,
-        max_length=5,
-        description="temperatures to try first, e.g. [0.6, 0.8, 1.0]; the one with the most questions that have right "
-        "and wrong answers is used in place of `temperature`",
-    )
-    sweep_questions: int = Field(default=48, ge=8, le=1000, description="questions that each temperature is tried on")
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    max_tokens: int = Field(default=128, ge=8, le=4096)
-    questions: int | None = Field(default=None, ge=1, description="how many training questions to sample; None: all")
-    budget_usd: float | None = Field(default=None, gt=0)
-    budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
-
-    @model_validator(mode="after")
-    def check_model(self) -> "WeakModel":
-        """An endpoint without a model cannot be asked."""
-        if (self.endpoint is None) != (self.model is None):
-            raise ValueError("weak needs both endpoint and model, or neither to use `base`")
-        if self.sweep is not None and len(set(self.sweep)) < len(self.sweep):
-            raise ValueError("a temperature stands twice in the sweep")
-        return self
-
-
-class Student(SpecPart):
-    """What is trained: builtin:NAME, org/name of a hub, models/NAME of this store, or an allowed folder."""
-
-    base: str = BUILTIN_BASE
-    method: Literal["lora", "full"] = "lora"
-
-
-class OwnDatabase(SpecPart):
-    """A database of the user's, by its id: `sense databases add FILE` prints it, `sense submit` fills it in."""
-
-    id: Sha256
-
-
-class PromptSettings(SpecPart):
-    """What every prompt shows: 0 to 5 example rows a table, comments of the schema, a list of its foreign keys."""
-
-    rows: int = Field(default=3, ge=0, le=5)
-    comments: bool = False
-    foreign_keys: bool = False
-
-
-class PairSettings(SpecPart):
-    """Which pairs are built, how many are kept, and below how many DPO is skipped and said to be.
-
-    `policy`: one_per_question (any right answer against any wrong one), nearest and farthest (in tokens), hardest (the
-    wrong answer that most samples share), all_capped (at most `per_question`), gold_chosen (the gold where no sample is
-    right).
-    """
-
-    policy: PairPolicy = "one_per_question"
-    per_question: int = Field(default=4, ge=1, le=64, description="what all_capped takes of a question at most")
-    length_ratio: float = Field(default=4.0, ge=1, description="how many times as long as the other a side may be")
-    syntax_share: float = Field(
-        default=0.25, ge=0, le=1, description="the most that answers which SQLite cannot parse may be of the rejected"
-    )
-    max_length: int | None = Field(
-        default=None, ge=16, description="tokens a pair may have with its prompt; default: the max_length of `dpo`"
-    )
-    neighbours: int = Field(
-        default=4, ge=0, le=32, description="variants of the database on which a right answer must be right too"
-    )
-    limit: int | None = Field(default=None, ge=1)
-    minimum: int = Field(default=8, ge=1)
-
-
-class TestSet(SpecPart):
-    """A test set: scored once an arm, refused by every training export.
-
-    `dataset` is builtin:held-out, builtin:handwritten, or a stored data set. Of a stored one, `split` is by default
-    `dev`, else `test`; `policy` is its official one and `strict` stands beside it; with `samples` above 1 answers are
-    drawn at `temperature` (default 1).
-    """
-
-    __test__ = False
-
-    dataset: str
-    split: DatasetSplit | None = None
-    questions: int | None = Field(default=None, ge=1)
-    metrics: list[Literal["ex"]] = Field(default=["ex"], min_length=1, description="execution accuracy, so far")
-    policy: Policy | None = None
-    samples: int = Field(default=1, ge=1, le=64)
-    temperature: float | None = Field(default=None, gt=0, le=2)
-
-    @property
-    def builtin(self) -> bool:
-        """Whether it is one of ours."""
-        return self.dataset in BUILTIN_TESTS
-
-    @field_validator("dataset")
-    @classmethod
-    def check_dataset(cls, text: str) -> str:
-        """A built-in name, or the name of a data set."""
-        return text if text in BUILTIN_TESTS else checked_ref(text)
-
-    @model_validator(mode="after")
-    def check_asking(self) -> "TestSet":
-        """The built-in sets are asked greedily, by their own rules."""
-        if self.builtin and (self.samples > 1 or self.temperature or self.split or self.policy):
-            raise ValueError("a built-in set takes `questions` only; sampling and policies are for data sets")
-        if self.samples == 1 and self.temperature:
-            raise ValueError("a temperature needs `samples` above 1: one answer is greedy")
-        return self
-
-
-def default_tests() -> list[TestSet]:
-    """Both built-in sets: unseen domains by template, and questions written by hand."""
-    return [TestSet(dataset="builtin:held-out", questions=132), TestSet(dataset="builtin:handwritten")]
-
-
-class Selection(SpecPart):
-    """The selection split: decides promotion, never reported as a test score."""
-
-    questions: int = Field(default=40, ge=1)
-
-
-class Sampling(SpecPart):
-    """Answers at temperature 1 for the sampled rows of the report."""
-
-    questions: int = Field(default=40, ge=0)
-    samples: int = Field(default=8, ge=2, le=64)
 
 
 class JobSpec(SpecPart):
@@ -419,20 +156,6 @@ class DeploymentSpec(JobSpec):
     student: Student = Student()
 
 
-class EndpointModel(SpecPart):
-    """A model of an endpoint profile."""
-
-    endpoint: str
-    model: str
-    budget_usd: float | None = Field(default=None, gt=0)
-    budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
-
-
-ScoredModel = Annotated[
-    Annotated[str, Tag(SERVED_TAG)] | Annotated[EndpointModel, Tag(ENDPOINT_TAG)], Discriminator(model_kind)
-]
-
-
 class EvaluationSpec(JobSpec):
     """Score trained models and their base, and models of endpoints, on test sets."""
 
@@ -480,6 +203,7 @@ AnySpec = Annotated[
 ]
 SPEC: TypeAdapter[AnySpec] = TypeAdapter(AnySpec)
 KINDS = ("pipeline", "synthesis", "pairing", "sft", "dpo", "deployment", "evaluation")
+TAGS = (SYNTHESIS_TAG, DATASET_TAG, SERVED_TAG, ENDPOINT_TAG)
 
 
 class SpecError(InvalidInputError):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.contracts.records import DatabaseScript, Example, Provenance, Rejected, Written
-from shared.contracts.spec import StrongModel
+from shared.contracts.spec_models import StrongModel
 from tests.flow.conftest import StartStack
 from tests.flow.harness import Stack
 from tests.support.openai_server import OpenAiServer, Request

@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from shared.contracts.spec import SpecError, TrainSource, describe, parse_spec
+from shared.contracts.spec import SpecError, describe, parse_spec
+from shared.contracts.spec_sources import TrainSource
 
 Diet = Literal["human", "human+strong"]
 DIETS: tuple[Diet, ...] = ("human", "human+strong")
