@@ -12,7 +12,8 @@ from typing import Any
 
 
 class Engine(ThreadingHTTPServer):
-    """`answer` is what it says, `answers` what it says in turn before that; `asked` holds the bodies it got.
+    """`answer` is what it says, `answers` what it says in turn before that; `asked` holds the bodies it got, `listed`
+    the paths of its GETs.
 
     A prompt of more than `longest` characters is refused as too long. A stream's second part waits for `go_on`, every
     other answer takes `pause_s`; `left` counts callers who hung up before it came.
@@ -24,6 +25,7 @@ class Engine(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.models, self.answer = models, answer
         self.asked: list[dict[str, Any]] = []
+        self.listed: list[str] = []
         self.answers: list[str] = []
         self.created = dict.fromkeys(models, 0)
         self.longest = 1_000_000
@@ -42,6 +44,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Engine
 
     def do_GET(self) -> None:
+        self.server.listed.append(self.path)
         data = [
             {"id": name, "object": "model", "created": self.server.created.get(name, 0)} for name in self.server.models
         ]

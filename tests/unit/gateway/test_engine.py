@@ -54,3 +54,10 @@ def test_only_json_is_passed_on(http: httpx.Client, engine: Engine) -> None:
     answer = http.post("/v1/chat/completions", content=b"{}", headers={"Content-Type": "text/plain"})
     assert answer.status_code == 415
     assert engine.asked == []
+
+
+def test_an_engine_below_a_path_keeps_its_path(engine: Engine, module_redis_url: str, tmp_path: Path) -> None:
+    backend = make_backend(module_redis_url, tmp_path / "objects", engine_url=f"{engine.url}/behind")
+    with serve(backend) as url:
+        assert httpx.get(f"{url}/v1/models").status_code == 200
+    assert engine.listed == ["/behind/v1/models"]
