@@ -1,5 +1,6 @@
 """Every Kubernetes document against the schemas of the API it is for, and that its parts fit together."""
 
+import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,3 +93,69 @@ def named(tree: Any) -> Iterator[str]:
             if key == "part" and isinstance(value, str):
                 yield value
             yield from named(value)
+
+
+PARTS = {one["metadata"]["labels"]["part"]: one for one in ALL.values() if one["kind"] in ("Deployment", "StatefulSet")}
+METADATA = ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254")
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    """A label selector as the API reads it."""
+    for one in selector.get("matchExpressions", []):
+        inside = labels.get(one["key"]) in one["values"]
+        if inside != (one["operator"] == "In"):
+            return False
+    return selector.get("matchLabels", {}).items() <= labels.items()
+
+
+def egress_of(part: str) -> Iterator[dict[str, Any]]:
+    """Every rule that lets a part's pods out."""
+    labels = {"app": "sense", "part": part}
+    for one in ALL.values():
+        if one["kind"] == "NetworkPolicy" and selects(one["spec"]["podSelector"], labels):
+            yield from one["spec"].get("egress", [])
+
+
+def admits(rule: dict[str, Any], address: str) -> bool:
+    """Whether a rule lets pods reach an address outside of the cluster; a rule without `to` admits every one."""
+    where = ipaddress.ip_address(address)
+    for peer in rule.get("to", [{"ipBlock": {"cidr": "0.0.0.0/0"}}, {"ipBlock": {"cidr": "::/0"}}]):
+        block = peer.get("ipBlock")
+        inside = block is not None and where in ipaddress.ip_network(block["cidr"])
+        if inside and not any(where in ipaddress.ip_network(inner) for inner in block.get("except", [])):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_pod_reaches_cloud_metadata_or_private_addresses(part: str) -> None:
+    for address in (*METADATA, "10.0.0.1", "172.16.3.4", "192.168.1.1", "127.0.0.1", "::1"):
+        assert not [rule for rule in egress_of(part) if admits(rule, address)], address
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_way_out_names_its_end_and_its_port(part: str) -> None:
+    rules = list(egress_of(part))
+    assert all(rule.get("to") and rule.get("ports") for rule in rules)
+    out = {port["port"] for rule in rules if admits(rule, "93.184.215.14") for port in rule["ports"]}
+    assert out == ({443} if part in {"synthesis", "pairing", "evaluation", "training", "engine"} else set())
+
+
+def test_only_callers_reach_the_services_that_take_no_keys() -> None:
+    callers = {"engine": {"gateway", "serving-http", "synthesis", "pairing", "evaluation", "engine"}}
+    callers |= {"sandbox-http": {"gateway", "serving-http", "training"}, "serving-http": {"gateway"}}
+    for part, expected in callers.items():
+        rules = [
+            rule
+            for one in ALL.values()
+            if one["kind"] == "NetworkPolicy" and selects(one["spec"]["podSelector"], {"app": "sense", "part": part})
+            for rule in one["spec"].get("ingress", [])
+        ]
+        found = {
+            name
+            for name in PARTS
+            for rule in rules
+            for peer in rule["from"]
+            if selects(peer["podSelector"], {"app": "sense", "part": name})
+        }
+        assert found == expected and all(rule["ports"] for rule in rules), part
