@@ -69,20 +69,38 @@ flower: setup ## say where Flower shows the queues
 env: ## write .env with random secrets, or add those that are missing
 	@$(PYTHON) -m infra.compose.secrets_file
 
+# base images by digest and the store's image from source; what is started afterwards are the images that were built
+COMPOSE_BUILD := docker compose -f docker-compose.yml -f infra/compose/pinned.yaml
+BASES := python:3.11-slim-bookworm redis:7.4-bookworm golang:1.26-bookworm prom/prometheus:v3.5.0 grafana/grafana-oss:12.1.1 vllm/vllm-openai:v0.32.0
+
 up: env ## check, build and start the compose cluster, and wait until all is healthy
 	@$(PYTHON) -m infra.compose.preflight
-	@docker compose build
+	@$(COMPOSE_BUILD) build
 	@docker compose up -d --wait --wait-timeout 300 || { docker compose logs --no-log-prefix preflight; exit 1; }
 	@$(PYTHON) -m infra.compose.addresses
 
 up-gpu: env ## the same with training on CUDA and vLLM in place of the CPU's
 	@$(PYTHON) -m infra.compose.preflight
-	@docker compose --profile gpu build
+	@$(COMPOSE_BUILD) --profile gpu build
 	@docker compose --profile gpu up -d --wait --wait-timeout 1800 --scale training=0 --scale engine=0
 	@$(PYTHON) -m infra.compose.addresses
 
 down: ## stop the cluster; its volumes stay
 	@docker compose --profile gpu --profile monitoring down
+
+.PHONY: locks digests sbom
+locks: tools ## write infra/docker/requirements: the version and hashes of every package of every image
+	@infra/docker/lock.sh
+
+digests: ## what the tags of the base images stand for now; compare with infra/compose/pinned.yaml
+	@for image in $(BASES); do echo "$$image $$(docker buildx imagetools inspect $$image --format '{{.Manifest.Digest}}')"; done
+
+sbom: ## the parts of every image that was built: .artifacts/sbom/IMAGE.cdx.json and IMAGE.debian.txt
+	@mkdir -p .artifacts/sbom
+	@for image in $$(docker compose config --images | grep '^sense-' | grep -vE 'minio|redis' | sort -u); do \
+		docker run --rm --network none --entrypoint cat $$image /app/sbom.cdx.json > .artifacts/sbom/$$image.cdx.json; \
+		docker run --rm --network none --entrypoint dpkg-query $$image -W > .artifacts/sbom/$$image.debian.txt; done
+	@ls .artifacts/sbom
 
 ##@ Development
 .PHONY: setup tools lint format bench bench-gpu chaos soak clean help

@@ -1,6 +1,8 @@
 """What a process of a service can do inside its container, as JSON. Sent there over stdin; standard library alone.
 
-docker compose exec -T SERVICE python - HOST:PORT... < tests/cluster/inside.py
+docker compose exec -T SERVICE python - HOST:PORT... URL... < tests/cluster/inside.py
+
+Addresses are tried directly, URLs as the service's clients ask for them: through the proxy of its environment.
 """
 
 import json
@@ -8,6 +10,8 @@ import os
 import resource
 import socket
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 REACH_S = 2.0
@@ -42,6 +46,17 @@ def reaches(address: str) -> bool:
         return True
     except OSError:
         return False
+
+
+def status_of(url: str) -> int:
+    """The HTTP status of the answer; 0 where none came."""
+    try:
+        with urllib.request.urlopen(url, timeout=4 * REACH_S) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
 
 
 def resolves(name: str) -> bool:
@@ -81,7 +96,8 @@ def main() -> None:
         "writable": [place for place in PLACES if writable(place)],
         "resolves": [name for name in NAMES if resolves(name)],
         "default_route": gateway(),
-        "reaches": [address for address in sys.argv[1:] if reaches(address)],
+        "reaches": [address for address in sys.argv[1:] if "://" not in address and reaches(address)],
+        "statuses": {url: status_of(url) for url in sys.argv[1:] if "://" in url},
         "pids": resource.getrlimit(resource.RLIMIT_NPROC)[0],
     }
     print(json.dumps(found))

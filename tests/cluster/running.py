@@ -30,6 +30,7 @@ class Cluster:
     project: Path
     environment: dict[str, str]
     up_s: float = 0.0
+    open_port: int = 0  # of other machines, allowed by SENSE_EGRESS_PORTS
 
     def compose(self, *words: str, limit_s: float = STEP_S, given: str | None = None) -> str:
         """`docker compose WORDS`; what it said. Raises AssertionError with its complaint."""
@@ -110,14 +111,15 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
     work.mkdir(parents=True, exist_ok=True)
     project = copy_project(folder / "sense")
     cluster = Cluster(project, with_engine(work, dict(os.environ)))
-    ports = zip(("SENSE_PORT_GATEWAY", "SENSE_PORT_FLOWER"), free_ports(2), strict=True)
-    (project / ".env").write_text("".join(f"{name}={port}\n" for name, port in ports))
+    ports = dict(zip(("SENSE_PORT_GATEWAY", "SENSE_PORT_FLOWER", "SENSE_EGRESS_PORTS"), free_ports(3), strict=True))
+    cluster.open_port = ports["SENSE_EGRESS_PORTS"]
+    (project / ".env").write_text("".join(f"{name}={port}\n" for name, port in ports.items()))
     cluster.run("python3", "-m", "infra.compose.secrets_file")
     try:
         if tool:
             cluster.run("bash", f"{tool}/up.sh", str(work), str(project), "config", "-q", limit_s=BUILD_S)
         else:
-            cluster.compose("build", limit_s=BUILD_S)
+            cluster.compose("-f", "docker-compose.yml", "-f", "infra/compose/pinned.yaml", "build", limit_s=BUILD_S)
         began = time.monotonic()
         cluster.compose("up", "-d", "--wait", "--wait-timeout", str(UP_S), limit_s=UP_S + 30)
         cluster.up_s = time.monotonic() - began

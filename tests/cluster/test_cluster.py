@@ -7,7 +7,10 @@ import json
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,7 +24,7 @@ JOB_S = 240
 NO_CAPABILITY = "0" * 16
 SPEC = {"kind": "synthesis", "name": "cluster", "train": {"sft": [{"synthesis": 40, "per_shard": 10}]}, "seed": 3}
 SERVICES = ("gateway", "orchestrator", "synthesis", "sandbox", "sandbox-http", "pairing", "evaluation", "training")
-SERVICES += ("serving", "serving-http", "engine", "flower")
+SERVICES += ("serving", "serving-http", "engine", "flower", "egress")
 STATEFUL = {"sandbox", "sandbox-http", "training", "serving", "engine"}
 WORLD = ("1.1.1.1:443", "8.8.8.8:53")
 
@@ -125,10 +128,55 @@ def addresses(cluster: Cluster, service: str, port: int) -> list[str]:
 
 
 def test_what_needs_no_world_has_none(cluster: Cluster, host: str) -> None:
-    for service in ("orchestrator", "sandbox-http", "engine"):
+    for service in ("orchestrator", "sandbox-http", "engine", "synthesis", "training", "serving"):
         found = cluster.inside(service, *WORLD, host)
         assert found["reaches"] == [] and found["resolves"] == [], service
         nobody_at_the_end(cluster, service, found["default_route"], host)
+
+
+def test_the_world_is_reached_through_the_proxy_and_metadata_is_not(cluster: Cluster) -> None:
+    with http_server(cluster.open_port), http_server(0) as closed_port:
+        good = f"http://{own_address()}:{cluster.open_port}/"
+        forbidden = {
+            f"http://{own_address()}:{closed_port}/": "a port that nobody allowed",
+            "http://169.254.169.254/latest/meta-data/": "cloud metadata",
+            f"http://[fd00:ec2::254]:{cluster.open_port}/": "cloud metadata by IPv6",
+            f"http://127.0.0.1.nip.io:{cluster.open_port}/": "a name for the proxy itself",
+            f"http://localhost.localdomain:{cluster.open_port}/": "the proxy itself",
+        }
+        for service in ("synthesis", "training"):
+            statuses = cluster.inside(service, good, *forbidden)["statuses"]
+            assert statuses.pop(good) == 200, service
+            assert set(statuses.values()) <= {403, 503}, (service, statuses)
+            assert statuses["http://169.254.169.254/latest/meta-data/"] == 403, service
+
+
+@contextmanager
+def http_server(port: int) -> Iterator[int]:
+    """Answers 200 to everything on all addresses of this machine; its port."""
+    with ThreadingHTTPServer(("0.0.0.0", port), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+class Answers(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_images_tell_their_parts(cluster: Cluster) -> None:
+    for image, part in (("sense-gateway", "fastapi"), ("sense-sandbox", "apsw"), ("sense-orchestrator", "redis")):
+        command = ("docker", "run", "--rm", "--network", "none", "--entrypoint", "cat", image, "/app/sbom.cdx.json")
+        bill = json.loads(cluster.run(*command))
+        assert bill["bomFormat"] == "CycloneDX"
+        names = {one["name"] for one in bill["components"]}
+        assert {part, "sense-sql"} <= names and not names & {"pytest", "hatchling", "cyclonedx-bom"}, image
 
 
 def test_limits_hold_for_every_container(cluster: Cluster) -> None:

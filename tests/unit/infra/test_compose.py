@@ -2,11 +2,14 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -15,7 +18,10 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name for name, service in SERVICES.items() if service["image"].startswith("sense-")}
 FOREIGN = sorted(set(SERVICES) - OURS)
 DOCKERFILES = sorted((ROOT / "infra").glob("*/Dockerfile"))
-NEED_OUT = {"synthesis", "pairing", "evaluation", "training", "training-gpu", "serving", "vllm"}
+PINNED: dict[str, Any] = yaml.safe_load((ROOT / "infra/compose/pinned.yaml").read_text(encoding="utf-8"))
+NEED_EGRESS = {"synthesis", "pairing", "evaluation", "training", "training-gpu", "serving", "vllm"}
+LOCKS = ROOT / "infra" / "docker" / "requirements"
+DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -41,11 +47,25 @@ def test_the_sandbox_reaches_redis_and_the_store_alone() -> None:
     assert {name for name, one in SERVICES.items() if "jail" in one["networks"]} == {
         *("redis", "store", "sandbox", "sandbox-http"),
     }
-    for name in ("data", "jail", "calls"):
+    for name in ("data", "jail", "calls", "egress"):
         assert COMPOSE["networks"][name]["internal"] is True
         assert COMPOSE["networks"][name]["driver_opts"]["com.docker.network.bridge.inhibit_ipv4"] == "true"
-    reach_out = {name for name, service in SERVICES.items() if "out" in service.get("networks", [])}
-    assert reach_out == NEED_OUT
+
+
+def test_the_world_is_reached_through_the_proxy_alone() -> None:
+    assert {name for name, one in SERVICES.items() if "out" in one["networks"]} == {"egress"}
+    users = {name for name, one in SERVICES.items() if "egress" in one["networks"]} - {"egress"}
+    assert users == NEED_EGRESS
+    inside = {"localhost", "127.0.0.1", *COMPOSE["services"]} - {"egress"}
+    for name in users:
+        environment = SERVICES[name]["environment"]
+        assert {environment[key] for key in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")} == {
+            "http://egress:3128"
+        }
+        assert set(environment["NO_PROXY"].split(",")) <= inside and environment["no_proxy"] == environment["NO_PROXY"]
+    assert COMPOSE["networks"]["front"]["driver_opts"]["com.docker.network.bridge.enable_ip_masquerade"] == "false"
+    open_networks = {name for name, one in COMPOSE["networks"].items() if not one.get("internal")}
+    assert open_networks == {"out", "front"}
 
 
 def test_only_people_facing_ports_are_published_and_only_here_by_default() -> None:
@@ -63,8 +83,63 @@ def test_secrets_are_demanded_never_given() -> None:
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign_images_are_pinned(name: str) -> None:
-    tag = SERVICES[name]["image"].rpartition(":")[2]
+    image = SERVICES[name]["image"]
+    tag = DIGEST.sub("", image).rpartition(":")[2]
     assert re.search(r"\d+\.\d+", tag) and tag != "latest"
+    assert DIGEST.search(image) or name == "vllm"  # said in the file: no digest of it was at hand
+
+
+def test_every_base_that_make_up_builds_from_has_a_digest() -> None:
+    for name, service in SERVICES.items():
+        if name in OURS and (name == "store" or "build" in service):
+            build = {**service.get("build", {}), **PINNED["services"][name]["build"]}
+            bases = build.get("additional_contexts", {})
+            text = (ROOT / build["dockerfile"]).read_text(encoding="utf-8")
+            for base in re.findall(r"^FROM (\S+)", text, re.MULTILINE):
+                assert DIGEST.search(base) or DIGEST.search(bases[base]), (name, base)
+                assert DIGEST.search(base) or bases[base].startswith(f"docker-image://docker.io/library/{base}@")
+
+
+def locked(name: str) -> dict[str, list[str]]:
+    """Packages of a lock file by `name==version`, each with its hashes."""
+    text = (LOCKS / f"{name}.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    return {line.split()[0]: re.findall(r"--hash=sha256:([0-9a-f]{64})", line) for line in text.splitlines()}
+
+
+IMAGES = sorted({one["build"]["args"]["EXTRA"] for one in SERVICES.values() if "EXTRA" in str(one.get("build"))})
+
+
+@pytest.mark.parametrize("extra", IMAGES)
+def test_images_hold_the_tested_versions_each_with_its_hashes(extra: str) -> None:
+    found = locked(extra.replace(",", "-"))
+    assert found and all(found.values())
+    tested = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        package, _, version = line.partition("==")
+        tested[canonicalize_name(package)] = version
+    for one in found:
+        package, _, version = one.partition("==")
+        assert tested.get(package, version) == version, one
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = list(metadata["dependencies"])
+    for name in extra.split(","):
+        wanted += metadata["optional-dependencies"][name]
+    for text in wanted:
+        need = Requirement(text)
+        if need.name not in {"sense-sql", "torch"}:
+            held = next(one for one in found if one.startswith(f"{canonicalize_name(need.name)}=="))
+            assert need.specifier.contains(held.partition("==")[2]), text
+
+
+def test_tools_of_the_build_and_the_model_have_hashes() -> None:
+    assert all(locked("build").values()) and all(locked("model").values())
+    dockerfile = (ROOT / "infra/docker/Dockerfile").read_text(encoding="utf-8")
+    installs = [line for line in dockerfile.splitlines() if "pip install" in line]
+    by_hash = [line for line in installs if "--require-hashes" in line]
+    assert {line.strip() for line in installs} - {line.strip() for line in by_hash} == {
+        'RUN if [ -n "$TORCH" ]; then /app/venv/bin/pip install --quiet $TORCH_ARGS "$TORCH"; fi',  # CPU or CUDA: yours
+        "&& /app/venv/bin/pip install --quiet --no-deps /wheel/*.whl \\",  # our own wheel, just built
+    }
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.parent.name)
