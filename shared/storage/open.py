@@ -1,23 +1,43 @@
 """Opens the store that the settings name."""
 
+import json
+from pathlib import Path
+
 from shared.errors import InvalidInputError
 from shared.storage.base import ObjectStore
 from shared.storage.directory import DirectoryStore
 from shared.storage.settings import StoreSettings
 
 
+def read_credentials(path: Path) -> tuple[str, str]:
+    """Access key and secret key of a file. Raises `InvalidInputError` where it is not one of them."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return str(found["access_key"]), str(found["secret_key"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"SENSE_STORE_CREDENTIALS names {path}, which holds no access_key and secret_key as JSON"
+        raise InvalidInputError(f"{what} ({type(error).__name__})") from error
+
+
 def open_store(settings: StoreSettings) -> ObjectStore:
     """Raises `InvalidInputError` when a MinIO store lacks its keys. Nothing is asked over the network yet."""
     if settings.kind == "directory":
         return DirectoryStore(settings.root)
-    if settings.access_key is None or settings.secret_key is None:
-        raise InvalidInputError("the minio store needs keys; set SENSE_STORE_ACCESS_KEY and SENSE_STORE_SECRET_KEY")
+    if settings.credentials is not None:
+        access_key, secret_key = read_credentials(settings.credentials)
+    elif settings.access_key is not None and settings.secret_key is not None:
+        access_key, secret_key = settings.access_key.get_secret_value(), settings.secret_key.get_secret_value()
+    else:
+        raise InvalidInputError(
+            "the minio store needs keys; set SENSE_STORE_ACCESS_KEY and SENSE_STORE_SECRET_KEY, "
+            "or SENSE_STORE_CREDENTIALS"
+        )
     from shared.storage.minio_store import MinioStore
 
     return MinioStore(
         endpoint=settings.endpoint,
-        access_key=settings.access_key.get_secret_value(),
-        secret_key=settings.secret_key.get_secret_value(),
+        access_key=access_key,
+        secret_key=secret_key,
         bucket=settings.bucket,
         secure=settings.secure,
         region=settings.region,

@@ -33,6 +33,9 @@ class StoreSettings(BaseSettings):
     public_endpoint: str | None = None
     access_key: SecretStr | None = None
     secret_key: SecretStr | None = None
+    credentials: Path | None = Field(
+        default=None, description="JSON file with access_key and secret_key, in place of the two above"
+    )
     bucket: str = "sense"
     region: str = "us-east-1"
     secure: bool = False

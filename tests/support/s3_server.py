@@ -41,8 +41,10 @@ class S3Server:
     access_key = "test-access"
     secret_key = "test-secret-of-enough-length"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, users: dict[str, list[str]] | None = None) -> None:
+        """`users`: further access keys (with the same secret) by what they may do, in SeaweedFS's words."""
         self.folder = folder
+        self.users = users or {}
         self.endpoint = ""
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -75,8 +77,11 @@ class S3Server:
         self.endpoint = f"127.0.0.1:{ports['s3.port']}"
         credentials = [{"accessKey": self.access_key, "secretKey": self.secret_key}]
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        config = {"identities": [{"name": "root", "credentials": credentials, "actions": actions}]}
-        (self.folder / "s3.json").write_text(json.dumps(config))
+        identities = [{"name": "root", "credentials": credentials, "actions": actions}]
+        for name, allowed in self.users.items():
+            own = [{"accessKey": name, "secretKey": self.secret_key}]
+            identities.append({"name": name, "credentials": own, "actions": allowed})
+        (self.folder / "s3.json").write_text(json.dumps({"identities": identities}))
         (self.folder / "data").mkdir(exist_ok=True)
         (self.folder / "tmp").mkdir(exist_ok=True)
         command = [weed_binary(), "mini", f"-dir={self.folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]

@@ -36,7 +36,7 @@ def test_every_container_is_shut_in(name: str) -> None:
     assert not any("docker.sock" in str(volume) for volume in service.get("volumes", []))
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"preflight", "prometheus", "grafana"}))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"store-users", "preflight", "prometheus", "grafana"}))
 def test_every_service_says_how_it_is(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"]
     assert SERVICES[name]["restart"] == "unless-stopped"
@@ -66,6 +66,16 @@ def test_the_world_is_reached_through_the_proxy_alone() -> None:
     assert COMPOSE["networks"]["front"]["driver_opts"]["com.docker.network.bridge.enable_ip_masquerade"] == "false"
     open_networks = {name for name, one in COMPOSE["networks"].items() if not one.get("internal")}
     assert open_networks == {"out", "front"}
+
+
+def test_the_stores_root_key_is_the_stores_alone() -> None:
+    holders = {name for name, one in SERVICES.items() if "STORE_SECRET_KEY" in json.dumps(one)}
+    assert holders == {"store", "store-users"}
+    users = {name: [v for v in one.get("volumes", []) if ":/run/store:ro" in v] for name, one in SERVICES.items()}
+    found = {name: volumes[0].partition(":")[0] for name, volumes in users.items() if volumes}
+    assert found.pop("gateway") == "store-gateway"
+    assert {found.pop("sandbox"), found.pop("sandbox-http")} == {"store-sandbox"}
+    assert set(found.values()) == {"store-work"} and {"orchestrator", "serving-http", "training-gpu"} <= set(found)
 
 
 def test_only_people_facing_ports_are_published_and_only_here_by_default() -> None:
