@@ -29,6 +29,7 @@ SHARD_SECONDS = Histogram(
 JOBS = Gauge("sense_jobs", "Jobs by kind and status", ["kind", "status"])
 QUEUE_DEPTH = Gauge("sense_queue_depth", "Rows sent or running by queue", ["queue", "state"])
 WORKER_SLOTS = Gauge("sense_worker_slots", "Slots of living workers by queue", ["queue"])
+REDIS_MEMORY = Gauge("sense_redis_memory_bytes", "Memory of Redis: used, and what it may use (maxmemory, else the machine's)", ["kind"])
 LEASES_EXPIRED = Counter("sense_leases_expired_total", "Leases that ran out and were reaped")
 LLM_TOKENS = Counter("sense_llm_tokens_total", "Tokens by model and direction", ["model", "direction"])
 LLM_CALLS = Counter(

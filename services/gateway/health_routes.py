@@ -15,7 +15,8 @@ from services.gateway.problems import problem, request_id
 from shared.client.models import Fault
 from shared.contracts.base import Queue
 from shared.errors import SenseError
-from shared.metrics import JOBS, QUEUE_DEPTH, WORKER_SLOTS
+from shared.jobs.connect import redis_errors
+from shared.metrics import JOBS, QUEUE_DEPTH, REDIS_MEMORY, WORKER_SLOTS
 
 router = APIRouter(tags=["health"])
 scraping = Lock()
@@ -79,3 +80,7 @@ def fill_gauges(backend: Backend) -> None:
         for state, depth in (("queued", queued[queue.value]), ("sent", sent), ("running", running)):
             QUEUE_DEPTH.labels(queue.value, state).set(depth)
         WORKER_SLOTS.labels(queue.value).set(living[queue.value])
+    with redis_errors():
+        memory = store.client.info("memory")
+    REDIS_MEMORY.labels("used").set(memory.get("used_memory", 0))
+    REDIS_MEMORY.labels("limit").set(memory.get("maxmemory", 0) or memory.get("total_system_memory", 0))
