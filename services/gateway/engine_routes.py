@@ -8,6 +8,7 @@ import aiohttp
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from services.gateway.access import READ, SUBMIT, GuardedRoute
 from services.gateway.backend import Backend, get_backend
 from services.gateway.body import JSON_TYPES, media_type
 from services.gateway.problems import MediaTypeError, problem, request_id
@@ -25,7 +26,7 @@ def any_object(*required: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-router = APIRouter(prefix="/v1", tags=["models"])
+router = APIRouter(prefix="/v1", tags=["models"], route_class=GuardedRoute)
 
 
 def engine_client(backend: Backend) -> aiohttp.ClientSession:
@@ -38,7 +39,7 @@ def engine_client(backend: Backend) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(timeout=timeout, connector=connections, cookie_jar=aiohttp.DummyCookieJar())
 
 
-@router.get("/models", summary="List the served models", response_model=ModelList)
+@router.get("/models", dependencies=READ, summary="List the served models", response_model=ModelList)
 async def list_models(request: Request) -> Response:
     """What the engine answers for now."""
     return await passed_on(request, "GET", "/v1/models")
@@ -46,6 +47,7 @@ async def list_models(request: Request) -> Response:
 
 @router.post(
     "/chat/completions",
+    dependencies=SUBMIT,
     openapi_extra=any_object("model", "messages"),
     summary="Ask a served model",
     response_model=None,
@@ -57,6 +59,7 @@ async def complete_chat(request: Request) -> Response:
 
 @router.post(
     "/completions",
+    dependencies=SUBMIT,
     openapi_extra=any_object("model", "prompt"),
     summary="Have a served model go on with a text",
     response_model=None,
@@ -122,7 +125,7 @@ def refused(request: Request, answer: aiohttp.ClientResponse, content: bytes) ->
         status=answer.status,
         code=str(error.get("code") or "engine_error"),
         detail=str(error.get("message") or "the engine gave no reason"),
-        instance=request.url.path,
+        instance=request.scope["path"],
         request_id=request_id(request),
         headers={"Retry-After": retry_after} if retry_after else None,
         error=error,

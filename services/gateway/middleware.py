@@ -17,6 +17,8 @@ from shared.logging import get_logger
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 REQUESTS = Counter("sense_http_requests_total", "Requests by method, route and status", ["method", "route", "status"])
+# Controls, line ends, halves of characters, and what stands for bytes that were not UTF-8.
+UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd\ud800-\udfff]")
 log = get_logger()
 
 
@@ -36,8 +38,11 @@ class RequestMiddleware:
         given = Headers(scope=scope).get("x-request-id", "")
         own = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = own
-        with bound_contextvars(request_id=own):
-            await self.answer(scope, receive, Reply(send, own))
+        with bound_contextvars(request_id=own, caller="anyone"):
+            if UNFIT.search(scope["path"]) or not scope["query_string"].isascii():
+                await refuse_address(scope, receive, Reply(send, own))
+            else:
+                await self.answer(scope, receive, Reply(send, own))
 
     async def answer(self, scope: Scope, receive: Receive, reply: "Reply") -> None:
         """Runs the application; an error that nobody handled becomes a 500 that holds no internals."""
@@ -67,6 +72,16 @@ class RequestMiddleware:
             REQUESTS.labels(scope["method"], route, str(reply.status)).inc()
             elapsed = round((time.monotonic() - began) * 1000, 1)
             log.info("http.request", method=scope["method"], path=scope["path"], status=reply.status, ms=elapsed)
+
+
+async def refuse_address(scope: Scope, receive: Receive, reply: "Reply") -> None:
+    """400, before anything compares the path with an address or writes it to a log."""
+    shown = UNFIT.sub("?", scope["path"])
+    message = f"the address {shown[:200]} has control characters or bytes that are not UTF-8; percent-encode it anew"
+    answer = problem(status=400, code="invalid_address", detail=message, instance=shown, request_id=reply.request_id)
+    await answer(scope, receive, reply.send)
+    REQUESTS.labels("none", "none", str(reply.status)).inc()
+    log.info("http.request", method=scope["method"], path=shown, status=reply.status)
 
 
 class Compress(GZipMiddleware):

@@ -176,7 +176,7 @@ def _event(body: dict[str, Any]) -> str:
 async def _say_sense_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SenseError)
     headers = {"Retry-After": RETRY_AFTER_S} if error.http_status == 503 else None
-    openai = request.url.path.startswith("/v1/")
+    openai = request.scope["path"].startswith("/v1/")
     status = 400 if openai and error.http_status == 422 else error.http_status  # as OpenAI's own server answers
     body = error_body(error.message, status, error.code)
     return JSONResponse(body, status_code=status, headers=headers)

@@ -120,7 +120,7 @@ async def once(request: Request, front: Front, body: bytes, asked: dict[str, Any
             raise httpx.ConnectError("vLLM has ended")
         content = body if inner == asked["model"] else json.dumps({**asked, "model": inner}).encode()
         http: httpx.AsyncClient = request.app.state.http
-        ask = http.build_request("POST", front.server.url + request.url.path, content=content, headers=JSON)
+        ask = http.build_request("POST", front.server.url + request.scope["path"], content=content, headers=JSON)
         answer = await unless_gone(request, http.send(ask, stream=bool(asked.get("stream"))))
         stack.push_async_callback(answer.aclose)
         if answer.is_error:
@@ -201,7 +201,7 @@ def error_body(message: str, status: int, code: str, param: Any = None) -> dict[
 async def say_sense_error(request: Request, error: Exception) -> JSONResponse:
     """Under /v1 a fault of the request is 400, as OpenAI's own server answers."""
     assert isinstance(error, SenseError)
-    status = 400 if request.url.path.startswith("/v1/") and error.http_status == 422 else error.http_status
+    status = 400 if request.scope["path"].startswith("/v1/") and error.http_status == 422 else error.http_status
     headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else None
     body = error_body(error.message, status, error.code, getattr(error, "param", None))
     return JSONResponse(body, status_code=status, headers=headers)
