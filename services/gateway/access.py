@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -20,10 +19,9 @@ from services.gateway.problems import problem, request_id, say_http_error, say_s
 from services.gateway.settings import GatewaySettings
 from shared.client.models import KeyRole
 from shared.errors import SenseError, UnavailableError
+from shared.http_guard import is_foreign_page, is_own_host
 
 RANK: Mapping[KeyRole, int] = {"read": 0, "submit": 1, "admin": 2}
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 BURST_S = 10.0
 
 
@@ -80,8 +78,7 @@ class Access:
         if self.ring.stale:
             await run_in_threadpool(self.ring.refresh)
         if not self.ring.locked:
-            if not self.ring.disabled:
-                check_site(request.headers, request.method, self.settings)
+            check_site(request.headers, request.method, self.settings)
             return ANYONE
         key = bearer(request.headers, self.ring)
         self.check_rate(key)
@@ -221,17 +218,14 @@ def bearer(headers: Headers, ring: KeyRing) -> StoredKey:
 def check_site(headers: Headers, method: str, settings: GatewaySettings) -> None:
     """Without keys the browser is the only guard: pages of other sites must reach nothing. Raises `AccessError` (403).
 
-    The host has to be this machine's own name (else a page could rebind its name to this machine), and what changes
-    something must not come from another origin.
+    The host has to be this machine's own name (else a page could rebind its name to this machine), and what asks must
+    not be another origin's page.
     """
-    host = headers.get("host", "")
-    name = (urlsplit(f"//{host}").hostname or "") if host else ""
-    if name not in LOOPBACK | settings.host_names:
+    if not is_own_host(headers.get("host", ""), settings.host_names):
         message = "without keys this gateway answers to its own machine's name only; set keys, or SENSE_GATEWAY_HOSTS"
         raise AccessError(message, code="host_refused", status=403)
-    origin = headers.get("origin")
-    if method not in SAFE and origin and origin not in settings.origins and urlsplit(origin).netloc != host:
-        message = "without keys, pages of other sites may change nothing here; set keys, or SENSE_GATEWAY_CORS_ORIGINS"
+    if is_foreign_page(method, headers, settings.origins):
+        message = "without keys, pages of other sites get nothing here; set keys, or SENSE_GATEWAY_CORS_ORIGINS"
         raise AccessError(message, code="origin_refused", status=403)
 
 

@@ -12,6 +12,7 @@ from services.gateway.access import READ, SUBMIT, GuardedRoute
 from services.gateway.backend import Backend, get_backend
 from services.gateway.body import JSON_TYPES, media_type
 from services.gateway.problems import MediaTypeError, problem, request_id
+from shared.client.internal import internal_headers
 from shared.client.models import ModelList
 from shared.errors import UnavailableError
 from shared.hangup import unless_gone
@@ -36,7 +37,9 @@ def engine_client(backend: Backend) -> aiohttp.ClientSession:
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=backend.settings.engine_timeout_s)
     connections = aiohttp.TCPConnector(limit=512, keepalive_timeout=KEPT_S)
-    return aiohttp.ClientSession(timeout=timeout, connector=connections, cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(
+        headers=internal_headers(), timeout=timeout, connector=connections, cookie_jar=aiohttp.DummyCookieJar()
+    )
 
 
 @router.get("/models", dependencies=READ, summary="List the served models", response_model=ModelList)
@@ -88,6 +91,9 @@ async def passed_on(request: Request, method: str, path: str, body: bytes | None
     answer: aiohttp.ClientResponse | None = None
     try:
         answer = await unless_gone(request, ask)
+        if answer.status == 401:
+            message = f"the engine at {engine} does not know this gateway: SENSE_INTERNAL_TOKEN is another one there"
+            raise UnavailableError(message, code="engine_unavailable")
         kind = answer.headers.get("content-type", "application/json")
         if answer.ok and kind.startswith(STREAM):
             return StreamingResponse(flow(answer), media_type=kind)

@@ -13,12 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from services.gateway.problems import BodyTooLargeError, problem, say_sense_error
+from shared.http_guard import UNFIT
 from shared.logging import get_logger
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 REQUESTS = Counter("sense_http_requests_total", "Requests by method, route and status", ["method", "route", "status"])
-# Controls, line ends, halves of characters, and what stands for bytes that were not UTF-8.
-UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd\ud800-\udfff]")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 log = get_logger()
 
 
@@ -69,9 +69,14 @@ class RequestMiddleware:
             )(scope, receive, reply.send)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            REQUESTS.labels(scope["method"], route, str(reply.status)).inc()
+            REQUESTS.labels(known_method(scope), route, str(reply.status)).inc()
             elapsed = round((time.monotonic() - began) * 1000, 1)
             log.info("http.request", method=scope["method"], path=scope["path"], status=reply.status, ms=elapsed)
+
+
+def known_method(scope: Scope) -> str:
+    """A label that callers cannot make more of."""
+    return str(scope["method"]) if scope["method"] in METHODS else "other"
 
 
 async def refuse_address(scope: Scope, receive: Receive, reply: "Reply") -> None:
@@ -80,7 +85,7 @@ async def refuse_address(scope: Scope, receive: Receive, reply: "Reply") -> None
     message = f"the address {shown[:200]} has control characters or bytes that are not UTF-8; percent-encode it anew"
     answer = problem(status=400, code="invalid_address", detail=message, instance=shown, request_id=reply.request_id)
     await answer(scope, receive, reply.send)
-    REQUESTS.labels("none", "none", str(reply.status)).inc()
+    REQUESTS.labels(known_method(scope), "none", str(reply.status)).inc()
     log.info("http.request", method=scope["method"], path=shown, status=reply.status)
 
 

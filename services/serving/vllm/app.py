@@ -20,6 +20,7 @@ from services.serving.vllm.server import OwnServer, RunningServer, Server
 from services.serving.vllm.settings import VllmSettings
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
 from shared.hangup import unless_gone
+from shared.http_guard import Guard, GuardMiddleware
 
 RETRY_AFTER_S = "5"
 ANSWER_S = 900.0
@@ -36,14 +37,16 @@ def create_app(state: Path, settings: VllmSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = httpx.Limits(max_connections=512, max_keepalive_connections=128)
         timeout = httpx.Timeout(ANSWER_S, connect=5.0)
-        async with httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False) as http:
+        own = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
+        async with httpx.AsyncClient(headers=own, timeout=timeout, limits=limits, trust_env=False) as http:
             server = open_server(state, settings, http)
             app.state.http, app.state.front = http, Front(registry, server, VllmApi(http), settings)
             yield
             if isinstance(server, OwnServer):
                 await server.release()
 
-    app = FastAPI(title="Sense vLLM front", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Sense vLLM front", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(GuardMiddleware, guard=Guard.from_settings())
     app.add_exception_handler(SenseError, say_sense_error)
     app.add_exception_handler(RequestValidationError, say_bad_body)
     app.add_exception_handler(ClientDisconnect, say_nothing)
