@@ -23,5 +23,6 @@ def server_config(app: FastAPI, given: argparse.Namespace, *, grace_s: int) -> u
         access_log=False,
         log_config=None,
         server_header=False,
+        ws="none",
         timeout_graceful_shutdown=grace_s,
     )

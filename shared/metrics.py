@@ -3,8 +3,12 @@
 import atexit
 import os
 import shutil
+import socket
 import tempfile
+import threading
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
+from shared.http_guard import Guard, check_address, guard_wsgi
 from shared.settings import MetricsSettings
 
 
@@ -19,7 +23,8 @@ def share_between_forks() -> None:
 
 share_between_forks()
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server  # noqa: E402
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app  # noqa: E402
+from prometheus_client.exposition import ThreadingWSGIServer  # noqa: E402
 from prometheus_client.multiprocess import MultiProcessCollector  # noqa: E402
 
 SHARDS = Counter("sense_shards_total", "Shards settled by this process", ["task", "end"])
@@ -53,11 +58,34 @@ LLM_CONCURRENCY = Gauge(
 OUTCOMES = Counter("sense_sandbox_outcomes_total", "Outcomes of SQL run in the sandbox", ["outcome"])
 
 
+class MetricsServer6(ThreadingWSGIServer):
+    """On an address with colons."""
+
+    address_family = socket.AF_INET6
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Prometheus asks every few seconds: no log lines."""
+
+    timeout = 10.0  # a connection that sends nothing holds its thread no longer
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
 def expose_metrics() -> None:
-    """Serves what this process and its forks counted on SENSE_METRICS_PORT; nothing where none is set."""
+    """Serves what this process and its forks counted on SENSE_METRICS_PORT; nothing where none is set.
+
+    Raises `InvalidInputError` where other machines would reach it without a token.
+    """
     settings = MetricsSettings()
     if settings.port is None:
         return
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    start_http_server(settings.port, addr=settings.host, registry=registry)
+    guard = Guard.from_settings()
+    check_address(settings.host, guard)
+    app = guard_wsgi(make_wsgi_app(registry), guard)
+    kind = MetricsServer6 if ":" in settings.host else ThreadingWSGIServer
+    server = make_server(settings.host, settings.port, app, kind, handler_class=QuietHandler)
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

@@ -93,6 +93,25 @@ class MetricsSettings(BaseSettings):
     host: str = "127.0.0.1"
 
 
+class InternalSettings(BaseSettings):
+    """What our services show each other; `hosts` are names of this machine, beside its addresses, that are answered."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_INTERNAL_", extra="ignore")
+
+    token: SecretStr | None = Field(default=None, description="secret: the same for all services")
+    hosts: str = ""
+
+    @property
+    def secret(self) -> str | None:
+        """The token as text; an empty one is none."""
+        return (self.token.get_secret_value() or None) if self.token is not None else None
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """Lower case, without ports."""
+        return frozenset(name.strip().lower() for name in self.hosts.split(",") if name.strip())
+
+
 class HealthSettings(BaseSettings):
     """`alive`: a file that a worker or the orchestrator touches every few seconds; for a container's health check."""
 

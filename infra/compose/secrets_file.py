@@ -16,6 +16,7 @@ SECRETS = {
     "SENSE_STORE_ACCESS_KEY": "access key of the object store (MinIO's root user)",
     "SENSE_STORE_SECRET_KEY": "secret key of the object store (MinIO's root password)",
     "SENSE_ADMIN_KEY": "the operator's own key of the gateway; send it as: Authorization: Bearer …",
+    "SENSE_INTERNAL_TOKEN": "what the services show each other: engine, sandbox-http, serving-http, metrics ports",
     "SENSE_FLOWER_PASSWORD": "password of Flower's user `sense`",
     "SENSE_GRAFANA_PASSWORD": "password of Grafana's user `admin` (profile monitoring)",
 }

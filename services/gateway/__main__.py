@@ -1,6 +1,5 @@
 """The gateway process: `python -m services.gateway --host 127.0.0.1 --port 8100`."""
 
-import ipaddress
 import sys
 from types import FrameType
 
@@ -10,6 +9,7 @@ from services.gateway.app import create_app
 from services.gateway.backend import Backend, open_backend
 from services.gateway.keys import KeyRing
 from shared.errors import InvalidInputError, SenseError
+from shared.http_guard import is_loopback
 from shared.http_process import address_parser, server_config
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging, get_logger
@@ -17,14 +17,6 @@ from shared.logging import configure_logging, get_logger
 GRACE_S = 5
 DEFAULT_PORT = 8100
 log = get_logger()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches that address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def check_host(host: str, ring: KeyRing) -> None:

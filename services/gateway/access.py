@@ -1,37 +1,39 @@
-"""Who may do what: a role for every method and address, asked before any route is looked for."""
+"""Who may do what: every route declares the role that it needs, and asks for it before it reads anything."""
 
-import re
 import time
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
+from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
+from starlette.responses import Response
+from structlog.contextvars import bind_contextvars
 
 from services.gateway.keys import KeyRing, StoredKey
-from services.gateway.problems import problem, request_id, say_sense_error
+from services.gateway.problems import problem, request_id, say_http_error, say_sense_error
 from services.gateway.settings import GatewaySettings
 from shared.client.models import KeyRole
-from shared.errors import SenseError
+from shared.errors import SenseError, UnavailableError
+from shared.http_guard import is_foreign_page, is_own_host
 
 RANK: Mapping[KeyRole, int] = {"read": 0, "submit": 1, "admin": 2}
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-PUBLIC = re.compile(r"/|/healthz|/readyz|/favicon\.ico|/console(/.*)?")
-ADMIN = re.compile(r"/v1/keys(/.*)?")
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 BURST_S = 10.0
 
 
-def needed_role(method: str, path: str) -> KeyRole | None:
-    """None for what everyone may read: liveness, and the console's own files, which hold no data."""
-    if method in SAFE and PUBLIC.fullmatch(path):
-        return None
-    if method == "DELETE" or ADMIN.fullmatch(path):
-        return "admin"
-    return "read" if method in SAFE else "submit"
+@dataclass(frozen=True)
+class Caller:
+    """Who asks. `anyone` is whoever reaches a gateway that asks for no key; that caller may do everything."""
+
+    name: str
+    role: KeyRole
+
+
+ANYONE = Caller("anyone", "admin")
 
 
 class AccessError(SenseError):
@@ -62,51 +64,25 @@ class Buckets:
         return 0.0
 
 
-class AccessMiddleware:
-    """Inside the request's id and log line, outside of the routes: what has no route is refused without a key too."""
+class Access:
+    """The running application's keys, limits and settings; `ring` is None where it can only describe itself."""
 
-    def __init__(self, app: ASGIApp, *, ring: KeyRing | None, settings: GatewaySettings) -> None:
-        self.app, self.ring, self.settings = app, ring, settings
+    def __init__(self, ring: KeyRing | None, settings: GatewaySettings) -> None:
+        self.ring, self.settings = ring, settings
         self.buckets = Buckets()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        if scope["type"] != "http" or self.ring is None:
-            await self.app(scope, receive, send)
-            return
-        request = Request(scope)
-        try:
-            caller = await self.admit(scope, self.ring)
-        except AccessError as error:
-            await refuse(request, error)(scope, receive, send)
-            return
-        except SenseError as error:
-            await say_sense_error(request, error)(scope, receive, send)
-            return
-        with bound_contextvars(caller=caller):
-            await self.app(scope, receive, send)
-
-    async def admit(self, scope: Scope, ring: KeyRing) -> str:
-        """The caller's name. Raises `AccessError`; `UnavailableError` where the keys cannot be read."""
-        role = needed_role(scope["method"], scope["path"])
-        if role is None:
-            return "anyone"
-        if ring.stale:
-            await run_in_threadpool(ring.refresh)
-        headers = Headers(scope=scope)
-        if not ring.locked:
-            if not ring.disabled:
-                check_site(headers, scope["method"], self.settings)
-            return "anyone"
-        key = bearer(headers, ring)
-        if RANK[key.role] < RANK[role]:
-            raise AccessError(
-                f"the key {key.name} has the role {key.role}; {scope['method']} {scope['path']} needs {role}",
-                code="role_needed",
-                status=403,
-            )
+    async def identify(self, request: Request) -> Caller:
+        """Whose request it is. Raises `AccessError`; `UnavailableError` where the keys cannot be read."""
+        if self.ring is None:
+            return ANYONE
+        if self.ring.stale:
+            await run_in_threadpool(self.ring.refresh)
+        if not self.ring.locked:
+            check_site(request.headers, request.method, self.settings)
+            return ANYONE
+        key = bearer(request.headers, self.ring)
         self.check_rate(key)
-        return key.name
+        return Caller(key.name, key.role)
 
     def check_rate(self, key: StoredKey) -> None:
         """Raises `AccessError` (429) with the seconds to wait."""
@@ -118,6 +94,111 @@ class AccessMiddleware:
                 status=429,
                 headers={"Retry-After": str(int(wait_s) + 1)},
             )
+
+
+async def find_caller(request: Request) -> Caller:
+    """The caller, identified once a request. Raises `AccessError`, `UnavailableError`."""
+    known = getattr(request.state, "caller", None)
+    if isinstance(known, Caller):
+        return known
+    access = getattr(request.app.state, "access", None)
+    if not isinstance(access, Access):
+        raise UnavailableError("the gateway is still starting; try again in a second")
+    caller = await access.identify(request)
+    request.state.caller = caller
+    bind_contextvars(caller=caller.name)
+    return caller
+
+
+AskedBy = Annotated[Caller, Depends(find_caller)]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The dependency by which a route declares its role. None: everyone may, without a key."""
+
+    role: KeyRole | None
+
+    async def __call__(self, request: Request) -> None:
+        """Raises `AccessError` for a caller who may not."""
+        if self.role is None:
+            return
+        caller = await find_caller(request)
+        if RANK[caller.role] < RANK[self.role]:
+            raise AccessError(
+                f"the key {caller.name} has the role {caller.role}; "
+                f"{request.method} {request.scope['path']} needs {self.role}",
+                code="role_needed",
+                status=403,
+            )
+
+
+PUBLIC = [Depends(Needs(None))]  # liveness, and the console's own files, which hold no data
+READ = [Depends(Needs("read"))]
+SUBMIT = [Depends(Needs("submit"))]
+ADMIN = [Depends(Needs("admin"))]
+
+
+def declared_needs(dependencies: Iterable[Any]) -> Needs:
+    """The one `Needs` among a route's dependencies. Raises `TypeError` for none, or more than one."""
+    found = [one.dependency for one in dependencies if isinstance(one.dependency, Needs)]
+    if len(found) != 1:
+        raise TypeError(f"a route declares one role, not {len(found)}: give it dependencies=READ, or another role's")
+    return found[0]
+
+
+class GuardedRoute(APIRoute):
+    """A route that cannot be made without a role.
+
+    FastAPI reads a body before it asks dependencies; here callers who may not are refused before that.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **given: Any) -> None:
+        try:
+            self.needs = declared_needs(given.get("dependencies") or ())
+        except TypeError as error:
+            raise TypeError(f"{path}: {error}") from None
+        super().__init__(path, endpoint, **given)
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, behind the role."""
+        handler = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            await self.needs(request)
+            return await handler(request)
+
+        return guarded
+
+
+def guarded_routes(app: FastAPI) -> list[GuardedRoute]:
+    """Every route, with its whole path. Raises `TypeError` where one has no role: a mount, a plain Starlette route."""
+    found = []
+    for context in iter_route_contexts(app.routes):
+        route = context.original_route
+        if not isinstance(route, GuardedRoute) or context.path != route.path:
+            raise TypeError(f"the route {context.path} declares no role: see services.gateway.access.GuardedRoute")
+        found.append(route)
+    return found
+
+
+def guard(app: FastAPI, ring: KeyRing | None, settings: GatewaySettings) -> None:
+    """Asks every caller for what the routes declare. Raises `TypeError` where one declares nothing."""
+    app.state.access = Access(ring, settings)
+    app.add_exception_handler(AccessError, say_refusal)
+    app.add_exception_handler(HTTPException, say_unrouted)
+    guarded_routes(app)
+
+
+async def say_unrouted(request: Request, error: Exception) -> Response:
+    """What the router refuses (no such address, no such method) matched no route: whoever needs a key needs it here."""
+    try:
+        await find_caller(request)
+    except AccessError as refused:
+        return await say_refusal(request, refused)
+    except SenseError as broken:
+        return say_sense_error(request, broken)
+    return say_http_error(request, error)
 
 
 def bearer(headers: Headers, ring: KeyRing) -> StoredKey:
@@ -137,27 +218,25 @@ def bearer(headers: Headers, ring: KeyRing) -> StoredKey:
 def check_site(headers: Headers, method: str, settings: GatewaySettings) -> None:
     """Without keys the browser is the only guard: pages of other sites must reach nothing. Raises `AccessError` (403).
 
-    The host has to be this machine's own name (else a page could rebind its name to this machine), and what changes
-    something must not come from another origin.
+    The host has to be this machine's own name (else a page could rebind its name to this machine), and what asks must
+    not be another origin's page.
     """
-    host = headers.get("host", "")
-    name = (urlsplit(f"//{host}").hostname or "") if host else ""
-    if name not in LOOPBACK | settings.host_names:
+    if not is_own_host(headers.get("host", ""), settings.host_names):
         message = "without keys this gateway answers to its own machine's name only; set keys, or SENSE_GATEWAY_HOSTS"
         raise AccessError(message, code="host_refused", status=403)
-    origin = headers.get("origin")
-    if method not in SAFE and origin and origin not in settings.origins and urlsplit(origin).netloc != host:
-        message = "without keys, pages of other sites may change nothing here; set keys, or SENSE_GATEWAY_CORS_ORIGINS"
+    if is_foreign_page(method, headers, settings.origins):
+        message = "without keys, pages of other sites get nothing here; set keys, or SENSE_GATEWAY_CORS_ORIGINS"
         raise AccessError(message, code="origin_refused", status=403)
 
 
-def refuse(request: Request, error: AccessError) -> ASGIApp:
+async def say_refusal(request: Request, error: Exception) -> Response:
     """The answer to a caller who may not."""
+    assert isinstance(error, AccessError)
     return problem(
         status=error.http_status,
         code=error.code,
         detail=error.message,
-        instance=request.url.path,
+        instance=request.scope["path"],
         request_id=request_id(request),
         headers=error.headers,
     )

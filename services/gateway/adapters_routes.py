@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from services.gateway.access import READ, SUBMIT, GuardedRoute
 from services.gateway.backend import Backend
 from services.gateway.jobs_reader import JobReader
 from services.gateway.jobs_routes import Back, record_job
@@ -14,11 +15,11 @@ from shared.errors import InvalidInputError, NotFoundError
 from shared.models.manifest import ModelManifest, read_manifest
 from shared.storage.keys import MODELS_PREFIX, check_part
 
-router = APIRouter(prefix="/v1/adapters", tags=["models"])
+router = APIRouter(prefix="/v1/adapters", tags=["models"], route_class=GuardedRoute)
 MANIFEST = "/manifest.json"
 
 
-@router.get("", summary="List trained models by name")
+@router.get("", dependencies=READ, summary="List trained models by name")
 def list_adapters(
     backend: Back,
     after: Annotated[str | None, Query(description="the `last_id` of the page before")] = None,
@@ -38,19 +39,19 @@ def list_adapters(
     return AdapterList(data=data, has_more=len(names) > limit, last_id=data[-1].id if data else None)
 
 
-@router.get("/{name}", summary="Look at a trained model")
+@router.get("/{name}", dependencies=READ, summary="Look at a trained model")
 def get_adapter(name: str, backend: Back) -> Adapter:
     """Base, parents up to the base, the job and the data that made it, and what its training told."""
     return view(find(backend, name), parents=lineage(backend, name))
 
 
-@router.post("/{name}/deploy", status_code=202, summary="Serve a trained model")
+@router.post("/{name}/deploy", dependencies=SUBMIT, status_code=202, summary="Serve a trained model")
 def deploy_adapter(name: str, request: Request, response: Response, backend: Back) -> Job:
     """A deployment job; the model answers under its own name when the job has succeeded."""
     return submit(find(backend, name), request, response, backend, serve=True)
 
 
-@router.post("/{name}/undeploy", status_code=202, summary="Stop serving a trained model")
+@router.post("/{name}/undeploy", dependencies=SUBMIT, status_code=202, summary="Stop serving a trained model")
 def undeploy_adapter(name: str, request: Request, response: Response, backend: Back) -> Job:
     """A job that has the engine forget it, after those that use the engine; the model stays in the store."""
     return submit(find(backend, name), request, response, backend, serve=False)

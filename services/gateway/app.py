@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
@@ -30,7 +30,7 @@ from services.gateway import (
     specs_routes,
     sql_routes,
 )
-from services.gateway.access import AccessMiddleware, needed_role
+from services.gateway.access import READ, GuardedRoute, guard, guarded_routes
 from services.gateway.backend import Backend
 from services.gateway.keys import KeyRing
 from services.gateway.middleware import Compress, RequestMiddleware
@@ -50,6 +50,16 @@ ROUTERS = (
     *(shards_routes, examples_routes, pairs_routes, predictions_routes, metrics_routes, reports_routes, specs_routes),
     console_routes,
 )
+
+
+document = APIRouter(route_class=GuardedRoute, include_in_schema=False)
+
+
+@document.get("/openapi.json", dependencies=READ)
+async def get_openapi_document(request: Request) -> dict[str, Any]:
+    """What this API takes and gives."""
+    app: FastAPI = request.app
+    return app.openapi()
 
 
 def create_app(backend: Backend | None = None) -> FastAPI:
@@ -76,19 +86,22 @@ def create_app(backend: Backend | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # both pages load scripts from other hosts; the console and openapi.json serve in their place
         redoc_url=None,
+        openapi_url=None,  # FastAPI's own route has no role: `document` below has
+        redirect_slashes=False,  # a redirect is made before any role is asked, and to whatever Host says
         responses=PROBLEM_RESPONSE,
     )
     app.state.backend = backend
     app.state.keys = ring = make_ring(backend)
     larger = {UPLOAD: sandbox.upload_bytes, DATASET: settings.max_dataset_bytes}
     app.add_middleware(Compress, minimum_size=1024, compresslevel=5)
-    app.add_middleware(AccessMiddleware, ring=ring, settings=settings)
     if settings.origins:
         allow_origins(app, settings)
     app.add_middleware(RequestMiddleware, most=settings.max_body_bytes, larger=larger)
     add_problem_handlers(app)
     for module in ROUTERS:
         app.include_router(module.router)
+    app.include_router(document)
+    guard(app, ring, settings)
     app.openapi = describe(app)  # type: ignore[method-assign]
     return app
 
@@ -127,7 +140,7 @@ def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
             schemas.update(problem.pop("$defs"))
             schemas["Problem"] = problem
             drop_framework_errors(document)
-            add_security(document)
+            add_security(document, guarded_routes(app))
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -143,11 +156,11 @@ def drop_framework_errors(document: dict[str, Any]) -> None:
         document["components"]["schemas"].pop(name, None)
 
 
-def add_security(document: dict[str, Any]) -> None:
+def add_security(document: dict[str, Any], routes: list[GuardedRoute]) -> None:
     """Every route but the public ones takes a bearer key, where keys are set."""
     schemes = document["components"].setdefault("securitySchemes", {})
     schemes["key"] = {"type": "http", "scheme": "bearer", "description": "needed once a key is set"}
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            if needed_role(method.upper(), path) is not None:
-                operation["security"] = [{}, {"key": []}]
+    for route in routes:
+        if route.needs.role is not None and route.include_in_schema:
+            for method in route.methods or ():
+                document["paths"][route.path_format][method.lower()]["security"] = [{}, {"key": []}]

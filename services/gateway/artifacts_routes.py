@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
+from services.gateway.access import READ, GuardedRoute
 from services.gateway.jobs_routes import Known
 from shared.client.models import ArtifactList
 from shared.errors import NotFoundError
@@ -14,10 +15,10 @@ from shared.errors import NotFoundError
 # Reports hold text that models wrote: a page of them runs no script and asks no other server.
 PAGE_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 SHOWN = ("text/html", "text/markdown", "text/plain", "application/json")
-router = APIRouter(prefix="/v1/jobs", tags=["artifacts"])
+router = APIRouter(prefix="/v1/jobs", tags=["artifacts"], route_class=GuardedRoute)
 
 
-@router.get("/{job_id}/artifacts", summary="List a job's artifacts")
+@router.get("/{job_id}/artifacts", dependencies=READ, summary="List a job's artifacts")
 def list_artifacts(job: Known) -> ArtifactList:
     """Every output of every finished shard."""
     return ArtifactList(data=[artifact for artifact, _ in job.artifacts().values()])
@@ -25,6 +26,7 @@ def list_artifacts(job: Known) -> ArtifactList:
 
 @router.get(
     "/{job_id}/artifacts/{name:path}",
+    dependencies=READ,
     summary="Fetch an artifact",
     response_class=StreamingResponse,
     responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},

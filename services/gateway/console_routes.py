@@ -10,6 +10,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
+from services.gateway.access import PUBLIC, GuardedRoute
 from shared.errors import NotFoundError
 
 POLICY = "; ".join(
@@ -37,7 +38,7 @@ TYPES = {
 }
 ROOT = files("services.gateway") / "console"
 START = "index.html"
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def pack(data: bytes, media_type: str) -> Asset:
     return Asset(data, gzip.compress(data, 9, mtime=0), media_type, hashlib.sha256(data).hexdigest()[:16])
 
 
-@router.get("/")
-@router.get("/console/{name:path}")
+@router.get("/", dependencies=PUBLIC)
+@router.get("/console/{name:path}", dependencies=PUBLIC)
 def get_asset(
     name: str = START,
     accept_encoding: Annotated[str, Header()] = "",

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from services.gateway.access import ADMIN, READ, SUBMIT, GuardedRoute
 from services.gateway.backend import Backend
 from services.gateway.jobs_routes import Back
 from services.gateway.problems import MediaTypeError
@@ -25,10 +26,12 @@ FILE_BODY: dict[str, Any] = {
 }
 KNOWN: dict[int | str, dict[str, Any]] = {200: {"model": DatabaseSummary}}
 Name = Annotated[str, Query(pattern=DATABASE_NAME, description="for people; the first upload's name stays")]
-router = APIRouter(prefix="/v1/databases", tags=["databases"])
+router = APIRouter(prefix="/v1/databases", tags=["databases"], route_class=GuardedRoute)
 
 
-@router.post("", status_code=201, openapi_extra=FILE_BODY, summary="Upload a SQLite file", responses=KNOWN)
+@router.post(
+    "", dependencies=SUBMIT, status_code=201, openapi_extra=FILE_BODY, summary="Upload a SQLite file", responses=KNOWN
+)
 async def add_database(request: Request, response: Response, backend: Back, name: Name = "") -> DatabaseSummary:
     """Checks it and stores it under its SHA-256; 200 where the same bytes are there already."""
     answer = await ask_sandbox(
@@ -55,7 +58,7 @@ def file_headers(request: Request) -> dict[str, str]:
     return {"Content-Type": SQLITE_TYPES[0], **({"Content-Length": announced} if sized else {})}
 
 
-@router.get("", summary="List uploaded databases, newest first")
+@router.get("", dependencies=READ, summary="List uploaded databases, newest first")
 def list_databases(
     backend: Back,
     after: Annotated[str | None, Query(description="the `last_id` of the page before")] = None,
@@ -72,14 +75,14 @@ def list_databases(
     return DatabaseList(data=data, has_more=len(ids) > limit, last_id=data[-1].id if data else None)
 
 
-@router.delete("/{database_id}", status_code=204, summary="Remove an uploaded database")
+@router.delete("/{database_id}", dependencies=ADMIN, status_code=204, summary="Remove an uploaded database")
 def delete_database(database_id: str, backend: Back) -> Response:
     """409 while a data set or a job names it. Jobs that only the archive knows are not asked."""
     remove_database(backend, database_id)
     return Response(status_code=204)
 
 
-@router.get("/{database_id}", summary="Look at a database")
+@router.get("/{database_id}", dependencies=READ, summary="Look at a database")
 def get_database(database_id: str, backend: Back) -> Database:
     """Its schema card, of uploaded and of built databases alike."""
     card = read_card(backend, database_id)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from services.gateway.access import ADMIN, READ, SUBMIT, GuardedRoute
 from services.gateway.backend import Backend
 from services.gateway.datasets_intake import dataset_intake
 from services.gateway.jobs_routes import Back
@@ -28,10 +29,12 @@ LINES_BODY: dict[str, Any] = {
 }
 KNOWN: dict[int | str, dict[str, Any]] = {200: {"model": Dataset}}
 Version = Annotated[str | None, Query(pattern=r"^[0-9a-f]{16}$", description="default: the newest")]
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=GuardedRoute)
 
 
-@router.post("", status_code=201, openapi_extra=LINES_BODY, summary="Bring a data set", responses=KNOWN)
+@router.post(
+    "", dependencies=SUBMIT, status_code=201, openapi_extra=LINES_BODY, summary="Bring a data set", responses=KNOWN
+)
 async def add_dataset(request: Request, response: Response, backend: Back) -> Dataset:
     """Checks line by line and stores under name and content; 200 where this version is there already."""
     kind = request.headers.get("content-type", LINES_TYPES[0]).split(";")[0].strip().lower()
@@ -46,7 +49,7 @@ async def add_dataset(request: Request, response: Response, backend: Back) -> Da
     return await run_in_threadpool(view, backend, manifest)
 
 
-@router.get("", summary="List data sets, newest first")
+@router.get("", dependencies=READ, summary="List data sets, newest first")
 def list_datasets(
     backend: Back,
     after: Annotated[str | None, Query(description="the `last_id` of the page before")] = None,
@@ -63,13 +66,13 @@ def list_datasets(
     return DatasetList(data=data, has_more=len(found) > limit, last_id=data[-1].name if data else None)
 
 
-@router.get("/{name}", summary="Look at a data set")
+@router.get("/{name}", dependencies=READ, summary="Look at a data set")
 def get_dataset(name: str, backend: Back, version: Version = None) -> Dataset:
     """Its manifest with the health of its golds, and the versions there are."""
     return view(backend, find(backend, name, version))
 
 
-@router.delete("/{name}", status_code=204, summary="Remove a data set")
+@router.delete("/{name}", dependencies=ADMIN, status_code=204, summary="Remove a data set")
 def delete_dataset(name: str, backend: Back, version: Version = None) -> Response:
     """All its versions, or one. Its databases stay. 409 while an unfinished job reads it."""
     find(backend, name, version)
@@ -77,7 +80,7 @@ def delete_dataset(name: str, backend: Back, version: Version = None) -> Respons
     return Response(status_code=204)
 
 
-@router.get("/{name}/examples", summary="Browse the examples of a data set")
+@router.get("/{name}/examples", dependencies=READ, summary="Browse the examples of a data set")
 def list_examples(
     name: str,
     backend: Back,

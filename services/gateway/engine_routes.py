@@ -8,9 +8,11 @@ import aiohttp
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from services.gateway.access import READ, SUBMIT, GuardedRoute
 from services.gateway.backend import Backend, get_backend
 from services.gateway.body import JSON_TYPES, media_type
 from services.gateway.problems import MediaTypeError, problem, request_id
+from shared.client.internal import internal_headers
 from shared.client.models import ModelList
 from shared.errors import UnavailableError
 from shared.hangup import unless_gone
@@ -25,7 +27,7 @@ def any_object(*required: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-router = APIRouter(prefix="/v1", tags=["models"])
+router = APIRouter(prefix="/v1", tags=["models"], route_class=GuardedRoute)
 
 
 def engine_client(backend: Backend) -> aiohttp.ClientSession:
@@ -35,10 +37,12 @@ def engine_client(backend: Backend) -> aiohttp.ClientSession:
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=backend.settings.engine_timeout_s)
     connections = aiohttp.TCPConnector(limit=512, keepalive_timeout=KEPT_S)
-    return aiohttp.ClientSession(timeout=timeout, connector=connections, cookie_jar=aiohttp.DummyCookieJar())
+    return aiohttp.ClientSession(
+        headers=internal_headers(), timeout=timeout, connector=connections, cookie_jar=aiohttp.DummyCookieJar()
+    )
 
 
-@router.get("/models", summary="List the served models", response_model=ModelList)
+@router.get("/models", dependencies=READ, summary="List the served models", response_model=ModelList)
 async def list_models(request: Request) -> Response:
     """What the engine answers for now."""
     return await passed_on(request, "GET", "/v1/models")
@@ -46,6 +50,7 @@ async def list_models(request: Request) -> Response:
 
 @router.post(
     "/chat/completions",
+    dependencies=SUBMIT,
     openapi_extra=any_object("model", "messages"),
     summary="Ask a served model",
     response_model=None,
@@ -57,6 +62,7 @@ async def complete_chat(request: Request) -> Response:
 
 @router.post(
     "/completions",
+    dependencies=SUBMIT,
     openapi_extra=any_object("model", "prompt"),
     summary="Have a served model go on with a text",
     response_model=None,
@@ -85,6 +91,9 @@ async def passed_on(request: Request, method: str, path: str, body: bytes | None
     answer: aiohttp.ClientResponse | None = None
     try:
         answer = await unless_gone(request, ask)
+        if answer.status == 401:
+            message = f"the engine at {engine} does not know this gateway: SENSE_INTERNAL_TOKEN is another one there"
+            raise UnavailableError(message, code="engine_unavailable")
         kind = answer.headers.get("content-type", "application/json")
         if answer.ok and kind.startswith(STREAM):
             return StreamingResponse(flow(answer), media_type=kind)
@@ -122,7 +131,7 @@ def refused(request: Request, answer: aiohttp.ClientResponse, content: bytes) ->
         status=answer.status,
         code=str(error.get("code") or "engine_error"),
         detail=str(error.get("message") or "the engine gave no reason"),
-        instance=request.url.path,
+        instance=request.scope["path"],
         request_id=request_id(request),
         headers={"Retry-After": retry_after} if retry_after else None,
         error=error,

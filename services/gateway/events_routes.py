@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
+from services.gateway.access import READ, GuardedRoute
 from services.gateway.jobs_reader import JobReader
 from services.gateway.jobs_routes import Known
 from services.gateway.views import view_event
@@ -23,11 +24,11 @@ BATCH = 500
 STREAM_ID = r"^\d{1,15}(-\d{1,15})?$"
 After = Annotated[str, Query(pattern=STREAM_ID, description="an event's id")]
 LastEventId = Annotated[str | None, Header(pattern=STREAM_ID)]
-router = APIRouter(prefix="/v1/jobs", tags=["events"])
+router = APIRouter(prefix="/v1/jobs", tags=["events"], route_class=GuardedRoute)
 log = get_logger()
 
 
-@router.get("/{job_id}/events", summary="List a job's events, oldest first")
+@router.get("/{job_id}/events", dependencies=READ, summary="List a job's events, oldest first")
 def list_events(job: Known, after: After = "0", limit: Annotated[int, Query(ge=1, le=500)] = 100) -> EventList:
     """A page of events. The archive keeps facts only."""
     found = job.events(after, limit + 1)
@@ -37,6 +38,7 @@ def list_events(job: Known, after: After = "0", limit: Annotated[int, Query(ge=1
 
 @router.get(
     "/{job_id}/events/stream",
+    dependencies=READ,
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     summary="Follow a job's events",

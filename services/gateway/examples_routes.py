@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
+from services.gateway.access import READ, GuardedRoute
 from services.gateway.jobs_reader import JobReader
 from services.gateway.jobs_routes import Known
 from services.gateway.paging import After, Limit, Place, finished, line_sources, read_place
@@ -23,10 +24,10 @@ Part = Literal["accepted", "selection", "rejected"]
 Outputs = list[tuple[str, str]]
 Name = Annotated[str | None, Query(max_length=200)]
 SetName = Annotated[str | None, Query(alias="set", max_length=100, description="default: the first")]
-router = APIRouter(prefix="/v1/jobs", tags=["browse"])
+router = APIRouter(prefix="/v1/jobs", tags=["browse"], route_class=GuardedRoute)
 
 
-@router.get("/{job_id}/examples", summary="Browse a job's examples")
+@router.get("/{job_id}/examples", dependencies=READ, summary="Browse a job's examples")
 def list_examples(
     job: Known,
     name: SetName = None,
@@ -55,7 +56,9 @@ def list_examples(
     )
 
 
-@router.get("/{job_id}/examples/counts", summary="Count a job's examples by what they can be filtered by")
+@router.get(
+    "/{job_id}/examples/counts", dependencies=READ, summary="Count a job's examples by what they can be filtered by"
+)
 def count_examples(job: Known, name: SetName = None, part: Part = "accepted") -> ExampleCounts:
     """Domains, levels, hardness and reasons of a set; a job without sets has empty counts."""
     names = [set_name(stage) for stage in example_sets(job.plan())]

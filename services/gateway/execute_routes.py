@@ -2,14 +2,15 @@
 
 from fastapi import APIRouter, Request
 
+from services.gateway.access import SUBMIT, GuardedRoute
 from services.gateway.jobs_routes import Back
 from services.gateway.sandbox import ask_sandbox
 from shared.client.models import Executed, ExecuteRequest
 
-router = APIRouter(prefix="/v1", tags=["databases"])
+router = APIRouter(prefix="/v1", tags=["databases"], route_class=GuardedRoute)
 
 
-@router.post("/execute", summary="Run SQL on a database")
+@router.post("/execute", dependencies=SUBMIT, summary="Run SQL on a database")
 async def execute(request: Request, backend: Back, asked: ExecuteRequest) -> Executed:
     """SQL that fails is an answer, not an error: `outcome` says what happened."""
     answer = await ask_sandbox(

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from services.gateway.access import PUBLIC, READ, GuardedRoute
 from services.gateway.backend import Backend
 from services.gateway.jobs_routes import Back
 from services.gateway.listing import SCAN, kinds_and_statuses, stages_of
@@ -18,17 +19,17 @@ from shared.errors import SenseError
 from shared.jobs.connect import redis_errors
 from shared.metrics import JOBS, QUEUE_DEPTH, REDIS_MEMORY, WORKER_SLOTS
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=GuardedRoute)
 scraping = Lock()
 
 
-@router.get("/healthz", summary="Is the process alive")
+@router.get("/healthz", dependencies=PUBLIC, summary="Is the process alive")
 async def healthz() -> dict[str, str]:
     """Asks nobody else."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="Can it work", response_model=dict[str, Any])
+@router.get("/readyz", dependencies=PUBLIC, summary="Can it work", response_model=dict[str, Any])
 def readyz(request: Request, backend: Back) -> Any:
     """Asks Redis and the object store; 503 names the ones that do not answer."""
     probes: dict[str, Callable[[], None]] = {"redis": backend.probe_redis, "store": backend.probe_store}
@@ -44,14 +45,14 @@ def readyz(request: Request, backend: Back) -> Any:
         status=503,
         code="not_ready",
         detail=" and ".join(fault.path for fault in faults) + " cannot be used; see errors",
-        instance=request.url.path,
+        instance=request.scope["path"],
         request_id=request_id(request),
         faults=faults,
         headers={"Retry-After": "2"},
     )
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.get("/metrics", dependencies=READ, summary="Prometheus metrics", response_class=Response)
 def metrics(backend: Back) -> Response:
     """Jobs, queues and workers as they are now, and this process's own counters."""
     with scraping:

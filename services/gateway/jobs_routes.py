@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from services.gateway.access import READ, SUBMIT, GuardedRoute
 from services.gateway.backend import Backend, get_backend
 from services.gateway.body import read_spec_body
 from services.gateway.checks import checked_spec
@@ -27,10 +28,10 @@ Known = Annotated[JobReader, Depends(find_job)]
 Back = Annotated[Backend, Depends(get_backend)]
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 Kind = Annotated[str | None, Query(pattern=r"^[a-z]+$")]
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=GuardedRoute)
 
 
-@router.post("", status_code=202, openapi_extra=SPEC_BODY, summary="Submit a job")
+@router.post("", dependencies=SUBMIT, status_code=202, openapi_extra=SPEC_BODY, summary="Submit a job")
 def submit_job(
     request: Request,
     response: Response,
@@ -55,7 +56,7 @@ def record_job(backend: Backend, spec: AnySpec, request: str, key: str) -> tuple
     return job.id, new
 
 
-@router.get("", summary="List jobs, newest first")
+@router.get("", dependencies=READ, summary="List jobs, newest first")
 def list_jobs(
     backend: Back,
     kind: Kind = None,
@@ -70,13 +71,15 @@ def list_jobs(
     return JobList(data=data, has_more=page.has_more, last_id=data[-1].id if data else None)
 
 
-@router.get("/{job_id}", summary="Look at a job")
+@router.get("/{job_id}", dependencies=READ, summary="Look at a job")
 def get_job(job: Known) -> Job:
     """A job with its stages, from the archive where Redis has lost it."""
     return job.view()
 
 
-@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job", responses={200: {"model": Job}})
+@router.post(
+    "/{job_id}/cancel", dependencies=SUBMIT, status_code=202, summary="Cancel a job", responses={200: {"model": Job}}
+)
 def cancel_job(job: Known, response: Response) -> Job:
     """202 while it is cancelling; 200 where it had ended already."""
     if job.archived is None:
@@ -87,7 +90,7 @@ def cancel_job(job: Known, response: Response) -> Job:
     return job.view()
 
 
-@router.post("/{job_id}/retry", status_code=202, summary="Retry a failed or cancelled job")
+@router.post("/{job_id}/retry", dependencies=SUBMIT, status_code=202, summary="Retry a failed or cancelled job")
 def retry_job(job: Known) -> Job:
     """Runs the failed and cancelled shards again, in the same job."""
     if job.archived is not None:

@@ -4,11 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from services.gateway.access import ADMIN, GuardedRoute
 from services.gateway.keys import KeyRing
 from shared.client.models import KeyList, MadeKey, NewKey
 from shared.errors import UnavailableError
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"])
+router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=GuardedRoute)
 
 
 def get_ring(request: Request) -> KeyRing:
@@ -22,7 +23,7 @@ def get_ring(request: Request) -> KeyRing:
 Ring = Annotated[KeyRing, Depends(get_ring)]
 
 
-@router.post("", status_code=201, summary="Make a key")
+@router.post("", dependencies=ADMIN, status_code=201, summary="Make a key")
 def add_key(ring: Ring, asked: NewKey, response: Response) -> MadeKey:
     """The answer is the only place where the key stands. The first one has to be an admin's, and closes the gateway."""
     key, text = ring.add(asked.name, asked.role, asked.per_minute)
@@ -31,13 +32,13 @@ def add_key(ring: Ring, asked: NewKey, response: Response) -> MadeKey:
     return MadeKey(**key.summary().model_dump(), key=text)
 
 
-@router.get("", summary="List keys")
+@router.get("", dependencies=ADMIN, summary="List keys")
 def list_keys(ring: Ring) -> KeyList:
     """Names, roles and limits. The operator's key of the environment is not listed."""
     return KeyList(data=[key.summary() for key in ring.list()])
 
 
-@router.delete("/{name}", status_code=204, summary="Remove a key")
+@router.delete("/{name}", dependencies=ADMIN, status_code=204, summary="Remove a key")
 def remove_key(ring: Ring, name: str) -> Response:
     """It is refused everywhere within two seconds."""
     ring.remove(name)

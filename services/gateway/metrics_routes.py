@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from services.gateway.access import READ, GuardedRoute
 from services.gateway.jobs_reader import JobReader
 from services.gateway.jobs_routes import Known
 from services.gateway.paging import After, find_page, finished, lines_of, read_place
@@ -16,10 +17,10 @@ from shared.events.stream import JobEvents
 
 TRAIN = "training.train_model"
 MOST = 2000
-router = APIRouter(prefix="/v1/jobs", tags=["browse"])
+router = APIRouter(prefix="/v1/jobs", tags=["browse"], route_class=GuardedRoute)
 
 
-@router.get("/{job_id}/metrics-lines", summary="Read a training curve")
+@router.get("/{job_id}/metrics-lines", dependencies=READ, summary="Read a training curve")
 def list_metrics(
     job: Known,
     stage: Annotated[str, Query(max_length=100, description="a training stage, e.g. sft or dpo")],

@@ -13,10 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from services.gateway.problems import BodyTooLargeError, problem, say_sense_error
+from shared.http_guard import UNFIT
 from shared.logging import get_logger
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 REQUESTS = Counter("sense_http_requests_total", "Requests by method, route and status", ["method", "route", "status"])
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 log = get_logger()
 
 
@@ -36,8 +38,11 @@ class RequestMiddleware:
         given = Headers(scope=scope).get("x-request-id", "")
         own = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = own
-        with bound_contextvars(request_id=own):
-            await self.answer(scope, receive, Reply(send, own))
+        with bound_contextvars(request_id=own, caller="anyone"):
+            if UNFIT.search(scope["path"]) or not scope["query_string"].isascii():
+                await refuse_address(scope, receive, Reply(send, own))
+            else:
+                await self.answer(scope, receive, Reply(send, own))
 
     async def answer(self, scope: Scope, receive: Receive, reply: "Reply") -> None:
         """Runs the application; an error that nobody handled becomes a 500 that holds no internals."""
@@ -64,9 +69,24 @@ class RequestMiddleware:
             )(scope, receive, reply.send)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            REQUESTS.labels(scope["method"], route, str(reply.status)).inc()
+            REQUESTS.labels(known_method(scope), route, str(reply.status)).inc()
             elapsed = round((time.monotonic() - began) * 1000, 1)
             log.info("http.request", method=scope["method"], path=scope["path"], status=reply.status, ms=elapsed)
+
+
+def known_method(scope: Scope) -> str:
+    """A label that callers cannot make more of."""
+    return str(scope["method"]) if scope["method"] in METHODS else "other"
+
+
+async def refuse_address(scope: Scope, receive: Receive, reply: "Reply") -> None:
+    """400, before anything compares the path with an address or writes it to a log."""
+    shown = UNFIT.sub("?", scope["path"])
+    message = f"the address {shown[:200]} has control characters or bytes that are not UTF-8; percent-encode it anew"
+    answer = problem(status=400, code="invalid_address", detail=message, instance=shown, request_id=reply.request_id)
+    await answer(scope, receive, reply.send)
+    REQUESTS.labels(known_method(scope), "none", str(reply.status)).inc()
+    log.info("http.request", method=scope["method"], path=shown, status=reply.status)
 
 
 class Compress(GZipMiddleware):

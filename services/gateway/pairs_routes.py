@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from services.gateway.access import READ, GuardedRoute
 from services.gateway.jobs_reader import JobReader
 from services.gateway.jobs_routes import Known
 from services.gateway.paging import After, Limit, Place, Source, find_page, finished, read_place
@@ -20,10 +21,10 @@ COLLECT, BUILD = "pairing.collect", "pairing.build_pairs"
 EVIDENCE, QUESTION = "\nExternal knowledge: ", "\nQuestion: "
 Name = Annotated[str | None, Query(max_length=200)]
 Made = Callable[[], BrowsedPair]
-router = APIRouter(prefix="/v1/jobs", tags=["browse"])
+router = APIRouter(prefix="/v1/jobs", tags=["browse"], route_class=GuardedRoute)
 
 
-@router.get("/{job_id}/pairs", summary="Browse a job's preference pairs")
+@router.get("/{job_id}/pairs", dependencies=READ, summary="Browse a job's preference pairs")
 def list_pairs(
     job: Known,
     domain: Name = None,

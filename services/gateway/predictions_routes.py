@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from services.gateway.access import READ, GuardedRoute
 from services.gateway.jobs_reader import JobReader
 from services.gateway.jobs_routes import Known
 from services.gateway.paging import After, Limit, Place, Source, find_page, finished, read_place
@@ -20,10 +21,10 @@ from shared.storage.jsonl import parse_line, read_lines
 JUDGE, OUTPUT = "sandbox.judge_candidates", "judged"
 ANSWER_CHARACTERS = 20_000
 Line = tuple[bytes, int]
-router = APIRouter(prefix="/v1/jobs", tags=["browse"])
+router = APIRouter(prefix="/v1/jobs", tags=["browse"], route_class=GuardedRoute)
 
 
-@router.get("/{job_id}/predictions", summary="Browse the judged answers of a job")
+@router.get("/{job_id}/predictions", dependencies=READ, summary="Browse the judged answers of a job")
 def list_predictions(
     job: Known,
     stage: Annotated[str | None, Query(max_length=100, description="default: the first that has some")] = None,

@@ -85,7 +85,7 @@ def say_sense_error(request: Request, error: Exception) -> JSONResponse:
         status=error.http_status,
         code=error.code,
         detail=error.message,
-        instance=request.url.path,
+        instance=request.scope["path"],
         request_id=request_id(request),
         faults=faults,
         headers={"Retry-After": RETRY_AFTER_S} if error.http_status == 503 else None,
@@ -103,7 +103,7 @@ def say_bad_request(request: Request, error: Exception) -> JSONResponse:
         status=422,
         code="invalid_request",
         detail=f"the request has {len(faults)} fault(s): {detail}",
-        instance=request.url.path,
+        instance=request.scope["path"],
         request_id=request_id(request),
         faults=faults,
     )
@@ -114,14 +114,14 @@ def say_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = error.status_code
     detail = {
-        404: f"there is no address {request.url.path}; see /openapi.json",
-        405: f"{request.method} is not possible on {request.url.path}",
+        404: f"there is no address {request.scope['path']}; see /openapi.json",
+        405: f"{request.method} is not possible on {request.scope['path']}",
     }.get(status, str(error.detail))
     return problem(
         status=status,
         code=CODES.get(status, f"http_{status}"),
         detail=detail,
-        instance=request.url.path,
+        instance=request.scope["path"],
         request_id=request_id(request),
         headers=dict(error.headers) if error.headers else None,
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
 
+from services.gateway.access import READ, GuardedRoute
 from services.gateway.artifacts import REPORT_TASK
 from services.gateway.backend import Backend
 from services.gateway.jobs_reader import JobReader, find_job
@@ -28,7 +29,7 @@ from shared.errors import InvalidInputError
 BATCH = 100
 Text = Annotated[str | None, Query(max_length=200)]
 Only = Literal["all", "wrong", "right", "lost", "won", "differ"]
-router = APIRouter(prefix="/v1/reports", tags=["reports"])
+router = APIRouter(prefix="/v1/reports", tags=["reports"], route_class=GuardedRoute)
 
 
 def find_report(job: Annotated[JobReader, Depends(find_job)]) -> ReportReader:
@@ -39,7 +40,7 @@ def find_report(job: Annotated[JobReader, Depends(find_job)]) -> ReportReader:
 Known = Annotated[ReportReader, Depends(find_report)]
 
 
-@router.get("", summary="List reports, newest job first")
+@router.get("", dependencies=READ, summary="List reports, newest job first")
 def list_reports(
     backend: Back,
     after: Annotated[str | None, Query(max_length=64, description="the `last_id` of the page before")] = None,
@@ -64,7 +65,7 @@ def walk_reports(backend: Backend, after: str | None) -> Iterator[ReportReader]:
                 yield ReportReader(JobReader(backend, job_id))
 
 
-@router.get("/compare", summary="Compare an arm of one report with an arm of another")
+@router.get("/compare", dependencies=READ, summary="Compare an arm of one report with an arm of another")
 def compare_reports(
     backend: Back,
     left: Annotated[str, Query(max_length=64, description="a job's id")],
@@ -81,7 +82,7 @@ def compare_reports(
     return compare_sides(sides[0], sides[1], name, show, read_place(after), limit)
 
 
-@router.get("/{job_id}", summary="Read a job's report")
+@router.get("/{job_id}", dependencies=READ, summary="Read a job's report")
 def get_report(report: Known) -> Report:
     """The whole document; `artifacts` lists its other forms."""
     document = report.document()
@@ -89,7 +90,7 @@ def get_report(report: Known) -> Report:
     return Report(**dict(report.summary(document)), document=document, artifacts=artifacts)
 
 
-@router.get("/{job_id}/questions", summary="Browse the questions of a report")
+@router.get("/{job_id}/questions", dependencies=READ, summary="Browse the questions of a report")
 def list_questions(
     report: Known,
     arm: Text = None,

@@ -38,7 +38,7 @@ class GatewaySettings(BaseSettings):
     @property
     def host_names(self) -> frozenset[str]:
         """Host names without ports."""
-        return names(self.hosts)
+        return frozenset(name.lower() for name in names(self.hosts))
 
 
 def names(text: str) -> frozenset[str]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from services.gateway.access import READ, GuardedRoute
 from services.gateway.jobs_routes import Known
 from services.gateway.paging import After, Limit, Source, find_page, read_place, walk_rows
 from shared.client.browse import JobPlan, PlanStage, PlanTarget, ShardError, ShardList, ShardStatus, ShardView
@@ -13,10 +14,10 @@ from shared.contracts.registry import CONTRACTS
 from shared.jobs.plan import Each, StagePlan, Target
 from shared.jobs.state import ShardRow
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=GuardedRoute)
 
 
-@router.get("/{job_id}/plan", summary="Look at a job's plan")
+@router.get("/{job_id}/plan", dependencies=READ, summary="Look at a job's plan")
 def get_plan(job: Known) -> JobPlan:
     """The stages and what each waits for."""
     plan = job.plan()
@@ -42,7 +43,7 @@ def view_plan(stage: StagePlan) -> PlanStage:
     )
 
 
-@router.get("/{job_id}/shards", summary="List a job's shards")
+@router.get("/{job_id}/shards", dependencies=READ, summary="List a job's shards")
 def list_shards(
     job: Known,
     stage: Annotated[str | None, Query(max_length=100)] = None,

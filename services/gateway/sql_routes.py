@@ -3,6 +3,7 @@
 import httpx
 from fastapi import APIRouter, Request
 
+from services.gateway.access import SUBMIT, GuardedRoute
 from services.gateway.backend import Backend
 from services.gateway.jobs_routes import Back
 from services.gateway.problems import request_id
@@ -10,7 +11,7 @@ from shared.client.internal import client_for, patience, serving_at
 from shared.client.sql_models import SqlAnswer, SqlRequest
 from shared.hangup import unless_gone
 
-router = APIRouter(prefix="/v1", tags=["models"])
+router = APIRouter(prefix="/v1", tags=["models"], route_class=GuardedRoute)
 
 
 def serving_client(backend: Backend) -> httpx.AsyncClient:
@@ -18,7 +19,7 @@ def serving_client(backend: Backend) -> httpx.AsyncClient:
     return client_for(serving_at(backend.serving.url), patience(backend.settings.engine_timeout_s), kept=64)
 
 
-@router.post("/sql", summary="Ask a question about a database")
+@router.post("/sql", dependencies=SUBMIT, summary="Ask a question about a database")
 async def write_sql(request: Request, backend: Back, asked: SqlRequest) -> SqlAnswer:
     """SQL that fails is an answer, not an error: `outcome` says what happened where it was run."""
     client: httpx.AsyncClient = request.app.state.serving

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from services.sandbox.app import create_app
 from services.sandbox.desk import Desk
 from shared.errors import SenseError
+from shared.http_guard import Guard, check_address
 from shared.http_process import address_parser, server_config
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging
@@ -41,10 +42,11 @@ class Server(uvicorn.Server):
 
 def main() -> int:
     """Serves until SIGTERM."""
-    note = "it has no keys: only the gateway should reach it"
+    note = "beyond the loopback SENSE_INTERNAL_TOKEN has to be set"
     chosen = address_parser("services.sandbox", port=8102, note=note).parse_args()
     configure_logging("sandbox-http")
     try:
+        check_address(chosen.host, Guard.from_settings())
         objects = open_store(StoreSettings())
     except SenseError as error:
         print(error.message, file=sys.stderr)

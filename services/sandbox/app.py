@@ -1,6 +1,6 @@
 """The sandbox over internal HTTP, for calls that somebody waits for: run one SQL, take a database in.
 
-It has no keys: only the gateway should reach it. Errors are `{"code", "message"}`; SQL that fails is an answer.
+It is for our own services: `shared.http_guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
 """
 
 import asyncio
@@ -21,12 +21,14 @@ from services.sandbox.desk import Desk, get_desk
 from services.sandbox.intake import TooLargeError
 from shared.client.models import DATABASE_NAME, Executed, ExecuteRequest
 from shared.errors import CancelledError, ConflictError, InvalidInputError, SenseError, UnavailableError
+from shared.http_guard import Guard, GuardMiddleware
 from shared.logging import get_logger
 from shared.settings import SandboxSettings
 from shared.sql.uploads import Upload
 from shared.storage.base import ObjectStore
 
 MOST_JSON_BYTES = 1_000_000
+FILE_TYPES = frozenset({"application/vnd.sqlite3", "application/x-sqlite3", "application/octet-stream", ""})
 WRITE_BYTES = 1 << 20
 RETRY_AFTER_S = "2"
 IDLE_S = 30.0
@@ -56,6 +58,7 @@ def create_app(objects: ObjectStore, settings: SandboxSettings, incoming: Path) 
     app.add_exception_handler(SenseError, say_sense_error)
     app.add_exception_handler(RequestValidationError, say_bad_request)
     app.add_exception_handler(ClientDisconnect, say_nothing)
+    app.add_middleware(GuardMiddleware, guard=Guard.from_settings(other_types={"/databases": FILE_TYPES}))
     app.post("/execute")(execute)
     app.post("/databases")(take_database)
     app.include_router(router)

@@ -7,6 +7,7 @@ import uvicorn
 from services.serving.asking.app import create_app
 from services.serving.asking.settings import AskSettings
 from shared.errors import SenseError
+from shared.http_guard import Guard, check_address
 from shared.http_process import address_parser, server_config
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging
@@ -19,10 +20,11 @@ GRACE_S = 6
 
 def main() -> int:
     """Serves until SIGTERM."""
-    note = "it has no keys: only the gateway should reach it"
+    note = "beyond the loopback SENSE_INTERNAL_TOKEN has to be set"
     chosen = address_parser("services.serving", port=8103, note=note).parse_args()
     configure_logging("serving-http")
     try:
+        check_address(chosen.host, Guard.from_settings())
         objects = open_store(StoreSettings())
     except SenseError as error:
         print(error.message, file=sys.stderr)

@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 import httpx
 
 from services.serving.protocol import ServedModel
+from shared.client.internal import internal_headers
 from shared.errors import ConflictError, InvalidInputError, NotFoundError, SenseError, UnavailableError
 
 ERRORS: dict[int, type[SenseError]] = {404: NotFoundError, 409: ConflictError, 422: InvalidInputError}
@@ -16,7 +17,10 @@ class EmbeddedEngine:
     def __init__(self, base_url: str, *, timeout_s: float = 840.0) -> None:
         self._base_url = base_url.rstrip("/")
         self._http = httpx.Client(
-            base_url=self._base_url, timeout=httpx.Timeout(timeout_s, connect=5.0), trust_env=False
+            base_url=self._base_url,
+            headers=internal_headers(),
+            timeout=httpx.Timeout(timeout_s, connect=5.0),
+            trust_env=False,
         )
 
     def load(self, name: str, base_dir: str, adapter_dir: str | None = None) -> ServedModel:
@@ -27,7 +31,7 @@ class EmbeddedEngine:
         self._call("DELETE", f"/admin/models/{name}")
 
     def release(self) -> None:
-        self._call("POST", "/admin/release")
+        self._call("POST", "/admin/release", {})
 
     def models(self) -> list[str]:
         return sorted(model["id"] for model in self._call("GET", "/v1/models")["data"])

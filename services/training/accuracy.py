@@ -8,12 +8,12 @@ import httpx
 
 from services.training.config import TrainConfig
 from services.training.scores import ANSWERS, Question, Score, score_file, write_whole
-from shared.client.internal import RefusedError, sandbox_at
+from shared.client.internal import internal_headers, sandbox_at
 from shared.client.sandbox_models import Run, RunAnswer, RunRequest
 from shared.contracts.records import Example, PromptStyle
 from shared.contracts.refs import StageRef
 from shared.contracts.training import TrainModel
-from shared.errors import InvalidInputError
+from shared.errors import InvalidInputError, SenseError
 from shared.logging import get_logger
 from shared.settings import SandboxSettings
 from shared.sql.catalog import Catalog
@@ -97,7 +97,7 @@ class Accuracy:
         while not self._end.is_set():
             try:
                 found = self.score(step, ANSWERS.validate_json(path.read_bytes())).model_dump_json()
-            except (httpx.HTTPError, RefusedError, OSError, ValueError) as error:
+            except (httpx.HTTPError, SenseError, OSError, ValueError) as error:
                 log.warning("accuracy.not_known", step=step, error=str(error) or type(error).__name__)
                 if time.monotonic() < ends:
                     self._end.wait(RETRY_S)
@@ -107,8 +107,9 @@ class Accuracy:
             return
 
     def score(self, step: int, texts: dict[str, str]) -> Score:
-        """Raises `httpx.HTTPError` where the sandbox does not answer, `RefusedError` where it refuses."""
-        with httpx.Client(base_url=self.sandbox.root, timeout=CALL_S, trust_env=False) as http:
+        """Raises `httpx.HTTPError` where the sandbox does not answer, `SenseError` where it refuses."""
+        own = internal_headers()
+        with httpx.Client(base_url=self.sandbox.root, headers=own, timeout=CALL_S, trust_env=False) as http:
             right = sum(self._right(http, one, texts.get(one.id, "")) for one in self.questions)
         return Score(step=step, correct=right, questions=len(self.questions))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import httpx
 
 from shared.errors import SenseError, UnavailableError
+from shared.settings import InternalSettings
 
 CONNECT_S = 5.0
 
@@ -45,7 +46,10 @@ class Service:
             raise self.silent(error) from error
 
     def good(self, answer: httpx.Response) -> httpx.Response:
-        """The answer. Raises RefusedError where it is none."""
+        """The answer. Raises RefusedError where it is none, UnavailableError where it is not for this process."""
+        if answer.status_code == 401:
+            message = f"{self.name} at {self.url} does not know this process: SENSE_INTERNAL_TOKEN is another one there"
+            raise UnavailableError(message, code=f"{self.short}_unavailable")
         if answer.is_error:
             raise RefusedError(self, answer)
         return answer
@@ -54,6 +58,12 @@ class Service:
         """No answer came."""
         message = f"{self.name} at {self.url} does not answer ({type(error).__name__}); see: sense status"
         return UnavailableError(message, code=f"{self.short}_unavailable")
+
+
+def internal_headers() -> dict[str, str]:
+    """What our services show each other, where a token is set."""
+    token = InternalSettings().secret
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def sandbox_at(url: str) -> Service:
@@ -74,4 +84,6 @@ def patience(seconds: float) -> httpx.Timeout:
 def client_for(service: Service, timeout: httpx.Timeout, *, kept: int) -> httpx.AsyncClient:
     """One client a process, with so many idle connections; no proxy of the environment: the service is ours."""
     limits = httpx.Limits(max_connections=256, max_keepalive_connections=kept)
-    return httpx.AsyncClient(base_url=service.root, limits=limits, timeout=timeout, trust_env=False)
+    return httpx.AsyncClient(
+        base_url=service.root, headers=internal_headers(), limits=limits, timeout=timeout, trust_env=False
+    )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from shared.errors import InvalidInputError
 from shared.llm.settings import LlmSettings
+from shared.settings import InternalSettings
 
 ENVIRONMENT_PREFIX = "SENSE_ENDPOINT_"
 ENVIRONMENT_FIELDS = (
@@ -88,7 +89,11 @@ def _built_in(settings: LlmSettings) -> dict[str, dict[str, Any]]:
     if settings.engine_url is not None:
         # our own engine batches what waits: many calls at once cost it nothing
         url = f"{settings.engine_url.rstrip('/')}/v1"
-        found["engine"] = {"base_url": url, "timeout_s": 600.0, "max_concurrency": 128, "start_concurrency": 128}
+        own = {"api_key": token} if (token := InternalSettings().token) else {}
+        found["engine"] = {
+            **{"base_url": url, "timeout_s": 600.0, "max_concurrency": 128, "start_concurrency": 128},
+            **own,
+        }
     return found
 
 

@@ -18,7 +18,7 @@ def show_addresses(stack: "StackFile") -> None:
     """Where to go from here."""
     screen().print(f"Console   {stack.gateway_url}/")
     screen().print(f"REST API  {stack.gateway_url}  (described by {stack.gateway_url}/openapi.json)")
-    screen().print(f"Flower    {stack.flower_url}")
+    screen().print(f"Flower    {stack.flower_url}  (make flower says how to get in)")
     screen().print(f"Logs      {stack.state / 'logs'}")
 
 

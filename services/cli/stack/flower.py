@@ -1,8 +1,8 @@
-"""Says where Flower is: `python -m services.cli.stack.flower`."""
+"""Says where Flower is, and how to get in: `python -m services.cli.stack.flower`."""
 
 import sys
 
-from services.cli.stack.layout import state_folder
+from services.cli.stack.layout import FLOWER_USER, state_folder
 from services.cli.stack.manager import running_stack
 
 if __name__ == "__main__":
@@ -11,3 +11,4 @@ if __name__ == "__main__":
         print("no stack is up; start it with: sense up", file=sys.stderr)
         sys.exit(3)
     print(f"Flower: {stack.flower_url}")
+    print(f"user {FLOWER_USER}, password {stack.flower_password}  (new with every sense up)")

@@ -13,11 +13,12 @@ from shared.errors import InvalidInputError
 
 DEFAULT_PORTS = {"redis": 6390, "gateway": 8100, "engine": 8101, "sandbox": 8102, "serving": 8103, "flower": 8155}
 PORT_TRIES = 200
+FLOWER_USER = "sense"
 STACK_MARK = "SENSE_STACK"  # set for the stack's own processes alone: people may export SENSE_STATE in every shell
 
 
 class StackFile(BaseModel):
-    """`.sense/stack.json`, readable by its owner alone: it holds the password of the local Redis."""
+    """`.sense/stack.json`, readable by its owner alone: it holds the stack's passwords and its services' token."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,6 +29,8 @@ class StackFile(BaseModel):
     engine_url: str
     flower_url: str
     socket: Path
+    internal_token: str = ""  # empty where an older Sense started this stack
+    flower_password: str = ""
 
     @property
     def redis_url(self) -> str:
@@ -57,7 +60,15 @@ class StackFile(BaseModel):
             "SENSE_SERVING_URL": self.serving_url,
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "TOKENIZERS_PARALLELISM": "false",
+            **self.secrets(),
         }
+
+    def secrets(self) -> dict[str, str]:
+        """What callers of the stack's internal services have to show."""
+        if not self.internal_token:
+            return {}
+        flower = f"{FLOWER_USER}:{self.flower_password}"
+        return {"SENSE_INTERNAL_TOKEN": self.internal_token, "FLOWER_BASIC_AUTH": flower}
 
 
 def state_folder() -> Path:
@@ -127,6 +138,8 @@ def plan_stack(state: Path) -> StackFile:
         redis_password=secrets.token_hex(16),
         gateway_url=f"http://127.0.0.1:{ports['gateway']}",
         engine_url=f"http://127.0.0.1:{ports['engine']}",
+        internal_token=secrets.token_hex(32),
+        flower_password=secrets.token_hex(12),
         flower_url=f"http://127.0.0.1:{ports['flower']}",
         # a socket's path has a short limit, and a clone may lie deep
         socket=Path(tempfile.gettempdir()) / f"sense-{os.getuid()}-{digest}.sock",

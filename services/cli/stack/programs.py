@@ -74,7 +74,7 @@ def all_programs(stack: StackFile) -> list[Program]:
         Program("sandbox-http", sandbox, 10),
         Program("serving-http", serving, 10),
         *[worker_program(queue) for queue in Queue],
-        Program("flower", f"{python} -m celery -A shared.tasks.app flower {flower}", 30),
+        Program("flower", f"{python} -m shared.tasks.flower {flower}", 30),
     ]
 
 

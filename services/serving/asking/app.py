@@ -1,6 +1,6 @@
 """The serving service over internal HTTP: a question becomes SQL.
 
-It has no keys: only the gateway should reach it. Errors are `{"code", "message"}`; SQL that fails is an answer.
+It is for our own services: `shared.http_guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
 """
 
 import contextlib
@@ -17,9 +17,11 @@ from services.serving.asking.asker import Asker
 from services.serving.asking.engine import ChatEngine
 from services.serving.asking.sandbox import Sandbox
 from services.serving.asking.settings import AskSettings
+from shared.client.internal import internal_headers
 from shared.client.sql_models import SqlAnswer, SqlRequest
 from shared.errors import SenseError, UnavailableError
 from shared.hangup import unless_gone
+from shared.http_guard import Guard, GuardMiddleware
 from shared.logging import get_logger
 from shared.storage.base import ObjectStore
 
@@ -41,7 +43,8 @@ def create_app(objects: ObjectStore, engine_url: str, sandbox_url: str, settings
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         timeout = httpx.Timeout(settings.engine_s, connect=CONNECT_S)
         limits = httpx.Limits(max_connections=2 * settings.at_once, max_keepalive_connections=settings.at_once)
-        async with httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False) as http:
+        own = internal_headers()
+        async with httpx.AsyncClient(headers=own, timeout=timeout, limits=limits, trust_env=False) as http:
             app.state.asker = Asker(objects, ChatEngine(http, engine_url), Sandbox(http, sandbox_url))
             yield
 
@@ -50,6 +53,7 @@ def create_app(objects: ObjectStore, engine_url: str, sandbox_url: str, settings
     app.add_exception_handler(SenseError, say_sense_error)
     app.add_exception_handler(RequestValidationError, say_bad_request)
     app.add_exception_handler(ClientDisconnect, say_nothing)
+    app.add_middleware(GuardMiddleware, guard=Guard.from_settings())
     app.post("/sql")(write_sql)
     app.get("/healthz")(healthz)
     app.get("/readyz")(readyz)

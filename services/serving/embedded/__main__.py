@@ -1,23 +1,34 @@
 """`python -m services.serving.embedded --port P --state DIR`: the embedded engine."""
 
+import sys
 from pathlib import Path
 
 import uvicorn
 
 from services.serving.embedded.app import create_app
 from services.serving.embedded.settings import EngineSettings
+from shared.errors import SenseError
+from shared.http_guard import Guard, check_address
 from shared.http_process import address_parser
 from shared.lifeline import exit_with_parent
 
 
-def main() -> None:
-    parser = address_parser("services.serving.embedded", port=None)
+def main() -> int:
+    """Serves until SIGTERM."""
+    note = "beyond the loopback SENSE_INTERNAL_TOKEN has to be set"
+    parser = address_parser("services.serving.embedded", port=None, note=note)
     parser.add_argument("--state", type=Path, required=True, help="folder of models.json, the names it serves")
     given = parser.parse_args()
+    try:
+        check_address(given.host, Guard.from_settings())
+    except SenseError as error:
+        print(error.message, file=sys.stderr)
+        return 2
     exit_with_parent()
     app = create_app(given.state, EngineSettings())
-    uvicorn.run(app, host=given.host, port=given.port, log_level="warning")
+    uvicorn.run(app, host=given.host, port=given.port, log_level="warning", server_header=False, ws="none")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

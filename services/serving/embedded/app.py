@@ -29,6 +29,7 @@ from services.serving.protocol import ServedModel
 from services.serving.registry import Registry
 from shared.errors import SenseError
 from shared.hangup import unless_gone
+from shared.http_guard import Guard, GuardMiddleware
 
 RETRY_AFTER_S = "1"
 
@@ -49,7 +50,8 @@ def create_app(state: Path, settings: EngineSettings) -> FastAPI:
         yield
         await link.release()
 
-    app = FastAPI(title="Sense embedded engine", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Sense embedded engine", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(GuardMiddleware, guard=Guard.from_settings())
     app.add_exception_handler(SenseError, _say_sense_error)
     app.add_exception_handler(RequestValidationError, _say_bad_body)
     app.add_exception_handler(ClientDisconnect, _say_nothing)
@@ -176,7 +178,7 @@ def _event(body: dict[str, Any]) -> str:
 async def _say_sense_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SenseError)
     headers = {"Retry-After": RETRY_AFTER_S} if error.http_status == 503 else None
-    openai = request.url.path.startswith("/v1/")
+    openai = request.scope["path"].startswith("/v1/")
     status = 400 if openai and error.http_status == 422 else error.http_status  # as OpenAI's own server answers
     body = error_body(error.message, status, error.code)
     return JSONResponse(body, status_code=status, headers=headers)

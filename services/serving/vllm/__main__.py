@@ -8,6 +8,7 @@ import uvicorn
 from services.serving.vllm.app import create_app
 from services.serving.vllm.settings import VllmSettings
 from shared.errors import SenseError
+from shared.http_guard import Guard, check_address
 from shared.http_process import address_parser, server_config
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging
@@ -17,13 +18,14 @@ GRACE_S = 10
 
 def main() -> int:
     """Serves until SIGTERM."""
-    note = "it has no keys: only gateway and workers should reach it"
+    note = "beyond the loopback SENSE_INTERNAL_TOKEN has to be set"
     parser = address_parser("services.serving.vllm", port=None, note=note)
     parser.add_argument("--state", type=Path, required=True, help="folder of models.json and vLLM's log")
     given = parser.parse_args()
     configure_logging("engine")
     exit_with_parent()
     try:
+        check_address(given.host, Guard.from_settings())
         app = create_app(given.state, VllmSettings())
     except SenseError as error:
         print(error.message, file=sys.stderr)

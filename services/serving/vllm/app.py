@@ -20,6 +20,7 @@ from services.serving.vllm.server import OwnServer, RunningServer, Server
 from services.serving.vllm.settings import VllmSettings
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
 from shared.hangup import unless_gone
+from shared.http_guard import Guard, GuardMiddleware
 
 RETRY_AFTER_S = "5"
 ANSWER_S = 900.0
@@ -36,14 +37,16 @@ def create_app(state: Path, settings: VllmSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = httpx.Limits(max_connections=512, max_keepalive_connections=128)
         timeout = httpx.Timeout(ANSWER_S, connect=5.0)
-        async with httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False) as http:
+        own = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
+        async with httpx.AsyncClient(headers=own, timeout=timeout, limits=limits, trust_env=False) as http:
             server = open_server(state, settings, http)
             app.state.http, app.state.front = http, Front(registry, server, VllmApi(http), settings)
             yield
             if isinstance(server, OwnServer):
                 await server.release()
 
-    app = FastAPI(title="Sense vLLM front", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Sense vLLM front", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(GuardMiddleware, guard=Guard.from_settings())
     app.add_exception_handler(SenseError, say_sense_error)
     app.add_exception_handler(RequestValidationError, say_bad_body)
     app.add_exception_handler(ClientDisconnect, say_nothing)
@@ -120,7 +123,7 @@ async def once(request: Request, front: Front, body: bytes, asked: dict[str, Any
             raise httpx.ConnectError("vLLM has ended")
         content = body if inner == asked["model"] else json.dumps({**asked, "model": inner}).encode()
         http: httpx.AsyncClient = request.app.state.http
-        ask = http.build_request("POST", front.server.url + request.url.path, content=content, headers=JSON)
+        ask = http.build_request("POST", front.server.url + request.scope["path"], content=content, headers=JSON)
         answer = await unless_gone(request, http.send(ask, stream=bool(asked.get("stream"))))
         stack.push_async_callback(answer.aclose)
         if answer.is_error:
@@ -201,7 +204,7 @@ def error_body(message: str, status: int, code: str, param: Any = None) -> dict[
 async def say_sense_error(request: Request, error: Exception) -> JSONResponse:
     """Under /v1 a fault of the request is 400, as OpenAI's own server answers."""
     assert isinstance(error, SenseError)
-    status = 400 if request.url.path.startswith("/v1/") and error.http_status == 422 else error.http_status
+    status = 400 if request.scope["path"].startswith("/v1/") and error.http_status == 422 else error.http_status
     headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else None
     body = error_body(error.message, status, error.code, getattr(error, "param", None))
     return JSONResponse(body, status_code=status, headers=headers)

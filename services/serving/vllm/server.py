@@ -126,7 +126,9 @@ class OwnServer:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if name not in HIDDEN}
-        return {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", **kept, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
+        own = {"VLLM_API_KEY": key} if (key := self._settings.key) else {}  # a command line would show it to everybody
+        fixed = {**own, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
+        return {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", **kept, **fixed}
 
     async def _wait_healthy(self) -> None:
         ends = time.monotonic() + self._settings.start_s

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.gateway import keys as keys_module
-from services.gateway.access import PUBLIC, Buckets, needed_role
+from services.gateway.access import Buckets
 from services.gateway.app import create_app
 from services.gateway.backend import Backend
 from services.gateway.settings import AuthSettings
@@ -53,7 +53,6 @@ def test_no_route_answers_without_a_key(closed: TestClient) -> None:
         assert Problem.model_validate_json(answer.content).code == "key_missing"
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     assert set(open_ones) == {"/healthz", "/readyz"}
-    assert all(PUBLIC.fullmatch(path) for path in open_ones)
 
 
 @pytest.mark.parametrize("given", ["Bearer wrong", "Bearer", "Basic b3BlcmF0b3I6eA==", "bearer  ", "Bearer é"])
@@ -63,28 +62,21 @@ def test_what_is_no_key_is_refused(closed: TestClient, given: str) -> None:
     assert Problem.model_validate_json(answer.content).code in ("key_missing", "key_unknown")
 
 
-def test_roles_are_kept(closed: TestClient) -> None:
-    texts = {"admin": ADMIN, "read": make(closed, "reader", "read"), "submit": make(closed, "sender", "submit")}
-    rank = {"read": 0, "submit": 1, "admin": 2}
-    for role, text in texts.items():
-        for method, path in routes(closed):
-            needed = needed_role(method, path)
-            if path == "/metrics" or path.startswith("/v1/keys"):
-                continue
-            answer = closed.request(method, path.replace("{", "").replace("}", ""), headers=as_key(text))
-            allowed = needed is None or rank[role] >= rank[needed]
-            assert (answer.status_code == 403) is not allowed, (role, method, path, answer.text)
-    assert closed.get("/v1/keys", headers=as_key(texts["submit"])).status_code == 403
-    assert closed.get("/v1/keys", headers=as_key(ADMIN)).status_code == 200
-
-
-def test_an_address_that_nobody_thought_of_needs_the_most(closed: TestClient) -> None:
-    assert needed_role("DELETE", "/v1/anything") == "admin"
-    assert needed_role("PATCH", "/v1/anything") == "submit"
-    assert needed_role("GET", "/consoles") == "read"
-    assert needed_role("POST", "/console/x") == "submit"
-    assert needed_role("GET", "/console/../v1/jobs") is None  # the path is never resolved: no such static file
+def test_what_has_no_route_is_refused_like_what_has_one(closed: TestClient) -> None:
+    text = make(closed, "reader", "read")
+    for method, path in (("PATCH", "/v1/anything"), ("GET", "/consoles"), ("POST", "/console/x"), ("GET", "/v1/jobs/")):
+        assert closed.request(method, path, follow_redirects=False).status_code == 401
+        assert closed.request(method, path, headers=as_key(text), follow_redirects=False).status_code in (404, 405)
     assert closed.get("/console/%2e%2e/v1/jobs").status_code in (401, 404)
+
+
+def test_nobody_is_read_from_before_the_role_is_known(closed: TestClient) -> None:
+    """A body that cannot be read would be answered with 422."""
+    text = make(closed, "reader", "read")
+    broken = {"content": b"{", "headers": {"Content-Type": "application/json"}}
+    assert closed.post("/v1/keys", **broken).status_code == 401  # type: ignore[arg-type]
+    broken["headers"] = {"Content-Type": "application/json", **as_key(text)}
+    assert closed.post("/v1/keys", **broken).status_code == 403  # type: ignore[arg-type]
 
 
 def test_nothing_of_a_key_is_kept_or_shown(closed: TestClient, backend: Backend) -> None:

@@ -70,6 +70,6 @@ def test_taking_a_model_off_the_engine_is_a_job_that_waits_for_the_device(api: T
     assert api.post("/v1/adapters/none/undeploy").json()["code"] == "model_not_found"
 
 
-@pytest.mark.parametrize("name", ["..", "%2e%2e", "a%2fb", "x" * 300, "%00"])
+@pytest.mark.parametrize("name", ["..", "%2e%2e", "a%2fb", "x" * 300])
 def test_no_other_object_is_reached(api: TestClient, name: str) -> None:
     assert api.get(f"/v1/adapters/{name}").status_code == 404

@@ -52,7 +52,7 @@ def test_a_report_page_runs_nothing(api: TestClient, job_id: str) -> None:
     "name",
     [
         *("%2e%2e/%2e%2e/job.json", "..%2fjob.json", "job.json", "jobs/x/job.json", "%2fetc%2fpasswd"),
-        *("write/0/written/", "write//0/written", "write/0", "write%00/0/written", "write/2/written", "%5c..%5cx"),
+        *("write/0/written/", "write//0/written", "write/0", "write/2/written", "%5c..%5cx"),
     ],
 )
 def test_a_name_is_no_path(api: TestClient, job_id: str, name: str) -> None:

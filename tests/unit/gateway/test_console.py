@@ -32,9 +32,7 @@ def test_every_file_is_served_packed_and_not_twice(api: TestClient, path: Path) 
     assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize(
-    "name", ["../app.py", "..%2fapp.py", "%2e%2e/%2e%2e/pyproject.toml", "js", "js/", "x.js", "%00"]
-)
+@pytest.mark.parametrize("name", ["../app.py", "..%2fapp.py", "%2e%2e/%2e%2e/pyproject.toml", "js", "js/", "x.js"])
 def test_only_files_of_the_console_are_served(api: TestClient, name: str) -> None:
     assert api.get(f"/console/{name}").status_code == 404
 

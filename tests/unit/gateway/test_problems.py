@@ -106,7 +106,7 @@ def test_an_unusable_request_id_is_replaced(api: TestClient, given: str) -> None
     assert len(own) == 32
 
 
-@pytest.mark.parametrize("name", ["x:stage:write", "x:events", "..", "%2e%2e", "x%2fy", "x" * 65, "x%00"])
+@pytest.mark.parametrize("name", ["x:stage:write", "x:events", "..", "%2e%2e", "x%2fy", "x" * 65])
 def test_an_id_reaches_no_other_key(api: TestClient, backend: Backend, name: str) -> None:
     Driver(backend).add("write", 0)
     job_id = backend.jobs.job_ids()[0]

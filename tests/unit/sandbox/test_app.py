@@ -96,7 +96,8 @@ BAD: list[tuple[bytes, int, str]] = [
 
 @pytest.mark.parametrize(("body", "status", "code"), BAD, ids=range(len(BAD)))
 def test_bad_requests_are_refused(http: httpx.Client, shop: str, body: bytes, status: int, code: str) -> None:
-    answer = http.post("/execute", content=body.replace(b"%s", shop.encode()))
+    body = body.replace(b"%s", shop.encode())
+    answer = http.post("/execute", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.json()["message"]
 
@@ -137,7 +138,7 @@ def test_an_upload_that_is_cut_off_leaves_nothing(module_sandbox: Sandbox, tmp_p
     body = b"1000\r\n" + part + b"\r\n" if "chunked" in head else part
     host, port = "127.0.0.1", int(module_sandbox.url.rpartition(":")[2])
     with socket.create_connection((host, port), timeout=10) as raw:
-        raw.sendall(f"POST /databases HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + body)
+        raw.sendall(f"POST /databases HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}\r\n\r\n".encode() + body)
         wait_for(lambda: module_sandbox.received() != [])
     wait_for(lambda: module_sandbox.received() == [])
     assert list(module_sandbox.objects.list("")) == before
@@ -147,7 +148,7 @@ def test_a_sender_who_falls_silent_holds_no_slot(module_sandbox: Sandbox, monkey
     monkeypatch.setattr("services.sandbox.app.IDLE_S", 0.2)
     port = int(module_sandbox.url.rpartition(":")[2])
     with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
-        raw.sendall(b"POST /databases HTTP/1.1\r\nHost: x\r\nContent-Length: 8192\r\n\r\nSQLite")
+        raw.sendall(b"POST /databases HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 8192\r\n\r\nSQLite")
         answer = b""
         while b"}" not in answer and (part := raw.recv(10_000)):
             answer += part

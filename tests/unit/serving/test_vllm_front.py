@@ -224,7 +224,9 @@ def test_bad_requests_are_400_in_openais_form(front: FrontProcess, folders: Path
     load(front, folders, "bad-1", "one")
     hot = {"model": "bad-1", "messages": [{"role": "user", "content": "Hi"}], "temperature": 9}
     for body in (b"", b"[]", b"{}", b'{"model": 3}', json.dumps(hot).encode()):
-        answer = httpx.post(f"{front.url}/v1/chat/completions", content=body)
+        answer = httpx.post(
+            f"{front.url}/v1/chat/completions", content=body, headers={"Content-Type": "application/json"}
+        )
         assert answer.status_code == 400
         assert {"message", "type", "param", "code"} == set(answer.json()["error"])
 
