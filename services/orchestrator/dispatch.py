@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -81,7 +82,7 @@ class Dispatcher:
         command = contract.command.model_validate(fields)
         try:
             self.celery.send_task(contract.name, kwargs={"command": as_json(command)}, queue=contract.queue.value)
-        except OperationalError as error:
+        except (OperationalError, redis.RedisError) as error:
             raise UnavailableError(
                 f"the broker takes no message ({error}); is the stack up? try: sense status"
             ) from error

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from shared.contracts.base import Command, Counts, Fact, TaskContract
 from shared.contracts.refs import ObjectRef
-from shared.errors import SenseError
+from shared.errors import SenseError, UnavailableError
 from shared.jobs.connect import connect_redis
 from shared.jobs.state import ErrorInfo
 from shared.jobs.store import JobStore
@@ -39,6 +40,8 @@ class Done:
 
 
 Work = Callable[[C, Shard], Done]
+T = TypeVar("T")
+SETTLE_PAUSE_S = 1.0
 
 
 def worker_id() -> str:
@@ -67,13 +70,18 @@ def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Sha
     if answer != "ok":
         log.info("shard.not_claimed", answer=answer, stage=command.stage, shard=command.shard)
         return
-    heartbeat = Heartbeat(jobs, where, token=token, worker=worker)
+    heartbeat = Heartbeat(renewing_store(redis), where, token=token, worker=worker)
     heartbeat.start()
     bound = structlog.contextvars.bound_contextvars(
         job=command.job_id, stage=command.stage, shard=command.shard, request=command.correlation_id
     )
     with bound, SHARD_SECONDS.labels(task=contract.name).time():
         Attempt(contract, command, jobs, heartbeat, token).run(work)
+
+
+def renewing_store(redis: RedisSettings) -> JobStore:
+    """On a connection of its own whose calls end well within a lease: the heartbeat itself tries again."""
+    return JobStore(connect_redis(redis, timeout_s=LeaseSettings().renew_s / 2, retries=0), redis.prefix)
 
 
 class Attempt:
@@ -101,8 +109,20 @@ class Attempt:
             self.settle_failure(error)
         except BaseException:
             self.heartbeat.stop()
-            self.jobs.hand_back(*self.where, token=self.token)
+            self.patiently(lambda: self.jobs.hand_back(*self.where, token=self.token))
             raise
+
+    def patiently(self, settle: Callable[[], T]) -> T:
+        """A Redis that is away for a moment (a restart, a failover, a script that blocks it) costs no finished work:
+        settling is tried again for as long as the lease may hold. Raises `UnavailableError` then."""
+        while True:
+            try:
+                return settle()
+            except UnavailableError as error:
+                if self.heartbeat.lease_left_s() <= SETTLE_PAUSE_S:
+                    raise
+                log.warning("shard.not_settled", error=error.message)
+                time.sleep(SETTLE_PAUSE_S)
 
     def finish(self, done: Done) -> None:
         """Records the result; unknown outputs are a bug of the service, named at once."""
@@ -117,7 +137,7 @@ class Attempt:
             attempt=command.attempt,
             outputs=done.outputs,
         )
-        kept = self.jobs.finish(fact, done.counts, token=self.token)
+        kept = self.patiently(lambda: self.jobs.finish(fact, done.counts, token=self.token))
         SHARDS.labels(task=self.contract.name, end="done" if kept else "lost").inc()
         log.info("shard.done" if kept else "shard.lost", **done.counts.model_dump())
 
@@ -125,13 +145,13 @@ class Attempt:
         """Maps what stopped the work to the row's next state."""
         reason = self.heartbeat.reason
         if reason == "draining":
-            self.jobs.hand_back(*self.where, token=self.token)
+            self.patiently(lambda: self.jobs.hand_back(*self.where, token=self.token))
         elif reason == "cancelling":
-            self.jobs.hand_back(*self.where, token=self.token, cancelled=True)
+            self.patiently(lambda: self.jobs.hand_back(*self.where, token=self.token, cancelled=True))
         elif reason is None:
             info = describe(error)
             log.error("shard.failed", code=info.code, error=info.message, exc_info=not isinstance(error, SenseError))
-            self.jobs.fail(*self.where, token=self.token, error=info, pause_s=self.pause_s())
+            self.patiently(lambda: self.jobs.fail(*self.where, token=self.token, error=info, pause_s=self.pause_s()))
         SHARDS.labels(task=self.contract.name, end=reason or "failed").inc()
 
     def pause_s(self) -> float:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel
 
 from shared.contracts.base import Command
 from shared.contracts.refs import ObjectRef, Slice, StageRef
-from shared.errors import NotFoundError
+from shared.errors import NotFoundError, UnavailableError
 from shared.events.stream import JobEvents
 from shared.jobs.state import ShardRow
 from shared.jobs.store import JobStore
@@ -99,7 +100,7 @@ class Shard:
         return self.jobs.checkpointed(command.job_id, command.stage, command.shard, token=self.heartbeat.token)
 
     def progress(self, **data: Any) -> None:
-        """Tells people who watch; never decides anything."""
-        JobEvents(self.jobs.client, self.jobs.prefix, self.command.job_id).progress(
-            self.command.stage, self.command.shard, data
-        )
+        """Tells people who watch; never decides anything, and where it cannot be told nothing is lost."""
+        events = JobEvents(self.jobs.client, self.jobs.prefix, self.command.job_id)
+        with suppress(UnavailableError):
+            events.progress(self.command.stage, self.command.shard, data)

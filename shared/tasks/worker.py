@@ -60,6 +60,8 @@ def beat(queue: Queue, worker: str, slots: int) -> None:
             touch_alive()
         except SenseError as error:
             log.warning("board.beat_failed", error=error.message)
+        except Exception:  # a worker that is off the board gets no work: the next beat is tried whatever this one was
+            log.exception("board.beat_failed")
         time.sleep(BEAT_S)
 
 
