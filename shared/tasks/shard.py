@@ -14,9 +14,11 @@ from shared.errors import NotFoundError, UnavailableError
 from shared.events.stream import JobEvents
 from shared.jobs.state import ShardRow
 from shared.jobs.store import JobStore
+from shared.settings import PathSettings
 from shared.storage.base import ObjectStore
 from shared.storage.jsonl import dump_rows, read_rows
 from shared.storage.keys import archive_key, export_key, shard_key
+from shared.storage.slices import read_slice
 from shared.tasks.heartbeat import Heartbeat
 
 M = TypeVar("M", bound=BaseModel)
@@ -91,8 +93,8 @@ class Shard:
         """The rows a shard works on: a whole object, or a slice of a collected one."""
         if isinstance(source, ObjectRef):
             return list(read_rows(self.objects, source, model))
-        found = list(self.stage_rows(source.stage, source.output, model))
-        return found[source.offset : source.offset + source.limit]
+        refs = self.refs(source.stage, source.output)
+        return list(read_slice(self.objects, refs, source.offset, source.limit, model, PathSettings().rows))
 
     def checkpointed(self) -> bool:
         """Says that a part of the work is safe in the object store; False where the lease is lost."""
