@@ -55,7 +55,7 @@ class Dispatcher:
         waiting = self.store.client.llen(queue_key(self.settings, queue))
         if not sent or waiting >= sent:
             return 0
-        count = self.store.resend(queue, self.lease_s)
+        count = self.store.resend(queue, self.lease_s, vanished=waiting == 0)
         if count:
             log.warning("dispatch.resent", queue=queue.value, rows=count)
         return count

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
+from pydantic import ValidationError
+
 from shared.contracts.base import Counts, Fact, Queue
 from shared.contracts.refs import ObjectRef
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import AnySpec
-from shared.errors import ConflictError, NotFoundError
+from shared.errors import ConflictError, NotFoundError, SenseError
 from shared.jobs.connect import Client, redis_errors
 from shared.jobs.plan import Each, Plan, TopUp
 from shared.jobs.rows import read_job, read_row, read_stage
@@ -27,6 +29,7 @@ SLICE = 250  # rows that one step may move: a few milliseconds of a server that 
 LOOKS = 500  # jobs that one take may look at
 AT_ONCE_S = 0.2  # how long a caller works on the rows of what it cancelled or retried; the orchestrator does the rest
 HEALED_PAGES = 50
+RESENDS = 5
 T = TypeVar("T")
 
 
@@ -69,8 +72,14 @@ class JobStore:
     def submit(self, spec: AnySpec, *, request_id: str = "", idempotency_key: str = "") -> tuple[JobRecord, bool]:
         """Records a new job, or finds the one of the same idempotency key; True where it is new.
 
-        Raises `ConflictError` (code idempotency_mismatch) where the key was used with another body.
+        Raises `ConflictError` (code idempotency_mismatch) where the key was used with another body, `NotFoundError`
+        where the known job has left Redis for its archive: `submit_id` does not ask.
         """
+        job_id, new = self.submit_id(spec, request_id=request_id, idempotency_key=idempotency_key)
+        return self.job(job_id), new
+
+    def submit_id(self, spec: AnySpec, *, request_id: str = "", idempotency_key: str = "") -> tuple[str, bool]:
+        """As `submit`, and only the job's id."""
         body = compact(spec.model_dump(mode="json"))
         digest = hashlib.sha256(body.encode()).hexdigest()
         job_id = f"{uuid.uuid4().hex[:12]}"
@@ -79,7 +88,7 @@ class JobStore:
         if answer[0] == "other":
             message = f"the Idempotency-Key was used for job {answer[1]} with another body; choose a new key"
             raise ConflictError(message, code="idempotency_mismatch")
-        return self.job(answer[1]), answer[0] == "new"
+        return str(answer[1]), answer[0] == "new"
 
     def job(self, job_id: str) -> JobRecord:
         """The job's record. Raises `NotFoundError`."""
@@ -88,6 +97,11 @@ class JobStore:
         if not fields:
             raise self._unknown(job_id)
         return read_job(fields)
+
+    def knows(self, job_id: str) -> bool:
+        """Whether the job is in Redis; one that left is in the archive alone, though its rows go slowly."""
+        with redis_errors():
+            return bool(self.client.exists(self.key("job", job_id)))
 
     def job_ids(self) -> list[str]:
         """All known ids, newest first."""
@@ -197,7 +211,10 @@ class JobStore:
         self.steps.run("set_plan", job_id, plan.model_dump_json(), *args)
 
     def plan(self, job_id: str) -> Plan | None:
-        """The stored plan, or None before the orchestrator compiled it. A plan never changes: it is read once."""
+        """The stored plan, or None before the orchestrator compiled it. A plan never changes: it is read once.
+
+        Raises `SenseError` (code other_version) for one that this version cannot read.
+        """
         if (known := self._plans.get(job_id)) is not None:
             self._plans.move_to_end(job_id)
             return known
@@ -205,7 +222,16 @@ class JobStore:
             text = self.client.hget(self.key("job", job_id), "plan")
         if not text:
             return None
-        plan = self._plans[job_id] = Plan.model_validate_json(text)
+        try:
+            plan = self._plans[job_id] = Plan.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise SenseError(
+                f"the plan of job {job_id} is of another version of Sense ({place}: {first['msg']}); "
+                "submit its spec again",
+                code="other_version",
+            ) from error
         while len(self._plans) > PLANS_KEPT:
             self._plans.popitem(last=False)
         return plan
@@ -443,11 +469,18 @@ class JobStore:
                 break
         return moved
 
-    def resend(self, queue: Queue, lease_s: float) -> int:
-        """Rows whose message was not claimed within a lease are queued again at the same attempt."""
+    def resend(self, queue: Queue, lease_s: float, *, vanished: bool = False) -> int:
+        """Rows whose message was not claimed within a lease are queued again at the same attempt.
+
+        `vanished`: no message waits for a worker, so that somebody took theirs. Where that happens `RESENDS` times
+        running, the shard had an attempt: what takes messages and never begins may not do so for ever.
+        """
+        message = f"workers took this shard's message {RESENDS} times and never began it; their logs say why"
+        error = ErrorInfo(code="not_claimed", message=message, retryable=True).model_dump_json()
         count, looked = 0, SLICE
         while looked == SLICE:
-            looked, back = map(int, self.steps.run("resend", queue.value, lease_s, SLICE))
+            answer = self.steps.run("resend", queue.value, lease_s, SLICE, RESENDS if vanished else 0, error)
+            looked, back = map(int, answer)
             count += back
         return count
 

@@ -53,11 +53,43 @@ def register_task(app: Celery, contract: TaskContract, work: Work[C]) -> None:
     """Makes `work` the Celery task of a contract."""
 
     def run(command: dict[str, Any]) -> None:
-        run_shard(contract, contract.command.model_validate(command), work)
+        try:
+            parsed = contract.command.model_validate(command)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            refuse_command(
+                command, f"this worker cannot read the command for {contract.name} ({place}: {first['msg']})"
+            )
+        else:
+            run_shard(contract, parsed, work)
 
     limits = {} if contract.hard_limit_s is None else {"time_limit": contract.hard_limit_s}
     options: dict[str, Any] = {"name": contract.name, "ignore_result": True, **limits}
     app.task(**options)(run)
+
+
+def refuse_command(command: dict[str, Any], reason: str) -> None:
+    """Fails an attempt that this worker cannot begin: unclaimed, its message would come again for ever.
+
+    It is made again after a pause, by a worker that can where versions are mixed during an upgrade; after the last
+    attempt the shard fails with this reason.
+    """
+    try:
+        known = Command.model_validate({name: command.get(name) for name in Command.model_fields})
+    except ValidationError:
+        log.error("shard.unreadable", reason=reason)  # whose it was nobody knows: it counts as never claimed
+        return
+    redis = RedisSettings()
+    jobs, lease = JobStore(connect_redis(redis), redis.prefix), LeaseSettings()
+    where, token = (known.job_id, known.stage, known.shard), uuid.uuid4().hex
+    claimed = jobs.claim(*where, known.attempt, token=token, worker=worker_id(), lease_s=lease.seconds)
+    log.error("shard.refused", answer=claimed, stage=known.stage, shard=known.shard, reason=reason)
+    if claimed == "ok":
+        message = f"{reason}: workers and orchestrator are of different versions; bring all of them to one, then retry"
+        error = ErrorInfo(code="other_version", message=message, retryable=True)
+        pause = lease.retry_pause_s * 2 ** min(6, known.attempt - 1)
+        jobs.fail(*where, token=token, error=error, pause_s=pause)
 
 
 def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Shard], Done]) -> None:

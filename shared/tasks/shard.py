@@ -70,7 +70,7 @@ class Shard:
     def refs(self, stage: StageRef, output: str) -> list[ObjectRef]:
         """One output of all finished shards of a stage, in shard order. Raises `NotFoundError` where there is none."""
         found = self.jobs.outputs(stage.job_id or self.command.job_id, stage.stage, output)
-        if not found and stage.job_id:
+        if stage.job_id and not self.jobs.knows(stage.job_id):  # asked afterwards: what is leaving may be read in part
             found = self._archived_refs(stage.job_id, stage.stage, output)
         if not found and stage.job_id:
             raise NotFoundError(f"job {stage.job_id} has no output {output} of stage {stage.stage}")

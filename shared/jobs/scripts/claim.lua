@@ -14,6 +14,7 @@ if not alive(status) then
   return 'cancelled'
 end
 local t = now()
+redis.call('HDEL', row, 'resent')
 redis.call('HSET', row, 'state', 'running', 'token', ARGV[6], 'worker', ARGV[7], 'started_at', stamp(t))
 redis.call('ZADD', KLEASES, t + tonumber(ARGV[8]), member(j, s, n))
 redis.call('SADD', krunning(q), member(j, s, n))
