@@ -50,6 +50,11 @@ class PathSettings(BaseSettings):
         return self.state / "cache" / "databases"
 
     @property
+    def rows(self) -> Path:
+        """Large sets of rows that are read in parts, by content."""
+        return self.state / "cache" / "rows"
+
+    @property
     def golds(self) -> Path:
         """How golds ran, by content."""
         return self.state / "cache" / "golds.sqlite"

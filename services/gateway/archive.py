@@ -4,15 +4,20 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from services.gateway.listing import StageRow
 from shared.contracts.registry import CONTRACTS
-from shared.errors import NotFoundError
+from shared.errors import ConflictError, NotFoundError
 from shared.events.stream import Event
 from shared.jobs.plan import Plan
 from shared.jobs.state import JobRecord, ShardRow, StageState
+from shared.logging import get_logger
 from shared.storage.base import ObjectStore
 from shared.storage.jsonl import read_rows
 from shared.storage.keys import archive_key
+
+log = get_logger()
 
 
 @dataclass(frozen=True)
@@ -25,13 +30,28 @@ class Archived:
 
 
 def read_archived(objects: ObjectStore, job_id: str) -> Archived:
-    """Raises `NotFoundError` (code job_not_found) where there is no archive of that job."""
+    """Raises `NotFoundError` (code job_not_found) where there is no archive of that job, `ConflictError` for a
+    damaged one."""
     try:
         record = json.loads(objects.get(archive_key(job_id, "job.json")))
     except NotFoundError:
         raise NotFoundError(f"there is no job {job_id}; list them with: sense jobs", code="job_not_found") from None
-    plan = Plan.model_validate(record["plan"]) if record.get("plan") else None
-    return Archived(JobRecord.model_validate(record["job"]), plan, stage_rows(plan, record.get("stages") or {}))
+    except ValueError as error:
+        message = f"the archive of job {job_id} is damaged; restore it from a backup"
+        raise ConflictError(message, code="corrupt_object") from error
+    plan, stages = None, list[StageRow]()
+    try:
+        job = JobRecord.model_validate(record["job"])
+    except (KeyError, TypeError, ValidationError) as error:
+        message = f"the archive of job {job_id} is damaged or of another version; look at it with that version"
+        raise ConflictError(message, code="corrupt_object") from error
+    try:
+        plan = Plan.model_validate(record["plan"]) if record.get("plan") else None
+        stages = stage_rows(plan, record.get("stages") or {})
+    except (KeyError, ValidationError) as error:  # of another version: the record is shown without its stages
+        log.warning("archive.plan_unreadable", job=job_id, error=str(error)[:200])
+        plan = None
+    return Archived(job, plan, stages)
 
 
 def stage_rows(plan: Plan | None, states: dict[str, Any]) -> list[StageRow]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from services.gateway.archive import read_archived
 from services.gateway.backend import Backend
 from services.gateway.listing import JOB_ID
 from shared.contracts.spec import AnySpec, SpecError, parse_spec
 from shared.contracts.spec_sources import BUILTIN_TESTS
 from shared.errors import InvalidInputError, NotFoundError
-from shared.jobs.store import JobStore
+from shared.jobs.state import JobRecord
 from shared.llm.profiles import EndpointProfile
 from shared.storage.base import ObjectStore
 from shared.storage.datasets import choose_split, find_dataset
@@ -31,7 +32,7 @@ def checked_spec(backend: Backend, data: object) -> AnySpec:
         known = {fault["path"] for fault in faults}
         named = [
             *endpoint_faults(data, backend.endpoints),
-            *data_faults(data, backend.jobs),
+            *data_faults(data, backend),
             *dataset_faults(data, backend.objects),
             *database_faults(data, backend.objects),
         ]
@@ -109,8 +110,16 @@ def database_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[F
             }
 
 
-def data_faults(data: Mapping[str, Any], jobs: JobStore) -> Iterator[Fault]:
-    """A training job's `data: job:ID` names a job that has succeeded and wrote what is needed."""
+def find_record(backend: Backend, job_id: str) -> JobRecord:
+    """In Redis, or in the archive. Raises `NotFoundError`."""
+    try:
+        return backend.jobs.job(job_id)
+    except NotFoundError:
+        return read_archived(backend.objects, job_id).job
+
+
+def data_faults(data: Mapping[str, Any], backend: Backend) -> Iterator[Fault]:
+    """A training job's `data: job:ID` names a job, archived or not, that has succeeded and wrote what is needed."""
     kinds, source = SOURCES.get(str(data.get("kind"))), data.get("data")
     if kinds is None or not isinstance(source, str) or not source.startswith("job:"):
         return
@@ -118,7 +127,7 @@ def data_faults(data: Mapping[str, Any], jobs: JobStore) -> Iterator[Fault]:
     if not JOB_ID.fullmatch(job_id):
         return
     try:
-        job = jobs.job(job_id)
+        job = find_record(backend, job_id)
     except NotFoundError:
         yield {"path": "data", "message": f"there is no job {job_id}; list them with: sense jobs"}
         return

@@ -50,10 +50,9 @@ def submit_job(
 def record_job(backend: Backend, spec: AnySpec, request: str, key: str) -> tuple[str, bool]:
     """The job's id, and whether it is new. Raises `InvalidInputError` where the key had another body."""
     try:
-        job, new = backend.jobs.submit(spec, request_id=request, idempotency_key=key)
+        return backend.jobs.submit_id(spec, request_id=request, idempotency_key=key)
     except ConflictError as error:
         raise InvalidInputError(error.message, code=error.code) from error
-    return job.id, new
 
 
 @router.get("", dependencies=READ, summary="List jobs, newest first")

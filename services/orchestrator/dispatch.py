@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -54,7 +55,7 @@ class Dispatcher:
         waiting = self.store.client.llen(queue_key(self.settings, queue))
         if not sent or waiting >= sent:
             return 0
-        count = self.store.resend(queue, self.lease_s)
+        count = self.store.resend(queue, self.lease_s, vanished=waiting == 0)
         if count:
             log.warning("dispatch.resent", queue=queue.value, rows=count)
         return count
@@ -81,7 +82,7 @@ class Dispatcher:
         command = contract.command.model_validate(fields)
         try:
             self.celery.send_task(contract.name, kwargs={"command": as_json(command)}, queue=contract.queue.value)
-        except OperationalError as error:
+        except (OperationalError, redis.RedisError) as error:
             raise UnavailableError(
                 f"the broker takes no message ({error}); is the stack up? try: sense status"
             ) from error

@@ -68,6 +68,7 @@ class Orchestrator:
 
     def housekeeping(self) -> None:
         """Reaper, sweep and retention, when their time has come."""
+        self.store.work_off()
         now = time.monotonic()
         if now >= self.next_reap:
             self.next_reap = now + self.lease.reap_s
@@ -143,7 +144,9 @@ class Orchestrator:
         """The first lost shard's error, with its name."""
         if lost is None:
             return None
-        row = next(row for row in self.store.rows(job_id, lost) if row.state == "failed")
+        row = self.store.failed_row(job_id, lost)
+        if row is None:
+            return ErrorInfo(code="internal_error", message=f"stage {lost} lost a shard; its row is gone")
         cause = row.error or ErrorInfo(code="internal_error", message="no reason was recorded")
         message = f"stage {lost} lost shard {row.shard} after {row.attempt} attempt(s): {cause.message}"
         return ErrorInfo(code=cause.code, message=message)

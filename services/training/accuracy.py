@@ -11,7 +11,7 @@ from services.training.scores import ANSWERS, Question, Score, score_file, write
 from shared.client.internal import internal_headers, sandbox_at
 from shared.client.sandbox_models import Run, RunAnswer, RunRequest
 from shared.contracts.records import Example, PromptStyle
-from shared.contracts.refs import StageRef
+from shared.contracts.refs import Slice, StageRef
 from shared.contracts.training import TrainModel
 from shared.errors import InvalidInputError, SenseError
 from shared.logging import get_logger
@@ -37,8 +37,7 @@ def selection_questions(command: TrainModel, shard: Shard, most: int, rows: int,
     Raises `InvalidInputError` where none were.
     """
     assert command.questions is not None
-    refs = shard.refs(command.questions, "selection")
-    examples = [example for ref in refs for example in shard.rows(ref, Example)][:most]
+    examples = shard.rows(Slice(stage=command.questions, output="selection", offset=0, limit=most), Example)
     if not examples:
         raise InvalidInputError(
             f"score_steps asks questions of the selection split, and stage {command.questions.stage} set none aside: "

@@ -1,11 +1,13 @@
 """Connections to Redis whose failures are the product's own errors."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
+from redis.client import Pipeline
 from redis.retry import Retry
 
 from shared.errors import UnavailableError
@@ -14,28 +16,106 @@ from shared.settings import RedisSettings
 # redis-py types every answer as bytes | str, whatever decode_responses says; the store's own methods are typed.
 Client = Any
 
-
-def connect_redis(settings: RedisSettings) -> Client:
-    """A client that speaks text and tries a lost connection again for about three seconds."""
-    return redis.Redis.from_url(
-        settings.url.get_secret_value(),
-        decode_responses=True,
-        socket_keepalive=True,
-        socket_timeout=15,
-        health_check_interval=25,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.1), retries=5),
-        retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError],
-    )
+# Answers that say nothing about the command: this server, or the one that takes its place, will run it later. As a
+# script's own error the word may stand inside the sentence; elsewhere it begins it.
+LATER = {
+    "LOADING": "it still reads its data",
+    "BUSY": "another script runs",
+    "READONLY": "it is a replica, or a failover is under way",
+    "MASTERDOWN": "its master is away",
+    "TRYAGAIN": "its slots are being moved",
+    "CLUSTERDOWN": "its cluster is not whole",
+    "NOREPLICAS": "too few replicas follow it",
+    "NOMASTERLINK": "its master is away",
+    "UNKILLABLE": "another script runs",
+    "OOM": "it takes no writes: free memory on its machine, or raise maxmemory",
+    "MISCONF": "it takes no writes: free disk space on its machine",
+    "NOAUTH": "it wants a password; has it been started anew?",
+    "WRONGPASS": "it refuses the password; has it been started anew?",
+}
+WORD = re.compile(rf"(?:^|[\s:-])({'|'.join(LATER)})\b")
+# Those that redis-py knows as classes are tried again by the client itself, as a lost connection is.
+RETRIED: list[type[redis.RedisError]] = [
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.BusyLoadingError,
+    redis.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.TryAgainError,
+    redis.exceptions.ClusterDownError,
+]
 
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Redis's own exceptions become `UnavailableError`, with the remedy."""
+    """Redis's own exceptions become `UnavailableError`, with the remedy, wherever trying again can help."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise UnavailableError(f"Redis does not answer ({error}); is the stack up? try: sense status") from error
-    except redis.ResponseError as error:
-        if "OOM" in str(error) or "MISCONF" in str(error):
-            raise UnavailableError(f"Redis takes no writes ({error}); free memory or disk on its machine") from error
-        raise
+    except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError) as error:
+        if (found := unavailable(error)) is None:
+            raise
+        raise found from error
+
+
+def unavailable(error: redis.RedisError) -> UnavailableError | None:
+    """What to say where the server or the way to it is the reason; None where the command is."""
+    told = type(error).__name__ if not str(error) else str(error)
+    if word := reason_word(error):
+        return UnavailableError(f"Redis says try again later ({told[:200]}): {LATER[word]}")
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return UnavailableError(f"Redis does not answer ({told[:200]}); is the stack up? try: sense status")
+    return None
+
+
+CLASSES = {
+    redis.BusyLoadingError: "LOADING",
+    redis.ReadOnlyError: "READONLY",
+    redis.exceptions.MasterDownError: "MASTERDOWN",
+    redis.exceptions.TryAgainError: "TRYAGAIN",
+    redis.exceptions.ClusterDownError: "CLUSTERDOWN",
+    redis.exceptions.OutOfMemoryError: "OOM",
+}
+
+
+def reason_word(error: redis.RedisError) -> str | None:
+    """The code of an answer that means later: redis-py takes it off the sentences whose class it knows."""
+    for known, word in CLASSES.items():
+        if isinstance(error, known):
+            return word
+    if not isinstance(error, redis.ResponseError | redis.AuthenticationError):
+        return None
+    found = WORD.search(str(error)[:500])
+    return found[1] if found else None
+
+
+class TranslatingPipeline(Pipeline):
+    """A pipeline of a `TranslatingRedis`."""
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        with redis_errors():
+            return list(super().execute(raise_on_error))
+
+
+class TranslatingRedis(redis.Redis):
+    """Every command of every user fails with the product's errors: nobody has to remember to ask for it."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        with redis_errors():
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
+        return TranslatingPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+def connect_redis(settings: RedisSettings, *, timeout_s: float = 15.0, retries: int = 5) -> Client:
+    """A client that speaks text; with five retries it tries a lost connection again for about three seconds."""
+    return TranslatingRedis.from_url(
+        settings.url.get_secret_value(),
+        decode_responses=True,
+        socket_keepalive=True,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        health_check_interval=25,
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.1), retries=retries),
+        retry_on_error=list(RETRIED),
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from shared.jobs.connect import redis_errors
 from shared.jobs.state import JobStatus
-from shared.jobs.store import BATCH, JobStore, batches
+from shared.jobs.store import AT_ONCE_S, BATCH, JobStore, batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class EndedJobs:
 
     def all(self) -> Iterator[Ended]:
         """Oldest first."""
-        stale = set(self.store.stale())
+        with redis_errors():
+            stale = {*self.client.hkeys(self.store.key("stale")), *self.client.smembers(self.store.key("settling"))}
         for some in batches(reversed(self.store.job_ids()), BATCH):
             pipe = self.client.pipeline(transaction=False)
             for job_id in some:
@@ -48,7 +49,7 @@ class EndedJobs:
         """Takes the job out of Redis; False where it lives again, or its archive is not fresh."""
         if not self.store.steps.run("forget", job.id, job.epoch):
             return False
-        self._remove(job.id)
+        self.store.remove_rows(job.id, AT_ONCE_S)
         return True
 
     def finish_leaving(self) -> None:
@@ -56,19 +57,9 @@ class EndedJobs:
         with redis_errors():
             leaving = self.client.smembers(self.store.key("leaving"))
         for job_id in sorted(leaving):
-            self._remove(job_id)
+            self.store.remove_rows(job_id, AT_ONCE_S)
 
     def _rows(self, job_id: str) -> int:
         with redis_errors():
             stages = self.client.lrange(self.store.key("job", job_id, "stages"), 0, -1)
             return sum(int(self.client.zcard(self.store.key("job", job_id, "shards", stage))) for stage in stages)
-
-    def _remove(self, job_id: str) -> None:
-        key = self.store.key
-        with redis_errors():
-            for stage in self.client.lrange(key("job", job_id, "stages"), 0, -1):
-                for some in batches(self.client.zrange(key("job", job_id, "shards", stage), 0, -1), BATCH):
-                    self.client.unlink(*[key("job", job_id, "row", stage, shard) for shard in some])
-                self.client.unlink(*[key("job", job_id, part, stage) for part in ("shards", "done", "stage")])
-            self.client.unlink(key("job", job_id, "events"), key("job", job_id, "stages"))
-            self.client.srem(key("leaving"), job_id)

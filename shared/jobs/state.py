@@ -97,9 +97,9 @@ class StageState(BaseModel):
 
 
 class JobRecord(BaseModel):
-    """A job as users see it."""
+    """A job as users see it; archives keep it for longer than versions live."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     id: str
     kind: str

@@ -2,17 +2,20 @@
 
 import hashlib
 import json
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
+from pydantic import ValidationError
+
 from shared.contracts.base import Counts, Fact, Queue
 from shared.contracts.refs import ObjectRef
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import AnySpec
-from shared.errors import ConflictError, NotFoundError
+from shared.errors import ConflictError, NotFoundError, SenseError
 from shared.jobs.connect import Client, redis_errors
 from shared.jobs.plan import Each, Plan, TopUp
 from shared.jobs.rows import read_job, read_row, read_stage
@@ -22,6 +25,11 @@ from shared.jobs.steps import Steps
 IDEMPOTENCY_TTL_S = 24 * 3600
 PLANS_KEPT = 64
 BATCH = 1000
+SLICE = 250  # rows that one step may move: a few milliseconds of a server that does nothing else meanwhile
+LOOKS = 500  # jobs that one take may look at
+AT_ONCE_S = 0.2  # how long a caller works on the rows of what it cancelled or retried; the orchestrator does the rest
+HEALED_PAGES = 50
+RESENDS = 5
 T = TypeVar("T")
 
 
@@ -53,6 +61,7 @@ class JobStore:
         self.prefix = prefix
         self.steps = Steps(client, prefix)
         self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._compared: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def key(self, *parts: str) -> str:
         """A key under this store's prefix."""
@@ -63,8 +72,14 @@ class JobStore:
     def submit(self, spec: AnySpec, *, request_id: str = "", idempotency_key: str = "") -> tuple[JobRecord, bool]:
         """Records a new job, or finds the one of the same idempotency key; True where it is new.
 
-        Raises `ConflictError` (code idempotency_mismatch) where the key was used with another body.
+        Raises `ConflictError` (code idempotency_mismatch) where the key was used with another body, `NotFoundError`
+        where the known job has left Redis for its archive: `submit_id` does not ask.
         """
+        job_id, new = self.submit_id(spec, request_id=request_id, idempotency_key=idempotency_key)
+        return self.job(job_id), new
+
+    def submit_id(self, spec: AnySpec, *, request_id: str = "", idempotency_key: str = "") -> tuple[str, bool]:
+        """As `submit`, and only the job's id."""
         body = compact(spec.model_dump(mode="json"))
         digest = hashlib.sha256(body.encode()).hexdigest()
         job_id = f"{uuid.uuid4().hex[:12]}"
@@ -73,7 +88,7 @@ class JobStore:
         if answer[0] == "other":
             message = f"the Idempotency-Key was used for job {answer[1]} with another body; choose a new key"
             raise ConflictError(message, code="idempotency_mismatch")
-        return self.job(answer[1]), answer[0] == "new"
+        return str(answer[1]), answer[0] == "new"
 
     def job(self, job_id: str) -> JobRecord:
         """The job's record. Raises `NotFoundError`."""
@@ -82,6 +97,11 @@ class JobStore:
         if not fields:
             raise self._unknown(job_id)
         return read_job(fields)
+
+    def knows(self, job_id: str) -> bool:
+        """Whether the job is in Redis; one that left is in the archive alone, though its rows go slowly."""
+        with redis_errors():
+            return bool(self.client.exists(self.key("job", job_id)))
 
     def job_ids(self) -> list[str]:
         """All known ids, newest first."""
@@ -94,24 +114,76 @@ class JobStore:
             return sorted(self.client.smembers(self.key("active")))
 
     def cancel(self, job_id: str) -> str:
-        """Asks a job to end; the answer is its status. Raises `NotFoundError`."""
-        return self._known(job_id, self.steps.run("cancel", job_id))
+        """Asks a job to end; the answer is its status. Its waiting rows follow in slices. Raises `NotFoundError`."""
+        status = self._known(job_id, self.steps.run("cancel", job_id))
+        self.settle_rows(job_id, AT_ONCE_S)
+        return status
 
     def retry(self, job_id: str) -> str:
         """Runs a job's failed and cancelled shards again. Raises `ConflictError`, `NotFoundError`."""
         status = self._known(job_id, self.steps.run("retry", job_id))
         if status != "retried":
             raise ConflictError(f"job {job_id} is {status}; only a failed or cancelled job can be retried")
+        self.settle_rows(job_id, AT_ONCE_S)
         return "running"
+
+    def settle_rows(self, job_id: str, within_s: float) -> bool:
+        """Brings rows to what `cancel`, `retry` and `end` have decided, slice by slice; whether that is done."""
+        ends = time.monotonic() + within_s
+        while self.steps.run("settle_rows", job_id, SLICE):
+            if time.monotonic() >= ends:
+                return False
+        return True
+
+    def work_off(self, within_s: float = AT_ONCE_S) -> None:
+        """The orchestrator's share of large changes, a little at a time: rows to settle, rows of jobs that left."""
+        ends = time.monotonic() + within_s
+        with redis_errors():
+            settling = sorted(self.client.smembers(self.key("settling")))
+            leaving = sorted(self.client.smembers(self.key("leaving")))
+        for number, job_id in enumerate(settling):  # each gets its part of the time: one job holds up no other
+            self.settle_rows(job_id, max(0.0, ends - time.monotonic()) / (len(settling) - number))
+        for job_id in leaving:
+            self.remove_rows(job_id, max(0.0, ends - time.monotonic()))
+
+    def remove_rows(self, job_id: str, within_s: float) -> bool:
+        """Goes on with taking a job that left out of Redis; whether nothing of it is left. At least one slice."""
+        ends = time.monotonic() + within_s
+        with redis_errors():
+            for stage in self.client.lrange(self.key("job", job_id, "stages"), 0, -1):
+                members = self.key("job", job_id, "shards", stage)
+                while shards := self.client.zrange(members, 0, BATCH - 1):
+                    self.client.unlink(*[self.key("job", job_id, "row", stage, shard) for shard in shards])
+                    self.client.zremrangebyrank(members, 0, len(shards) - 1)
+                    if time.monotonic() >= ends:
+                        return False
+                queue = self.client.hget(self.key("job", job_id, "stage", stage), "queue")
+                self.client.unlink(*[self.key("job", job_id, part, stage) for part in ("shards", "done", "stage")])
+                self.client.unlink(self.key("queue", queue or "none", "pending", job_id))
+            scopes = self.client.smembers(self.key("job", job_id, "budgets"))
+            self.client.unlink(
+                *[self.key("job", job_id, part) for part in ("events", "budgets")],
+                *[self.key("job", job_id, "budget", scope) for scope in scopes],
+            )
+            self.client.unlink(self.key("job", job_id, "stages"))
+            self.client.srem(self.key("leaving"), job_id)
+        return True
 
     def end(self, job_id: str, status: str, error: ErrorInfo | None = None) -> bool:
         """Makes a job terminal; False where it already was."""
         return bool(self.steps.run("end_job", job_id, status, error.model_dump_json() if error else ""))
 
     def stale(self) -> dict[str, int]:
-        """Jobs that are over and whose archive lacks something, each with the number that `archived` wants."""
+        """Jobs that are over and whose archive lacks something, each with the number that `archived` wants.
+
+        A job whose rows are not all at its end yet is brought there first; a large one comes once that is done.
+        """
         with redis_errors():
-            return {job_id: int(seen) for job_id, seen in sorted(self.client.hgetall(self.key("stale")).items())}
+            settling = self.client.smembers(self.key("settling"))
+            waiting = {job_id for job_id in settling if self.client.hexists(self.key("stale"), job_id)}
+            later = {job_id for job_id in waiting if not self.settle_rows(job_id, AT_ONCE_S / len(waiting))}
+            stale = self.client.hgetall(self.key("stale"))
+        return {job_id: int(seen) for job_id, seen in sorted(stale.items()) if job_id not in later}
 
     def archived(self, job_id: str, seen: int) -> bool:
         """The archive holds everything up to `seen`; False where more came meanwhile."""
@@ -139,7 +211,10 @@ class JobStore:
         self.steps.run("set_plan", job_id, plan.model_dump_json(), *args)
 
     def plan(self, job_id: str) -> Plan | None:
-        """The stored plan, or None before the orchestrator compiled it. A plan never changes: it is read once."""
+        """The stored plan, or None before the orchestrator compiled it. A plan never changes: it is read once.
+
+        Raises `SenseError` (code other_version) for one that this version cannot read.
+        """
         if (known := self._plans.get(job_id)) is not None:
             self._plans.move_to_end(job_id)
             return known
@@ -147,7 +222,16 @@ class JobStore:
             text = self.client.hget(self.key("job", job_id), "plan")
         if not text:
             return None
-        plan = self._plans[job_id] = Plan.model_validate_json(text)
+        try:
+            plan = self._plans[job_id] = Plan.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise SenseError(
+                f"the plan of job {job_id} is of another version of Sense ({place}: {first['msg']}); "
+                "submit its spec again",
+                code="other_version",
+            ) from error
         while len(self._plans) > PLANS_KEPT:
             self._plans.popitem(last=False)
         return plan
@@ -166,9 +250,9 @@ class JobStore:
         self._plans.pop(job_id, None)
 
     def add_shards(self, job_id: str, stage: str, shards: Mapping[int, Mapping[str, Any]]) -> int:
-        """Adds rows that do not exist yet, a thousand a step so that nobody waits long; how many were added."""
+        """Adds rows that do not exist yet, some a step so that nobody waits long; how many were added."""
         added = 0
-        for some in batches(shards.items(), BATCH):
+        for some in batches(shards.items(), SLICE):
             args = [part for shard, params in some for part in (shard, compact(params))]
             added += int(self.steps.run("add_shards", job_id, stage, *args))
         return added
@@ -233,10 +317,43 @@ class JobStore:
         return JobStatus(status), states
 
     def missing(self, job_id: str, upstream: str, stage: str, most: int = 5 * BATCH) -> set[int]:
-        """Up to `most` shards that are done upstream and that `stage` does not have."""
+        """Up to `most` shards that are done upstream and that `stage` does not have.
+
+        A call compares a bounded part, a page an exchange, and the next one goes on behind it: all of them are seen in
+        a few calls, and no command walks a whole set.
+        """
+        place = (job_id, stage)
+        first, found = self._compared.pop(place, 0), set[int]()
+        wraps = first > 0
+        for _ in range(HEALED_PAGES):
+            shards = self._page(job_id, upstream, first)
+            if shards:
+                pipe = self.client.pipeline(transaction=False)
+                pipe.smismember(self.key("job", job_id, "done", upstream), shards)
+                pipe.zmscore(self.key("job", job_id, "shards", stage), shards)
+                with redis_errors():
+                    done, scores = pipe.execute()
+                answers = zip(shards, done, scores, strict=True)
+                lacking = [int(shard) for shard, is_done, score in answers if is_done and score is None]
+                found.update(lacking[: most - len(found)])
+            if len(shards) < BATCH:
+                if found or not wraps:
+                    return found
+                first, wraps = 0, False  # behind the last call's place there was nothing: what lies before it
+                continue
+            first = int(shards[-1]) + 1
+            if len(found) >= most:
+                break
+        self._compared[place] = 0 if len(found) >= most else first
+        while len(self._compared) > PLANS_KEPT:
+            self._compared.popitem(last=False)
+        return found
+
+    def _page(self, job_id: str, stage: str, first: int) -> list[str]:
+        """Up to `BATCH` of a stage's shards from `first` on."""
+        name = self.key("job", job_id, "shards", stage)
         with redis_errors():
-            names = [self.key("job", job_id, "done", upstream), self.key("job", job_id, "shards", stage)]
-            return set(map(int, islice(self.client.zdiff(names), most)))
+            return list(self.client.zrangebyscore(name, first, "+inf", start=0, num=BATCH))
 
     # rows
 
@@ -250,10 +367,21 @@ class JobStore:
 
     def rows(self, job_id: str, stage: str) -> Iterator[ShardRow]:
         """A stage's rows in shard order."""
+        first = 0
+        while shards := self._page(job_id, stage, first):
+            yield from filter(None, self.rows_at([(job_id, stage, int(shard)) for shard in shards]))
+            if len(shards) < BATCH:
+                return
+            first = int(shards[-1]) + 1
+
+    def failed_row(self, job_id: str, stage: str) -> ShardRow | None:
+        """The row that failed first, at a cost that does not grow with the stage."""
         with redis_errors():
-            shards = self.client.zrange(self.key("job", job_id, "shards", stage), 0, -1)
-        for some in batches(shards, BATCH):
-            yield from filter(None, self.rows_at([(job_id, stage, int(shard)) for shard in some]))
+            shard = self.client.hget(self.key("job", job_id, "stage", stage), "first_failed")
+        row = next(iter(self.rows_at([(job_id, stage, int(shard))])), None) if shard is not None else None
+        if row is not None and row.state == "failed":
+            return row
+        return next((row for row in self.rows(job_id, stage) if row.state == "failed"), None)
 
     def rows_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRow | None]:
         """Rows by job, stage and shard, in this order and in one exchange; None for what does not exist."""
@@ -267,8 +395,13 @@ class JobStore:
 
     def take(self, queue: Queue, most: int) -> list[tuple[str, str, int]]:
         """Marks up to `most` queued rows of a queue as sent, job by job in turn."""
-        flat = self.steps.run("take", queue.value, most)
-        return [(flat[i], flat[i + 1], int(flat[i + 2])) for i in range(0, len(flat), 3)]
+        taken: list[tuple[str, str, int]] = []
+        while (room := min(SLICE, most - len(taken))) > 0:
+            flat = self.steps.run("take", queue.value, room, LOOKS)
+            taken += [(flat[i], flat[i + 1], int(flat[i + 2])) for i in range(0, len(flat), 3)]
+            if len(flat) < 3 * room:
+                break
+        return taken
 
     def in_flight(self, queue: Queue) -> tuple[int, int]:
         """Rows of a queue that are sent and unclaimed, and that run."""
@@ -328,11 +461,28 @@ class JobStore:
         error = ErrorInfo(
             code="lease_expired", message="the worker was lost in the middle of this shard", retryable=True
         )
-        return list(self.steps.run("reap", most, error.model_dump_json()))
+        moved: list[str] = []
+        while (room := min(SLICE, most - len(moved))) > 0:
+            some = list(self.steps.run("reap", room, error.model_dump_json()))
+            moved += some
+            if len(some) < room:
+                break
+        return moved
 
-    def resend(self, queue: Queue, lease_s: float) -> int:
-        """Rows whose message was not claimed within a lease are queued again at the same attempt."""
-        return int(self.steps.run("resend", queue.value, lease_s))
+    def resend(self, queue: Queue, lease_s: float, *, vanished: bool = False) -> int:
+        """Rows whose message was not claimed within a lease are queued again at the same attempt.
+
+        `vanished`: no message waits for a worker, so that somebody took theirs. Where that happens `RESENDS` times
+        running, the shard had an attempt: what takes messages and never begins may not do so for ever.
+        """
+        message = f"workers took this shard's message {RESENDS} times and never began it; their logs say why"
+        error = ErrorInfo(code="not_claimed", message=message, retryable=True).model_dump_json()
+        count, looked = 0, SLICE
+        while looked == SLICE:
+            answer = self.steps.run("resend", queue.value, lease_s, SLICE, RESENDS if vanished else 0, error)
+            looked, back = map(int, answer)
+            count += back
+        return count
 
     def outputs(self, job_id: str, stage: str, name: str) -> list[ObjectRef]:
         """One named output of every finished shard, in shard order."""

@@ -9,7 +9,7 @@ killed process. An open copy that is evicted stays readable until it is closed.
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -32,12 +32,17 @@ def local_copy(objects: ObjectStore, key: str, folder: Path, bound: CacheSetting
     It stays for `bound.keep_s` seconds at least; ask again before a later use. Raises `NotFoundError` for an absent
     object, `UnavailableError` where the disk cannot hold it.
     """
-    path = folder / key.rsplit("/", 1)[-1]
+    return kept_copy(folder / key.rsplit("/", 1)[-1], lambda path: objects.get_file(key, path), bound)
+
+
+def kept_copy(path: Path, bring: Callable[[Path], None], bound: CacheSettings | None = None) -> Path:
+    """The file at `path`, brought where it is absent; its folder is bounded as a whole."""
+    folder = path.parent
     for _ in range(FETCHES):
         if touch(path):
             return path
         folder.mkdir(parents=True, exist_ok=True)
-        objects.get_file(key, path)
+        bring(path)
         with suppress(FileNotFoundError):
             path.chmod(0o444)
         there = touch(path)

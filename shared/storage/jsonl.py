@@ -39,11 +39,22 @@ def read_rows(store: ObjectStore, ref_or_key: ObjectRef | str, model: type[Model
     `CorruptObjectError` for changed bytes. A line that is not a row raises it too, with its number.
     """
     key = ref_or_key.key if isinstance(ref_or_key, ObjectRef) else ref_or_key
-    digest = hashlib.sha256()
-    for number, line in enumerate(_lines(store.open_chunks(key), digest), start=1):
+    lines = read_lines(store, key) if isinstance(ref_or_key, str) else read_checked_lines(store, ref_or_key)
+    for number, line in enumerate(lines, start=1):
         yield parse_line(line, model, f"{key}, line {number}")
-    if isinstance(ref_or_key, ObjectRef) and digest.hexdigest() != ref_or_key.sha256:
-        raise CorruptObjectError(f"object {key!r} changed after it was recorded (SHA-256 differs); run its stage again")
+
+
+def read_checked_lines(store: ObjectStore, ref: ObjectRef) -> Iterator[bytes]:
+    """The lines of an object, not parsed. Raises `CorruptObjectError` behind the last one for changed bytes."""
+    digest = hashlib.sha256()
+    yield from _lines(store.open_chunks(ref.key), digest)
+    if digest.hexdigest() != ref.sha256:
+        raise changed(ref.key)
+
+
+def changed(key: str) -> CorruptObjectError:
+    """What to say of an object that has other bytes than were recorded."""
+    return CorruptObjectError(f"object {key!r} changed after it was recorded (SHA-256 differs); run its stage again")
 
 
 def read_lines(store: ObjectStore, key: str) -> Iterator[bytes]:

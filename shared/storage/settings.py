@@ -8,13 +8,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class CacheSettings(BaseSettings):
-    """How much disk the local copies of databases may take. A copy asked for within `keep_s` seconds is never evicted:
-    longer than any task that may hold its path.
+    """How much disk local copies may take: `bytes` for databases, `rows_bytes` for sets that are read in parts. A copy
+    asked for within `keep_s` seconds is never evicted: longer than any task that may hold its path.
     """
 
     model_config = SettingsConfigDict(env_prefix="SENSE_CACHE_", extra="ignore")
 
     bytes: int = Field(default=20_000_000_000, ge=0, description="0: no bound")
+    rows_bytes: int = Field(default=5_000_000_000, ge=0, description="sets that are read in parts; 0: no bound")
     keep_s: float = Field(default=1800.0, ge=0)
 
 

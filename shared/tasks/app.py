@@ -32,6 +32,9 @@ def make_app() -> Celery:
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # BUSY, READONLY, OOM and their like come as answers: a worker waits for better ones and does not exit
+        broker_channel_error_retry=True,
         broker_transport_options={
             "global_keyprefix": f"{settings.prefix}{QUEUE_PREFIX}",
             "visibility_timeout": 7200,

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from shared.contracts.base import Command, Counts, Fact, TaskContract
 from shared.contracts.refs import ObjectRef
-from shared.errors import SenseError
+from shared.errors import SenseError, UnavailableError
 from shared.jobs.connect import connect_redis
 from shared.jobs.state import ErrorInfo
 from shared.jobs.store import JobStore
@@ -39,6 +40,8 @@ class Done:
 
 
 Work = Callable[[C, Shard], Done]
+T = TypeVar("T")
+SETTLE_PAUSE_S = 1.0
 
 
 def worker_id() -> str:
@@ -50,11 +53,43 @@ def register_task(app: Celery, contract: TaskContract, work: Work[C]) -> None:
     """Makes `work` the Celery task of a contract."""
 
     def run(command: dict[str, Any]) -> None:
-        run_shard(contract, contract.command.model_validate(command), work)
+        try:
+            parsed = contract.command.model_validate(command)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            refuse_command(
+                command, f"this worker cannot read the command for {contract.name} ({place}: {first['msg']})"
+            )
+        else:
+            run_shard(contract, parsed, work)
 
     limits = {} if contract.hard_limit_s is None else {"time_limit": contract.hard_limit_s}
     options: dict[str, Any] = {"name": contract.name, "ignore_result": True, **limits}
     app.task(**options)(run)
+
+
+def refuse_command(command: dict[str, Any], reason: str) -> None:
+    """Fails an attempt that this worker cannot begin: unclaimed, its message would come again for ever.
+
+    It is made again after a pause, by a worker that can where versions are mixed during an upgrade; after the last
+    attempt the shard fails with this reason.
+    """
+    try:
+        known = Command.model_validate({name: command.get(name) for name in Command.model_fields})
+    except ValidationError:
+        log.error("shard.unreadable", reason=reason)  # whose it was nobody knows: it counts as never claimed
+        return
+    redis = RedisSettings()
+    jobs, lease = JobStore(connect_redis(redis), redis.prefix), LeaseSettings()
+    where, token = (known.job_id, known.stage, known.shard), uuid.uuid4().hex
+    claimed = jobs.claim(*where, known.attempt, token=token, worker=worker_id(), lease_s=lease.seconds)
+    log.error("shard.refused", answer=claimed, stage=known.stage, shard=known.shard, reason=reason)
+    if claimed == "ok":
+        message = f"{reason}: workers and orchestrator are of different versions; bring all of them to one, then retry"
+        error = ErrorInfo(code="other_version", message=message, retryable=True)
+        pause = lease.retry_pause_s * 2 ** min(6, known.attempt - 1)
+        jobs.fail(*where, token=token, error=error, pause_s=pause)
 
 
 def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Shard], Done]) -> None:
@@ -67,13 +102,18 @@ def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Sha
     if answer != "ok":
         log.info("shard.not_claimed", answer=answer, stage=command.stage, shard=command.shard)
         return
-    heartbeat = Heartbeat(jobs, where, token=token, worker=worker)
+    heartbeat = Heartbeat(renewing_store(redis), where, token=token, worker=worker)
     heartbeat.start()
     bound = structlog.contextvars.bound_contextvars(
         job=command.job_id, stage=command.stage, shard=command.shard, request=command.correlation_id
     )
     with bound, SHARD_SECONDS.labels(task=contract.name).time():
         Attempt(contract, command, jobs, heartbeat, token).run(work)
+
+
+def renewing_store(redis: RedisSettings) -> JobStore:
+    """On a connection of its own whose calls end well within a lease: the heartbeat itself tries again."""
+    return JobStore(connect_redis(redis, timeout_s=LeaseSettings().renew_s / 2, retries=0), redis.prefix)
 
 
 class Attempt:
@@ -101,8 +141,20 @@ class Attempt:
             self.settle_failure(error)
         except BaseException:
             self.heartbeat.stop()
-            self.jobs.hand_back(*self.where, token=self.token)
+            self.patiently(lambda: self.jobs.hand_back(*self.where, token=self.token))
             raise
+
+    def patiently(self, settle: Callable[[], T]) -> T:
+        """A Redis that is away for a moment (a restart, a failover, a script that blocks it) costs no finished work:
+        settling is tried again for as long as the lease may hold. Raises `UnavailableError` then."""
+        while True:
+            try:
+                return settle()
+            except UnavailableError as error:
+                if self.heartbeat.lease_left_s() <= SETTLE_PAUSE_S:
+                    raise
+                log.warning("shard.not_settled", error=error.message)
+                time.sleep(SETTLE_PAUSE_S)
 
     def finish(self, done: Done) -> None:
         """Records the result; unknown outputs are a bug of the service, named at once."""
@@ -117,7 +169,7 @@ class Attempt:
             attempt=command.attempt,
             outputs=done.outputs,
         )
-        kept = self.jobs.finish(fact, done.counts, token=self.token)
+        kept = self.patiently(lambda: self.jobs.finish(fact, done.counts, token=self.token))
         SHARDS.labels(task=self.contract.name, end="done" if kept else "lost").inc()
         log.info("shard.done" if kept else "shard.lost", **done.counts.model_dump())
 
@@ -125,13 +177,13 @@ class Attempt:
         """Maps what stopped the work to the row's next state."""
         reason = self.heartbeat.reason
         if reason == "draining":
-            self.jobs.hand_back(*self.where, token=self.token)
+            self.patiently(lambda: self.jobs.hand_back(*self.where, token=self.token))
         elif reason == "cancelling":
-            self.jobs.hand_back(*self.where, token=self.token, cancelled=True)
+            self.patiently(lambda: self.jobs.hand_back(*self.where, token=self.token, cancelled=True))
         elif reason is None:
             info = describe(error)
             log.error("shard.failed", code=info.code, error=info.message, exc_info=not isinstance(error, SenseError))
-            self.jobs.fail(*self.where, token=self.token, error=info, pause_s=self.pause_s())
+            self.patiently(lambda: self.jobs.fail(*self.where, token=self.token, error=info, pause_s=self.pause_s()))
         SHARDS.labels(task=self.contract.name, end=reason or "failed").inc()
 
     def pause_s(self) -> float:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,13 +10,15 @@ from pydantic import BaseModel
 
 from shared.contracts.base import Command
 from shared.contracts.refs import ObjectRef, Slice, StageRef
-from shared.errors import NotFoundError
+from shared.errors import NotFoundError, UnavailableError
 from shared.events.stream import JobEvents
 from shared.jobs.state import ShardRow
 from shared.jobs.store import JobStore
+from shared.settings import PathSettings
 from shared.storage.base import ObjectStore
 from shared.storage.jsonl import dump_rows, read_rows
 from shared.storage.keys import archive_key, export_key, shard_key
+from shared.storage.slices import read_slice
 from shared.tasks.heartbeat import Heartbeat
 
 M = TypeVar("M", bound=BaseModel)
@@ -67,7 +70,7 @@ class Shard:
     def refs(self, stage: StageRef, output: str) -> list[ObjectRef]:
         """One output of all finished shards of a stage, in shard order. Raises `NotFoundError` where there is none."""
         found = self.jobs.outputs(stage.job_id or self.command.job_id, stage.stage, output)
-        if not found and stage.job_id:
+        if stage.job_id and not self.jobs.knows(stage.job_id):  # asked afterwards: what is leaving may be read in part
             found = self._archived_refs(stage.job_id, stage.stage, output)
         if not found and stage.job_id:
             raise NotFoundError(f"job {stage.job_id} has no output {output} of stage {stage.stage}")
@@ -90,8 +93,8 @@ class Shard:
         """The rows a shard works on: a whole object, or a slice of a collected one."""
         if isinstance(source, ObjectRef):
             return list(read_rows(self.objects, source, model))
-        found = list(self.stage_rows(source.stage, source.output, model))
-        return found[source.offset : source.offset + source.limit]
+        refs = self.refs(source.stage, source.output)
+        return list(read_slice(self.objects, refs, source.offset, source.limit, model, PathSettings().rows))
 
     def checkpointed(self) -> bool:
         """Says that a part of the work is safe in the object store; False where the lease is lost."""
@@ -99,7 +102,7 @@ class Shard:
         return self.jobs.checkpointed(command.job_id, command.stage, command.shard, token=self.heartbeat.token)
 
     def progress(self, **data: Any) -> None:
-        """Tells people who watch; never decides anything."""
-        JobEvents(self.jobs.client, self.jobs.prefix, self.command.job_id).progress(
-            self.command.stage, self.command.shard, data
-        )
+        """Tells people who watch; never decides anything, and where it cannot be told nothing is lost."""
+        events = JobEvents(self.jobs.client, self.jobs.prefix, self.command.job_id)
+        with suppress(UnavailableError):
+            events.progress(self.command.stage, self.command.shard, data)

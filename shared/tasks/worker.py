@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import task_unknown, worker_process_init, worker_ready, worker_shutting_down
 
 from shared.contracts.base import Queue
 from shared.errors import SenseError
@@ -18,6 +18,7 @@ from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging, get_logger
 from shared.metrics import expose_metrics
 from shared.settings import RedisSettings
+from shared.tasks.run import refuse_command
 
 BEAT_S = 5.0
 log = get_logger()
@@ -40,6 +41,11 @@ def attach_worker(app: Celery, queue: Queue) -> None:
     def child_logs(**_: Any) -> None:
         configure_logging(queue.value)
 
+    @task_unknown.connect(weak=False)
+    def refuse(message: Any, name: str, **_: Any) -> None:
+        # Celery only drops it, and it would be sent again for ever; not in the consumer's own thread, as below
+        threading.Thread(target=refuse_unknown, args=(message, name), daemon=True).start()
+
     @worker_shutting_down.connect(weak=False)
     def drain(**_: Any) -> None:
         # kombu may hold its own locks here: a thread of our own speaks to Redis
@@ -60,7 +66,18 @@ def beat(queue: Queue, worker: str, slots: int) -> None:
             touch_alive()
         except SenseError as error:
             log.warning("board.beat_failed", error=error.message)
+        except Exception:  # a worker that is off the board gets no work: the next beat is tried whatever this one was
+            log.exception("board.beat_failed")
         time.sleep(BEAT_S)
+
+
+def refuse_unknown(message: Any, name: str) -> None:
+    """A task that this version of the service does not have: its shard's attempt fails, with the reason."""
+    try:
+        _, named, _ = message.payload
+        refuse_command(dict(named["command"]), f"this worker has no task {name}")
+    except Exception:  # whatever the message was: it counts as never claimed
+        log.exception("message.unreadable", task=name)
 
 
 def raise_flag(queue: Queue, worker: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from shared.errors import ConflictError, UnavailableError
 from shared.health import (
+    DATA_VERSION,
     VERSION_KEY,
     VERSION_OBJECT,
     check_data_version,
@@ -60,12 +61,28 @@ def test_data_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         client = connect_redis(RedisSettings.model_validate({"url": url}))
         check_data_version(client, "p:", objects)
         check_data_version(client, "p:", objects)
-        objects.put(VERSION_OBJECT, b"2")
+        objects.put(VERSION_OBJECT, str(DATA_VERSION + 1).encode())
         with pytest.raises(ConflictError, match="the object store holds data of a newer Sense"):
             check_data_version(client, "p:", objects)
-        objects.put(VERSION_OBJECT, b"1")
-        client.set(f"p:{VERSION_KEY}", 7)
+        objects.put(VERSION_OBJECT, str(DATA_VERSION).encode())
+        client.set(f"p:{VERSION_KEY}", DATA_VERSION + 5)
         with pytest.raises(ConflictError, match="Redis holds data of a newer Sense"):
+            check_data_version(client, "p:", objects)
+
+
+def test_an_upgrade_keeps_the_older_version_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version stayed that of the first start, so that the older Sense could always come back and misread."""
+    objects = DirectoryStore(tmp_path / "objects")
+    with start_valkey(tmp_path / "redis") as url:
+        client = connect_redis(RedisSettings.model_validate({"url": url}))
+        check_data_version(client, "p:", objects)
+        monkeypatch.setattr("shared.health.DATA_VERSION", DATA_VERSION + 1)
+        check_data_version(client, "p:", objects)
+        monkeypatch.setattr("shared.health.DATA_VERSION", DATA_VERSION)
+        with pytest.raises(ConflictError, match="restore a backup made before the upgrade"):
+            check_data_version(client, "p:", objects)
+        objects.delete(VERSION_OBJECT)
+        with pytest.raises(ConflictError, match="Redis holds"):
             check_data_version(client, "p:", objects)
 
 

@@ -1,6 +1,7 @@
 -- ARGV: job, scope, holder. What earlier attempts of a shard held when they were lost counts as spent: nobody
 -- knows whether those calls were billed.
 local key = P .. 'job:' .. ARGV[2] .. ':budget:' .. ARGV[3]
+redis.call('SADD', P .. 'job:' .. ARGV[2] .. ':budgets', ARGV[3])
 for _, what in ipairs({'tokens', 'nano'}) do
   local field = 'held:' .. what .. ':' .. ARGV[4]
   local left = tonumber(redis.call('HGET', key, field) or '0')

@@ -8,13 +8,13 @@ local status = redis.call('HGET', kjob(j), 'status')
 local held = redis.call('HMGET', row, 'state', 'attempt')
 if held[1] ~= 'queued' or held[2] ~= ARGV[5] then return 'gone' end
 redis.call('ZREM', ksent(q), member(j, s, n))
-if status ~= 'queued' and status ~= 'running' then
-  redis.call('HSET', row, 'state', 'cancelled')
-  move(j, s, 'queued', 'cancelled')
+if not alive(status) then
+  redis.call('HSET', row, 'state', 'cancelled') -- the sums say so already
   emit(j, 'shard.cancelled', s, n, '{}')
   return 'cancelled'
 end
 local t = now()
+redis.call('HDEL', row, 'resent')
 redis.call('HSET', row, 'state', 'running', 'token', ARGV[6], 'worker', ARGV[7], 'started_at', stamp(t))
 redis.call('ZADD', KLEASES, t + tonumber(ARGV[8]), member(j, s, n))
 redis.call('SADD', krunning(q), member(j, s, n))

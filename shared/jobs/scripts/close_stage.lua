@@ -1,7 +1,6 @@
 -- ARGV: job, stage, skipped. Only while the job is alive; closing twice changes nothing.
 local j, s = ARGV[2], ARGV[3]
-local status = redis.call('HGET', kjob(j), 'status')
-if status ~= 'queued' and status ~= 'running' then return 0 end
+if not alive(redis.call('HGET', kjob(j), 'status')) then return 0 end
 if redis.call('HSETNX', kstage(j, s), 'closed', 1) == 0 then return 0 end
 if ARGV[4] == '1' then redis.call('HSET', kstage(j, s), 'skipped', 1) end
 emit(j, 'stage.closed', s, '', '{}')

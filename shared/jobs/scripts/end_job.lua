@@ -1,9 +1,10 @@
 -- ARGV: job, status, error json ('' for none). Terminal once: a second ending changes nothing.
 local j = ARGV[2]
 local status = redis.call('HGET', kjob(j), 'status')
-if not status or status == 'succeeded' or status == 'failed' or status == 'cancelled' then return 0 end
+if not status or terminal(status) then return 0 end
 -- a shard that was claimed just before the cancellation is still told: its settlement wakes the job's end again
 if ARGV[3] == 'cancelled' then
+  if redis.call('HEXISTS', kjob(j), 'settle') == 1 then return 0 end
   for _, s in ipairs(redis.call('LRANGE', kstages(j), 0, -1)) do
     if tonumber(redis.call('HGET', kstage(j, s), 'running') or 0) > 0 then return 0 end
   end
@@ -11,6 +12,7 @@ end
 redis.call('HSET', kjob(j), 'status', ARGV[3], 'finished_at', stamp(now()))
 if ARGV[4] ~= '' then redis.call('HSET', kjob(j), 'error', ARGV[4]) end
 redis.call('SREM', P .. 'active', j)
+if ARGV[3] == 'failed' then begin_settling(j, 'cancel') end
 for _, s in ipairs(redis.call('LRANGE', kstages(j), 0, -1)) do
   local device = redis.call('HGET', kstage(j, s), 'device')
   if device and device ~= '' then

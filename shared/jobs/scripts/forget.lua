@@ -1,8 +1,7 @@
 -- ARGV: job, epoch. An archived job leaves: from here on nobody finds it, and its rows are nobody's.
 local j = ARGV[2]
-local held = redis.call('HMGET', kjob(j), 'status', 'epoch')
-local status = held[1]
-if status ~= 'succeeded' and status ~= 'failed' and status ~= 'cancelled' then return 0 end
+local held = redis.call('HMGET', kjob(j), 'status', 'epoch', 'settle')
+if not terminal(held[1]) or held[3] then return 0 end
 if held[2] ~= ARGV[3] or redis.call('HEXISTS', KSTALE, j) == 1 then return 0 end
 -- a straggler still runs: its end makes the archive stale first
 for _, s in ipairs(redis.call('LRANGE', kstages(j), 0, -1)) do

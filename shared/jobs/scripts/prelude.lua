@@ -21,11 +21,14 @@ local function kdevice(d) return P .. 'device:' .. d end
 local KLEASES = P .. 'leases'
 local KFACTS = P .. 'facts'
 local KSTALE = P .. 'stale'
+local KSETTLING = P .. 'settling'
 local function member(j, s, n) return j .. '|' .. s .. '|' .. n end
 local function split(m)
   local j, s, n = string.match(m, '^([^|]+)|([^|]+)|([^|]+)$')
   return j, s, n
 end
+local function alive(status) return status == 'queued' or status == 'running' end
+local function terminal(status) return status == 'succeeded' or status == 'failed' or status == 'cancelled' end
 local function emit(j, name, stage, shard, data)
   if redis.call('EXISTS', kjob(j)) == 0 then return end -- it has left Redis: its stream must not come back
   local at = stamp(now())
@@ -36,7 +39,7 @@ local function emit(j, name, stage, shard, data)
     'type', 'fact', 'name', name, 'stage', stage, 'shard', shard, 'at', at, 'data', data)
   -- what happens to a job that is over makes its archive stale; the number tells a newer reason from an older one
   local status = redis.call('HGET', kjob(j), 'status')
-  if status == 'succeeded' or status == 'failed' or status == 'cancelled' then redis.call('HINCRBY', KSTALE, j, 1) end
+  if terminal(status) then redis.call('HINCRBY', KSTALE, j, 1) end
 end
 local function move(j, s, from, to)
   if from ~= '' then redis.call('HINCRBY', kstage(j, s), from, -1) end
@@ -44,9 +47,42 @@ local function move(j, s, from, to)
 end
 -- A row waits in its job's list; the job waits in the queue's round. Rows of stages that follow others go ahead of
 -- rows that only begin: early shards reach the end of the plan while later ones are still written.
+-- A job that has rows waiting has its turn already, so the round is searched for the first of them only.
 local function enqueue(q, j, s, n, ahead)
-  redis.call(ahead and 'LPUSH' or 'RPUSH', kpending(q, j), s .. '|' .. n)
-  if not redis.call('LPOS', kturns(q), j) then redis.call('RPUSH', kturns(q), j) end
+  local waiting = redis.call(ahead and 'LPUSH' or 'RPUSH', kpending(q, j), s .. '|' .. n)
+  if waiting == 1 and not redis.call('LPOS', kturns(q), j) then redis.call('RPUSH', kturns(q), j) end
+end
+-- A row says in which epoch of its job it came to be queued, failed or cancelled; none: in the first.
+local function set_state(j, s, n, state)
+  local epoch = redis.call('HGET', kjob(j), 'epoch')
+  if epoch and epoch ~= '1' then
+    redis.call('HSET', krow(j, s, n), 'state', state, 'epoch', epoch)
+  else
+    redis.call('HSET', krow(j, s, n), 'state', state)
+  end
+end
+-- No step walks a job's rows. `cancel`, `end_job` and `retry` move the sums at once: from then on advance, claims and
+-- takes go by them and by the job's status. The rows follow in slices (settle_rows), which go on after any crash.
+local function begin_settling(j, how)
+  local count = 0
+  for _, s in ipairs(redis.call('LRANGE', kstages(j), 0, -1)) do
+    local held = redis.call('HMGET', kstage(j, s), 'queue', 'queued', 'failed', 'cancelled', 'total')
+    if held[1] then redis.call('UNLINK', kpending(held[1], j)) end
+    local queued, ended = tonumber(held[2] or 0), tonumber(held[3] or 0) + tonumber(held[4] or 0)
+    if how == 'cancel' and queued > 0 then
+      redis.call('HSET', kstage(j, s), 'queued', 0)
+      redis.call('HINCRBY', kstage(j, s), 'cancelled', queued)
+      count = count + queued
+    elseif how == 'retry' and ended + queued > 0 then
+      redis.call('HSET', kstage(j, s), 'queued', queued + ended, 'failed', 0, 'cancelled', 0)
+      redis.call('HDEL', kstage(j, s), 'first_failed')
+      count = count + queued + ended
+    end
+  end
+  -- rows that an unfinished walk has left behind are this one's
+  if count == 0 and redis.call('HEXISTS', kjob(j), 'settle') == 0 then return end
+  redis.call('HSET', kjob(j), 'settle', how, 'settle_stage', 0, 'settle_from', '-inf')
+  redis.call('SADD', KSETTLING, j)
 end
 local function free_device(j, s)
   local device = redis.call('HGET', kstage(j, s), 'device')

@@ -14,16 +14,19 @@ for _, m in ipairs(expired) do
     if not told then redis.call('HSET', row, 'error', ARGV[3]) end
     local attempt = tonumber(redis.call('HGET', row, 'attempt'))
     local status = redis.call('HGET', kjob(j), 'status')
-    if status ~= 'running' and status ~= 'queued' then
-      redis.call('HSET', row, 'state', 'cancelled')
+    if not alive(status) then
+      set_state(j, s, n, 'cancelled')
       move(j, s, 'running', 'cancelled')
       emit(j, 'shard.cancelled', s, n, '{}')
     elseif attempt >= tonumber(redis.call('HGET', row, 'last_attempt') or redis.call('HGET', stage, 'max_attempts')) then
-      redis.call('HSET', row, 'state', 'failed', 'finished_at', stamp(now()))
+      set_state(j, s, n, 'failed')
+      redis.call('HSET', row, 'finished_at', stamp(now()))
+      redis.call('HSETNX', stage, 'first_failed', n)
       move(j, s, 'running', 'failed')
       emit(j, 'shard.failed', s, n, redis.call('HGET', row, 'error') or '{}')
     else
-      redis.call('HSET', row, 'state', 'queued', 'attempt', attempt + 1)
+      set_state(j, s, n, 'queued')
+      redis.call('HSET', row, 'attempt', attempt + 1)
       move(j, s, 'running', 'queued')
       enqueue(q, j, s, n)
       emit(j, 'shard.requeued', s, n, redis.call('HGET', row, 'error') or '{}')

@@ -1,13 +1,36 @@
--- ARGV: queue, lease seconds. Rows sent but not claimed within a lease go back to the head of their lists, same attempt.
-local q = ARGV[2]
-local late = redis.call('ZRANGEBYSCORE', ksent(q), '-inf', now() - tonumber(ARGV[3]))
+-- ARGV: queue, lease seconds, most, times, error json. Rows sent but not claimed within a lease go back to the head of
+-- their lists, same attempt; rows of a job that is over are only forgotten. With `times` (Celery's list is empty, so the
+-- message was taken by somebody) a row that was not begun so many times running has had an attempt.
+-- Answers how many were looked at, and how many went back.
+local q, times = ARGV[2], tonumber(ARGV[5])
+local late = redis.call('ZRANGEBYSCORE', ksent(q), '-inf', now() - tonumber(ARGV[3]), 'LIMIT', 0, tonumber(ARGV[4]))
 local count = 0
 for _, m in ipairs(late) do
   local j, s, n = split(m)
+  local row, stage = krow(j, s, n), kstage(j, s)
   redis.call('ZREM', ksent(q), m)
-  if redis.call('HGET', krow(j, s, n), 'state') == 'queued' then
-    enqueue(q, j, s, n, true)
-    count = count + 1
+  if redis.call('HGET', row, 'state') == 'queued' and alive(redis.call('HGET', kjob(j), 'status')) then
+    local attempt, failed = tonumber(redis.call('HGET', row, 'attempt')), false
+    if times > 0 and redis.call('HINCRBY', row, 'resent', 1) >= times then
+      redis.call('HSET', row, 'error', ARGV[6])
+      redis.call('HDEL', row, 'resent')
+      free_device(j, s)
+      failed = attempt >= tonumber(redis.call('HGET', row, 'last_attempt') or redis.call('HGET', stage, 'max_attempts'))
+      if failed then
+        set_state(j, s, n, 'failed')
+        redis.call('HSET', row, 'finished_at', stamp(now()))
+        redis.call('HSETNX', stage, 'first_failed', n)
+        move(j, s, 'queued', 'failed')
+        emit(j, 'shard.failed', s, n, ARGV[6])
+      else
+        redis.call('HSET', row, 'attempt', attempt + 1)
+        emit(j, 'shard.requeued', s, n, ARGV[6])
+      end
+    end
+    if not failed then
+      enqueue(q, j, s, n, true)
+      count = count + 1
+    end
   end
 end
-return count
+return {#late, count}

@@ -7,7 +7,9 @@ local how, q = ARGV[6], redis.call('HGET', kstage(j, s), 'queue')
 local t = now()
 -- a retry may have come between the telling and this: the job lives again, and so does its shard
 local status = redis.call('HGET', kjob(j), 'status')
-if how == 'cancelled' and (status == 'queued' or status == 'running') then how = 'back' end
+if how == 'cancelled' and alive(status) then how = 'back' end
+-- and nothing is queued in a job that is over
+if how == 'back' and not alive(status) then how = 'cancelled' end
 if how == 'retry' then
   -- only the reaper moves a row on: the lease ends after the pause, and the reaper counts the attempt
   redis.call('HSET', row, 'token', '', 'error', ARGV[9])
@@ -32,15 +34,18 @@ if how == 'done' then
   if frees and frees ~= '' and redis.call('GET', kdevice(frees)) == j then redis.call('DEL', kdevice(frees)) end
   emit(j, ARGV[10], s, n, ARGV[11])
 elseif how == 'failed' then
-  redis.call('HSET', row, 'state', 'failed', 'error', ARGV[9], 'finished_at', stamp(t))
+  set_state(j, s, n, 'failed')
+  redis.call('HSET', row, 'error', ARGV[9], 'finished_at', stamp(t))
+  redis.call('HSETNX', kstage(j, s), 'first_failed', n)
   move(j, s, 'running', 'failed')
   emit(j, 'shard.failed', s, n, ARGV[9])
 elseif how == 'cancelled' then
-  redis.call('HSET', row, 'state', 'cancelled', 'finished_at', stamp(t))
+  set_state(j, s, n, 'cancelled')
+  redis.call('HSET', row, 'finished_at', stamp(t))
   move(j, s, 'running', 'cancelled')
   emit(j, 'shard.cancelled', s, n, '{}')
 else
-  redis.call('HSET', row, 'state', 'queued')
+  set_state(j, s, n, 'queued')
   move(j, s, 'running', 'queued')
   enqueue(q, j, s, n, true)
   emit(j, 'shard.returned', s, n, '{}')

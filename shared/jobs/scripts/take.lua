@@ -1,24 +1,21 @@
 -- ARGV: queue, most. Takes up to `most` queued rows, one job after the other, and marks them sent.
--- A stage that needs a device waits until the device is free or its job already holds it.
-local q, most = ARGV[2], tonumber(ARGV[3])
+-- A stage that needs a device waits until the device is free or its job already holds it. However many jobs wait, a
+-- step looks at no more than ARGV[4] of them; the next one begins behind those.
+local q, most, looks = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local taken, idle = {}, 0
-while #taken < most * 3 do
+while #taken < most * 3 and looks > 0 do
+  looks = looks - 1
   local turns = redis.call('LLEN', kturns(q))
   if turns == 0 or idle >= turns then break end
   local j = redis.call('LPOP', kturns(q))
+  local status = redis.call('HGET', kjob(j), 'status')
+  if not alive(status) then redis.call('UNLINK', kpending(q, j)) end
   local entry = redis.call('LPOP', kpending(q, j))
   if entry then
     local s, n = string.match(entry, '^(.+)|([^|]+)$')
     local row = krow(j, s, n)
     local state = redis.call('HGET', row, 'state')
-    local status = redis.call('HGET', kjob(j), 'status')
     local fresh = state == 'queued'
-    if fresh and (status ~= 'queued' and status ~= 'running') then
-      redis.call('HSET', row, 'state', 'cancelled')
-      move(j, s, 'queued', 'cancelled')
-      emit(j, 'shard.cancelled', s, n, '{}')
-      fresh = false
-    end
     local free = true
     local device = redis.call('HGET', kstage(j, s), 'device')
     if fresh and device and device ~= '' then

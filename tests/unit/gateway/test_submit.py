@@ -7,10 +7,12 @@ from fastapi.testclient import TestClient
 
 from services.gateway.backend import Backend
 from services.gateway.datasets_intake import dataset_intake
+from shared.jobs.ended import EndedJobs
+from shared.jobs.state import ErrorInfo
 from shared.sql.card import SchemaCard
 from shared.storage.keys import card_key
 from tests.support.datasets import make_example, make_head
-from tests.support.gateway import SMALL_SPEC, Driver
+from tests.support.gateway import PLAN, SMALL_SPEC, Driver
 
 
 def test_a_job_is_accepted_with_its_address(api: TestClient) -> None:
@@ -75,6 +77,65 @@ def test_data_must_be_a_succeeded_job_of_the_right_kind(api: TestClient, backend
     assert api.post("/v1/jobs", json={"kind": "sft", "data": f"job:{done.id}"}).status_code == 202
     assert api.post("/v1/jobs", json={**dpo, "data": f"job:{pairing.id}"}).status_code == 202
     assert api.post("/v1/jobs", json={"kind": "sft", "data": f"job:{done.id}:stage:write"}).status_code == 422
+
+
+def leave(backend: Backend, driver: Driver) -> None:
+    """Retention's way out of Redis."""
+    for job_id, seen in backend.jobs.stale().items():
+        backend.jobs.archived(job_id, seen)
+    (ended,) = [one for one in EndedJobs(backend.jobs).all() if one.id == driver.id]
+    assert EndedJobs(backend.jobs).forget(ended)
+    assert driver.id not in backend.jobs.job_ids()
+
+
+def test_an_archived_jobs_data_can_be_trained_on(api: TestClient, backend: Backend) -> None:
+    done, failed, pairing = Driver(backend), Driver(backend), Driver(backend, kind="pairing")
+    done.complete()
+    pairing.complete()
+    failed.end("failed", ErrorInfo(code="boom", message="no"))
+    for driver in (done, failed, pairing):
+        leave(backend, driver)
+    assert api.post("/v1/jobs", json={"kind": "sft", "data": f"job:{done.id}"}).status_code == 202
+    dpo = {"kind": "dpo", "parent": "p"}
+    assert api.post("/v1/jobs", json={**dpo, "data": f"job:{pairing.id}"}).status_code == 202
+    for spec, message in (
+        ({"kind": "sft", "data": f"job:{failed.id}"}, "only a succeeded job"),
+        ({**dpo, "data": f"job:{done.id}"}, "dpo needs pairing"),
+    ):
+        answer = api.post("/v1/jobs", json=spec)
+        assert answer.status_code == 422 and message in answer.json()["detail"]
+
+
+def test_an_idempotency_key_gives_an_archived_job_too(api: TestClient, backend: Backend) -> None:
+    key = {"Idempotency-Key": "k"}
+    first = api.post("/v1/jobs", json=SMALL_SPEC, headers=key)
+    driver = Driver(backend)
+    driver.id = first.json()["id"]
+    backend.jobs.set_plan(driver.id, PLAN)
+    driver.complete()
+    leave(backend, driver)
+    again = api.post("/v1/jobs", json=SMALL_SPEC, headers=key)
+    assert (again.status_code, again.json()["id"], again.json()["archived"]) == (202, driver.id, True)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    other = api.post("/v1/jobs", json={**SMALL_SPEC, "name": "other"}, headers=key)
+    assert other.json()["code"] == "idempotency_mismatch"
+
+
+def test_an_archive_of_another_version_is_shown_as_far_as_it_can_be_read(api: TestClient, backend: Backend) -> None:
+    driver = Driver(backend)
+    driver.complete()
+    leave(backend, driver)
+    key = f"jobs/{driver.id}/job.json"
+    record = json.loads(backend.objects.get(key))
+    record["job"]["owner"] = "a field of tomorrow"
+    record["plan"]["stages"][0]["task"] = "synthesis.of_tomorrow"
+    backend.objects.put(key, json.dumps(record).encode())
+    answer = api.get(f"/v1/jobs/{driver.id}")
+    assert answer.status_code == 200 and answer.json()["status"] == "succeeded"
+    for data in (b"{", b"[]", b'{"job": {}}'):
+        backend.objects.put(key, data)
+        answer = api.get(f"/v1/jobs/{driver.id}")
+        assert answer.status_code == 409 and answer.json()["code"] == "corrupt_object"
 
 
 def test_an_idempotency_key_gives_the_same_job(api: TestClient, backend: Backend) -> None:
