@@ -6,13 +6,13 @@ from typing import Any
 
 from services.gateway.listing import StageRow
 from shared.contracts.registry import CONTRACTS
-from shared.errors import NotFoundError
 from shared.events.stream import Event
+from shared.jobs.ended import archived_key
 from shared.jobs.plan import Plan
+from shared.jobs.rows import DAMAGE, summarize
 from shared.jobs.state import JobRecord, ShardRow, StageState
 from shared.storage.base import ObjectStore
-from shared.storage.jsonl import read_rows
-from shared.storage.keys import archive_key
+from shared.storage.jsonl import CorruptObjectError, read_rows
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,22 @@ class Archived:
 
 
 def read_archived(objects: ObjectStore, job_id: str) -> Archived:
-    """Raises `NotFoundError` (code job_not_found) where there is no archive of that job."""
+    """The last ending's. Raises `NotFoundError` (code job_not_found) where there is no archive of that job.
+
+    Raises `CorruptObjectError` for a record that cannot be read. A plan that this version does not know is left out: the
+    job is shown without its stages.
+    """
+    key = archived_key(objects, job_id, "job.json")
     try:
-        record = json.loads(objects.get(archive_key(job_id, "job.json")))
-    except NotFoundError:
-        raise NotFoundError(f"there is no job {job_id}; list them with: sense jobs", code="job_not_found") from None
-    plan = Plan.model_validate(record["plan"]) if record.get("plan") else None
-    return Archived(JobRecord.model_validate(record["job"]), plan, stage_rows(plan, record.get("stages") or {}))
+        record = json.loads(objects.get(key))
+        job = JobRecord.model_validate(record["job"])
+    except DAMAGE as error:
+        raise CorruptObjectError(f"the archive {key} cannot be read ({summarize(error)}); restore a backup") from error
+    try:
+        plan = Plan.model_validate(record["plan"]) if record.get("plan") else None
+        return Archived(job, plan, stage_rows(plan, record.get("stages") or {}))
+    except DAMAGE:
+        return Archived(job, None, [])
 
 
 def stage_rows(plan: Plan | None, states: dict[str, Any]) -> list[StageRow]:
@@ -45,9 +54,9 @@ def stage_rows(plan: Plan | None, states: dict[str, Any]) -> list[StageRow]:
 
 def archived_rows(objects: ObjectStore, job_id: str) -> list[ShardRow]:
     """All rows, stage by stage in plan order."""
-    return list(read_rows(objects, archive_key(job_id, "rows.jsonl"), ShardRow))
+    return list(read_rows(objects, archived_key(objects, job_id, "rows.jsonl"), ShardRow))
 
 
 def archived_facts(objects: ObjectStore, job_id: str) -> list[Event]:
     """All facts, oldest first; progress is not kept."""
-    return list(read_rows(objects, archive_key(job_id, "facts.jsonl"), Event))
+    return list(read_rows(objects, archived_key(objects, job_id, "facts.jsonl"), Event))

@@ -20,6 +20,7 @@ def connect_redis(settings: RedisSettings) -> Client:
     return redis.Redis.from_url(
         settings.url.get_secret_value(),
         decode_responses=True,
+        encoding_errors="replace",  # one value that is no text must not fail the answer about all others
         socket_keepalive=True,
         socket_timeout=15,
         health_check_interval=25,

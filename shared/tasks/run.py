@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 import structlog
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.contracts.base import Command, Counts, Fact, TaskContract
 from shared.contracts.refs import ObjectRef
 from shared.errors import SenseError
 from shared.jobs.connect import connect_redis
+from shared.jobs.rows import summarize
 from shared.jobs.state import ErrorInfo
 from shared.jobs.store import JobStore
 from shared.logging import get_logger
@@ -50,11 +51,51 @@ def register_task(app: Celery, contract: TaskContract, work: Work[C]) -> None:
     """Makes `work` the Celery task of a contract."""
 
     def run(command: dict[str, Any]) -> None:
-        run_shard(contract, contract.command.model_validate(command), work)
+        try:
+            parsed = contract.command.model_validate(command)
+        except ValidationError as error:
+            reason = f"this worker cannot read the command of {contract.name} ({summarize(error)})"
+            refuse_command(command, f"{reason}; is it of another version?")
+            return
+        run_shard(contract, parsed, work)
 
     limits = {} if contract.hard_limit_s is None else {"time_limit": contract.hard_limit_s}
     options: dict[str, Any] = {"name": contract.name, "ignore_result": True, **limits}
     app.task(**options)(run)
+
+
+def refuse_command(command: object, reason: str) -> None:
+    """Ends the attempt that a command asks for and nobody here can make, with the reason; else it came again for ever.
+
+    Retryable: in a mixed roll-out another worker may know it, and the contract's attempts bound how often it is tried.
+    """
+    log.error("command.refused", error=reason)
+    try:
+        head = Head.model_validate(command)
+    except ValidationError:
+        return  # of no row that we know: its row, if it has one, is sent again
+    redis = RedisSettings()
+    jobs = JobStore(connect_redis(redis), redis.prefix)
+    where, token, lease = (head.job_id, head.stage, head.shard), uuid.uuid4().hex, LeaseSettings()
+    if jobs.claim(*where, head.attempt, token=token, worker=worker_id(), lease_s=lease.seconds) == "ok":
+        error = ErrorInfo(code="bad_command", message=reason, retryable=True)
+        jobs.fail(*where, token=token, error=error, pause_s=retry_pause_s(head.attempt))
+
+
+def retry_pause_s(attempt: int) -> float:
+    """Doubles with every attempt, up to 64 times: checkpoints let attempts go on counting."""
+    return float(LeaseSettings().retry_pause_s * 2 ** min(6, attempt - 1))
+
+
+class Head(BaseModel):
+    """Which attempt a command is about, whatever else it says."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    job_id: str
+    stage: str
+    shard: int = Field(ge=0)
+    attempt: int = Field(ge=1)
 
 
 def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Shard], Done]) -> None:
@@ -131,12 +172,9 @@ class Attempt:
         elif reason is None:
             info = describe(error)
             log.error("shard.failed", code=info.code, error=info.message, exc_info=not isinstance(error, SenseError))
-            self.jobs.fail(*self.where, token=self.token, error=info, pause_s=self.pause_s())
+            pause_s = retry_pause_s(self.command.attempt)
+            self.jobs.fail(*self.where, token=self.token, error=info, pause_s=pause_s)
         SHARDS.labels(task=self.contract.name, end=reason or "failed").inc()
-
-    def pause_s(self) -> float:
-        """Doubles with every attempt, up to 64 times: checkpoints let attempts go on counting."""
-        return float(LeaseSettings().retry_pause_s * 2 ** min(6, self.command.attempt - 1))
 
 
 def describe(error: Exception) -> ErrorInfo:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import task_unknown, worker_process_init, worker_ready, worker_shutting_down
 
 from shared.contracts.base import Queue
 from shared.errors import SenseError
@@ -18,6 +18,7 @@ from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging, get_logger
 from shared.metrics import expose_metrics
 from shared.settings import RedisSettings
+from shared.tasks.run import refuse_command
 
 BEAT_S = 5.0
 log = get_logger()
@@ -40,10 +41,26 @@ def attach_worker(app: Celery, queue: Queue) -> None:
     def child_logs(**_: Any) -> None:
         configure_logging(queue.value)
 
+    @task_unknown.connect(weak=False)
+    def refuse(name: str = "", message: Any = None, **_: Any) -> None:
+        # Celery logs it and drops the message; the consumer's own loop shall not wait for Redis
+        threading.Thread(target=refuse_unknown, args=(name, message), daemon=True).start()
+
     @worker_shutting_down.connect(weak=False)
     def drain(**_: Any) -> None:
         # kombu may hold its own locks here: a thread of our own speaks to Redis
         threading.Thread(target=raise_flag, args=(queue, board_id), daemon=True).start()
+
+
+def refuse_unknown(name: str, message: Any) -> None:
+    """A task that this worker does not know, such as a newer version's: its shard learns why nobody works on it."""
+    try:
+        _, words, _ = message.decode()
+        refuse_command(words["command"], f"this worker knows no task {name}; is it of another version?")
+    except SenseError as error:
+        log.warning("command.not_refused", task=name, error=error.message)
+    except Exception as error:  # whatever the body is, it is not a command
+        log.warning("command.unreadable", task=name, error=str(error)[:300])
 
 
 def board() -> WorkerBoard:

@@ -2,12 +2,16 @@
 local q = ARGV[2]
 local late = redis.call('ZRANGEBYSCORE', ksent(q), '-inf', now() - tonumber(ARGV[3]))
 local count = 0
-for _, m in ipairs(late) do
+local function put_back(m)
   local j, s, n = split(m)
-  redis.call('ZREM', ksent(q), m)
   if redis.call('HGET', krow(j, s, n), 'state') == 'queued' then
     enqueue(q, j, s, n, true)
     count = count + 1
   end
+end
+for _, m in ipairs(late) do
+  redis.call('ZREM', ksent(q), m)
+  local ok, why = pcall(put_back, m)
+  if not ok then damaged(split(m) or m, why) end
 end
 return count

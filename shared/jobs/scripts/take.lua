@@ -1,45 +1,51 @@
 -- ARGV: queue, most. Takes up to `most` queued rows, one job after the other, and marks them sent.
--- A stage that needs a device waits until the device is free or its job already holds it.
+-- A stage that needs a device waits until the device is free or its job already holds it. A row that cannot be read costs
+-- its own job only, which the orchestrator ends.
 local q, most = ARGV[2], tonumber(ARGV[3])
 local taken, idle = {}, 0
+local STATES = {queued = true, running = true, done = true, failed = true, cancelled = true}
+local function take_one(j)
+  local entry = redis.call('LPOP', kpending(q, j))
+  if not entry then return end
+  local s, n = string.match(entry, '^(.+)|([^|]+)$')
+  local row = krow(j, s, n)
+  local state = redis.call('HGET', row, 'state')
+  local status = redis.call('HGET', kjob(j), 'status')
+  local fresh = state == 'queued'
+  if status and not STATES[state or ''] then error('row ' .. entry .. ' is in a state that does not exist', 0) end
+  if fresh and (status ~= 'queued' and status ~= 'running') then
+    redis.call('HSET', row, 'state', 'cancelled')
+    move(j, s, 'queued', 'cancelled')
+    emit(j, 'shard.cancelled', s, n, '{}')
+    fresh = false
+  end
+  local free = true
+  local device = redis.call('HGET', kstage(j, s), 'device')
+  if fresh and device and device ~= '' then
+    local owner = j .. '|' .. s
+    if redis.call('HGET', kstage(j, s), 'hold') == 'job' then owner = j end
+    local holder = redis.call('GET', kdevice(device))
+    if not holder or holder == owner then
+      redis.call('SET', kdevice(device), owner)
+    else
+      free = false
+    end
+  end
+  if fresh and free then
+    redis.call('ZADD', ksent(q), now(), member(j, s, n))
+    table.insert(taken, j); table.insert(taken, s); table.insert(taken, n)
+    idle = 0
+  elseif fresh then
+    redis.call('LPUSH', kpending(q, j), entry)
+    idle = idle + 1
+  end
+  if redis.call('LLEN', kpending(q, j)) > 0 then redis.call('RPUSH', kturns(q), j) end
+end
 while #taken < most * 3 do
   local turns = redis.call('LLEN', kturns(q))
   if turns == 0 or idle >= turns then break end
   local j = redis.call('LPOP', kturns(q))
-  local entry = redis.call('LPOP', kpending(q, j))
-  if entry then
-    local s, n = string.match(entry, '^(.+)|([^|]+)$')
-    local row = krow(j, s, n)
-    local state = redis.call('HGET', row, 'state')
-    local status = redis.call('HGET', kjob(j), 'status')
-    local fresh = state == 'queued'
-    if fresh and (status ~= 'queued' and status ~= 'running') then
-      redis.call('HSET', row, 'state', 'cancelled')
-      move(j, s, 'queued', 'cancelled')
-      emit(j, 'shard.cancelled', s, n, '{}')
-      fresh = false
-    end
-    local free = true
-    local device = redis.call('HGET', kstage(j, s), 'device')
-    if fresh and device and device ~= '' then
-      local owner = j .. '|' .. s
-      if redis.call('HGET', kstage(j, s), 'hold') == 'job' then owner = j end
-      local holder = redis.call('GET', kdevice(device))
-      if not holder or holder == owner then
-        redis.call('SET', kdevice(device), owner)
-      else
-        free = false
-      end
-    end
-    if fresh and free then
-      redis.call('ZADD', ksent(q), now(), member(j, s, n))
-      table.insert(taken, j); table.insert(taken, s); table.insert(taken, n)
-      idle = 0
-    elseif fresh then
-      redis.call('LPUSH', kpending(q, j), entry)
-      idle = idle + 1
-    end
-    if redis.call('LLEN', kpending(q, j)) > 0 then redis.call('RPUSH', kturns(q), j) end
-  end
+  local ok, why = pcall(take_one, j)
+  if not ok then damaged(j, why) end
 end
 return taken
