@@ -27,8 +27,8 @@ class Archived:
 def read_archived(objects: ObjectStore, job_id: str) -> Archived:
     """The last ending's. Raises `NotFoundError` (code job_not_found) where there is no archive of that job.
 
-    Raises `CorruptObjectError` for a record that cannot be read. A plan that this version does not know is left out: the
-    job is shown without its stages.
+    Raises `CorruptObjectError` for a record that cannot be read. A plan of another version is left out: the job is
+    shown without its stages.
     """
     key = archived_key(objects, job_id, "job.json")
     try:
