@@ -23,6 +23,7 @@ KNOWN_KINDS: dict[str, str] = {}
 MOST_KINDS = 200_000
 NONE: frozenset[int] = frozenset()
 NO_STAGES: list[str] = []
+UNKNOWN: tuple[str | None, str | None] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def kinds_and_statuses(store: JobStore, ids: list[str]) -> list[tuple[str | None
         for job_id in ids:
             pipe.hmget(store.key("job", job_id), "kind", "status")
         answers = pipe.execute(raise_on_error=False)
-        return [read_or((None, None), read_pair, answer) for answer in answers]
+        return [read_or(UNKNOWN, read_pair, answer) for answer in answers]
 
 
 def stages_of(store: JobStore, ids: list[str]) -> dict[str, list[StageRow]]:

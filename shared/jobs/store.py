@@ -133,7 +133,11 @@ class JobStore:
         One whose keys cannot be read is put aside at once, so that there is no job that cannot be cancelled.
         """
         try:
-            return self._known(job_id, self.steps.run("cancel", job_id))
+            status = self.steps.run("cancel", job_id)
+            with redis_errors():
+                if status == "unknown" and not self.client.exists(self.key("job", job_id)):
+                    raise self._unknown(job_id)
+            return JobStatus(status).value
         except DAMAGE as error:
             reason = f"it was cancelled, and its record could not be read ({summarize(error)}); submit its spec again"
             self.quarantine(job_id, ErrorInfo(code="damaged_record", message=reason))

@@ -63,3 +63,8 @@ end
 local function damaged(j, why)
   redis.call('HSET', KDAMAGED, j, type(why) == 'table' and why.err or tostring(why))
 end
+local STATES = {queued = true, running = true, done = true, failed = true, cancelled = true}
+local function check_state(j, s, n, state)
+  if STATES[state or ''] or redis.call('EXISTS', kjob(j)) == 0 then return end
+  error('row ' .. s .. '/' .. n .. (state and ' is in the state ' .. state or ' is gone'), 0)
+end

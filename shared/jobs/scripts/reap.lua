@@ -6,7 +6,9 @@ local function move_on(m)
   local j, s, n = split(m)
   local row, stage = krow(j, s, n), kstage(j, s)
   local q = redis.call('HGET', stage, 'queue')
-  if q and redis.call('HGET', row, 'state') == 'running' then
+  local state = redis.call('HGET', row, 'state')
+  check_state(j, s, n, state)
+  if q and state == 'running' then
     redis.call('SREM', krunning(q), m)
     local told = redis.call('HGET', row, 'token') == ''
     redis.call('HDEL', row, 'token')

@@ -4,7 +4,9 @@ local late = redis.call('ZRANGEBYSCORE', ksent(q), '-inf', now() - tonumber(ARGV
 local count = 0
 local function put_back(m)
   local j, s, n = split(m)
-  if redis.call('HGET', krow(j, s, n), 'state') == 'queued' then
+  local state = redis.call('HGET', krow(j, s, n), 'state')
+  check_state(j, s, n, state)
+  if state == 'queued' then
     enqueue(q, j, s, n, true)
     count = count + 1
   end

@@ -3,7 +3,6 @@
 -- its own job only, which the orchestrator ends.
 local q, most = ARGV[2], tonumber(ARGV[3])
 local taken, idle = {}, 0
-local STATES = {queued = true, running = true, done = true, failed = true, cancelled = true}
 local function take_one(j)
   local entry = redis.call('LPOP', kpending(q, j))
   if not entry then return end
@@ -12,7 +11,7 @@ local function take_one(j)
   local state = redis.call('HGET', row, 'state')
   local status = redis.call('HGET', kjob(j), 'status')
   local fresh = state == 'queued'
-  if status and not STATES[state or ''] then error('row ' .. entry .. ' is in a state that does not exist', 0) end
+  check_state(j, s, n, state)
   if fresh and (status ~= 'queued' and status ~= 'running') then
     redis.call('HSET', row, 'state', 'cancelled')
     move(j, s, 'queued', 'cancelled')
