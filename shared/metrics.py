@@ -35,6 +35,16 @@ JOBS = Gauge("sense_jobs", "Jobs by kind and status", ["kind", "status"])
 QUEUE_DEPTH = Gauge("sense_queue_depth", "Rows sent or running by queue", ["queue", "state"])
 WORKER_SLOTS = Gauge("sense_worker_slots", "Slots of living workers by queue", ["queue"])
 REDIS_MEMORY = Gauge("sense_redis_memory_bytes", "Memory of Redis: used, and the limit that holds", ["kind"])
+LEADING = Gauge(
+    "sense_orchestrator_leading", "1 where this orchestrator works, 0 on standby", multiprocess_mode="livemax"
+)
+ROUND_SECONDS = Histogram(
+    "sense_orchestrator_round_seconds",
+    "Seconds of one round of the orchestrator's loops",
+    ["loop"],
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60),
+)
+JOBS_BROKEN = Counter("sense_jobs_broken_total", "Jobs that an error of their own ended, put aside or put off", ["end"])
 LEASES_EXPIRED = Counter("sense_leases_expired_total", "Leases that ran out and were reaped")
 LLM_TOKENS = Counter("sense_llm_tokens_total", "Tokens by model and direction", ["model", "direction"])
 LLM_CALLS = Counter(

@@ -4,18 +4,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
 from services.gateway.listing import StageRow
 from shared.contracts.registry import CONTRACTS
-from shared.errors import ConflictError, NotFoundError
 from shared.events.stream import Event
+from shared.jobs.ended import archived_key
 from shared.jobs.plan import Plan
+from shared.jobs.rows import DAMAGE, summarize
 from shared.jobs.state import JobRecord, ShardRow, StageState
 from shared.logging import get_logger
 from shared.storage.base import ObjectStore
-from shared.storage.jsonl import read_rows
-from shared.storage.keys import archive_key
+from shared.storage.jsonl import CorruptObjectError, read_rows
 
 log = get_logger()
 
@@ -30,28 +28,23 @@ class Archived:
 
 
 def read_archived(objects: ObjectStore, job_id: str) -> Archived:
-    """Raises `NotFoundError` (code job_not_found) where there is no archive of that job, `ConflictError` for a
-    damaged one."""
+    """The last ending's. Raises `NotFoundError` (code job_not_found) where there is no archive of that job.
+
+    Raises `CorruptObjectError` for a record that cannot be read. A plan of another version is left out: the job is
+    shown without its stages.
+    """
+    key = archived_key(objects, job_id, "job.json")
     try:
-        record = json.loads(objects.get(archive_key(job_id, "job.json")))
-    except NotFoundError:
-        raise NotFoundError(f"there is no job {job_id}; list them with: sense jobs", code="job_not_found") from None
-    except ValueError as error:
-        message = f"the archive of job {job_id} is damaged; restore it from a backup"
-        raise ConflictError(message, code="corrupt_object") from error
-    plan, stages = None, list[StageRow]()
-    try:
+        record = json.loads(objects.get(key))
         job = JobRecord.model_validate(record["job"])
-    except (KeyError, TypeError, ValidationError) as error:
-        message = f"the archive of job {job_id} is damaged or of another version; look at it with that version"
-        raise ConflictError(message, code="corrupt_object") from error
+    except DAMAGE as error:
+        raise CorruptObjectError(f"the archive {key} cannot be read ({summarize(error)}); restore a backup") from error
     try:
         plan = Plan.model_validate(record["plan"]) if record.get("plan") else None
-        stages = stage_rows(plan, record.get("stages") or {})
-    except (KeyError, ValidationError) as error:  # of another version: the record is shown without its stages
-        log.warning("archive.plan_unreadable", job=job_id, error=str(error)[:200])
-        plan = None
-    return Archived(job, plan, stages)
+        return Archived(job, plan, stage_rows(plan, record.get("stages") or {}))
+    except DAMAGE as error:
+        log.warning("archive.plan_unreadable", job=job_id, error=summarize(error))
+        return Archived(job, None, [])
 
 
 def stage_rows(plan: Plan | None, states: dict[str, Any]) -> list[StageRow]:
@@ -65,9 +58,9 @@ def stage_rows(plan: Plan | None, states: dict[str, Any]) -> list[StageRow]:
 
 def archived_rows(objects: ObjectStore, job_id: str) -> list[ShardRow]:
     """All rows, stage by stage in plan order."""
-    return list(read_rows(objects, archive_key(job_id, "rows.jsonl"), ShardRow))
+    return list(read_rows(objects, archived_key(objects, job_id, "rows.jsonl"), ShardRow))
 
 
 def archived_facts(objects: ObjectStore, job_id: str) -> list[Event]:
     """All facts, oldest first; progress is not kept."""
-    return list(read_rows(objects, archive_key(job_id, "facts.jsonl"), Event))
+    return list(read_rows(objects, archived_key(objects, job_id, "facts.jsonl"), Event))

@@ -11,6 +11,7 @@ from shared.client.models import Job
 from shared.errors import NotFoundError
 from shared.events.stream import Event, JobEvents
 from shared.jobs.plan import Plan
+from shared.jobs.rows import DAMAGE
 from shared.jobs.state import JobRecord, ShardRow
 
 
@@ -22,7 +23,7 @@ class JobReader:
         self.job_id = job_id
         self.archived: Archived | None = None
         try:
-            self.record: JobRecord = backend.jobs.job(job_id)
+            self.record: JobRecord = backend.jobs.shown_job(job_id)
         except NotFoundError:
             self.archived = read_archived(backend.objects, job_id)
             self.record = self.archived.job
@@ -35,19 +36,24 @@ class JobReader:
     def look(self) -> bool:
         """Looks again; whether the job has ended."""
         if self.archived is None:
-            self.record = self.backend.jobs.job(self.job_id)
+            self.record = self.backend.jobs.shown_job(self.job_id)
         return self.terminal
 
     def plan(self) -> Plan | None:
-        """The compiled plan, or None before there is one."""
-        return self.archived.plan if self.archived else self.backend.jobs.plan(self.job_id)
+        """The compiled plan, or None before there is one, and where it cannot be read: the job's error says so."""
+        if self.archived:
+            return self.archived.plan
+        try:
+            return self.backend.jobs.plan(self.job_id)
+        except DAMAGE:
+            return None
 
     def rows(self, stages: list[str]) -> list[ShardRow]:
         """The rows of these stages, in their order."""
         if self.archived:
             wanted = set(stages)
             return [row for row in archived_rows(self.backend.objects, self.job_id) if row.stage in wanted]
-        return [row for stage in stages for row in self.backend.jobs.rows(self.job_id, stage)]
+        return [row for stage in stages for row in self.backend.jobs.readable_rows(self.job_id, stage)]
 
     def artifacts(self, *, single_only: bool = False) -> Found:
         """Outputs by name; `single_only` leaves out stages of many shards."""

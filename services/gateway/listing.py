@@ -7,7 +7,7 @@ from itertools import islice
 
 from shared.errors import InvalidInputError
 from shared.jobs.connect import redis_errors
-from shared.jobs.rows import read_job, read_stage
+from shared.jobs.rows import DAMAGE, checked, read_job, read_or, read_stage, salvage_job
 from shared.jobs.state import JobRecord, StageState
 from shared.jobs.store import JobStore
 
@@ -22,6 +22,8 @@ UNFINISHED = frozenset({"queued", "running", "cancelling"})
 KNOWN_KINDS: dict[str, str] = {}
 MOST_KINDS = 200_000
 NONE: frozenset[int] = frozenset()
+NO_STAGES: list[str] = []
+UNKNOWN: tuple[str | None, str | None] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,18 @@ def walk_jobs(store: JobStore, ids: list[str]) -> Iterator[JobRecord]:
             pipe = store.client.pipeline(transaction=False)
             for job_id in ids[start : start + BATCH]:
                 pipe.hmget(store.key("job", job_id), FIELDS)
-            answers = pipe.execute()
-        for values in answers:
-            found = {name: value for name, value in zip(FIELDS, values, strict=True) if value is not None}
-            if "id" in found:
-                yield read_job(found)
+            answers = pipe.execute(raise_on_error=False)
+        for job_id, values in zip(ids[start : start + BATCH], answers, strict=True):
+            found: dict[str, str] = {}
+            try:
+                with redis_errors():
+                    found = {
+                        name: value for name, value in zip(FIELDS, checked(values), strict=True) if value is not None
+                    }
+                if found:
+                    yield read_job(found)
+            except DAMAGE as error:
+                yield salvage_job(job_id, found, error)
 
 
 def find_page(store: JobStore, *, kind: str | None, status: str | None, after: str | None, limit: int) -> Page:
@@ -103,7 +112,8 @@ def kinds(store: JobStore, ids: list[str]) -> list[str | None]:
             pipe = store.client.pipeline(transaction=False)
             for key in unknown:
                 pipe.hget(key, "kind")
-            KNOWN_KINDS.update((key, kind) for key, kind in zip(unknown, pipe.execute(), strict=True) if kind)
+            found = zip(unknown, pipe.execute(raise_on_error=False), strict=True)
+            KNOWN_KINDS.update((key, kind) for key, kind in found if kind and isinstance(kind, str))
     return [KNOWN_KINDS.get(key) for key in keys]
 
 
@@ -113,7 +123,8 @@ def kinds_and_statuses(store: JobStore, ids: list[str]) -> list[tuple[str | None
         pipe = store.client.pipeline(transaction=False)
         for job_id in ids:
             pipe.hmget(store.key("job", job_id), "kind", "status")
-        return [(kind, status) for kind, status in pipe.execute()]
+        answers = pipe.execute(raise_on_error=False)
+        return [read_or(UNKNOWN, read_pair, answer) for answer in answers]
 
 
 def stages_of(store: JobStore, ids: list[str]) -> dict[str, list[StageRow]]:
@@ -122,13 +133,25 @@ def stages_of(store: JobStore, ids: list[str]) -> dict[str, list[StageRow]]:
         pipe = store.client.pipeline(transaction=False)
         for job_id in ids:
             pipe.lrange(store.key("job", job_id, "stages"), 0, -1)
-        names = dict(zip(ids, pipe.execute(), strict=True))
+        lists = pipe.execute(raise_on_error=False)
+        names = {job_id: read_or(NO_STAGES, list, found) for job_id, found in zip(ids, lists, strict=True)}
         pipe = store.client.pipeline(transaction=False)
         for job_id, stages in names.items():
             for stage in stages:
                 pipe.hgetall(store.key("job", job_id, "stage", stage))
-        hashes = iter(pipe.execute())
-    return {job_id: [read_stage_row(stage, next(hashes)) for stage in stages] for job_id, stages in names.items()}
+        hashes = iter(pipe.execute(raise_on_error=False))
+        return {job_id: [show_stage(stage, next(hashes)) for stage in stages] for job_id, stages in names.items()}
+
+
+def show_stage(stage: str, answer: object) -> StageRow:
+    """A stage, or its name alone where it cannot be read."""
+    return read_or(StageRow(stage, "", "", StageState()), lambda fields: read_stage_row(stage, fields), answer)
+
+
+def read_pair(values: list[str | None]) -> tuple[str | None, str | None]:
+    """Kind and status."""
+    kind, status = values
+    return kind, status
 
 
 def read_stage_row(stage: str, fields: dict[str, str]) -> StageRow:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Generic, TypeVar
 
@@ -11,10 +12,10 @@ from services.gateway.jobs_reader import JobReader
 from shared.contracts.refs import ObjectRef
 from shared.errors import InvalidInputError
 from shared.jobs.connect import redis_errors
-from shared.jobs.rows import read_row
+from shared.jobs.ended import archived_key
+from shared.jobs.rows import DAMAGE, checked, read_row
 from shared.jobs.state import ShardRow, ShardState
 from shared.storage.jsonl import read_lines, read_rows
-from shared.storage.keys import archive_key
 
 # Rows looked at for one answer: about a fifth of a second of parsing, whatever the filter lets through.
 LOOKED_AT = 20_000
@@ -94,7 +95,8 @@ def find_page(
 def walk_rows(job: JobReader, stage: str, first: int = 0) -> Iterator[ShardRow]:
     """A stage's rows from shard `first` on, a few at a time."""
     if job.archived:
-        rows = read_rows(job.backend.objects, archive_key(job.job_id, "rows.jsonl"), ShardRow)
+        objects = job.backend.objects
+        rows = read_rows(objects, archived_key(objects, job.job_id, "rows.jsonl"), ShardRow)
         yield from (row for row in rows if row.stage == stage and row.shard >= first)
         return
     store = job.backend.jobs
@@ -106,10 +108,11 @@ def walk_rows(job: JobReader, stage: str, first: int = 0) -> Iterator[ShardRow]:
             pipe = store.client.pipeline(transaction=False)
             for shard in shards:
                 pipe.hgetall(store.key("job", job.job_id, "row", stage, shard))
-            answers = pipe.execute()
+            answers = pipe.execute(raise_on_error=False)
         for shard, fields in zip(shards, answers, strict=True):
-            if fields:
-                yield read_row(stage, int(shard), fields)
+            with suppress(*DAMAGE), redis_errors():  # a row that cannot be read has nothing to show
+                if checked(fields):
+                    yield read_row(stage, int(shard), fields)
         if len(shards) < ROWS_AT_ONCE:
             return
         first = int(shards[-1]) + 1

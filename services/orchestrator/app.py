@@ -1,43 +1,145 @@
-"""The orchestrator process: `python -m services.orchestrator.app`."""
+"""The orchestrator process: `python -m services.orchestrator.app`. Several may run: one leads, the others stand by."""
 
 import os
 import signal
 import socket
 import sys
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from services.orchestrator.dispatch import Dispatcher
-from services.orchestrator.loop import Orchestrator
+from services.orchestrator.leader import Leadership
+from services.orchestrator.loop import SLICE_S, Orchestrator
+from services.orchestrator.settings import OrchestratorSettings
 from shared.errors import ConflictError, UnavailableError
 from shared.events.stream import FactReader
 from shared.health import check_data_version, touch_alive
-from shared.jobs.connect import connect_redis
+from shared.jobs.connect import Client, connect_redis
+from shared.jobs.steps import NotLeaderError, Steps
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
 from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging, get_logger
-from shared.metrics import expose_metrics
+from shared.metrics import ROUND_SECONDS, expose_metrics
 from shared.settings import RedisSettings
+from shared.storage.base import ObjectStore
 from shared.storage.directory import DirectoryStore
 from shared.storage.open import open_store
 from shared.storage.settings import StoreSettings
 from shared.tasks.app import make_app
 
 PAUSE_S = 1.0
+IDLE_S = 0.5
+STOP_S = 10.0
+STUCK_S = 60.0  # a loop that has not come round for so long: the process does not say any more that it lives
 log = get_logger()
 
 
-def build() -> Orchestrator:
-    """An orchestrator by this process's settings."""
+@dataclass
+class Process:
+    """What stays over terms: connections, the part in the election, and the wish to stop."""
+
+    client: Client
+    prefix: str
+    objects: ObjectStore
+    leadership: Leadership
+    stop: threading.Event = field(default_factory=threading.Event)
+    rounds: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Leads whenever nobody else does, until it is told to stop."""
+        while not self.stop.is_set():
+            touch_alive()
+            try:
+                if not self.leadership.acquire():
+                    self.stop.wait(min(PAUSE_S, self.leadership.lease_s / 3))
+                    continue
+            except UnavailableError as error:
+                log.warning("orchestrator.waiting", error=error.message)
+                self.stop.wait(PAUSE_S)
+                continue
+            log.info("orchestrator.leads")
+            try:
+                self.lead()
+            finally:
+                self.leadership.give_up()
+            log.info("orchestrator.leads_no_more")
+
+    def lead(self) -> None:
+        """One term. Reaping and dispatch have a clock of their own, and so has the slow work on the object store."""
+        orchestrator, dispatching, archiving = self.make(), self.make(), self.make()
+        opened = False
+
+        def advance() -> None:
+            nonlocal opened
+            if not opened:
+                orchestrator.facts.open()
+            opened = False  # until it went well: a stream that was lost is made anew
+            orchestrator.advance_some()
+            opened = True
+
+        def dispatch() -> None:
+            orchestrator.acted.wait(IDLE_S)
+            orchestrator.acted.clear()
+            dispatching.dispatch_some()
+
+        def archive() -> None:
+            archiving.archivist.work(SLICE_S)
+            self.stop.wait(IDLE_S)
+
+        self.rounds.clear()
+        loops = {"dispatch": dispatch, "archive": archive}
+        threads = [
+            threading.Thread(target=self.repeat, args=(name, part), name=name, daemon=True)
+            for name, part in loops.items()
+        ]
+        for thread in threads:
+            thread.start()
+        self.repeat("advance", advance)
+        ends = time.monotonic() + STOP_S
+        for thread in threads:
+            thread.join(max(0.0, ends - time.monotonic()))
+
+    def make(self) -> Orchestrator:
+        """An orchestrator whose steps are this term's; each thread has one of its own, on the same connections."""
+        store = JobStore(self.client, self.prefix)
+        store.steps.fence = self.leadership.fence
+        facts = FactReader(self.client, self.prefix, f"{socket.gethostname()}:{os.getpid()}")
+        dispatcher = Dispatcher(store, WorkerBoard(self.client, self.prefix), make_app())
+        return Orchestrator(store, self.objects, facts, dispatcher)
+
+    def repeat(self, name: str, part: Callable[[], None]) -> None:
+        """Round after round of one part, to the end of the term. Whatever a round meets, there is a next one."""
+        while self.leadership.leads and not self.stop.is_set():
+            began = time.monotonic()
+            try:
+                part()
+            except NotLeaderError:
+                log.warning("orchestrator.replaced", loop=name)
+                self.leadership.lose()
+            except UnavailableError as error:
+                log.warning("orchestrator.waiting", loop=name, error=error.message)
+                self.stop.wait(PAUSE_S)
+            except Exception:
+                log.exception("orchestrator.round_failed", loop=name)
+                self.stop.wait(PAUSE_S)
+            self.rounds[name] = time.monotonic()
+            ROUND_SECONDS.labels(loop=name).observe(self.rounds[name] - began)
+            if name == "advance" and self.rounds[name] - self.rounds.get("dispatch", began) < STUCK_S:
+                touch_alive()
+
+
+def build() -> Process:
+    """By this process's settings."""
     settings = RedisSettings()
     client = connect_redis(settings)
-    store = JobStore(client, settings.prefix)
-    facts = FactReader(client, settings.prefix, f"{socket.gethostname()}:{os.getpid()}")
-    dispatcher = Dispatcher(store, WorkerBoard(client, settings.prefix), make_app())
     objects = open_store(StoreSettings())
     if isinstance(objects, DirectoryStore):
         objects.remove_leftovers()  # halves of puts that a kill left, a day old and never listed
-    return Orchestrator(store, objects, facts, dispatcher)
+    leadership = Leadership(Steps(client, settings.prefix), OrchestratorSettings().lease_s)
+    return Process(client, settings.prefix, objects, leadership)
 
 
 def main() -> int:
@@ -45,27 +147,22 @@ def main() -> int:
     configure_logging("orchestrator")
     exit_with_parent()
     expose_metrics()
-    stop = threading.Event()
+    process = build()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    orchestrator = build()
-    opened = False
+        signal.signal(number, lambda *_: process.stop.set())
     log.info("orchestrator.ready")
-    while not stop.is_set():
+    checked = False
+    while not process.stop.is_set() and not checked:
         try:
-            if not opened:
-                check_data_version(orchestrator.store.client, orchestrator.store.prefix, orchestrator.objects)
-                orchestrator.facts.open()
-                opened = True
-            orchestrator.step()
-            touch_alive()
+            check_data_version(process.client, process.prefix, process.objects)
+            checked = True
         except UnavailableError as error:
-            opened = False
             log.warning("orchestrator.waiting", error=error.message)
-            stop.wait(PAUSE_S)
+            process.stop.wait(PAUSE_S)
         except ConflictError as error:
             log.error("orchestrator.refused", error=error.message)
             return 2
+    process.run()
     return 0
 
 

@@ -2,34 +2,144 @@
 
 import json
 import tempfile
-from collections.abc import Iterable
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from shared.events.stream import JobEvents
+from services.orchestrator.retention.objects import Going
+from services.orchestrator.retention.run import Retention
+from services.orchestrator.retention.settings import RetentionSettings
+from services.orchestrator.roster import Setbacks
+from shared.errors import NotFoundError, UnavailableError
+from shared.events.stream import Event, JobEvents
+from shared.jobs.connect import redis_errors
 from shared.jobs.plan import Plan
+from shared.jobs.rows import DAMAGE, summarize
+from shared.jobs.state import ShardRow
+from shared.jobs.steps import NotLeaderError
 from shared.jobs.store import BATCH, JobStore, batches
+from shared.logging import get_logger
 from shared.storage.base import ObjectStore
 from shared.storage.jsonl import dump_rows
 from shared.storage.keys import archive_key
 
+log = get_logger()
+
+
+class Archivist:
+    """Archives what is over, and removes what has stayed long enough: the slow work, for which no job waits."""
+
+    def __init__(self, store: JobStore, objects: ObjectStore) -> None:
+        self.store = store
+        self.objects = objects
+        self.setbacks = Setbacks()
+        self.settings = RetentionSettings()
+        self.next_retention = time.monotonic() + self.settings.every_s
+        self.turns: Iterator[list[Going]] | None = None
+        self.gone: Counter[str] = Counter()
+
+    def work(self, slice_s: float) -> None:
+        """Archives, and goes on with retention, each for that long at the most and for one job at the least."""
+        self.archive_stale(slice_s)
+        self.retain(slice_s)
+
+    def archive_stale(self, slice_s: float) -> None:
+        """What is over and not archived yet, or changed since. A job that cannot be archived now is put off alone."""
+        ends = time.monotonic() + slice_s
+        for job_id, seen in self.store.stale().items():
+            if not self.setbacks.is_due(job_id):
+                continue
+            try:
+                if self.store.shown_job(job_id).status.terminal:
+                    archive_job(self.store, self.objects, job_id, readable_plan(self.store, job_id))
+                self.store.archived(job_id, seen)
+                self.store.forget_plan(job_id)
+                self.setbacks.clear(job_id)
+            except NotLeaderError:
+                raise
+            except NotFoundError:
+                self.store.archived(job_id, seen)  # it has left
+            except Exception as error:
+                if isinstance(error, UnavailableError):
+                    self.store.ping()
+                self.setbacks.add(job_id)
+                log.warning("job.not_archived", job=job_id, error=summarize(error))
+            if time.monotonic() >= ends:
+                return
+
+    def retain(self, slice_s: float) -> None:
+        """A part of retention; it begins when its time has come, and ends when all jobs were looked at."""
+        if self.turns is None:
+            if not self.settings.every_s or time.monotonic() < self.next_retention:
+                return
+            self.turns, self.gone = Retention(self.store, self.objects, self.settings).turns(), Counter()
+        ends = time.monotonic() + slice_s
+        try:
+            for found in self.turns:
+                self.gone.update(going.kind for going in found)
+                if time.monotonic() >= ends:
+                    return
+            log.info("retention.done", **self.gone)
+        except BaseException:
+            self._end_retention()
+            raise
+        self._end_retention()
+
+    def _end_retention(self) -> None:
+        self.turns = None
+        self.next_retention = time.monotonic() + self.settings.every_s
+
 
 def archive_job(store: JobStore, objects: ObjectStore, job_id: str, plan: Plan | None) -> None:
-    """Writes rows and facts, then the record last: a job without `job.json` is not archived."""
-    rows = (row for stage in (plan.stages if plan else []) for row in store.rows(job_id, stage.id))
-    put_rows(objects, archive_key(job_id, "rows.jsonl"), rows)
-    events = (event for event in JobEvents(store.client, store.prefix, job_id).all() if event.type == "fact")
-    put_rows(objects, archive_key(job_id, "facts.jsonl"), events)
-    states = store.stage_states(job_id, plan, members=False) if plan else {}
+    """Writes rows and facts, then the record last: a job without `job.json` is not archived.
+
+    Every ending of a job has keys of its own, so a writer that was paused over a retry overwrites nothing. What cannot
+    be read is left out: what is left of a damaged job is archived, and leaves Redis like any other.
+    """
+    job = store.shown_job(job_id)
+    stages = [stage.id for stage in plan.stages] if plan else stored_stages(store, job_id)
+    rows: Iterator[ShardRow] = (row for stage in stages for row in store.readable_rows(job_id, stage))
+    put_rows(objects, archive_key(job_id, "rows.jsonl", job.epoch), rows)
+    put_rows(objects, archive_key(job_id, "facts.jsonl", job.epoch), facts_of(store, job_id))
+    states = {}
+    with suppress(*DAMAGE):
+        states = store.stage_states(job_id, plan, members=False) if plan else {}
     record = {
-        "job": store.job(job_id).model_dump(mode="json"),
+        "job": job.model_dump(mode="json"),
         "plan": plan.model_dump(mode="json") if plan else None,
         "stages": {
             name: state.model_dump(mode="json", exclude={"existing", "finished"}) for name, state in states.items()
         },
     }
-    objects.put(archive_key(job_id, "job.json"), json.dumps(record, ensure_ascii=False).encode())
+    if store.shown_job(job_id).epoch == job.epoch:  # a retry that came meanwhile will end and be archived itself
+        objects.put(archive_key(job_id, "job.json", job.epoch), json.dumps(record, ensure_ascii=False).encode())
+
+
+def readable_plan(store: JobStore, job_id: str) -> Plan | None:
+    """The job's plan, or None where there is none that this version can read."""
+    try:
+        return store.plan(job_id)
+    except DAMAGE:
+        return None
+
+
+def stored_stages(store: JobStore, job_id: str) -> list[str]:
+    """A job's stages without its plan."""
+    try:
+        with redis_errors():
+            return list(store.client.lrange(store.key("job", job_id, "stages"), 0, -1))
+    except DAMAGE:
+        return []
+
+
+def facts_of(store: JobStore, job_id: str) -> Iterator[Event]:
+    """A job's facts, as far as its stream can be read."""
+    with suppress(*DAMAGE):
+        yield from (event for event in JobEvents(store.client, store.prefix, job_id).all() if event.type == "fact")
 
 
 def put_rows(objects: ObjectStore, key: str, rows: Iterable[BaseModel]) -> None:

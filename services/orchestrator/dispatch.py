@@ -1,26 +1,35 @@
-"""Sends commands: at most twice a queue's slots at a time, round-robin over jobs, so one large job starves nobody."""
+"""Sends commands: at most twice a queue's slots at a time, round-robin over jobs, so one large job starves nobody.
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+A row of which no command can be made fails with the reason, and the others of the round go out.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import redis
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import EncodeError, OperationalError
 
-from shared.contracts.base import Queue, as_json
+from shared.contracts.base import Command, Queue, TaskContract, as_json
 from shared.contracts.refs import StageRef
 from shared.contracts.registry import CONTRACTS
 from shared.errors import UnavailableError
-from shared.jobs.plan import Each, Slices, StagePlan
-from shared.jobs.state import ShardRow
+from shared.jobs.connect import redis_errors
+from shared.jobs.plan import Each, Plan, Slices, StagePlan
+from shared.jobs.rows import DAMAGE, summarize
+from shared.jobs.state import ErrorInfo, ShardRow
 from shared.jobs.store import JobStore, Load
 from shared.jobs.workers import WorkerBoard
 from shared.logging import get_logger
+from shared.metrics import LEASES_EXPIRED
 from shared.settings import LeaseSettings, RedisSettings
 from shared.tasks.app import queue_key
 
 log = get_logger()
 Place = tuple[str, str, int]
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Dispatcher:
@@ -39,12 +48,31 @@ class Dispatcher:
         if not any(load.jobs for load in loads.values()):
             return 0
         slots = self.board.living()
-        taken = [row for queue, load in loads.items() for row in self._take(queue, load, slots[queue.value])]
+        taken: list[Place] = []
+        for queue, load in loads.items():
+            taken += self._of_queue([], self._take, queue, load, slots[queue.value])
         return self._send(taken)
+
+    def reap(self) -> None:
+        """Rows whose lease ran out go on to their next attempt; rows whose message vanished go out again."""
+        if expired := self.store.reap():
+            LEASES_EXPIRED.inc(len(expired))
+            log.warning("lease.expired", rows=expired)
+        self.resend_lost()
 
     def resend_lost(self) -> int:
         """Rows whose message vanished go out again; messages that still wait in Celery's list are left alone."""
-        return sum(self._resend(queue) for queue in Queue)
+        return sum(self._of_queue(0, self._resend, queue) for queue in Queue)
+
+    def _of_queue(
+        self, otherwise: T, step: Callable[Concatenate[Queue, P], T], queue: Queue, *args: P.args, **words: P.kwargs
+    ) -> T:
+        """One queue's keys that cannot be read stop that queue alone."""
+        try:
+            return step(queue, *args, **words)
+        except DAMAGE as error:
+            log.error("queue.unreadable", queue=queue.value, error=summarize(error))
+            return otherwise
 
     def _take(self, queue: Queue, load: Load, slots: int) -> list[Place]:
         room = 2 * max(slots, 1) - load.sent - load.running
@@ -52,7 +80,8 @@ class Dispatcher:
 
     def _resend(self, queue: Queue) -> int:
         sent, _ = self.store.in_flight(queue)
-        waiting = self.store.client.llen(queue_key(self.settings, queue))
+        with redis_errors():
+            waiting = self.store.client.llen(queue_key(self.settings, queue))
         if not sent or waiting >= sent:
             return 0
         count = self.store.resend(queue, self.lease_s, vanished=waiting == 0)
@@ -64,37 +93,83 @@ class Dispatcher:
         """One exchange reads all rows that a round needs, another their jobs; then the messages."""
         if not taken:
             return 0
-        plans = {job_id: self.store.plan(job_id) for job_id, _, _ in taken}
-        stages = {(job, name): plan.stage(name) for job, name, _ in taken if (plan := plans[job]) is not None}
+        plans = {job_id: self._plan(job_id) for job_id in dict.fromkeys(job for job, _, _ in taken)}
+        stages = {(job, name): find_stage(plans[job], name) for job, name, _ in taken}
         upstream = {place: (place[0], source.stage, place[2]) for place, source in followers(taken, stages)}
         places = [*taken, *upstream.values()]
-        rows = dict(zip(places, self.store.rows_at(places), strict=True))
+        rows = dict(zip(places, self.store.readable_rows_at(places), strict=True))
         requests = self.store.request_ids(plans)
         for place in taken:
-            stage, row = stages.get(place[:2]), rows[place]
+            stage, row = stages[place[:2]], rows[place]
             before = rows[upstream[place]] if place in upstream else None
-            if stage is not None and row is not None:
-                self._send_one(place[0], stage, command_fields(requests[place[0]], place[0], stage, row, before))
+            if stage is None or row is None:
+                continue  # the job's plan cannot be read, which ends it, or the job has left
+            try:
+                command = make_command(requests[place[0]], place[0], stage, row, before)
+            except DAMAGE as error:
+                self._refuse(place, error)
+            else:
+                self._send_one(place, CONTRACTS[stage.task], command)
         return len(taken)
 
-    def _send_one(self, job_id: str, stage: StagePlan, fields: dict[str, Any]) -> None:
-        contract = CONTRACTS[stage.task]
-        command = contract.command.model_validate(fields)
+    def _plan(self, job_id: str) -> Plan | None:
+        try:
+            return self.store.plan(job_id)
+        except DAMAGE as error:
+            self.store.mark_damaged(job_id, f"its plan cannot be read: {summarize(error)}")
+            return None
+
+    def _send_one(self, place: Place, contract: TaskContract, command: Command) -> None:
         try:
             self.celery.send_task(contract.name, kwargs={"command": as_json(command)}, queue=contract.queue.value)
         except (OperationalError, redis.RedisError) as error:
             raise UnavailableError(
                 f"the broker takes no message ({error}); is the stack up? try: sense status"
             ) from error
-        log.debug("command.sent", job=job_id, stage=stage.id, shard=command.shard, attempt=command.attempt)
+        except (EncodeError, ValueError) as error:
+            self._refuse(place, error)
+        log.debug("command.sent", job=place[0], stage=place[1], shard=command.shard, attempt=command.attempt)
+
+    def _refuse(self, place: Place, error: Exception) -> None:
+        """Fails the row with its reason, by the steps of any attempt; its job where even that cannot be written."""
+        job_id, stage, shard = place
+        reason = f"no command can be made of it ({summarize(error)}); it was written by another version, or damaged"
+        log.error("shard.refused", job=job_id, stage=stage, shard=shard, error=reason)
+        token = uuid.uuid4().hex
+        try:
+            with redis_errors():
+                attempt = int(
+                    self.store.client.hget(self.store.key("job", job_id, "row", stage, str(shard)), "attempt")
+                )
+            if self.store.claim(*place, attempt, token=token, worker="orchestrator", lease_s=self.lease_s) == "ok":
+                self.store.fail(*place, token=token, error=ErrorInfo(code="bad_row", message=reason), pause_s=0)
+        except DAMAGE:
+            self.store.mark_damaged(job_id, f"shard {stage}/{shard}: {reason}")
 
 
-def followers(taken: list[Place], stages: Mapping[tuple[str, str], StagePlan]) -> Iterator[tuple[Place, Each]]:
+def find_stage(plan: Plan | None, name: str) -> StagePlan | None:
+    """A stage by its name."""
+    return next((stage for stage in plan.stages if stage.id == name), None) if plan else None
+
+
+def followers(taken: list[Place], stages: Mapping[tuple[str, str], StagePlan | None]) -> Iterator[tuple[Place, Each]]:
     """Of these rows, those that go on with what one row upstream left."""
     for place in taken:
         stage = stages.get(place[:2])
         if stage is not None and isinstance(stage.source, Each):
             yield place, stage.source
+
+
+def make_command(
+    request_id: str, job_id: str, stage: StagePlan, row: ShardRow | Exception, before: ShardRow | Exception | None
+) -> Command:
+    """The row's command. Raises what reading damaged data raises."""
+    for one in (row, before):
+        if isinstance(one, Exception):
+            raise one
+    assert isinstance(row, ShardRow) and not isinstance(before, Exception)
+    fields = command_fields(request_id, job_id, stage, row, before)
+    return CONTRACTS[stage.task].command.model_validate(fields)
 
 
 def command_fields(

@@ -7,8 +7,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from shared.jobs.connect import Client, redis_errors
+from shared.logging import get_logger
 
 GROUP = "orchestrator"
+log = get_logger()
 
 
 class Event(BaseModel):
@@ -26,9 +28,19 @@ class Event(BaseModel):
     data: dict[str, Any]
 
 
+UNREADABLE = "unreadable"
+
+
 def read_event(stream_id: str, fields: dict[str, str]) -> Event:
-    """A stream entry as an event."""
-    return Event.model_validate({**fields, "id": stream_id, "data": json.loads(fields.get("data") or "{}")})
+    """A stream entry as an event; one that is no event is named so, and says no more than which job it speaks of."""
+    try:
+        shard = fields.get("shard", "")
+        if shard and not (shard.isascii() and shard.isdigit()):
+            raise ValueError(f"a shard is a number, not {shard!r}")
+        return Event.model_validate({**fields, "id": stream_id, "data": json.loads(fields.get("data") or "{}")})
+    except (ValueError, TypeError, RecursionError) as error:
+        log.warning("event.unreadable", id=stream_id, error=str(error)[:300])
+        return Event(id=stream_id, name=UNREADABLE, job_id=fields.get("job_id", ""), at=0.0, data={})
 
 
 class FactReader:
@@ -40,14 +52,19 @@ class FactReader:
         self.consumer = consumer
 
     def open(self) -> None:
-        """Makes stream and group where they are absent; facts of an earlier life are covered by the sweep."""
+        """Makes stream and group where they are absent; facts of an earlier life are covered by the sweep.
+
+        What is no stream is put aside: without one no step of any job could be written.
+        """
         with redis_errors():
+            if self.client.type(self.stream) not in ("stream", "none"):
+                self.client.rename(self.stream, f"{self.stream}:aside")
             groups = self.client.xinfo_groups(self.stream) if self.client.exists(self.stream) else []
             if not any(group["name"] == GROUP for group in groups):
                 self.client.xgroup_create(self.stream, GROUP, id="0", mkstream=True)
 
-    def read(self, *, block_ms: int, most: int = 200) -> list[Event]:
-        """New entries for this consumer, waiting up to `block_ms`."""
+    def read(self, *, block_ms: int | None, most: int = 200) -> list[Event]:
+        """New entries for this consumer, waiting up to `block_ms`; None: not at all."""
         with redis_errors():
             answer = self.client.xreadgroup(GROUP, self.consumer, {self.stream: ">"}, count=most, block=block_ms)
         return [read_event(entry_id, fields) for entry_id, fields in (answer[0][1] if answer else [])]

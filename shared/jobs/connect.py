@@ -112,6 +112,7 @@ def connect_redis(settings: RedisSettings, *, timeout_s: float = 15.0, retries: 
     return TranslatingRedis.from_url(
         settings.url.get_secret_value(),
         decode_responses=True,
+        encoding_errors="replace",  # one value that is no text must not fail the answer about all others
         socket_keepalive=True,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,

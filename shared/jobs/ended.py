@@ -2,10 +2,26 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from shared.errors import NotFoundError
 from shared.jobs.connect import redis_errors
+from shared.jobs.rows import DAMAGE, checked, summarize
 from shared.jobs.state import JobStatus
 from shared.jobs.store import AT_ONCE_S, BATCH, JobStore, batches
+from shared.logging import get_logger
+from shared.storage.base import ObjectStore
+from shared.storage.keys import archive_key, newest_epoch
+
+log = get_logger()
+
+
+def archived_key(objects: ObjectStore, job_id: str, name: str) -> str:
+    """The key of a file of the archive of a job's last ending. Raises `NotFoundError` where it is not archived."""
+    epoch = newest_epoch(job_id, objects.list(archive_key(job_id, "job.")))
+    if epoch is None:
+        raise NotFoundError(f"there is no job {job_id}; list them with: sense jobs", code="job_not_found")
+    return archive_key(job_id, name, epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +51,10 @@ class EndedJobs:
             for job_id in some:
                 pipe.hmget(self.store.key("job", job_id), "status", "finished_at", "epoch", "swept")
             with redis_errors():
-                answers = pipe.execute()
-            for job_id, (status, finished_at, epoch, swept) in zip(some, answers, strict=True):
-                if status and JobStatus(status).terminal and finished_at and job_id not in stale:
-                    rows = self._rows(job_id)
-                    yield Ended(job_id, float(finished_at), int(epoch or 1), swept is not None and swept == epoch, rows)
+                answers = pipe.execute(raise_on_error=False)
+            for job_id, answer in zip(some, answers, strict=True):
+                if job_id not in stale and (job := self._read(job_id, answer)) is not None:
+                    yield job
 
     def mark_swept(self, job: Ended) -> None:
         """The store holds nothing more of this job that may go."""
@@ -57,7 +72,20 @@ class EndedJobs:
         with redis_errors():
             leaving = self.client.smembers(self.store.key("leaving"))
         for job_id in sorted(leaving):
-            self.store.remove_rows(job_id, AT_ONCE_S)
+            self.store.remove_readable_rows(job_id, AT_ONCE_S)
+
+    def _read(self, job_id: str, answer: Any) -> Ended | None:
+        """None for a job that goes on, and for one whose record cannot be read: it stays for a person to look at."""
+        try:
+            with redis_errors():
+                status, finished_at, epoch, swept = checked(answer)
+            if not status or not JobStatus(status).terminal or not finished_at:
+                return None
+            fresh = swept is not None and swept == epoch
+            return Ended(job_id, float(finished_at), int(epoch or 1), fresh, self._rows(job_id))
+        except DAMAGE as error:
+            log.warning("retention.unreadable", job=job_id, error=summarize(error))
+            return None
 
     def _rows(self, job_id: str) -> int:
         with redis_errors():

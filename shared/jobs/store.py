@@ -18,9 +18,10 @@ from shared.contracts.spec import AnySpec
 from shared.errors import ConflictError, NotFoundError, SenseError
 from shared.jobs.connect import Client, redis_errors
 from shared.jobs.plan import Each, Plan, TopUp
-from shared.jobs.rows import read_job, read_row, read_stage
+from shared.jobs.rows import DAMAGE, checked, read_job, read_or, read_row, read_stage, salvage_job, summarize
 from shared.jobs.state import ErrorInfo, JobRecord, JobStatus, ShardRow, StageState
 from shared.jobs.steps import Steps
+from shared.logging import get_logger
 
 IDEMPOTENCY_TTL_S = 24 * 3600
 PLANS_KEPT = 64
@@ -30,7 +31,9 @@ LOOKS = 500  # jobs that one take may look at
 AT_ONCE_S = 0.2  # how long a caller works on the rows of what it cancelled or retried; the orchestrator does the rest
 HEALED_PAGES = 50
 RESENDS = 5
+ASIDE_DAYS = 30
 T = TypeVar("T")
+log = get_logger()
 
 
 def compact(value: object) -> str:
@@ -103,6 +106,15 @@ class JobStore:
         with redis_errors():
             return bool(self.client.exists(self.key("job", job_id)))
 
+    def shown_job(self, job_id: str) -> JobRecord:
+        """The job's record, or what is left of a damaged one. Raises `NotFoundError`."""
+        try:
+            return self.job(job_id)
+        except DAMAGE as error:
+            with redis_errors():
+                is_hash = self.client.type(self.key("job", job_id)) == "hash"
+                return salvage_job(job_id, self.client.hgetall(self.key("job", job_id)) if is_hash else {}, error)
+
     def job_ids(self) -> list[str]:
         """All known ids, newest first."""
         with redis_errors():
@@ -113,11 +125,47 @@ class JobStore:
         with redis_errors():
             return sorted(self.client.smembers(self.key("active")))
 
+    def submissions(self, job_ids: Sequence[str]) -> list[tuple[str, bool, float]]:
+        """Jobs with whether they have a plan, and when they came. One that cannot be read counts as planned: it is
+        looked at, and ended."""
+        pipe = self.client.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hexists(self.key("job", job_id), "plan")
+            pipe.zscore(self.key("jobs"), job_id)
+        with redis_errors():
+            answers = iter(pipe.execute(raise_on_error=False))
+        return [(job_id, bool(next(answers)), read_or(0.0, float, next(answers))) for job_id in job_ids]
+
+    def statuses(self, job_ids: Sequence[str]) -> list[str | None]:
+        """The statuses of these jobs; None for what is gone or cannot be read."""
+        pipe = self.client.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hget(self.key("job", job_id), "status")
+        with redis_errors():
+            return [read_or(None, str, answer) for answer in pipe.execute(raise_on_error=False)]
+
+    def ping(self) -> None:
+        """Raises `UnavailableError` where Redis does not answer: what failed was not one job's matter."""
+        with redis_errors():
+            self.client.ping()
+
     def cancel(self, job_id: str) -> str:
-        """Asks a job to end; the answer is its status. Its waiting rows follow in slices. Raises `NotFoundError`."""
-        status = self._known(job_id, self.steps.run("cancel", job_id))
-        self.settle_rows(job_id, AT_ONCE_S)
-        return status
+        """Asks a job to end; the answer is its status. Its waiting rows follow in slices. Raises `NotFoundError`.
+
+        One whose keys cannot be read is put aside at once, so that there is no job that cannot be cancelled.
+        """
+        try:
+            status = self.steps.run("cancel", job_id)
+            with redis_errors():
+                if status == "unknown" and not self.client.exists(self.key("job", job_id)):
+                    raise self._unknown(job_id)
+            found = JobStatus(status).value
+            self.settle_rows(job_id, AT_ONCE_S)
+            return found
+        except DAMAGE as error:
+            reason = f"it was cancelled, and its record could not be read ({summarize(error)}); submit its spec again"
+            self.quarantine(job_id, ErrorInfo(code="damaged_record", message=reason))
+            return self.shown_job(job_id).status.value
 
     def retry(self, job_id: str) -> str:
         """Runs a job's failed and cancelled shards again. Raises `ConflictError`, `NotFoundError`."""
@@ -142,9 +190,27 @@ class JobStore:
             settling = sorted(self.client.smembers(self.key("settling")))
             leaving = sorted(self.client.smembers(self.key("leaving")))
         for number, job_id in enumerate(settling):  # each gets its part of the time: one job holds up no other
-            self.settle_rows(job_id, max(0.0, ends - time.monotonic()) / (len(settling) - number))
+            self.settle_readable_rows(job_id, max(0.0, ends - time.monotonic()) / (len(settling) - number))
         for job_id in leaving:
-            self.remove_rows(job_id, max(0.0, ends - time.monotonic()))
+            self.remove_readable_rows(job_id, max(0.0, ends - time.monotonic()))
+
+    def settle_readable_rows(self, job_id: str, within_s: float) -> bool:
+        """As `settle_rows`; a job whose rows cannot be read is told to the orchestrator, and holds up no other."""
+        try:
+            return self.settle_rows(job_id, within_s)
+        except DAMAGE as error:
+            self.mark_damaged(job_id, f"its rows cannot be read ({summarize(error)})")
+            with redis_errors():
+                self.client.srem(self.key("settling"), job_id)
+            return True
+
+    def remove_readable_rows(self, job_id: str, within_s: float) -> bool:
+        """As `remove_rows`; what cannot be read stays, for a person to look at."""
+        try:
+            return self.remove_rows(job_id, within_s)
+        except DAMAGE as error:
+            log.warning("retention.unreadable", job=job_id, error=summarize(error))
+            return True
 
     def remove_rows(self, job_id: str, within_s: float) -> bool:
         """Goes on with taking a job that left out of Redis; whether nothing of it is left. At least one slice."""
@@ -173,6 +239,21 @@ class JobStore:
         """Makes a job terminal; False where it already was."""
         return bool(self.steps.run("end_job", job_id, status, error.model_dump_json() if error else ""))
 
+    def quarantine(self, job_id: str, error: ErrorInfo) -> bool:
+        """Fails a job that `end` cannot end: what cannot be read of it is put aside for a month, under `aside:`."""
+        queues = [queue.value for queue in Queue]
+        return bool(self.steps.run("quarantine", job_id, error.model_dump_json(), ASIDE_DAYS, *queues))
+
+    def mark_damaged(self, job_id: str, reason: str) -> None:
+        """Tells the orchestrator's main loop of a job that has to be ended, whoever meets it."""
+        with redis_errors():
+            self.client.hset(self.key("damaged"), job_id, reason)
+
+    def damaged(self) -> dict[str, str]:
+        """Jobs of which a step met what it cannot read, with what that was; `quarantine` takes one off."""
+        with redis_errors():
+            return dict(self.client.hgetall(self.key("damaged")))
+
     def stale(self) -> dict[str, int]:
         """Jobs that are over and whose archive lacks something, each with the number that `archived` wants.
 
@@ -181,9 +262,14 @@ class JobStore:
         with redis_errors():
             settling = self.client.smembers(self.key("settling"))
             waiting = {job_id for job_id in settling if self.client.hexists(self.key("stale"), job_id)}
-            later = {job_id for job_id in waiting if not self.settle_rows(job_id, AT_ONCE_S / len(waiting))}
+            later = {job_id for job_id in waiting if not self.settle_readable_rows(job_id, AT_ONCE_S / len(waiting))}
             stale = self.client.hgetall(self.key("stale"))
         return {job_id: int(seen) for job_id, seen in sorted(stale.items()) if job_id not in later}
+
+    def mark_stale(self, job_id: str) -> None:
+        """The archive of a job that is over is to be written again."""
+        with redis_errors():
+            self.client.hincrby(self.key("stale"), job_id, 1)
 
     def archived(self, job_id: str, seen: int) -> bool:
         """The archive holds everything up to `seen`; False where more came meanwhile."""
@@ -200,15 +286,15 @@ class JobStore:
 
     # plan and stages
 
-    def set_plan(self, job_id: str, plan: Plan) -> None:
-        """Stores the compiled plan once; a second compiler's plan is ignored."""
+    def set_plan(self, job_id: str, plan: Plan) -> bool:
+        """Stores the compiled plan once; False where there is one already: that one counts, for who compiled too."""
         args: list[str | int] = []
         for stage in plan.stages:
             contract, device = CONTRACTS[stage.task], stage.device
             args += [stage.id, stage.task, contract.queue.value, contract.max_attempts]
             args += [device.name if device else "", device.hold if device else ""]
             args += [stage.frees or "", int(isinstance(stage.source, Each))]
-        self.steps.run("set_plan", job_id, plan.model_dump_json(), *args)
+        return bool(self.steps.run("set_plan", job_id, plan.model_dump_json(), *args))
 
     def plan(self, job_id: str) -> Plan | None:
         """The stored plan, or None before the orchestrator compiled it. A plan never changes: it is read once.
@@ -243,7 +329,8 @@ class JobStore:
         for job_id in wanted:
             pipe.hget(self.key("job", job_id), "request_id")
         with redis_errors():
-            return {job_id: found or job_id for job_id, found in zip(wanted, pipe.execute(), strict=True)}
+            answers = zip(wanted, pipe.execute(raise_on_error=False), strict=True)
+        return {job_id: found if isinstance(found, str) and found else job_id for job_id, found in answers}
 
     def forget_plan(self, job_id: str) -> None:
         """The job is over: its plan need not stay in this process."""
@@ -378,20 +465,49 @@ class JobStore:
         """The row that failed first, at a cost that does not grow with the stage."""
         with redis_errors():
             shard = self.client.hget(self.key("job", job_id, "stage", stage), "first_failed")
-        row = next(iter(self.rows_at([(job_id, stage, int(shard))])), None) if shard is not None else None
-        if row is not None and row.state == "failed":
+        row = next(iter(self.readable_rows_at([(job_id, stage, int(shard))])), None) if shard is not None else None
+        if isinstance(row, ShardRow) and row.state == "failed":
             return row
-        return next((row for row in self.rows(job_id, stage) if row.state == "failed"), None)
+        return next((row for row in self.readable_rows(job_id, stage) if row.state == "failed"), None)
+
+    def readable_rows(self, job_id: str, stage: str) -> Iterator[ShardRow]:
+        """As `rows`, without those that cannot be read: for lists and archives, never to compute with."""
+        first = 0
+        while True:
+            try:
+                shards = [int(shard) for shard in self._page(job_id, stage, first)]
+            except DAMAGE:
+                return
+            found = self.readable_rows_at([(job_id, stage, shard) for shard in shards])
+            yield from (row for row in found if isinstance(row, ShardRow))
+            if len(shards) < BATCH:
+                return
+            first = shards[-1] + 1
 
     def rows_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRow | None]:
         """Rows by job, stage and shard, in this order and in one exchange; None for what does not exist."""
+        found: list[ShardRow | None] = []
+        for row in self.readable_rows_at(places):
+            if isinstance(row, Exception):
+                raise row
+            found.append(row)
+        return found
+
+    def readable_rows_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRow | Exception | None]:
+        """As `rows_at`; for a row that cannot be read, why."""
         pipe = self.client.pipeline(transaction=False)
         for job_id, stage, shard in places:
             pipe.hgetall(self.key("job", job_id, "row", stage, str(shard)))
         with redis_errors():
-            answers = pipe.execute()
-        found = zip(places, answers, strict=True)
-        return [read_row(stage, shard, fields) if fields else None for (_, stage, shard), fields in found]
+            answers = pipe.execute(raise_on_error=False)
+        found: list[ShardRow | Exception | None] = []
+        for (_, stage, shard), fields in zip(places, answers, strict=True):
+            try:
+                with redis_errors():
+                    found.append(read_row(stage, shard, checked(fields)) if fields else None)
+            except DAMAGE as error:
+                found.append(error)
+        return found
 
     def take(self, queue: Queue, most: int) -> list[tuple[str, str, int]]:
         """Marks up to `most` queued rows of a queue as sent, job by job in turn."""

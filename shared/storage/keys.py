@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from shared.errors import InvalidInputError
 
@@ -149,6 +150,16 @@ def report_key(job: str, stage: str, suffix: str) -> str:
     return _join("reports", job, f"{stage}.{suffix}")
 
 
-def archive_key(job: str, name: str) -> str:
-    """A file of a finished job's archive: `job.json`, `rows.jsonl`, `facts.jsonl`."""
-    return _join("jobs", job, name)
+def archive_key(job: str, name: str, epoch: int = 1) -> str:
+    """A file of a finished job's archive: `job.json`, `rows.jsonl`, `facts.jsonl`.
+
+    Each retry's ending has files of its own (`job.2.json`), so that a late writer of an older one overwrites nothing.
+    """
+    stem, _, suffix = name.partition(".")
+    return _join("jobs", job, name if epoch == 1 else f"{stem}.{epoch}.{suffix}")
+
+
+def newest_epoch(job: str, keys: Iterable[str]) -> int | None:
+    """The last ending that is archived, by the keys below `jobs/JOB/job.`; None where there is none."""
+    found = (re.fullmatch(rf"jobs/{re.escape(job)}/job(?:\.(\d+))?\.json", key) for key in keys)
+    return max((int(match[1] or 1) for match in found if match), default=None)

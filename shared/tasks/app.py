@@ -4,13 +4,44 @@ Results are off, acks are early, nothing is prefetched: redelivery, retries and 
 The measurements behind each value are in docs/decisions/0002-delivery.md.
 """
 
+from queue import Empty
+from typing import Any
+
 from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import redis as kombu_redis
 
 from shared.contracts.base import Queue
 from shared.contracts.registry import CONTRACTS
+from shared.logging import get_logger
 from shared.settings import RedisSettings
 
 QUEUE_PREFIX = "celery:"
+log = get_logger()
+
+
+class Channel(kombu_redis.Channel):
+    """Kombu's, but a list's entry that is no message is dropped; there it ends the worker, and the tasks it runs."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        known = set(self.qos._delivered or ())
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            log.error("message.unreadable", error=f"{type(error).__name__}: {error}"[:300])
+            for tag in set(self.qos._delivered or ()) - known:  # one that Celery stumbled over counts as being worked on
+                self.basic_reject(tag, requeue=False)
+            raise Empty from error
+
+
+class Transport(kombu_redis.Transport):
+    """Kombu's Redis transport with that channel."""
+
+    Channel = Channel
+
+
+# by the scheme's own names: Flower and Celery read what a broker is off its address
+TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
 
 
 def make_app() -> Celery:

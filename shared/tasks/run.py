@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import structlog
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.contracts.base import Command, Counts, Fact, TaskContract
 from shared.contracts.refs import ObjectRef
 from shared.errors import SenseError, UnavailableError
 from shared.jobs.connect import connect_redis
+from shared.jobs.rows import summarize
 from shared.jobs.state import ErrorInfo
 from shared.jobs.store import JobStore
 from shared.logging import get_logger
@@ -56,11 +57,8 @@ def register_task(app: Celery, contract: TaskContract, work: Work[C]) -> None:
         try:
             parsed = contract.command.model_validate(command)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            refuse_command(
-                command, f"this worker cannot read the command for {contract.name} ({place}: {first['msg']})"
-            )
+            reason = f"this worker cannot read the command for {contract.name} ({summarize(error)})"
+            refuse_command(command, reason)
         else:
             run_shard(contract, parsed, work)
 
@@ -69,27 +67,40 @@ def register_task(app: Celery, contract: TaskContract, work: Work[C]) -> None:
     app.task(**options)(run)
 
 
-def refuse_command(command: dict[str, Any], reason: str) -> None:
+def refuse_command(command: object, reason: str) -> None:
     """Fails an attempt that this worker cannot begin: unclaimed, its message would come again for ever.
 
     It is made again after a pause, by a worker that can where versions are mixed during an upgrade; after the last
     attempt the shard fails with this reason.
     """
+    log.error("command.refused", error=reason)
     try:
-        known = Command.model_validate({name: command.get(name) for name in Command.model_fields})
+        head = Head.model_validate(command)
     except ValidationError:
-        log.error("shard.unreadable", reason=reason)  # whose it was nobody knows: it counts as never claimed
-        return
-    redis = RedisSettings()
-    jobs, lease = JobStore(connect_redis(redis), redis.prefix), LeaseSettings()
-    where, token = (known.job_id, known.stage, known.shard), uuid.uuid4().hex
-    claimed = jobs.claim(*where, known.attempt, token=token, worker=worker_id(), lease_s=lease.seconds)
-    log.error("shard.refused", answer=claimed, stage=known.stage, shard=known.shard, reason=reason)
-    if claimed == "ok":
+        return  # whose it was nobody knows: it counts as never claimed
+    redis, lease = RedisSettings(), LeaseSettings()
+    jobs = JobStore(connect_redis(redis), redis.prefix)
+    where, token = (head.job_id, head.stage, head.shard), uuid.uuid4().hex
+    if jobs.claim(*where, head.attempt, token=token, worker=worker_id(), lease_s=lease.seconds) == "ok":
         message = f"{reason}: workers and orchestrator are of different versions; bring all of them to one, then retry"
         error = ErrorInfo(code="other_version", message=message, retryable=True)
-        pause = lease.retry_pause_s * 2 ** min(6, known.attempt - 1)
-        jobs.fail(*where, token=token, error=error, pause_s=pause)
+        jobs.fail(*where, token=token, error=error, pause_s=retry_pause_s(head.attempt))
+
+
+def retry_pause_s(attempt: int) -> float:
+    """Doubles with every attempt, up to 64 times: checkpoints let attempts go on counting."""
+    return float(LeaseSettings().retry_pause_s * 2 ** min(6, attempt - 1))
+
+
+class Head(BaseModel):
+    """Which attempt a command is about, whatever else it says."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    job_id: str
+    stage: str
+    shard: int = Field(ge=0)
+    attempt: int = Field(ge=1)
 
 
 def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Shard], Done]) -> None:
@@ -183,12 +194,9 @@ class Attempt:
         elif reason is None:
             info = describe(error)
             log.error("shard.failed", code=info.code, error=info.message, exc_info=not isinstance(error, SenseError))
-            self.patiently(lambda: self.jobs.fail(*self.where, token=self.token, error=info, pause_s=self.pause_s()))
+            pause_s = retry_pause_s(self.command.attempt)
+            self.patiently(lambda: self.jobs.fail(*self.where, token=self.token, error=info, pause_s=pause_s))
         SHARDS.labels(task=self.contract.name, end=reason or "failed").inc()
-
-    def pause_s(self) -> float:
-        """Doubles with every attempt, up to 64 times: checkpoints let attempts go on counting."""
-        return float(LeaseSettings().retry_pause_s * 2 ** min(6, self.command.attempt - 1))
 
 
 def describe(error: Exception) -> ErrorInfo:

@@ -12,12 +12,13 @@ from shared.contracts.base import Command
 from shared.contracts.refs import ObjectRef, Slice, StageRef
 from shared.errors import NotFoundError, UnavailableError
 from shared.events.stream import JobEvents
+from shared.jobs.ended import archived_key
 from shared.jobs.state import ShardRow
 from shared.jobs.store import JobStore
 from shared.settings import PathSettings
 from shared.storage.base import ObjectStore
 from shared.storage.jsonl import dump_rows, read_rows
-from shared.storage.keys import archive_key, export_key, shard_key
+from shared.storage.keys import export_key, shard_key
 from shared.storage.slices import read_slice
 from shared.tasks.heartbeat import Heartbeat
 
@@ -78,8 +79,9 @@ class Shard:
 
     def _archived_refs(self, job_id: str, stage: str, output: str) -> list[ObjectRef]:
         """The same of a job that has left Redis."""
-        key = archive_key(job_id, "rows.jsonl")
-        if not self.objects.exists(key):
+        try:
+            key = archived_key(self.objects, job_id, "rows.jsonl")
+        except NotFoundError:
             return []
         rows = [row for row in read_rows(self.objects, key, ShardRow) if row.stage == stage and row.state == "done"]
         return [row.outputs[output] for row in rows if output in row.outputs]

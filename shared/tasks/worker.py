@@ -42,7 +42,7 @@ def attach_worker(app: Celery, queue: Queue) -> None:
         configure_logging(queue.value)
 
     @task_unknown.connect(weak=False)
-    def refuse(message: Any, name: str, **_: Any) -> None:
+    def refuse(message: Any = None, name: str = "", **_: Any) -> None:
         # Celery only drops it, and it would be sent again for ever; not in the consumer's own thread, as below
         threading.Thread(target=refuse_unknown, args=(message, name), daemon=True).start()
 
@@ -74,10 +74,12 @@ def beat(queue: Queue, worker: str, slots: int) -> None:
 def refuse_unknown(message: Any, name: str) -> None:
     """A task that this version of the service does not have: its shard's attempt fails, with the reason."""
     try:
-        _, named, _ = message.payload
-        refuse_command(dict(named["command"]), f"this worker has no task {name}")
-    except Exception:  # whatever the message was: it counts as never claimed
-        log.exception("message.unreadable", task=name)
+        _, words, _ = message.decode()
+        refuse_command(words["command"], f"this worker has no task {name}")
+    except SenseError as error:
+        log.warning("command.not_refused", task=name, error=error.message)
+    except Exception as error:  # whatever the message was: it counts as never claimed
+        log.warning("command.unreadable", task=name, error=str(error)[:300])
 
 
 def raise_flag(queue: Queue, worker: str) -> None:

@@ -90,7 +90,7 @@ def test_an_object_store_that_was_away_gets_the_archive_later(
         raise UnavailableError("the object store does not answer")
 
     with monkeypatch.context() as patch:
-        patch.setattr("services.orchestrator.loop.archive_job", away)
+        patch.setattr("services.orchestrator.archive.archive_job", away)
         assert stack.run(job).status is JobStatus.SUCCEEDED
     assert not stack.objects.exists(f"jobs/{job}/job.json")
     stack.restart()
@@ -141,7 +141,7 @@ def test_a_failed_job_names_its_shard_and_a_retry_finishes_it(
     stack.jobs.retry(job)
     assert stack.run(job).status is JobStatus.SUCCEEDED
     assert exports(stack, job) == bytes_of
-    again = json.loads(stack.objects.get(f"jobs/{job}/job.json"))
+    again = json.loads(stack.objects.get(f"jobs/{job}/job.2.json"))
     assert (again["job"]["status"], again["job"]["epoch"]) == ("succeeded", 2)
 
 

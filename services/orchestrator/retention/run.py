@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from services.orchestrator.retention.objects import Going, orphans, stale_checkpoints
 from services.orchestrator.retention.settings import RetentionSettings
 from services.orchestrator.retention.streams import trim_facts
+from shared.errors import NotFoundError
 from shared.jobs.ended import Ended, EndedJobs
+from shared.jobs.rows import DAMAGE, summarize
 from shared.jobs.state import ShardRow
 from shared.jobs.store import JobStore
 from shared.logging import get_logger
 from shared.storage.base import ObjectStore
-from shared.storage.jsonl import read_rows
+from shared.storage.jsonl import CorruptObjectError, read_rows
 from shared.storage.keys import archive_key
 
 DAY_S = 86_400.0
@@ -32,14 +34,29 @@ class Retention:
 
     def run(self, *, dry_run: bool = False, now: float | None = None) -> Iterator[Going]:
         """Everything that goes, one after the other, removed as it is handed out."""
+        for found in self.turns(dry_run=dry_run, now=now):
+            yield from found
+
+    def turns(self, *, dry_run: bool = False, now: float | None = None) -> Iterator[list[Going]]:
+        """The same job by job, so that who has other work too can stop between two. A damaged archive is passed by."""
         now = time.time() if now is None else now
         if not dry_run:
             self.ended.finish_leaving()
         for job in self.ended.all():
-            if self.objects.exists(archive_key(job.id, "job.json")):
-                yield from self._job(job, now, dry_run)
+            found: list[Going] = []
+            try:
+                if self.objects.exists(archive_key(job.id, "job.json", job.epoch)):
+                    found.extend(self._job(job, now, dry_run))
+            except (CorruptObjectError, NotFoundError) as error:
+                # what Redis still has is archived again, and goes when that can be read
+                log.warning("retention.damaged_archive", job=job.id, error=error.message)
+                if not dry_run:
+                    self.ended.store.mark_stale(job.id)
+            except DAMAGE as error:
+                log.warning("retention.unreadable", job=job.id, error=summarize(error))
+            yield found
         if self.settings.facts_days >= 0:
-            yield from trim_facts(self.store, now - self.settings.facts_days * DAY_S, dry_run=dry_run)
+            yield list(trim_facts(self.store, now - self.settings.facts_days * DAY_S, dry_run=dry_run))
 
     def _job(self, job: Ended, now: float, dry_run: bool) -> Iterator[Going]:
         age = (now - job.finished_at) / DAY_S
@@ -47,7 +64,7 @@ class Retention:
         due = [0 <= days <= age for days in (settings.orphans_days, settings.checkpoints_days)]
         wanted = [days >= 0 for days in (settings.orphans_days, settings.checkpoints_days)]
         if any(due) and not job.swept:
-            yield from self._objects(job.id, due[0], due[1], dry_run)
+            yield from self._objects(job, due[0], due[1], dry_run)
             if due == wanted and not dry_run:
                 self.ended.mark_swept(job)
         if 0 <= settings.rows_days <= age and due == wanted:
@@ -55,11 +72,11 @@ class Retention:
             if not dry_run and self.ended.forget(job):
                 log.info("retention.job_left", job=job.id, rows=job.rows)
 
-    def _objects(self, job_id: str, orphaned: bool, thin: bool, dry_run: bool) -> Iterator[Going]:
-        rows = list(read_rows(self.objects, archive_key(job_id, "rows.jsonl"), ShardRow))
-        keys = list(self.objects.list(f"jobs/{job_id}/"))
+    def _objects(self, job: Ended, orphaned: bool, thin: bool, dry_run: bool) -> Iterator[Going]:
+        rows = list(read_rows(self.objects, archive_key(job.id, "rows.jsonl", job.epoch), ShardRow))
+        keys = list(self.objects.list(f"jobs/{job.id}/"))
         found = [*(orphans(keys, rows) if orphaned else ())]
-        found += stale_checkpoints(job_id, keys, rows) if thin else ()
+        found += stale_checkpoints(job.id, keys, rows) if thin else ()
         for going in found:
             if not dry_run:
                 self.objects.delete(going.what)

@@ -1,6 +1,10 @@
 -- Common ground of every script. ARGV[1] is the key prefix; all keys of one Redis, never a cluster.
 -- Time is the server's own, so that no worker's clock decides about a lease.
 local P = ARGV[1]
+-- KEYS, where there are any: the key of the orchestrators' lease and whose it must be. Who leads no more changes nothing.
+if KEYS[1] and redis.call('GET', KEYS[1]) ~= KEYS[2] then
+  return redis.error_reply('FENCED the lease belongs to another orchestrator')
+end
 local function now()
   local t = redis.call('TIME')
   return tonumber(t[1]) + tonumber(t[2]) / 1000000
@@ -22,6 +26,7 @@ local KLEASES = P .. 'leases'
 local KFACTS = P .. 'facts'
 local KSTALE = P .. 'stale'
 local KSETTLING = P .. 'settling'
+local KDAMAGED = P .. 'damaged'
 local function member(j, s, n) return j .. '|' .. s .. '|' .. n end
 local function split(m)
   local j, s, n = string.match(m, '^([^|]+)|([^|]+)|([^|]+)$')
@@ -89,4 +94,13 @@ local function free_device(j, s)
   if device and device ~= '' and redis.call('HGET', kstage(j, s), 'hold') == 'shard' then
     if redis.call('GET', kdevice(device)) == j .. '|' .. s then redis.call('DEL', kdevice(device)) end
   end
+end
+-- A job of which a step met something that it cannot read: the orchestrator ends it, and the step goes on with others.
+local function damaged(j, why)
+  redis.call('HSET', KDAMAGED, j, type(why) == 'table' and why.err or tostring(why))
+end
+local STATES = {queued = true, running = true, done = true, failed = true, cancelled = true}
+local function check_state(j, s, n, state)
+  if STATES[state or ''] or redis.call('EXISTS', kjob(j)) == 0 then return end
+  error('row ' .. s .. '/' .. n .. (state and ' is in the state ' .. state or ' is gone'), 0)
 end

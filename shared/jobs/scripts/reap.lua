@@ -1,12 +1,14 @@
--- ARGV: most, error json for a lease that ran out. Only this step moves an expired row.
+-- ARGV: most, error json for a lease that ran out. Only this step moves an expired row. A row that cannot be read costs
+-- its own job only, which the orchestrator ends.
 local expired = redis.call('ZRANGEBYSCORE', KLEASES, '-inf', now(), 'LIMIT', 0, tonumber(ARGV[2]))
 local moved = {}
-for _, m in ipairs(expired) do
+local function move_on(m)
   local j, s, n = split(m)
   local row, stage = krow(j, s, n), kstage(j, s)
   local q = redis.call('HGET', stage, 'queue')
-  redis.call('ZREM', KLEASES, m)
-  if q and redis.call('HGET', row, 'state') == 'running' then
+  local state = redis.call('HGET', row, 'state')
+  check_state(j, s, n, state)
+  if q and state == 'running' then
     redis.call('SREM', krunning(q), m)
     local told = redis.call('HGET', row, 'token') == ''
     redis.call('HDEL', row, 'token')
@@ -33,5 +35,10 @@ for _, m in ipairs(expired) do
     end
     table.insert(moved, m)
   end
+end
+for _, m in ipairs(expired) do
+  redis.call('ZREM', KLEASES, m)
+  local ok, why = pcall(move_on, m)
+  if not ok then damaged(split(m) or m, why) end
 end
 return moved

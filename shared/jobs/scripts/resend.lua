@@ -5,11 +5,12 @@
 local q, times = ARGV[2], tonumber(ARGV[5])
 local late = redis.call('ZRANGEBYSCORE', ksent(q), '-inf', now() - tonumber(ARGV[3]), 'LIMIT', 0, tonumber(ARGV[4]))
 local count = 0
-for _, m in ipairs(late) do
+local function put_back(m)
   local j, s, n = split(m)
   local row, stage = krow(j, s, n), kstage(j, s)
-  redis.call('ZREM', ksent(q), m)
-  if redis.call('HGET', row, 'state') == 'queued' and alive(redis.call('HGET', kjob(j), 'status')) then
+  local state = redis.call('HGET', row, 'state')
+  check_state(j, s, n, state)
+  if state == 'queued' and alive(redis.call('HGET', kjob(j), 'status')) then
     local attempt, failed = tonumber(redis.call('HGET', row, 'attempt')), false
     if times > 0 and redis.call('HINCRBY', row, 'resent', 1) >= times then
       redis.call('HSET', row, 'error', ARGV[6])
@@ -32,5 +33,10 @@ for _, m in ipairs(late) do
       count = count + 1
     end
   end
+end
+for _, m in ipairs(late) do
+  redis.call('ZREM', ksent(q), m)
+  local ok, why = pcall(put_back, m)
+  if not ok then damaged(split(m) or m, why) end
 end
 return {#late, count}

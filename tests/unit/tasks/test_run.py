@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 
-from shared.contracts.base import Queue
+from shared.contracts.base import Queue, as_json
 from shared.contracts.records import Provenance, Written
 from shared.contracts.refs import ObjectRef
 from shared.contracts.synthesis import WRITE_EXAMPLES, WriteExamples, WrittenCounts
@@ -18,7 +19,7 @@ from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
 from shared.storage.directory import DirectoryStore
 from shared.storage.jsonl import read_rows
-from shared.tasks.run import Done, run_shard, worker_id
+from shared.tasks.run import Done, refuse_command, register_task, run_shard, worker_id
 from shared.tasks.shard import Shard
 from tests.unit.jobs.helpers import add_job, claim, facts, snapshot, writing
 
@@ -211,3 +212,36 @@ def test_long_work_keeps_its_lease(jobs: JobStore) -> None:
     assert first_row(jobs, job).state is ShardState.DONE
     progress = [event for event in JobEvents(jobs.client, jobs.prefix, job).all() if event.type == "progress"]
     assert [event.data for event in progress] == [{"done": 1, "total": 2}]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"wish_of_v9": 1}, {"levels": "many"}, {"count": None}, {"writer": 7}],
+    ids=["a field of another version", "a wrong type", "nothing where a number is", "a number for a name"],
+)
+def test_a_command_that_cannot_be_read_uses_up_its_attempts_and_fails_with_the_reason(
+    jobs: JobStore, change: dict[str, Any]
+) -> None:
+    app = Celery("refusing")
+    register_task(app, WRITE_EXAMPLES, write_one)
+    job = add_job(jobs, writing(2))
+    for attempt in (1, 2, 3):
+        app.tasks[WRITE_EXAMPLES.name].run({**as_json(command(job, attempt=attempt)), **change})
+        jobs.reap()
+    row = first_row(jobs, job)
+    assert (row.state, row.attempt) == (ShardState.FAILED, 3)
+    assert (
+        row.error is not None and row.error.code == "other_version" and "cannot read the command" in row.error.message
+    )
+    app.tasks[WRITE_EXAMPLES.name].run(as_json(command(job, shard=1)))
+    assert jobs.row(job, "write", 1).state is ShardState.DONE
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"job_id": "j"}, {"job_id": 1, "stage": [], "shard": -1, "attempt": "x"}, 7, None]
+)
+def test_a_command_of_no_row_changes_nothing(jobs: JobStore, given: Any) -> None:
+    job = add_job(jobs, writing(1))
+    before = snapshot(jobs, job)
+    refuse_command(given, "it is unreadable")
+    assert snapshot(jobs, job) == before
