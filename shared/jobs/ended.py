@@ -7,6 +7,8 @@ from shared.jobs.connect import redis_errors
 from shared.jobs.state import JobStatus
 from shared.jobs.store import AT_ONCE_S, BATCH, JobStore, batches
 
+TERMINAL = frozenset(status.value for status in JobStatus if status.terminal)
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -37,7 +39,7 @@ class EndedJobs:
             with redis_errors():
                 answers = pipe.execute()
             for job_id, (status, finished_at, epoch, swept) in zip(some, answers, strict=True):
-                if status and JobStatus(status).terminal and finished_at and job_id not in stale:
+                if status in TERMINAL and finished_at and job_id not in stale:
                     rows = self._rows(job_id)
                     yield Ended(job_id, float(finished_at), int(epoch or 1), swept is not None and swept == epoch, rows)
 

@@ -5,14 +5,16 @@ from collections.abc import Iterator
 
 from services.orchestrator.retention.objects import Going, orphans, stale_checkpoints
 from services.orchestrator.retention.settings import RetentionSettings
+from services.orchestrator.retention.stored import Stored
 from services.orchestrator.retention.streams import trim_facts
+from shared.errors import UnavailableError
 from shared.jobs.ended import Ended, EndedJobs
 from shared.jobs.state import ShardRow
 from shared.jobs.store import JobStore
 from shared.logging import get_logger
 from shared.storage.base import ObjectStore
 from shared.storage.jsonl import read_rows
-from shared.storage.keys import archive_key
+from shared.storage.keys import DATASETS_PREFIX, MODELS_PREFIX, archive_key
 
 DAY_S = 86_400.0
 log = get_logger()
@@ -36,10 +38,37 @@ class Retention:
         if not dry_run:
             self.ended.finish_leaving()
         for job in self.ended.all():
-            if self.objects.exists(archive_key(job.id, "job.json")):
-                yield from self._job(job, now, dry_run)
+            try:
+                if self.objects.exists(archive_key(job.id, "job.json")):
+                    yield from self._job(job, now, dry_run)
+            except UnavailableError:
+                raise
+            except Exception as error:  # a damaged archive keeps its job, and nobody else
+                log.error("retention.job_skipped", job=job.id, error=str(error))
+        yield from self._stored(now, dry_run)
         if self.settings.facts_days >= 0:
             yield from trim_facts(self.store, now - self.settings.facts_days * DAY_S, dry_run=dry_run)
+
+    def _stored(self, now: float, dry_run: bool) -> Iterator[Going]:
+        stored = Stored(self.store, self.objects, self.settings, now)
+        kinds = {
+            "asked": stored.asked(),
+            "neighbours": stored.neighbours(),
+            "datasets": stored.unfinished(DATASETS_PREFIX, 3),
+            "models": stored.unfinished(MODELS_PREFIX, 2),
+            "answers": stored.answers(),
+            "uploads": stored.uploads(),
+        }
+        for kind, found in kinds.items():
+            try:
+                for going, keys in found:
+                    for key in keys if not dry_run else ():
+                        self.objects.delete(key)
+                    yield going
+            except UnavailableError:
+                raise
+            except Exception as error:  # one strange record stops one kind
+                log.error("retention.kind_skipped", kind=kind, error=str(error))
 
     def _job(self, job: Ended, now: float, dry_run: bool) -> Iterator[Going]:
         age = (now - job.finished_at) / DAY_S
