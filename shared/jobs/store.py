@@ -25,7 +25,7 @@ from shared.jobs.steps import Steps
 IDEMPOTENCY_TTL_S = 24 * 3600
 PLANS_KEPT = 64
 BATCH = 1000
-SLICE = 250  # rows that one step may move: a few milliseconds of a server that does nothing else meanwhile
+SLICE = 100  # rows that one step may move: a millisecond or two of a server that does nothing else meanwhile
 LOOKS = 500  # jobs that one take may look at
 AT_ONCE_S = 0.2  # how long a caller works on the rows of what it cancelled or retried; the orchestrator does the rest
 HEALED_PAGES = 50

@@ -84,11 +84,13 @@ class Retention:
             if not dry_run and self.ended.forget(job):
                 log.info("retention.job_left", job=job.id, rows=job.rows)
 
+    def _rows(self, job_id: str) -> Iterator[ShardRow]:
+        return read_rows(self.objects, archive_key(job_id, "rows.jsonl"), ShardRow)
+
     def _objects(self, job_id: str, orphaned: bool, thin: bool, dry_run: bool) -> Iterator[Going]:
-        rows = list(read_rows(self.objects, archive_key(job_id, "rows.jsonl"), ShardRow))
         keys = list(self.objects.list(f"jobs/{job_id}/"))
-        found = [*(orphans(keys, rows) if orphaned else ())]
-        found += stale_checkpoints(job_id, keys, rows) if thin else ()
+        found = [*(orphans(keys, self._rows(job_id)) if orphaned else ())]
+        found += stale_checkpoints(job_id, keys, self._rows(job_id)) if thin else ()
         for going in found:
             if not dry_run:
                 self.objects.delete(going.what)
