@@ -69,6 +69,7 @@ def measured(url: str, what: str, work: Callable[[], Any]) -> Any:
         steps = sorted(
             ((one["duration"], str(one["command"])[:12]) for one in admin.slowlog_get(100_000)), reverse=True
         )
+        slow = sum(took > 50_000 for took, _ in steps)
         longest = f"{steps[0][0] / 1000:.1f} ms ({steps[0][1]})" if steps else "below 1 ms"
         stats = admin.info("commandstats")
         calls = sum(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("evalsha", "unlink"))
@@ -76,7 +77,7 @@ def measured(url: str, what: str, work: Callable[[], Any]) -> Any:
         memory = admin.info("memory")["used_memory"] / 1e6
     print(
         f"{what:<34} {took:8.3f} s   longest step {longest:<26} another waited {other.worst * 1e3:6.1f} ms   "
-        f"processor a step {each:<8} "
+        f"processor a step {each:<8} {slow} of {calls} above 50 ms "
         f"{memory:6.0f} MB",
         flush=True,
     )
