@@ -1,6 +1,7 @@
 """A finished job as the object store remembers it: read where Redis does not know the job any more."""
 
 import json
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from shared.jobs.rows import DAMAGE, summarize
 from shared.jobs.state import JobRecord, ShardRow, StageState
 from shared.logging import get_logger
 from shared.storage.base import ObjectStore
-from shared.storage.jsonl import CorruptObjectError, read_rows
+from shared.storage.jsonl import CorruptObjectError, parse_line, read_lines, read_rows
 
 log = get_logger()
 
@@ -56,9 +57,13 @@ def stage_rows(plan: Plan | None, states: dict[str, Any]) -> list[StageRow]:
     ]
 
 
-def archived_rows(objects: ObjectStore, job_id: str) -> list[ShardRow]:
-    """All rows, stage by stage in plan order."""
-    return list(read_rows(objects, archived_key(objects, job_id, "rows.jsonl"), ShardRow))
+def archived_rows(objects: ObjectStore, job_id: str, stages: Collection[str] | None = None) -> Iterator[ShardRow]:
+    """Rows of these stages, or all, in plan order. Others are not even parsed: an archive may hold a million."""
+    key = archived_key(objects, job_id, "rows.jsonl")
+    begins = None if stages is None else tuple(f'{{"stage":{json.dumps(stage)},'.encode() for stage in stages)
+    for number, line in enumerate(read_lines(objects, key), start=1):
+        if begins is None or line.startswith(begins):
+            yield parse_line(line, ShardRow, f"{key}, line {number}")
 
 
 def archived_facts(objects: ObjectStore, job_id: str) -> list[Event]:

@@ -16,8 +16,9 @@ from services.gateway.sandbox import STEPS, ask_sandbox
 from shared.client.models import DATABASE_NAME, Database, DatabaseList, DatabaseSummary
 from shared.errors import InvalidInputError, NotFoundError
 from shared.sql.card import SchemaCard
+from shared.sql.catalog import find_card
 from shared.sql.uploads import Upload, find_upload, read_uploads, upload_ids
-from shared.storage.keys import card_key, is_sha256
+from shared.storage.keys import is_sha256
 
 SQLITE_TYPES = ("application/vnd.sqlite3", "application/x-sqlite3", "application/octet-stream")
 BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -95,7 +96,7 @@ def read_card(backend: Backend, database_id: str) -> SchemaCard:
     """Raises `NotFoundError` (code database_not_found)."""
     try:
         if is_sha256(database_id):
-            return SchemaCard.model_validate_json(backend.objects.get(card_key(database_id)))
+            return find_card(backend.objects, database_id)
     except NotFoundError:
         pass
     raise NotFoundError(

@@ -51,8 +51,7 @@ class JobReader:
     def rows(self, stages: list[str]) -> list[ShardRow]:
         """The rows of these stages, in their order."""
         if self.archived:
-            wanted = set(stages)
-            return [row for row in archived_rows(self.backend.objects, self.job_id) if row.stage in wanted]
+            return list(archived_rows(self.backend.objects, self.job_id, stages))
         return [row for stage in stages for row in self.backend.jobs.readable_rows(self.job_id, stage)]
 
     def artifacts(self, *, single_only: bool = False) -> Found:

@@ -8,14 +8,14 @@ from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
 
+from services.gateway.archive import archived_rows
 from services.gateway.jobs_reader import JobReader
 from shared.contracts.refs import ObjectRef
 from shared.errors import InvalidInputError
 from shared.jobs.connect import redis_errors
-from shared.jobs.ended import archived_key
 from shared.jobs.rows import DAMAGE, checked, read_row
 from shared.jobs.state import ShardRow, ShardState
-from shared.storage.jsonl import read_lines, read_rows
+from shared.storage.jsonl import read_lines
 
 # Rows looked at for one answer: about a fifth of a second of parsing, whatever the filter lets through.
 LOOKED_AT = 20_000
@@ -95,9 +95,8 @@ def find_page(
 def walk_rows(job: JobReader, stage: str, first: int = 0) -> Iterator[ShardRow]:
     """A stage's rows from shard `first` on, a few at a time."""
     if job.archived:
-        objects = job.backend.objects
-        rows = read_rows(objects, archived_key(objects, job.job_id, "rows.jsonl"), ShardRow)
-        yield from (row for row in rows if row.stage == stage and row.shard >= first)
+        rows = archived_rows(job.backend.objects, job.job_id, [stage])
+        yield from (row for row in rows if row.shard >= first)
         return
     store = job.backend.jobs
     while True:

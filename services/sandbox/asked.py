@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from services.sandbox.databases import seal_database
+from services.sandbox.databases import seal_asked
 from services.sandbox.desk import Desk, budget, get_desk, shown
 from services.sandbox.execution import Execution
 from services.sandbox.execution import Request as Statement
@@ -55,7 +55,7 @@ async def build(request: Request, desk: AtDesk, asked: ScriptRequest) -> ScriptA
     split = split_script(asked.ddl)
     async with desk.uploads.taken():
         try:
-            database_id = await desk.off_loop(seal_database, desk.objects, split.script, desk.pool)
+            database_id = await desk.off_loop(seal_asked, desk.objects, split.script, desk.pool)
         except InvalidInputError as error:
             raise InvalidInputError(error.message, code=CODE) from error
     return ScriptAnswer(database_id=database_id, skipped=split.skipped)

@@ -2,18 +2,22 @@
 
 import hashlib
 import tempfile
+import time
 from pathlib import Path
 
 from services.sandbox.build import build_database
 from services.sandbox.card import make_card
 from services.sandbox.pool import SandboxPool
 from shared.contracts.records import DatabaseScript
+from shared.errors import NotFoundError
 from shared.settings import PathSettings
 from shared.storage.base import ObjectStore
 from shared.storage.cache import local_copy
-from shared.storage.keys import card_key, database_key
+from shared.storage.keys import asked_card_key, asked_database_key, card_key, database_key
 
 REMEMBERED = 10_000
+TOUCHED_S = 3600.0  # how exactly the last use of a database that was asked for is known
+_touched: dict[str, float] = {}
 _built: dict[str, str] = {}  # script hash -> database id: a grammar's few databases come back in every shard
 
 
@@ -32,10 +36,47 @@ def seal_database(objects: ObjectStore, script: DatabaseScript, pool: SandboxPoo
         path = Path(folder) / "new.sqlite"
         database_id = build_database(script, path, pool.desk)
         store_database(objects, path, database_id, pool)
+    remember(digest, database_id)
+    return database_id
+
+
+def remember(digest: str, database_id: str) -> None:
+    """What a script was built to."""
     if len(_built) >= REMEMBERED:
         _built.clear()
     _built[digest] = database_id
+
+
+def seal_asked(objects: ObjectStore, script: DatabaseScript, pool: SandboxPool) -> str:
+    """As `seal_database`, for a question only: what no job or data set has is kept apart, and for a time."""
+    digest = script_hash(script)
+    known = _built.get(digest)
+    if known is not None and (objects.exists(card_key(known)) or touch_asked(objects, known)):
+        return known
+    with tempfile.TemporaryDirectory(prefix="sense-build-") as folder:
+        path = Path(folder) / "new.sqlite"
+        database_id = build_database(script, path, pool.desk)
+        if not objects.exists(card_key(database_id)) and not touch_asked(objects, database_id):
+            card = make_card(path, database_id, pool=pool)
+            objects.put_file(asked_database_key(database_id), path)
+            objects.put(asked_card_key(database_id), card.model_dump_json().encode())
+    remember(digest, database_id)
     return database_id
+
+
+def touch_asked(objects: ObjectStore, database_id: str) -> bool:
+    """Notes that it is used now, at most once an hour a process; False where there is none."""
+    key, now = asked_card_key(database_id), time.monotonic()
+    if now - _touched.get(database_id, -TOUCHED_S) < TOUCHED_S:
+        return objects.exists(key)
+    try:
+        objects.put(key, objects.get(key))
+    except NotFoundError:
+        return False
+    if len(_touched) >= REMEMBERED:
+        _touched.clear()
+    _touched[database_id] = now
+    return True
 
 
 def store_database(objects: ObjectStore, path: Path, database_id: str, pool: SandboxPool) -> None:
@@ -47,5 +88,11 @@ def store_database(objects: ObjectStore, path: Path, database_id: str, pool: San
 
 
 def local_database(objects: ObjectStore, database_id: str) -> Path:
-    """The database as a local file."""
-    return local_copy(objects, database_key(database_id), PathSettings().databases)
+    """The database as a local file, stored for good or built for a question. Raises `NotFoundError`."""
+    folder = PathSettings().databases
+    try:
+        return local_copy(objects, database_key(database_id), folder)
+    except NotFoundError:
+        if not touch_asked(objects, database_id):
+            raise
+        return local_copy(objects, asked_database_key(database_id), folder)

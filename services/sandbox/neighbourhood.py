@@ -11,7 +11,7 @@ from services.sandbox.neighbours.constants import Constant, constants_of
 from services.sandbox.neighbours.generate import make_neighbours
 from services.sandbox.neighbours.validity import Keys
 from services.sandbox.second_look import Neighbourhood
-from shared.errors import InvalidInputError
+from shared.errors import InvalidInputError, NotFoundError
 from shared.logging import get_logger
 from shared.settings import PathSettings
 from shared.sql.card import SchemaCard
@@ -33,13 +33,22 @@ def neighbourhood(objects: ObjectStore, database_id: str, sqls: Iterable[str], c
     constants = constants_of(sqls)
     keys = [neighbour_key(database_id, set_name(constants), index) for index in range(count)]
     try:
-        if not all(objects.exists(key) for key in keys):
-            make(objects, local_database(objects, database_id), keys, constants)
+        files = bring(objects, database_id, keys, constants)
     except InvalidInputError as error:
         log.warning("neighbours.none", database=database_id, reason=error.message)
         return Neighbourhood((), {})
-    files = [local_copy(objects, key, PathSettings().databases) for key in keys]
     return Neighbourhood(files, primary_keys(SchemaCard.model_validate_json(objects.get(card_key(database_id)))))
+
+
+def bring(objects: ObjectStore, database_id: str, keys: Sequence[str], constants: Sequence[Constant]) -> list[Path]:
+    """The neighbours as local files, made where they are not there: retention takes old ones away at any time."""
+    try:
+        if all(objects.exists(key) for key in keys):
+            return [local_copy(objects, key, PathSettings().databases) for key in keys]
+    except NotFoundError:
+        pass
+    make(objects, local_database(objects, database_id), keys, constants)
+    return [local_copy(objects, key, PathSettings().databases) for key in keys]
 
 
 def set_name(constants: Sequence[Constant]) -> str:

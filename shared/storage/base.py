@@ -1,10 +1,20 @@
 """The object store: what every service may ask of it, whatever lies behind."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from shared.contracts.refs import ObjectRef
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object as a listing shows it; `modified` in seconds since 1970 by the store's clock."""
+
+    key: str
+    size: int
+    modified: float
 
 
 class ObjectStore(Protocol):
@@ -30,6 +40,10 @@ class ObjectStore(Protocol):
 
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that begin with `prefix`, in ascending order."""
+        ...
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """As `list`, with sizes and ages, in no certain order."""
         ...
 
     def delete(self, key: str) -> None:

@@ -8,6 +8,7 @@ killed process. An open copy that is evicted stays readable until it is closed.
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from shared.storage.settings import CacheSettings
 LOCK_NAME = ".lock"
 LEFTOVER_S = 86_400.0  # a temporary file this old belongs to nobody
 FETCHES = 3
+GONE_PREFIX = ".gone-"
 log = get_logger()
 
 _room: dict[Path, float] = {}  # bytes that this process may add to a folder before it looks again
@@ -119,10 +121,46 @@ def found(folder: Path) -> Iterator[tuple[float, Path, int]]:
 
 
 def local_folder(objects: ObjectStore, prefix: str, names: list[str], folder: Path) -> Path:
-    """Several objects under `prefix` (without its closing slash) as files of `folder`."""
+    """Several objects under `prefix` (without its closing slash) as files of `folder`.
+
+    Its siblings are bounded: the longest unused go, none that was asked for within a day, for a training run may read
+    it. A folder's time of change is its last use.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    brought = False
     for name in names:
         path = folder / name
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             objects.get_file(f"{prefix}/{name}", path)
+            brought = True
+    os.utime(folder)
+    if brought:
+        evict_folders(folder.parent, CacheSettings())
     return folder
+
+
+def evict_folders(parent: Path, bound: CacheSettings) -> int:
+    """Deletes the least recently used folders until the rest fits; gives their number. Removes what a kill left."""
+    for left in parent.glob(f"{GONE_PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    if not bound.models_bytes:
+        return 0
+    sizes = {folder: folder_bytes(folder) for folder in parent.iterdir() if folder.is_dir() and folder.name[0] != "."}
+    used = {folder: folder.stat().st_mtime for folder in sizes}
+    total, evicted, young = sum(sizes.values()), 0, time.time() - max(bound.keep_s, LEFTOVER_S)
+    for folder in sorted(used, key=lambda one: (used[one], one)):
+        if total <= bound.models_bytes or used[folder] > young:
+            break
+        gone = parent / f"{GONE_PREFIX}{folder.name}"
+        with suppress(OSError):  # another process was quicker
+            folder.rename(gone)  # at once: nobody finds half of it
+            shutil.rmtree(gone, ignore_errors=True)
+            total, evicted = total - sizes[folder], evicted + 1
+    return evicted
+
+
+def folder_bytes(folder: Path) -> int:
+    """What its files take on disk."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())

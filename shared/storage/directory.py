@@ -11,6 +11,7 @@ from pathlib import Path
 
 from shared.contracts.refs import ObjectRef
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
+from shared.storage.base import Entry
 from shared.storage.keys import TEMPORARY_PREFIX, check_key, check_prefix
 from shared.storage.local_files import read_chunks, write_whole
 
@@ -55,6 +56,12 @@ class DirectoryStore:
     def list(self, prefix: str) -> Iterator[str]:
         folder, _, start = check_prefix(prefix).rpartition("/")
         yield from self._walk(folder, start)
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        for key in self.list(prefix):
+            with self._disk(), suppress(FileNotFoundError):  # deleted meanwhile
+                status = (self.root / key).stat()
+                yield Entry(key, status.st_size, status.st_mtime)
 
     def delete(self, key: str) -> None:
         path = self._path(key)

@@ -12,6 +12,9 @@ KEY_BYTES_LIMIT = 900
 TEMPORARY_PREFIX = ".sense-tmp-"
 UPLOADS_PREFIX = "uploads/"
 DATASETS_PREFIX = "datasets/"
+ASKED_PREFIX = "asked/"
+NEIGHBOURS_PREFIX = "neighbours/"
+ANSWERS_PREFIX = "answers/"
 KEYS_PREFIX = "keys/"
 MODELS_PREFIX = "models/"
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -78,6 +81,19 @@ def database_key(sha256: str) -> str:
 def card_key(sha256: str) -> str:
     """The schema card of a database."""
     return _join("databases", f"{sha256}.json")
+
+
+def asked_database_key(sha256: str) -> str:
+    """A database that was built for a question only: it goes when nobody has asked for it for some days.
+
+    Its name differs from a stored one's, so that local copies, named by the last part, tell them apart.
+    """
+    return _join("asked", f"{sha256}-asked.sqlite")
+
+
+def asked_card_key(sha256: str) -> str:
+    """Its schema card, written after it, and anew while it is used: its age is the time since the last use."""
+    return _join("asked", f"{sha256}.json")
 
 
 def is_sha256(text: str) -> bool:

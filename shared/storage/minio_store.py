@@ -17,6 +17,7 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 
 from shared.contracts.refs import ObjectRef
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
+from shared.storage.base import Entry
 from shared.storage.keys import check_key, check_prefix, parents
 from shared.storage.local_files import read_chunks, write_whole
 
@@ -123,6 +124,13 @@ class MinioStore:
             found = [item.object_name for item in self._client.list_objects(self.bucket, prefix, recursive=True)]
         # Not every S3 server lists in the order of the whole keys.
         yield from sorted(name for name in found if name and not name.endswith("/"))
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        self._make_bucket()
+        with self._server(check_prefix(prefix)):
+            for item in self._client.list_objects(self.bucket, prefix, recursive=True):
+                if item.object_name and not item.object_name.endswith("/") and item.last_modified is not None:
+                    yield Entry(item.object_name, item.size or 0, item.last_modified.timestamp())
 
     def delete(self, key: str) -> None:
         self._make_bucket()

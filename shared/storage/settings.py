@@ -8,7 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class CacheSettings(BaseSettings):
-    """How much disk local copies may take: `bytes` for databases, `rows_bytes` for sets that are read in parts. A copy
+    """How much disk local copies may take: `bytes` for databases, `rows_bytes` for sets that are read in parts,
+    `models_bytes` for models brought from the store. A copy
     asked for within `keep_s` seconds is never evicted: longer than any task that may hold its path.
     """
 
@@ -16,6 +17,7 @@ class CacheSettings(BaseSettings):
 
     bytes: int = Field(default=20_000_000_000, ge=0, description="0: no bound")
     rows_bytes: int = Field(default=5_000_000_000, ge=0, description="sets that are read in parts; 0: no bound")
+    models_bytes: int = Field(default=100_000_000_000, ge=0, description="none goes within a day; 0: no bound")
     keep_s: float = Field(default=1800.0, ge=0)
 
 

@@ -29,7 +29,9 @@ class Channel(kombu_redis.Channel):
             return super()._brpop_read(**options)  # type: ignore[misc]
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             log.error("message.unreadable", error=f"{type(error).__name__}: {error}"[:300])
-            for tag in set(self.qos._delivered or ()) - known:  # one that Celery stumbled over counts as being worked on
+            for tag in (
+                set(self.qos._delivered or ()) - known
+            ):  # one that Celery stumbled over counts as being worked on
                 self.basic_reject(tag, requeue=False)
             raise Empty from error
 

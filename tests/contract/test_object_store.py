@@ -114,6 +114,19 @@ def test_delete_frees_the_key_and_its_folders(store: ObjectStore) -> None:
     assert store.get("a") == b"now an object"
 
 
+def test_entries_say_size_and_age(store: ObjectStore) -> None:
+    before = time.time()
+    store.put("a/one", b"1")
+    store.put("a/b/two", b"22")
+    store.put("c", b"333")
+    found = {one.key: one for one in store.entries("a/")}
+    assert {key: one.size for key, one in found.items()} == {"a/one": 1, "a/b/two": 2}
+    assert all(before - 5 <= one.modified <= time.time() + 5 for one in found.values())
+    store.put("a/one", b"anew")
+    assert next(store.entries("a/one")).size == 4
+    assert len(list(store.entries(""))) == 3 and list(store.entries("none/")) == []
+
+
 def test_list_is_in_the_order_of_whole_keys(store: ObjectStore) -> None:
     keys = ["a-b", "a.txt", "a/b", "a/b.c", "a/c/d", "a0", "b/ä", "b/z", "ab/c"]
     for key in random.Random(1).sample(keys, len(keys)):

@@ -1,4 +1,7 @@
-"""`python -m services.orchestrator.retention [--dry-run]`: removes what has stayed long enough, and lists it."""
+"""Removes what has stayed long enough, and lists it:
+
+`python -m services.orchestrator.retention [--dry-run | --usage]`.
+"""
 
 import argparse
 import sys
@@ -6,6 +9,7 @@ from collections import Counter
 
 from services.orchestrator.retention.run import Retention
 from services.orchestrator.retention.settings import RetentionSettings
+from services.orchestrator.retention.stored import usage
 from shared.errors import SenseError
 from shared.jobs.connect import connect_redis
 from shared.jobs.store import JobStore
@@ -18,10 +22,15 @@ def main() -> int:
     """0, or 1 with the reason where Redis or the store is away."""
     parser = argparse.ArgumentParser(prog="python -m services.orchestrator.retention", description=__doc__)
     parser.add_argument("--dry-run", action="store_true", help="only list what would go, and why")
+    parser.add_argument("--usage", action="store_true", help="only say what the store holds, by kind")
     arguments = parser.parse_args()
     redis = RedisSettings()
     total: Counter[str] = Counter()
     try:
+        if arguments.usage:
+            for kind, (number, size) in sorted(usage(open_store(StoreSettings())).items()):
+                print(f"{kind:<12} {number:>10} objects {size / 1e6:>14.1f} MB")
+            return 0
         store = JobStore(connect_redis(redis), redis.prefix)
         retention = Retention(store, open_store(StoreSettings()), RetentionSettings())
         for going in retention.run(dry_run=arguments.dry_run):

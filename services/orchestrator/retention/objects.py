@@ -29,17 +29,22 @@ def orphans(keys: Iterable[str], rows: Iterable[ShardRow]) -> Iterator[Going]:
     An attempt above the archived one may belong to a retry that has begun since, and a shard without a row is nobody's
     that we know: both stay.
     """
-    known = {(row.stage, row.shard): row for row in rows}
-    kept = {ref.key for row in known.values() for ref in row.outputs.values()}
+    found: dict[tuple[str, int], list[tuple[int, str]]] = {}
     for key in keys:
-        match = SHARD.fullmatch(key)
-        row = known.get((match["stage"], int(match["shard"]))) if match else None
-        if match is None or row is None or key in kept:
-            continue
-        attempt, done = int(match["attempt"]), row.state is ShardState.DONE
-        if attempt < row.attempt or (attempt == row.attempt and not done):
-            recorded = f"attempt {row.attempt}" if done else "none"
-            yield Going("orphan", key, f"written by attempt {attempt}; the one that finished: {recorded}")
+        if match := SHARD.fullmatch(key):
+            found.setdefault((match["stage"], int(match["shard"])), []).append((int(match["attempt"]), key))
+    going: list[Going] = []
+    kept: set[str] = set()  # what a row names that another row's attempt wrote
+    for row in rows:  # a job may have a million: none is held
+        own, named = found.get((row.stage, row.shard), []), {ref.key for ref in row.outputs.values()}
+        kept |= named.difference(key for _, key in own)
+        done = row.state is ShardState.DONE
+        recorded = f"attempt {row.attempt}" if done else "none"
+        for attempt, key in own:
+            if key not in named and (attempt < row.attempt or (attempt == row.attempt and not done)):
+                why = f"written by attempt {attempt}; the one that finished: {recorded}"
+                going.append(Going("orphan", key, why))
+    yield from (one for one in going if one.what not in kept)
 
 
 def stale_checkpoints(job_id: str, keys: Iterable[str], rows: Iterable[ShardRow]) -> Iterator[Going]:

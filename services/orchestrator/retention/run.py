@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 from services.orchestrator.retention.objects import Going, orphans, stale_checkpoints
 from services.orchestrator.retention.settings import RetentionSettings
+from services.orchestrator.retention.stored import Stored
 from services.orchestrator.retention.streams import trim_facts
-from shared.errors import NotFoundError
+from shared.errors import NotFoundError, UnavailableError
 from shared.jobs.ended import Ended, EndedJobs
 from shared.jobs.rows import DAMAGE, summarize
 from shared.jobs.state import ShardRow
@@ -14,7 +15,7 @@ from shared.jobs.store import JobStore
 from shared.logging import get_logger
 from shared.storage.base import ObjectStore
 from shared.storage.jsonl import CorruptObjectError, read_rows
-from shared.storage.keys import archive_key
+from shared.storage.keys import DATASETS_PREFIX, MODELS_PREFIX, archive_key
 
 DAY_S = 86_400.0
 log = get_logger()
@@ -55,8 +56,31 @@ class Retention:
             except DAMAGE as error:
                 log.warning("retention.unreadable", job=job.id, error=summarize(error))
             yield found
+        yield from self._stored(now, dry_run)
         if self.settings.facts_days >= 0:
             yield list(trim_facts(self.store, now - self.settings.facts_days * DAY_S, dry_run=dry_run))
+
+    def _stored(self, now: float, dry_run: bool) -> Iterator[list[Going]]:
+        """What is no job's, a part at a time."""
+        stored = Stored(self.store, self.objects, self.settings, now)
+        kinds = {
+            "asked": stored.asked(),
+            "neighbours": stored.neighbours(),
+            "datasets": stored.unfinished(DATASETS_PREFIX, 3),
+            "models": stored.unfinished(MODELS_PREFIX, 2),
+            "answers": stored.answers(),
+            "uploads": stored.uploads(),
+        }
+        for kind, found in kinds.items():
+            try:
+                for going, keys in found:
+                    for key in keys if not dry_run else ():
+                        self.objects.delete(key)
+                    yield [going]
+            except UnavailableError:
+                raise
+            except Exception as error:  # one strange record stops one kind
+                log.error("retention.kind_skipped", kind=kind, error=str(error))
 
     def _job(self, job: Ended, now: float, dry_run: bool) -> Iterator[Going]:
         age = (now - job.finished_at) / DAY_S
@@ -72,11 +96,13 @@ class Retention:
             if not dry_run and self.ended.forget(job):
                 log.info("retention.job_left", job=job.id, rows=job.rows)
 
+    def _rows(self, job: Ended) -> Iterator[ShardRow]:
+        return read_rows(self.objects, archive_key(job.id, "rows.jsonl", job.epoch), ShardRow)
+
     def _objects(self, job: Ended, orphaned: bool, thin: bool, dry_run: bool) -> Iterator[Going]:
-        rows = list(read_rows(self.objects, archive_key(job.id, "rows.jsonl", job.epoch), ShardRow))
         keys = list(self.objects.list(f"jobs/{job.id}/"))
-        found = [*(orphans(keys, rows) if orphaned else ())]
-        found += stale_checkpoints(job.id, keys, rows) if thin else ()
+        found = [*(orphans(keys, self._rows(job)) if orphaned else ())]
+        found += stale_checkpoints(job.id, keys, self._rows(job)) if thin else ()
         for going in found:
             if not dry_run:
                 self.objects.delete(going.what)

@@ -68,15 +68,15 @@ local function set_state(j, s, n, state)
 end
 -- No step walks a job's rows. `cancel`, `end_job` and `retry` move the sums at once: from then on advance, claims and
 -- takes go by them and by the job's status. The rows follow in slices (settle_rows), which go on after any crash.
+local function number(text, other) return tonumber(text or other) or other end
 local function begin_settling(j, how)
   local count = 0
   for _, s in ipairs(redis.call('LRANGE', kstages(j), 0, -1)) do
-    local held = redis.call('HMGET', kstage(j, s), 'queue', 'queued', 'failed', 'cancelled', 'total')
+    local held = redis.call('HMGET', kstage(j, s), 'queue', 'queued', 'failed', 'cancelled')
     if held[1] then redis.call('UNLINK', kpending(held[1], j)) end
-    local queued, ended = tonumber(held[2] or 0), tonumber(held[3] or 0) + tonumber(held[4] or 0)
+    local queued, ended = number(held[2], 0), number(held[3], 0) + number(held[4], 0)
     if how == 'cancel' and queued > 0 then
-      redis.call('HSET', kstage(j, s), 'queued', 0)
-      redis.call('HINCRBY', kstage(j, s), 'cancelled', queued)
+      redis.call('HSET', kstage(j, s), 'queued', 0, 'cancelled', number(held[4], 0) + queued)
       count = count + queued
     elseif how == 'retry' and ended + queued > 0 then
       redis.call('HSET', kstage(j, s), 'queued', queued + ended, 'failed', 0, 'cancelled', 0)

@@ -1,7 +1,7 @@
 -- ARGV: job, most rows. One slice of what `begin_settling` left to do; answers whether there is more.
 local j, most = ARGV[2], tonumber(ARGV[3])
 local held = redis.call('HMGET', kjob(j), 'settle', 'settle_stage', 'settle_from', 'epoch', 'status')
-local how, at, from, epoch = held[1], tonumber(held[2] or 0), held[3], tonumber(held[4] or 1)
+local how, at, from, epoch = held[1], number(held[2], 0), held[3], number(held[4], 1)
 if not how then
   redis.call('SREM', KSETTLING, j)
   return 0
@@ -10,14 +10,14 @@ local stages = redis.call('LRANGE', kstages(j), 0, -1)
 while most > 0 and at < #stages do
   local s = stages[at + 1]
   local stage = redis.call('HMGET', kstage(j, s), 'queue', 'max_attempts')
-  local q, allowance = stage[1], tonumber(stage[2])
+  local q, allowance = stage[1] or 'unrouted', number(stage[2], 1)
   local page = redis.call('ZRANGEBYSCORE', kshards(j, s), from, '+inf', 'LIMIT', 0, most)
   for _, n in ipairs(page) do
     local row = redis.call('HMGET', krow(j, s, n), 'state', 'epoch', 'attempt')
-    local state, before = row[1], tonumber(row[2] or 1) < epoch
+    local state, before = row[1], number(row[2], 1) < epoch
     if how == 'retry' and before and (state == 'failed' or state == 'cancelled' or state == 'queued') then
       -- attempts go on counting, so that no key of an earlier epoch is written again; only the allowance is new
-      local attempt = tonumber(row[3])
+      local attempt = number(row[3], 1)
       redis.call('HSET', krow(j, s, n), 'state', 'queued', 'attempt', attempt + 1, 'last_attempt', attempt + allowance,
         'epoch', epoch)
       redis.call('HDEL', krow(j, s, n), 'error', 'finished_at', 'token')

@@ -2,8 +2,11 @@
 
 from fastapi.testclient import TestClient
 
+from services.gateway.archive import archived_rows
 from services.gateway.backend import Backend
-from shared.jobs.state import ErrorInfo
+from shared.jobs.state import ErrorInfo, ShardRow, ShardState
+from shared.storage.jsonl import dump_rows
+from shared.storage.keys import archive_key
 from tests.support.gateway import Driver
 
 
@@ -87,6 +90,19 @@ def test_pages_hold_every_job_once_newest_first(api: TestClient, backend: Backen
         "last_id": None,
     }
     assert api.get("/v1/jobs", params={"after": "absent"}).json()["code"] == "unknown_cursor"
+
+
+def test_an_archive_gives_the_rows_of_a_stage_and_parses_no_others(backend: Backend) -> None:
+    """A look at a job of a million archived rows held all of them."""
+    rows = [
+        ShardRow(stage=name, shard=n, state=ShardState.DONE, attempt=1) for name in ("a", "a.b", "b") for n in (0, 1)
+    ]
+    other = b'{"stage":"of-tomorrow","what":"is this"}\n'
+    backend.objects.put(archive_key("j", "rows.jsonl"), other + dump_rows(rows))
+    assert list(archived_rows(backend.objects, "j", ["a", "b"])) == [row for row in rows if row.stage != "a.b"]
+    assert list(archived_rows(backend.objects, "j", ["a.b"])) == rows[2:4]
+    backend.objects.put(archive_key("j", "rows.jsonl"), dump_rows(rows))
+    assert list(archived_rows(backend.objects, "j")) == rows
 
 
 def test_a_lost_job_is_read_from_the_archive(api: TestClient, backend: Backend) -> None:

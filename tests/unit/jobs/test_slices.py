@@ -134,6 +134,38 @@ def test_lost_facts_are_found_page_by_page(store: JobStore, monkeypatch: pytest.
     assert found == {2, 17, 29}
 
 
+def damage_row(store: JobStore, job: str) -> None:
+    store.client.delete(store.key("job", job, "row", "write", "1"))
+    store.client.set(store.key("job", job, "row", "write", "1"), "no row")
+
+
+def damage_stage(store: JobStore, job: str) -> None:
+    store.client.hset(store.key("job", job, "stage", "write"), mapping={"queued": "many", "max_attempts": "x"})
+    store.client.hdel(store.key("job", job, "stage", "write"), "queue")
+
+
+def damage_place(store: JobStore, job: str) -> None:
+    store.client.hset(store.key("job", job), mapping={"settle": "cancel", "settle_from": "?", "settle_stage": "?"})
+    store.client.sadd(store.key("settling"), job)
+
+
+def damage_nothing_that_exists(store: JobStore, job: str) -> None:
+    store.client.sadd(store.key("settling"), "nobody")
+
+
+@pytest.mark.parametrize("damage", [damage_row, damage_stage, damage_place, damage_nothing_that_exists])
+def test_a_damaged_job_can_be_cancelled_and_holds_up_no_other(
+    store: JobStore, later: None, damage: Callable[[JobStore, str], None]
+) -> None:
+    damaged, other = add_job(store, writing(9)), add_job(store, writing(9))
+    damage(store, damaged)
+    assert store.cancel(damaged) == store.cancel(other) == "cancelling"
+    work_off(store)
+    assert states(store, other) == {"cancelled": 9}
+    assert store.end(damaged, "cancelled") and store.end(other, "cancelled")
+    assert set(store.stale()) == {damaged, other}
+
+
 def commands(store: JobStore, step: Callable[[], Any]) -> int:
     """How many commands the server ran for one call, those inside scripts among them."""
     store.client.config_resetstat()

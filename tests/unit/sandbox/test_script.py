@@ -3,8 +3,11 @@
 import httpx
 import pytest
 
+from services.sandbox import databases
 from services.sandbox.script import split_script, statements
 from shared.errors import InvalidInputError
+from shared.sql.catalog import find_card
+from shared.storage.keys import asked_card_key, asked_database_key, card_key, database_key
 from tests.support.sandbox import Sandbox, module_sandbox
 
 __all__ = ["module_sandbox"]
@@ -43,3 +46,29 @@ def test_runs_come_in_order_with_fingerprints_of_whole_results(module_sandbox: S
         for body in ({}, {"database_id": database_id, "sqls": []}, {"database_id": database_id, "sqls": ["x"] * 65}):
             assert http.post("/runs", json=body).status_code == 422
         assert http.post("/runs", json={"database_id": "../x", "sqls": ["SELECT 1"]}).status_code == 404
+
+
+def test_a_database_of_a_question_is_kept_apart_and_made_again(
+    module_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a caller's DDL was built to lay with the databases of jobs and data sets, for good."""
+    objects, script = module_sandbox.objects, {"ddl": "CREATE TABLE only_asked(a); INSERT INTO only_asked VALUES (7);"}
+    with httpx.Client(base_url=module_sandbox.url, timeout=30, trust_env=False) as http:
+
+        def ask() -> str:
+            database_id = str(http.post("/scripts", json=script).json()["database_id"])
+            answer = http.post("/runs", json={"database_id": database_id, "sqls": ["SELECT a FROM only_asked"]})
+            assert answer.json()["runs"][0]["rows"] == [[7]]
+            return database_id
+
+        database_id = ask()
+        assert not objects.exists(database_key(database_id)) and not objects.exists(card_key(database_id))
+        assert find_card(objects, database_id).database_id == database_id
+        written = next(objects.entries(asked_card_key(database_id))).modified
+        monkeypatch.setattr(databases, "TOUCHED_S", 0.0)
+        assert ask() == database_id
+        assert next(objects.entries(asked_card_key(database_id))).modified > written, "its last use is known"
+        for key in (asked_card_key(database_id), asked_database_key(database_id)):
+            objects.delete(key)  # as retention does
+        assert ask() == database_id
+        assert objects.exists(asked_card_key(database_id))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shared.errors import NotFoundError, UnavailableError
-from shared.storage.cache import LOCK_NAME, evict, local_copy
+from shared.storage.cache import LOCK_NAME, evict, evict_folders, local_copy, local_folder
 from shared.storage.directory import DirectoryStore
 from shared.storage.settings import CacheSettings
 
@@ -53,6 +53,22 @@ def test_a_copy_is_brought_once_and_read_only(store: DirectoryStore, folder: Pat
     with pytest.raises(NotFoundError):
         local_copy(store, "databases/absent.sqlite", folder, UNBOUND)
     assert names(folder) == ["1.sqlite"]
+
+
+def test_folders_of_models_are_bounded_and_none_in_use_goes(store: DirectoryStore, folder: Path) -> None:
+    bound = CacheSettings(models_bytes=2 * SIZE + 50_000)
+    for number in range(4):
+        store.put(f"models/m{number}/weights.bin", bytes([number]) * SIZE)
+        local_folder(store, f"models/m{number}", ["weights.bin"], folder / f"m{number}")
+    assert evict_folders(folder, bound) == 0, "all were used within a day"
+    for number in (0, 1, 2, 3):
+        os.utime(folder / f"m{number}", (time.time() - 100_000 * (9 - number),) * 2)
+    local_folder(store, "models/m0", ["weights.bin"], folder / "m0")  # used again
+    assert evict_folders(folder, bound) == 2
+    assert names(folder) == ["m0", "m3"]
+    assert (
+        local_folder(store, "models/m1", ["weights.bin"], folder / "m1") / "weights.bin"
+    ).read_bytes() == b"\1" * SIZE
 
 
 def test_the_least_recently_used_goes_first(store: DirectoryStore, folder: Path) -> None:
