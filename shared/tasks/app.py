@@ -24,12 +24,14 @@ class Channel(kombu_redis.Channel):
     """Kombu's, but a list's entry that is no message is dropped; there it ends the worker, and the tasks it runs."""
 
     def _brpop_read(self, **options: Any) -> Any:
-        known = set(self.qos._delivered)
+        known = set(self.qos._delivered or ())
         try:
             return super()._brpop_read(**options)  # type: ignore[misc]
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             log.error("message.unreadable", error=f"{type(error).__name__}: {error}"[:300])
-            for tag in set(self.qos._delivered) - known:  # one that Celery stumbled over counts as being worked on
+            for tag in (
+                set(self.qos._delivered or ()) - known
+            ):  # one that Celery stumbled over counts as being worked on
                 self.basic_reject(tag, requeue=False)
             raise Empty from error
 
