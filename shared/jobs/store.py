@@ -20,7 +20,7 @@ from shared.jobs.state import ErrorInfo, JobRecord, JobStatus, ShardRow, StageSt
 from shared.jobs.steps import Steps
 
 IDEMPOTENCY_TTL_S = 24 * 3600
-PLANS_KEPT = 64
+PLANS_KEPT = 128
 BATCH = 1000
 ASIDE_DAYS = 30
 T = TypeVar("T")
