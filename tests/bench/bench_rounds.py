@@ -87,9 +87,7 @@ def main() -> None:
         here, there = multiprocessing.Pipe()
         child = multiprocessing.get_context("spawn").Process(target=orchestrate, args=(environment, there), daemon=True)
         child.start()
-        print(
-            f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; rounds in which nothing comes wait half a second"
-        )
+        print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
         try:
             with serve(backend) as address, httpx.Client(base_url=address, timeout=60) as client:
                 if arguments.large:
