@@ -16,6 +16,7 @@ from shared.storage.datasets import choose_split, find_dataset
 from shared.storage.keys import card_key, is_sha256
 
 ASKED = ("strong", "weak")
+MOST_NAMED = 100  # of a list are looked up: a longer one is refused anyway
 SOURCES = {"sft": ("synthesis", "pairing", "pipeline"), "dpo": ("pairing", "pipeline")}
 Fault = dict[str, str]
 
@@ -63,7 +64,7 @@ def endpoint_faults(data: Mapping[str, Any], profiles: Mapping[str, EndpointProf
 def asked_parts(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The parts of a spec that may name an endpoint, with their paths."""
     models = data.get("models")
-    listed = [(f"models.{n}", one) for n, one in enumerate(models)] if isinstance(models, list) else []
+    listed = [(f"models.{n}", one) for n, one in enumerate(models[:MOST_NAMED])] if isinstance(models, list) else []
     for section, part in [*((section, data.get(section)) for section in ASKED), *listed]:
         if isinstance(part, dict):
             yield section, part
@@ -93,7 +94,7 @@ def dataset_parts(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
     if isinstance(strong, dict) and isinstance(strong.get("seeds"), dict):
         yield "strong.seeds", strong["seeds"], ("train",)
     for path, parts, order in lists:
-        for number, part in enumerate(parts if isinstance(parts, list) else []):
+        for number, part in enumerate(parts[:MOST_NAMED] if isinstance(parts, list) else []):
             if isinstance(part, dict):
                 yield f"{path}.{number}", part, order
 
@@ -101,7 +102,7 @@ def dataset_parts(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
 def database_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Fault]:
     """Own databases that nobody has brought."""
     listed = data.get("databases")
-    for number, part in enumerate(listed if isinstance(listed, list) else []):
+    for number, part in enumerate(listed[:MOST_NAMED] if isinstance(listed, list) else []):
         name = part.get("id") if isinstance(part, dict) else None
         if isinstance(name, str) and is_sha256(name) and not objects.exists(card_key(name)):
             yield {

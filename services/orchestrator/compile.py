@@ -43,6 +43,8 @@ from shared.contracts.spec_models import EndpointModel
 from shared.errors import InvalidInputError
 from shared.jobs.plan import Fixed, Plan, Slices, StagePlan
 
+MOST_STAGES = 1000  # every step of a job looks at all of them
+MOST_SHARDS = 100_000  # that stand in the plan itself
 DATASET_TOKENS = 512  # golds of BIRD are longer than those of the built-in sets
 UNUSABLE = re.compile(r"[^a-z0-9_.-]+")
 
@@ -53,11 +55,18 @@ def compile_spec(job_id: str, spec: AnySpec, device: str) -> Plan:
     Raises `InvalidInputError` where names of the spec make no plan, such as a model's with a space in it.
     """
     try:
-        return compile_kind(job_id, spec, device)
+        plan = compile_kind(job_id, spec, device)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         reason = str(first["msg"]).removeprefix("Value error, ")
         raise InvalidInputError(f"the spec makes no plan ({reason}); check the names of its models") from error
+    shards = sum(len(stage.source.shards) for stage in plan.stages if isinstance(stage.source, Fixed))
+    if len(plan.stages) > MOST_STAGES or shards > MOST_SHARDS:
+        raise InvalidInputError(
+            f"the spec makes a plan of {len(plan.stages)} stages with {shards} shards, above {MOST_STAGES} and "
+            f"{MOST_SHARDS}; name fewer models, test sets or questions, or make it several jobs"
+        )
+    return plan
 
 
 def compile_kind(job_id: str, spec: AnySpec, device: str) -> Plan:

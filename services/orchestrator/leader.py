@@ -6,6 +6,8 @@ middle of anything: its own clock tells it that its time is over, and what was u
 step of the job store names the token that must hold the lease (`shared/jobs/scripts/prelude.lua`).
 """
 
+import os
+import socket
 import time
 import uuid
 from threading import Event, Thread
@@ -41,7 +43,7 @@ class Leadership:
 
     def acquire(self) -> bool:
         """Begins a term where nobody leads. Raises `UnavailableError`."""
-        self.token = uuid.uuid4().hex
+        self.token = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         if not self._ask("take"):
             return False
         self._over.clear()

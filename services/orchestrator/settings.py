@@ -12,4 +12,4 @@ class OrchestratorSettings(BaseSettings):
     lease_s: float = Field(
         default=5.0, ge=0.5, le=300, description="a leader that says nothing for so long is replaced"
     )
-    most_jobs: int = Field(default=200, ge=1, le=10_000, description="jobs compiled and worked on at once; others wait")
+    most_jobs: int = Field(default=100, ge=1, le=10_000, description="jobs compiled and worked on at once; others wait")

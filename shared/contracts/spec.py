@@ -20,6 +20,7 @@ from shared.contracts.spec_models import (
 )
 from shared.contracts.spec_sources import (
     DATASET_TAG,
+    MOST_TESTS,
     SYNTHESIS_TAG,
     OwnDatabase,
     Sampling,
@@ -34,6 +35,8 @@ from shared.contracts.training import TrainSettings
 from shared.errors import InvalidInputError
 
 REASONING_TOKENS = 512
+MOST_MODELS = 64
+MOST_SCORED = 240  # models times test sets: each is some stages of the plan, which every step of the job looks at
 
 
 class JobSpec(SpecPart):
@@ -43,7 +46,7 @@ class JobSpec(SpecPart):
     seed: int = Field(default=7, ge=0, lt=2**31)
     prompt: PromptSettings = PromptSettings()
     target: Target = Field(default="sql", description="what models are taught and asked: SQL, or reasoning before it")
-    lost_allowed: int = Field(default=0, ge=0, description="shards a stage may lose before the job fails")
+    lost_allowed: int = Field(default=0, ge=0, le=1_000_000, description="shards a stage may lose before the job fails")
 
     @property
     def style(self) -> PromptStyle:
@@ -160,12 +163,21 @@ class EvaluationSpec(JobSpec):
     """Score trained models and their base, and models of endpoints, on test sets."""
 
     kind: Literal["evaluation"]
-    models: list[ScoredModel] = Field(min_length=1)
+    models: list[ScoredModel] = Field(min_length=1, max_length=MOST_MODELS)
     student: Student = Student()
     answer_tokens: int | None = Field(
         default=None, ge=8, le=4096, description="default: 128 for the built-in sets, 512 for data sets"
     )
-    evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1)
+    evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1, max_length=MOST_TESTS)
+
+    @model_validator(mode="after")
+    def check_size(self) -> "EvaluationSpec":
+        """So many models on so many sets make a plan that is no job any more."""
+        if (asked := len(self.models) * len(self.evaluate)) > MOST_SCORED:
+            raise ValueError(
+                f"{asked} times a model on a test set; {MOST_SCORED} is the most of a job: make it several"
+            )
+        return self
 
 
 class PipelineSpec(WritingSpec):
@@ -187,7 +199,7 @@ class PipelineSpec(WritingSpec):
         description="rounds of preference training: from the second on, the best model so far is sampled itself, and a "
         "round is kept where its model beats that one on the selection split",
     )
-    evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1)
+    evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1, max_length=MOST_TESTS)
 
     @model_validator(mode="after")
     def check_wave(self) -> "PipelineSpec":

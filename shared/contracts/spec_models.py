@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from shared.contracts.pairing import PairPolicy
-from shared.contracts.spec_sources import SeedSource, SpecPart
+from shared.contracts.spec_sources import Amount, Dollars, SeedSource, SpecPart, Tokens
 
 BUILTIN_BASE = "builtin:smollm2-135m"
 SERVED_TAG, ENDPOINT_TAG = "<served>", "<endpoint>"
@@ -18,8 +18,8 @@ class StrongModel(SpecPart):
     model: str | None = None
     temperature: float = Field(default=0.9, ge=0, le=2)
     max_tokens: int = Field(default=2000, ge=64, le=32_000, description="tokens that an answer may have")
-    budget_usd: float | None = Field(default=None, gt=0)
-    budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
+    budget_usd: Dollars | None = None
+    budget_tokens: Tokens | None = Field(default=None, description="of prompts and answers together")
     seeds: SeedSource | None = Field(default=None, description="default: the built-in seed examples")
     evidence: bool = Field(default=False, description="ask for BIRD's external knowledge too")
     judge: bool = Field(
@@ -80,9 +80,9 @@ class WeakModel(SpecPart):
     sweep_questions: int = Field(default=48, ge=8, le=1000, description="questions that each temperature is tried on")
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(default=128, ge=8, le=4096)
-    questions: int | None = Field(default=None, ge=1, description="how many training questions to sample; None: all")
-    budget_usd: float | None = Field(default=None, gt=0)
-    budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
+    questions: Amount | None = Field(default=None, description="how many training questions to sample; None: all")
+    budget_usd: Dollars | None = None
+    budget_tokens: Tokens | None = Field(default=None, description="of prompts and answers together")
 
     @model_validator(mode="after")
     def check_model(self) -> "WeakModel":
@@ -119,18 +119,23 @@ class PairSettings(SpecPart):
 
     policy: PairPolicy = "one_per_question"
     per_question: int = Field(default=4, ge=1, le=64, description="what all_capped takes of a question at most")
-    length_ratio: float = Field(default=4.0, ge=1, description="how many times as long as the other a side may be")
+    length_ratio: float = Field(
+        default=4.0, ge=1, le=1_000_000, description="how many times as long as the other a side may be"
+    )
     syntax_share: float = Field(
         default=0.25, ge=0, le=1, description="the most that answers which SQLite cannot parse may be of the rejected"
     )
     max_length: int | None = Field(
-        default=None, ge=16, description="tokens a pair may have with its prompt; default: the max_length of `dpo`"
+        default=None,
+        ge=16,
+        le=10_000_000,
+        description="tokens a pair may have with its prompt; default: the max_length of `dpo`",
     )
     neighbours: int = Field(
         default=4, ge=0, le=32, description="variants of the database on which a right answer must be right too"
     )
-    limit: int | None = Field(default=None, ge=1)
-    minimum: int = Field(default=8, ge=1)
+    limit: Amount | None = None
+    minimum: Amount = 8
 
 
 class EndpointModel(SpecPart):
@@ -138,8 +143,8 @@ class EndpointModel(SpecPart):
 
     endpoint: str
     model: str
-    budget_usd: float | None = Field(default=None, gt=0)
-    budget_tokens: int | None = Field(default=None, ge=1, description="of prompts and answers together")
+    budget_usd: Dollars | None = None
+    budget_tokens: Tokens | None = Field(default=None, description="of prompts and answers together")
 
 
 def model_kind(value: object) -> str:

@@ -11,10 +11,17 @@ BUILTIN_TESTS = ("builtin:held-out", "builtin:handwritten")
 SYNTHESIS_TAG, DATASET_TAG = "<synthesis>", "<dataset>"
 
 
-class SpecPart(BaseModel):
-    """A section of a spec; an unknown field is an error."""
+# Nothing in a spec is without bounds: it becomes stages, rows and requests, which others' jobs share the machine with.
+MOST_SOURCES, MOST_TESTS = 32, 16
+Amount = Annotated[int, Field(ge=1, le=10_000_000)]
+Tokens = Annotated[int, Field(ge=1, le=10**15)]
+Dollars = Annotated[float, Field(gt=0, le=10**6)]
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class SpecPart(BaseModel):
+    """A section of a spec; an unknown field is an error, and so is a text that no name or reference needs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=500, allow_inf_nan=False)
 
 
 def default_levels() -> dict[Level, float]:
@@ -29,7 +36,7 @@ class SynthesisSource(SpecPart):
     """
 
     synthesis: int = Field(default=320, ge=4, le=1_000_000)
-    levels: dict[Level, Annotated[float, Field(ge=0)]] = Field(default_factory=default_levels)
+    levels: dict[Level, Annotated[float, Field(ge=0, le=1_000_000)]] = Field(default_factory=default_levels)
     per_shard: int | None = Field(default=None, ge=1, le=1000)
     own_share: float | None = Field(default=None, ge=0, le=1)
 
@@ -53,7 +60,7 @@ class DatasetSource(SpecPart):
     dataset: str = Field(description="NAME, its newest version; or NAME@VERSION")
     split: DatasetSplit | None = None
     weight: float = Field(default=1.0, gt=0, le=1)
-    questions: int | None = Field(default=None, ge=1)
+    questions: Amount | None = None
 
     _check_dataset = field_validator("dataset")(checked_ref)
 
@@ -78,8 +85,8 @@ def default_sources() -> list[SynthesisSource | DatasetSource]:
 class TrainSources(SpecPart):
     """Where training data comes from; `pairs` is where the weak model is sampled, by default the same as `sft`."""
 
-    sft: list[TrainSource] = Field(default_factory=default_sources, min_length=1)
-    pairs: list[TrainSource] | None = Field(default=None, min_length=1)
+    sft: list[TrainSource] = Field(default_factory=default_sources, min_length=1, max_length=MOST_SOURCES)
+    pairs: list[TrainSource] | None = Field(default=None, min_length=1, max_length=MOST_SOURCES)
 
 
 class SeedSource(SpecPart):
@@ -109,8 +116,10 @@ class TestSet(SpecPart):
 
     dataset: str
     split: DatasetSplit | None = None
-    questions: int | None = Field(default=None, ge=1)
-    metrics: list[Literal["ex"]] = Field(default=["ex"], min_length=1, description="execution accuracy, so far")
+    questions: Amount | None = None
+    metrics: list[Literal["ex"]] = Field(
+        default=["ex"], min_length=1, max_length=8, description="execution accuracy, so far"
+    )
     policy: Policy | None = None
     samples: int = Field(default=1, ge=1, le=64)
     temperature: float | None = Field(default=None, gt=0, le=2)
@@ -144,11 +153,11 @@ def default_tests() -> list[TestSet]:
 class Selection(SpecPart):
     """The selection split: decides promotion, never reported as a test score."""
 
-    questions: int = Field(default=40, ge=1)
+    questions: Amount = 40
 
 
 class Sampling(SpecPart):
     """Answers at temperature 1 for the sampled rows of the report."""
 
-    questions: int = Field(default=40, ge=0)
+    questions: int = Field(default=40, ge=0, le=10_000_000)
     samples: int = Field(default=8, ge=2, le=64)

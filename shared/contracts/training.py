@@ -27,43 +27,49 @@ PRESET_LENGTHS = {
 class TrainSettings(BaseModel):
     """What a spec may set; None leaves the preset's value."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=500, allow_inf_nan=False)
 
     preset: str = "cpu-demo"
-    epochs: float | None = Field(default=None, gt=0)
-    max_steps: int | None = Field(default=None, ge=1)
-    batch_size: int | None = Field(default=None, ge=1)
+    epochs: float | None = Field(default=None, gt=0, le=1_000_000)
+    max_steps: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    batch_size: int | None = Field(default=None, ge=1, le=1_000_000_000)
     siblings: int | None = Field(
         default=None,
         ge=1,
+        le=1_000_000_000,
         description="rows on one schema that a batch takes together: their common beginning is computed once, and they "
         "are less mixed; 1: drawn alone",
     )
-    learning_rate: float | None = Field(default=None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0, le=1_000_000)
     schedule: Schedule | None = Field(default=None, description="of the learning rate, behind the warm-up")
     warmup_ratio: float | None = Field(default=None, ge=0, lt=1, description="share of the steps in which it rises")
     bf16: bool | None = Field(
         default=None, description="compute in bfloat16; null: the preset's choice, else what the machine is faster in"
     )
-    lora_rank: int | None = Field(default=None, ge=1)
-    lora_alpha: int | None = Field(default=None, ge=1)
-    gradient_accumulation: int | None = Field(default=None, ge=1)
+    lora_rank: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    lora_alpha: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    gradient_accumulation: int | None = Field(default=None, ge=1, le=1_000_000_000)
     gradient_checkpointing: bool | None = None
     quantization: Quantization | None = Field(default=None, description="4bit: QLoRA; needs a GPU and bitsandbytes")
-    max_length: int | None = Field(default=None, ge=16)
+    max_length: int | None = Field(default=None, ge=16, le=1_000_000_000)
     dropped_allowed: float | None = Field(
         default=None, ge=0, le=1, description="share of rows that may be left out as too long; default 0.01"
     )
     loss: Loss | None = Field(default=None, description="preference training: sigmoid (DPO) or ipo")
-    beta: float | None = Field(default=None, gt=0)
+    beta: float | None = Field(default=None, gt=0, le=1_000_000)
     label_smoothing: float | None = Field(default=None, ge=0, lt=0.5, description="conservative DPO; 0 is plain DPO")
-    rpo_alpha: float | None = Field(default=None, ge=0, description="weight of an SFT term on the chosen side")
+    rpo_alpha: float | None = Field(
+        default=None, ge=0, le=1_000_000, description="weight of an SFT term on the chosen side"
+    )
     precompute_reference: bool | None = None
-    save_steps: int | None = Field(default=None, ge=1, description="optimizer steps between checkpoints")
-    save_minutes: float | None = Field(default=None, gt=0, description="minutes between checkpoints")
+    save_steps: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="optimizer steps between checkpoints"
+    )
+    save_minutes: float | None = Field(default=None, gt=0, le=1_000_000, description="minutes between checkpoints")
     score_steps: int | None = Field(
         default=None,
         ge=1,
+        le=1_000_000_000,
         description="optimizer steps between execution accuracies on the selection split; the best weights are kept",
     )
     score_questions: int | None = Field(

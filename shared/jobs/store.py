@@ -25,7 +25,7 @@ from shared.jobs.steps import Steps
 from shared.logging import get_logger
 
 IDEMPOTENCY_TTL_S = 24 * 3600
-PLANS_KEPT = 64
+PLANS_KEPT = 128
 BATCH = 1000
 SLICE = 100  # rows that one step may move: a millisecond or two of a server that does nothing else meanwhile
 LOOKS = 500  # jobs that one take may look at

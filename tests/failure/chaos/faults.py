@@ -1,6 +1,7 @@
 """Everything that happens to a running stack, by name; each is drawn and timed by a seed."""
 
 from tests.failure.chaos.on_clocks import clock_jumps
+from tests.failure.chaos.on_jobs import POISONS, poisoned
 from tests.failure.chaos.on_messages import deliver_again, out_of_order
 from tests.failure.chaos.on_processes import kill, pause, poison, two_orchestrators
 from tests.failure.chaos.on_servers import disk_full, endpoints_fail, store_away, store_full
@@ -23,4 +24,5 @@ HAPPENINGS: dict[str, Happening] = {
     "orchestrator's clock jumps": clock_jumps("orchestrator"),
     "two orchestrators": two_orchestrators,
     "poisoned shard": poison,
+    **{kind: poisoned(kind) for kind in POISONS},
 }
