@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
+from services.gateway.app import create_app
+from services.serving.client import EmbeddedEngine
+from shared.errors import UnavailableError
+from shared.settings import SandboxSettings
+from tests.support.gateway import make_backend
 from tests.support.s3_server import free_ports
 from tests.support.valkey import module_redis_url
 
@@ -217,6 +223,41 @@ def test_a_page_revokes_nothing_in_flower(in_a_stack: dict[str, int]) -> None:
     path = "/api/task/revoke/0b0e6d1c-0000-4000-8000-000000000000"
     assert ask(port, "POST", path, own, "Origin: https://attacker.example", "Content-Type: text/plain") == 403
     assert ask(port, "POST", path, "Content-Type: text/plain") == 401
+
+
+def test_our_own_callers_show_the_token(
+    in_a_stack: dict[str, int], module_redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway to all three, a worker to the engine; with another token the message says what to look at."""
+    url = {name: f"http://127.0.0.1:{port}" for name, port in in_a_stack.items()}
+    database = {"database_id": "0" * 64}
+    for token, known in ((TOKEN, True), ("another", False)):
+        monkeypatch.setenv("SENSE_INTERNAL_TOKEN", token)
+        backend = make_backend(
+            module_redis_url,
+            tmp_path / "objects",
+            engine_url=url["engine"],
+            sandbox=SandboxSettings(url=url["sandbox"]),
+            serving_url=url["serving"],
+        )
+        with TestClient(create_app(backend), raise_server_exceptions=False) as api:
+            told = [
+                api.get("/v1/models"),
+                api.post("/v1/execute", json={**database, "sql": "SELECT 1"}),
+                api.post("/v1/sql", json={**database, "question": "how many?", "model": "m"}),
+            ]
+        for answer, service in zip(told, ("engine", "sandbox", "serving"), strict=True):
+            refused = answer.status_code == 503 and answer.json()["code"] == f"{service}_unavailable"
+            named = "SENSE_INTERNAL_TOKEN" in answer.text
+            assert (named and refused) is not known, (service, answer.text)
+        engine = EmbeddedEngine(url["engine"])
+        if known:
+            assert engine.models() == []
+            engine.release()
+        else:
+            with pytest.raises(UnavailableError, match="SENSE_INTERNAL_TOKEN"):
+                engine.models()
+        engine.close()
 
 
 ODD = (
