@@ -49,6 +49,12 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+class UnreadablePlanError(SenseError, ValueError):
+    """A plan of another version, or a damaged one. It is a `ValueError` as well, for those who look past damage."""
+
+    code = "other_version"
+
+
 class Load(NamedTuple):
     """A queue: rows sent and unclaimed, rows that run, jobs that have rows waiting."""
 
@@ -307,7 +313,7 @@ class JobStore:
     def plan(self, job_id: str) -> Plan | None:
         """The stored plan, or None before the orchestrator compiled it. A plan never changes: it is read once.
 
-        Raises `SenseError` (code other_version) for one that this version cannot read.
+        Raises `UnreadablePlanError` for one that this version cannot read.
         """
         if (known := self._plans.get(job_id)) is not None:
             self._plans.move_to_end(job_id)
@@ -321,10 +327,9 @@ class JobStore:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise SenseError(
+            raise UnreadablePlanError(
                 f"the plan of job {job_id} is of another version of Sense ({place}: {first['msg']}); "
-                "submit its spec again",
-                code="other_version",
+                "submit its spec again"
             ) from error
         while len(self._plans) > PLANS_KEPT:
             self._plans.popitem(last=False)

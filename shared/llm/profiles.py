@@ -65,9 +65,13 @@ def load_profiles(settings: LlmSettings, environ: Mapping[str, str] = os.environ
     Raises `InvalidInputError` for a file or variable that cannot be used; no message holds a key.
     """
     merged: dict[str, dict[str, Any]] = {}
+    token = InternalSettings().token
     for source in (_built_in(settings), _from_file(settings.endpoints_file), _from_environment(environ)):
         for name, fields in source.items():
-            merged.setdefault(name, {}).update(fields)
+            known = merged.setdefault(name, {})
+            if "base_url" in fields and known.get("api_key") == token:
+                known.pop("api_key", None)  # our services' token is for our engine, not for what stands in its place
+            known.update(fields)
     return {name: _make(name, fields) for name, fields in sorted(merged.items())}
 
 

@@ -37,6 +37,9 @@ class Refusing(RequestHandler):
         """By Tornado, with what was found."""
         self.refusal = refusal
 
+    def check_xsrf_cookie(self) -> None:
+        """Nothing is done here that a page could forge."""
+
     def prepare(self) -> None:
         """Ends the request before its method is looked at."""
         self.set_status(self.refusal.status)

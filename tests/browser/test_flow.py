@@ -137,8 +137,9 @@ def test_reports_are_read_and_compared(visit: Open, stack: Stack, reports: list[
 
 
 @pytest.mark.model
-def test_a_question_is_answered(visit: Open, stack: Stack, job_id: str) -> None:
+def test_a_question_is_answered(visit: Open, stack: Stack, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the small model as it is, where the gateway has /v1/sql; its SQL need not be right."""
+    monkeypatch.setenv("SENSE_INTERNAL_TOKEN", stack.file.internal_token)
     EmbeddedEngine(stack.file.engine_url).load(BASE, str(resolve_base(f"builtin:{BASE}", MODELS)))
     viewer = visit(stack.file.gateway_url)
     example = ask_gateway(stack, f"/v1/jobs/{job_id}/examples?limit=1")["data"][0]

@@ -1,5 +1,6 @@
 """The whole of the product at once: real queues, real sandbox, real small model; and the faces that people use."""
 
+import base64
 import json
 import urllib.request
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.cli.stack.layout import FLOWER_USER
 from shared.client.models import Job
 from shared.contracts.base import Queue
 from shared.contracts.records import DpoRow, Example, Judged, Pair, SftRow, Verdict
@@ -170,7 +172,11 @@ def test_the_job_is_archived(stack: Stack, job: Job) -> None:
 
 def test_flower_lists_the_six_workers(stack: Stack) -> None:
     def listed() -> set[str]:
-        with urllib.request.urlopen(f"{stack.file.flower_url}/workers?json=1", timeout=20) as answer:
+        who = base64.b64encode(f"{FLOWER_USER}:{stack.file.flower_password}".encode()).decode()
+        asked = urllib.request.Request(
+            f"{stack.file.flower_url}/workers?json=1", headers={"Authorization": f"Basic {who}"}
+        )
+        with urllib.request.urlopen(asked, timeout=20) as answer:
             return {row["hostname"].partition("@")[0] for row in json.load(answer)["data"] if row["status"]}
 
     wait_until(lambda: listed() == {queue.value for queue in Queue}, "the six workers in Flower", limit_s=30)

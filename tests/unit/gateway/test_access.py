@@ -1,5 +1,6 @@
 """Keys and roles: no route without a key once one is set, no change from another site while there is none."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from services.gateway.backend import Backend
 from services.gateway.settings import AuthSettings
 from shared.client.models import Problem
 from shared.storage.keys import KEYS_PREFIX
+from tests.support.asgi import ask
 
 ADMIN = "operators-own-key-0123456789"
 
@@ -158,6 +160,61 @@ def test_without_keys_no_other_site_changes_anything(api: TestClient, backend: B
         assert api.post("/v1/jobs", json=spec, headers={"Origin": origin}).json()["code"] == "origin_refused"
     assert backend.jobs.job_ids() == []
     assert api.post("/v1/jobs", json=spec, headers={"Origin": "http://testserver"}).status_code == 202
+
+
+MALFORMED: list[bytes] = [
+    *(
+        b"[::1",
+        b"[",
+        b"]:80",
+        b"[v1.x]",
+        b"localhost:port",
+        b"localhost:-1",
+        b"localhost:999999",
+        b"a:b:c",
+        b":",
+        b"",
+        b"@",
+    ),
+    *(b"\xff\xfe", b"\xc3\xa9.example", b"x" * 20_000, b"http://[::1", b"//", b"127.0.0.1 x", b"127.0.0.1,x", b"%00"),
+]
+
+
+@pytest.mark.parametrize("auth", ["keys", "disabled", "locked"])
+def test_malformed_headers_are_refused_and_break_nothing(backend: Backend, auth: str) -> None:
+    own = {"admin_key": ADMIN} if auth == "locked" else {"auth": auth}
+    app = create_app(replace(backend, auth=AuthSettings.model_validate(own)))
+    given = [(b"authorization", b"Bearer " + ADMIN.encode())] if auth == "locked" else []
+
+    async def run() -> None:
+        for odd in MALFORMED:
+            for method, path in (("GET", b"/v1/jobs"), ("GET", b"/v1/jobs/no"), ("POST", b"/v1/jobs"), ("GET", b"/no")):
+                for name, other in ((b"host", []), (b"origin", [(b"host", b"127.0.0.1:8100")])):
+                    reply = await ask(app, method, path, [(name, odd), *other, *given], b"{}")
+                    told = (odd[:30], name, method, path, reply.status, reply.code)
+                    assert reply.status < 500, told
+                    if auth != "locked" and (name == b"host" or odd):
+                        assert reply.code == ("host_refused" if name == b"host" else "origin_refused"), told
+                reply = await ask(app, method, path, [(b"authorization", odd), (b"host", b"127.0.0.1")], b"{}")
+                assert reply.status < 500
+
+    asyncio.run(run())
+
+
+def test_disabled_keys_leave_pages_outside(backend: Backend) -> None:
+    app = create_app(replace(backend, auth=AuthSettings.model_validate({"auth": "disabled"})))
+    with TestClient(app, raise_server_exceptions=False) as api:
+        assert api.get("/v1/jobs").status_code == 200
+        assert api.get("/v1/jobs", headers={"Host": "10.0.0.7:8100"}).status_code == 200  # an address cannot be rebound
+        for host in ("attacker.example", "0.0.0.0:8100", "[::]"):
+            assert api.get("/v1/jobs", headers={"Host": host}).json()["code"] == "host_refused"
+        for page in ({"Origin": "https://attacker.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+            assert api.post("/v1/jobs", json={"kind": "synthesis"}, headers=page).json()["code"] == "origin_refused"
+            assert api.get("/v1/jobs", headers=page).json()["code"] == "origin_refused"
+        assert api.get("/healthz", headers={"Host": "attacker.example"}).status_code == 200
+        link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        assert api.get("/v1/jobs", headers=link).status_code == 200
+    assert backend.jobs.job_ids() == []
 
 
 def test_cors_is_off_by_default_and_on_for_named_origins(api: TestClient, backend: Backend) -> None:

@@ -6,6 +6,7 @@ More random requests than `make test` sends: SENSE_FUZZ_REQUESTS=20000 python -m
 import asyncio
 import os
 import random
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from services.gateway.backend import Backend
 from services.gateway.settings import AuthSettings
 from shared.storage.keys import KEYS_PREFIX
 from tests.support.asgi import Reply, ask
-from tests.support.gateway import Driver
+from tests.support.gateway import Driver, serve
 
 ADMIN = "operators-own-key-0123456789"
 RANK = {"none": -1, "read": 0, "submit": 1, "admin": 2}
@@ -269,6 +270,47 @@ def test_fuzz_no_role_gains_and_nothing_breaks(backend: Backend) -> None:
     assert sum(seen.values()) == REQUESTS
     assert all(seen[status] for status in (200, 400, 401, 403, 404, 405)), seen
     print(f"{REQUESTS} requests, seed {SEED}: {dict(sorted(seen.items()))}")
+
+
+def exchange(port: int, request: bytes) -> bytes:
+    """The beginning of the answer to these bytes; empty where the server only closed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
+        raw.sendall(request)
+        try:
+            return raw.recv(65536)
+        except ConnectionResetError:
+            return b""
+
+
+def test_fuzz_on_the_wire_nothing_breaks_either(backend: Backend) -> None:
+    """uvicorn reads the request line before anybody: bytes that it lets through or refuses, methods of any kind."""
+    chance = random.Random(SEED)
+
+    async def prepared() -> World:
+        async with open_world(backend) as world:
+            return world
+
+    world = asyncio.run(prepared())
+    keys = list(backend.objects.list(KEYS_PREFIX))
+    with serve(world.backend) as url:
+        port, seen = int(url.rpartition(":")[2]), Counter[int]()
+        for number in range(max(100, REQUESTS // 10)):
+            role, method, target, headers, body = random_request(world, chance)
+            if role == "admin":
+                continue
+            if role in world.keys:
+                headers.append((b"authorization", b"Bearer " + world.keys[role].encode()))
+            host = chance.choice((f"127.0.0.1:{port}".encode(), b"[::1", b"", b"\xff", b"attacker.example"))
+            fixed = [(b"host", host), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+            clean = [(name, value.translate(None, b"\r\n\0")) for name, value in [*fixed, *headers]]
+            lines = [method.encode() + b" " + target + b" HTTP/1.1", *(name + b": " + value for name, value in clean)]
+            answer = exchange(port, b"\r\n".join([*lines, b"", body]))
+            status = int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/") else 0
+            seen[status] += 1
+            away = status == 503 and b"_unavailable" in answer
+            assert status < 500 or away, f"request {number} of seed {SEED}: {lines!r} gave {answer[:500]!r}"
+    assert seen[200] and seen[400] and seen[401], seen
+    assert list(backend.objects.list(KEYS_PREFIX)) == keys
 
 
 async def nothing() -> None:

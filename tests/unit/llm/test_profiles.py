@@ -35,6 +35,23 @@ def test_openai_and_the_engine_are_built_in(monkeypatch: pytest.MonkeyPatch) -> 
     assert find_profile(profiles, "engine").base_url == "http://127.0.0.1:8077/v1"
 
 
+def test_the_engine_is_shown_the_services_token_and_nobody_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SENSE_ENGINE_URL", "http://127.0.0.1:8077")
+    monkeypatch.setenv("SENSE_INTERNAL_TOKEN", "a-token")
+    engine = load_profiles(LlmSettings(), {"SENSE_ENDPOINT_ENGINE_MAX_CONCURRENCY": "2"})["engine"]
+    assert engine.api_key is not None and engine.api_key.get_secret_value() == "a-token"
+    elsewhere = {"SENSE_ENDPOINT_ENGINE_BASE_URL": "https://elsewhere.example/v1"}
+    assert load_profiles(LlmSettings(), elsewhere)["engine"].api_key is None
+    file = tmp_path / "endpoints.yaml"
+    file.write_text("engine: {base_url: 'https://elsewhere.example/v1'}")
+    assert load_profiles(LlmSettings(endpoints_file=file), {})["engine"].api_key is None
+    own = elsewhere | {"SENSE_ENDPOINT_ENGINE_API_KEY": "its-own"}
+    found = load_profiles(LlmSettings(), own)["engine"].api_key
+    assert found is not None and found.get_secret_value() == "its-own"
+
+
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_a_file_and_the_environment_on_top(tmp_path: Path, wrapped: bool) -> None:
     file = tmp_path / "endpoints.yaml"
