@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from services.sandbox.app import create_app
 from services.sandbox.desk import Desk
+from services.sandbox.worker_pool import announce_walls
 from shared.errors import SenseError
 from shared.http_process import address_parser, server_config
 from shared.lifeline import exit_with_parent
@@ -46,12 +47,13 @@ def main() -> int:
     configure_logging("sandbox-http")
     try:
         objects = open_store(StoreSettings())
+        walls = announce_walls()
     except SenseError as error:
         print(error.message, file=sys.stderr)
         return 2
     exit_with_parent()
     expose_metrics()
-    app = create_app(objects, SandboxSettings(), PathSettings().databases.parent / "incoming")
+    app = create_app(objects, SandboxSettings(), PathSettings().databases.parent / "incoming", walls)
     Server(server_config(app, chosen, grace_s=GRACE_S), app).run()
     return 0
 

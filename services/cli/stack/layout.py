@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from shared.errors import InvalidInputError
+from shared.lifeline import STACK_MARK
 
 DEFAULT_PORTS = {"redis": 6390, "gateway": 8100, "engine": 8101, "sandbox": 8102, "serving": 8103, "flower": 8155}
 PORT_TRIES = 200
-STACK_MARK = "SENSE_STACK"  # set for the stack's own processes alone: people may export SENSE_STATE in every shell
 
 
 class StackFile(BaseModel):

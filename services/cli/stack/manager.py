@@ -17,10 +17,11 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
-from services.cli.stack.layout import STACK_MARK, StackFile, plan_stack, read_stack, stack_path, write_stack
+from services.cli.stack.layout import StackFile, plan_stack, read_stack, stack_path, write_stack
 from services.cli.stack.programs import STOP_WAIT_S, redis_config, supervisor_config
 from services.cli.stack.readiness import unready
 from shared.errors import SenseError, UnavailableError
+from shared.lifeline import STACK_MARK, left_pids
 
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 45.0
@@ -205,10 +206,12 @@ def stop_together(stack: StackFile, names: set[str]) -> None:
 def family(state: Path) -> list[psutil.Process]:
     """Every process that was started for this state folder, whoever its parent is now; never the caller's own line."""
     own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    found = []
+    left, found = set(left_pids(state)), []
     for process in psutil.process_iter():
         try:
-            if process.pid not in own and process.environ().get(STACK_MARK) == str(state):
+            if process.pid in own:
+                continue
+            if process.pid in left or process.environ().get(STACK_MARK) == str(state):
                 found.append(process)
         except psutil.Error:
             continue
