@@ -14,6 +14,7 @@ from shared.settings import ProcessSettings
 
 POLL_S = 1.0
 STACK_MARK = "SENSE_STACK"  # set for the stack's own processes alone: people may export SENSE_STATE in every shell
+STACK_ID = "SENSE_STACK_ID"  # of one start of a stack; its gateway tells it, so that a caller knows whose it is
 PR_SET_DUMPABLE = 4
 SECRET_NAME = re.compile(r"(^|_)(KEYS?|SECRETS?|PASSWORD|PASSWD|TOKEN|CREDENTIALS?)(_|$)", re.IGNORECASE)
 SECRET_VALUE = re.compile(r"://[^/@\s]*:[^/@\s]+@|\"(api_key|password|secret)\"")
@@ -55,7 +56,7 @@ def leave_pid(state: Path) -> None:
     """Where `sense down` finds this process: it cannot read the mark in a hidden environment."""
     folder = state / "pids"
     folder.mkdir(mode=0o700, exist_ok=True)
-    (folder / str(os.getpid())).write_text(start_time(os.getpid()))
+    (folder / str(os.getpid())).write_text(f"{start_time(os.getpid())} {state}")
 
 
 def left_pids(state: Path) -> list[int]:
@@ -63,7 +64,7 @@ def left_pids(state: Path) -> list[int]:
     found = []
     for path in (state / "pids").glob("[0-9]*"):
         with suppress(OSError):
-            if path.read_text() == start_time(int(path.name)):
+            if path.read_text() == f"{start_time(int(path.name))} {state}":  # a copied folder holds another one's
                 found.append(int(path.name))
                 continue
         path.unlink(missing_ok=True)

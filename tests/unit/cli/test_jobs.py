@@ -75,7 +75,7 @@ def test_the_address_is_found_in_order(
     assert sense("jobs", "--url", away).code == 3
     monkeypatch.delenv("SENSE_URL")
     (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "stack.json").write_text(json.dumps({"gateway_url": stack}))
+    (tmp_path / "state" / "stack.json").write_text(json.dumps({"gateway_url": stack, "state": str(tmp_path / "state")}))
     assert sense("jobs").code == 0
     monkeypatch.setenv("SENSE_URL", away)
     assert sense("jobs").code == 3
