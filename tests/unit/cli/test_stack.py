@@ -22,6 +22,7 @@ from services.cli.stack import layout, manager, programs
 from services.cli.stack.layout import SOCKET_BYTES, plan_stack, read_stack, socket_path, stack_path, write_stack
 from services.cli.stack.manager import StackError, family, running_stack, start_stack, stop_stack, supervisor_pid
 from services.cli.stack.programs import Program, redis_program, word
+from services.cli.stack.readiness import is_own_gateway
 from services.gateway.backend import Backend
 from shared.errors import InvalidInputError
 from shared.lifeline import STACK_ID
@@ -302,6 +303,27 @@ def test_a_gateway_that_no_folder_started_is_asked_and_named(
     json.loads(ended.out)
     described(tmp_path / "state", gateway, "ours")
     assert sense("jobs").code == 3
+
+
+def test_a_start_is_not_ready_by_another_stacks_gateway(
+    gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was quicker to take the port that both had found free."""
+    described(tmp_path / "state", gateway, "ours")
+    stack = read_stack(tmp_path / "state")
+    assert stack is not None
+    for own, ready in (("theirs", False), ("ours", True)):
+        monkeypatch.setenv(STACK_ID, own)
+        assert is_own_gateway(stack) is ready
+
+
+def test_the_doctor_does_not_examine_another_folders_stack(
+    sense: Sense, gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STACK_ID, "theirs")
+    found = {one["subject"]: one for one in json.loads(sense("doctor", "--json").out)}
+    assert found["gateway"]["grade"] == "note" and "belongs to another folder" in found["gateway"]["said"]
+    assert "engine" not in found
 
 
 def test_an_error_of_a_named_gateway_says_which_it_was(sense: Sense, gateway: str) -> None:
