@@ -35,8 +35,9 @@ def gateway_url(given: str | None) -> str:
     Raises `UnavailableError` where only another folder's stack answers, or nobody does.
     """
     spoken_to.clear()
-    named = given or os.environ.get("SENSE_URL")
-    if named:
+    if given:
+        return given
+    if named := os.environ.get("SENSE_URL"):
         spoken_to.append(named)
         return named
     state = Path(os.environ.get("SENSE_STATE", ".sense")).absolute()
@@ -59,7 +60,7 @@ def gateway_url(given: str | None) -> str:
     return url
 
 
-spoken_to: list[str] = []  # gateways that are not this folder's stack: an error says which it was
+spoken_to: list[str] = []  # a gateway that is neither this folder's stack nor named in the command: errors say which
 
 
 def own_stack(state: Path) -> tuple[str, str] | None:

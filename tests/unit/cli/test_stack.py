@@ -326,8 +326,12 @@ def test_the_doctor_does_not_examine_another_folders_stack(
     assert "engine" not in found
 
 
-def test_an_error_of_a_named_gateway_says_which_it_was(sense: Sense, gateway: str) -> None:
-    assert f"the gateway was {gateway}" in sense("cancel", "nowhere", "--url", gateway).err
+def test_an_error_says_which_gateway_it_was_where_the_command_does_not(
+    sense: Sense, gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "the gateway was" not in sense("cancel", "nowhere", "--url", gateway).err
+    monkeypatch.setenv("SENSE_URL", gateway)
+    assert f"the gateway was {gateway}" in sense("cancel", "nowhere").err
 
 
 def test_a_stack_whose_gateway_is_silent_says_so(sense: Sense, tmp_path: Path) -> None:
