@@ -65,6 +65,12 @@ LLM_CONCURRENCY = Gauge(
     ["endpoint"],
     multiprocess_mode="livesum",
 )
+WALLS = Gauge(
+    "sense_sandbox_wall",
+    "1 where children of this process stand behind the kernel's wall, 0 where it has none",
+    ["wall"],
+    multiprocess_mode="livemin",
+)
 OUTCOMES = Counter("sense_sandbox_outcomes_total", "Outcomes of SQL run in the sandbox", ["outcome"])
 
 

@@ -142,6 +142,14 @@ class LogSettings(BaseSettings):
     format: str = "text"
 
 
+class ProcessSettings(BaseSettings):
+    """What the machine's other programs may see of our processes."""
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_PROCESS_", extra="ignore")
+
+    dumpable: bool = Field(default=False, description="let py-spy, debuggers and core dumps in without root")
+
+
 class SandboxSettings(BaseSettings):
     """Where the sandbox's HTTP service is, and how much may be asked of it. Times in seconds, sizes in bytes.
 
@@ -162,3 +170,4 @@ class SandboxSettings(BaseSettings):
     uploads: int = Field(default=2, ge=1, le=16, description="uploads received or checked at once")
     upload_bytes: int = Field(default=1_000_000_000, ge=1, description="the largest database that is taken in")
     intake_s: float = Field(default=120.0, gt=0)
+    require_walls: bool = Field(default=False, description="serve nothing where the kernel lacks seccomp or Landlock")

@@ -17,7 +17,7 @@ from services.cli.key_commands import key_commands
 from services.cli.merge_commands import merge_commands
 from services.cli.model_commands import model_commands
 from services.cli.sql_commands import sql_commands
-from services.cli.terminal import complain, exit_code
+from services.cli.terminal import complain, exit_code, spoken_to
 from shared.errors import SenseError
 
 # Command groups of other modules: the module and its typer.Typer().
@@ -61,6 +61,8 @@ def main() -> NoReturn:
         make_app()(prog_name="sense")
     except SenseError as error:
         complain(error)
+        if spoken_to and spoken_to[-1] not in error.message:
+            sys.stderr.write(f"sense: the gateway was {spoken_to[-1]}\n")
         sys.exit(exit_code(error))
     sys.exit(0)
 

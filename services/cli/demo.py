@@ -33,11 +33,11 @@ def demo_stack(keep: bool) -> "Iterator[StackFile]":
 
     state = state_folder()
     found = running_stack(state)
-    stack = found or start_stack(state, lambda text: None)
+    stack, started = (found, False) if found else start_stack(state, lambda text: None)
     try:
         yield stack
     finally:
-        if found is None and not keep:
+        if started and not keep:
             stop_stack(state)
 
 

@@ -20,27 +20,71 @@ if TYPE_CHECKING:
     from shared.client.client import SenseClient
 
 DEFAULT_URL = "http://127.0.0.1:8100"
+LOOK_S = 5.0
 FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 UrlOption = Annotated[
     str | None,
-    typer.Option("--url", help="The gateway; default: SENSE_URL, else the running stack's.", show_default=False),
+    typer.Option("--url", help="The gateway; default: SENSE_URL, else this folder's stack.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 def gateway_url(given: str | None) -> str:
-    """The option, else SENSE_URL, else the running stack's own, else the default port of this machine."""
-    return given or os.environ.get("SENSE_URL") or stack_url() or DEFAULT_URL
+    """The option, else SENSE_URL, else this folder's own stack, else a gateway of no folder's on the default port.
+
+    Raises `UnavailableError` where only another folder's stack answers, or nobody does.
+    """
+    spoken_to.clear()
+    if given:
+        return given
+    if named := os.environ.get("SENSE_URL"):
+        spoken_to.append(named)
+        return named
+    state = Path(os.environ.get("SENSE_STATE", ".sense")).absolute()
+    own = own_stack(state)
+    url, own_id = own or (DEFAULT_URL, "")
+    answer = stack_at(url)
+    if answer is None:
+        where = f"the stack of {state} does not answer at {url}" if own else f"no stack of {state} is up"
+        raise UnavailableError(f"{where}; start it: sense up, or name a gateway: --url or SENSE_URL")
+    if answer != own_id:
+        raise UnavailableError(
+            f"no stack of {state} is up, and the one at {url} belongs to another folder; "
+            f"start this one: sense up, or name that one: --url {url}"
+        )
+    if not own:
+        spoken_to.append(url)
+        sys.stderr.write(
+            f"sense: no stack of {state} is up; asking the gateway at {url} (SENSE_URL names one for good)\n"
+        )
+    return url
 
 
-def stack_url() -> str | None:
-    """What `sense up` wrote down, where it runs from this folder."""
+spoken_to: list[str] = []  # a gateway that is neither this folder's stack nor named in the command: errors say which
+
+
+def own_stack(state: Path) -> tuple[str, str] | None:
+    """Address and id of the stack that `sense up` described in this folder, running or not."""
     try:
-        state = json.loads((Path(os.environ.get("SENSE_STATE", ".sense")) / "stack.json").read_text(encoding="utf-8"))
-        url = state["gateway_url"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads((state / "stack.json").read_text(encoding="utf-8"))
+        url, own, where = found["gateway_url"], found.get("id", ""), found["state"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return url if isinstance(url, str) else None
+    return (str(url), str(own)) if where == str(state) else None
+
+
+def stack_at(url: str) -> str | None:
+    """The id of the stack whose gateway answers; empty for a gateway that no `sense up` started, None for none."""
+    import urllib.request
+    from http.client import HTTPException
+
+    ask = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with ask.open(f"{url}/healthz", timeout=LOOK_S) as answer:
+            said = json.loads(answer.read(10_000))
+    except (OSError, ValueError, HTTPException):
+        return None
+    return str(said.get("stack", "")) if isinstance(said, dict) and said.get("status") == "ok" else None
 
 
 def api_key() -> str | None:

@@ -1,5 +1,6 @@
 """For machines that watch: is it alive, can it work, and how much is there to do."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from threading import Lock
@@ -17,6 +18,7 @@ from shared.client.models import Fault
 from shared.contracts.base import Queue
 from shared.errors import SenseError
 from shared.jobs.connect import redis_errors
+from shared.lifeline import STACK_ID
 from shared.metrics import JOBS, QUEUE_DEPTH, REDIS_MEMORY, WORKER_SLOTS
 
 router = APIRouter(tags=["health"], route_class=GuardedRoute)
@@ -25,8 +27,9 @@ scraping = Lock()
 
 @router.get("/healthz", dependencies=PUBLIC, summary="Is the process alive")
 async def healthz() -> dict[str, str]:
-    """Asks nobody else."""
-    return {"status": "ok"}
+    """Asks nobody else. `stack` is there where `sense up` started it: by it a command knows its own folder's stack."""
+    stack = os.environ.get(STACK_ID)
+    return {"status": "ok", "stack": stack} if stack else {"status": "ok"}
 
 
 @router.get("/readyz", dependencies=PUBLIC, summary="Can it work", response_model=dict[str, Any])

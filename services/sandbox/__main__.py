@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from services.sandbox.app import create_app
 from services.sandbox.desk import Desk
+from services.sandbox.worker_pool import announce_walls
 from shared.errors import SenseError
 from shared.http_guard import Guard, check_address
 from shared.http_process import address_parser, server_config
@@ -48,12 +49,13 @@ def main() -> int:
     try:
         check_address(chosen.host, Guard.from_settings())
         objects = open_store(StoreSettings())
+        walls = announce_walls()
     except SenseError as error:
         print(error.message, file=sys.stderr)
         return 2
     exit_with_parent()
     expose_metrics()
-    app = create_app(objects, SandboxSettings(), PathSettings().databases.parent / "incoming")
+    app = create_app(objects, SandboxSettings(), PathSettings().databases.parent / "incoming", walls)
     Server(server_config(app, chosen, grace_s=GRACE_S), app).run()
     return 0
 

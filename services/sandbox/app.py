@@ -5,7 +5,7 @@ It is for our own services: `shared.http_guard`. Errors are `{"code", "message"}
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -43,8 +43,10 @@ class StalledError(SenseError):
     http_status = 408
 
 
-def create_app(objects: ObjectStore, settings: SandboxSettings, incoming: Path) -> FastAPI:
-    """The application; `incoming` is a folder for files that are being received."""
+def create_app(
+    objects: ObjectStore, settings: SandboxSettings, incoming: Path, walls: Mapping[str, bool] | None = None
+) -> FastAPI:
+    """The application; `incoming` is a folder for files that are being received, `walls` what /healthz says of them."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -55,6 +57,7 @@ def create_app(objects: ObjectStore, settings: SandboxSettings, incoming: Path) 
             app.state.desk.close()
 
     app = FastAPI(title="Sense sandbox", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.walls = dict(walls or {})
     app.add_exception_handler(SenseError, say_sense_error)
     app.add_exception_handler(RequestValidationError, say_bad_request)
     app.add_exception_handler(ClientDisconnect, say_nothing)
@@ -119,9 +122,9 @@ async def steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def healthz() -> dict[str, str]:
-    """Asks nobody else."""
-    return {"status": "ok"}
+async def healthz(request: Request) -> dict[str, object]:
+    """Asks nobody else; tells the walls that children found when the process started."""
+    return {"status": "ok", "walls": request.app.state.walls}
 
 
 async def readyz(desk: Annotated[Desk, Depends(get_desk)]) -> dict[str, str]:

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from services.sandbox.build_desk import BuildDesk
+from services.sandbox.files import new_files
 from services.sandbox.limits import Limits, checked_deadline
 from services.sandbox.process import ChildDiedError, OverrunError
 from shared.contracts.records import DatabaseScript
@@ -47,9 +48,10 @@ def as_refusal(error: OverrunError | ChildDiedError, deadline_s: float) -> Inval
 def run_script(script: DatabaseScript, fresh: Path, desk: BuildDesk) -> None:
     """Builds in the desk's child."""
     deadline = checked_deadline(desk.limits.build_deadline_s)
-    message = {"path": str(fresh.absolute()), "ddl": script.ddl, "inserts": script.inserts, "deadline_s": deadline}
+    message = {"ddl": script.ddl, "inserts": script.inserts, "deadline_s": deadline}
     try:
-        reply = desk.ask(message, deadline)
+        with new_files([fresh]) as files:
+            reply = desk.ask(message, deadline, files)
     except (OverrunError, ChildDiedError) as error:
         raise as_refusal(error, deadline) from None
     if "refused" in reply:

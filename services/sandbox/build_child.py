@@ -1,7 +1,8 @@
-"""The child that writes databases, one after another: `python -m services.sandbox.build_child LIMITS_JSON`.
+"""The child that writes databases, one after another: `python -m services.sandbox.build_child LIMITS_JSON PROGRESS_FD
+FILES_FD`.
 
-Only CREATE TABLE, CREATE INDEX and INSERT run, in one transaction on a fresh file. The clock stands still and chance is
-refused, so that the same script gives the same bytes.
+Only CREATE TABLE, CREATE INDEX and INSERT run, in one transaction on the empty file that it is given. The clock stands
+still and chance is refused, so that the same script gives the same bytes.
 """
 
 from itertools import islice
@@ -12,6 +13,7 @@ import apsw
 from services.sandbox.authorizer import Gate
 from services.sandbox.build_rules import ALLOWED
 from services.sandbox.connection import Clock, harden, set_limits
+from services.sandbox.given import given_path
 from services.sandbox.limits import Limits
 from services.sandbox.one_task import serve_on
 from services.sandbox.outcomes import classify
@@ -140,12 +142,12 @@ def refuse_chance(*_arguments: Any) -> None:
     raise apsw.AuthError("not authorized to use random functions: a script gives the same database each time")
 
 
-def answer(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
-    """`{}` when the file is complete, else `refused` with a sentence."""
+def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:
+    """`{}` when the given file is complete, else `refused` with a sentence."""
     clock, builder = Clock(), None
     clock.start(request["deadline_s"])
     try:
-        builder = Builder(request["path"], limits, clock)
+        builder = Builder(given_path(files[0]), limits, clock)
         builder.run(request)
     except RefusedError as error:
         return {"refused": str(error)}

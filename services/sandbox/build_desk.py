@@ -1,6 +1,7 @@
 """The child that builds databases, kept from one to the next: starting an interpreter costs more than a build."""
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from services.sandbox.limits import Limits
@@ -22,20 +23,23 @@ class BuildDesk:
         self._built = 0
         self._ended = False
 
-    def ask(self, message: dict[str, Any], deadline_s: float) -> dict[str, Any]:
-        """The child's reply. Raises OverrunError, ChildDiedError, UnavailableError, or CancelledError once it ended."""
+    def ask(self, message: dict[str, Any], deadline_s: float, files: Sequence[int]) -> dict[str, Any]:
+        """The child's reply to a request with these files.
+
+        Raises OverrunError, ChildDiedError, UnavailableError, or CancelledError once it ended.
+        """
         with self._turn:
             for _ in range(STARTS):
                 try:
-                    return self._once(message, deadline_s)
+                    return self._once(message, deadline_s, files)
                 except ChildDiedError as death:
                     if death.started:
                         raise
-        raise UnavailableError(f"Sandbox children die before they start; run `python -m {MODULE} '{{}}'`.")
+        raise UnavailableError("Sandbox children die before they start; run `sense doctor`.")
 
-    def _once(self, message: dict[str, Any], deadline_s: float) -> dict[str, Any]:
+    def _once(self, message: dict[str, Any], deadline_s: float, files: Sequence[int]) -> dict[str, Any]:
         try:
-            return self._take().ask(message, deadline_s)
+            return self._take().ask(message, deadline_s, files)
         except BaseException as error:
             self._drop()  # whatever it was, a late reply must not be taken for the next one's
             if self._ended and isinstance(error, OverrunError | ChildDiedError):

@@ -1,5 +1,5 @@
-"""The killable child: `python -m services.sandbox.child LIMITS_JSON PROGRESS_FD`, one request at a time over stdin and
-stdout.
+"""The killable child: `python -m services.sandbox.child LIMITS_JSON PROGRESS_FD FILES_FD`, one request at a time
+over stdin and stdout.
 
 A request holds many statements for one database. Answers leave at the latest `FLUSH_S` after the first of them began,
 several in a frame where statements are quick: waking the parent for each would cost more than many a query. It ends
@@ -19,6 +19,7 @@ import apsw
 from services.sandbox.connection import Clock, ReadConnection
 from services.sandbox.describe import describe
 from services.sandbox.frames import pack, read_message, write_all
+from services.sandbox.given import Receiver, given_path
 from services.sandbox.limits import FLUSH_S, Limits
 from services.sandbox.outcomes import UnusableDatabaseError, classify
 from services.sandbox.program import compile_program
@@ -32,35 +33,57 @@ COLLECT_EVERY = 500  # statements
 CPU_STEP_S = 3.0  # the kernel's limit on CPU time is moved in such steps, not at every statement
 
 
-class Server:
-    """Keeps the last few databases open and answers requests."""
+class Given:
+    """A database that the parent gave, open in SQLite once it is asked of and sound."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, file: int) -> None:
+        self.file = file
+        self.connection: ReadConnection | None = None
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self.connection is not None:
+            self.connection.close()
+        os.close(self.file)
+
+
+class Server:
+    """Keeps the last few databases and answers requests."""
+
+    def __init__(self, limits: Limits, receiver: Receiver) -> None:
+        self.limits, self.receiver = limits, receiver
         self.clock = Clock()
         self.cpu_end = 0.0
         self.golds = GoldRuns(self.clock, limits)
         self.opened = 0
-        self.open: OrderedDict[tuple[Any, ...], ReadConnection] = OrderedDict()
+        self.given: OrderedDict[tuple[Any, ...], Given] = OrderedDict()
 
-    def connection(self, request: dict[str, Any]) -> ReadConnection:
-        """The open connection for this very file (path and identity), most recent last."""
+    def database(self, request: dict[str, Any]) -> Given:
+        """This very file (path and identity), most recent last; the parent counts along and knows which are here."""
         key = (request["database"], *request["identity"])
-        if key not in self.open:
-            while len(self.open) >= self.limits.open_databases:
-                self.open.popitem(last=False)[1].close()
+        for file in self.receiver.take(request["given"]):
+            self.given[key] = Given(file)
+        self.given.move_to_end(key)
+        while len(self.given) > self.limits.open_databases:
+            self.given.popitem(last=False)[1].close()
+        return self.given[key]
+
+    def connection(self, database: Given) -> ReadConnection:
+        """The open connection for it."""
+        if database.connection is None:
             self.opened += 1
-            self.open[key] = ReadConnection(request["database"], self.limits, self.clock, self.opened)
-        self.open.move_to_end(key)
-        return self.open[key]
+            path = given_path(database.file)
+            database.connection = ReadConnection(path, self.limits, self.clock, self.opened)
+        return database.connection
 
     def serve(self, request: dict[str, Any], progress: Progress) -> None:
         """One reply a statement, in frames of some; a file that is no database gives `unusable` for each."""
         replies: list[dict[str, Any]] = []
         began = time.monotonic()
+        database = self.database(request)
         for number, statement in enumerate(request["statements"]):
             progress.set(number)
-            replies.append(self.answer(request, statement))
+            replies.append(self.answer(request, database, statement))
             if (now := time.monotonic()) - began > FLUSH_S:
                 write_all(STDOUT, pack(replies))
                 replies, began = [], now
@@ -74,19 +97,19 @@ class Server:
             allow_cpu(seconds + CPU_STEP_S)
             self.cpu_end = end + CPU_STEP_S
 
-    def answer(self, request: dict[str, Any], statement: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, request: dict[str, Any], database: Given, statement: dict[str, Any]) -> dict[str, Any]:
         """One statement within its deadline."""
         self.clock.start(statement["deadline_s"])
         self.allow_cpu(statement["deadline_s"] + self.limits.grace_s)
         try:
-            return self.perform(request, statement)
+            return self.perform(request, database, statement)
         except UnusableDatabaseError as error:
             return {"unusable": str(error)}
 
-    def perform(self, request: dict[str, Any], statement: dict[str, Any]) -> dict[str, Any]:
+    def perform(self, request: dict[str, Any], database: Given, statement: dict[str, Any]) -> dict[str, Any]:
         """A query, its program alone, or the description of a database."""
         try:
-            connection = self.connection(request)
+            connection = self.connection(database)
         except (apsw.Error, MemoryError, UnicodeDecodeError) as error:
             failure = classify(error)
             if failure.outcome == "timeout":
@@ -104,10 +127,11 @@ class Server:
 def main() -> None:
     """Wall in, then serve until the parent is gone."""
     limits, progress = Limits.from_json(sys.argv[1]), Progress(int(sys.argv[2]))
-    wall_in(limits)
+    receiver = Receiver(int(sys.argv[3]))
+    wall_in(limits, progress)
     apsw.hard_heap_limit(limits.heap_bytes)
     watch_parent(STDIN)
-    server = Server(limits)
+    server = Server(limits, receiver)
     served = 0
     gc.freeze()
     gc.disable()  # results are many small tuples: looking through them for cycles would cost more than the queries

@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from services.sandbox.limits import FILE_BYTES
@@ -46,6 +47,34 @@ def identify(path: Path, *, most_bytes: int = FILE_BYTES) -> Identity:
         raise InvalidInputError(f"{path} is not a SQLite database, or it is encrypted; give a plain SQLite 3 file.")
     refuse_unfinished(path)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A descriptor of a database, to be given to a child. Raises what `identify` raises where it cannot be opened."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        identify(path)
+        raise
+    try:
+        refuse_no_file(path, os.fstat(descriptor))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def new_files(paths: Sequence[Path]) -> Iterator[list[int]]:
+    """Descriptors of new, empty files that a child is to write."""
+    descriptors: list[int] = []
+    try:
+        for path in paths:
+            descriptors.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 class KnownFiles:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from services.sandbox.databases import store_database
-from services.sandbox.files import MAGIC, identify
+from services.sandbox.files import MAGIC, identify, opened
 from services.sandbox.limits import Limits
 from services.sandbox.pool import SandboxPool
 from services.sandbox.process import ChildDiedError, ChildProcess, OverrunError
@@ -111,9 +111,9 @@ class Intake:
 
     def look(self, path: Path) -> dict[str, Any]:
         """What a child of its own finds in the file; it is gone when this returns."""
-        with self._child() as child:
+        with self._child() as child, opened(path) as file:
             try:
-                reply = child.ask({"path": str(path.absolute()), "deadline_s": self.deadline_s}, self.deadline_s)
+                reply = child.ask({"deadline_s": self.deadline_s}, self.deadline_s, [file])
             except OverrunError:
                 reply = {"refused": f"could not be checked within {self.deadline_s} s"}
             except ChildDiedError as death:

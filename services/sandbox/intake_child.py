@@ -1,18 +1,20 @@
-"""The child that looks into one uploaded file and ends: `python -m services.sandbox.intake_child LIMITS_JSON`.
+"""The child that looks into one uploaded file and ends: `python -m services.sandbox.intake_child LIMITS_JSON
+PROGRESS_FD FILES_FD`.
 
 The file is read as immutable. Of what its schema says only generated columns and indexed expressions are computed, with
 functions that SQLite deems innocuous (`trusted_schema` is off); CHECK constraints are not even parsed.
 """
 
+import os
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import apsw
 
 from services.sandbox.connection import Clock, harden
+from services.sandbox.given import given_path
 from services.sandbox.limits import Limits
 from services.sandbox.one_task import serve_once
 from services.sandbox.outcomes import UnusableDatabaseError, classify
@@ -35,10 +37,10 @@ class RefusedError(Exception):
     """The file cannot be taken; the text ends the sentence for the user."""
 
 
-def inspect(path: str, limits: Limits, clock: Clock) -> dict[str, Any]:
+def inspect(file: int, limits: Limits, clock: Clock) -> dict[str, Any]:
     """Counts and warnings. Raises RefusedError, or apsw.Error for a file that is not sound."""
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    sqlite = apsw.Connection(f"file:{quote(path)}?mode=ro&immutable=1", flags=flags, statementcachesize=0)
+    sqlite = apsw.Connection(f"file:{quote(given_path(file))}?mode=ro&immutable=1", flags=flags, statementcachesize=0)
     sqlite.set_progress_handler(clock.over, limits.progress_steps)
     harden(sqlite)
     for pragma in ("query_only=1", "temp_store=2", "mmap_size=0"):
@@ -46,16 +48,15 @@ def inspect(path: str, limits: Limits, clock: Clock) -> dict[str, Any]:
     sqlite.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
     sqlite.limit(apsw.SQLITE_LIMIT_WORKER_THREADS, 0)
     found = counted(sqlite)
-    warnings = [WAL] if in_wal_mode(path) else []
+    warnings = [WAL] if in_wal_mode(file) else []
     warnings += integrity(sqlite)
     warnings += foreign_keys(sqlite)
     return {**found, "warnings": warnings}
 
 
-def in_wal_mode(path: str) -> bool:
+def in_wal_mode(file: int) -> bool:
     """By the file's header (file format, bytes 18 and 19)."""
-    with Path(path).open("rb") as file:
-        return 2 in file.read(20)[18:20]
+    return 2 in os.pread(file, 20, 0)[18:20]
 
 
 def counted(sqlite: apsw.Connection) -> dict[str, int]:
@@ -99,12 +100,12 @@ def foreign_keys(sqlite: apsw.Connection) -> list[str]:
     return [f"rows whose foreign key refers to no row: {named}"]
 
 
-def answer(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
+def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:
     """Counts and warnings, or `refused` with the rest of a sentence that begins with the file."""
     clock = Clock()
     clock.start(request["deadline_s"])
     try:
-        return inspect(request["path"], limits, clock)
+        return inspect(files[0], limits, clock)
     except RefusedError as error:
         return {"refused": str(error)}
     except (apsw.Error, MemoryError, UnicodeDecodeError) as error:

@@ -15,6 +15,7 @@ class Limits:
     """Budgets of one query and walls of one child. Times are wall seconds, sizes are bytes.
 
     `heap_bytes` is SQLite's own hard limit; `address_space_bytes` bounds the whole child and is the wall behind it.
+    With `require_walls` a child that lacks a wall of the kernel's serves nothing.
     `text_errors` says what becomes of text that is not UTF-8: `replace` marks it, `strict` gives `decode_error`.
     """
 
@@ -43,6 +44,7 @@ class Limits:
     build_file_bytes: int = 32 * 1024 * 1024
     build_rows: int = 100_000
     build_tables: int = 200
+    require_walls: bool = False
 
     def to_json(self) -> str:
         """The form in which a child is given its limits."""

@@ -145,7 +145,7 @@ class SandboxPool:
                     return {**dict(enumerate(replies)), at: last_words(death, deadlines[at])}
             finally:
                 self._give(child)
-        raise UnavailableError("Sandbox children die before they start; run `python -m services.sandbox.child '{}'`.")
+        raise UnavailableError("Sandbox children die before they start; run `sense doctor`.")
 
     def _check_end(self) -> None:
         if self._end == "killed":

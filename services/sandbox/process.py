@@ -3,21 +3,27 @@
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from services.sandbox.files import opened
 from services.sandbox.frames import HEADER, MAX_FRAME, pack
 from services.sandbox.limits import Limits
-from services.sandbox.progress import NOT_BEGUN, Progress, shared_memory
+from services.sandbox.progress import LANDLOCK, NO_WALLS, NOT_BEGUN, SECCOMP, Progress, shared_memory
 from shared.errors import UnavailableError
+from shared.settings import SandboxSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = "services.sandbox.child"
 READ_SIZE = 1 << 18
+WALL_NAMES = {"seccomp": SECCOMP, "landlock": LANDLOCK}
 
 
 class ChildDiedError(Exception):
@@ -36,14 +42,29 @@ class OverrunError(Exception):
         self.at = at
 
 
+class MissingWallsError(UnavailableError):
+    """A child found that the kernel lacks a wall which this installation requires."""
+
+    code = "sandbox_walls"
+
+
 class ChildProcess:
     """A running child. The pool gives it to one caller at a time; only `kill` may come from another thread."""
 
     def __init__(self, limits: Limits, module: str = MODULE) -> None:
-        self.limits = limits
+        self.limits = replace(limits, require_walls=limits.require_walls or SandboxSettings().require_walls)
         memory = shared_memory()
         self.progress = Progress(memory)
-        self.process = self._start(module, memory)
+        self.files, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._given: OrderedDict[tuple[Any, ...], None] = OrderedDict()
+        try:
+            self.process = self._popen(module, memory, theirs.fileno())
+        except BaseException:
+            self.files.close()
+            raise
+        finally:
+            os.close(memory)
+            theirs.close()
         assert self.process.stdin is not None and self.process.stdout is not None
         self.input, self.output = self.process.stdin.fileno(), self.process.stdout.fileno()
         os.set_blocking(self.input, False)
@@ -51,15 +72,9 @@ class ChildProcess:
         self._begin_by = 0.0
         self._writable, self._readable = poll_for(self.input, select.POLLOUT), poll_for(self.output, select.POLLIN)
 
-    def _start(self, module: str, memory: int) -> "subprocess.Popen[bytes]":
-        try:
-            return self._popen(module, memory)
-        finally:
-            os.close(memory)
-
-    def _popen(self, module: str, memory: int) -> "subprocess.Popen[bytes]":
+    def _popen(self, module: str, memory: int, files: int) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", module, self.limits.to_json(), str(memory)],
+            [sys.executable, "-P", "-m", module, self.limits.to_json(), str(memory), str(files)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -67,7 +82,7 @@ class ChildProcess:
             env={"PYTHONPATH": str(ROOT), "LANG": "C.UTF-8", "PATH": os.defpath},
             start_new_session=True,
             bufsize=0,
-            pass_fds=(memory,),
+            pass_fds=(memory, files),
         )
 
     @property
@@ -80,32 +95,56 @@ class ChildProcess:
         """Whether the process runs, as far as the kernel has said."""
         return self.process.poll() is None
 
-    def ask(self, message: dict[str, Any], deadline_s: float) -> dict[str, Any]:
-        """One request, one reply. Raises what `begin` and `replies` raise."""
-        self.begin(message)
+    @property
+    def walls(self) -> dict[str, bool]:
+        """Which of the kernel's walls the child found and put around itself; none before it has."""
+        said = self.progress.walls()
+        return {name: bool(said & bit) for name, bit in WALL_NAMES.items()}
+
+    def ask(self, message: dict[str, Any], deadline_s: float, files: Sequence[int] = ()) -> dict[str, Any]:
+        """One request with the files that it is about, one reply. Raises what `begin` and `replies` raise."""
+        self.begin(message, files)
         reply: dict[str, Any] = self._receive(self._end(deadline_s), started=True)
         return reply
 
-    def begin(self, message: dict[str, Any]) -> None:
+    def begin(self, message: dict[str, Any], files: Sequence[int] = ()) -> None:
         """Send a request and wait for the child's word that it has begun.
 
         Raises ChildDiedError, UnavailableError when it never begins (the child is dead then).
         """
         begin_by = time.monotonic() + self.limits.start_s
         try:
-            self._send(pack(message), begin_by)
+            self._give(files)
+            self._send(pack({**message, "given": len(files)}), begin_by)
             self._receive(begin_by, started=False)
         except OverrunError:
             raise self._never_began() from None
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a request of many statements, for `replies`. Raises ChildDiedError, UnavailableError."""
+        """Send a request of many statements, for `replies`, and its database where the child does not hold that yet.
+
+        Raises ChildDiedError, UnavailableError, and what `opened` raises for the file (the child lives then).
+        """
         self.progress.set(NOT_BEGUN)
         self._begin_by = time.monotonic() + self.limits.start_s
+        key = (message["database"], *message["identity"])
+        known = key in self._given
+        if not known:
+            with opened(Path(message["database"])) as file:
+                self._give([file])
+        remember(self._given, key, self.limits.open_databases)
         try:
-            self._send(pack(message), self._begin_by)
+            self._send(pack({**message, "given": int(not known)}), self._begin_by)
         except OverrunError:
             raise self._never_began() from None
+
+    def _give(self, files: Sequence[int]) -> None:
+        """Hand descriptors over; the child takes them when it has read the request that counts them."""
+        try:
+            if files:
+                socket.send_fds(self.files, [b"."], list(files))
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._died(started=False) from None
 
     def replies(self, deadlines: Sequence[float]) -> list[dict[str, Any]]:
         """The next replies to `send`, one or more. `deadlines` are those of all its statements, each from its begin.
@@ -178,8 +217,10 @@ class ChildProcess:
             self._destroy()
             raise OverrunError(max(self.progress.get()[0], 0))
 
-    def _died(self, started: bool) -> ChildDiedError:
+    def _died(self, started: bool) -> ChildDiedError | MissingWallsError:
         self._destroy()
+        if self.process.returncode == NO_WALLS:
+            return MissingWallsError(missing_walls(self.walls))
         number = self.progress.get()[0]
         return ChildDiedError(started, self.process.returncode, number)
 
@@ -197,6 +238,41 @@ class ChildProcess:
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
+        self.files.close()
+
+
+def remember(held: "OrderedDict[tuple[Any, ...], None]", key: tuple[Any, ...], most: int) -> None:
+    """Which databases a child holds, as `child.Server.file` does it: the newest last, the oldest gone beyond `most`."""
+    held[key] = None
+    held.move_to_end(key)
+    while len(held) > most:
+        held.popitem(last=False)
+
+
+def missing_walls(walls: dict[str, bool]) -> str:
+    """The sentence for an installation that requires all of them."""
+    names = " and ".join(name for name, holds in walls.items() if not holds)
+    return (
+        f"Sandbox children cannot be walled in: this kernel or container refuses {names}. "
+        "Allow it, or unset SENSE_SANDBOX_REQUIRE_WALLS."
+    )
+
+
+def probe_walls(limits: Limits | None = None) -> dict[str, bool]:
+    """The walls that a child finds here. Raises MissingWallsError where one lacks that is required."""
+    child = ChildProcess(limits or Limits())
+    try:
+        assert child.process.stdin is not None
+        child.process.stdin.close()  # it ends once it stands behind its walls
+        child.process.wait(child.limits.start_s)
+    except subprocess.TimeoutExpired:
+        raise child._never_began() from None
+    finally:
+        child.kill()
+        child.reap()
+    if child.process.returncode == NO_WALLS:
+        raise MissingWallsError(missing_walls(child.walls))
+    return child.walls
 
 
 def poll_for(descriptor: int, event: int) -> "select.poll":

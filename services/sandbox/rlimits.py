@@ -1,4 +1,4 @@
-"""What a child does to itself before it looks at any SQL: kernel limits, and a watch on its parent."""
+"""What a child does to itself before it looks at any SQL: kernel limits, walls, and a watch on its parent."""
 
 import contextlib
 import os
@@ -6,8 +6,10 @@ import resource
 import select
 import threading
 
-from services.sandbox import seccomp
+from services.sandbox import landlock, seccomp
+from services.sandbox.given import open_only_given
 from services.sandbox.limits import Limits
+from services.sandbox.progress import ALL_WALLS, LANDLOCK, NO_WALLS, SECCOMP, Progress
 
 PARENT_CHECK_MS = 1_000
 
@@ -19,8 +21,9 @@ def lower(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value, value))
 
 
-def wall_in(limits: Limits, *, file_bytes: int = 0) -> None:
-    """Bound memory, files, core dumps and kernel calls of this process; with `file_bytes` 0 it can write to none.
+def wall_in(limits: Limits, progress: Progress, *, file_bytes: int = 0) -> None:
+    """Bound memory, files, core dumps and kernel calls of this process; it opens no file, and with `file_bytes` 0 it
+    writes to none. Whether the kernel has each wall is told in `progress`.
 
     Not set on purpose: PR_SET_PDEATHSIG, for it fires when the *thread* that started the child ends, and pools start
     children from short-lived threads (`watch_parent` does its work); PR_SET_DUMPABLE, for the child holds no secret,
@@ -30,7 +33,12 @@ def wall_in(limits: Limits, *, file_bytes: int = 0) -> None:
     lower(resource.RLIMIT_FSIZE, file_bytes)
     lower(resource.RLIMIT_NOFILE, limits.open_files)
     lower(resource.RLIMIT_CORE, 0)
-    seccomp.install(writing=file_bytes > 0)
+    open_only_given()
+    walls = LANDLOCK if landlock.restrict() else 0
+    walls |= SECCOMP if seccomp.install(writing=file_bytes > 0) else 0
+    progress.set_walls(walls)
+    if limits.require_walls and walls != ALL_WALLS:
+        os._exit(NO_WALLS)
 
 
 def allow_cpu(seconds: float) -> None:

@@ -1,7 +1,7 @@
 """A kernel filter (seccomp) for children: what gets past SQLite still starts, opens and reaches nothing.
 
-The filter is a list to deny, not to allow: a new Python or C library that makes another harmless call keeps working.
-Denied calls answer EPERM. Where the kernel or a container refuses filters, the child runs without (`walls` tells).
+The filter is a list to allow (`syscalls`): reading what was given, memory, threads, clocks. Other calls answer EPERM,
+those newer than the list ENOSYS. Where the kernel or a container refuses filters, the child runs without and says so.
 """
 
 import ctypes
@@ -11,17 +11,19 @@ import struct
 from collections.abc import Iterable
 
 from services.sandbox.syscalls import (
-    CHANGING_FILES,
+    ALLOWED,
     CLONE,
+    FCNTL,
+    FCNTL_COMMANDS,
+    FIRST_NEW,
     KILL,
-    OPEN,
-    OPENAT,
+    PRCTL,
+    PRCTL_OPTIONS,
     PRLIMIT,
-    REACHING_OUT,
     SECCOMP,
     TGKILL,
-    TOO_NEW,
     WRITING,
+    Number,
 )
 
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the numbers, AUDIT_ARCH
@@ -31,11 +33,7 @@ LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 X32_BIT = 0x40000000
 CLONE_THREAD = 0x00010000
-# O_TMPFILE's own bit differs by machine, and the kernel refuses it without write access.
-TO_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 NUMBER_AT, ARCH_AT, ARGUMENTS_AT = 0, 4, 16
-
-Number = tuple[int | None, int | None]
 
 
 class Program:
@@ -55,40 +53,45 @@ class Program:
         """One instruction; the jumps say how many instructions to skip."""
         self.code += struct.pack("<HBBI", code, when, otherwise, value)
 
-    def deny(self, calls: Iterable[Number], error: int = errno.EPERM) -> None:
-        """Answer these calls with an error."""
+    def allow(self, calls: Iterable[Number]) -> None:
+        """Let these calls through, whatever their arguments."""
         for number in (call[self.column] for call in calls):
             if number is not None:
                 self.add(JUMP_EQUAL, number, 0, 1)
-                self.add(RETURN, ERRNO | error)
+                self.add(RETURN, ALLOW)
 
-    def restrict(self, call: Number, argument: int, test: int, value: int, *, allowed: bool) -> None:
-        """Allow (or deny) a call only where the test of an argument's low half holds."""
-        number = call[self.column]
+    def allow_where(self, call: Number, argument: int, values: Iterable[int], test: int = JUMP_EQUAL) -> None:
+        """Let a call through where the test of an argument's low half holds for one of the values."""
+        number, wanted = call[self.column], tuple(values)
         if number is None:
             return
-        yes, no = (ALLOW, ERRNO | errno.EPERM) if allowed else (ERRNO | errno.EPERM, ALLOW)
-        self.add(JUMP_EQUAL, number, 0, 4)
+        self.add(JUMP_EQUAL, number, 0, 2 + 2 * len(wanted))
         self.add(LOAD, ARGUMENTS_AT + 8 * argument)
-        self.add(test, value, 0, 1)
-        self.add(RETURN, yes)
-        self.add(RETURN, no)
+        for value in wanted:
+            self.add(test, value, 0, 1)
+            self.add(RETURN, ALLOW)
+        self.add(RETURN, ERRNO | errno.EPERM)
+
+    def refuse_the_rest(self) -> None:
+        """The last instructions."""
+        self.add(JUMP_AT_LEAST, FIRST_NEW, 0, 1)
+        self.add(RETURN, ERRNO | errno.ENOSYS)
+        self.add(RETURN, ERRNO | errno.EPERM)
 
 
 def program(machine: str, *, writing: bool) -> bytes:
-    """The filter as the kernel takes it; with `writing` files may be opened for writing and grow."""
+    """The filter as the kernel takes it; with `writing` given files may be written and grow."""
     built = Program(*MACHINES[machine])
-    built.deny(REACHING_OUT.values())
-    built.deny(CHANGING_FILES.values())
-    built.deny(TOO_NEW.values(), errno.ENOSYS)
-    built.restrict(CLONE, 0, JUMP_ANY_BIT, CLONE_THREAD, allowed=True)
-    for call, own in ((KILL, os.getpid()), (TGKILL, os.getpid()), (PRLIMIT, 0)):
-        built.restrict(call, 0, JUMP_EQUAL, own, allowed=True)
-    if not writing:
-        built.deny(WRITING.values())
-        built.restrict(OPEN, 1, JUMP_ANY_BIT, TO_WRITE, allowed=False)
-        built.restrict(OPENAT, 2, JUMP_ANY_BIT, TO_WRITE, allowed=False)
-    built.add(RETURN, ALLOW)
+    built.allow(ALLOWED.values())
+    if writing:
+        built.allow(WRITING.values())
+    built.allow_where(CLONE, 0, [CLONE_THREAD], JUMP_ANY_BIT)
+    built.allow_where(KILL, 0, [os.getpid()])
+    built.allow_where(TGKILL, 0, [os.getpid()])
+    built.allow_where(PRLIMIT, 0, [0])
+    built.allow_where(FCNTL, 1, FCNTL_COMMANDS)
+    built.allow_where(PRCTL, 0, PRCTL_OPTIONS)
+    built.refuse_the_rest()
     return bytes(built.code)
 
 

@@ -1,7 +1,15 @@
 """The sandbox worker: `celery -A services.sandbox.worker worker -Q sandbox`."""
 
+import sys
+from typing import Any
+
+from celery.signals import worker_init
+
 from services.sandbox.tasks import TASKS
+from services.sandbox.worker_pool import announce_walls
 from shared.contracts.base import Queue
+from shared.errors import SenseError
+from shared.logging import configure_logging
 from shared.tasks.app import make_app
 from shared.tasks.run import register_task
 from shared.tasks.worker import attach_worker
@@ -10,3 +18,13 @@ app = make_app()
 attach_worker(app, Queue.SANDBOX)
 for contract, work in TASKS.items():
     register_task(app, contract, work)
+
+
+@worker_init.connect(weak=False)
+def look_at_walls(**_: Any) -> None:
+    """Before any task is taken: a worker that lacks a required wall does not start."""
+    configure_logging(Queue.SANDBOX.value)
+    try:
+        announce_walls()
+    except SenseError as error:
+        sys.exit(error.message)

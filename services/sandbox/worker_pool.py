@@ -1,17 +1,34 @@
-"""The children and the memory of golds that one worker process keeps from shard to shard."""
+"""The children and the memory of golds that one worker process keeps from shard to shard, and what walls they have."""
 
 import threading
 
 from services.sandbox.golds import GoldMemory
 from services.sandbox.judge import Judge
 from services.sandbox.pool import SandboxPool
+from services.sandbox.process import probe_walls
 from shared.contracts.records import Policy
+from shared.logging import get_logger
+from shared.metrics import WALLS
 from shared.settings import PathSettings, SandboxSettings
 from shared.tasks.shard import Shard
 
 _lock = threading.Lock()
 _pools: list[SandboxPool] = []
 _golds: list[GoldMemory] = []
+log = get_logger()
+
+
+def announce_walls() -> dict[str, bool]:
+    """Says in log and metrics which of the kernel's walls stand around children here.
+
+    Raises MissingWallsError where one lacks that SENSE_SANDBOX_REQUIRE_WALLS asks for.
+    """
+    walls = probe_walls()
+    for name, holds in walls.items():
+        WALLS.labels(wall=name).set(holds)
+    say = log.info if all(walls.values()) else log.warning
+    say("sandbox.walls", **walls)
+    return walls
 
 
 def worker_pool(shard: Shard) -> SandboxPool:

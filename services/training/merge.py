@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from shared.errors import InvalidInputError, SenseError
+from shared.lifeline import without_secrets
 from shared.models.fingerprint import base_fingerprint
 
 ADAPTER = "adapter_config.json"
@@ -57,7 +58,7 @@ def merge(trained: Trained, base: Path, name: str, out: Path) -> Path:
         raise InvalidInputError(f"{out} exists and is not empty: choose a new folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "services.training.run.merge", str(trained.folder), str(base), str(out), name]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = {**without_secrets(os.environ), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -13,6 +13,7 @@ from services.training.config import TrainConfig
 from services.training.exits import ExitCode, out_of_memory
 from services.training.launch import launch_command
 from shared.errors import CancelledError, InvalidInputError, SenseError, UnavailableError
+from shared.lifeline import without_secrets
 
 LOG_TAIL = 2000
 MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
@@ -57,6 +58,7 @@ class TrainingRun:
             self._process = subprocess.Popen(
                 command,
                 cwd=Path(__file__).parents[2],
+                env=without_secrets(os.environ),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

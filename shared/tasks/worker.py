@@ -14,7 +14,7 @@ from shared.errors import SenseError
 from shared.health import touch_alive
 from shared.jobs.connect import connect_redis
 from shared.jobs.workers import WorkerBoard
-from shared.lifeline import exit_with_parent
+from shared.lifeline import exit_with_parent, hide_memory
 from shared.logging import configure_logging, get_logger
 from shared.metrics import expose_metrics
 from shared.settings import RedisSettings
@@ -40,6 +40,7 @@ def attach_worker(app: Celery, queue: Queue) -> None:
     @worker_process_init.connect(weak=False)
     def child_logs(**_: Any) -> None:
         configure_logging(queue.value)
+        hide_memory()
 
     @task_unknown.connect(weak=False)
     def refuse(message: Any = None, name: str = "", **_: Any) -> None:

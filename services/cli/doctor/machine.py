@@ -92,6 +92,7 @@ def check_sandbox() -> Iterator[Finding]:
     import sqlite3
 
     from services.sandbox.execute import execute_once
+    from services.sandbox.process import probe_walls
 
     with tempfile.TemporaryDirectory(prefix="sense-doctor-") as folder:
         path = Path(folder) / "look.sqlite"
@@ -104,3 +105,10 @@ def check_sandbox() -> Iterator[Finding]:
         yield Finding("sandbox child", "wrong", "an ATTACH was let through", "do not run foreign SQL here; report this")
     else:
         yield Finding("sandbox child", "ok", f"runs queries, refuses ATTACH ({attack['outcome']})")
+    walls = probe_walls()
+    missing = [name for name, holds in walls.items() if not holds]
+    if missing:
+        said = f"children run without {' and '.join(missing)}: this kernel or container refuses it"
+        yield Finding("sandbox walls", "note", said, "allow it; SENSE_SANDBOX_REQUIRE_WALLS=true runs nothing without")
+    else:
+        yield Finding("sandbox walls", "ok", f"children stand behind {' and '.join(walls)}")

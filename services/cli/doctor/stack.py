@@ -82,7 +82,11 @@ def check_store() -> Iterator[Finding]:
 
 def check_gateway() -> Iterator[Finding]:
     """Readiness, and whether this shell's key is taken."""
-    url = gateway_url(None)
+    try:
+        url = gateway_url(None)
+    except SenseError as error:
+        yield Finding("gateway", "note", error.message, UP)
+        return
     try:
         answer = httpx.get(f"{url}/readyz", timeout=LOOK_S, trust_env=False)
     except httpx.HTTPError as error:

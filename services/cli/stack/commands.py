@@ -1,5 +1,6 @@
 """`sense up`, `sense down`, `sense status`: the embedded stack."""
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,18 @@ def show_addresses(stack: "StackFile") -> None:
     screen().print(f"Logs      {stack.state / 'logs'}")
 
 
+def show_moved(stack: "StackFile") -> None:
+    """Says whose the usual port of the gateway is, where it is not this stack's."""
+    from services.cli.stack.layout import DEFAULT_PORTS
+    from services.cli.terminal import stack_at
+
+    usual, own = DEFAULT_PORTS["gateway"], stack.ports["gateway"]
+    if own == usual or "SENSE_PORT_GATEWAY" in os.environ:
+        return
+    whose = "another folder's stack" if stack_at(f"http://127.0.0.1:{usual}") else "another program"
+    screen().print(f"port {usual} is taken by {whose}: this stack's gateway is at port {own}")
+
+
 @stack_commands.command()
 def up() -> None:
     """Start the local stack: Redis, workers, orchestrator, gateway, engine, sandbox, Flower."""
@@ -35,8 +48,12 @@ def up() -> None:
         return
     begin = time.monotonic()
     with screen().status("starting the stack") as status:
-        stack = start_stack(state, status.update)
-    screen().print(f"the stack is up after {time.monotonic() - begin:.1f} s; stop it with: sense down")
+        stack, started = start_stack(state, status.update)
+    if started:
+        screen().print(f"the stack is up after {time.monotonic() - begin:.1f} s; stop it with: sense down")
+    else:
+        screen().print("another sense started the stack meanwhile")
+    show_moved(stack)
     show_addresses(stack)
 
 

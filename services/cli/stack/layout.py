@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import secrets
 import socket
 import tempfile
@@ -10,11 +11,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from shared.errors import InvalidInputError
+from shared.lifeline import STACK_ID, STACK_MARK
 
 DEFAULT_PORTS = {"redis": 6390, "gateway": 8100, "engine": 8101, "sandbox": 8102, "serving": 8103, "flower": 8155}
 PORT_TRIES = 200
 FLOWER_USER = "sense"
-STACK_MARK = "SENSE_STACK"  # set for the stack's own processes alone: people may export SENSE_STATE in every shell
+SOCKET_BYTES = 107 - 12  # what a socket's address holds, less what supervisord adds to it while it makes one
+UNUSABLE = re.compile(r"[\x00-\x1f\x7f]|\s[;#]")  # in supervisord's file they would begin a line or a comment
 
 
 class StackFile(BaseModel):
@@ -22,6 +25,7 @@ class StackFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    id: str = ""
     state: Path
     ports: dict[str, int]
     redis_password: str
@@ -52,6 +56,7 @@ class StackFile(BaseModel):
         return {
             "SENSE_STATE": str(self.state),
             STACK_MARK: str(self.state),
+            STACK_ID: self.id,
             "SENSE_REDIS_URL": self.redis_url,
             "SENSE_STORE_KIND": "directory",
             "SENSE_STORE_ROOT": str(self.state / "objects"),
@@ -82,17 +87,27 @@ def stack_path(state: Path) -> Path:
 
 
 def read_stack(state: Path) -> StackFile | None:
-    """The described stack, running or not."""
-    path = stack_path(state)
-    return StackFile.model_validate_json(path.read_text()) if path.exists() else None
+    """The described stack, running or not; None where what is there is torn, or was copied from another folder."""
+    try:
+        stack = StackFile.model_validate_json(stack_path(state).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return stack if stack.state == state else None
 
 
 def write_stack(stack: StackFile) -> None:
-    """Describes the stack, for its owner alone."""
-    path = stack_path(stack.state)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(stack.model_dump_json(indent=1))
+    """Describes the stack."""
+    write_private(stack_path(stack.state), stack.model_dump_json(indent=1))
+
+
+def write_private(path: Path, text: str) -> None:
+    """The whole file or none of it, for its owner alone."""
+    fresh = path.with_name(f"{path.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(text)
+    fresh.replace(path)
 
 
 def is_free(port: int) -> bool:
@@ -128,11 +143,15 @@ def choose_port(name: str, taken: set[int]) -> int:
 
 def plan_stack(state: Path) -> StackFile:
     """Ports and a password for a new stack. Raises `InvalidInputError` where a wished port is in use."""
+    if UNUSABLE.search(str(state)):
+        raise InvalidInputError(
+            f"the state folder {str(state)!r} has a name that supervisord cannot read; set SENSE_STATE"
+        )
     ports: dict[str, int] = {}
     for name in DEFAULT_PORTS:
         ports[name] = choose_port(name, set(ports.values()))
-    digest = hashlib.sha256(str(state).encode()).hexdigest()[:12]
     return StackFile(
+        id=secrets.token_hex(8),
         state=state,
         ports=ports,
         redis_password=secrets.token_hex(16),
@@ -141,6 +160,15 @@ def plan_stack(state: Path) -> StackFile:
         internal_token=secrets.token_hex(32),
         flower_password=secrets.token_hex(12),
         flower_url=f"http://127.0.0.1:{ports['flower']}",
-        # a socket's path has a short limit, and a clone may lie deep
-        socket=Path(tempfile.gettempdir()) / f"sense-{os.getuid()}-{digest}.sock",
+        socket=socket_path(state),
     )
+
+
+def socket_path(state: Path) -> Path:
+    """supervisord's socket: its path has a short limit, and a clone or TMPDIR may lie deep."""
+    digest = hashlib.sha256(str(state).encode()).hexdigest()[:12]
+    for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
+        path = Path(folder) / f"sense-{os.getuid()}-{digest}.sock"
+        if len(os.fsencode(path)) <= SOCKET_BYTES and not UNUSABLE.search(str(path)) and os.access(folder, os.W_OK):
+            return path
+    raise InvalidInputError("no folder for temporary files can hold a socket; set TMPDIR to a short path of yours")

@@ -1,5 +1,7 @@
 """Starts, watches and stops the embedded stack through supervisord."""
 
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -7,9 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
@@ -17,12 +19,15 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
-from services.cli.stack.layout import STACK_MARK, StackFile, plan_stack, read_stack, stack_path, write_stack
+from services.cli.stack.layout import StackFile, plan_stack, read_stack, stack_path, write_private, write_stack
 from services.cli.stack.programs import STOP_WAIT_S, redis_config, supervisor_config
 from services.cli.stack.readiness import unready
 from shared.errors import SenseError, UnavailableError
+from shared.lifeline import STACK_MARK, left_pids
 
-START_LIMIT_S = 60.0
+STALL_S = 60.0  # a start in which nothing that is missing moves for so long is given up
+MOVED_CPU_S, MOVED_BYTES = 0.5, 1_000_000  # what a process that still starts uses and reads within that, at least
+MOST_ENDS = 5  # of one program in one start, once Redis answers
 STOP_LIMIT_S = 45.0
 PID_WAIT_S = 5.0
 FREE_BYTES = 500_000_000
@@ -36,13 +41,13 @@ class StackError(SenseError):
 
 
 def supervisor_pid(state: Path) -> int | None:
-    """The pid of this state folder's supervisord, if it lives."""
+    """The pid of this state folder's supervisord, if it lives; another one may have got a dead one's number."""
     try:
         pid = int((state / "supervisord.pid").read_text())
         command = psutil.Process(pid).cmdline()
     except (OSError, ValueError, psutil.Error):
         return None
-    return pid if any("supervisor" in part for part in command) else None
+    return pid if str(state / "supervisord.conf") in command else None
 
 
 def running_stack(state: Path) -> StackFile | None:
@@ -86,7 +91,6 @@ def free_space(state: Path) -> int:
 
 def check_space(state: Path) -> None:
     """Refuses to start on a full disk, before anything is written."""
-    state.mkdir(parents=True, exist_ok=True)
     free = free_space(state)
     if free < FREE_BYTES:
         needed = FREE_BYTES // 1_000_000
@@ -95,18 +99,67 @@ def check_space(state: Path) -> None:
         )
 
 
-def start_stack(state: Path, tell: Callable[[str], None]) -> StackFile:
-    """Starts everything and waits until it answers; half a start is taken back. Raises `StackError`."""
-    check_space(state)
+def start_stack(state: Path, tell: Callable[[str], None]) -> tuple[StackFile, bool]:
+    """Starts everything and waits until it answers; half a start is taken back. Raises `StackError`.
+
+    The second is False where another `sense` started it first. What is left of a stack that died is ended before.
+    """
+    try:
+        make_state(state)
+        check_space(state)
+        with alone(state, tell):
+            found = running_stack(state)
+            return (found, False) if found is not None else (start_alone(state, tell), True)
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise StackError(f"the state folder {state} cannot be used: {said}; mend it, or set SENSE_STATE") from error
+
+
+def start_alone(state: Path, tell: Callable[[str], None]) -> StackFile:
+    """As `start_stack`, by the one who may."""
+    if family(state):
+        tell("ending what is left of an earlier stack")
+        stop_stack(state)
     try:
         with undisturbed():
             stack = prepare_stack(state)
+        told = log_sizes(stack)
         start_supervisor(stack)
-        wait_ready(stack, tell)
+        wait_ready(stack, tell, told)
     except BaseException:
         stop_stack(state)
         raise
     return stack
+
+
+def make_private(folder: Path) -> None:
+    """A folder for its owner alone: it holds passwords, logs and data."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(PermissionError):  # somebody else's, who lets us write
+        folder.chmod(0o700)
+
+
+def make_state(state: Path) -> None:
+    """The state folder; one that was there before and may be more than that keeps its mode."""
+    if not state.exists() or state.name == ".sense" or (state / "supervisord.conf").exists():
+        make_private(state)
+    elif not os.access(state, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextmanager
+def alone(state: Path, tell: Callable[[str], None]) -> Iterator[None]:
+    """One start at a time in a state folder; the kernel frees the lock of a `sense` that was killed."""
+    lock = os.open(state / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell("another sense starts this stack: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 @contextmanager
@@ -128,11 +181,10 @@ def undisturbed() -> Iterator[None]:
 def prepare_stack(state: Path) -> StackFile:
     """Folders, ports and configuration of a new stack; its own file comes last."""
     for folder in FOLDERS:
-        (state / folder).mkdir(exist_ok=True)
+        make_private(state / folder)
     stack = plan_stack(state)
-    (state / "redis.conf").touch(mode=0o600)
-    (state / "redis.conf").write_text(redis_config(stack))
-    (state / "supervisord.conf").write_text(supervisor_config(stack))
+    write_private(state / "redis.conf", redis_config(stack))
+    write_private(state / "supervisord.conf", supervisor_config(stack))
     write_stack(stack)
     return stack
 
@@ -146,6 +198,7 @@ def start_supervisor(stack: StackFile) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        umask=0o077,
         start_new_session=True,
     ) as process:
         try:
@@ -159,25 +212,106 @@ def start_supervisor(stack: StackFile) -> None:
         raise StackError(f"supervisord did not start: {said.strip()}")
 
 
-def wait_ready(stack: StackFile, tell: Callable[[str], None]) -> None:
-    """Waits for every part. Raises `StackError` naming those that do not answer and the end of a log."""
-    deadline = time.monotonic() + START_LIMIT_S
-    missing = unready(stack)
-    while missing:
-        if time.monotonic() > deadline:
-            name = missing[0]
-            raise StackError(
-                f"{', '.join(missing)} did not start in {START_LIMIT_S:.0f} s; last lines:\n{tail(stack, name)}"
-            )
+@dataclass
+class Movement:
+    """What the programs that do not answer yet have done: a start goes on while one of them moves.
+
+    A program that still imports uses its processor or reads its files, however slow the machine makes it; one that
+    waits for nothing does neither.
+    """
+
+    since: float = field(default_factory=time.monotonic)
+    used: dict[int, tuple[float, float]] = field(default_factory=dict)  # by pid, when it last counted as moved
+    pids: dict[str, set[int]] = field(default_factory=dict)  # by program, in this start
+
+    def look(self, programs: Mapping[str, ProgramState]) -> None:
+        """Reads what each has used until now."""
+        for name, program in programs.items():
+            if program.pid and program.pid not in self.pids.setdefault(name, set()):
+                self.pids[name].add(program.pid)
+                self.since = time.monotonic()
+            cpu_s, read = usage(program.pid) if program.pid else (0.0, 0.0)
+            before = self.used.setdefault(program.pid, (cpu_s, read))
+            if cpu_s - before[0] >= MOVED_CPU_S or read - before[1] >= MOVED_BYTES:
+                self.used[program.pid] = cpu_s, read
+                self.since = time.monotonic()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether nothing moved for long."""
+        return time.monotonic() - self.since > STALL_S
+
+    def forget_ends(self) -> None:
+        """Ends so far had a reason that is gone."""
+        self.pids.clear()
+
+    def ends(self, name: str) -> int:
+        """How often the program has ended."""
+        return max(0, len(self.pids.get(name, ())) - 1)
+
+
+def usage(pid: int) -> tuple[float, float]:
+    """CPU seconds and bytes read of a process and those below it; what may not be seen counts as nothing."""
+    cpu_s, read = 0.0, 0.0
+    with suppress(psutil.Error):
+        top = psutil.Process(pid)
+        for process in (top, *top.children(recursive=True)):
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                cpu_s += times.user + times.system
+                read += process.io_counters().read_chars
+    return cpu_s, read
+
+
+def wait_ready(stack: StackFile, tell: Callable[[str], None], told: Mapping[str, int]) -> None:
+    """Waits for every part, however long, while one that is missing moves.
+
+    Raises `StackError` for one that stands still or keeps ending, with what it wrote in this start (`told`: the sizes
+    of logs before it).
+    """
+    movement, redis_answered = Movement(), False
+    while missing := unready(stack):
+        programs = {one.name: one for one in program_states(stack)}
+        if not redis_answered and "redis" not in missing:
+            redis_answered = True
+            movement.forget_ends()
+        movement.look({name: programs[name] for name in missing if name in programs})
+        for name in missing:
+            gone = name in programs and programs[name].state == "FATAL"
+            if redis_answered or name == "redis":
+                gone = gone or movement.ends(name) >= MOST_ENDS
+            if gone:
+                raise StackError(f"{name} keeps ending; {own_lines(stack, name, told)}")
+        if movement.stalled:
+            lines = own_lines(stack, missing[0], told)
+            raise StackError(f"{', '.join(missing)} did not start: nothing moved for {STALL_S:.0f} s; {lines}")
         tell(f"waiting for {', '.join(missing)}")
         time.sleep(0.2)
-        missing = unready(stack)
 
 
-def tail(stack: StackFile, name: str, lines: int = 8) -> str:
-    """The end of a program's log, or where it would be."""
-    path = stack.state / "logs" / f"{name}.log"
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else f"no log at {path}"
+def log_path(stack: StackFile, name: str) -> Path:
+    """Where a program writes."""
+    return stack.state / "logs" / f"{name}.log"
+
+
+def log_sizes(stack: StackFile) -> dict[str, int]:
+    """How long each log is now, by program."""
+    return {path.stem: path.stat().st_size for path in (stack.state / "logs").glob("*.log")}
+
+
+def own_lines(stack: StackFile, name: str, told: Mapping[str, int], lines: int = 8) -> str:
+    """The last lines that a program wrote after its log had the size it is told here."""
+    path = log_path(stack, name)
+    try:
+        with path.open("rb") as file:
+            size, before = file.seek(0, os.SEEK_END), told.get(name, 0)
+            file.seek(before if before <= size else 0)  # a shorter one was begun anew
+            found = file.read().decode(errors="replace").splitlines()[-lines:]
+    except OSError:
+        found = []
+    if not found:
+        return f"it wrote nothing to {path}"
+    return f"its last lines in this start ({path}):\n" + "\n".join(found)
 
 
 def stop_programs(stack: StackFile) -> None:
@@ -205,10 +339,12 @@ def stop_together(stack: StackFile, names: set[str]) -> None:
 def family(state: Path) -> list[psutil.Process]:
     """Every process that was started for this state folder, whoever its parent is now; never the caller's own line."""
     own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    found = []
+    left, found = set(left_pids(state)), []
     for process in psutil.process_iter():
         try:
-            if process.pid not in own and process.environ().get(STACK_MARK) == str(state):
+            if process.pid in own:
+                continue
+            if process.pid in left or process.environ().get(STACK_MARK) == str(state):
                 found.append(process)
         except psutil.Error:
             continue

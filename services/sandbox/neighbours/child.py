@@ -1,11 +1,14 @@
-"""The child that varies one database and ends: `python -m services.sandbox.neighbours.child LIMITS_JSON`."""
+"""The child that varies one database and ends: `python -m services.sandbox.neighbours.child LIMITS_JSON PROGRESS_FD
+FILES_FD`.
+"""
 
-from pathlib import Path
 from typing import Any
 
 import apsw
 
 from services.sandbox.connection import Clock, ReadConnection
+from services.sandbox.frames import write_all
+from services.sandbox.given import given_path
 from services.sandbox.limits import Limits
 from services.sandbox.neighbours.caps import Caps
 from services.sandbox.neighbours.plan import make_plan
@@ -15,25 +18,25 @@ from services.sandbox.one_task import serve_once
 from services.sandbox.outcomes import UnusableDatabaseError, classify
 
 
-def vary(request: dict[str, Any], limits: Limits, clock: Clock) -> None:
-    """Write `count` files named by their number into the folder of the request."""
+def vary(request: dict[str, Any], files: list[int], limits: Limits, clock: Clock) -> None:
+    """Read the database that the first file is, and write a neighbour of it to each of the others."""
     caps = Caps.from_json(request["caps"])
-    source = ReadConnection(request["database"], limits, clock)
+    source = ReadConnection(given_path(files[0]), limits, clock)
     source.sqlite.authorizer = None  # from here on all statements are ours, over stored columns of tables only
     plan = make_plan(source.sqlite, caps, request["constants"])
     source.close()
     most = caps.share(len(plan.tables))
     variation = Variation(plan, limits, clock, request["seed"], most)
-    for index in range(request["count"]):
-        Path(request["folder"], f"{index}.sqlite").write_bytes(variation.neighbour(index))
+    for index, file in enumerate(files[1:]):
+        write_all(file, variation.neighbour(index))
 
 
-def answer(request: dict[str, Any], limits: Limits) -> dict[str, Any]:
+def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:
     """`{}` when all files are complete, else `unfit` with a clause that says why."""
     clock = Clock()
     clock.start(request["deadline_s"])
     try:
-        vary(request, limits, clock)
+        vary(request, files, limits, clock)
     except UnfitError as error:
         return {"unfit": str(error)}
     except UnicodeDecodeError:

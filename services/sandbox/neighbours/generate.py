@@ -2,9 +2,10 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from services.sandbox.files import identify
+from services.sandbox.files import identify, new_files, opened
 from services.sandbox.limits import Limits, checked_deadline
 from services.sandbox.neighbours.caps import Caps
 from services.sandbox.neighbours.constants_home import Constant, usable
@@ -36,10 +37,12 @@ def make_neighbours(
         raise InvalidInputError(f"{count} neighbours cannot be made of {database}; ask for 1 to {caps.neighbours}.")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".varying-", dir=folder) as fresh:
-        request = {"database": str(database.absolute()), "folder": str(Path(fresh).absolute()), "count": count}
+        names = [f"{index}.sqlite" for index in range(count)]
         kept = usable(constants, caps.constants, caps.constant_chars)
-        run_child(database, {**request, "seed": seed, "constants": kept, "caps": caps.to_json()}, limits)
-        return [sealed(Path(fresh), folder, f"{index}.sqlite") for index in range(count)]
+        with opened(database) as source, new_files([Path(fresh, name) for name in names]) as targets:
+            request = {"seed": seed, "constants": kept, "caps": caps.to_json()}
+            run_child(database, request, [source, *targets], limits)
+        return [sealed(Path(fresh), folder, name) for name in names]
 
 
 def sealed(fresh: Path, folder: Path, name: str) -> Path:
@@ -48,12 +51,12 @@ def sealed(fresh: Path, folder: Path, name: str) -> Path:
     return (fresh / name).replace(folder / name)
 
 
-def run_child(database: Path, request: dict[str, object], limits: Limits) -> None:
-    """Vary in a child of its own; it is gone when this returns."""
+def run_child(database: Path, request: dict[str, object], files: Sequence[int], limits: Limits) -> None:
+    """Vary in a child of its own, which gets the files; it is gone when this returns."""
     deadline = checked_deadline(limits.build_deadline_s)
-    child = ChildProcess(limits, MODULE)
+    child = ChildProcess(replace(limits, open_files=limits.open_files + len(files)), MODULE)
     try:
-        reply = child.ask({**request, "deadline_s": deadline}, deadline)
+        reply = child.ask({**request, "deadline_s": deadline}, deadline, files)
     except OverrunError:
         raise refused(database, f"varying it took longer than {deadline} s") from None
     except ChildDiedError as death:

@@ -12,6 +12,7 @@ from typing import Any
 from services.serving.embedded.wire import ChatTask
 from services.serving.protocol import ServedModel
 from shared.errors import UnavailableError
+from shared.lifeline import without_secrets
 
 LINE_LIMIT = 64 * 1024 * 1024  # bytes; the longest line is a request's whole answer
 FINAL = ("done", "error", "loaded")
@@ -24,7 +25,7 @@ def _child_environment() -> dict[str, str]:
     several times slower next to a busy process, until the engine has given that core up.
     """
     bounds = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
-    return {**bounds, "TOKENIZERS_PARALLELISM": "false", **os.environ}
+    return {**bounds, "TOKENIZERS_PARALLELISM": "false", **without_secrets(os.environ)}
 
 
 class Link:

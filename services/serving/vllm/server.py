@@ -15,6 +15,7 @@ import httpx
 
 from services.serving.vllm.settings import VllmSettings
 from shared.errors import ConflictError, InvalidInputError, UnavailableError
+from shared.lifeline import without_secrets
 from shared.logging import get_logger
 
 POLL_S = 0.3
@@ -125,7 +126,7 @@ class OwnServer:
         ]
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name not in HIDDEN}
+        kept = {name: value for name, value in without_secrets(os.environ).items() if name not in HIDDEN}
         own = {"VLLM_API_KEY": key} if (key := self._settings.key) else {}  # a command line would show it to everybody
         fixed = {**own, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
         return {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", **kept, **fixed}

@@ -124,6 +124,7 @@ def chaos_world(folder: Path, *, lease_s: float = LEASE_S) -> Iterator[ChaosWorl
             CHAOS_CLOCKS=str(make_clocks(folder / "clocks")),
             PYTHONPATH=os.pathsep.join(filter(None, [str(CLOCK_HOOK), os.environ.get("PYTHONPATH")])),
             SENSE_LEASE_SECONDS=str(lease_s),
+            SENSE_PROCESS_DUMPABLE="true",  # a fault reads the orchestrator's environment
             SENSE_ENDPOINT_STRONG_BASE_URL=strong.base_url,
             SENSE_ENDPOINT_STRONG_MAX_CONCURRENCY=str(CONCURRENCY),
             SENSE_ENDPOINT_WEAK_BASE_URL=weak.base_url,

@@ -75,7 +75,7 @@ def test_the_address_is_found_in_order(
     assert sense("jobs", "--url", away).code == 3
     monkeypatch.delenv("SENSE_URL")
     (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "stack.json").write_text(json.dumps({"gateway_url": stack}))
+    (tmp_path / "state" / "stack.json").write_text(json.dumps({"gateway_url": stack, "state": str(tmp_path / "state")}))
     assert sense("jobs").code == 0
     monkeypatch.setenv("SENSE_URL", away)
     assert sense("jobs").code == 3
@@ -101,7 +101,8 @@ def test_a_job_is_shown_with_its_events(sense: Sense, stack: str, backend: Backe
     printed = json.loads(sense("job", driver.id, "--events", "--json").out)
     assert printed["events"][-1]["name"] == "job.succeeded"
     absent = sense("job", "absent")
-    assert (absent.code, absent.err) == (2, "sense: there is no job absent; list them with: sense jobs\n")
+    said = "sense: there is no job absent; list them with: sense jobs\n"
+    assert (absent.code, absent.err) == (2, f"{said}sense: the gateway was {stack}\n")
 
 
 def test_cancel_and_retry(sense: Sense, stack: str, backend: Backend) -> None:

@@ -47,6 +47,19 @@ def test_a_run_finishes_with_metrics_and_facts(sft_config: TrainConfig) -> None:
     assert run.facts()["steps"] == 10
 
 
+def test_a_run_is_told_no_secret(sft_config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENSE_REDIS_URL", "redis://:geheim@127.0.0.1:6390/0")
+    monkeypatch.setenv("SENSE_STORE_SECRET_KEY", "geheim")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    run = TrainingRun(sft_config)
+    run.start()
+    try:
+        seen = Path(f"/proc/{run.pid}/environ").read_bytes()
+    finally:
+        run.kill()
+    assert b"geheim" not in seen and b"CUDA_VISIBLE_DEVICES" in seen
+
+
 def test_metrics_are_live_and_stop_ends_the_run_between_steps(sft_config: TrainConfig) -> None:
     run = TrainingRun(endless(sft_config))
     run.start()
