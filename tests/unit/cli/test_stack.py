@@ -34,6 +34,7 @@ STALL_S = 3.0
 LIMIT_S = 120.0
 HEAD = "import pathlib, sys, time\nready = pathlib.Path(sys.argv[1])\n"
 QUICK = f"{HEAD}ready.touch()\ntime.sleep(600)"
+HIDDEN = f"{HEAD}from shared.lifeline import hide_memory\nhide_memory()\nready.touch()\ntime.sleep(600)"
 SLOW = f"{HEAD}while time.process_time() < 2 * {STALL_S}: pass\nready.touch()\ntime.sleep(600)"
 STUCK = f"{HEAD}print('I wait for what never comes', flush=True)\ntime.sleep(600)"
 BROKEN = f"{HEAD}print('no module named nowhere', flush=True)\nsys.exit(1)"
@@ -125,7 +126,8 @@ def test_two_starts_at_once_are_one(use: Use, state: Path) -> None:
 
 
 def test_what_a_killed_stack_left_is_ended_before_the_next_start(use: Use, state: Path) -> None:
-    use(quick=QUICK)
+    """Without root the environment of a service cannot be read."""
+    use(quick=HIDDEN)
     first, _ = start_stack(state, quiet)
     pid = supervisor_pid(state)
     assert pid is not None
@@ -155,7 +157,7 @@ def test_a_pid_that_another_program_has_now_is_no_stack(use: Use, state: Path) -
 
 
 def test_a_copied_folder_is_not_the_stack_it_was_copied_from(use: Use, state: Path, tmp_path: Path) -> None:
-    use(quick=f"{HEAD}from shared.lifeline import hide_memory\nhide_memory()\nready.touch()\ntime.sleep(600)")
+    use(quick=HIDDEN)
     stack, _ = start_stack(state, quiet)
     copy = tmp_path / "copy"
     shutil.copytree(state, copy)
