@@ -50,7 +50,9 @@ class Server:
             while len(self.open) >= self.limits.open_databases:
                 self.open.popitem(last=False)[1].close()
             self.opened += 1
-            self.open[key] = ReadConnection(request["database"], self.limits, self.clock, self.opened)
+            self.open[key] = ReadConnection(
+                request["database"], self.limits, self.clock, self.opened, size=request["identity"][2]
+            )
         self.open.move_to_end(key)
         return self.open[key]
 

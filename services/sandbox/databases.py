@@ -8,7 +8,9 @@ from services.sandbox.build import build_database
 from services.sandbox.card import make_card
 from services.sandbox.pool import SandboxPool
 from shared.contracts.records import DatabaseScript
+from shared.errors import InvalidInputError
 from shared.settings import PathSettings
+from shared.sql.card import SchemaCard
 from shared.storage.base import ObjectStore
 from shared.storage.cache import local_copy
 from shared.storage.keys import card_key, database_key
@@ -38,12 +40,17 @@ def seal_database(objects: ObjectStore, script: DatabaseScript, pool: SandboxPoo
     return database_id
 
 
-def store_database(objects: ObjectStore, path: Path, database_id: str, pool: SandboxPool) -> None:
+def store_database(objects: ObjectStore, path: Path, database_id: str, pool: SandboxPool) -> SchemaCard:
     """Stores a sealed file and, last, its card; a file that cannot be described is not stored."""
-    if not objects.exists(card_key(database_id)):
-        card = make_card(path, database_id, pool=pool)
-        objects.put_file(database_key(database_id), path)
-        objects.put(card_key(database_id), card.model_dump_json().encode())
+    if objects.exists(card_key(database_id)):
+        return SchemaCard.model_validate_json(objects.get(card_key(database_id)))
+    card = make_card(path, database_id, pool=pool)
+    if not card.tables:
+        said = card.warnings[0] if card.warnings else "it has none"
+        raise InvalidInputError(f"{path} has no table that can be read: {said}.")
+    objects.put_file(database_key(database_id), path)
+    objects.put(card_key(database_id), card.model_dump_json().encode())
+    return card
 
 
 def local_database(objects: ObjectStore, database_id: str) -> Path:

@@ -59,14 +59,18 @@ class SandboxPool:
         return plan.results()
 
     def describe(self, database: Path, sample_rows: int) -> list[dict[str, Any]]:
-        """Tables of a database as plain data, for `make_card`. Raises InvalidInputError when it takes too long."""
+        """Tables of a database as plain data. Raises InvalidInputError when it takes too long."""
+        tables: list[dict[str, Any]] = self.describe_all(database, sample_rows)["tables"]
+        return tables
+
+    def describe_all(self, database: Path, sample_rows: int) -> dict[str, Any]:
+        """Tables, views and warnings, for `make_card`. Raises as `describe` does."""
         asked = {"sql": "", "deadline_s": self.limits.gold_deadline_s, "sample_rows": sample_rows}
         batch = Batch(database, self.files.identity(database), [0], [asked])
         replies = self._serve(batch, {**batch.message(), "op": "describe"})
         if "tables" not in replies[0]:
             raise InvalidInputError(f"{database} cannot be described: {replies[0]['message']}.")
-        tables: list[dict[str, Any]] = replies[0]["tables"]
-        return tables
+        return replies[0]
 
     @property
     def ended(self) -> bool:
@@ -199,6 +203,7 @@ def last_words(death: ChildDiedError, deadline_s: float) -> dict[str, Any]:
     return {
         "outcome": Outcome.KILLED.value,
         "message": f"the query ended its process (exit status {death.status})",
+        "walled": True,
     }
 
 

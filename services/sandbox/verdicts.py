@@ -29,18 +29,20 @@ def comparable(gold: Execution) -> bool:
 
 
 def verdict(sql: str | None, execution: Execution | None, gold: Execution) -> Verdict:
-    """The verdict from what the two runs left. A result that was not read to its end is never compared."""
+    """The verdict from what the two runs left. A result that was not read to its end is never compared, and what a
+    limit of ours stopped is no mistake of the SQL: both are disputed.
+    """
     if sql is None:
         return Verdict.UNEXTRACTABLE
     if gold.outcome is Outcome.TIMEOUT:
         return Verdict.GOLD_TIMEOUT
-    if gold.capped:
+    if gold.capped or gold.walled:
         return Verdict.DISPUTED
     if execution is None or not gold.complete:
         return Verdict.GOLD_FAILED
     if execution.outcome is Outcome.TIMEOUT:
         return Verdict.TIMEOUT
-    if execution.capped:
+    if execution.capped or execution.walled:
         return Verdict.DISPUTED
     if not execution.complete:
         return Verdict.ERROR
