@@ -173,7 +173,8 @@ class ReadConnection:
             self.sqlite.execute(f"PRAGMA {pragma}").fetchall()
         tables = self.names("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
         modules = self.names("SELECT name FROM pragma_module_list")
-        stand_in(self.sqlite, foreign_collations(self.sqlite))
+        self.foreign = foreign_collations(self.sqlite)
+        stand_in(self.sqlite, self.foreign)
         set_limits(self.sqlite, limits)
         self.sqlite.authorizer = self.gate.reading(tables, modules)
 

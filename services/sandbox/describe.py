@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from services.sandbox.comments import comments
-from services.sandbox.connection import ReadConnection, foreign_collations, wall_time
+from services.sandbox.connection import ReadConnection, wall_time
 from services.sandbox.limits import Limits
 from services.sandbox.outcomes import classify, shortened
 from services.sandbox.results import view_cell
@@ -47,7 +47,7 @@ def describe(connection: ReadConnection, sample_rows: int, limits: Limits) -> di
     guard = connection.sqlite.authorizer
     connection.sqlite.authorizer = None
     try:
-        warnings = [foreign_warning(name) for name in foreign_collations(connection.sqlite)]
+        warnings = [foreign_warning(name) for name in connection.foreign]
         entries = list(schema_entries(connection.sqlite, warnings))
         tables = [readable(connection.sqlite, *entry, sample_rows, warnings) for entry in entries if entry[2] != "view"]
         views = [

@@ -66,7 +66,8 @@ class Execution:
     target without marks). `gold` is the run of the request's gold. `timings`: seconds to the first and to the last row
     of each repeated run. `program`: a hash of what SQLite makes of the text, where the request asks for that alone.
     `clock`: SQLite asked for the time, so another moment may give another result. `walled`: a limit of ours stopped it
-    where a stock SQLite would have gone on, so that it says nothing about the SQL.
+    where a stock SQLite would have gone on, so that it says nothing about the SQL. `foreign`: the database names a
+    collation that SQLite does not have, so that a stock one refuses more of its SQL.
     """
 
     outcome: Outcome
@@ -87,6 +88,7 @@ class Execution:
     program: str | None = None
     clock: bool = False
     walled: bool = False
+    foreign: bool = False
 
     @classmethod
     def from_reply(cls, reply: dict[str, Any]) -> "Execution":

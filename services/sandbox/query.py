@@ -106,9 +106,10 @@ class Query:
         return {**reply, **compared, **self.said_beside(reading.failure)}
 
     def said_beside(self, failure: Failure | None) -> dict[str, Any]:
-        """Names in double quotes read as strings; whether the time was asked; whether a limit of ours ended it."""
+        """Names in double quotes read as strings; what the run depended on; whether a limit of ours ended it."""
         found: dict[str, Any] = {"flagged": self.flagged} if self.flagged else {}
         found |= {"clock": True} if self.asked_time else {}
+        found |= {"foreign": True} if self.plain.foreign else {}
         return found | ({"walled": True} if failure is not None and failure.walled else {})
 
     def compared(self, reading: Reading) -> dict[str, Any]:

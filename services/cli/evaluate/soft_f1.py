@@ -26,7 +26,7 @@ def soft_f1_scores(
 ) -> list[float]:
     """One score a pair, 0 to 1; 0 where gold or prediction gave no whole result."""
     rule = Reading(Policy.BIRD).rule("")
-    whole = replace(limits, max_cell_chars=limits.value_bytes)
+    whole = replace(limits, max_cell_chars=max(limits.value_bytes, limits.stored_value_bytes))
     found: list[float] = []
     with SandboxPool(children, whole) as pool:
         for begin in range(0, len(pairs), AT_ONCE):

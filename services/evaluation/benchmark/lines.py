@@ -75,6 +75,6 @@ def read_lines(path: Path, problems: Problems) -> list[str]:
 
 def unknown_database(name: str, known: Collection[str]) -> str:
     """The message for a db_id that is not known, with the nearest known one."""
-    near = get_close_matches(name, known, 1)
+    near = [one for one in known if one.casefold() == name.casefold()] or get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; known are {len(known)} others"
     return f"no database is called {name!r}{hint}"
