@@ -1,6 +1,5 @@
 """Collects what a report is made from: judged answers, and the facts that the job's stages recorded."""
 
-import json
 import os
 import platform
 import re
@@ -27,6 +26,7 @@ from shared.contracts.pairing import ErrorProfile, PairShape
 from shared.contracts.records import Example, Judged, PromptStyle, Rejected
 from shared.contracts.refs import StageRef
 from shared.jobs.plan import Plan
+from shared.lines import json_lines
 from shared.models.chosen import best_round
 from shared.models.manifest import ModelManifest
 from shared.sql.prompt import prompt_version
@@ -262,8 +262,8 @@ class Gatherer:
         """One run by its manifest and metrics."""
         row = self.shard.jobs.row(self.command.job_id, stage, 0)
         manifest = ModelManifest.model_validate_json(self.shard.objects.get(row.outputs["manifest"].key))
-        lines = self.shard.objects.get(row.outputs["metrics"].key).decode().splitlines()
-        curve = [(int(one["step"]), float(one["loss"])) for one in map(json.loads, lines) if "loss" in one]
+        lines = json_lines(self.shard.objects.get(row.outputs["metrics"].key))
+        curve = [(int(one["step"]), float(one["loss"])) for one in lines if "loss" in one]
         return TrainingFacts(
             stage_id=stage,
             method=manifest.method,

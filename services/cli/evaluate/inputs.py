@@ -10,6 +10,7 @@ from services.evaluation.benchmark.lines import Problem, Problems
 from services.evaluation.benchmark.pairs import Gold, PairedFiles, pair_up, read_golds
 from services.evaluation.benchmark.spider import files as spider_files
 from shared.errors import InvalidInputError
+from shared.lines import lines_of
 
 
 def read_inputs(options: Options, databases: Databases, diff: Path | None) -> tuple[PairedFiles, dict[int, str]]:
@@ -75,10 +76,10 @@ def read_lines(path: Path) -> list[dict[str, object]]:
     """A per-question file. Raises InvalidInputError with the line that is not one of ours."""
     found = []
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode()
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
+    for number, line in enumerate(lines_of(text), 1):
         try:
             row = json.loads(line)
             found.append({"index": int(row["index"]), "db_id": str(row["db_id"]), **row})

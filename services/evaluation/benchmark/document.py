@@ -130,9 +130,9 @@ def make_document(setting: Setting, questions: Sequence[ScoredQuestion], problem
         unreadable=dict(sorted(unreadable.items(), key=lambda pair: (-pair[1], pair[0]))),
         problems=tuple(problems),
         depends={
-            name: found
+            name: indexes
             for name in DEPENDS
-            if (found := tuple(one.row.index for one in questions if name in one.depends_on))
+            if (indexes := tuple(one.row.index for one in questions if name in one.depends_on))
         },
     )
 
