@@ -7,6 +7,8 @@ from collections import Counter
 from importlib.metadata import version
 from typing import Any
 
+import apsw
+
 from services.evaluation.model import (
     ArmResults,
     ArmSpec,
@@ -158,6 +160,7 @@ class Gatherer:
                 for name, stage in plan.strict.items()
                 if name in names
             },
+            sqlite=apsw.sqlite_lib_version(),  # all services are built from one set of pinned packages
         )
 
     def candidates(self) -> list[PromotionCandidate]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from services.sandbox.execution import Execution
-from shared.contracts.records import Outcome, Policy, Verdict
+from shared.contracts.records import Dependence, Outcome, Policy, Verdict
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,17 @@ class Judgement:
     gold: Execution
     neighbours: int = 0
     neighbours_lost: int = 0
+
+    @property
+    def depends_on(self) -> tuple[Dependence, ...]:
+        """What else than the two texts and the database the verdict depends on."""
+        runs = [run for run in (self.gold, self.execution) if run is not None]
+        found = {
+            Dependence.CLOCK: any(run.clock for run in runs),
+            Dependence.OUR_LIMITS: any(run.walled for run in runs),
+            Dependence.COLLATION: any(run.foreign for run in runs),
+        }
+        return tuple(name for name, holds in found.items() if holds)
 
 
 def comparable(gold: Execution) -> bool:

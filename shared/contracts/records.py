@@ -67,6 +67,14 @@ class Verdict(StrEnum):
     UNEXTRACTABLE = "unextractable"
 
 
+class Dependence(StrEnum):
+    """What else than its SQL and its database a verdict depends on."""
+
+    CLOCK = "clock"
+    OUR_LIMITS = "our_limits"
+    COLLATION = "collation"
+
+
 class Policy(StrEnum):
     """The rule that compares a candidate's result with the gold's.
 
@@ -188,6 +196,9 @@ class Judged(Row):
         default_factory=dict, description="by policy, where several were asked; `verdict` is what they say together"
     )
     program: str | None = Field(default=None, description="hash of what SQLite compiles it into, where asked for")
+    depends_on: list[Dependence] = Field(
+        default_factory=list, description="the time, a limit of ours, a collation that SQLite does not have"
+    )
 
 
 class Pair(Row):

@@ -77,3 +77,8 @@ class SchemaCard(BaseModel):
     size: int | None = None
     views: list[ViewCard] = Field(default_factory=list, exclude_if=is_empty)
     warnings: list[str] = Field(default_factory=list, exclude_if=is_empty)
+
+    @property
+    def relations(self) -> list[TableCard | ViewCard]:
+        """Whatever a query may read: tables, then views."""
+        return [*self.tables, *self.views]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from services.cli.evaluate.judging import is_right
 from services.cli.evaluate.options import Options
 from services.evaluation.benchmark.aggregate import QuestionRow
-from services.evaluation.benchmark.document import CLOCK, COLLATION, OUR_LIMITS
 from services.evaluation.benchmark.mode import Mode
 from services.evaluation.benchmark.pairs import Pair
 from services.evaluation.benchmark.scored import ScoredQuestion, facts_of
@@ -68,14 +67,9 @@ class Assembler:
 
     def depends_on(self, place: int) -> tuple[str, ...]:
         """What else the scores depend on, in whichever mode."""
-        judged = [self.found.judged[mode][place] for mode in self.options.modes]
-        runs = [run for one in judged for run in (one.gold, one.execution) if run is not None]
-        found = {
-            CLOCK: any(run.clock for run in runs),
-            OUR_LIMITS: any(run.walled for run in runs),
-            COLLATION: any(run.foreign for run in runs),
-        }
-        return tuple(name for name, holds in found.items() if holds)
+        return tuple(
+            dict.fromkeys(one.value for mode in self.options.modes for one in self.found.judged[mode][place].depends_on)
+        )
 
     def row(self, place: int, pair: Pair, judgement: Judgement, exact: "Exact | None") -> QuestionRow:
         """The scores under the asked mode, and what they are grouped by."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from services.evaluation.benchmark.aggregate import GroupScore, Summary, summarise
 from services.evaluation.benchmark.scored import ScoredQuestion, tidy
+from shared.contracts.records import Dependence
 
 METRIC_VERSION = "sense-benchmark/1"
 TITLES = {
@@ -40,14 +41,15 @@ QUIRKS = {
 }
 
 
-CLOCK, OUR_LIMITS, COLLATION = "clock", "our_limits", "collation"
 DEPENDS = {
-    CLOCK: "ask what time it is, so that their results and scores hold for this run: another day may give others",
-    OUR_LIMITS: (
+    Dependence.CLOCK.value: (
+        "ask what time it is, so that their results and scores hold for this run: another day may give others"
+    ),
+    Dependence.OUR_LIMITS.value: (
         "were stopped by a limit of the sandbox where a stock SQLite may go on: they are undecided and count as not "
         "right, which says nothing about the SQL"
     ),
-    COLLATION: (
+    Dependence.COLLATION.value: (
         "are on a database that sorts by a collation which only its own program has: what needs no order of it runs "
         "here, and some of that stops the official evaluator"
     ),

@@ -45,7 +45,6 @@ KINDS = (
         "stand in a code fence (```), which is no SQL; write what is between the marks",
     ),
     kind(r"<\|[a-z_]+\|>|</?s>|\[/?INST\]|<end_of_turn>|<eos>", "hold a model's control tokens; cut them off"),
-    kind(r"-----\s*bird\s*-----", "hold BIRD's separator; score a BIRD file with --benchmark bird"),
     kind(r'^(?:\{\s*"|\[\s*["{\]])', "are JSON; write the SQL itself, or score a BIRD file with --benchmark bird"),
     kind(
         r"^(?:\*\*)?(?:final\s+)?(?:sql(?:ite)?(?:\s*query)?|query|answer|output|response|prediction|assistant)(?:\*\*)?\s*[:=>]",
