@@ -57,7 +57,7 @@ def test_events_with_such_characters_arrive_whole() -> None:
 def test_training_reads_rows_whole(tmp_path: Path) -> None:
     turn = Message(role="user", content=f"first rows: A talk{ENDS}by an author")
     answer = Message(role="assistant", content="SELECT 1")
-    about = {"example_id": "e", "domain": "talks", "level": "easy", "writer": "grammar"}
+    about = {"example_id": "e", "database_id": "d", "domain": "talks", "level": "easy", "writer": "grammar"}
     row = SftRow.model_validate({**about, "prompt": [turn], "completion": [answer]})
     path = tmp_path / "data.jsonl"
     path.write_bytes(dump_rows([row] * 3))
