@@ -97,7 +97,7 @@ def ask(
         "repair": repair,
     }
     given |= {"execute": execute, "dialect": dialect, "rows": rows, "deadline_s": deadline, "max_rows": max_rows}
-    given |= {"tables": table or []}
+    given |= {"tables": table or None}
     with connect(url) as client:
         database_id = stored(client, db) if db else db_id
         answer = client.ask(checked(SqlRequest, {**given, "database_id": database_id}))

@@ -30,7 +30,7 @@ class SqlRequest(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**62)
     max_tokens: int = Field(default=256, ge=1, le=8192)
     rows: int | None = Field(default=None, ge=0, le=5)
-    tables: list[Text] = Field(default_factory=list, max_length=2_000, description="names; absent: all of them")
+    tables: list[Text] | None = Field(default=None, max_length=2_000, description="names; absent: all of them")
     repair: bool = Field(default=False, description="one more try where the SQL fails, which is shown its own error")
     execute: bool = Field(default=False, description="run the SQL and give its rows as `result`")
     dialect: Text | None = Field(default=None, max_length=40, description="sqlglot's name of a dialect, for display")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.records import Outcome, Policy
+from shared.contracts.records import Outcome, Policy, is_empty
 from shared.contracts.refs import ObjectRef
 
 DATASET_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
@@ -47,7 +47,7 @@ class GoldHealth(DatasetPart):
     timeouts: list[GoldFault] = Field(default_factory=list)
     capped: list[GoldFault] = Field(default_factory=list)
     empty: list[int] = Field(default_factory=list)
-    clock: list[int] = Field(default_factory=list)
+    clock: list[int] = Field(default_factory=list, exclude_if=is_empty)
     shared: list[list[int]] = Field(default_factory=list)
 
     @property

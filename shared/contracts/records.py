@@ -31,6 +31,11 @@ class PromptStyle(Row):
     target: Target = "sql"
 
 
+def is_empty(value: list[object]) -> bool:
+    """Whether a list says nothing."""
+    return not value
+
+
 class Outcome(StrEnum):
     """What running one SQL did (notes on the sandbox; one enum for the whole product)."""
 
@@ -197,7 +202,9 @@ class Judged(Row):
     )
     program: str | None = Field(default=None, description="hash of what SQLite compiles it into, where asked for")
     depends_on: list[Dependence] = Field(
-        default_factory=list, description="the time, a limit of ours, a collation that SQLite does not have"
+        default_factory=list,
+        exclude_if=is_empty,  # seldom said, and rows without it are as they were before
+        description="the time, a limit of ours, a collation that SQLite does not have",
     )
 
 

@@ -65,7 +65,7 @@ class Case:
         return self.asked.n > 1 or self.asked.repair or self.asked.execute
 
 
-def chosen_tables(card: SchemaCard, names: Sequence[str]) -> SchemaCard:
+def chosen_tables(card: SchemaCard, names: Sequence[str] | None) -> SchemaCard:
     """The card with these tables and views alone, all of them where none is named. Raises InvalidInputError."""
     if not names:
         return card
