@@ -78,5 +78,7 @@ def show(
     out = console()
     named = f" ({found.upload.name})" if found.upload else ""
     out.print(f"database {found.id}{named}, {found.size or 'unknown'} bytes", markup=False)
-    for table in found.card.tables:
+    for table in found.card.relations:
         out.print(columns_table(table))
+    for warning in found.card.warnings:
+        out.print(f"note: {warning}", markup=False)

@@ -19,7 +19,7 @@ from shared.client.models import (
     JobSummary,
     KeySummary,
 )
-from shared.sql.card import TableCard
+from shared.sql.card import TableCard, ViewCard
 
 STYLES = {"running": "cyan", "succeeded": "green", "done": "green", "failed": "red", "cancelling": "yellow"}
 KIB = 1024
@@ -179,10 +179,12 @@ def datasets_table(datasets: Iterable[DatasetSummary]) -> Table:
     return table
 
 
-def columns_table(table: TableCard) -> Table:
-    """One line a column of a database's table."""
-    keys = {key.column: f"{key.to_table}.{key.to_column}" for key in table.foreign_keys}
-    shown = Table(title=Text(f"{table.name}  ({table.row_count} rows)"), title_justify="left", box=None, pad_edge=False)
+def columns_table(table: TableCard | ViewCard) -> Table:
+    """One line a column of a database's table or view."""
+    foreign = table.foreign_keys if isinstance(table, TableCard) else []
+    keys = {key.column: f"{key.to_table}.{key.to_column}" for key in foreign}
+    about = f"{table.row_count} rows" if isinstance(table, TableCard) else "view"
+    shown = Table(title=Text(f"{table.name}  ({about})"), title_justify="left", box=None, pad_edge=False)
     for name in ("column", "type", "key", "samples", "comment"):
         shown.add_column(name)
     for column in table.columns:

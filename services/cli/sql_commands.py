@@ -72,6 +72,10 @@ def ask(
     rows: Annotated[
         int | None, typer.Option(min=0, max=5, help="Example rows a table in the prompt; else as in training.")
     ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only this table or view in the prompt; may be given again."),
+    ] = None,
     deadline: Deadline = 2.0,
     max_rows: MaxRows = 100,
     as_json: JsonOption = False,
@@ -93,6 +97,7 @@ def ask(
         "repair": repair,
     }
     given |= {"execute": execute, "dialect": dialect, "rows": rows, "deadline_s": deadline, "max_rows": max_rows}
+    given |= {"tables": table or None}
     with connect(url) as client:
         database_id = stored(client, db) if db else db_id
         answer = client.ask(checked(SqlRequest, {**given, "database_id": database_id}))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from services.evaluation.benchmark.aggregate import LEVELS
-from services.evaluation.benchmark.document import METRIC_VERSION
+from services.evaluation.benchmark.document import DEPENDS, METRIC_VERSION
 from services.evaluation.benchmark.scored import facts_of
 from services.evaluation.benchmark.taxonomy import failure_of
 from services.evaluation.model import ArmResults, BenchmarkInput
@@ -68,8 +68,18 @@ class ScoredBenchmark:
             gold_failed=[gold_line(given.examples[name], self._gold_row(name)) for name in lost],
             gold_empty=len(self.questions.gold_empty),
             ceiling=round(1 - len(lost) / total, 6) if total else 0.0,
+            depends=self._depends(),
+            sqlite=given.sqlite,
             arms=[self._arm(results) for results in given.arms],
         )
+
+    def _depends(self) -> dict[str, int]:
+        """Questions by what else their verdicts depend on."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for row in (row for one in self.given.arms for row in one.rows):
+            for name in row.depends_on:
+                found[name.value].add(row.candidate.example_id)
+        return {name: len(found[name]) for name in DEPENDS if name in found}
 
     def _gold_row(self, name: str) -> Judged | None:
         return next((row for one in self.given.arms for row in one.rows if row.candidate.example_id == name), None)

@@ -1,12 +1,13 @@
 """Collects what a report is made from: judged answers, and the facts that the job's stages recorded."""
 
-import json
 import os
 import platform
 import re
 from collections import Counter
 from importlib.metadata import version
 from typing import Any
+
+import apsw
 
 from services.evaluation.model import (
     ArmResults,
@@ -27,6 +28,7 @@ from shared.contracts.pairing import ErrorProfile, PairShape
 from shared.contracts.records import Example, Judged, PromptStyle, Rejected
 from shared.contracts.refs import StageRef
 from shared.jobs.plan import Plan
+from shared.lines import json_lines
 from shared.models.chosen import best_round
 from shared.models.manifest import ModelManifest
 from shared.sql.prompt import prompt_version
@@ -158,6 +160,7 @@ class Gatherer:
                 for name, stage in plan.strict.items()
                 if name in names
             },
+            sqlite=apsw.sqlite_lib_version(),  # all services are built from one set of pinned packages
         )
 
     def candidates(self) -> list[PromotionCandidate]:
@@ -262,8 +265,8 @@ class Gatherer:
         """One run by its manifest and metrics."""
         row = self.shard.jobs.row(self.command.job_id, stage, 0)
         manifest = ModelManifest.model_validate_json(self.shard.objects.get(row.outputs["manifest"].key))
-        lines = self.shard.objects.get(row.outputs["metrics"].key).decode().splitlines()
-        curve = [(int(one["step"]), float(one["loss"])) for one in map(json.loads, lines) if "loss" in one]
+        lines = json_lines(self.shard.objects.get(row.outputs["metrics"].key))
+        curve = [(int(one["step"]), float(one["loss"])) for one in lines if "loss" in one]
         return TrainingFacts(
             stage_id=stage,
             method=manifest.method,

@@ -176,6 +176,7 @@ class BenchmarkInput(Part):
     examples: dict[str, Example]
     arms: list[ArmResults]
     strict: dict[str, list[Judged]] = Field(default_factory=dict)
+    sqlite: str | None = None
 
 
 class ReportInput(Part):

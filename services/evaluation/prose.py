@@ -1,5 +1,6 @@
 """Running sentences about data and pairs, shared by the renderers."""
 
+from services.evaluation.benchmark.document import DEPENDS
 from services.evaluation.format import percent
 from services.evaluation.model import DataStats, PairStats
 from services.evaluation.report_data import BenchmarkScore
@@ -38,10 +39,12 @@ def benchmark_sentences(one: BenchmarkScore) -> list[str]:
     lines = [
         f"Data set {one.dataset}, split {one.split}; licence: {one.licence}; "
         f"published version: {one.release or 'unknown'}.{skipped}",
-        f"Policy {one.policy}, metric {one.metric_version}, prompt {one.prompt}.",
+        f"Policy {one.policy}, metric {one.metric_version}, prompt {one.prompt}"
+        + (f", SQLite {one.sqlite}: another version may give other results." if one.sqlite else "."),
         f"Ceiling {one.ceiling * 100:.2f} %: {len(one.gold_failed)} golds did not run here; "
         f"{one.gold_empty} of {one.questions} give no row.",
     ]
+    lines += [f"{count} of {one.questions} questions {DEPENDS[name]}." for name, count in one.depends.items()]
     lines += [f"Gold of {line}" for line in one.gold_failed[:SHOWN_GOLDS]]
     if len(one.gold_failed) > SHOWN_GOLDS:
         lines.append(f"… and {len(one.gold_failed) - SHOWN_GOLDS} more; the JSON report has all.")

@@ -164,7 +164,8 @@ class BenchmarkArm(Part):
 class BenchmarkScore(Part):
     """A data set: what it is, by which rules it was scored, what its golds allow, and its arms.
 
-    `skipped` counts questions that the import left out. `ceiling` is 0 to 1: no answer can score above it.
+    `skipped` counts questions that the import left out. `ceiling` is 0 to 1: no answer can score above it. `depends`
+    counts questions whose verdicts depend on something else than SQL and database, in any arm. `sqlite`: its version.
     """
 
     set_name: SetName
@@ -180,6 +181,8 @@ class BenchmarkScore(Part):
     gold_failed: list[str]
     gold_empty: int
     ceiling: float
+    depends: dict[str, int] = Field(default_factory=dict)
+    sqlite: str | None = None
     arms: list[BenchmarkArm]
 
 

@@ -8,6 +8,7 @@ from services.sandbox.databases import seal_asked
 from services.sandbox.desk import Desk, budget, get_desk, shown
 from services.sandbox.execution import Execution
 from services.sandbox.execution import Request as Statement
+from services.sandbox.judge import now_ms
 from services.sandbox.rules import Rule
 from services.sandbox.script import CODE, split_script
 from services.sandbox.text import has_outer_order_by
@@ -37,8 +38,9 @@ def run_all(desk: Desk, asked: RunRequest, seconds: float, rows: int) -> list[Ex
     path = desk.local(asked.database_id)
     ordered = sum(map(has_outer_order_by, asked.sqls)) * 2 > len(asked.sqls)
     rule = Rule("list" if ordered else "bag")
+    now = now_ms()  # votes that ask for the time are told the same one
     try:
-        return desk.pool.execute_many([Statement(path, sql, seconds, rows, rule) for sql in asked.sqls])
+        return desk.pool.execute_many([Statement(path, sql, seconds, rows, rule, now_ms=now) for sql in asked.sqls])
     except InvalidInputError as error:
         message = f"database {asked.database_id} cannot be read any more; bring the same file again"
         raise InvalidInputError(message, code="invalid_database") from error

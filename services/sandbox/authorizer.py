@@ -26,6 +26,11 @@ REACHING_OUT = frozenset(
     }
 )
 DENIED_FUNCTIONS = CHANCE | REACHING_OUT
+# They may ask what time it is; whether they do depends on their arguments.
+DATES = frozenset(
+    {"date", "time", "datetime", "julianday", "strftime", "unixepoch", "timediff"}
+    | {"current_date", "current_time", "current_timestamp"}
+)
 # Tables that SQLite has without any CREATE; carray becomes known when first used, and is in no list of modules before.
 BUILT_IN_TABLES = frozenset(
     {"dbstat", "fts3tokenize", "carray", "sqlite_dbpage", "sqlite_stmt", "bytecode", "tables_used"}
@@ -43,15 +48,25 @@ def built_in(name: str) -> bool:
 
 
 class Gate:
-    """Remembers what it refused last, so that the outcome can name it."""
+    """Remembers what it refused last, so that the outcome can name it, and (`watch_dates`) whether a statement has
+    date functions.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, watch_dates: bool = False) -> None:
         self.denied: str | None = None
+        self.by_chance = False
+        self.dates = False
+        self._watched = DATES if watch_dates else frozenset()
+
+    def forget(self) -> None:
+        """Before a statement is compiled."""
+        self.denied, self.by_chance, self.dates = None, False, False
 
     def refuse(self, action: int, first: str | None, second: str | None) -> int:
         """Note the refusal and give SQLite its answer."""
         name = str(apsw.mapping_authorizer_function[action]).removeprefix("SQLITE_").replace("_", " ").lower()
         subject = second if action == apsw.SQLITE_FUNCTION else first
+        self.by_chance = action == apsw.SQLITE_FUNCTION and (second or "").lower() in CHANCE
         self.denied = f"{name} {subject}" if subject else name
         return int(apsw.SQLITE_DENY)
 
@@ -82,7 +97,9 @@ class Gate:
                 return OK
             if not permits(action, first, second):
                 return self.refuse(action, first, second)
-            if len(permitted) < MOST_REMEMBERED:
+            if action == apsw.SQLITE_FUNCTION and (second or "").lower() in self._watched:
+                self.dates = True
+            elif len(permitted) < MOST_REMEMBERED:
                 permitted.add((action, first, second))
             return OK
 

@@ -100,7 +100,8 @@ def unsendable(sql: str, limits: Limits) -> Execution | None:
     except UnicodeEncodeError:
         return Execution(Outcome.SYNTAX_ERROR, message="the SQL holds a character that is not valid Unicode")
     if size > limits.sql_bytes:
-        return Execution(Outcome.BYTE_LIMIT, message=f"the SQL has {size} bytes; at most {limits.sql_bytes} are run")
+        said = f"the SQL has {size} bytes; at most {limits.sql_bytes} are run"
+        return Execution(Outcome.BYTE_LIMIT, message=said, walled=True)
     if "\x00" in sql:
         return Execution(Outcome.SYNTAX_ERROR, message=f"the SQL holds a NUL character at position {sql.index(chr(0))}")
     return None

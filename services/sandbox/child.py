@@ -72,8 +72,8 @@ class Server:
         """The open connection for it."""
         if database.connection is None:
             self.opened += 1
-            path = given_path(database.file)
-            database.connection = ReadConnection(path, self.limits, self.clock, self.opened)
+            path, size = given_path(database.file), os.fstat(database.file).st_size
+            database.connection = ReadConnection(path, self.limits, self.clock, self.opened, size=size)
         return database.connection
 
     def serve(self, request: dict[str, Any], progress: Progress) -> None:

@@ -1,12 +1,97 @@
 """A connection that can only read: immutable file, allow-list, limits, deadline."""
 
+import os
+import re
 import time
+from collections.abc import Callable
+from functools import cache
 from urllib.parse import quote
 
 import apsw
 
 from services.sandbox.authorizer import Gate
 from services.sandbox.limits import Limits
+
+UNIX_EPOCH_MS = 210_866_760_000_000  # 1970-01-01 in the milliseconds of SQLite's Julian days
+COLLATE = re.compile(r"""\bCOLLATE\s+(?:"([^"]*)"|'([^']*)'|`([^`]*)`|\[([^\]]*)\]|(\w+))""", re.IGNORECASE)
+
+
+class WallTime(apsw.VFS):
+    """SQLite's own files, with a clock that can be held and that notices who asks it.
+
+    A result depends on the moment exactly where SQLite asked for the time while it ran, however the text said so:
+    `date('now')`, `julianday()`, CURRENT_TIMESTAMP, a view that has one of them.
+    """
+
+    NAME = "sense-wall-time"
+
+    def __init__(self) -> None:
+        super().__init__(self.NAME, "")
+        self.held: int | None = None
+        self.asked = False
+
+    def hold(self, now_ms: int | None) -> None:
+        """The time from here on, in milliseconds since 1970; None lets it run."""
+        self.held, self.asked = now_ms, False
+
+    def xFullPathname(self, name: str) -> str:  # noqa: N802
+        """Called by SQLite. APSW takes the inherited one's word for a path with links in it for an error."""
+        return os.path.realpath(name)
+
+    def xCurrentTimeInt64(self) -> int:  # noqa: N802
+        """Called by SQLite."""
+        self.asked = True
+        return UNIX_EPOCH_MS + (time.time_ns() // 1_000_000 if self.held is None else self.held)
+
+
+_wall_times: list[WallTime] = []
+
+
+def wall_time() -> WallTime:
+    """The one of this process, registered when first needed."""
+    if not _wall_times:
+        _wall_times.append(WallTime())
+    return _wall_times[0]
+
+
+@cache
+def own_collations() -> frozenset[str]:
+    """What SQLite has by itself; asked of an empty database, for the list counts names that a schema only mentions."""
+    return frozenset(str(name).lower() for _, name in apsw.Connection(":memory:").execute("PRAGMA collation_list"))
+
+
+def foreign_collations(sqlite: apsw.Connection) -> list[str]:
+    """The collations that the schema names and SQLite does not have: their program brought them."""
+    found: dict[str, str] = {}
+    rows = sqlite.execute("SELECT sql FROM sqlite_master WHERE sql LIKE '%collate%'")
+    while True:
+        try:
+            text = str(next(rows)[0])
+        except UnicodeDecodeError:
+            continue
+        except StopIteration:
+            return [name for key, name in found.items() if key not in own_collations()]
+        for parts in COLLATE.findall(text):
+            name = "".join(parts)
+            found.setdefault(name.lower(), name)
+
+
+def stand_in(sqlite: apsw.Connection, names: list[str], compare: Callable[[str, str], int] | None = None) -> None:
+    """Gives SQLite these collations, so that tables that name them can be read.
+
+    Without `compare` the first comparison fails as SQLite itself would have failed: no order is made up.
+    """
+    for name in names:
+        sqlite.create_collation(name, compare or refusal(name))
+
+
+def refusal(name: str) -> Callable[[str, str], int]:
+    """A collation that compares nothing."""
+
+    def refuse(_one: str, _other: str) -> int:
+        raise apsw.SQLError(f"no such collation sequence: {name}: only the program that wrote the database has it")
+
+    return refuse
 
 
 class Clock:
@@ -62,12 +147,22 @@ class ReadConnection:
     Raises apsw.Error when the file is not a sound database.
     """
 
-    def __init__(self, path: str, limits: Limits, clock: Clock, number: int = 0) -> None:
-        self.number = number
+    def __init__(
+        self,
+        path: str,
+        limits: Limits,
+        clock: Clock,
+        number: int = 0,
+        *,
+        size: int = 0,
+        vfs: str | None = None,
+    ) -> None:
+        self.path, self.limits, self.clock, self.number, self.size = path, limits, clock, number, size
+        self._dated: ReadConnection | None = None
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         uri = f"file:{quote(path)}?mode=ro&immutable=1"
-        self.sqlite = apsw.Connection(uri, flags=flags, statementcachesize=0)
-        self.gate = Gate()
+        self.sqlite = apsw.Connection(uri, flags=flags, vfs=vfs, statementcachesize=0)
+        self.gate = Gate(watch_dates=vfs is None)
         self.prepare(limits, clock)
 
     def prepare(self, limits: Limits, clock: Clock) -> None:
@@ -78,6 +173,8 @@ class ReadConnection:
             self.sqlite.execute(f"PRAGMA {pragma}").fetchall()
         tables = self.names("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
         modules = self.names("SELECT name FROM pragma_module_list")
+        self.foreign = foreign_collations(self.sqlite)
+        stand_in(self.sqlite, self.foreign)
         set_limits(self.sqlite, limits)
         self.sqlite.authorizer = self.gate.reading(tables, modules)
 
@@ -93,6 +190,20 @@ class ReadConnection:
             except StopIteration:
                 return frozenset(found)
 
+    @property
+    def longest(self) -> int:
+        """The bound on a value where the file stores large ones: none that it holds is larger than itself."""
+        return max(self.limits.value_bytes, min(self.size, self.limits.stored_value_bytes))
+
+    def dated(self) -> "ReadConnection":
+        """The same file behind `WallTime`, for statements with date functions; others are not slowed down by it."""
+        if self._dated is None:
+            vfs = wall_time().NAME
+            self._dated = ReadConnection(self.path, self.limits, self.clock, self.number, size=self.size, vfs=vfs)
+        return self._dated
+
     def close(self) -> None:
         """Let go of the file."""
+        if self._dated is not None:
+            self._dated.close()
         self.sqlite.close(True)

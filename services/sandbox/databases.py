@@ -9,8 +9,9 @@ from services.sandbox.build import build_database
 from services.sandbox.card import make_card
 from services.sandbox.pool import SandboxPool
 from shared.contracts.records import DatabaseScript
-from shared.errors import NotFoundError
+from shared.errors import InvalidInputError, NotFoundError
 from shared.settings import PathSettings
+from shared.sql.card import SchemaCard
 from shared.storage.base import ObjectStore
 from shared.storage.cache import local_copy
 from shared.storage.keys import asked_card_key, asked_database_key, card_key, database_key
@@ -79,12 +80,17 @@ def touch_asked(objects: ObjectStore, database_id: str) -> bool:
     return True
 
 
-def store_database(objects: ObjectStore, path: Path, database_id: str, pool: SandboxPool) -> None:
+def store_database(objects: ObjectStore, path: Path, database_id: str, pool: SandboxPool) -> SchemaCard:
     """Stores a sealed file and, last, its card; a file that cannot be described is not stored."""
-    if not objects.exists(card_key(database_id)):
-        card = make_card(path, database_id, pool=pool)
-        objects.put_file(database_key(database_id), path)
-        objects.put(card_key(database_id), card.model_dump_json().encode())
+    if objects.exists(card_key(database_id)):
+        return SchemaCard.model_validate_json(objects.get(card_key(database_id)))
+    card = make_card(path, database_id, pool=pool)
+    if not card.tables:
+        said = card.warnings[0] if card.warnings else "it has none"
+        raise InvalidInputError(f"{path} has no table that can be read: {said}.")
+    objects.put_file(database_key(database_id), path)
+    objects.put(card_key(database_id), card.model_dump_json().encode())
+    return card
 
 
 def local_database(objects: ObjectStore, database_id: str) -> Path:

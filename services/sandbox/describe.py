@@ -1,14 +1,17 @@
-"""Tables, columns, keys and first rows of a database, read inside the child."""
+"""Tables, views, columns, keys and first rows of a database, read inside the child.
 
-from collections.abc import Iterable
+What cannot be read is left out and named: one table or view for show never costs the rest.
+"""
+
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apsw
 
 from services.sandbox.comments import comments
-from services.sandbox.connection import ReadConnection
+from services.sandbox.connection import ReadConnection, wall_time
 from services.sandbox.limits import Limits
-from services.sandbox.outcomes import classify
+from services.sandbox.outcomes import classify, shortened
 from services.sandbox.results import view_cell
 from services.sandbox.text import one_line
 
@@ -16,12 +19,16 @@ TABLES = """SELECT m.name, m.sql, l.type FROM sqlite_master AS m
 JOIN pragma_table_list AS l ON l.schema = 'main' AND l.name = m.name
 WHERE m.type = 'table' AND l.type IN ('table', 'virtual') AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
 ORDER BY m.rowid"""
+VIEWS = "SELECT name, sql, 'view' FROM sqlite_master WHERE type = 'view' ORDER BY rowid"
+VIEW_LOOKS = 5_000  # of the progress handler: a view's first rows may take so much work, on a slow machine as on a fast
+VIEW_ROWS = 5
 COLUMNS = 'SELECT name, type, pk, "notnull" FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid'
 KEYS = 'SELECT id, seq, "table", "from", "to" FROM pragma_foreign_key_list(?) ORDER BY id DESC, seq'
 CARD_CELL_CHARS = 200
 SAMPLE_CHARS = 60
 SAMPLES = 3
 SCANNED_ROWS = 200
+COLUMNS_AT_ONCE = 200  # a statement has room for 2,000 expressions, and a table may have as many columns
 TOO_LONG = "…"
 # (kind, value): 804 bytes hold more than 200 characters of any length, so the cut does not change what is shown
 CELL = """CASE WHEN octet_length({cell}) > {longest} THEN 'long' ELSE typeof({cell}) END,
@@ -40,9 +47,19 @@ def describe(connection: ReadConnection, sample_rows: int, limits: Limits) -> di
     guard = connection.sqlite.authorizer
     connection.sqlite.authorizer = None
     try:
-        found = connection.sqlite.execute(TABLES).fetchall()
-        tables = [readable(connection.sqlite, str(name), str(sql), str(kind), sample_rows) for name, sql, kind in found]
-        return {"tables": [one for one in tables if one is not None]}
+        warnings = [foreign_warning(name) for name in connection.foreign]
+        entries = list(schema_entries(connection.sqlite, warnings))
+        tables = [readable(connection.sqlite, *entry, sample_rows, warnings) for entry in entries if entry[2] != "view"]
+        views = [
+            readable_view(connection, name, sql, sample_rows, limits, warnings)
+            for name, sql, kind in entries
+            if kind == "view"
+        ]
+        return {
+            "tables": [one for one in tables if one is not None],
+            "views": [one for one in views if one is not None],
+            "warnings": warnings,
+        }
     except (apsw.Error, MemoryError, UnicodeDecodeError) as error:
         failure = classify(error)
         return {"outcome": failure.outcome, "message": failure.message}
@@ -50,25 +67,129 @@ def describe(connection: ReadConnection, sample_rows: int, limits: Limits) -> di
         connection.sqlite.authorizer = guard
 
 
+def foreign_warning(collation: str) -> str:
+    """What a collation means that only its own program has."""
+    return (
+        f"the database sorts by {shown_name(collation)}, a collation that only the program which wrote it has: SQL "
+        "that compares or orders such columns fails, all other SQL runs"
+    )
+
+
+def schema_entries(sqlite: apsw.Connection, warnings: list[str]) -> Iterator[tuple[str, str, str]]:
+    """(name, SQL, kind) of tables, then of views. A name that is not UTF-8 can be said by no SQL."""
+    for sql in (TABLES, VIEWS):
+        rows = sqlite.execute(sql)
+        while True:
+            try:
+                name, text, kind = next(rows)
+                yield str(name), str(text), str(kind)
+            except UnicodeDecodeError:
+                warnings.append("a table or view is left out: its CREATE statement is not UTF-8")
+            except StopIteration:
+                break
+
+
 def ask(sqlite: apsw.Connection, sql: str, *values: str | int) -> list[Any]:
     """All rows of one statement of ours."""
     return sqlite.execute(sql, values).fetchall()
 
 
-def readable(sqlite: apsw.Connection, name: str, sql: str, kind: str, sample_rows: int) -> dict[str, Any] | None:
-    """One table, or None for a virtual one whose module is not here: no query can read it either."""
+def readable(
+    sqlite: apsw.Connection, name: str, sql: str, kind: str, sample_rows: int, warnings: list[str]
+) -> dict[str, Any] | None:
+    """One table, or None for one that no query can read: a virtual one whose module is not here."""
     try:
-        return table(sqlite, name, sql, sample_rows)
-    except apsw.SQLError:
-        if kind == "virtual":
-            return None
-        raise
+        return table(sqlite, name, sql, sample_rows, warnings)
+    except apsw.SQLError as error:
+        what = "virtual table" if kind == "virtual" else "table"
+        warnings.append(f"{what} {shown_name(name)} cannot be read and is left out ({shortened(str(error))})")
+        return None
 
 
-def table(sqlite: apsw.Connection, name: str, sql: str, sample_rows: int) -> dict[str, Any]:
-    """One table, as `TableCard` has it."""
+def shown_name(name: str) -> str:
+    """A name in a sentence, however odd it is."""
+    return name if name.isidentifier() else repr(name[:80])
+
+
+def readable_view(
+    connection: ReadConnection, name: str, sql: str, sample_rows: int, limits: Limits, warnings: list[str]
+) -> dict[str, Any] | None:
+    """One view, or None for one that cannot be read, such as one whose table is gone.
+
+    A view is a query that a stranger wrote: it is read as a query is, and its first rows are shown where they cost
+    little and do not depend on the time.
+    """
+    inside = connection.dated()
+    try:
+        declared = ask(connection.sqlite, COLUMNS, name)
+        ask(inside.sqlite, f"SELECT * FROM {quoted(name)} LIMIT 0")
+    except (apsw.Error, UnicodeDecodeError) as error:
+        said = classify(error, inside.gate.denied).message
+        warnings.append(f"view {shown_name(name)} cannot be read and is left out ({said})")
+        return None
+    try:
+        rows = view_rows(inside, name, [column[0] for column in declared], limits)
+    except (apsw.Error, MemoryError) as error:
+        connection.clock.check()
+        late = isinstance(error, apsw.InterruptError)
+        said = "it takes long to read" if late else classify(error, inside.gate.denied).message
+        warnings.append(f"the first rows of view {shown_name(name)} are not shown: {said}")
+        rows = []
+    said_of, beside = comments(sql)
+    return {
+        "name": name,
+        "ddl": one_line(sql),
+        "columns": [
+            {
+                "name": column,
+                "type": str(kind or "").upper(),
+                "comment": beside.get(column.lower()),
+                "samples": distinct(row[place] for row in rows),
+            }
+            for place, (column, kind, _, _) in enumerate(declared)
+        ],
+        "sample_rows": rows[:sample_rows],
+        "comment": said_of,
+    }
+
+
+def view_rows(connection: ReadConnection, name: str, columns: list[str], limits: Limits) -> list[list[Any]]:
+    """The first rows that the view gives; none where SQLite asked for the time.
+
+    Work is bounded in steps and not in seconds, so that every machine makes the same card.
+    """
+    sqlite, looks = connection.sqlite, 0
+
+    def enough() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks > VIEW_LOOKS
+
+    cells = ", ".join(CELL.format(cell=quoted(column), longest=limits.value_bytes) for column in columns)
+    wall_time().hold(None)
+    sqlite.set_progress_handler(enough, limits.progress_steps, id=enough)
+    try:
+        rows = ask(sqlite, f"SELECT {cells} FROM {quoted(name)} LIMIT ?", VIEW_ROWS)
+    finally:
+        sqlite.set_progress_handler(None, id=enough)
+    if wall_time().asked:
+        return []
+    return [[sample_cell(row[2 * n], row[2 * n + 1]) for n in range(len(columns))] for row in rows]
+
+
+def table(sqlite: apsw.Connection, name: str, sql: str, sample_rows: int, warnings: list[str]) -> dict[str, Any]:
+    """One table, as `TableCard` has it; a computed column whose function is not here is shown without values."""
     declared = ask(sqlite, COLUMNS, name)
-    rows = first_rows(sqlite, name, [column[0] for column in declared], max(sample_rows, SCANNED_ROWS))
+    names, most = [column[0] for column in declared], max(sample_rows, SCANNED_ROWS)
+    try:
+        rows = first_rows(sqlite, name, names, most)
+    except apsw.SQLError:
+        unreadable = {column: said for column in names if (said := why_unreadable(sqlite, name, column))}
+        if not unreadable:
+            raise
+        for column, said in unreadable.items():
+            warnings.append(f"column {shown_name(column)} of {shown_name(name)} cannot be read ({said})")
+        rows = first_rows(sqlite, name, names, most, frozenset(unreadable))
     said, beside = comments(sql)
     return {
         "name": name,
@@ -106,15 +227,34 @@ def primary_key(sqlite: apsw.Connection, name: str, place: int) -> str:
     return str(keys[0][0]) if keys else "rowid"
 
 
-def first_rows(sqlite: apsw.Connection, name: str, columns: list[str], most: int) -> list[list[Any]]:
+def why_unreadable(sqlite: apsw.Connection, name: str, column: str) -> str | None:
+    """What SQLite says to a query for one column, where it does not compile."""
+    try:
+        ask(sqlite, f"SELECT {quoted(column)} FROM {quoted(name)} LIMIT 0")
+    except apsw.SQLError as error:
+        return shortened(str(error))
+    return None
+
+
+def first_rows(
+    sqlite: apsw.Connection, name: str, columns: list[str], most: int, without: frozenset[str] = frozenset()
+) -> list[list[Any]]:
     """The first rows in rowid order (in key order where the table has no rowid), cells cut to what a card shows.
 
     Cells are cut by SQLite, so that long ones are never all in memory; one beyond SQLite's limit becomes `TOO_LONG`.
+    Columns in `without` are NULL.
     """
     longest = sqlite.limit(apsw.SQLITE_LIMIT_LENGTH)
-    cells = ", ".join(CELL.format(cell=quoted(column), longest=longest) for column in columns)
-    rows = ask(sqlite, f"SELECT {cells} FROM {quoted(name)} NOT INDEXED LIMIT ?", most)
-    return [[sample_cell(row[2 * n], row[2 * n + 1]) for n in range(len(columns))] for row in rows]
+    found: list[list[Any]] = []
+    for begin in range(0, len(columns), COLUMNS_AT_ONCE):
+        part = columns[begin : begin + COLUMNS_AT_ONCE]
+        cells = ", ".join(
+            CELL.format(cell="NULL" if column in without else quoted(column), longest=longest) for column in part
+        )
+        rows = ask(sqlite, f"SELECT {cells} FROM {quoted(name)} NOT INDEXED LIMIT ?", most)
+        shown = [[sample_cell(row[2 * n], row[2 * n + 1]) for n in range(len(part))] for row in rows]
+        found = [[*before, *more] for before, more in zip(found, shown, strict=True)] if found else shown
+    return found
 
 
 def sample_cell(kind: str, value: Any) -> str | int | float | None:

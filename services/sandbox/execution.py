@@ -16,7 +16,8 @@ class Request:
 
     `leave_target` asks a gold's run for what candidates are compared with, `target` asks for that comparison. `repeat`
     further runs are timed; all share the deadline. With `gold` the child runs that first, with its own deadline, and
-    compares (in place of `target`). With `program` the SQL is compiled and not run.
+    compares (in place of `target`). With `program` the SQL is compiled and not run. `now_ms` is the time that date
+    functions are told, in milliseconds since 1970; None: the time when it runs.
     """
 
     database: Path
@@ -32,10 +33,13 @@ class Request:
     gold_deadline_s: float = 0.0
     repeat: int = 0
     program: bool = False
+    now_ms: int | None = None
 
     def message(self, deadline_s: float) -> dict[str, Any]:
         """The statement as a child reads it."""
         message: dict[str, Any] = {"sql": self.sql, "deadline_s": deadline_s, "keep_rows": self.keep_rows}
+        if self.now_ms is not None:
+            message["now"] = self.now_ms
         if self.rule is not None:
             message["rule"] = vars(self.rule)
             message |= {"leave_target": self.leave_target, "with_marks": self.with_marks}
@@ -43,6 +47,7 @@ class Request:
             message |= {"target": vars(self.target), "only_wrong": self.only_wrong}
         if self.gold is not None:
             gold = {"sql": self.gold, "deadline_s": self.gold_deadline_s, "keep_rows": self.keep_rows}
+            gold |= {"now": self.now_ms}
             message |= {"gold": {**gold, "rule": message.get("rule")}, "only_wrong": self.only_wrong}
             message |= {"own_s": deadline_s, "deadline_s": deadline_s + self.gold_deadline_s}
         if self.repeat:
@@ -60,6 +65,9 @@ class Execution:
     strings. `matched` answers a request's target: equal, not equal, or None for not settled (`wants_marks`: not with a
     target without marks). `gold` is the run of the request's gold. `timings`: seconds to the first and to the last row
     of each repeated run. `program`: a hash of what SQLite makes of the text, where the request asks for that alone.
+    `clock`: SQLite asked for the time, so another moment may give another result. `walled`: a limit of ours stopped it
+    where a stock SQLite would have gone on, so that it says nothing about the SQL. `foreign`: the database names a
+    collation that SQLite does not have, so that a stock one refuses more of its SQL.
     """
 
     outcome: Outcome
@@ -78,6 +86,9 @@ class Execution:
     gold: "Execution | None" = None
     timings: list[tuple[float, float]] = field(default_factory=list)
     program: str | None = None
+    clock: bool = False
+    walled: bool = False
+    foreign: bool = False
 
     @classmethod
     def from_reply(cls, reply: dict[str, Any]) -> "Execution":

@@ -10,6 +10,9 @@ from services.sandbox.limits import FILE_BYTES
 from shared.errors import InvalidInputError, NotFoundError
 
 MAGIC = b"SQLite format 3\x00"
+HEADER_BYTES = 100
+HOT_JOURNAL = bytes.fromhex("d9d505f920a163d7")  # others are what `journal_mode=PERSIST` leaves behind
+WAL_HEADER_BYTES = 32
 NO_FILES = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -43,8 +46,9 @@ def identify(path: Path, *, most_bytes: int = FILE_BYTES) -> Identity:
         raise InvalidInputError(
             f"{path} has {status.st_size} bytes; at most {most_bytes} are read: give a smaller file."
         )
-    if head != MAGIC:
+    if not head.startswith(MAGIC):
         raise InvalidInputError(f"{path} is not a SQLite database, or it is encrypted; give a plain SQLite 3 file.")
+    refuse_cut(path, status.st_size, head)
     refuse_unfinished(path)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -111,17 +115,34 @@ def look_inside(path: Path) -> tuple[os.stat_result, bytes]:
     try:
         status = os.fstat(descriptor)
         refuse_no_file(path, status)
-        return status, os.read(descriptor, len(MAGIC))
+        return status, os.read(descriptor, HEADER_BYTES)
     finally:
         os.close(descriptor)
+
+
+def refuse_cut(path: Path, size: int, head: bytes) -> None:
+    """A download or copy that broke off: the header says how many pages there are, where its writer kept it so."""
+    page = int.from_bytes(head[16:18], "big")
+    whole = int.from_bytes(head[28:32], "big") * (65_536 if page == 1 else page)
+    kept = head[24:28] == head[92:96]
+    if kept and size < whole:
+        raise InvalidInputError(f"{path} is cut short: {size} of its {whole} bytes are there; copy or fetch it again.")
 
 
 def refuse_unfinished(path: Path) -> None:
     """The file is read as immutable, so pages that still wait beside it would be missed silently."""
     for suffix in ("-wal", "-journal"):
         beside = path.with_name(path.name + suffix)
-        if beside.is_file() and beside.stat().st_size:
-            raise InvalidInputError(f"{path} has unfinished writes in {beside.name}; close the program that writes it.")
+        try:
+            with beside.open("rb") as file:
+                head = file.read(WAL_HEADER_BYTES + 1)
+        except OSError:
+            continue
+        if head.startswith(HOT_JOURNAL) if suffix == "-journal" else len(head) > WAL_HEADER_BYTES:
+            raise InvalidInputError(
+                f"{path} has unfinished writes in {beside.name}; close the program that writes it, or, where none does "
+                f"any more, bring them in: sqlite3 {path.name} 'PRAGMA wal_checkpoint(TRUNCATE)'."
+            )
 
 
 def check_inside(path: Path, roots: Iterable[Path]) -> Path:

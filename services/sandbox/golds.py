@@ -22,6 +22,7 @@ from shared.contracts.records import Outcome
 KEPT_IN_MEMORY = 4096
 KEPT_IN_FILE = 200_000
 BUSY_S = 5.0
+KEPT_FORM = 2  # goes up when what earlier processes kept in the file must not be read any more
 # what these say depends on the machine and the moment: no other process is told, and a kill is asked again at once
 PASSING = frozenset({Outcome.TIMEOUT, Outcome.KILLED, Outcome.MEMORY_LIMIT})
 
@@ -29,7 +30,7 @@ PASSING = frozenset({Outcome.TIMEOUT, Outcome.KILLED, Outcome.MEMORY_LIMIT})
 def gold_key(database: str, sql: str, reading: Reading, limits: Limits, keep_rows: int, marks: bool) -> str:
     """What decides a gold's run: content, text as run, policy and version, caps, and what is kept of it. Hex."""
     caps = [limits.max_rows, limits.max_bytes, limits.max_cell_chars, limits.value_bytes, keep_rows, marks]
-    parts = [database, sql, reading.policy, reading.version, reading.any_column_order, caps]
+    parts = [KEPT_FORM, database, sql, reading.policy, reading.version, reading.any_column_order, caps]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -51,7 +52,8 @@ class GoldMemory:
         return found
 
     def remember(self, runs: dict[str, Execution]) -> None:
-        """Keep what would be the same another time."""
+        """Keep what would be the same another time: no run that asked for the time."""
+        runs = {key: run for key, run in runs.items() if not run.clock}
         self._keep({key: run for key, run in runs.items() if run.outcome is not Outcome.KILLED})
         lasting = {key: run for key, run in runs.items() if run.outcome not in PASSING}
         if lasting and self.file is not None:

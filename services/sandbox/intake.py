@@ -24,6 +24,7 @@ from shared.storage.cache import locked
 
 MODULE = "services.sandbox.intake_child"
 CODE = "invalid_database"
+SHOWN_WARNINGS = 20  # of what a card says is left out; the card has all
 
 
 class TooLargeError(SenseError):
@@ -103,7 +104,8 @@ class Intake:
             return known, False
         found = self.look(arrival.path)
         with nameless(arrival.path):
-            store_database(self.objects, arrival.path, database_id, self.pool)
+            card = store_database(self.objects, arrival.path, database_id, self.pool)
+        found["warnings"] = [*found["warnings"], *card.warnings[:SHOWN_WARNINGS]]
         created = round(time.time(), 3)
         name = name or f"database-{database_id[:8]}"
         upload = Upload(id=database_id, name=name, size=arrival.size, created_at=created, **found)

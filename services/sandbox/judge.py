@@ -1,5 +1,6 @@
 """Judges candidates against their golds over a pool, many questions at a time."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,14 +59,15 @@ class Judge:
         at_once = QUESTIONS if self.keep_rows else ROWLESS_QUESTIONS
         for begin in range(0, len(questions), at_once):
             part = questions[begin : begin + at_once]
-            together = self._judge_together(part)
+            now = now_ms()
+            together = self._judge_together(part, now)
             rest = [place for place in range(len(part)) if place not in together]
             apart = [part[place] for place in rest]
-            together |= dict(zip(rest, self._judge_part(apart, self.run_golds(apart)), strict=True))
+            together |= dict(zip(rest, self._judge_part(apart, self.run_golds(apart, now=now), now), strict=True))
             found += [together[place] for place in range(len(part))]
         return found
 
-    def _judge_together(self, questions: Sequence[Question]) -> dict[int, list[Judgement]]:
+    def _judge_together(self, questions: Sequence[Question], now: int) -> dict[int, list[Judgement]]:
         """By place: questions with one candidate and a gold that has not run yet, both run by one child.
 
         Where a child was killed over one it cannot be told over which of the two; such a question is left to be asked
@@ -78,7 +80,7 @@ class Judge:
             for place, question in enumerate(questions)
             if len(question.candidates) == 1 and question.candidates[0] is not None and keys[place] not in known
         ]
-        ran = self.pool.execute_many([self._request_together(questions[place]) for place in places])
+        ran = self.pool.execute_many([self._request_together(questions[place], now) for place in places])
         golds = {keys[place]: execution.gold for place, execution in zip(places, ran, strict=True) if execution.gold}
         self.golds.remember(golds)
         found: dict[int, list[Judgement]] = {}
@@ -88,7 +90,7 @@ class Judge:
                 found[place] = self._judgements(questions[place], execution.gold, own)
         return found
 
-    def _request_together(self, question: Question) -> Request:
+    def _request_together(self, question: Question, now: int) -> Request:
         gold = self.reading.gold_text(question.gold)
         return Request(
             question.database,
@@ -99,6 +101,7 @@ class Judge:
             only_wrong=self.only_wrong,
             gold=gold,
             gold_deadline_s=self.limits.gold_deadline_s,
+            now_ms=now,
         )
 
     def _keys(self, questions: Sequence[Question], *, with_marks: bool) -> list[str]:
@@ -116,33 +119,46 @@ class Judge:
             for question in questions
         ]
 
-    def run_golds(self, questions: Sequence[Question], *, with_marks: bool = False) -> list[Execution]:
-        """How each gold runs, from memory where it ran before; golds have the longer budget."""
+    def run_golds(
+        self, questions: Sequence[Question], *, with_marks: bool = False, now: int | None = None
+    ) -> list[Execution]:
+        """How each gold runs, from memory where it ran before; golds have the longer budget.
+
+        `now` is the moment for those that ask: a gold and its candidates are told the same one.
+        """
         texts = [self.reading.gold_text(question.gold) for question in questions]
         keys = self._keys(questions, with_marks=with_marks)
         known = self.golds.find(keys)
         missing = {key: place for place, key in enumerate(keys) if key not in known}
         requests = [
-            self._gold_request(questions[place].database, texts[place], with_marks) for place in missing.values()
+            self._gold_request(questions[place].database, texts[place], with_marks, now) for place in missing.values()
         ]
         fresh = dict(zip(missing, self.pool.execute_many(requests), strict=True))
         self.golds.remember(fresh)
         known |= fresh
         return [known[key] for key in keys]
 
-    def _gold_request(self, database: Path, text: str, with_marks: bool) -> Request:
-        budget, rule = self.limits.gold_deadline_s, self.reading.rule(text)
-        return Request(database, text, budget, self.keep_rows, rule, leave_target=True, with_marks=with_marks)
+    def _gold_request(self, database: Path, text: str, with_marks: bool, now: int | None) -> Request:
+        return Request(
+            database,
+            text,
+            self.limits.gold_deadline_s,
+            self.keep_rows,
+            self.reading.rule(text),
+            leave_target=True,
+            with_marks=with_marks,
+            now_ms=now,
+        )
 
-    def _judge_part(self, questions: Sequence[Question], golds: Sequence[Execution]) -> list[list[Judgement]]:
+    def _judge_part(self, questions: Sequence[Question], golds: Sequence[Execution], now: int) -> list[list[Judgement]]:
         asked: list[Request] = []
         of: list[int] = []
         for place, (question, gold) in enumerate(zip(questions, golds, strict=True)):
-            requests = self._candidate_requests(question, gold)
+            requests = self._candidate_requests(question, gold, now)
             asked += requests
             of += [place] * len(requests)
         ran = self.pool.execute_many(asked)
-        self._try_columns(questions, asked, of, ran)
+        self._try_columns(questions, asked, of, ran, now)
         runs: list[list[Execution]] = [[] for _ in questions]
         for place, execution in zip(of, ran, strict=True):
             runs[place].append(execution)
@@ -152,17 +168,23 @@ class Judge:
         ]
 
     def _try_columns(
-        self, questions: Sequence[Question], asked: Sequence[Request], of: Sequence[int], ran: list[Execution]
+        self,
+        questions: Sequence[Question],
+        asked: Sequence[Request],
+        of: Sequence[int],
+        ran: list[Execution],
+        now: int,
     ) -> None:
         """Runs again, against golds with marks, what may agree with its columns in another order."""
         again = [number for number, execution in enumerate(ran) if execution.wants_marks]
         places = list(dict.fromkeys(of[number] for number in again))
-        golds = dict(zip(places, self.run_golds([questions[place] for place in places], with_marks=True), strict=True))
+        marked = self.run_golds([questions[place] for place in places], with_marks=True, now=now)
+        golds = dict(zip(places, marked, strict=True))
         requests = [replace(asked[number], target=golds[of[number]].target()) for number in again]
         for number, execution in zip(again, self.pool.execute_many(requests), strict=True):
             ran[number] = execution
 
-    def _candidate_requests(self, question: Question, gold: Execution) -> list[Request]:
+    def _candidate_requests(self, question: Question, gold: Execution, now: int) -> list[Request]:
         """One run a candidate that has a text; none where the gold left nothing to compare with."""
         if not comparable(gold):
             return []
@@ -176,6 +198,7 @@ class Judge:
                 rule,
                 target=target,
                 only_wrong=self.only_wrong,
+                now_ms=now,
             )
             for sql in question.candidates
             if sql is not None
@@ -194,3 +217,8 @@ class Judge:
     def _content(self, question: Question) -> str:
         """What stands for the content of a file that may change: what the file system says of it."""
         return f"{question.database.absolute()}:{self.pool.files.identity(question.database)}"
+
+
+def now_ms() -> int:
+    """The moment that golds and their candidates are told, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

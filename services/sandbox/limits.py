@@ -17,6 +17,8 @@ class Limits:
     `heap_bytes` is SQLite's own hard limit; `address_space_bytes` bounds the whole child and is the wall behind it.
     With `require_walls` a child that lacks a wall of the kernel's serves nothing.
     `text_errors` says what becomes of text that is not UTF-8: `replace` marks it, `strict` gives `decode_error`.
+    `value_bytes` bounds the values that a query makes. What a database stores may be larger: where a query meets such a
+    value, its own bound rises to the file's size, up to `stored_value_bytes`.
     """
 
     deadline_s: float = 2.0
@@ -30,6 +32,7 @@ class Limits:
     max_arrangements: int = 120
     sql_bytes: int = 100_000
     value_bytes: int = 1_000_000
+    stored_value_bytes: int = 64_000_000
     heap_bytes: int = 256 * 1024 * 1024
     address_space_bytes: int = 1024 * 1024 * 1024
     file_bytes: int = FILE_BYTES

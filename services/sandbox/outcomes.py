@@ -41,6 +41,11 @@ MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = (
         "(a, b) may stand only in comparisons with as many values on both sides, and in IN",
     ),
 )
+# Limits of ours that lie below those of a stock SQLite: what they stop there would go on.
+OURS = re.compile(
+    r"^(string or blob too big|statement too long|Expression tree is too large|too many terms in compound SELECT"
+    r"|LIKE or GLOB pattern too complex)"
+)
 MESSAGE_CHARS = 500  # SQLite repeats names and tokens in full, and a hostile one has ninety thousand characters
 QUOTED_STRING = re.compile(r"should this be a string literal")
 
@@ -59,6 +64,7 @@ class Failure:
 
     outcome: str
     message: str
+    walled: bool = False  # a limit of ours stopped it, not SQLite
 
 
 def classify(error: BaseException, denied: str | None = None) -> Failure:
@@ -70,7 +76,7 @@ def classify(error: BaseException, denied: str | None = None) -> Failure:
     if isinstance(error, apsw.InterruptError):
         return Failure("timeout", "the query ran past its deadline")
     if isinstance(error, apsw.NoMemError | MemoryError | apsw.FullError):
-        return Failure("memory_limit", "the query needs more memory than the sandbox allows")
+        return Failure("memory_limit", "the query needs more memory than the sandbox allows", walled=True)
     if isinstance(error, UnicodeDecodeError):
         return Failure("decode_error", f"text in the result is not UTF-8: {error.reason}")
     if isinstance(error, apsw.AuthError | apsw.ReadOnlyError):
@@ -79,7 +85,8 @@ def classify(error: BaseException, denied: str | None = None) -> Failure:
         return Failure("syntax_error", "the SQL holds a parameter (?, :name, @name or $name) that has no value")
     if isinstance(error, apsw.Error):
         return classify_text(str(error), denied)
-    return Failure("killed", f"the sandbox could not finish this query: {type(error).__name__}: {error}")
+    said = f"the sandbox could not finish this query: {type(error).__name__}: {error}"
+    return Failure("killed", shortened(said), walled=True)
 
 
 def classify_text(text: str, denied: str | None) -> Failure:
@@ -87,8 +94,9 @@ def classify_text(text: str, denied: str | None) -> Failure:
     for outcome, pattern in PATTERNS:
         if pattern.search(text):
             named = f"not authorized: {denied}" if outcome == "not_authorized" and denied else text
-            return Failure(outcome, explained(named))
-    return Failure("syntax_error", explained(text))
+            walled = outcome == "memory_limit" or OURS.search(text) is not None
+            return Failure(outcome, explained(named), walled)
+    return Failure("syntax_error", explained(text), OURS.search(text) is not None)
 
 
 def explained(text: str) -> str:

@@ -22,15 +22,20 @@ STARTS = 3
 
 
 class SandboxPool:
-    """Up to `children` processes, started when first needed. A context manager."""
+    """Up to `children` processes, started when first needed. A context manager.
 
-    def __init__(self, children: int = 2, limits: Limits | None = None) -> None:
+    With `tolerant` a damaged file does not end the call: its statements count as `killed`, and `damaged` names it.
+    """
+
+    def __init__(self, children: int = 2, limits: Limits | None = None, *, tolerant: bool = False) -> None:
         if children < 1:
             raise InvalidInputError(f"A sandbox needs at least one child, not {children}.")
         self.children = children
         self.limits = limits or Limits()
         self.files = KnownFiles(self.limits.file_bytes)
         self.desk = BuildDesk(self.limits)
+        self.tolerant = tolerant
+        self.damaged: dict[Path, str] = {}
         self._free: list[ChildProcess | None] = [None] * children
         self._all: set[ChildProcess] = set()
         self._ready = threading.Condition()
@@ -59,14 +64,18 @@ class SandboxPool:
         return plan.results()
 
     def describe(self, database: Path, sample_rows: int) -> list[dict[str, Any]]:
-        """Tables of a database as plain data, for `make_card`. Raises InvalidInputError when it takes too long."""
+        """Tables of a database as plain data. Raises InvalidInputError when it takes too long."""
+        tables: list[dict[str, Any]] = self.describe_all(database, sample_rows)["tables"]
+        return tables
+
+    def describe_all(self, database: Path, sample_rows: int) -> dict[str, Any]:
+        """Tables, views and warnings, for `make_card`. Raises as `describe` does."""
         asked = {"sql": "", "deadline_s": self.limits.gold_deadline_s, "sample_rows": sample_rows}
         batch = Batch(database, self.files.identity(database), [0], [asked])
         replies = self._serve(batch, {**batch.message(), "op": "describe"})
         if "tables" not in replies[0]:
             raise InvalidInputError(f"{database} cannot be described: {replies[0]['message']}.")
-        tables: list[dict[str, Any]] = replies[0]["tables"]
-        return tables
+        return replies[0]
 
     @property
     def ended(self) -> bool:
@@ -134,7 +143,7 @@ class SandboxPool:
                 child.send(message)
                 while len(replies) < len(deadlines):
                     replies += child.replies(deadlines)
-                return {number: usable(batch.database, replies[number]) for number in range(len(deadlines))}
+                return {number: self._usable(batch.database, replies[number]) for number in range(len(deadlines))}
             except OverrunError as overrun:
                 self._check_end()
                 return {**dict(enumerate(replies)), overrun.at: ran_out(deadlines[overrun.at])}
@@ -146,6 +155,16 @@ class SandboxPool:
             finally:
                 self._give(child)
         raise UnavailableError("Sandbox children die before they start; run `sense doctor`.")
+
+    def _usable(self, database: Path, reply: dict[str, Any]) -> dict[str, Any]:
+        """The reply itself. Raises InvalidInputError where the child could not read the file as a database."""
+        if "unusable" not in reply:
+            return reply
+        said = f"{database} is damaged or not a SQLite database: {reply['unusable']}."
+        if not self.tolerant:
+            raise InvalidInputError(said)
+        self.damaged.setdefault(database, said)
+        return {"outcome": Outcome.KILLED.value, "message": said, "walled": True}
 
     def _check_end(self) -> None:
         if self._end == "killed":
@@ -185,13 +204,6 @@ class SandboxPool:
             self._ready.notify()
 
 
-def usable(database: Path, reply: dict[str, Any]) -> dict[str, Any]:
-    """The reply itself. Raises InvalidInputError where the child could not read the file as a database."""
-    if "unusable" in reply:
-        raise InvalidInputError(f"{database} is damaged or not a SQLite database: {reply['unusable']}.")
-    return reply
-
-
 def last_words(death: ChildDiedError, deadline_s: float) -> dict[str, Any]:
     """The reply that a child which died did not give; the kernel ends one that used too much CPU."""
     if death.status == -signal.SIGXCPU:
@@ -199,6 +211,7 @@ def last_words(death: ChildDiedError, deadline_s: float) -> dict[str, Any]:
     return {
         "outcome": Outcome.KILLED.value,
         "message": f"the query ended its process (exit status {death.status})",
+        "walled": True,
     }
 
 

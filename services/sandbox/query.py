@@ -2,14 +2,14 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
 import apsw
 
 from services.sandbox.compare import Comparison
-from services.sandbox.connection import Clock, ReadConnection, quoted_strings
+from services.sandbox.connection import Clock, ReadConnection, quoted_strings, wall_time
 from services.sandbox.limits import Limits
 from services.sandbox.outcomes import Failure, MultiStatementError, classify
 from services.sandbox.quoted import flagged_tokens, suggests_string
@@ -19,7 +19,12 @@ from services.sandbox.text import first_words, only_blank
 
 CHUNK_BYTES = 64_000_000  # what rows read between two looks at the caps may take, were every cell as large as can be
 CHUNK_ROWS = 64
+TOO_BIG = "string or blob too big"
 WIDE = 16  # columns; so wide a row may be large by itself, and is looked at before it is copied
+
+
+class DatedError(Exception):
+    """The statement has date functions: it has to run where it is seen whether they ask for the time."""
 
 
 @dataclass
@@ -40,6 +45,10 @@ class Query:
 
     def __init__(self, connection: ReadConnection, clock: Clock, limits: Limits, request: dict[str, Any]) -> None:
         self.connection, self.clock, self.limits = connection, clock, limits
+        self.plain = connection
+        self.now: int | None = request.get("now")
+        self.asked_time = False
+        self.longest = limits.value_bytes
         self.sql: str = request["sql"]
         self.keep_rows: int = request["keep_rows"]
         self.rule = Rule(**request["rule"]) if request.get("rule") else None
@@ -63,25 +72,28 @@ class Query:
     def timed(self) -> list[tuple[float, float]]:
         """(seconds to the first row, seconds to the last) of each further run; fewer runs where the deadline comes."""
         found: list[tuple[float, float]] = []
-        quoted_strings(self.connection.sqlite, bool(self.flagged))
+        sqlite = self.plain.sqlite
+        quoted_strings(sqlite, bool(self.flagged))
+        sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.longest)
         try:
             while len(found) < self.repeat:
                 began = time.perf_counter()
-                cursor = self.connection.sqlite.cursor().execute(self.sql)
+                cursor = sqlite.cursor().execute(self.sql)
                 first = time.perf_counter()
                 cursor.fetchall()
                 found.append((first - began, time.perf_counter() - began))
         except (apsw.Error, MemoryError, UnicodeDecodeError):
             return found
         finally:
-            quoted_strings(self.connection.sqlite, False)
+            quoted_strings(sqlite, False)
+            sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.limits.value_bytes)
         return found
 
     def reply(self, reading: Reading) -> dict[str, Any]:
         """Columns, rows for people, the fingerprint where every row was seen; what says nothing is left out."""
         if reading.failure and not reading.capped:
             failure = reading.failure
-            return {"outcome": failure.outcome, "message": failure.message, **self.said_of_quotes()}
+            return {"outcome": failure.outcome, "message": failure.message, **self.said_beside(failure)}
         compared = {} if reading.failure else self.compared(reading)
         shown = reading.rows[: 0 if self.only_wrong and compared.get("matched") else self.keep_rows]
         most = self.limits.max_cell_chars
@@ -91,11 +103,14 @@ class Query:
             reply["truncated"] = True
         if reading.failure:
             reply |= {"outcome": reading.failure.outcome, "message": reading.failure.message}
-        return {**reply, **compared, **self.said_of_quotes()}
+        return {**reply, **compared, **self.said_beside(reading.failure)}
 
-    def said_of_quotes(self) -> dict[str, Any]:
-        """The names in double quotes that were read as strings."""
-        return {"flagged": self.flagged} if self.flagged else {}
+    def said_beside(self, failure: Failure | None) -> dict[str, Any]:
+        """Names in double quotes read as strings; what the run depended on; whether a limit of ours ended it."""
+        found: dict[str, Any] = {"flagged": self.flagged} if self.flagged else {}
+        found |= {"clock": True} if self.asked_time else {}
+        found |= {"foreign": True} if self.plain.foreign else {}
+        return found | ({"walled": True} if failure is not None and failure.walled else {})
 
     def compared(self, reading: Reading) -> dict[str, Any]:
         """The fingerprint under the rule, and whether the result is the target, where the request asks for them."""
@@ -142,21 +157,62 @@ class Query:
         return again
 
     def attempt(self, sql: str, *, pairs: bool = False) -> Reading:
-        """One run from start to end. With `pairs`, cells come as (type, bytes) and text is decoded here."""
+        """One run from start to end. With `pairs`, cells come as (type, bytes) and text is decoded here.
+
+        A second run follows where the first one met a value beyond the usual bound and the file may store such values.
+        """
+        reading = self.run_once(sql, pairs)
+        longest = self.connection.longest
+        failure = reading.failure
+        if failure is None or not failure.message.startswith(TOO_BIG) or longest <= self.longest:
+            return reading
+        self.longest = longest
+        return self.run_once(sql, pairs)
+
+    def run_once(self, sql: str, pairs: bool) -> Reading:
+        """One run with the bound on values as it is."""
+        try:
+            return self.run_on(sql, pairs)
+        except DatedError:
+            quoted = bool(self.connection.sqlite.config(apsw.SQLITE_DBCONFIG_DQS_DML, -1))
+        try:
+            self.connection = self.connection.dated()
+            quoted_strings(self.connection.sqlite, quoted)
+            return self.run_on(sql, pairs)
+        except (apsw.Error, MemoryError) as error:
+            return Reading(failure=classify(error))
+        finally:
+            if self.connection is not self.plain:
+                quoted_strings(self.connection.sqlite, False)
+                self.connection = self.plain
+
+    def run_on(self, sql: str, pairs: bool) -> Reading:
+        """On the connection of the moment. Raises DatedError before anything ran where it takes the other one."""
         reading = Reading()
-        self.connection.gate.denied = None
-        cursor = self.connection.sqlite.cursor()
+        sqlite, gate = self.connection.sqlite, self.connection.gate
+        gate.forget()
+        dated = self.connection is not self.plain
+        if dated:
+            wall_time().hold(self.now)
+        sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.longest)
+        cursor = sqlite.cursor()
         cursor.exec_trace = lambda cursor, statement, _bindings: self.begin(reading, sql, cursor, statement)
         try:
             self.clock.check()
             self.drain(reading, cursor.execute(sql), pairs)
             if not reading.statement:
                 reading.failure = Failure("syntax_error", "there is no statement in the SQL")
+        except DatedError:
+            raise
         except Exception as error:
-            reading.failure = classify(error, self.connection.gate.denied)
+            reading.failure = classify(error, gate.denied)
+            if gate.by_chance:  # a stock SQLite runs it, with another result each time
+                reading.failure = replace(reading.failure, walled=True)
         finally:
             with suppress(apsw.Error):
                 cursor.close(True)
+            sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.limits.value_bytes)
+            self.asked_time |= dated and wall_time().asked
         return reading
 
     def begin(self, reading: Reading, sql: str, cursor: apsw.Cursor, statement: str) -> bool:
@@ -165,6 +221,8 @@ class Query:
             return True
         if len(statement) < len(sql) and not only_blank(rest := sql[len(statement) :]):
             raise MultiStatementError(first_words(rest))
+        if self.connection.gate.dates:
+            raise DatedError
         reading.statement = statement
         reading.columns = [str(column[0]) for column in cursor.get_description()]
         return True
@@ -172,22 +230,22 @@ class Query:
     def drain(self, reading: Reading, cursor: apsw.Cursor, pairs: bool) -> None:
         """Eat the rows until the end or a cap, a few at a time so that no chunk of them is large."""
         limits = self.limits
-        size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // (limits.value_bytes * max(1, len(reading.columns)))))
+        size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // (self.longest * max(1, len(reading.columns)))))
         while chunk := list(islice(cursor, size)):
             rows = [self.paired(row) for row in chunk] if pairs else chunk
             if len(reading.columns) >= WIDE and raw_bytes(rows) > limits.max_bytes:
                 reading.rows, reading.capped = reading.rows or rows[:1], True
-                reading.failure = Failure("byte_limit", f"the result is larger than {limits.max_bytes} bytes")
+                reading.failure = too_large(limits)
                 return
             encoded = encode(rows)
             reading.rows += rows
             reading.encoded += encoded
             reading.bytes += sum(map(len, encoded))
             if len(reading.rows) > limits.max_rows:
-                reading.failure = Failure("row_limit", f"the result has more than {limits.max_rows} rows")
+                reading.failure = Failure("row_limit", f"the result has more than {limits.max_rows} rows", walled=True)
                 del reading.rows[limits.max_rows :]
             elif reading.bytes > limits.max_bytes:
-                reading.failure = Failure("byte_limit", f"the result is larger than {limits.max_bytes} bytes")
+                reading.failure = too_large(limits)
             if reading.failure is not None:
                 reading.capped = True
                 return
@@ -199,6 +257,11 @@ class Query:
         """(type, value) pairs as cells; text comes as bytes and what is not UTF-8 in it is marked or left out."""
         pairs = zip(raw[::2], raw[1::2], strict=True)
         return tuple(value.decode("utf-8", self.text_errors) if kind == "text" else value for kind, value in pairs)
+
+
+def too_large(limits: Limits) -> Failure:
+    """A result beyond what is read."""
+    return Failure("byte_limit", f"the result is larger than {limits.max_bytes} bytes", walled=True)
 
 
 def any_longer(rows: list[Row], most: int) -> bool:

@@ -159,6 +159,7 @@ def as_judged(
             gold=question.gold,
             verdicts={judgement.policy: judgement.verdict, **other} if other else {},
             program=programs.get((question.database, judgement.sql or "")),
+            depends_on=list(judgement.depends_on),
         )
         for candidate, judgement, other in zip(candidates, judgements, others, strict=True)
     ]

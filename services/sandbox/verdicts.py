@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from services.sandbox.execution import Execution
-from shared.contracts.records import Outcome, Policy, Verdict
+from shared.contracts.records import Dependence, Outcome, Policy, Verdict
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,17 @@ class Judgement:
     neighbours: int = 0
     neighbours_lost: int = 0
 
+    @property
+    def depends_on(self) -> tuple[Dependence, ...]:
+        """What else than the two texts and the database the verdict depends on."""
+        runs = [run for run in (self.gold, self.execution) if run is not None]
+        found = {
+            Dependence.CLOCK: any(run.clock for run in runs),
+            Dependence.OUR_LIMITS: any(run.walled for run in runs),
+            Dependence.COLLATION: any(run.foreign for run in runs),
+        }
+        return tuple(name for name, holds in found.items() if holds)
+
 
 def comparable(gold: Execution) -> bool:
     """Whether candidates can be held against this run of the gold at all."""
@@ -29,18 +40,20 @@ def comparable(gold: Execution) -> bool:
 
 
 def verdict(sql: str | None, execution: Execution | None, gold: Execution) -> Verdict:
-    """The verdict from what the two runs left. A result that was not read to its end is never compared."""
+    """The verdict from what the two runs left. A result that was not read to its end is never compared, and what a
+    limit of ours stopped is no mistake of the SQL: both are disputed.
+    """
     if sql is None:
         return Verdict.UNEXTRACTABLE
     if gold.outcome is Outcome.TIMEOUT:
         return Verdict.GOLD_TIMEOUT
-    if gold.capped:
+    if gold.capped or gold.walled:
         return Verdict.DISPUTED
     if execution is None or not gold.complete:
         return Verdict.GOLD_FAILED
     if execution.outcome is Outcome.TIMEOUT:
         return Verdict.TIMEOUT
-    if execution.capped:
+    if execution.capped or execution.walled:
         return Verdict.DISPUTED
     if not execution.complete:
         return Verdict.ERROR

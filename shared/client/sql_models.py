@@ -14,6 +14,7 @@ class SqlRequest(BaseModel):
 
     `model`: a served name; absent, the newest trained model that is served. `n` samples are voted on by what they
     return in the sandbox. `rows`: example rows a table in the prompt; absent, as many as the model was trained with.
+    `tables`: only these tables and views stand in the prompt, where a database has more than the model can read.
     `temperature` is 0 for one sample and 1 for several where absent. `deadline_s` and `max_rows` as in `/v1/execute`.
     """
 
@@ -29,6 +30,7 @@ class SqlRequest(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**62)
     max_tokens: int = Field(default=256, ge=1, le=8192)
     rows: int | None = Field(default=None, ge=0, le=5)
+    tables: list[Text] | None = Field(default=None, max_length=2_000, description="names; absent: all of them")
     repair: bool = Field(default=False, description="one more try where the SQL fails, which is shown its own error")
     execute: bool = Field(default=False, description="run the SQL and give its rows as `result`")
     dialect: Text | None = Field(default=None, max_length=40, description="sqlglot's name of a dialect, for display")

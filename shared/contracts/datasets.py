@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.records import Outcome, Policy
+from shared.contracts.records import Outcome, Policy, is_empty
 from shared.contracts.refs import ObjectRef
 
 DATASET_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
@@ -36,8 +36,8 @@ class GoldHealth(DatasetPart):
     """How the golds ran under `policy` in the sandbox before the data set was stored.
 
     `failed` raised an error, `timeouts` ran past `deadline_s`, `capped` gave more than the sandbox reads: no answer to
-    them can be right. `empty` gave no row, `shared` are groups of questions with one text, one database and different
-    golds. Questions are named by their index.
+    them can be right. `empty` gave no row, `clock` asked for the time, so that what is right changes with it, `shared`
+    are groups of questions with one text, one database and different golds. Questions are named by their index.
     """
 
     policy: Policy
@@ -47,6 +47,7 @@ class GoldHealth(DatasetPart):
     timeouts: list[GoldFault] = Field(default_factory=list)
     capped: list[GoldFault] = Field(default_factory=list)
     empty: list[int] = Field(default_factory=list)
+    clock: list[int] = Field(default_factory=list, exclude_if=is_empty)
     shared: list[list[int]] = Field(default_factory=list)
 
     @property

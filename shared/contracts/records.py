@@ -31,6 +31,11 @@ class PromptStyle(Row):
     target: Target = "sql"
 
 
+def is_empty(value: list[object]) -> bool:
+    """Whether a list says nothing."""
+    return not value
+
+
 class Outcome(StrEnum):
     """What running one SQL did (notes on the sandbox; one enum for the whole product)."""
 
@@ -65,6 +70,14 @@ class Verdict(StrEnum):
     BOTH_EMPTY = "both_empty"
     DISPUTED = "disputed"
     UNEXTRACTABLE = "unextractable"
+
+
+class Dependence(StrEnum):
+    """What else than its SQL and its database a verdict depends on."""
+
+    CLOCK = "clock"
+    OUR_LIMITS = "our_limits"
+    COLLATION = "collation"
 
 
 class Policy(StrEnum):
@@ -188,6 +201,11 @@ class Judged(Row):
         default_factory=dict, description="by policy, where several were asked; `verdict` is what they say together"
     )
     program: str | None = Field(default=None, description="hash of what SQLite compiles it into, where asked for")
+    depends_on: list[Dependence] = Field(
+        default_factory=list,
+        exclude_if=is_empty,  # seldom said, and rows without it are as they were before
+        description="the time, a limit of ours, a collation that SQLite does not have",
+    )
 
 
 class Pair(Row):

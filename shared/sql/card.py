@@ -46,8 +46,26 @@ class TableCard(BaseModel):
     comment: str | None = None
 
 
+class ViewCard(BaseModel):
+    """A view that can be read: its CREATE statement, columns, and first rows where they cost little."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    ddl: str
+    columns: list[ColumnCard]
+    sample_rows: list[list[Scalar]] = Field(default_factory=list)
+    comment: str | None = None
+
+
+def is_empty(value: list[object]) -> bool:
+    """Whether a list says nothing."""
+    return not value
+
+
 class SchemaCard(BaseModel):
-    """All tables of one database; `database_id` is the SHA-256 (hex) of the SQLite file, `size` its bytes.
+    """All tables and readable views of one database; `database_id` is the SHA-256 (hex) of the SQLite file, `size` its
+    bytes. `warnings` name what is left out and why. Cards of databases without views are as they were before views.
 
     Cards that were written before a field was added have its default.
     """
@@ -57,3 +75,10 @@ class SchemaCard(BaseModel):
     database_id: str
     tables: list[TableCard]
     size: int | None = None
+    views: list[ViewCard] = Field(default_factory=list, exclude_if=is_empty)
+    warnings: list[str] = Field(default_factory=list, exclude_if=is_empty)
+
+    @property
+    def relations(self) -> list[TableCard | ViewCard]:
+        """Whatever a query may read: tables, then views."""
+        return [*self.tables, *self.views]

@@ -1,15 +1,16 @@
 """The one prompt renderer: synthesis exports, pairs, serving and evaluation all speak through it.
 
-The form is `create-select-N`: CREATE TABLE text, then N example rows a table (0 to 5, 3 by default), then the
-question, last, so that questions on one database share a prefix. The paper's own format is not known. A `PromptStyle`
-adds comments and foreign keys, and says whether SQL alone is wanted or reasoning before it.
+The form is `create-select-N`: CREATE TABLE text, then N example rows a table (0 to 5, 3 by default), readable views in
+the same way where there are any, then the question, last, so that questions on one database share a prefix. The paper's
+own format is not known. A `PromptStyle` adds comments and foreign keys, and says whether SQL alone is wanted or
+reasoning before it.
 """
 
 from collections.abc import Sequence
 
 from shared.contracts.records import Message, PromptStyle, Target
 from shared.sql.answer import answer_text
-from shared.sql.card import Scalar, SchemaCard, TableCard
+from shared.sql.card import Scalar, SchemaCard, TableCard, ViewCard
 
 PROMPT_VERSION = "create-select/1"
 SYSTEM = "Answer with one SQLite query and nothing else."
@@ -54,7 +55,7 @@ def render_comment(text: str) -> str:
     return line if len(line) <= COMMENT_LIMIT else line[: COMMENT_LIMIT - 1] + "…"
 
 
-def render_comments(table: TableCard) -> list[str]:
+def render_comments(table: TableCard | ViewCard) -> list[str]:
     """What the schema says of the table and its columns; nothing where it is silent."""
     said = [f"{column.name}: {render_comment(column.comment)}" for column in table.columns if column.comment]
     head = [render_comment(table.comment)] if table.comment else []
@@ -66,10 +67,24 @@ def render_table(table: TableCard, rows: int, style: PromptStyle = PLAIN) -> str
     lines = [table.ddl.strip().rstrip(";") + ";"]
     if style.comments:
         lines += render_comments(table)
-    if shown := table.sample_rows[:rows]:
-        header = " | ".join(column.name for column in table.columns)
-        lines += ["/* first rows:", header, *(" | ".join(render_cell(cell) for cell in row) for row in shown), "*/"]
-    return "\n".join(lines)
+    return "\n".join([*lines, *render_rows(table, rows)])
+
+
+def render_view(view: ViewCard, rows: int, style: PromptStyle = PLAIN) -> str:
+    """As a table, marked as a view and with its columns, which a CREATE VIEW need not name."""
+    columns = ", ".join(render_comment(column.name) for column in view.columns)
+    lines = [view.ddl.strip().rstrip(";") + ";", f"/* view with columns: {columns} */"]
+    if style.comments:
+        lines += render_comments(view)
+    return "\n".join([*lines, *render_rows(view, rows)])
+
+
+def render_rows(table: TableCard | ViewCard, rows: int) -> list[str]:
+    """The first `rows` rows; nothing where there are none."""
+    if not (shown := table.sample_rows[:rows]):
+        return []
+    header = " | ".join(column.name for column in table.columns)
+    return ["/* first rows:", header, *(" | ".join(render_cell(cell) for cell in row) for row in shown), "*/"]
 
 
 def render_keys(card: SchemaCard) -> list[str]:
@@ -83,8 +98,9 @@ def render_keys(card: SchemaCard) -> list[str]:
 
 
 def render_schema(card: SchemaCard, rows: int = 3, style: PromptStyle = PLAIN) -> str:
-    """All tables of a database, in the card's order, then its foreign keys where they are wanted."""
+    """All tables of a database, in the card's order, its views, then its foreign keys where they are wanted."""
     parts = [render_table(table, rows, style) for table in card.tables]
+    parts += [render_view(view, rows, style) for view in card.views]
     return "\n".join([*parts, *(render_keys(card) if style.foreign_keys else [])])
 
 

@@ -36,7 +36,7 @@ def shorten_text(text: str, step: Step) -> str:
     """`text` with every block of example rows shortened."""
 
     def replace(block: "re.Match[str]") -> str:
-        rows = block["rows"].splitlines()[: step.rows]
+        rows = block["rows"].split("\n")[:-1][: step.rows]
         if not rows:
             return ""
         lines = [SEPARATOR.join(_clip(cell, step.cell) for cell in row.split(SEPARATOR)) for row in rows]

@@ -62,6 +62,13 @@ class Assembler:
             unreadable=exact.unreadable if exact else None,
             gold_ms=judgement.gold.elapsed_ms,
             ms=ran.elapsed_ms if ran else None,
+            depends_on=self.depends_on(place),
+        )
+
+    def depends_on(self, place: int) -> tuple[str, ...]:
+        """What else the scores depend on, in whichever mode."""
+        return tuple(
+            dict.fromkeys(one.value for mode in self.options.modes for one in self.found.judged[mode][place].depends_on)
         )
 
     def row(self, place: int, pair: Pair, judgement: Judgement, exact: "Exact | None") -> QuestionRow:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli.terminal import JsonOption, console, print_json
-from shared.errors import InvalidInputError
+from shared.errors import InvalidInputError, SenseError
 
 if TYPE_CHECKING:
+    from services.cli.evaluate.layout import Databases
     from services.cli.evaluate.options import Options
     from services.cli.evaluate.runner import Evaluated, Step
     from services.evaluation.benchmark.document import Document
+    from services.evaluation.benchmark.pairs import PairedFiles
 
 evaluate_commands = typer.Typer()
 suite_commands = typer.Typer(help="Test suites: variants of a benchmark's databases.", no_args_is_help=True)
@@ -89,14 +91,36 @@ def run(options: "Options", diff: Path | None) -> "Evaluated":
 
     databases = Databases(options.db)
     paired, levels = read_inputs(options, databases, diff)
+    paired = without_unusable(options, paired, databases)
     if not paired.pairs:
         raise InvalidInputError(f"no question of {options.gold} can be scored; run without --lenient to see why")
     with progress_lines() as step:
         return Evaluation(options, levels, paired, databases, step).run()
 
 
+def without_unusable(options: "Options", paired: "PairedFiles", databases: "Databases") -> "PairedFiles":
+    """The questions on databases that can be opened, before anything runs; the others are listed.
+
+    Raises InvalidInputError naming the first file that cannot be used, unless lenient.
+    """
+    from services.sandbox.files import identify
+
+    unusable: dict[str, str] = {}
+    for name in dict.fromkeys(pair.db_id for pair in paired.pairs):
+        try:
+            for path in databases.suite(name) if "ts" in options.metrics else [databases.main(name)]:
+                identify(path)
+        except SenseError as error:
+            if not options.lenient:
+                raise InvalidInputError(f"{error.message.rstrip('.')}; --lenient leaves its questions out") from error
+            unusable[name] = error.message
+    return paired.without(unusable, options.gold)
+
+
 def as_document(options: "Options", evaluated: "Evaluated") -> "Document":
     """The result with what was asked for."""
+    import apsw
+
     from services.evaluation.benchmark.document import Setting, make_document
 
     setting = Setting(
@@ -110,8 +134,9 @@ def as_document(options: "Options", evaluated: "Evaluated") -> "Document":
         policy=options.official_policy.value if options.mode == "official" else "strict",
         options={"keep_distinct": options.keep_distinct, "plug_value": options.plug_value},
         suite=generated_suite(options.db),
+        sqlite=apsw.sqlite_lib_version(),
     )
-    return make_document(setting, evaluated.questions, [str(problem) for problem in evaluated.problems])
+    return make_document(setting, evaluated.questions, [*evaluated.oddities, *map(str, evaluated.problems)])
 
 
 def generated_suite(folder: Path) -> str | None:

@@ -63,14 +63,15 @@ class ExactMatcher:
 
 
 def load_schemas(
-    tables: Path | None, names: set[str], databases: Databases, pool: SandboxPool
+    tables: Path | None, names: set[str], databases: Databases, pool: SandboxPool, *, lenient: bool = False
 ) -> dict[str, SpiderSchema]:
     """Schemas of the databases in use: of tables.json, or of the files themselves (then no foreign keys are united).
+    Where lenient, a file that cannot be described has an empty one.
 
     Raises InvalidInputError for a tables.json that cannot be read, or that lacks a database.
     """
     if tables is None:
-        return {name: listed(pool.describe(databases.main(name), 0)) for name in sorted(names)}
+        return {name: described(databases.main(name), pool, lenient) for name in sorted(names)}
     try:
         entries = json.loads(tables.read_text(encoding="utf-8-sig"))
         schemas = schemas_by_name([entry for entry in entries if entry["db_id"] in names])
@@ -81,6 +82,16 @@ def load_schemas(
             f"{tables} has no entry for {', '.join(missing[:3])}; give the benchmark's own tables.json"
         )
     return schemas
+
+
+def described(path: Path, pool: SandboxPool, lenient: bool) -> SpiderSchema:
+    """The schema that a file holds."""
+    try:
+        return listed(pool.describe(path, 0))
+    except InvalidInputError:
+        if not lenient:
+            raise
+        return SpiderSchema.from_listing({})
 
 
 def listed(tables: list[dict[str, Any]]) -> SpiderSchema:

@@ -10,6 +10,7 @@ from services.evaluation.benchmark.lines import Problem, Problems
 from services.evaluation.benchmark.pairs import Gold, PairedFiles, pair_up, read_golds
 from services.evaluation.benchmark.spider import files as spider_files
 from shared.errors import InvalidInputError
+from shared.lines import lines_of
 
 
 def read_inputs(options: Options, databases: Databases, diff: Path | None) -> tuple[PairedFiles, dict[int, str]]:
@@ -47,7 +48,10 @@ def bird_questions(options: Options, databases: Databases) -> tuple[PairedFiles,
             f"{count} questions are on {name!r}, which {databases.folder} does not have; --lenient leaves them out"
         )
         problems.report(options.gold, 0, message)
-    paired = pair_up(here, bird_files.read_predictions(options.pred, problems), options.gold, options.pred, problems)
+    ids = [str(entry["question_id"]) for entry in entries if "question_id" in entry]
+    ids = ids if len(ids) == len(set(ids)) == len(entries) else []
+    predictions = bird_files.read_predictions(options.pred, problems, len(golds), ids)
+    paired = pair_up(here, predictions, options.gold, options.pred, problems)
     return paired, {place: str(entry["difficulty"]) for place, entry in enumerate(entries)}
 
 
@@ -72,10 +76,10 @@ def read_lines(path: Path) -> list[dict[str, object]]:
     """A per-question file. Raises InvalidInputError with the line that is not one of ours."""
     found = []
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         try:
             row = json.loads(line)
             found.append({"index": int(row["index"]), "db_id": str(row["db_id"]), **row})

@@ -1,12 +1,54 @@
 """Where a benchmark keeps its databases: one folder a database, with one SQLite file, or with a test suite of them."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
 from shared.errors import InvalidInputError, NotFoundError
 
 SUITE_FILE = "suite.json"
-SUFFIXES = (".sqlite", ".db", ".sqlite3")
+SUFFIXES = (".sqlite", ".db", ".sqlite3", ".db3")
+STRANGERS = ("__MACOSX",)  # macOS leaves such folders, and `._NAME` files, in archives and on foreign disks
+SEARCHED = 200
+
+
+def is_database_file(path: Path) -> bool:
+    """Whether a name is that of a database, whatever the case of its ending; not what starts with a dot."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """What is in a folder, by name, without what systems put there."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in STRANGERS)
+
+
+def databases_in(folder: Path) -> dict[str, list[Path]]:
+    """Name -> its files: NAME/NAME.sqlite first and what is beside it, or NAME.sqlite."""
+    found: dict[str, list[Path]] = {}
+    for path in entries_of(folder):
+        if path.is_dir():
+            files = [one for one in entries_of(path) if is_database_file(one)]
+            if files:
+                found[path.name] = sorted(files, key=lambda one: one.stem != path.name)
+    for path in entries_of(folder):
+        if is_database_file(path):
+            found.setdefault(path.stem, [path])
+    return found
+
+
+def folder_hint(folder: Path) -> str:
+    """Where databases are, when the folder that was given is one too high."""
+    near = next((one for one in subfolders(folder) if databases_in(one)), None)
+    return f"; {near} has some" if near else ""
+
+
+def subfolders(folder: Path) -> Iterator[Path]:
+    """Folders below, level by level, some of them."""
+    level, seen = [folder], 0
+    while level and seen < SEARCHED:
+        level = [one for above in level for one in entries_of(above) if one.is_dir()][: SEARCHED - seen]
+        seen += len(level)
+        yield from level
 
 
 class Databases:
@@ -19,19 +61,14 @@ class Databases:
             raise InvalidInputError(f"{folder} is no folder; give the one that has a folder for each database")
         self.folder = folder
         if not self.known:
-            raise InvalidInputError(f"{folder} has no databases; expected {folder}/NAME/NAME.sqlite")
+            raise InvalidInputError(
+                f"{folder} has no databases; expected {folder}/NAME/NAME.sqlite{folder_hint(folder)}"
+            )
 
     @cached_property
     def known(self) -> dict[str, list[Path]]:
         """Name -> its files, the one named like the folder first, the others by name."""
-        found: dict[str, list[Path]] = {}
-        for folder in sorted(path for path in self.folder.iterdir() if path.is_dir()):
-            files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
-            if files:
-                found[folder.name] = [path for path in files if path.stem == folder.name] + [
-                    path for path in files if path.stem != folder.name
-                ]
-        return found
+        return databases_in(self.folder)
 
     def main(self, name: str) -> Path:
         """The database itself."""

@@ -38,6 +38,9 @@ def import_dataset(
     strict: Annotated[
         bool, typer.Option("--strict", help="A missing database or a gold file that differs is an error.")
     ] = False,
+    lenient: Annotated[
+        bool, typer.Option("--lenient", help="Leave out and list questions on databases that cannot be read.")
+    ] = False,
     children: Annotated[int, typer.Option(min=1, max=64, help="Sandbox processes.")] = 2,
     as_json: JsonOption = False,
     url: UrlOption = None,
@@ -46,7 +49,7 @@ def import_dataset(
     from services.cli.importing.source import Asked, checked_format
 
     checked = check_name(name or "check") if check else check_name(name)
-    asked = Asked(checked_format(format_name), path, split, limit, tuple(db or ()), tables, strict)
+    asked = Asked(checked_format(format_name), path, split, limit, tuple(db or ()), tables, strict, lenient)
     head, examples, files = examine(asked, checked, licence, children)
     said = console(stderr=as_json)
     if not as_json or not check:
@@ -91,7 +94,7 @@ def examine(
     from services.sandbox.pool import SandboxPool
 
     source = read_source(asked)
-    with progress_bars() as step, SandboxPool(children) as pool:
+    with progress_bars() as step, SandboxPool(children, tolerant=True) as pool:
         health = check_golds(source, pool, step("golds", len(source.questions)))
         measure, moved = Measure(source, pool), step("hardness", len(source.questions))
         hardness = []

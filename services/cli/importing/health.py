@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from services.cli.importing.questions import Question
 from services.cli.importing.source import Source
@@ -13,6 +14,7 @@ from services.sandbox.judge import Question as Asked
 from services.sandbox.pool import SandboxPool
 from shared.contracts.datasets import GoldFault, GoldHealth
 from shared.contracts.records import Outcome, Policy
+from shared.errors import SenseError
 
 AT_ONCE = 128
 MESSAGE_CHARS = 300
@@ -27,9 +29,12 @@ class Findings:
     timeouts: list[GoldFault] = field(default_factory=list)
     capped: list[GoldFault] = field(default_factory=list)
     empty: list[int] = field(default_factory=list)
+    clock: list[int] = field(default_factory=list)
 
     def add(self, question: Question, ran: Execution) -> None:
         """One gold's run."""
+        if ran.clock:
+            self.clock.append(question.index)
         if ran.complete:
             if ran.row_count == 0:
                 self.empty.append(question.index)
@@ -41,25 +46,48 @@ class Findings:
             outcome=ran.outcome,
             message=(ran.message or "")[:MESSAGE_CHARS],
         )
-        kind = self.timeouts if ran.outcome is Outcome.TIMEOUT else self.capped if ran.capped else self.failed
+        kind = (
+            self.timeouts
+            if ran.outcome is Outcome.TIMEOUT
+            else self.capped
+            if ran.capped or ran.walled
+            else self.failed
+        )
         kind.append(fault)
 
 
 def check_golds(source: Source, pool: SandboxPool, progress: Progress) -> GoldHealth:
     """Runs every gold as judging will, under the official policy and the workers' limits.
 
-    Raises InvalidInputError naming the file for a database that cannot be read.
+    Where lenient, questions on databases that cannot be read leave `source`. Raises InvalidInputError naming the file
+    where they may not, or where they are all; `pool` has to be tolerant.
     """
-    for name in sorted({question.db for question in source.questions}):
-        identify(source.databases.files[name])
-    found, judge = Findings(), Judge(pool, source.policy, keep_rows=0)
+    files = source.databases.files
+    used = sorted({question.db for question in source.questions})
+    source.leave_out({name: said for name in used if (said := why_unusable(files[name]))})
+    runs: list[tuple[Question, Execution]] = []
+    judge = Judge(pool, source.policy, keep_rows=0)
     for begin in range(0, len(source.questions), AT_ONCE):
         part = source.questions[begin : begin + AT_ONCE]
-        asked = [Asked(source.databases.files[one.db], one.gold, ()) for one in part]
-        for question, ran in zip(part, judge.run_golds(asked), strict=True):
-            found.add(question, ran)
+        asked = [Asked(files[one.db], one.gold, ()) for one in part]
+        runs += zip(part, judge.run_golds(asked), strict=True)
         progress(len(part))
+    damaged = {name: pool.damaged[files[name]] for name in used if files[name] in pool.damaged}
+    kept = [ran for question, ran in runs if question.db not in damaged]
+    source.leave_out(damaged)
+    found = Findings()
+    for question, ran in zip(source.questions, kept, strict=True):
+        found.add(question, ran)
     return as_health(source.policy, pool.limits.gold_deadline_s, source.questions, found)
+
+
+def why_unusable(path: Path) -> str | None:
+    """What is wrong with a file before it is opened."""
+    try:
+        identify(path)
+    except SenseError as error:
+        return error.message
+    return None
 
 
 def as_health(policy: Policy, deadline_s: float, questions: Sequence[Question], found: Findings) -> GoldHealth:
@@ -72,6 +100,7 @@ def as_health(policy: Policy, deadline_s: float, questions: Sequence[Question], 
         timeouts=found.timeouts,
         capped=found.capped,
         empty=found.empty,
+        clock=found.clock,
         shared=shared_questions(questions),
     )
 

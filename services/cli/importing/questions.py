@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from services.evaluation.benchmark.lines import Problem, Problems, read_text
+from services.evaluation.benchmark.lines import Problem, read_any_text
 from shared.errors import InvalidInputError
+from shared.lines import lines_of
 
 BETWEEN = re.compile(r"[ \t\n\r]*")
 
@@ -41,10 +42,11 @@ class Entry:
     file: Path
     line: int
     fields: Mapping[str, Any]
+    after: str = ""  # what was passed over before it
 
     def fail(self, message: str) -> InvalidInputError:
         """The error for this entry."""
-        return InvalidInputError(str(Problem(self.file.name, self.line, message)))
+        return InvalidInputError(f"{Problem(self.file.name, self.line, message)}{self.after}")
 
     def text(self, name: str) -> str:
         """A field that has to hold text. Raises InvalidInputError with file and line."""
@@ -64,14 +66,14 @@ class Entry:
 
 def read_entries(path: Path) -> Iterator[Entry]:
     """Entries of a JSON array, or of JSON lines. Raises InvalidInputError naming file and line."""
-    text = read_text(path, Problems())
+    text, marked = read_any_text(path)
     if not text.strip():
         raise InvalidInputError(f"{path.name}, line 1: the file is empty; it has to hold questions")
     entries = array_entries(path, text) if text.lstrip().startswith("[") else line_entries(path, text)
     for line, value in entries:
         if not isinstance(value, dict):
             raise InvalidInputError(str(Problem(path.name, line, "a question is a JSON object, and this is none")))
-        yield Entry(path, line, value)
+        yield Entry(path, line, value, " (a byte order mark stands before it)" if marked and line == 1 else "")
 
 
 def array_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
@@ -97,7 +99,7 @@ def array_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 def line_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     """One JSON value a line; blank lines are skipped."""
-    for line, part in enumerate(text.split("\n"), 1):
+    for line, part in enumerate(lines_of(text), 1):
         if part.strip():
             try:
                 yield line, json.loads(part)

@@ -22,7 +22,7 @@ def report_lines(head: DatasetHead, examples: Sequence[Example]) -> Iterator[str
     yield f"hardness: {ordered(Counter(one.hardness or 'not stated' for one in examples))}"
     if head.skipped:
         total, named = sum(head.skipped.values()), ", ".join(f"{name} {n}" for name, n in head.skipped.items())
-        yield f"left out: {total} questions on {len(head.skipped)} databases that are not here: {named}"
+        yield f"left out: {total} questions on {len(head.skipped)} databases that are not here or not readable: {named}"
     yield from (f"note: {note}" for note in head.notes)
     if head.health is not None:
         yield from health_lines(head.health)
@@ -44,6 +44,9 @@ def health_lines(health: GoldHealth) -> Iterator[str]:
         if len(faults) > SHOWN:
             yield f"  … and {len(faults) - SHOWN} more (--json lists all)"
     yield f"golds that give no row: {len(health.empty)}{numbers(health.empty)}"
+    if health.clock:
+        said = "judged by the moment, so that scores hold for their day"
+        yield f"golds that ask what time it is: {len(health.clock)}{numbers(health.clock)}; {said}"
     inside = [one for group in health.shared for one in group]
     yield f"questions that share their text with another gold: {len(inside)}{numbers(inside)}"
 

@@ -1,8 +1,8 @@
 """One import: the questions that can be used, the databases they are on, and all that was noticed on the way."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import get_args
@@ -32,6 +32,7 @@ class Asked:
     db: tuple[Path, ...] = ()
     tables: Path | None = None
     strict: bool = False
+    lenient: bool = False
 
 
 @dataclass
@@ -46,6 +47,22 @@ class Source:
     hashes: dict[str, str]
     skipped: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, unusable: Mapping[str, str]) -> None:
+        """Drops, where lenient, the questions on databases that cannot be read, each noted with its reason.
+
+        Raises InvalidInputError where that was not asked for, or where no question is left.
+        """
+        if not unusable:
+            return
+        left = [question for question in self.questions if question.db not in unusable]
+        if not self.asked.lenient or not left:
+            remedy = "; --lenient leaves its questions out" if left else ""
+            raise InvalidInputError(next(iter(unusable.values())).rstrip(".") + remedy)
+        counts = Counter(question.db for question in self.questions if question.db in unusable)
+        self.notes += [f"left out: {counts[name]} questions on {name!r}: {said}" for name, said in unusable.items()]
+        self.skipped = dict(sorted({**self.skipped, **counts}.items()))
+        self.questions = [replace(question, index=index) for index, question in enumerate(left)]
 
     @property
     def release(self) -> str | None:
@@ -147,5 +164,5 @@ def leave_out_missing(source: Source) -> None:
 
 def hint(name: str, known: Sequence[str]) -> str:
     """The nearest known name."""
-    near = get_close_matches(name, known, 1)
+    near = [one for one in known if one.casefold() == name.casefold()] or get_close_matches(name, known, 1)
     return f"; did you mean {near[0]!r}?" if near else ""

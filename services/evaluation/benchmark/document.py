@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from services.evaluation.benchmark.aggregate import GroupScore, Summary, summarise
 from services.evaluation.benchmark.scored import ScoredQuestion, tidy
+from shared.contracts.records import Dependence
 
 METRIC_VERSION = "sense-benchmark/1"
 TITLES = {
@@ -40,9 +41,24 @@ QUIRKS = {
 }
 
 
+DEPENDS = {
+    Dependence.CLOCK.value: (
+        "ask what time it is, so that their results and scores hold for this run: another day may give others"
+    ),
+    Dependence.OUR_LIMITS.value: (
+        "were stopped by a limit of the sandbox where a stock SQLite may go on: they are undecided and count as not "
+        "right, which says nothing about the SQL"
+    ),
+    Dependence.COLLATION.value: (
+        "are on a database that sorts by a collation which only its own program has: what needs no order of it runs "
+        "here, and some of that stops the official evaluator"
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Setting:
-    """What was evaluated and how; hashes are SHA-256 (hex) of the files."""
+    """What was evaluated and how; hashes are SHA-256 (hex) of the files. `sqlite` is the version that ran the SQL."""
 
     benchmark: str
     mode: str
@@ -54,6 +70,7 @@ class Setting:
     policy: str
     options: dict[str, Any]
     suite: str | None = None
+    sqlite: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,13 +86,14 @@ class ModeDifference:
 
 @dataclass(frozen=True)
 class Document:
-    """The whole result."""
+    """The whole result. `depends`: what else scores depend on, with the questions that do."""
 
     setting: Setting
     summary: Summary
     differences: tuple[ModeDifference, ...]
     unreadable: dict[str, int]
     problems: tuple[str, ...]
+    depends: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -92,6 +110,7 @@ class Document:
             **summary,
             "other_mode": [{**asdict(one), "other_score": tidy(one.other_score)} for one in self.differences],
             "unreadable_predictions": self.unreadable,
+            "depends_on": {name: list(indexes) for name, indexes in self.depends.items()},
             "problems": list(self.problems),
         }
 
@@ -112,6 +131,11 @@ def make_document(setting: Setting, questions: Sequence[ScoredQuestion], problem
         ),
         unreadable=dict(sorted(unreadable.items(), key=lambda pair: (-pair[1], pair[0]))),
         problems=tuple(problems),
+        depends={
+            name: indexes
+            for name in DEPENDS
+            if (indexes := tuple(one.row.index for one in questions if name in one.depends_on))
+        },
     )
 
 

@@ -1,5 +1,6 @@
 """Reading benchmark files: what is wrong is said with its place and its remedy, or gathered where that is allowed."""
 
+import codecs
 import io
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 from shared.errors import InvalidInputError
 
 BOM = "\ufeff"
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,50 @@ class Problems:
 def read_text(path: Path, problems: Problems) -> str:
     """The file's text with line ends as the official code sees them.
 
-    Raises InvalidInputError where the file cannot be read or is not UTF-8, also when lenient; a byte order mark is a
-    problem, because it makes the first SQL unreadable officially.
+    Raises InvalidInputError where the file cannot be read or is in no known encoding, also when lenient; a byte order
+    mark, UTF-16 and NUL characters are problems, because they make SQL unreadable officially.
     """
+    data = read_bytes(path)
+    if data.startswith(UTF_16):
+        problems.report(path, 1, "this is UTF-16, which the official evaluator cannot read; save the file as UTF-8")
+    text = decoded(path, data)
+    if text.startswith(BOM) and not data.startswith(UTF_16):
+        problems.report(path, 1, "a byte order mark stands before the first SQL; save the file as UTF-8 without one")
+    if "\x00" in text:
+        line = text.count("\n", 0, text.index("\x00")) + 1
+        problems.report(path, line, "a NUL character stands here (is it UTF-16?); save the file as UTF-8")
+    return with_line_feeds(text)
+
+
+def read_any_text(path: Path) -> tuple[str, bool]:
+    """The text of a file that no official code reads, and whether a byte order mark stands before it: there it is no
+    problem, and UTF-16 with one neither.
+
+    Raises InvalidInputError where the file cannot be read or is in no known encoding.
+    """
+    text = decoded(path, data := read_bytes(path))
+    return with_line_feeds(text), text.startswith(BOM) or data.startswith(UTF_16)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes. Raises InvalidInputError."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read ({error.strerror}); give the path of a file") from error
+
+
+def decoded(path: Path, data: bytes) -> str:
+    """The text as UTF-16 where its mark says so, else as UTF-8. Raises InvalidInputError with the line."""
     try:
-        text = data.decode()
+        return data.decode("utf-16" if data.startswith(UTF_16) else "utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InvalidInputError(f"{path.name}, line {line}: this is not UTF-8; save the file as UTF-8") from error
-    if text.startswith(BOM):
-        problems.report(path, 1, "a byte order mark stands before the first SQL; save the file as UTF-8 without one")
+
+
+def with_line_feeds(text: str) -> str:
+    """Without its byte order mark, and with one kind of line end."""
     return io.StringIO(text.removeprefix(BOM), newline=None).read()
 
 
@@ -75,6 +107,6 @@ def read_lines(path: Path, problems: Problems) -> list[str]:
 
 def unknown_database(name: str, known: Collection[str]) -> str:
     """The message for a db_id that is not known, with the nearest known one."""
-    near = get_close_matches(name, known, 1)
+    near = [one for one in known if one.casefold() == name.casefold()] or get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; known are {len(known)} others"
     return f"no database is called {name!r}{hint}"

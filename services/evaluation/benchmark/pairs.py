@@ -1,6 +1,7 @@
 """Golds and predictions of one benchmark, put side by side."""
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,15 @@ class PairedFiles:
 
     pairs: list[Pair]
     problems: list[Problem]
+
+    def without(self, unusable: Mapping[str, str], gold_path: Path) -> "PairedFiles":
+        """The questions on other databases; each one left out is told with its reason and its questions' number."""
+        counts = Counter(pair.db_id for pair in self.pairs if pair.db_id in unusable)
+        told = [
+            Problem(gold_path.name, 0, f"{count} questions on {name!r} are left out and not counted: {unusable[name]}")
+            for name, count in counts.items()
+        ]
+        return PairedFiles([pair for pair in self.pairs if pair.db_id not in unusable], [*told, *self.problems])
 
 
 def read_golds(path: Path, known: Collection[str] | None, problems: Problems) -> list[Gold | None]:

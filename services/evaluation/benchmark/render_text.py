@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from services.evaluation.benchmark.aggregate import GroupScore
-from services.evaluation.benchmark.document import QUIRKS, TITLES, Document, ModeDifference, shown
+from services.evaluation.benchmark.document import DEPENDS, QUIRKS, TITLES, Document, ModeDifference, shown
 from services.evaluation.text_table import WIDTH, Table, bullets, grid_lines, plain
 
 SHOWN_QUESTIONS = 8
@@ -39,6 +39,10 @@ def findings(document: Document) -> list[str]:
     found += [difference_sentence(document, one) for one in document.differences]
     if setting.suite:
         found.append(setting.suite)
+    for name, indexes in document.depends.items():
+        found.append(f"{len(indexes)} of {count} questions {DEPENDS[name]} ({numbers(indexes)}).")
+    if setting.sqlite:
+        found.append(f"Run by SQLite {setting.sqlite}; another version may give other results.")
     return found + [f"Noticed: {problem}" for problem in document.problems[:SHOWN_QUESTIONS]]
 
 

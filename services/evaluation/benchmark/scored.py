@@ -14,7 +14,8 @@ class ScoredQuestion:
     """`other` holds the other mode's scores by metric, `quirks` why the official rule may see this question otherwise
     (`em_quirks`: why exact match does).
 
-    `unreadable` says why the exact-match parser could not read the prediction.
+    `unreadable` says why the exact-match parser could not read the prediction. `depends_on` names what else than the
+    two texts and the database the scores depend on (`DEPENDS` of the document).
     """
 
     row: QuestionRow
@@ -29,6 +30,7 @@ class ScoredQuestion:
     unreadable: str | None = None
     gold_ms: float | None = None
     ms: float | None = None
+    depends_on: tuple[str, ...] = ()
 
     def line(self) -> dict[str, Any]:
         """The question as JSON: names of the metrics as keys, times left out (they are no property of the answer)."""
@@ -46,6 +48,7 @@ class ScoredQuestion:
             "quirks": list(self.quirks),
             "em_quirks": list(self.em_quirks),
             "unreadable": self.unreadable,
+            "depends_on": list(self.depends_on),
             "features": sorted(row.features),
             "gold": self.gold,
             "prediction": self.prediction,

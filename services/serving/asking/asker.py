@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from anyio import to_thread
@@ -24,6 +25,7 @@ from shared.sql.prompt import PLAIN, render_messages
 from shared.storage.base import ObjectStore
 from shared.storage.keys import is_sha256
 
+SHOWN_NAMES = 300
 SAMPLED_AT = 1.0  # temperature of several samples where none is given
 REPAIR = "This failed: {error}\nAnswer with one corrected SQLite query and nothing else."
 
@@ -61,6 +63,39 @@ class Case:
     def runs_sql(self) -> bool:
         """Whether the answer needs to know what SQL does."""
         return self.asked.n > 1 or self.asked.repair or self.asked.execute
+
+
+def chosen_tables(card: SchemaCard, names: Sequence[str] | None) -> SchemaCard:
+    """The card with these tables and views alone, all of them where none is named. Raises InvalidInputError."""
+    if not names:
+        return card
+    known = {one.name.casefold(): one.name for one in card.relations}
+    for name in names:
+        if name.casefold() not in known:
+            near = get_close_matches(name.casefold(), known, 1)
+            hint = f"did you mean {known[near[0]]!r}?" if near else f"it has {listed_names(card)}"
+            raise InvalidInputError(f"the database has no table or view {name[:80]!r}; {hint}", code="unknown_table")
+    wanted = {name.casefold() for name in names}
+    tables = [one for one in card.tables if one.name.casefold() in wanted]
+    return card.model_copy(
+        update={"tables": tables, "views": [one for one in card.views if one.name.casefold() in wanted]}
+    )
+
+
+def too_many_tables(card: SchemaCard, error: InvalidInputError) -> InvalidInputError:
+    """A schema that does not fit even without example rows; names the tables, so that some can be chosen."""
+    count = len(card.relations)
+    if count < 2:
+        return error
+    said = f"the schema's {count} tables are too long for the model ({error.message[:300]}); choose some: `tables`, or"
+    return InvalidInputError(f"{said} sense ask --table NAME; it has {listed_names(card)}", code=TOO_LONG)
+
+
+def listed_names(card: SchemaCard) -> str:
+    """The names of tables and views, as many as a person may read."""
+    names = [one.name for one in card.relations]
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(name[:80] for name in names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 class Asker:
@@ -115,7 +150,7 @@ class Asker:
             built = await self._sandbox.build(asked.ddl)
             database_id = built.database_id
             warnings += [f"left out of the DDL: {', '.join(built.skipped)}"] if built.skipped else []
-        card = await to_thread.run_sync(self._card, database_id)
+        card = chosen_tables(await to_thread.run_sync(self._card, database_id), asked.tables)
         trained, style = await to_thread.run_sync(self._prompts.of, model)
         rows = asked.rows if asked.rows is not None else trained
         case = Case(asked, model, card, rows, style, warnings=warnings)
@@ -145,14 +180,21 @@ class Asker:
         try:
             return await self._ask(case, case.messages, how)
         except InvalidInputError as error:
-            if error.code != TOO_LONG or not case.rows:
+            if error.code != TOO_LONG:
                 raise
+            if not case.rows:
+                raise too_many_tables(case.card, error) from error
         case.warnings.append(
             f"the prompt with {case.rows} example rows a table is too long for the model; none is shown"
         )
         case.rows = 0
         case.messages = self._prompt(case)
-        return await self._ask(case, case.messages, how)
+        try:
+            return await self._ask(case, case.messages, how)
+        except InvalidInputError as error:
+            if error.code != TOO_LONG:
+                raise
+            raise too_many_tables(case.card, error) from error
 
     def _prompt(self, case: Case) -> list[Message]:
         """Training's own prompt, in the style that the model was taught."""

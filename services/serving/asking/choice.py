@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from services.serving.asking.engine import Listed
 from shared.contracts.records import PromptStyle
@@ -10,6 +11,7 @@ from shared.errors import NotFoundError, SenseError
 from shared.models.manifest import ModelManifest, read_manifest
 from shared.sql.prompt import PLAIN, read_prompt_version
 from shared.storage.base import ObjectStore
+from shared.storage.jsonl import read_lines
 from shared.storage.keys import model_manifest_key
 
 DEFAULT_ROWS = 3
@@ -75,7 +77,7 @@ def training_prompts(objects: ObjectStore, manifest: ModelManifest) -> Iterator[
     """The last turns of the first prompts; none where the data is gone."""
     if not objects.exists(manifest.data.key):
         return
-    for line in objects.get(manifest.data.key).splitlines()[:LOOKED_AT]:
+    for line in islice(read_lines(objects, manifest.data.key), LOOKED_AT):
         prompt = json.loads(line).get("prompt")
         if isinstance(prompt, list) and prompt:
             yield str(prompt[-1]["content"])

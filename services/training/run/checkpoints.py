@@ -38,7 +38,7 @@ def lines_up_to(path: Path, step: int) -> list[str]:
     """The curve's whole lines up to a step; empty where there is no file."""
     if step == 0 or not path.exists():
         return []
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    lines = [f"{line}\n" for line in path.read_bytes().decode().split("\n")[:-1]]
     return [line for line in lines if json.loads(line)["step"] <= step]
 
 

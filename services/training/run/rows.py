@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
 from shared.contracts.records import DpoRow, Message, SftRow
+from shared.lines import lines_of
 from shared.sql.shorten import shorten, shorten_text
 
 PERCENTILES = (50, 90, 99)
@@ -55,8 +56,8 @@ class DataFacts:
 def read_rows(config: TrainConfig) -> list[tuple[list[Message], list[list[Message]]]]:
     """Prompt and completions of every line; the lineage columns stay behind."""
     try:
-        lines = config.data.read_text().splitlines()
-    except OSError as error:
+        lines = lines_of(config.data.read_bytes().decode())
+    except (OSError, ValueError) as error:
         raise TrainingStop(ExitCode.DATA, f"The training data {config.data} cannot be read: {error}.") from error
     rows = [_parse(config, number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:

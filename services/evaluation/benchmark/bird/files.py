@@ -2,13 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from services.evaluation.benchmark.lines import Problems, read_text, unknown_database
 from services.evaluation.benchmark.pairs import Gold, PairedFiles, Prediction, pair_up, read_golds
 from shared.errors import InvalidInputError
+from shared.lines import lines_of
 
 SEPARATOR = "\t----- bird -----\t"
 MOST_ANSWERS = 1_000_000  # a key far away would otherwise make a list as long as its number
@@ -27,8 +28,13 @@ def read_json(path: Path, problems: Problems, hook: Any = None) -> Any:
         ) from error
 
 
-def read_predictions(path: Path, problems: Problems) -> list[Prediction | None]:
-    """Answers in the order of their numbers; `line` is the answer's number plus one.
+def read_predictions(
+    path: Path, problems: Problems, golds: int | None = None, ids: Sequence[str] = ()
+) -> list[Prediction | None]:
+    """Answers in the order of their numbers; `line` is the answer's number plus one. `golds` counts the questions.
+
+    Keys may be the questions' own ids: `ids`, in the questions' order, where a file has them, or numbers that cannot be
+    places. The official code never reads keys and goes by the file's order, so that is what counts without `ids`.
 
     Raises InvalidInputError, unless lenient, for keys that are not 0, 1, 2 … in order, keys given twice, and answers
     without the separator. An answer that is no text counts as a blank SQL, as officially.
@@ -36,8 +42,53 @@ def read_predictions(path: Path, problems: Problems) -> list[Prediction | None]:
     pairs = read_json(path, problems, hook=list)
     if not isinstance(pairs, list) or any(not isinstance(pair, tuple) for pair in pairs):
         raise InvalidInputError(f"{path.name}: predictions are one JSON object, number -> `SQL{SEPARATOR}db_id`")
-    answers = in_order(path, pairs, problems)
+    answers = by_ids(path, pairs, ids, problems)
+    if answers is None:
+        answers = by_place(path, pairs, golds, problems)
+    if answers is None:
+        answers = in_order(path, pairs, problems)
     return [prediction_of(path, place, answers.get(place), problems) for place in range(max(answers, default=-1) + 1)]
+
+
+def by_ids(
+    path: Path, pairs: Sequence[tuple[str, Any]], ids: Sequence[str], problems: Problems
+) -> dict[int, Any] | None:
+    """Place of the question -> answer, where the keys are ids of the questions and not plain numbers from 0."""
+    keys = [key for key, _ in pairs]
+    place_of = {name: place for place, name in enumerate(ids)}
+    if not keys or len(set(keys)) < len(keys) or not place_of.keys() >= set(keys) or keys == plain(len(keys)):
+        return None
+    places = [place_of[key] for key in keys]
+    if places == list(range(len(ids))):
+        return dict(enumerate(answer for _, answer in pairs))
+    said = "the keys are question ids, and each answer goes to the question of its id"
+    problems.note(path, 0, f"{said}; the official code would go by the file's order, which is another")
+    return dict(sorted(zip(places, (answer for _, answer in pairs), strict=True)))
+
+
+def by_place(
+    path: Path, pairs: Sequence[tuple[str, Any]], golds: int | None, problems: Problems
+) -> dict[int, Any] | None:
+    """The answers in the file's order, where the keys are numbers that cannot be places: ids of a subset, or from 1.
+
+    One gap among keys from 0 is rather a lost answer, and keys in disorder rather a shuffled file.
+    """
+    keys = [int(key) for key, _ in pairs if key.isdecimal() and len(key) <= len(str(MOST_ANSWERS))]
+    beyond = sum(key >= len(pairs) for key in keys)
+    if len(keys) != len(pairs) or golds != len(pairs) or keys != sorted(set(keys)) or max(keys) > MOST_ANSWERS:
+        return None
+    if not keys or (keys[0] == 0 and beyond * 2 <= len(keys)):
+        return None
+    named = f"{keys[0]} to {keys[-1]}"
+    problems.note(
+        path, 0, f"the keys ({named}) are no places from 0; officially the file's order counts, so it does here"
+    )
+    return dict(enumerate(answer for _, answer in pairs))
+
+
+def plain(count: int) -> list[str]:
+    """The keys of a file as it should be."""
+    return [str(number) for number in range(count)]
 
 
 def in_order(path: Path, pairs: list[tuple[str, Any]], problems: Problems) -> dict[int, Any]:
@@ -86,7 +137,7 @@ def read_pairs(
     """
     problems = Problems(lenient)
     golds = read_golds(gold_path, known, problems)
-    predictions = read_predictions(prediction_path, problems)
+    predictions = read_predictions(prediction_path, problems, len(golds))
     for gold, prediction in zip(golds, predictions, strict=False):
         if gold and prediction and prediction.db_id is not None and prediction.db_id != gold.db_id:
             message = f"this answer is for {prediction.db_id!r}, and its gold for {gold.db_id!r}; is the file shifted?"
@@ -113,7 +164,7 @@ def read_questions(path: Path, known: Collection[str] | None = None) -> list[dic
 def json_lines(path: Path, text: str) -> list[Any]:
     """One JSON value a line. Raises InvalidInputError with the line that is none."""
     found = []
-    for place, line in enumerate(text.splitlines(), 1):
+    for place, line in enumerate(lines_of(text), 1):
         try:
             found.append(json.loads(line) if line.strip() else None)
         except json.JSONDecodeError as error:

@@ -153,20 +153,25 @@ export function schemaCard(databaseId) {
 }
 
 /** A schema as tables with their columns. */
+/** What stands beside a table's name; views have no count. */
+function kindOf(table) {
+  return table.row_count === undefined ? "view" : plural(table.row_count, "row");
+}
+
 export function schemaView(card) {
   return h(
     "div",
     {},
-    card.tables.map((table) =>
+    [...card.tables, ...(card.views ?? [])].map((table) =>
       h(
         "div",
         { class: "schema-table" },
-        h("h3", {}, table.name, " ", h("span", { class: "muted small" }, plural(table.row_count, "row"))),
+        h("h3", {}, table.name, " ", h("span", { class: "muted small" }, kindOf(table))),
         h(
           "ul",
           { class: "columns" },
           table.columns.map((column) => {
-            const link = table.foreign_keys.find((one) => one.column === column.name);
+            const link = table.foreign_keys?.find((one) => one.column === column.name);
             return h(
               "li",
               {},

@@ -10,6 +10,7 @@ export default async function database(context) {
   const found = await schemaCard(id);
   const tables = found.card.tables.map((one) => one.name);
   const name = found.upload?.name || `${tables.slice(0, 3).join(", ")}${tables.length > 3 ? "…" : ""}` || short(id);
+  const warnings = [...new Set([...(found.upload?.warnings ?? []), ...(found.card.warnings ?? [])])];
   context.title(name);
   const told = h("div", {});
   const ask = h("a", { class: "button primary", href: `#/ask?database=${id}` }, "Ask a question");
@@ -22,19 +23,19 @@ export default async function database(context) {
   context.show(
     head(name, { crumb: [h("a", { href: "#/databases" }, "Databases")], below, actions: found.upload ? [ask, removal(told, id, name)] : ask }),
     told,
-    found.upload?.warnings.length > 0 &&
+    warnings.length > 0 &&
       h(
         "div",
         { class: "notice warn" },
         h(
           "ul",
           {},
-          found.upload.warnings.map((one) => h("li", {}, one)),
+          warnings.map((one) => h("li", {}, one)),
         ),
       ),
     console_(id, found.card),
     h("section", { class: "card" }, h("h2", {}, "Schema"), schemaView(found.card)),
-    h("section", { class: "stack loose" }, h("h2", {}, "Tables"), found.card.tables.map(tableCard)),
+    h("section", { class: "stack loose" }, h("h2", {}, "Tables"), [...found.card.tables, ...(found.card.views ?? [])].map(tableCard)),
   );
 }
 
@@ -80,7 +81,7 @@ function console_(id, card) {
 }
 
 function tableCard(table) {
-  const rows = { columns: table.columns.map((one) => one.name), rows: table.sample_rows, row_count: table.row_count };
+  const rows = { columns: table.columns.map((one) => one.name), rows: table.sample_rows, row_count: table.row_count ?? table.sample_rows.length };
   return h(
     "article",
     { class: "card" },
