@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import time
 import uuid
 from collections import OrderedDict
@@ -200,13 +201,20 @@ class JobStore:
     def work_off(self, within_s: float = AT_ONCE_S) -> None:
         """The orchestrator's share of large changes, a little at a time: rows to settle, rows of jobs that left."""
         ends = time.monotonic() + within_s
+        pipe = self.client.pipeline(transaction=False)
+        pipe.smembers(self.key("settling"))
+        pipe.smembers(self.key("leaving"))
         with redis_errors():
-            settling = sorted(self.client.smembers(self.key("settling")))
-            leaving = sorted(self.client.smembers(self.key("leaving")))
-        for number, job_id in enumerate(settling):  # each gets its part of the time: one job holds up no other
-            self.settle_readable_rows(job_id, max(0.0, ends - time.monotonic()) / (len(settling) - number))
+            settling, leaving = map(sorted, pipe.execute())
+        random.shuffle(settling)  # each gets its part of the time, and no job is always the last
+        for number, job_id in enumerate(settling):
+            left = ends - time.monotonic()
+            if left <= 0 and number:
+                break
+            self.settle_readable_rows(job_id, max(0.0, left) / (len(settling) - number))
         for job_id in leaving:
-            self.remove_readable_rows(job_id, max(0.0, ends - time.monotonic()))
+            if not self.remove_readable_rows(job_id, max(0.0, ends - time.monotonic())):
+                break
 
     def settle_readable_rows(self, job_id: str, within_s: float) -> bool:
         """As `settle_rows`; a job whose rows cannot be read is told to the orchestrator, and holds up no other."""
@@ -273,10 +281,15 @@ class JobStore:
 
         A job whose rows are not all at its end yet is brought there first; a large one comes once that is done.
         """
+        ends = time.monotonic() + AT_ONCE_S
         with redis_errors():
             settling = self.client.smembers(self.key("settling"))
-            waiting = {job_id for job_id in settling if self.client.hexists(self.key("stale"), job_id)}
-            later = {job_id for job_id in waiting if not self.settle_readable_rows(job_id, AT_ONCE_S / len(waiting))}
+            later = settling & set(self.client.hkeys(self.key("stale"))) if settling else set()
+            for number, job_id in enumerate(sorted(later)):
+                if number and time.monotonic() >= ends:
+                    break
+                if self.settle_readable_rows(job_id, max(0.0, ends - time.monotonic()) / len(later)):
+                    later.discard(job_id)
             stale = self.client.hgetall(self.key("stale"))
         return {job_id: int(seen) for job_id, seen in sorted(stale.items()) if job_id not in later}
 

@@ -11,7 +11,6 @@ import os
 import struct
 from array import array
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -19,6 +18,8 @@ from typing import BinaryIO, TypeVar
 from pydantic import BaseModel
 
 from shared.contracts.refs import ObjectRef
+from shared.errors import UnavailableError
+from shared.logging import get_logger
 from shared.storage.base import ObjectStore
 from shared.storage.cache import kept_copy
 from shared.storage.jsonl import changed, parse_line, read_checked_lines
@@ -28,6 +29,7 @@ from shared.storage.settings import CacheSettings
 M = TypeVar("M", bound=BaseModel)
 SMALL = 4 << 20  # bytes: what is read whole in the time that a request to the store takes
 STRIDE = 64  # lines between two that are noted
+log = get_logger()
 FOOTER = struct.Struct("<QQ")  # behind data and notes: bytes of data, lines
 
 
@@ -41,30 +43,35 @@ def read_slice(
     for ref in refs:
         if limit <= 0:
             return
-        count = 0
-        if ref.size <= SMALL:
+        count, copy = 0, None if ref.size <= SMALL else kept(store, ref, folder)
+        if copy is None:
             for number, line in enumerate(read_checked_lines(store, ref)):
                 count = number + 1
                 if offset <= number < offset + limit:
                     yield parse_line(line, model, f"{ref.key}, line {count}")
         else:
-            with open_copy(store, ref, folder) as (file, size, count):
-                lines = lines_from(file, size, count, offset)
+            with copy:
+                copy.seek(-FOOTER.size, os.SEEK_END)
+                size, count = FOOTER.unpack(copy.read(FOOTER.size))
+                lines = lines_from(copy, size, count, offset)
                 for number, line in enumerate(islice(lines, limit), start=offset + 1):
                     yield parse_line(line, model, f"{ref.key}, line {number}")
         limit -= max(0, min(limit, count - offset))
         offset = max(0, offset - count)
 
 
-@contextmanager
-def open_copy(store: ObjectStore, ref: ObjectRef, folder: Path) -> Iterator[tuple[BinaryIO, int, int]]:
-    """The checked copy of a set, the bytes of its data and its lines. An open copy outlives its eviction."""
+def kept(store: ObjectStore, ref: ObjectRef, folder: Path) -> BinaryIO | None:
+    """The checked copy of a set, open, so that it outlives its eviction; None where this disk cannot hold it: then the
+    set is read through each time, which takes longer and no more memory.
+    """
     settings = CacheSettings()
     bound = settings.model_copy(update={"bytes": settings.rows_bytes})
-    path = kept_copy(folder / f"{ref.sha256}.rows", lambda path: bring(store, ref, path), bound)
-    with path.open("rb") as file:
-        file.seek(-FOOTER.size, os.SEEK_END)
-        yield file, *FOOTER.unpack(file.read(FOOTER.size))
+    try:
+        path = kept_copy(folder / f"{ref.sha256}.rows", lambda path: bring(store, ref, path), bound)
+        return path.open("rb")
+    except (OSError, UnavailableError) as error:
+        log.warning("slices.no_copy", folder=str(folder), error=str(error))
+        return None
 
 
 def lines_from(file: BinaryIO, size: int, count: int, first: int) -> Iterator[bytes]:

@@ -25,7 +25,7 @@ NO_CAPABILITY = "0" * 16
 SPEC = {"kind": "synthesis", "name": "cluster", "train": {"sft": [{"synthesis": 40, "per_shard": 10}]}, "seed": 3}
 SERVICES = ("gateway", "orchestrator", "synthesis", "sandbox", "sandbox-http", "pairing", "evaluation", "training")
 SERVICES += ("serving", "serving-http", "engine", "flower", "egress")
-STATEFUL = {"sandbox", "sandbox-http", "training", "serving", "engine"}
+STATEFUL = {"sandbox", "sandbox-http", "pairing", "evaluation", "training", "serving", "engine"}
 WORLD = ("1.1.1.1:443", "8.8.8.8:53")
 
 pytestmark = [

@@ -100,6 +100,17 @@ def test_a_line_that_is_no_row_and_an_object_that_is_not_there(store: ObjectStor
         read(store, [gone], 0, 1, tmp_path)
 
 
+def test_a_disk_that_takes_no_copy_costs_time_only(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container without a disk of its own, or a full one."""
+    monkeypatch.setattr(slices, "SMALL", 0)
+    (tmp_path / "file").write_text("no folder can be made here")
+    wanted = rows(500)
+    ref = store.put("a/b.jsonl", dump_rows(wanted))
+    assert read(store, [ref, ref], 490, 20, tmp_path / "file" / "rows") == [*wanted[490:], *wanted[:10]]
+
+
 def test_copies_are_bounded(store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SMALL", 0)
     monkeypatch.setenv("SENSE_CACHE_ROWS_BYTES", "300000")
