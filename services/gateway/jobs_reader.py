@@ -66,7 +66,10 @@ class JobReader:
     def events(self, after: str, limit: int) -> list[Event]:
         """Up to `limit` events after that id, oldest first."""
         if self.archived is None:
-            return JobEvents(self.backend.jobs.client, self.backend.jobs.prefix, self.job_id).after(after, limit)
+            try:
+                return JobEvents(self.backend.jobs.client, self.backend.jobs.prefix, self.job_id).after(after, limit)
+            except DAMAGE:
+                return []
         facts = archived_facts(self.backend.objects, self.job_id)
         return [fact for fact in facts if place(fact.id) > place(after)][:limit]
 

@@ -84,7 +84,7 @@ class Orchestrator:
         for event in events:
             if event.name in WAKING:
                 self.setbacks.clear(event.job_id)
-        for job_id, news in sorted(news_by_job(events).items()):
+        for job_id, news in news_by_job(events).items():
             self.advance_job(job_id, news)
         self.facts.acknowledge(events)
         if events:

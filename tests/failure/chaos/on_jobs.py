@@ -22,7 +22,7 @@ from shared.tasks.app import queue_key
 from tests.failure.chaos.world import ChaosWorld, Happening
 from tests.support.stack import wait_until
 
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 SMALL: Mapping[str, Any] = {"kind": "synthesis", "name": "victim", "train": {"sft": [{"synthesis": 8, "per_shard": 2}]}}
 T = TypeVar("T")
 Strike = Callable[[ChaosWorld, str, random.Random], None]

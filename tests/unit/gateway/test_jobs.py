@@ -1,5 +1,6 @@
 """Looking, listing, cancelling, retrying; the archive where Redis has lost a job."""
 
+import pytest
 from fastapi.testclient import TestClient
 
 from services.gateway.archive import archived_rows
@@ -122,3 +123,49 @@ def test_a_lost_job_is_read_from_the_archive(api: TestClient, backend: Backend) 
     with api.stream("GET", f"/v1/jobs/{driver.id}/events/stream") as answer:
         text = answer.read().decode()
     assert text.count("\nid: ") == len(events["data"])
+
+
+def damage(driver: Driver, how: str) -> None:
+    """One job's keys as no step writes them."""
+    client, jobs = driver.jobs.client, driver.jobs
+    record = jobs.key("job", driver.id)
+    if how == "another type":
+        client.delete(record)
+        client.set(record, "x")
+    elif how in ("stages", "events"):
+        client.delete(jobs.key("job", driver.id, how))
+        client.set(jobs.key("job", driver.id, how), "x")
+    elif how == "stage":
+        client.set(jobs.key("job", driver.id, "stage", "write"), "x")
+    elif how == "row":
+        client.set(jobs.key("job", driver.id, "row", "write", "0"), "x")
+    else:
+        field, _, value = how.partition("=")
+        client.hset(record, field, value) if value else client.hdel(record, field)
+
+
+DAMAGES = [
+    *("another type", "stages", "stage", "row", "events", "spec={", "spec", "status=dreaming", "status", "plan={"),
+    *("created_at=long ago", "created_at", "epoch=first", "error={", "kind", "name", "started_at=soon"),
+]
+
+
+@pytest.mark.parametrize("how", [*DAMAGES, "spec=" + "[" * 100_000], ids=lambda how: how[:20])
+def test_a_damaged_job_is_shown_as_such_beside_others_and_can_be_cancelled(
+    api: TestClient, backend: Backend, how: str
+) -> None:
+    before, victim, after = Driver(backend), Driver(backend), Driver(backend)
+    victim.add("write", 0, 1)
+    damage(victim, how)
+    listed = api.get("/v1/jobs").json()["data"]
+    assert [job["id"] for job in listed] == [after.id, victim.id, before.id]
+    for address in ("/v1/jobs?status=queued", "/v1/jobs?kind=synthesis", "/metrics"):
+        assert api.get(address).status_code == 200
+    shown = api.get(f"/v1/jobs/{victim.id}")
+    assert shown.status_code == 200 and shown.json()["id"] == victim.id
+    for part in ("events", "artifacts"):
+        assert api.get(f"/v1/jobs/{victim.id}/{part}").status_code < 500
+    cancelled = api.post(f"/v1/jobs/{victim.id}/cancel")
+    assert cancelled.status_code in (200, 202)
+    assert cancelled.json()["status"] in ("cancelling", "cancelled", "failed")
+    assert api.get(f"/v1/jobs/{before.id}").json()["status"] == "queued"

@@ -115,10 +115,15 @@ def test_an_id_reaches_no_other_key(api: TestClient, backend: Backend, name: str
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_what_nobody_foresaw_is_a_problem_without_internals(api: TestClient, backend: Backend) -> None:
-    backend.jobs.client.set(backend.jobs.key("job", "broken"), "a string where a hash belongs")
-    found = check(api.get("/v1/jobs/broken"), 500, "internal_error")
-    assert "WRONGTYPE" not in found.detail
+def test_what_nobody_foresaw_is_a_problem_without_internals(
+    api: TestClient, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unforeseen(_: object) -> None:
+        raise RuntimeError("INTERNALS of the gateway")
+
+    monkeypatch.setattr("services.gateway.jobs_reader.JobReader.view", unforeseen)
+    found = check(api.get(f"/v1/jobs/{Driver(backend).id}"), 500, "internal_error")
+    assert "INTERNALS" not in found.detail
 
 
 @pytest.fixture
