@@ -85,10 +85,32 @@ def test_only_people_facing_ports_are_published_and_only_here_by_default() -> No
 
 
 def test_secrets_are_demanded_never_given() -> None:
-    for name in ("REDIS_PASSWORD", "STORE_ACCESS_KEY", "STORE_SECRET_KEY", "ADMIN_KEY", "FLOWER_PASSWORD"):
+    for name in (
+        "REDIS_PASSWORD",
+        "STORE_ACCESS_KEY",
+        "STORE_SECRET_KEY",
+        "ADMIN_KEY",
+        "INTERNAL_TOKEN",
+        "FLOWER_PASSWORD",
+    ):
         used = re.findall(rf"\$\{{SENSE_{name}([^}}]*)\}}", TEXT)
         assert used and all(end.startswith(":?") for end in used), name
     assert not re.search(r"(?i)(password|secret|_key):\s*[\"']?[a-z0-9]{6,}[\"']?\s*$", TEXT, re.MULTILINE)
+
+
+def test_who_calls_or_answers_internally_has_the_token() -> None:
+    token = "${SENSE_INTERNAL_TOKEN:?run make env}"
+    for name in OURS - {"redis", "store"}:
+        assert SERVICES[name]["environment"]["SENSE_INTERNAL_TOKEN"] == token, name
+    assert SERVICES["vllm"]["environment"]["VLLM_API_KEY"] == token
+    assert SERVICES["engine-gpu"]["environment"]["SENSE_VLLM_API_KEY"] == token
+    assert SERVICES["flower"]["command"][:3] == ["python", "-m", "shared.tasks.flower"]
+    scraped = yaml.safe_load((ROOT / "infra/prometheus/prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    files = {one["target"]: COMPOSE["configs"][one["source"]] for one in SERVICES["prometheus"]["configs"]}
+    for job in scraped:
+        assert job["authorization"]["credentials_file"] in files, job["job_name"]
+    (workers,) = (job for job in scraped if job["job_name"] == "workers")
+    assert files[workers["authorization"]["credentials_file"]] == {"content": token}
 
 
 @pytest.mark.parametrize("name", FOREIGN)

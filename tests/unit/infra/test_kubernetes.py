@@ -74,6 +74,14 @@ def test_selectors_find_their_pods_and_images_are_renamed() -> None:
     assert {image for image in images if image.startswith("sense-")} == renamed
 
 
+def test_the_services_token_is_among_the_secrets() -> None:
+    names = {line.partition("=")[0] for line in (BASE / "secrets.env.example").read_text().splitlines()}
+    assert "SENSE_INTERNAL_TOKEN" in names
+    (engine,) = (one for one in PATCHED["engine"]["spec"]["template"]["spec"]["containers"] if one["name"] == "vllm")
+    keys = [one["valueFrom"]["secretKeyRef"]["key"] for one in engine["env"] if one["name"] == "VLLM_API_KEY"]
+    assert keys == ["SENSE_INTERNAL_TOKEN"]
+
+
 def test_parts_that_policies_name_are_pods() -> None:
     pods = [one["spec"]["template"] for one in ALL.values() if "template" in one.get("spec", {})]
     parts = {pod["metadata"]["labels"]["part"] for pod in pods}
