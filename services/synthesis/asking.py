@@ -144,8 +144,8 @@ def check_format(command: WriteExamples, answers: Answers, before: int) -> None:
     last = answers.unparsed[-1]
     if sum(one.reason == CUT_OFF for one in answers.unparsed) * 2 > len(answers.unparsed):
         raise FormatError(
-            f"model {command.model!r} at endpoint {command.endpoint!r} reached strong.max_tokens ({command.max_tokens}) "
-            f"before an example was whole in {tried} of {tried} answers; the last one, "
+            f"model {command.model!r} at endpoint {command.endpoint!r} gave a whole example in none of {tried} "
+            f"answers: most of them reached strong.max_tokens ({command.max_tokens}) before; raise it. The last one, "
             f"{last.written.provenance.source}: {last.detail}. Recorded answers stay"
         )
     raise FormatError(

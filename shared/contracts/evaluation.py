@@ -31,8 +31,10 @@ class AnswerQuestions(Command):
 
 
 class AnsweredCounts(Counts):
-    """Questions asked, answers got, answers without SQL; of these `cut_off` ended at their bound on tokens. `without_…`:
-    answers asked for without a parameter that the endpoint does not take."""
+    """Questions asked, answers got, answers without SQL; of these `cut_off` ended at their bound on tokens.
+
+    `without_…`: answers asked for without a parameter that the endpoint does not take.
+    """
 
     questions: int
     answers: int

@@ -71,7 +71,8 @@ class OpenAiServer:
     `answer` gets the request's body, with the header `Idempotency-Key` as `x_idempotency_key`, and gives one
     text (repeated `n` times) or a list of texts. `calls` counts arrivals and `sold` whole answers, by idempotency
     key where one was sent, else by the body's hash. `quirk` gets the request's body and may give a status and a body of
-    its own (JSON, or text as it is) in place of an answer; None: the usual one. `peak` is the most calls that were open at once, `refused` those
+    its own (JSON, or text as it is) in place of an answer; None: the usual one.
+    `peak` is the most calls that were open at once, `refused` those
     for which no place was free. GET `/counts` has the sums, for a client in another process.
     """
 
