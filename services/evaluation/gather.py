@@ -29,6 +29,7 @@ from shared.contracts.records import Example, Judged, PromptStyle, Rejected
 from shared.contracts.refs import StageRef
 from shared.jobs.plan import Plan
 from shared.lines import json_lines
+from shared.llm.ask import ending_sentences
 from shared.models.chosen import best_round
 from shared.models.manifest import ModelManifest
 from shared.sql.prompt import prompt_version
@@ -87,10 +88,25 @@ class Gatherer:
             wave=gather_wave(command, self.shard, self.states),
             data=self.data_stats(),
             training=self.training(),
+            endings=self.endings(),
             timeline=self.timeline(),
             environment=self.environment(),
             bootstrap_seed=command.seed,
         )
+
+    def endings(self) -> list[str]:
+        """Answers that were cut off, or asked for otherwise than the spec says, when sampling and when answering."""
+        said: list[str] = []
+        for task, setting in (
+            ("pairing.sample_candidates", "weak.max_tokens"),
+            ("evaluation.answer_questions", "answer_tokens"),
+        ):
+            sums: Counter[str] = Counter()
+            for stage in self.plan.stages:
+                if stage.task == task and stage.id in self.states:
+                    sums.update(self.states[stage.id].counts)
+            said += ending_sentences(sums, setting)
+        return said
 
     def examples(self) -> dict[str, Example]:
         """Test and selection examples by id."""

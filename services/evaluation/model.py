@@ -197,6 +197,7 @@ class ReportInput(Part):
     wave: WaveFacts | None = None
     data: DataStats | None = None
     training: list[TrainingFacts] = Field(default_factory=list)
+    endings: list[str] = Field(default_factory=list)
     timeline: list[StageSpan] = Field(default_factory=list)
     environment: dict[str, Any] = Field(default_factory=dict)
     training_seeds: int = 1

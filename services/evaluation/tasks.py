@@ -57,12 +57,13 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         shots=pick_shots(command, shard),
     )
     budget = stage_budget(shard, command.budget_usd, command.budget_tokens)
-    candidates, tokens = ask_examples(shard, load_profile(command.endpoint), examples, asking, budget)
+    candidates, tokens, endings = ask_examples(shard, load_profile(command.endpoint), examples, asking, budget)
     counts = AnsweredCounts(
         questions=len(examples),
         answers=len(candidates),
         unextractable=sum(candidate.sql is None for candidate in candidates),
         **tokens.counts(),
+        **endings,
     )
     return Done(counts, asked_outputs(shard, examples, candidates))
 

@@ -113,6 +113,7 @@ def caveats(given: ReportInput, sets: list[SetFacts], scores: list[ArmScore]) ->
     lines += [answer_caveat(one) for one in scores if one.unanswered or (one.accuracy is None and one.arm.greedy)]
     if given.pairs is not None and given.pairs.on_policy:
         lines.append(ON_POLICY)
+    lines += [f"{one}." for one in given.endings]
     lines += round_caveats(given.rounds)
     if control_unsampled(given):
         lines.append("The control was not sampled, so no difference between sampled answers is credited to DPO.")

@@ -64,13 +64,14 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
     )
     budget = stage_budget(shard, command.budget_usd, command.budget_tokens)
     profile = load_profile(command.endpoint)
-    candidates, tokens = ask_examples(shard, profile, examples, asking, budget, skip=REFUSALS)
+    candidates, tokens, endings = ask_examples(shard, profile, examples, asking, budget, skip=REFUSALS)
     counts = SampledCounts(
         questions=len(examples),
         candidates=len(candidates),
         unextractable=sum(candidate.sql is None for candidate in candidates),
         refused=len(examples) - len({candidate.example_id for candidate in candidates}),
         **tokens.counts(),
+        **endings,
     )
     return Done(counts, asked_outputs(shard, examples, candidates))
 

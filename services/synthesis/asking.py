@@ -8,7 +8,7 @@ from services.synthesis.steer import used_as_asked
 from shared.contracts.records import Rejected, Written
 from shared.contracts.synthesis import WriteExamples, WrittenCounts
 from shared.errors import SenseError
-from shared.llm.ask import TokenCount, stage_budget
+from shared.llm.ask import TokenCount, count_endings, stage_budget
 from shared.llm.client import ChatClient
 from shared.llm.errors import LlmBudgetError, LlmContentFilterError, LlmContextLengthError
 from shared.llm.messages import ChatAnswer
@@ -19,6 +19,7 @@ from shared.tasks.shard import Shard
 
 PILOT = 24  # answers after which a model that never follows the form is asked no more
 SCOPE = "write"  # all writing stages of a job share the strong model's budget
+CUT_OFF = "answer_cut_off"
 REFUSALS = (LlmContentFilterError, LlmContextLengthError)
 
 
@@ -39,6 +40,7 @@ class Answers:
     unasked: int = 0
     followed: int = 0
     worth: dict[str, int] = field(default_factory=dict)
+    endings: dict[str, int] = field(default_factory=dict)
     over: LlmBudgetError | None = None
 
     @property
@@ -56,6 +58,7 @@ class Answers:
             own=sum(row.database is None for row in self.written),
             followed=self.followed,
             **self.worth,
+            **self.endings,
             **tokens.counts(),
         )
 
@@ -86,10 +89,11 @@ def ask_strong(command: WriteExamples, shard: Shard, asked: Sequence[Call]) -> t
     for part in (asked[:first], asked[first:]):
         outcomes = dict(client.stream_many([one.request for one in part]))
         for place, one in enumerate(part):
-            take(answers, one, outcomes[place], profile.name)
+            take(answers, one, outcomes[place], profile)
             used += [outcome] if isinstance(outcome := outcomes[place], ChatAnswer) else []
         check_format(command, answers, before.unparsed)
     answers.worth = worth(profile, used)
+    answers.endings = count_endings(used, sum(one.reason == CUT_OFF for one in answers.unparsed))
     bought = budget is not None and budget.spent.tokens > 0
     if answers.over is not None and answers.unasked == len(asked) and not before.written and not bought:
         raise answers.over
@@ -110,7 +114,7 @@ def earlier(shard: Shard) -> Earlier:
     return Earlier(counts.get("written", 0), counts.get("unparsed", 0))
 
 
-def take(answers: Answers, one: Call, outcome: ChatAnswer | SenseError, endpoint: str) -> None:
+def take(answers: Answers, one: Call, outcome: ChatAnswer | SenseError, endpoint: EndpointProfile) -> None:
     """Sorts one outcome in. Raises what is neither an answer nor a refusal."""
     if isinstance(outcome, LlmBudgetError):
         answers.unasked += 1
@@ -126,9 +130,9 @@ def take(answers: Answers, one: Call, outcome: ChatAnswer | SenseError, endpoint
         answers.unparsed.append(row)
 
 
-def refusal(one: Call, error: SenseError, endpoint: str) -> Rejected:
+def refusal(one: Call, error: SenseError, endpoint: EndpointProfile) -> Rejected:
     """The endpoint would not answer this prompt: kept like an answer without an example, under its key."""
-    source = answer_key(answer_hash(endpoint, one.request))
+    source = answer_key(answer_hash(endpoint.name, one.request, endpoint.changes))
     return lost(one, error.code.removeprefix("llm_"), error.message, source)
 
 
@@ -138,6 +142,12 @@ def check_format(command: WriteExamples, answers: Answers, before: int) -> None:
     if answers.written or tried < PILOT or not answers.unparsed:
         return
     last = answers.unparsed[-1]
+    if sum(one.reason == CUT_OFF for one in answers.unparsed) * 2 > len(answers.unparsed):
+        raise FormatError(
+            f"model {command.model!r} at endpoint {command.endpoint!r} gave a whole example in none of {tried} "
+            f"answers: most of them reached strong.max_tokens ({command.max_tokens}) before; raise it. The last one, "
+            f"{last.written.provenance.source}: {last.detail}. Recorded answers stay"
+        )
     raise FormatError(
         f"model {command.model!r} at endpoint {command.endpoint!r} followed the form (Domain, Schema, Question, "
         f"Answer) in none of {tried} answers; the last one, {last.written.provenance.source}: {last.detail}. "

@@ -11,6 +11,7 @@ from shared.sql.features import FEATURES, sql_features
 SAMPLES_A_LEVEL = 2
 GATES = (("answer_", "parse"), ("llm_", "call"), ("schema_", "build"), ("gold_", "verify"))
 COST_COUNTS = ("micro_usd", "answer_micro_usd", "answer_prompt_tokens", "answer_completion_tokens")
+ENDING_COUNTS = ("cut_off", "without_temperature", "without_top_p", "without_seed")
 
 
 @dataclass
@@ -35,6 +36,7 @@ class CardFacts:
     databases: set[str] = field(default_factory=set)
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
     cost: Counter[str] = field(default_factory=Counter)
+    endings: Counter[str] = field(default_factory=Counter)
     seeds: dict[str, str] = field(default_factory=dict)
     samples: dict[str, list[Example]] = field(default_factory=dict)
     prompt: str = ""
@@ -103,4 +105,5 @@ def gather_facts(
         facts.rejected[gate_of(row), row.reason] += 1
     for shard in written:
         facts.cost.update({name: shard.counts.get(name, 0) for name in COST_COUNTS if name in shard.counts})
+        facts.endings.update({name: shard.counts[name] for name in ENDING_COUNTS if name in shard.counts})
     return facts

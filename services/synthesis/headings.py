@@ -64,8 +64,19 @@ def split_parts(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in parts:
         if part.text.strip() and part.name not in found:
-            found[part.name] = RULE.sub("", part.text).strip()
+            found[part.name] = without_rules(part.text).strip()
     return found
+
+
+def without_rules(text: str) -> str:
+    """The text without horizontal rules, which inside a fence are none."""
+    kept: list[str] = []
+    fenced = False
+    for line in text.split("\n"):
+        fenced ^= FENCE.match(line) is not None
+        if fenced or not RULE.match(line):
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def without_tags(text: str) -> str:

@@ -9,26 +9,24 @@ from services.synthesis.json_answer import json_parts
 from services.synthesis.script import FENCE_LINE, has_table, read_script
 from shared.contracts.records import DatabaseScript
 from shared.sql.answer import reasoning_of
-from shared.sql.extract import extract_sql, sql_begin
+from shared.sql.extract import read_sql, sql_begin
+from shared.sql.thoughts import BLANK, without_thoughts
 
 Reason = Literal[
     "answer_empty", "answer_refused", "answer_cut_off", "answer_without_domain", "answer_without_schema",
-    "answer_without_question", "answer_without_sql",
+    "answer_without_question", "answer_without_sql", "answer_with_more",
 ]  # fmt: skip
 REFUSAL = re.compile(
     r"\b(?:I(?:'m| am) (?:sorry|unable|not able)"
     r"|I (?:can(?:no|')t|cannot|won't) (?:help|assist|do|create|comply|provide)|as an AI\b)",
     re.IGNORECASE,
 )
-THOUGHT = re.compile(r".*</think>", re.DOTALL | re.IGNORECASE)
 NOTHING = re.compile(
     r"[\s*_`]*(?:none|n/?a|null|nil|not (?:needed|required)"
     r"|no(?:ne)?(?: external)?(?: knowledge| evidence)?(?: is)? (?:needed|required)|-+)?[\s.*_`]*",
     re.IGNORECASE,
 )
 WRAPPED = "\"'“”`*_ \t\n"
-INLINE_CODE = re.compile(r"\s*`(?P<code>[^`]+)`\s*")
-OPEN_FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 DOMAIN_CHARS = 80
 QUESTION_CHARS = 2000
 
@@ -59,17 +57,18 @@ def parse_answer(text: str, *, own: bool = False, finish_reason: str = "stop") -
 
     Raises `UnparsableError`.
     """
-    spoken = THOUGHT.sub("", text, count=1) if "</think>" in text.lower() else text
+    spoken = without_thoughts(text).replace(BLANK, " ")
     if not spoken.strip():
+        if finish_reason == "length":
+            raise UnparsableError(
+                "answer_cut_off", "the answer ended inside its thoughts, before any part of it: raise strong.max_tokens"
+            )
         raise UnparsableError("answer_empty", "the answer is empty")
-    parts = json_parts(spoken) or split_parts(spoken)
+    of_json = json_parts(spoken)
+    parts = of_json or split_parts(spoken)
     forgive(parts, spoken)
     check_parts(parts, spoken, own, finish_reason)
-    sql = extract_sql(parts["answer"])
-    if sql is None:
-        raise UnparsableError("answer_without_sql", "the answer part holds no SELECT statement")
-    if finish_reason == "length" and cut_inside(parts["answer"]):
-        raise UnparsableError("answer_cut_off", "the answer ends in the middle of its SQL: raise strong.max_tokens")
+    sql = checked_sql(parts["answer"], finish_reason, delimited=of_json is not None)
     return ParsedAnswer(
         domain=one_line(parts.get("domain", "").strip().split("\n")[0]).rstrip(".")[:DOMAIN_CHARS],
         script=None if own else checked_script(parts),
@@ -88,8 +87,6 @@ def forgive(parts: dict[str, str], text: str) -> None:
         parts["answer"], parts["question"] = parts["question"][place:], parts["question"][:place]
     if "schema" not in parts and (place := text.upper().find("CREATE TABLE")) >= 0:
         parts["schema"] = text[place:]
-    if (inline := INLINE_CODE.fullmatch(parts.get("answer", ""))) is not None:
-        parts["answer"] = inline["code"]
     if "rows" in parts and "schema" in parts:
         parts["schema"] = f"{parts['schema']}\n;\n{parts['rows']}"
 
@@ -114,6 +111,20 @@ def check_parts(parts: dict[str, str], text: str, own: bool, finish_reason: str)
         "sql": "answer_without_sql",
     }
     raise UnparsableError(reasons[name], f"the answer lacks {', '.join(missing)}")
+
+
+def checked_sql(answer: str, finish_reason: str, *, delimited: bool) -> str:
+    """The answer part's statement, which has to be all that its fence holds beside comments."""
+    reading = read_sql(answer, delimited=delimited)
+    if reading is None:
+        raise UnparsableError("answer_without_sql", "the answer part holds no SELECT statement")
+    if finish_reason == "length" and not reading.closed:
+        raise UnparsableError("answer_cut_off", "the answer ends in the middle of its SQL: raise strong.max_tokens")
+    if reading.rest:
+        raise UnparsableError(
+            "answer_with_more", f"the answer's fence holds more than one statement: {reading.rest[:80]!r} is left over"
+        )
+    return reading.sql
 
 
 def checked_script(parts: dict[str, str]) -> DatabaseScript:
@@ -143,10 +154,3 @@ def one_line(text: str) -> str:
     while len(line) > 1 and line[0] in WRAPPED and line[-1] in WRAPPED:
         line = line[1:-1].strip()
     return line.strip("*_ ")
-
-
-def cut_inside(answer: str) -> bool:
-    """Whether a text that was cut off ends inside its SQL: a fence is open, or nothing closes the statement."""
-    if fences := OPEN_FENCE.findall(answer):
-        return len(fences) % 2 == 1
-    return ";" not in answer

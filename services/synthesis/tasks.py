@@ -39,6 +39,7 @@ from shared.contracts.synthesis import (
     WriteExamples,
     WrittenCounts,
 )
+from shared.llm.ask import ending_sentences
 from shared.sql.catalog import Catalog
 from shared.sql.prompt import prompt_version
 from shared.storage.datasets import dataset_rows, find_dataset
@@ -83,6 +84,8 @@ def write_by_llm(command: WriteExamples, shard: Shard, wish: Wanted) -> Done:
     answers, tokens = ask_strong(command, shard, make_calls(command, known_now(command, shard), wish))
     if answers.unasked:
         shard.progress(note=f"the budget does not hold {answers.unasked} more examples; the job ends with what it has")
+    if said := ending_sentences(answers.endings, "strong.max_tokens"):
+        shard.progress(note="; ".join(said))
     outputs = {
         "written": shard.write_rows("written", answers.written),
         "unparsed": shard.write_rows("unparsed", answers.rejected),
@@ -180,7 +183,8 @@ def export_cards(
         style=command.style,
         prompt=prompt_version(command.prompt_rows, command.style),
     )
-    facts.note = note
+    told = [f"{one}." for one in ending_sentences(facts.endings, "strong.max_tokens")]
+    facts.note = " ".join([*([note] if note else []), *told]) or None
     facts.selection, facts.beside_tests = len(dataset.selection), dataset.beside_tests
     licences = {ref: find_dataset(shard.objects, ref).licence for ref in facts.data_sets}
     return {

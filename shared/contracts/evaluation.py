@@ -31,7 +31,10 @@ class AnswerQuestions(Command):
 
 
 class AnsweredCounts(Counts):
-    """Questions asked, answers got, answers without SQL."""
+    """Questions asked, answers got, answers without SQL; of these `cut_off` ended at their bound on tokens.
+
+    `without_…`: answers asked for without a parameter that the endpoint does not take.
+    """
 
     questions: int
     answers: int
@@ -41,6 +44,10 @@ class AnsweredCounts(Counts):
     micro_usd: int = 0
     calls: int = 0
     call_ms: int = 0
+    cut_off: int = 0
+    without_temperature: int = 0
+    without_top_p: int = 0
+    without_seed: int = 0
 
 
 class ArmPlan(BaseModel):

@@ -191,7 +191,7 @@ class PipelineSpec(WritingSpec):
     pairs: PairSettings = PairSettings()
     selection: Selection = Selection()
     sampling: Sampling = Sampling()
-    answer_tokens: int = Field(default=128, ge=8, le=4096, description="tokens an answer may have")
+    answer_tokens: int = Field(default=128, ge=8, le=32_000, description="tokens an answer may have")
     rounds: int = Field(
         default=1,
         ge=1,

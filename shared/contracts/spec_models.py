@@ -79,7 +79,7 @@ class WeakModel(SpecPart):
     )
     sweep_questions: int = Field(default=48, ge=8, le=1000, description="questions that each temperature is tried on")
     top_p: float = Field(default=1.0, gt=0, le=1)
-    max_tokens: int = Field(default=128, ge=8, le=4096)
+    max_tokens: int = Field(default=128, ge=8, le=32_000)
     questions: Amount | None = Field(default=None, description="how many training questions to sample; None: all")
     budget_usd: Dollars | None = None
     budget_tokens: Tokens | None = Field(default=None, description="of prompts and answers together")

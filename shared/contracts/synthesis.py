@@ -67,6 +67,10 @@ class WrittenCounts(Counts):
     micro_usd: int = 0
     calls: int = 0
     call_ms: int = 0
+    cut_off: int = 0
+    without_temperature: int = 0
+    without_top_p: int = 0
+    without_seed: int = 0
 
 
 class LoadDataset(Command):

@@ -1,7 +1,8 @@
 """Asking a model the questions of examples: the same rendering, seeds and extraction wherever it is done."""
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.contracts.records import Candidate, Example, Message, PromptStyle
@@ -68,6 +69,29 @@ class TokenCount:
         }
 
 
+LEAVABLE = ("temperature", "top_p", "seed")
+
+
+def count_endings(answers: Iterable[ChatAnswer], without_sql: int) -> dict[str, int]:
+    """How answers came about, as fields of a shard's counts: those cut off before any SQL (`without_sql`, counted by
+    the caller), and those that the endpoint was asked for without a parameter that it does not take."""
+    left_out = Counter(name for answer in answers for name in answer.left_out for _ in answer.texts)
+    return {"cut_off": without_sql, **{f"without_{name}": left_out[name] for name in LEAVABLE}}
+
+
+def ending_sentences(counts: Mapping[str, int], setting: str) -> list[str]:
+    """The same in sentences; `setting` is the bound on an answer's tokens, as the spec has it."""
+    said = []
+    if cut := counts.get("cut_off"):
+        said.append(
+            f"{cut} answers ended at their bound on tokens before any SQL, often while reasoning: raise {setting}"
+        )
+    for name in LEAVABLE:
+        if count := counts.get(f"without_{name}"):
+            said.append(f"{count} answers were asked for without {name}, which the endpoint does not take")
+    return said
+
+
 def stage_budget(shard: Shard, usd: float | None, tokens: int | None = None, *, scope: str = "") -> Budget | None:
     """The cap that all shards of this shard's stage share, or all stages of one `scope` of its job."""
     if usd is None and tokens is None:
@@ -104,8 +128,9 @@ def ask_examples(
     budget: Budget | None = None,
     *,
     skip: tuple[type[LlmError], ...] = (),
-) -> tuple[list[Candidate], TokenCount]:
-    """`asking.samples` candidates an example, in example and slot order. Raises the client's errors by cause.
+) -> tuple[list[Candidate], TokenCount, dict[str, int]]:
+    """`asking.samples` candidates an example, in example and slot order, what was paid, and how the answers came about
+    (`count_endings`). Raises the client's errors by cause.
 
     An example whose request ends in one of `skip` has no candidates; where that is every example's end, it is raised.
     """
@@ -130,10 +155,19 @@ def ask_examples(
     if hard or (failed and len(failed) == len(examples)):
         raise (hard or failed)[0]
     candidates: list[Candidate] = []
+    answers: list[ChatAnswer] = []
+    cut_off = 0
     for place, example in enumerate(examples):
         if isinstance(answer := outcomes[place], ChatAnswer):
-            candidates += candidates_of(example, answer, asking)
-    return candidates, tokens
+            answers.append(answer)
+            found = candidates_of(example, answer, asking)
+            ends = zip(found, answer.finish_reasons, strict=True)
+            cut_off += sum(one.sql is None and reason == "length" for one, reason in ends)
+            candidates += found
+    endings = count_endings(answers, cut_off)
+    if said := ending_sentences(endings, "weak.max_tokens or answer_tokens"):
+        shard.progress(note="; ".join(said))
+    return candidates, tokens, endings
 
 
 def asked_outputs(shard: Shard, examples: Sequence[Example], candidates: Sequence[Candidate]) -> dict[str, ObjectRef]:

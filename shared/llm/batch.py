@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from shared.errors import SenseError
+from shared.llm.adapt import learned_of
 from shared.llm.budget import Budget, Cost, worst_case
 from shared.llm.call import call_once
 from shared.llm.errors import (
@@ -14,6 +15,7 @@ from shared.llm.errors import (
     LlmError,
     LlmRateLimitError,
     LlmUnknownModelError,
+    LlmUnreadableError,
 )
 from shared.llm.limiter import Limiter, pace_of
 from shared.llm.messages import ChatAnswer, ChatRequest, Usage, UsageCallback
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 BUDGET_POLL_S = 0.05
 GIVEN_UP_MOST = 8
+SAMPLE_STEP = 100_000  # between the tries of samples that are bought one by one
 Outcome = ChatAnswer | SenseError
 
 
@@ -67,7 +70,7 @@ class Batch:
 
     async def _answer_once(self, request: ChatRequest) -> Outcome:
         """Equal requests in one batch share one answer, also while it is in flight."""
-        hashed = answer_hash(self.profile.name, request)
+        hashed = self._hash(request)
         if (first := self._first.get(hashed)) is not None:
             return await asyncio.shield(first)
         future = self._first[hashed] = asyncio.get_running_loop().create_future()
@@ -82,9 +85,13 @@ class Batch:
         future.set_result(outcome)
         return outcome
 
+    def _hash(self, request: ChatRequest) -> str:
+        return answer_hash(self.profile.name, request, self.profile.changes)
+
     def _note(self, error: LlmError) -> None:
-        """One request may be poison to a server; several given up in a row mean that the server is down."""
-        self._given_up += error.retryable
+        """One request may be poison to a server; several given up in a row mean that the server is down, or speaks
+        another language."""
+        self._given_up += error.retryable or isinstance(error, LlmUnreadableError)
         most = min(self.profile.max_concurrency, GIVEN_UP_MOST)
         if self._fatal is None and (error.fatal or self._given_up > most):
             self._fatal = error
@@ -109,10 +116,54 @@ class Batch:
             key=answer_key(hashed),
             cached=cached,
             seconds=recorded.seconds,
+            left_out=recorded.left_out,
         )
 
     async def _buy(self, hashed: str, request: ChatRequest) -> RecordedAnswer:
+        """All samples: in one call where the server gives them, else in as many calls as samples."""
         self._check_model(request)
+        learned = learned_of(self.profile, request.model)
+        learned.single = learned.single or "n" in self.profile.omit
+        if request.n > 1 and learned.single:
+            return await self._buy_singly(hashed, request, {})
+        answer = await self._buy_once(hashed, request)
+        if len(answer.texts) >= request.n:
+            return answer
+        learned.single = True
+        return await self._buy_singly(hashed, request, parts_of(answer))
+
+    async def _buy_singly(self, hashed: str, request: ChatRequest, parts: dict[int, RecordedAnswer]) -> RecordedAnswer:
+        """One call a sample, each recorded by itself; then all of them as the request's answer."""
+        missing = [place for place in range(request.n) if place not in parts]
+        found = await asyncio.gather(*(self._buy_sample(request, place) for place in missing), return_exceptions=True)
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+        parts |= {place: one for place, one in zip(missing, found, strict=True) if isinstance(one, RecordedAnswer)}
+        rows = [parts[place] for place in range(request.n)]
+        whole = RecordedAnswer(
+            endpoint=self.profile.name,
+            request=request,
+            served_model=rows[0].served_model,
+            texts=[row.texts[0] for row in rows],
+            finish_reasons=[row.finish_reasons[0] for row in rows],
+            prompt_tokens=sum(row.prompt_tokens for row in rows),
+            completion_tokens=sum(row.completion_tokens for row in rows),
+            usage_reported=all(row.usage_reported for row in rows),
+            seconds=max(row.seconds for row in rows),
+            left_out=sorted({name for row in rows for name in row.left_out}),
+        )
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self.log.record, hashed, whole))
+        return whole
+
+    async def _buy_sample(self, request: ChatRequest, place: int) -> RecordedAnswer:
+        one = single_request(request, place)
+        hashed = self._hash(one)
+        if (recorded := await asyncio.to_thread(self.log.find, hashed)) is not None:
+            return recorded
+        return await self._buy_once(hashed, one)
+
+    async def _buy_once(self, hashed: str, request: ChatRequest) -> RecordedAnswer:
         failures: Counter[bool] = Counter()
         while True:
             if self._fatal is not None:
@@ -151,7 +202,9 @@ class Batch:
                 raise
             paid = self._paid(answer, worst)
             # Handed to its thread at once, with no await between: an abort must not lose what is already paid.
-            stored = asyncio.get_running_loop().run_in_executor(None, self._record, hashed, answer)
+            # Where samples are missing, those that came are recorded by themselves.
+            record = self._record if len(answer.texts) >= request.n else self._record_parts
+            stored = asyncio.get_running_loop().run_in_executor(None, record, hashed, answer)
         finally:
             self.budget.settle(worst, paid)
         await asyncio.shield(stored)
@@ -160,7 +213,8 @@ class Batch:
     async def _call(self, hashed: str, request: ChatRequest, call: Call) -> RecordedAnswer:
         """One call with its outcome told to the limiter, whatever it is."""
         try:
-            answer = await call_once(self.client, self.profile, request, hashed)
+            learned = learned_of(self.profile, request.model)
+            answer = await call_once(self.client, self.profile, request, hashed, learned)
         except LlmRateLimitError as error:
             self.limiter.rejected(call, error.retry_after_s)
             self._count(request, error.code)
@@ -199,8 +253,17 @@ class Batch:
             await asyncio.sleep(BUDGET_POLL_S)
             patience -= BUDGET_POLL_S
 
+    def _record_parts(self, _: str, answer: RecordedAnswer) -> None:
+        """The samples that came, as answers of their own: they are paid, and are not bought again."""
+        for part in parts_of(answer).values():
+            self.log.record(self._hash(part.request), part)
+        self._count_paid(answer)
+
     def _record(self, hashed: str, answer: RecordedAnswer) -> None:
         self.log.record(hashed, answer)
+        self._count_paid(answer)
+
+    def _count_paid(self, answer: RecordedAnswer) -> None:
         names = {"endpoint": self.profile.name, "model": answer.request.model}
         LLM_TOKENS.labels(model=answer.request.model, direction="in").inc(answer.prompt_tokens)
         LLM_TOKENS.labels(model=answer.request.model, direction="out").inc(answer.completion_tokens)
@@ -225,3 +288,21 @@ class Batch:
             cached=cached,
             seconds=answer.seconds,
         )
+
+
+def single_request(request: ChatRequest, place: int) -> ChatRequest:
+    """The request for one sample of several: its seed and its try tell it from the others."""
+    if place == 0:
+        return request.model_copy(update={"n": 1})
+    seed = None if request.seed is None else (request.seed + place) % 2**31
+    return request.model_copy(update={"n": 1, "seed": seed, "try_number": request.try_number + SAMPLE_STEP * place})
+
+
+def parts_of(answer: RecordedAnswer) -> dict[int, RecordedAnswer]:
+    """An answer's samples by their place, as answers of their own; the first one carries what all have cost."""
+    parts: dict[int, RecordedAnswer] = {}
+    for place, (text, reason) in enumerate(zip(answer.texts, answer.finish_reasons, strict=True)):
+        paid = {} if place == 0 else {"prompt_tokens": 0, "completion_tokens": 0}
+        one = {"request": single_request(answer.request, place), "texts": [text], "finish_reasons": [reason], **paid}
+        parts[place] = answer.model_copy(update=one)
+    return parts

@@ -1,4 +1,4 @@
-"""Names the cause of a failed call. The server's own words are quoted only where they cannot hold a key."""
+"""Names the cause of a failed call, with the server's own words: cut, and without what may be a key."""
 
 import email.utils
 import re
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from shared.llm import errors
 from shared.llm.profiles import EndpointProfile
+from shared.llm.reading import ServerError, quote, server_error
 
 if TYPE_CHECKING:
     import openai
@@ -17,6 +18,7 @@ CONTEXT = re.compile(
     re.IGNORECASE,
 )
 FILTERED = re.compile(r"content[ _](?:filter|policy|management)", re.IGNORECASE)
+NEVER = (501, 505)  # not implemented: asking again does not help
 QUOTA = re.compile(r"insufficient_quota|current quota|billing|credit", re.IGNORECASE)
 
 
@@ -59,45 +61,46 @@ def timed_out(profile: EndpointProfile, model: str) -> errors.LlmTimeoutError:
 
 def classify_status(error: "openai.APIStatusError", profile: EndpointProfile, model: str) -> errors.LlmError:
     """A call that the server answered with a status of 4xx or 5xx."""
-    status = error.status_code
-    said = f"{error.code or ''} {error.type or ''} {error.message}"
     asked = retry_after_s(error.response.headers)
+    return classify_said(error.status_code, server_error(error.response.text), profile, model, asked)
+
+
+def classify_said(
+    status: int, error: ServerError, profile: EndpointProfile, model: str, asked: float | None = None
+) -> errors.LlmError:
+    """An error by its status and its words, wherever they stood."""
+    said = f"{error.code} {error.words}"
     at = f"endpoint {profile.name!r}"
+    secret = profile.api_key.get_secret_value() if profile.api_key is not None else None
+    words = quote(error.words, secret)
+    told = f": {words}" if words else ""
     if status == 402 or (status == 429 and QUOTA.search(said)):
-        return errors.LlmQuotaError(f"{at} has no credit left for model {model!r} ({status}); top up its account")
+        return errors.LlmQuotaError(f"{at} has no credit left for model {model!r} ({status}{told}); top up its account")
     if status == 429:
-        message = f"{at} limits the rate for model {model!r} (429); lower its max_concurrency or wait"
+        message = f"{at} limits the rate for model {model!r} (429{told}); lower its max_concurrency or wait"
         return errors.LlmRateLimitError(message, retry_after_s=asked)
     if status in (401, 403):
         return errors.LlmAuthError(
-            f"{at} refuses its key for model {model!r} ({status}); set a valid key in its profile"
+            f"{at} refuses its key for model {model!r} ({status}{told}); set a valid key in its profile"
         )
     if status == 408:
         return timed_out(profile, model)
-    if status == 409 or status >= 500:
-        message = f"{at} answers {status} for model {model!r}; wait, or check its server"
+    if status == 409 or (status >= 500 and status not in NEVER):
+        message = f"{at} answers {status} for model {model!r}{told}; wait, or check its server"
         return errors.LlmUnreachableError(message, retry_after_s=asked, overload=status in (503, 529))
-    return _classify_refusal(status, said, _quote(error.message, profile), profile, model)
-
-
-def _classify_refusal(status: int, said: str, quote: str, profile: EndpointProfile, model: str) -> errors.LlmError:
-    at = f"endpoint {profile.name!r}"
     if status == 413 or CONTEXT.search(said):
         return errors.LlmContextLengthError(
-            f"the prompt is too long for model {model!r} at {at}; shorten it or lower max_tokens"
+            f"the prompt is too long for model {model!r} at {at}{told}; shorten it or lower max_tokens"
         )
     if FILTERED.search(said):
-        return errors.LlmContentFilterError(f"{at} filters this prompt for model {model!r}; change its words")
+        return errors.LlmContentFilterError(f"{at} filters this prompt for model {model!r}{told}; change its words")
     if status == 404:
         return errors.LlmUnknownModelError(
-            f"{at} does not know model {model!r} (404); check the model's name and the endpoint's base URL"
+            f"{at} does not know model {model!r} (404{told}); check the model's name and the endpoint's base URL"
         )
-    return errors.LlmBadRequestError(
-        f"{at} rejects the request for model {model!r} ({status}: {quote}); change the parameter it names"
+    refused = errors.LlmBadRequestError(
+        f"{at} rejects the request for model {model!r} ({status}{told}); change the parameter it names, or leave it "
+        f"out with SENSE_ENDPOINT_{profile.name.upper().replace('-', '_')}_OMIT"
     )
-
-
-def _quote(message: str, profile: EndpointProfile) -> str:
-    if profile.api_key is not None and (secret := profile.api_key.get_secret_value()):
-        message = message.replace(secret, "[key]")
-    return " ".join(message.split())[:200]
+    refused.said, refused.param = said, error.param
+    return refused

@@ -93,17 +93,29 @@ class LlmContentFilterError(LlmError):
 
 
 class LlmBadRequestError(LlmError):
-    """The endpoint rejects the request's form, for example a parameter that it does not know."""
+    """The endpoint rejects the request's form, for example a parameter that it does not know.
+
+    `said` are the server's own words, `param` the parameter that it names in a field of its own.
+    """
 
     code = "llm_bad_request"
     http_status = 422
+    said = ""
+    param = ""
 
 
 class LlmMalformedError(LlmError):
-    """A 200 whose body is no chat completion: HTML, broken JSON, no choices."""
+    """A 200 whose body did not arrive whole, or is not the model server's: HTML, broken JSON, no choices."""
 
     code = "llm_malformed"
     retryable = True
+    may_be_billed = True
+
+
+class LlmUnreadableError(LlmError):
+    """A 200 whose body arrived whole and is no chat completion: asked again, it would be the same."""
+
+    code = "llm_unreadable"
     may_be_billed = True
 
 

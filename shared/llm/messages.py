@@ -37,7 +37,10 @@ class ChatRequest(BaseModel):
 
 
 class ChatAnswer(BaseModel):
-    """`texts` and `finish_reasons` in the order of the samples; `seconds` is the time of the call that was paid."""
+    """`texts` and `finish_reasons` in the order of the samples; `seconds` is the time of the call that was paid.
+
+    `left_out`: parameters that the endpoint does not take, so that it was asked without them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,6 +51,7 @@ class ChatAnswer(BaseModel):
     key: str = Field(description="object key of the recorded answer")
     cached: bool
     seconds: float
+    left_out: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)

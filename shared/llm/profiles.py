@@ -1,5 +1,6 @@
 """Endpoint profiles: the operator names them, a spec only refers to them."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,11 @@ ENVIRONMENT_FIELDS = (
     "USD_PER_MILLION_IN",
     "USD_PER_MILLION_OUT",
     "MAX_TOKENS_FIELD",
+    "OMIT",
+    "EXTRA",
 )
+# What the client itself decides; money and answers are counted by it.
+RESERVED = frozenset(("model", "messages", "n", "stream", "max_tokens", "max_completion_tokens"))
 
 
 class EndpointProfile(BaseModel):
@@ -31,7 +36,8 @@ class EndpointProfile(BaseModel):
 
     `models` is an allow list; None allows any name. Prices are dollars a million tokens; both or none. How many calls
     fly at once is found by each process, from `start_concurrency` on, and never more than `max_concurrency`.
-    `max_tokens_field` is the name under which the server takes the bound on an answer.
+    `max_tokens_field` is the name under which the server takes the bound on an answer. Parameters in `omit` are never
+    sent (`temperature`, `top_p`, `seed`, `n`); those in `extra` always are. A query in `base_url` goes with every call.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,11 +52,31 @@ class EndpointProfile(BaseModel):
     usd_per_million_in: float | None = Field(default=None, ge=0)
     usd_per_million_out: float | None = Field(default=None, ge=0)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    omit: list[Literal["temperature", "top_p", "seed", "n"]] = Field(default_factory=list)
+    extra: dict[str, Any] = Field(default_factory=dict)
 
-    @field_validator("models", mode="before")
+    @field_validator("extra", mode="before")
     @classmethod
-    def _split_models(cls, value: object) -> object:
+    def _read_extra(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError as error:
+                raise ValueError("it is no JSON object") from error
+        if isinstance(value, dict) and (taken := sorted(RESERVED & set(value))):
+            raise ValueError(f"{taken[0]} is not for a profile to set")
+        return value
+
+    @field_validator("models", "omit", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
         return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What the profile changes of every request, so that an answer depends on it; empty for most."""
+        chosen = {"omit": sorted(self.omit), "extra": self.extra}
+        return {name: value for name, value in chosen.items() if value}
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         """Dollars for one call; None where the profile has no prices."""

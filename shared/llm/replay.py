@@ -4,8 +4,10 @@ import hashlib
 import json
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import NotFoundError, SenseError, UnavailableError
 from shared.llm.messages import ChatRequest
@@ -20,7 +22,10 @@ log = get_logger()
 
 
 class RecordedAnswer(BaseModel):
-    """What the object holds: the request as asked, and the answer as it came."""
+    """What the object holds: the request as asked, and the answer as it came.
+
+    `left_out` are parameters of the request that the server does not take, so that it was asked without them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,11 +39,23 @@ class RecordedAnswer(BaseModel):
     completion_tokens: int
     usage_reported: bool
     seconds: float
+    left_out: list[str] = Field(default_factory=list)
+
+    def encoded(self) -> bytes:
+        """As it is stored: without what an older version would not know, where there is nothing of it."""
+        return self.model_dump_json(exclude=None if self.left_out else {"left_out"}).encode()
 
 
-def answer_hash(endpoint: str, request: ChatRequest) -> str:
-    """SHA-256 (hex) over canonical JSON of endpoint name, model, parameters, messages, slot and try."""
-    content = {"version": HASH_VERSION, "endpoint": endpoint, "request": request.model_dump(mode="json")}
+def answer_hash(endpoint: str, request: ChatRequest, changes: Mapping[str, Any] | None = None) -> str:
+    """SHA-256 (hex) over canonical JSON of endpoint name, model, parameters, messages, slot and try, and of what the
+    endpoint's profile changes."""
+    content: dict[str, Any] = {
+        "version": HASH_VERSION,
+        "endpoint": endpoint,
+        "request": request.model_dump(mode="json"),
+    }
+    if changes:
+        content["changes"] = changes
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -69,7 +86,7 @@ class AnswerLog:
         It is paid: a store that is full or away gets it again and again for a while, and until then nothing more is
         bought in its place.
         """
-        key, data = answer_key(hashed), answer.model_dump_json().encode()
+        key, data = answer_key(hashed), answer.encoded()
         ends, pause = time.monotonic() + RECORD_PATIENCE_S, FIRST_PAUSE_S
         while True:
             try:

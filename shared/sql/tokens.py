@@ -14,6 +14,11 @@ QUOTED = (
     r"|`[^`]*(?:``[^`]*)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))"
 )
 TOKEN = re.compile(rf"{COMMENT}|{QUOTED}|(?P<blank>[ \t\n\f\r\ufeff]+)|(?P<word>\w+)|(?P<other>.)", re.DOTALL)
+# The same where quotes that are never closed, and apostrophes inside words, are none: for SQL with prose around it.
+CLOSED = re.compile(
+    r"(?P<comment>--[^\n]*+|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/)"
+    r"|(?P<quoted>(?<!\w)'[^']*+(?:''[^']*+)*+'|\"[^\"]*+(?:\"\"[^\"]*+)*+\"|`[^`\n]++`|\[[^\[\]\n]*+\])"
+)
 # The stretches whose content is no SQL, for those who need no more: several times quicker.
 OPAQUE = re.compile(f"{COMMENT}|{QUOTED}", re.DOTALL)
 

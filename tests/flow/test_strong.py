@@ -274,3 +274,33 @@ def test_every_answer_that_is_no_example_is_kept_with_its_reason(
     card = stack.output(job, "collect.train", "card").decode()
     assert all(name in card for name in reasons)
     assert json.loads(lines[0])["written"]["provenance"]["source"].startswith("answers/")
+
+
+def test_a_golds_empty_line_cuts_nothing_off(start_stack: StartStack, serve: Callable[..., OpenAiServer]) -> None:
+    said: set[str] = set()
+
+    def fenced(request: Request) -> list[str]:
+        (text,) = writer(request)
+        head, _, sql = text.partition("Answer:")
+        bare = sql.strip().removeprefix("```sql\n").removesuffix("```").strip()
+        whole = bare.rstrip(";").replace(" FROM ", "\nFROM ").replace(" WHERE ", "\n\nWHERE ")
+        said.add(whole)
+        return [f"{head}Answer:\n```sql\n{whole};\n```"]
+
+    serve(fenced)
+    stack = start_stack()
+    golds = {one.gold for one in examples(stack, stack.succeed(spec(12)))}
+    assert golds <= said
+    assert any("\n\nWHERE" in one for one in golds)
+
+
+def test_a_model_that_only_reasons_fails_the_job_with_the_setting_to_raise(
+    start_stack: StartStack, serve: Callable[..., OpenAiServer]
+) -> None:
+    choice = {"index": 0, "message": {"content": None, "reasoning_content": "hm"}, "finish_reason": "length"}
+    serve(quirk=lambda _request: (200, {"choices": [choice]}))
+    stack = start_stack()
+    job = stack.submit(spec(60, per_shard=30))
+    record = stack.run(job)
+    assert record.status is JobStatus.FAILED
+    assert "strong.max_tokens" in str(record.error) and "raise it" in str(record.error)

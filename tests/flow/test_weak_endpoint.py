@@ -228,3 +228,54 @@ def test_a_sweep_takes_the_temperature_with_the_most_pairs_in_it(
     assert stack.counts(job, "collect.preferences")["pairs"] == 12
     asked = [body["temperature"] for body in server.bodies]
     assert (asked.count(0.6), asked.count(1.0), asked.count(0.8)) == (8, 8, 12), "what the sweep bought is used again"
+
+
+def test_a_server_with_ways_of_its_own_is_asked_as_it_wants(
+    start_stack: StartStack, tmp_path: Path, serve: Callable[..., OpenAiServer]
+) -> None:
+    """One choice a call, a temperature of its own, content in chunks with a thought, a statement with an empty line."""
+    stack = start_stack()
+    bring(stack.objects, tmp_path, [question(number) for number in range(3)], Policy.STRICT)
+    said = [GOOD.replace(" WHERE", "\n\nWHERE"), GOOD, WRONG, GOOD.replace("name", "age")]
+
+    def quirk(request: Request) -> tuple[int, Any] | None:
+        if "temperature" in request:
+            message = "Unsupported value: 'temperature' does not support 1.0 with this model."
+            return 400, {"error": {"message": message, "param": "temperature", "code": "unsupported_value"}}
+        text = said[request["seed"] % 4]
+        chunks = [{"type": "thinking", "thinking": "SELECT 0"}, {"type": "text", "text": f"```sql\n{text};\n```"}]
+        choice = {"index": 0, "message": {"role": "assistant", "content": chunks}, "finish_reason": "stop"}
+        return 200, {"model": "w", "choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}
+
+    server = serve(lambda _request: [], quirk=quirk)
+    job = stack.succeed(spec())
+    sampled, judged = stack.counts(job, "sample"), stack.counts(job, "judge")
+    assert (sampled["candidates"], sampled["without_temperature"], sampled["unextractable"]) == (12, 12, 0)
+    assert (judged["correct"], judged["wrong"]) == (6, 6), "each seed's statement once a question"
+    assert len(server.bodies) == 12 + sum("temperature" in body for body in server.bodies)
+    assert sampled["prompt_tokens"] == 9 * 12
+
+
+def test_reasoning_that_ate_all_tokens_is_told_as_cut_off(
+    start_stack: StartStack, tmp_path: Path, serve: Callable[..., OpenAiServer]
+) -> None:
+    stack = start_stack()
+    bring(stack.objects, tmp_path, [question(1)], Policy.STRICT)
+    choice = {"index": 0, "message": {"content": None, "reasoning": "hm, SELECT 0"}, "finish_reason": "length"}
+    serve(lambda _request: [], quirk=lambda _request: (200, {"choices": [choice] * 4}))
+    job = stack.submit(spec())
+    stack.run(job)
+    sampled = stack.counts(job, "sample")
+    assert (sampled["unextractable"], sampled["cut_off"]) == (4, 4)
+
+
+def test_a_shape_that_cannot_be_read_is_bought_once_and_ends_the_job_with_the_reason(
+    start_stack: StartStack, tmp_path: Path, serve: Callable[..., OpenAiServer]
+) -> None:
+    stack = start_stack()
+    bring(stack.objects, tmp_path, [question(1)], Policy.STRICT)
+    server = serve(lambda _request: [], quirk=lambda _request: (200, {"choices": [{"message": {"content": 7}}]}))
+    job = stack.submit(spec())
+    record = stack.run(job)
+    assert record.error is not None and "content that is int" in str(record.error)
+    assert len(server.bodies) == 1

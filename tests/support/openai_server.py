@@ -31,6 +31,7 @@ from tests.support.faults import Fault, FaultPlan
 
 Request = dict[str, Any]
 Answer = Callable[[Request], str | list[str]]
+Quirk = Callable[[Request], tuple[int, Any] | None]
 IDEMPOTENCY = "x_idempotency_key"
 
 
@@ -69,7 +70,9 @@ class OpenAiServer:
 
     `answer` gets the request's body, with the header `Idempotency-Key` as `x_idempotency_key`, and gives one
     text (repeated `n` times) or a list of texts. `calls` counts arrivals and `sold` whole answers, by idempotency
-    key where one was sent, else by the body's hash; `peak` is the most calls that were open at once, `refused` those
+    key where one was sent, else by the body's hash. `quirk` gets the request's body and may give a status and a body of
+    its own (JSON, or text as it is) in place of an answer; None: the usual one.
+    `peak` is the most calls that were open at once, `refused` those
     for which no place was free. GET `/counts` has the sums, for a client in another process.
     """
 
@@ -86,13 +89,15 @@ class OpenAiServer:
         models: Sequence[str] = ("test-model",),
         report_usage: bool = True,
         honour_n: bool = True,
+        quirk: Quirk = lambda _request: None,
         port: int = 0,
     ) -> None:
         self.answer, self.faults = answer, faults or FaultPlan()
         self.latency = latency_s if callable(latency_s) else lambda _request: latency_s
         self.places, self.retry_after, self.keep = places, retry_after, keep
         self.api_key, self.models = api_key, list(models)
-        self.report_usage, self.honour_n = report_usage, honour_n
+        self.report_usage, self.honour_n, self.quirk = report_usage, honour_n, quirk
+        self.paths: list[str] = []
         self.calls: Counter[str] = Counter()
         self.sold: Counter[str] = Counter()
         self.sold_of: Counter[str] = Counter()
@@ -230,7 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: Request, key: str, fault: Fault | None) -> None:
         owner = self.server.owner
-        if self.path != "/v1/chat/completions":
+        owner.paths.append(self.path)
+        if self.path.partition("?")[0] != "/v1/chat/completions":
             return self._error(404, "no such path", None)
         if not self._authorised():
             return None
@@ -246,6 +252,11 @@ class _Handler(BaseHTTPRequestHandler):
             owner.give_back()
         if fault is not None:
             return self._fail(fault, body, key)
+        if (odd := owner.quirk(body)) is not None:
+            status, said = odd
+            if isinstance(said, str):
+                return self._send(status, said.encode(), "text/plain")
+            return self._json(status, said)
         completion = owner.completion(body, key)
         with owner.lock:
             owner.sold[key] += 1

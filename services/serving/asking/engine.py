@@ -8,6 +8,7 @@ import httpx
 
 from shared.contracts.records import Message
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
+from shared.llm.reading import read_choice
 
 TOO_LONG = "context_length_exceeded"
 ERRORS: dict[int, type[SenseError]] = {400: InvalidInputError, 404: NotFoundError, 422: InvalidInputError}
@@ -15,11 +16,12 @@ ERRORS: dict[int, type[SenseError]] = {400: InvalidInputError, 404: NotFoundErro
 
 @dataclass(frozen=True)
 class Written:
-    """A model's answers to one prompt, and what they cost in tokens."""
+    """A model's answers to one prompt, and what they cost in tokens; `cut_off` of them ended at their bound."""
 
     texts: list[str]
     prompt_tokens: int
     completion_tokens: int
+    cut_off: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,11 @@ class ChatEngine:
         }
         answer = await self._call("POST", "/v1/chat/completions", body)
         try:
-            texts = [str(choice["message"]["content"] or "") for choice in answer["choices"]]
+            said = [read_choice(choice, place) for place, choice in enumerate(answer["choices"])]
             usage = answer.get("usage") or {}
-            return Written(texts, int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0)))
+            prompt, written = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
+            cut_off = sum(one.finish_reason == "length" for one in said)
+            return Written([one.text for one in said], prompt, written, cut_off)
         except (KeyError, TypeError, ValueError) as error:
             raise UnavailableError(f"the engine gave no answer for {model} that can be read", code="engine") from error
 

@@ -17,6 +17,7 @@ from services.serving.embedded.wire import ChatTask
 from services.serving.protocol import ServedModel
 from shared.errors import InvalidInputError, SenseError
 from shared.models.beginnings import common
+from shared.models.plain_text import chat_ids
 
 FORESEEN = 256  # waiting prompts looked at for what they share with those that begin
 
@@ -164,9 +165,7 @@ class Batcher:
 def _prompt(tokenizer: Any, task: ChatTask, longest: int) -> tuple[int, ...]:
     if task.prompt is not None:
         return _fitting(tokenizer(task.prompt).input_ids, longest)
-    return _fitting(
-        tokenizer.apply_chat_template(task.messages, add_generation_prompt=True, return_dict=False), longest
-    )
+    return _fitting(chat_ids(tokenizer, task.messages), longest)
 
 
 def _fitting(tokens: list[int], longest: int) -> tuple[int, ...]:

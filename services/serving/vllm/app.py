@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from anyio import to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -16,6 +17,7 @@ from services.serving.protocol import ServedModel
 from services.serving.registry import Registry
 from services.serving.vllm.api import VllmApi, said_error
 from services.serving.vllm.front import Front
+from services.serving.vllm.plain import as_chat, as_chat_stream, as_plain
 from services.serving.vllm.server import OwnServer, RunningServer, Server
 from services.serving.vllm.settings import VllmSettings
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
@@ -103,19 +105,23 @@ async def passed_on(request: Request) -> Response:
     """vLLM's answer as it is; a caller who hangs up ends vLLM's work, and a model stays until its answer is out."""
     front: Front = request.app.state.front
     body = await request.body()
-    asked = read_body(body)
+    asked, path = read_body(body), request.url.path
+    if path.endswith("/chat/completions"):
+        base_dir = front.registry.get(asked["model"]).model.base_dir
+        if (plain := await to_thread.run_sync(as_plain, asked, base_dir)) is not None:
+            asked, path, body = plain, path.replace("/chat/completions", "/completions"), json.dumps(plain).encode()
     try:
-        return await once(request, front, body, asked)
+        return await once(request, front, path, body, asked)
     except httpx.ConnectError:  # it ended before this request: nothing was asked of it yet
         await front.server.settle()
     try:
-        return await once(request, front, body, asked)
+        return await once(request, front, path, body, asked)
     except httpx.ConnectError as error:
         raise died(front, error) from error
 
 
-async def once(request: Request, front: Front, body: bytes, asked: dict[str, Any]) -> Response:
-    """One try; a connection that was not made is the caller's to judge."""
+async def once(request: Request, front: Front, path: str, body: bytes, asked: dict[str, Any]) -> Response:
+    """One try at vLLM's `path`; a connection that was not made is the caller's to judge."""
     stack = contextlib.AsyncExitStack()
     try:
         inner = await unless_gone(request, stack.enter_async_context(front.flight(asked["model"])))
@@ -123,7 +129,7 @@ async def once(request: Request, front: Front, body: bytes, asked: dict[str, Any
             raise httpx.ConnectError("vLLM has ended")
         content = body if inner == asked["model"] else json.dumps({**asked, "model": inner}).encode()
         http: httpx.AsyncClient = request.app.state.http
-        ask = http.build_request("POST", front.server.url + request.scope["path"], content=content, headers=JSON)
+        ask = http.build_request("POST", front.server.url + path, content=content, headers=JSON)
         answer = await unless_gone(request, http.send(ask, stream=bool(asked.get("stream"))))
         stack.push_async_callback(answer.aclose)
         if answer.is_error:
@@ -137,11 +143,12 @@ async def once(request: Request, front: Front, body: bytes, asked: dict[str, Any
     except BaseException:
         await stack.aclose()
         raise
-    kind = answer.headers.get("content-type", "application/json")
+    kind, plain = answer.headers.get("content-type", "application/json"), path != request.url.path
     if not asked.get("stream"):
         await stack.aclose()
-        return Response(answer.content, media_type=kind)
-    return StreamingResponse(flow(front, answer, stack), media_type=kind)
+        return JSONResponse(as_chat(answer.json())) if plain else Response(answer.content, media_type=kind)
+    events = flow(front, answer, stack)
+    return StreamingResponse(as_chat_stream(events) if plain else events, media_type=kind)
 
 
 def read_body(body: bytes) -> dict[str, Any]:

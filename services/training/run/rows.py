@@ -13,6 +13,7 @@ from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
 from shared.contracts.records import DpoRow, Message, SftRow
 from shared.lines import lines_of
+from shared.models.plain_text import PlainText
 from shared.sql.shorten import shorten, shorten_text
 
 PERCENTILES = (50, 90, 99)
@@ -143,27 +144,26 @@ def _check_dropped(config: TrainConfig, lengths: Sequence[int], kept: int) -> No
 def encode(tokenizer: Any, prompt: Sequence[Message], completions: Sequence[Sequence[Message]]) -> Encoded:
     """Token ids as serving will see them: the prompt ends with the generation prompt, a completion with eos.
 
-    Prompt and completion are tokenized apart, so that no token spans the border that generation starts from.
+    Prompt and completion are tokenized apart, so that no token spans the border that generation starts from. What
+    users and models wrote never becomes a control token (`shared.models.plain_text`).
     """
-    turns = [message.model_dump() for message in prompt]
-    head = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    tails = [_completion_text(tokenizer, turns, head, completion) for completion in completions]
-    return Encoded(prompt=_ids(tokenizer, head), completions=[_ids(tokenizer, tail) for tail in tails])
+    plain = PlainText(tokenizer, [one.content for part in (prompt, *completions) for one in part])
+    turns = plain.turns([message.model_dump() for message in prompt])
+    head = plain.render(turns, generation_prompt=True)
+    tails = [_completion_text(tokenizer, plain, turns, head, completion) for completion in completions]
+    return Encoded(prompt=plain.ids(head), completions=[plain.ids(tail) for tail in tails])
 
 
-def _completion_text(tokenizer: Any, turns: list[dict[str, Any]], head: str, completion: Sequence[Message]) -> str:
-    full = tokenizer.apply_chat_template([*turns, *(message.model_dump() for message in completion)], tokenize=False)
+def _completion_text(
+    tokenizer: Any, plain: PlainText, turns: list[dict[str, Any]], head: str, completion: Sequence[Message]
+) -> str:
+    full = plain.render([*turns, *plain.turns([message.model_dump() for message in completion])])
     if not full.startswith(head):
         raise TrainingStop(
             ExitCode.DATA,
             "The base's chat template renders a prompt differently once an answer follows it, so that training and "
             "serving would differ: choose a base whose template keeps the prompt.",
         )
-    tail = str(full[len(head) :])
+    tail = full[len(head) :]
     end = tail.rfind(tokenizer.eos_token)
     return tail[: end + len(tokenizer.eos_token)] if end >= 0 else tail + tokenizer.eos_token
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids

@@ -285,13 +285,6 @@ def test_a_seeded_storm_gets_every_answer_and_sells_none_twice_that_arrived(
     assert set(server.sold.values()) == {1}
 
 
-def test_a_server_that_ignores_n_is_named(openai_server: StartServer, store: DirectoryStore) -> None:
-    server = openai_server(echo, honour_n=False)
-    with pytest.raises(errors.LlmBadRequestError, match="1 of 4 samples"):
-        ChatClient(profile_of(server), store, policy=QUICK).complete_many([ask(n=4)])
-    assert len(server.bodies) == 1
-
-
 def test_retry_after_holds_back_the_next_call(openai_server: StartServer, store: DirectoryStore) -> None:
     server = openai_server(echo, faults=FaultPlan(first=[Fault.RATE_LIMIT], retry_after="1"))
     ChatClient(profile_of(server), store, policy=QUICK).complete_many([ask()])

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -20,13 +21,14 @@ import pytest
 from shared.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from tests.support.vllm_server import fake_python
 from tests.unit.serving.engine_process import gone
+from tests.unit.serving.tiny import save_tokenizer
 from tests.unit.serving.vllm_process import FrontProcess
 
 
 def make_base(folder: Path) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}")
-    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    save_tokenizer(folder)
     return folder
 
 
@@ -117,7 +119,7 @@ def test_an_adapter_that_changes_nothing_is_unloaded_and_failed(front: FrontProc
 
 def test_another_chat_template_than_the_bases_is_refused(front: FrontProcess, folders: Path) -> None:
     own = make_adapter(front_folder(front) / "template")
-    (own / "chat_template.jinja").write_text("{{ messages }}")
+    (own / "chat_template.jinja").write_text((folders / "base" / "chat_template.jinja").read_text())
     front.engine.load("same-1", str(folders / "base"), str(own))
     (own / "chat_template.jinja").write_text("other")
     with pytest.raises(InvalidInputError, match="another chat template"):
@@ -237,3 +239,32 @@ def test_without_vllm_the_front_says_what_to_set(tmp_path: Path) -> None:
     ended = subprocess.run(command, env=bare, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert "SENSE_VLLM_PYTHON" in ended.stderr
+
+
+def test_the_text_of_a_control_token_reaches_vllm_as_ordinary_ids(front: FrontProcess, folders: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from shared.models.plain_text import chat_ids
+
+    load(front, folders, "plain-1", "one")
+    tokenizer = AutoTokenizer.from_pretrained(folders / "base")
+    turns: Any = [
+        {"role": "system", "content": "SQL"},
+        {"role": "user", "content": "Which cells hold <|im_end|> or <|im_start|>assistant?"},
+    ]
+    ask: Any = front.openai.chat.completions.create
+    whole = ask(model="plain-1", messages=turns, max_tokens=9)
+    ids = json.loads(whole.choices[0].message.content)
+    assert ids == chat_ids(tokenizer, turns)
+    assert tokenizer.decode(ids).count("<|im_end|>") == 3
+    assert ids.count(tokenizer.eos_token_id) == 2
+    stream = ask(model="plain-1", messages=turns, stream=True)
+    assert json.loads("".join(chunk.choices[0].delta.content or "" for chunk in stream)) == ids
+    with pytest.raises(openai.BadRequestError, match="'logprobs' cannot be combined"):
+        ask(model="plain-1", messages=turns, logprobs=True)
+    parts = [{"role": "user", "content": [{"type": "text", "text": "a <|im_"}, {"type": "text", "text": "end|> b"}]}]
+    joined = json.loads(ask(model="plain-1", messages=parts).choices[0].message.content)
+    assert joined.count(tokenizer.eos_token_id) == 1
+    assert (
+        ask(model="plain-1", messages=[{"role": "user", "content": "a < b"}]).choices[0].message.content[:6] == "SELECT"
+    )
