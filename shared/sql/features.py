@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.sql.parsed import parse_one_sql
+
 if TYPE_CHECKING:
     from sqlglot import exp
 
@@ -78,12 +80,11 @@ class SqlFeatures:
 
 def sql_features(sql: str) -> SqlFeatures:
     """The features of one SQL of the SQLite dialect; any text has some."""
-    from sqlglot import parse_one
     from sqlglot.errors import SqlglotError
 
     try:
-        tree = parse_one(sql, read="sqlite")
-    except (SqlglotError, RecursionError):
+        tree = parse_one_sql(sql)
+    except SqlglotError:
         return features_of_words(sql)
     return features_of_tree(tree, sql)
 

@@ -4,8 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-import sqlglot
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from shared.sql.parsed import parse_one_sql
 
 Value = str | int | float | None
 Condition = tuple[str, Value]  # operator, literal
@@ -34,8 +36,8 @@ class Wants:
 def wants(gold: str, columns: Mapping[str, frozenset[str]]) -> Wants:
     """The wants of any text; none where it cannot be read. `columns` by table, all lower case."""
     try:
-        tree = sqlglot.parse_one(gold, dialect="sqlite")
-    except (sqlglot.errors.SqlglotError, RecursionError, ValueError, AttributeError):
+        tree = parse_one_sql(gold)
+    except SqlglotError:
         return Wants()
     found = Wants()
     for select in tree.find_all(exp.Select):

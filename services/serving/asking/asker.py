@@ -83,7 +83,7 @@ class Asker:
             sql = await self._repair(case, best, fault)
             repaired = fault if sql != best.sql else None
         view = as_view(samples, case.runs)
-        shown, warning = display(sql, dialect) if sql and dialect else (None, None)
+        shown, warning = await to_thread.run_sync(display, sql, dialect) if sql and dialect else (None, None)
         case.warnings += [warning] if warning else []
         return SqlAnswer(
             question=asked.question,
