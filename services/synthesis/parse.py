@@ -22,7 +22,7 @@ REFUSAL = re.compile(
 )
 THOUGHT = re.compile(r".*</think>", re.DOTALL | re.IGNORECASE)
 NOTHING = re.compile(
-    r"[\s*_`]*(?:none|n/?a|null|nil|not (?:needed|required)"
+    r"[\s*_`]*+(?:none|n/?a|null|nil|not (?:needed|required)"
     r"|no(?:ne)?(?: external)?(?: knowledge| evidence)?(?: is)? (?:needed|required)|-+)?[\s.*_`]*",
     re.IGNORECASE,
 )
@@ -59,7 +59,7 @@ def parse_answer(text: str, *, own: bool = False, finish_reason: str = "stop") -
 
     Raises `UnparsableError`.
     """
-    spoken = THOUGHT.sub("", text, count=1) if "</think>" in text.lower() else text
+    spoken = text[thought.end() :] if (thought := THOUGHT.match(text)) else text
     if not spoken.strip():
         raise UnparsableError("answer_empty", "the answer is empty")
     parts = json_parts(spoken) or split_parts(spoken)
@@ -140,9 +140,14 @@ def evidence_of(text: str) -> str | None:
 def one_line(text: str) -> str:
     """Blanks single, marks of bold type and quotes around the whole taken off."""
     line = " ".join(text.replace("**", "").split())
-    while len(line) > 1 and line[0] in WRAPPED and line[-1] in WRAPPED:
-        line = line[1:-1].strip()
-    return line.strip("*_ ")
+    begin, end = 0, len(line)
+    while end - begin > 1 and line[begin] in WRAPPED and line[end - 1] in WRAPPED:
+        begin, end = begin + 1, end - 1
+        while begin < end and line[begin] == " ":
+            begin += 1
+        while begin < end and line[end - 1] == " ":
+            end -= 1
+    return line[begin:end].strip("*_ ")
 
 
 def cut_inside(answer: str) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shared.sql.parsed import parse_one_sql
+from shared.sql.tokens import OPAQUE
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -33,7 +34,6 @@ FEATURES = (
     "arithmetic",
 )
 MANY_JOINS = 2
-QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 NESTED = re.compile(r"\(\s*(?:select|with)\b")
 BRACKET = re.compile(r"[()]")
 JOIN = re.compile(r"\bjoin\b")
@@ -91,7 +91,7 @@ def sql_features(sql: str) -> SqlFeatures:
 
 def bare_words(sql: str) -> str:
     """The text lower-cased, with quoted parts and comments blanked (`?` stands for a quoted part)."""
-    return QUOTED.sub(lambda match: " " if match.group()[:2] in ("--", "/*") else " ? ", sql).lower()
+    return OPAQUE.sub(lambda match: " " if match.lastgroup == "comment" else " ? ", sql).lower()
 
 
 def combined(used: set[str], joins: int, depth: int, parsed: bool) -> SqlFeatures:

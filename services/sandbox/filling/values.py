@@ -1,9 +1,11 @@
 """Usual values of a column, by its name and declared type: the n-th one of each is always the same."""
 
 import re
+from collections.abc import Iterator
 from datetime import date, timedelta
 
 from shared.sql.card import ColumnCard, TableCard
+from shared.sql.tokens import tokens
 
 Value = str | int | float | None
 
@@ -52,7 +54,6 @@ NAMED: tuple[tuple[str, tuple[str, ...]], ...] = (
 FIRST_DAY = date(2019, 1, 14)
 PEOPLE = re.compile(r"person|people|employee|student|customer|patient|author|member|teacher|user|guest|player|driver")
 ABOUT_PEOPLE = re.compile(r"\bage\b|gender|\bsex\b|birth|salary")
-UNIQUE_COLUMN = re.compile(r"[(,]\s*[\"`\[]?(\w+)[\"`\]]?\s+[^,()]*(?:\([^()]*\))?[^,()]*\bUNIQUE\b", re.IGNORECASE)
 UNIQUE_RULE = re.compile(r"\bUNIQUE\s*\(\s*[\"`\[]?(\w+)[\"`\]]?\s*\)", re.IGNORECASE)
 ALLOWED = re.compile(r"CHECK\s*\(\s*[\"`\[]?(\w+)[\"`\]]?\s+IN\s*\(([^()]*)\)", re.IGNORECASE)
 RANGE = re.compile(r"CHECK\s*\(\s*[\"`\[]?(\w+)[\"`\]]?\s+BETWEEN\s+(-?[\d.]+)\s+AND\s+(-?[\d.]+)", re.IGNORECASE)
@@ -114,10 +115,23 @@ def text(table: TableCard, column: ColumnCard, place: int) -> str:
 
 def unique_columns(table: TableCard) -> set[str]:
     """Columns that are declared UNIQUE by themselves, in lower case."""
-    found = {name.lower() for name in UNIQUE_COLUMN.findall(table.ddl)} | {
-        name.lower() for name in UNIQUE_RULE.findall(table.ddl)
-    }
+    found = {*declared_unique(table.ddl), *(name.lower() for name in UNIQUE_RULE.findall(table.ddl))}
     return {column.name.lower() for column in table.columns} & found
+
+
+def declared_unique(ddl: str) -> Iterator[str]:
+    """The first name of each part of a CREATE TABLE that says UNIQUE outside of brackets."""
+    depth, name = 0, ""
+    begins = False
+    for kind, piece in tokens(ddl):
+        if kind in ("blank", "comment"):
+            continue
+        if begins:
+            name, begins = piece.strip("\"`[]'").lower(), False
+        elif depth == 1 and piece.upper() == "UNIQUE":
+            yield name
+        depth += {"(": 1, ")": -1}.get(piece, 0)
+        begins = depth == 1 and piece in "(,"
 
 
 def of_people(table: TableCard) -> bool:

@@ -37,7 +37,7 @@ NESTS = [
 POISON = [
     begin + again * count + inside + end * count
     for begin, again, inside, end in NESTS
-    for count in (30, (MOST_CHARS - 100) // (len(again) + len(end)), 200_000 // len(again))
+    for count in (30, 10_000 // (len(again) + len(end)), 200_000 // len(again))
 ]
 READERS: list[Callable[[str], Any]] = [
     unreadable,
