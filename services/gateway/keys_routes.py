@@ -4,11 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from services.gateway.body import BoundedRoute
 from services.gateway.keys import KeyRing
 from shared.client.models import KeyList, MadeKey, NewKey
 from shared.errors import UnavailableError
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"])
+router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=BoundedRoute)
 
 
 def get_ring(request: Request) -> KeyRing:

@@ -73,7 +73,7 @@ class Asker:
     async def answer(self, asked: SqlRequest) -> SqlAnswer:
         """Raises NotFoundError, InvalidInputError, UnavailableError, or what the sandbox refused."""
         began = time.monotonic()
-        dialect = check_dialect(asked.dialect) if asked.dialect else None
+        dialect = await to_thread.run_sync(check_dialect, asked.dialect) if asked.dialect else None
         case = await self._open(asked)
         samples = distinct(await self._write(case), last=case.reasons)
         await self._run(case, [one.sql for one in samples if one.sql])
