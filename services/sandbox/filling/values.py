@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import date, timedelta
+from math import isfinite
 
 from shared.sql.card import ColumnCard, TableCard
 from shared.sql.tokens import tokens
@@ -51,6 +52,7 @@ NAMED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"status|state", STATES),
     (r"type|category|kind|level|class|genre|sex|gender", KINDS),
 )
+INT_DIGITS = 19  # more do not fit into SQLite's whole numbers
 FIRST_DAY = date(2019, 1, 14)
 PEOPLE = re.compile(r"person|people|employee|student|customer|patient|author|member|teacher|user|guest|player|driver")
 ABOUT_PEOPLE = re.compile(r"\bage\b|gender|\bsex\b|birth|salary")
@@ -147,7 +149,12 @@ def limits(table: TableCard) -> dict[str, list[Value]]:
     for name, inside in ALLOWED.findall(table.ddl):
         found[name.lower()] = [read(*match) for match in LITERAL.findall(inside)] or [None]
     for name, low, high in RANGE.findall(table.ddl):
-        begin, end = float(low), float(high)
+        try:
+            begin, end = float(low), float(high)
+        except ValueError:  # `1.2.3` looks like a number to the pattern
+            continue
+        if not isfinite(end - begin):
+            continue
         steps = [begin + (end - begin) * part / 8 for part in range(1, 8)]
         found[name.lower()] = [int(step) if end - begin >= 8 else round(step, 2) for step in steps]
     return found
@@ -157,4 +164,4 @@ def read(quoted: str, number: str) -> Value:
     """One literal of a CHECK."""
     if not number:
         return quoted.replace("''", "'")
-    return float(number) if "." in number else int(number)
+    return int(number) if "." not in number and len(number) < INT_DIGITS else float(number)

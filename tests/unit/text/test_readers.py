@@ -11,6 +11,7 @@ from services.pairing.distance import token_distance
 from services.pairing.length import estimated_tokens
 from services.sandbox.comments import comments
 from services.sandbox.filling.values import limits, unique_columns
+from services.sandbox.filling.wants import satisfying, wants
 from services.sandbox.neighbours.surgery import outline, tie_probes
 from services.sandbox.script import split_script
 from services.sandbox.text import has_outer_order_by, one_line, only_blank
@@ -119,3 +120,29 @@ def test_a_reader_comes_back(name: str) -> None:
         return len(TEXTS)
 
     assert within(DEADLINE_S, read_all) == len(TEXTS)
+
+
+NUMBERS = ("9" * 400, "9" * 5000, "1.2.3", "1e999", "-" + "1" * 30, "²", "٣", ".5", "0x1F", "1_0")
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=range(len(NUMBERS)))
+def test_no_number_stops_a_reader(number: str) -> None:
+    """A number that does not fit is a fault of its row at the most: whatever is raised here fails a whole shard."""
+    ddl = f"CREATE TABLE t (a INT CHECK(a BETWEEN {number} AND {number}9), b INT CHECK(b IN ({number}, 2)))"
+    assert set(limits(card(ddl))) <= {"a", "b"}
+    columns = {"t": frozenset({"a", "b"})}
+    for condition in (f"a > {number}", f"a BETWEEN 1 AND {number}", f"a = -{number}", f"a IN ({number})"):
+        gold = f"SELECT a FROM t WHERE {condition} GROUP BY b HAVING COUNT(*) > {number}"
+        for select in wants(gold, columns).selects:
+            for conditions in select.values():
+                satisfying(conditions, 3)
+        disagreement("q 12", gold)
+        with contextlib.suppress(UnparsableError):
+            parse_answer(f"Question: q {number}\nSQL: {gold}", own=True)
+
+
+@pytest.mark.parametrize("depth", [100, 900, 990, 5000, 100_000])
+def test_no_depth_stops_a_reader_of_json(depth: int) -> None:
+    for text in ('{"question": ' + "[" * depth + "]" * depth + "}", '{"sql":' * depth + "1" + "}" * depth):
+        with contextlib.suppress(UnparsableError):
+            parse_answer(text, own=True)
