@@ -42,12 +42,9 @@ def submit(
 
 def read_spec(path: Path) -> dict[str, Any]:
     """The spec as plain data; what is wrong with it is the gateway's to say. Raises `InvalidInputError`."""
-    import yaml
+    from shared.plain_data import read_yaml
 
-    try:
-        data = yaml.safe_load(read_text(path, "spec"))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise InvalidInputError(f"{path} is not YAML: {error}") from error
+    data = read_yaml(read_text(path, "spec").encode(), str(path))
     if not isinstance(data, dict):
         raise InvalidInputError(f"{path} is no spec: it must be a mapping with at least `kind`")
     return data

@@ -25,10 +25,11 @@ def checked_spec(backend: Backend, data: object) -> AnySpec:
     """The typed spec. Raises `SpecError` with the faults of its form and of what it names, all at once."""
     faults: list[Fault] = []
     spec: AnySpec | None = None
+    more = 0
     try:
         spec = parse_spec(data)
     except SpecError as error:
-        faults = list(error.faults)
+        faults, more = list(error.faults), error.more
     if isinstance(data, dict):
         known = {fault["path"] for fault in faults}
         named = [
@@ -39,7 +40,7 @@ def checked_spec(backend: Backend, data: object) -> AnySpec:
         ]
         faults += [fault for fault in named if fault["path"] not in known]
     if spec is None or faults:
-        raise SpecError(faults)
+        raise SpecError(faults, more)
     return spec
 
 

@@ -15,11 +15,12 @@ from pydantic import BaseModel, ValidationError
 from shared.contracts.datasets import DATASET_SPLITS, DatasetHead, DatasetManifest
 from shared.contracts.records import Example
 from shared.errors import InvalidInputError, SenseError
+from shared.plain_data import check_json
 from shared.storage.base import ObjectStore
 from shared.storage.datasets import EXAMPLES, store_manifest, version_of
 from shared.storage.keys import card_key, dataset_key, is_sha256
 
-LINE_BYTES = 1_000_000
+LINE_BYTES, LINE_VALUES = 1_000_000, 20_000
 FAULTS = 20
 
 
@@ -82,7 +83,11 @@ class DatasetIntake:
     def parse(self, line: bytes, model: type[BaseModel]) -> Any:
         """The line as a row, or None with its faults noted."""
         try:
+            check_json(line, "it", LINE_VALUES)
             return model.model_validate_json(line)
+        except InvalidInputError as error:
+            self.fault(error.message)
+            return None
         except ValidationError as error:
             for fault in error.errors(include_url=False, include_input=False)[:3]:
                 place = ".".join(str(part) for part in fault["loc"])

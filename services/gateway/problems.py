@@ -14,6 +14,7 @@ from shared.errors import SenseError
 PROBLEM_TYPE = "application/problem+json"
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 RETRY_AFTER_S = "2"
+MOST_FAULTS, PATH_CHARS, MESSAGE_CHARS, DETAIL_CHARS = 50, 200, 500, 2000
 OPENAI_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/models"})
 PROBLEM_RESPONSE: dict[int | str, dict[str, Any]] = {
     "default": {
@@ -48,21 +49,29 @@ def problem(
     headers: dict[str, str] | None = None,
     **more: Any,
 ) -> JSONResponse:
-    """A problem as a response; `more` are extension members."""
+    """A problem as a response; `more` are extension members. However much was wrong, it says a bounded part of it."""
     body = Problem(
         type=f"https://sense.invalid/errors/{code}",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=detail,
-        instance=instance,
-        code=code,
+        detail=clipped(detail, DETAIL_CHARS),
+        instance=clipped(instance, PATH_CHARS),
+        code=clipped(code, PATH_CHARS),
         request_id=request_id,
-        errors=faults or [],
+        errors=[
+            Fault(path=clipped(fault.path, PATH_CHARS), message=clipped(fault.message, MESSAGE_CHARS))
+            for fault in (faults or [])[:MOST_FAULTS]
+        ],
     )
     if instance in OPENAI_PATHS:
-        more.setdefault("error", openai_error(status, code, detail))
+        more.setdefault("error", openai_error(status, body.code, body.detail))
     content = {**body.model_dump(mode="json"), **more}
     return JSONResponse(content, status_code=status, headers=headers, media_type=PROBLEM_TYPE)
+
+
+def clipped(text: str, most: int) -> str:
+    """The text, its end left out where it is too long."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def openai_error(status: int, code: str, message: str) -> dict[str, Any]:
@@ -80,7 +89,7 @@ def request_id(request: Request) -> str | None:
 def say_sense_error(request: Request, error: Exception) -> JSONResponse:
     """The product's own errors carry their status."""
     assert isinstance(error, SenseError)
-    faults = [Fault(**fault) for fault in getattr(error, "faults", [])]
+    faults = [Fault(**fault) for fault in getattr(error, "faults", [])[:MOST_FAULTS]]
     return problem(
         status=error.http_status,
         code=error.code,
@@ -95,14 +104,16 @@ def say_sense_error(request: Request, error: Exception) -> JSONResponse:
 def say_bad_request(request: Request, error: Exception) -> JSONResponse:
     """Parameters that do not fit: all of them, each with its place."""
     assert isinstance(error, RequestValidationError)
+    found = error.errors()
     faults = [
-        Fault(path=".".join(str(part) for part in fault["loc"]), message=str(fault["msg"])) for fault in error.errors()
+        Fault(path=".".join(str(part) for part in fault["loc"]), message=str(fault["msg"]))
+        for fault in found[:MOST_FAULTS]
     ]
     detail = "; ".join(f"{fault.path}: {fault.message}" for fault in faults)
     return problem(
         status=422,
         code="invalid_request",
-        detail=f"the request has {len(faults)} fault(s): {detail}",
+        detail=f"the request has {len(found)} fault(s): {detail}",
         instance=request.scope["path"],
         request_id=request_id(request),
         faults=faults,

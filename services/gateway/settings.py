@@ -21,6 +21,7 @@ class GatewaySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SENSE_GATEWAY_", extra="ignore")
 
     max_body_bytes: int = Field(default=1_000_000, ge=1)
+    max_spec_bytes: int = Field(default=256_000, ge=1, description="the largest spec, as JSON or YAML")
     max_dataset_bytes: int = Field(default=256_000_000, ge=1)
     stream_s: float = Field(default=600.0, gt=0, description="an event stream ends after this long; clients resume")
     heartbeat_s: float = Field(default=15.0, gt=0)

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from services.sandbox.databases import seal_asked
 from services.sandbox.desk import Desk, budget, get_desk, shown
@@ -54,7 +55,7 @@ def as_run(execution: Execution) -> Run:
 @router.post("/scripts")
 async def build(request: Request, desk: AtDesk, asked: ScriptRequest) -> ScriptAnswer:
     """Builds and stores it by its content; the same script gives the same database."""
-    split = split_script(asked.ddl)
+    split = await run_in_threadpool(split_script, asked.ddl)
     async with desk.uploads.taken():
         try:
             database_id = await desk.off_loop(seal_asked, desk.objects, split.script, desk.pool)

@@ -13,18 +13,19 @@ from services.sandbox.limits import Limits
 from services.sandbox.policies import Reading
 from services.sandbox.pool import SandboxPool
 from services.sandbox.second_look import Neighbourhood
+from shared.sql.parsed import parse_one_sql
 
 HEARD = 3
 
 
 def reads_no_table(sql: str) -> bool:
     """Whether a SQL that sqlglot reads names no table; False in doubt."""
-    import sqlglot
     from sqlglot import exp
+    from sqlglot.errors import SqlglotError
 
     try:
-        return sqlglot.parse_one(sql, dialect="sqlite").find(exp.Table) is None
-    except (sqlglot.errors.SqlglotError, RecursionError, ValueError, AttributeError):
+        return parse_one_sql(sql).find(exp.Table) is None
+    except SqlglotError:
         return False
 
 

@@ -3,19 +3,23 @@
 213 of the 1,034 golds of Spider's dev set need this; in a model's answer it often hides a column that is not there.
 """
 
-import re
-
 import apsw
 
 from services.sandbox.text import tokens
 
-SUGGESTION = re.compile(r'no such column: "(.*)" - should this be a string literal', re.DOTALL)
+BEFORE, AFTER = 'no such column: "', '" - should this be a string literal'
 MOST = 16
 
 
 def suggests_string(message: str) -> bool:
     """Whether SQLite's message says that a name in double quotes may be meant as a string."""
-    return SUGGESTION.search(message) is not None
+    return suggested(message) is not None
+
+
+def suggested(message: str) -> str | None:
+    """The name that SQLite's message speaks of."""
+    begin, end = message.find(BEFORE) + len(BEFORE), message.rfind(AFTER)
+    return message[begin:end] if len(BEFORE) <= begin <= end else None
 
 
 def flagged_tokens(sqlite: apsw.Connection, sql: str, message: str) -> list[str]:
@@ -24,8 +28,7 @@ def flagged_tokens(sqlite: apsw.Connection, sql: str, message: str) -> list[str]
     Each is turned into a string and the text compiled (not run) again, with the fallback off, until it compiles.
     """
     found: list[str] = []
-    while (named := SUGGESTION.search(message)) and len(found) < MOST:
-        name = named.group(1)
+    while (name := suggested(message)) is not None and len(found) < MOST:
         if name in found:
             break
         found.append(name)

@@ -34,11 +34,12 @@ WORDS = (
     r"(?P<name>domain|topic|schema|ddl|tables|database|data|rows|inserts|records|question|evidence|knowledge|reasoning|"
     r"rationale|explanation|answer|sql|query|solution|notes?)(?:\s+(?:statements?|definition|query|description))?"
 )
-MARK = r"[ \t]*(?:(?:[#>*_]+|[-•]|\(?\d{1,2}[.):]|[a-dA-D][.)])[ \t]*)*"
-AFTER = r"[ \t]*(?:\([^)\n]{0,60}\))?[ \t]*"
+# Nothing here gives back what it has taken: a line of stars or blanks would be tried in every way there is.
+MARK = r"(?:[ \t#>*_•-]|\(?\d{1,2}[.):]|[a-dA-D][.)])*+"
+AFTER = r"[ \t]*+(?:\([^)\n]{0,60}\)[ \t]*+)?"
 LABEL = re.compile(
     rf"^{MARK}{WORDS}{AFTER}"
-    r"(?P<end>[*_]{0,3}[ \t]*[:：][ \t]*[*_]{0,3}|[*_]{1,3}[ \t]*[-–—]?|[ \t]+[-–—][ \t]+|(?=[ \t]*$))",
+    r"(?P<end>[*_]{0,3}[ \t]*[:：][ \t]*[*_]{0,3}|[*_]{1,3}[ \t]*[-–—]?|(?<=[ \t])[-–—][ \t]+|$)",
     re.IGNORECASE,
 )
 TAG = re.compile(r"<(?P<close>/?)(?P<name>domain|schema|question|evidence|reasoning|answer|sql)>", re.IGNORECASE)
@@ -88,20 +89,21 @@ def without_tags(text: str) -> str:
 
 def parts_of(text: str, *, fences: bool) -> Iterator[Part]:
     """Every heading outside code fences, with what follows it."""
-    current: Part | None = None
+    name: str | None = None
+    lines: list[str] = []
     fenced = False
     for line in text.split("\n"):
         if fences and FENCE.match(line):
             fenced = not fenced
         label = None if fenced else LABEL.match(line)
         if label is not None and is_heading(label, line):
-            if current is not None:
-                yield current
-            current = Part(NAMES[label["name"].lower()], line[label.end() :] + "\n")
-        elif current is not None:
-            current.text += line + "\n"
-    if current is not None:
-        yield current
+            if name is not None:
+                yield Part(name, "".join(lines))
+            name, lines = NAMES[label["name"].lower()], [line[label.end() :], "\n"]
+        elif name is not None:
+            lines += (line, "\n")
+    if name is not None:
+        yield Part(name, "".join(lines))
 
 
 def is_heading(label: re.Match[str], line: str) -> bool:

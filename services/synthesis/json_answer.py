@@ -1,13 +1,11 @@
 """Answers that are a JSON object in place of headings."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.synthesis.headings import NAMES
 
-OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 KEYS = {
     **NAMES,
     "database_schema": "schema",
@@ -27,13 +25,18 @@ NESTED = ("ddl", "create", "create_statement", "sql", "statement", "tables", "in
 
 def json_parts(text: str) -> dict[str, str] | None:
     """The parts of an answer that is JSON, fenced or bare; None where it is not, or is of another form."""
-    found = OBJECT.search(text)
-    if found is None or text.lstrip("` \njson\t").find("{") != 0:
-        return None
     try:
-        data = json.loads(found.group(), strict=False)
+        return read_parts(text)
     except (ValueError, RecursionError):
         return None
+
+
+def read_parts(text: str) -> dict[str, str] | None:
+    """The same. Raises ValueError, and RecursionError for what is nested too deeply."""
+    begin, end = text.find("{"), text.rfind("}")
+    if not 0 <= begin < end or not text.lstrip("` \njson\t").startswith("{"):
+        return None
+    data = json.loads(text[begin : end + 1], strict=False)
     if isinstance(data, dict) and len(data) == 1 and isinstance(inner := next(iter(data.values())), dict):
         data = inner
     if not isinstance(data, dict):

@@ -22,7 +22,7 @@ REFUSAL = re.compile(
     re.IGNORECASE,
 )
 NOTHING = re.compile(
-    r"[\s*_`]*(?:none|n/?a|null|nil|not (?:needed|required)"
+    r"[\s*_`]*+(?:none|n/?a|null|nil|not (?:needed|required)"
     r"|no(?:ne)?(?: external)?(?: knowledge| evidence)?(?: is)? (?:needed|required)|-+)?[\s.*_`]*",
     re.IGNORECASE,
 )
@@ -151,6 +151,11 @@ def evidence_of(text: str) -> str | None:
 def one_line(text: str) -> str:
     """Blanks single, marks of bold type and quotes around the whole taken off."""
     line = " ".join(text.replace("**", "").split())
-    while len(line) > 1 and line[0] in WRAPPED and line[-1] in WRAPPED:
-        line = line[1:-1].strip()
-    return line.strip("*_ ")
+    begin, end = 0, len(line)
+    while end - begin > 1 and line[begin] in WRAPPED and line[end - 1] in WRAPPED:
+        begin, end = begin + 1, end - 1
+        while begin < end and line[begin] == " ":
+            begin += 1
+        while begin < end and line[end - 1] == " ":
+            end -= 1
+    return line[begin:end].strip("*_ ")

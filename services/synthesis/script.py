@@ -17,18 +17,21 @@ MARK = re.compile(
     rf"|{COMMENT}|{QUOTED}|(?P<end>;)|(?P<bracket>[()])",
     re.IGNORECASE | re.DOTALL,
 )
+NEAR = 200  # characters that are looked at before a word
 LETTER = re.compile(r"[^\W\d_]")
 CREATE = re.compile(r"CREATE\s+(?:(?:TEMP|TEMPORARY)\s+)?TABLE\b|CREATE\s+(?:UNIQUE\s+)?INDEX\b", re.IGNORECASE)
 CREATE_TABLE = re.compile(r"CREATE\s+(?:(?:TEMP|TEMPORARY)\s+)?TABLE\b", re.IGNORECASE)
 INSERT = re.compile(r"(?:INSERT|REPLACE)\b", re.IGNORECASE)
-FENCE_LINE = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)
+FENCE_LINE = re.compile(r"^[^\S\n]*(?:```|~~~).*$", re.MULTILINE)
 ESCAPED_QUOTE = re.compile(r"\\'")
 TRAILING_COMMA = re.compile(r",(\s*)(?=\)|\Z)")
 TABLE_OPTIONS = re.compile(
-    r"\)\s*(?:(?:ENGINE|AUTO_INCREMENT|DEFAULT\s+CHARSET|DEFAULT\s+CHARACTER\s+SET|CHARSET|CHARACTER\s+SET|COLLATE|"
-    r"ROW_FORMAT|COMMENT|TABLESPACE)\b\s*=?\s*(?:'[^']*'|[\w-]+)\s*,?\s*)+\Z",
+    r"\)\s*+(?:(?:ENGINE|AUTO_INCREMENT|DEFAULT\s+CHARSET|DEFAULT\s+CHARACTER\s+SET|CHARSET|CHARACTER\s+SET|COLLATE|"
+    r"ROW_FORMAT|COMMENT|TABLESPACE)\b\s*+=?\s*+(?:'[^']*+'|[\w-]++)\s*+,?\s*+)++\Z",
     re.IGNORECASE,
 )
+BLANKS = r"(?<!\s)\s++"  # looked for at the first one only
+BEGIN_INSIDE = re.compile(r"\n[^\S\n]*+(?:INSERT|CREATE)\b", re.IGNORECASE)
 # (pattern, replacement) for stretches of DDL outside quotes, in this order.
 WHOLE = r"\b(?:BIG|SMALL|MEDIUM|TINY)?INT(?:EGER)?(?:\s*\(\s*\d+\s*\))?(?:\s+UNSIGNED)?"
 COUNTED = (
@@ -42,17 +45,17 @@ DDL_WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"{WHOLE}(?:\s+NOT\s+NULL)?(\s+PRIMARY\s+KEY)\s+{COUNTED}", r"INTEGER\1"),
         (r"\bINT(\s+PRIMARY\s+KEY)\s+AUTOINCREMENT", r"INTEGER\1"),
         (r"(?<!^)(?<=\s)(?:BIG|SMALL)?SERIAL\b(?=\s*(?:,|\)|NOT|PRIMARY))(?:\s+NOT\s+NULL)?", "INTEGER"),
-        (r"\s+ON\s+UPDATE\s+(?:CURRENT_TIMESTAMP|NOW)(?:\s*\(\s*\))?", ""),
-        (r"\s+CHARACTER\s+SET\s+\w+", ""),
-        (r"\s+COLLATE\s+utf8\w*", ""),
+        (rf"{BLANKS}ON\s+UPDATE\s+(?:CURRENT_TIMESTAMP|NOW)(?:\s*\(\s*\))?", ""),
+        (rf"{BLANKS}CHARACTER\s+SET\s+\w+", ""),
+        (rf"{BLANKS}COLLATE\s+utf8\w*", ""),
         (r"\bDEFAULT\s+(?:NOW|GETDATE|CURRENT_TIMESTAMP|SYSDATE)\s*\(\s*\)", "DEFAULT CURRENT_TIMESTAMP"),
     )
 )
 UNIQUE_KEY = re.compile(r"\bUNIQUE\s+(?:KEY|INDEX)\s+[`\"]?\w+[`\"]?\s*(?=\()", re.IGNORECASE)
 ENUM = re.compile(r"\b(?:ENUM|SET)\s*\(\s*'(?:[^']|'')*'(?:\s*,\s*'(?:[^']|'')*')*\s*\)", re.IGNORECASE)
-COLUMN_COMMENT = re.compile(r"\s+COMMENT\s+'(?:[^']|'')*'", re.IGNORECASE)
+COLUMN_COMMENT = re.compile(rf"{BLANKS}COMMENT\s+'(?:[^']|'')*'", re.IGNORECASE)
 KEY_LINE = re.compile(
-    r",\s*(?:FULLTEXT\s+|SPATIAL\s+)?(?:KEY|INDEX)\s+[`\"]?\w+[`\"]?\s*\(\s*(?!\d)[^()]*\)", re.IGNORECASE
+    r",\s*(?:FULLTEXT\s+|SPATIAL\s+)?(?:KEY|INDEX)\s+[`\"]?\w+[`\"]?\s*\(\s*+(?!\d)[^()]*+\)", re.IGNORECASE
 )
 INSERT_WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
@@ -98,7 +101,7 @@ def ends_open(text: str) -> bool:
     for kind, piece in tokens(text):
         if kind != "quoted" or piece[0] != "'":
             continue
-        if len(piece) < 2 or not piece.endswith("'") or re.search(r"\n\s*(?:INSERT|CREATE)\b", piece, re.IGNORECASE):
+        if len(piece) < 2 or not piece.endswith("'") or BEGIN_INSIDE.search(piece):
             return True
     return False
 
@@ -128,7 +131,7 @@ def cut(text: str) -> Iterator[str]:
 def begins(text: str, begin: int, place: int) -> bool:
     """Whether the word at `place`, one that can begin a statement, does: it does not go on with the one before, as
     `ON DELETE` and `OR REPLACE` do."""
-    return not text[begin:place].upper().rstrip().endswith((" ON", " OR", "\nON", "\nOR"))
+    return not text[max(begin, place - NEAR) : place].upper().rstrip().endswith((" ON", " OR", "\nON", "\nOR"))
 
 
 def lead(part: str) -> str:

@@ -215,18 +215,20 @@ AnySpec = Annotated[
 ]
 SPEC: TypeAdapter[AnySpec] = TypeAdapter(AnySpec)
 KINDS = ("pipeline", "synthesis", "pairing", "sft", "dpo", "deployment", "evaluation")
+MOST_FAULTS = 50  # that are told of
 TAGS = (SYNTHESIS_TAG, DATASET_TAG, SERVED_TAG, ENDPOINT_TAG)
 
 
 class SpecError(InvalidInputError):
-    """A spec that cannot be used: every fault at once, each with its path."""
+    """A spec that cannot be used: its faults at once, each with its path, and how many there are beyond those."""
 
     code = "invalid_spec"
 
-    def __init__(self, faults: list[dict[str, str]]) -> None:
-        lines = "; ".join(f"{fault['path']}: {fault['message']}" for fault in faults)
-        super().__init__(f"the spec has {len(faults)} fault(s): {lines}")
-        self.faults = faults
+    def __init__(self, faults: list[dict[str, str]], more: int = 0) -> None:
+        self.faults, count = faults[:MOST_FAULTS], len(faults) + more
+        self.more = count - len(self.faults)
+        lines = "; ".join(f"{fault['path']}: {fault['message']}" for fault in self.faults)
+        super().__init__(f"the spec has {count} fault(s): {lines}")
 
 
 def describe(error: Any) -> dict[str, str]:
@@ -243,4 +245,5 @@ def parse_spec(data: object) -> AnySpec:
     try:
         return SPEC.validate_python(data)
     except ValidationError as error:
-        raise SpecError([describe(fault) for fault in error.errors(include_url=False)]) from error
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise SpecError([describe(fault) for fault in found[:MOST_FAULTS]], max(0, len(found) - MOST_FAULTS)) from error

@@ -4,6 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shared.sql.parsed import parse_one_sql
+from shared.sql.tokens import OPAQUE
+
 if TYPE_CHECKING:
     from sqlglot import exp
 
@@ -31,7 +34,6 @@ FEATURES = (
     "arithmetic",
 )
 MANY_JOINS = 2
-QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 NESTED = re.compile(r"\(\s*(?:select|with)\b")
 BRACKET = re.compile(r"[()]")
 JOIN = re.compile(r"\bjoin\b")
@@ -78,19 +80,18 @@ class SqlFeatures:
 
 def sql_features(sql: str) -> SqlFeatures:
     """The features of one SQL of the SQLite dialect; any text has some."""
-    from sqlglot import parse_one
     from sqlglot.errors import SqlglotError
 
     try:
-        tree = parse_one(sql, read="sqlite")
-    except (SqlglotError, RecursionError):
+        tree = parse_one_sql(sql)
+    except SqlglotError:
         return features_of_words(sql)
     return features_of_tree(tree, sql)
 
 
 def bare_words(sql: str) -> str:
     """The text lower-cased, with quoted parts and comments blanked (`?` stands for a quoted part)."""
-    return QUOTED.sub(lambda match: " " if match.group()[:2] in ("--", "/*") else " ? ", sql).lower()
+    return OPAQUE.sub(lambda match: " " if match.lastgroup == "comment" else " ? ", sql).lower()
 
 
 def combined(used: set[str], joins: int, depth: int, parsed: bool) -> SqlFeatures:

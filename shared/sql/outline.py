@@ -5,6 +5,8 @@ It says what the statement does and not why: honest, short, the same for the sam
 
 from typing import TYPE_CHECKING
 
+from shared.sql.parsed import parse_one_sql
+
 if TYPE_CHECKING:
     from sqlglot import exp
 
@@ -13,13 +15,18 @@ SETS = {"Union": "together with", "Intersect": "that are also among", "Except": 
 
 def outline(sql: str) -> str:
     """At least one sentence for any text; one that sqlglot cannot read is only announced."""
-    from sqlglot import exp, parse_one
     from sqlglot.errors import SqlglotError
 
     try:
-        tree = parse_one(sql, read="sqlite")
+        return of_tree(parse_one_sql(sql))
     except (SqlglotError, RecursionError):
         return "One query answers this."
+
+
+def of_tree(tree: "exp.Expr") -> str:
+    """The sentences of a tree. Raises RecursionError where it is too deep to be written."""
+    from sqlglot import exp
+
     if isinstance(tree, exp.SetOperation):
         word = SETS.get(type(tree).__name__, "combined with")
         return f"Two queries are combined, the first one's rows {word} the second one's. {of_select(first(tree))}"

@@ -1,17 +1,16 @@
 """Whether sqlglot reads a SQL as one query of SQLite's dialect."""
 
-import logging
+from shared.sql.parsed import parse_sql
 
 
 def unreadable(sql: str) -> str | None:
     """Why not, or None."""
-    import sqlglot
     from sqlglot import exp
+    from sqlglot.errors import SqlglotError
 
-    logging.getLogger("sqlglot").setLevel(logging.ERROR)
     try:
-        trees = [tree for tree in sqlglot.parse(sql, dialect="sqlite") if tree is not None]
-    except (sqlglot.errors.SqlglotError, RecursionError, ValueError, AttributeError) as error:
+        trees = parse_sql(sql)
+    except SqlglotError as error:
         return " ".join(str(error).split())[:300] or type(error).__name__
     queries = [tree for tree in trees if not isinstance(tree, exp.Semicolon)]
     if len(queries) != 1:

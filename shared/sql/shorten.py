@@ -12,7 +12,7 @@ from shared.contracts.records import Message
 
 SHORT_CELL = 12
 SEPARATOR = " | "
-BLOCK = re.compile(r"\n/\* first rows:\n(?P<header>[^\n]*)\n(?P<rows>(?:[^\n]*\n)*?)\*/(?=\n|$)")
+BLOCK = re.compile(r"\n/\* first rows:\n(?P<header>[^\n]*)\n(?P<rows>(?:(?!/\* first rows:\n)[^\n]*+\n)*?)\*/(?=\n|$)")
 
 
 @dataclass(frozen=True)

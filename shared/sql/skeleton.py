@@ -63,7 +63,7 @@ def read(sql: str) -> list[Piece]:
             blank = True
             continue
         last = found[-1] if found else None
-        if last is not None and not blank and text in COMPARING and set(last.text) <= COMPARING:
+        if last is not None and not blank and text in COMPARING and last.kind == "sign" and last.text[-1] in COMPARING:
             found[-1] = Piece("sign", last.text + text)
         elif last is not None and not blank and last.kind == "value" and (text == "." or last.text.endswith(".")):
             found[-1] = Piece("value", last.text + text)

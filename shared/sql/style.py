@@ -56,7 +56,7 @@ def joined(sql: str) -> list[tuple[bool, str]]:
         if kind in ("blank", "comment"):
             blank = True
             continue
-        if found and not blank and text in COMPARING and set(found[-1][1]) <= COMPARING | {"-"}:
+        if found and not blank and text in COMPARING and found[-1][1][-1] in COMPARING | {"-"}:
             found[-1] = (found[-1][0], found[-1][1] + text)
         else:
             found.append((blank, text))

@@ -27,6 +27,7 @@ from shared.storage.open import open_store
 from shared.storage.settings import StoreSettings
 from shared.tasks.heartbeat import Heartbeat
 from shared.tasks.shard import Shard
+from shared.tasks.watchdog import watched
 
 log = get_logger()
 C = TypeVar("C", bound=Command)
@@ -118,7 +119,7 @@ def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Sha
     bound = structlog.contextvars.bound_contextvars(
         job=command.job_id, stage=command.stage, shard=command.shard, request=command.correlation_id
     )
-    with bound, SHARD_SECONDS.labels(task=contract.name).time():
+    with bound, SHARD_SECONDS.labels(task=contract.name).time(), watched(command, token):
         Attempt(contract, command, jobs, heartbeat, token).run(work)
 
 

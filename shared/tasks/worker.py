@@ -1,4 +1,4 @@
-"""What every worker process does besides its tasks: says that it lives, drains on SIGTERM, dies with its supervisor."""
+"""What every worker process does besides its tasks: says that it lives, ends tasks that stall, drains on SIGTERM."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from celery import Celery
-from celery.signals import task_unknown, worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import task_unknown, worker_init, worker_process_init, worker_ready, worker_shutting_down
 
 from shared.contracts.base import Queue
 from shared.errors import SenseError
@@ -19,6 +19,7 @@ from shared.logging import configure_logging, get_logger
 from shared.metrics import expose_metrics
 from shared.settings import RedisSettings
 from shared.tasks.run import refuse_command
+from shared.tasks.watchdog import open_watchdog, start_watching
 
 BEAT_S = 5.0
 log = get_logger()
@@ -28,6 +29,10 @@ def attach_worker(app: Celery, queue: Queue) -> None:
     """Hooks one service's worker process up: board, drain flag, lifeline, logs."""
     board_id = f"{socket.gethostname()}:{os.getpid()}"
 
+    @worker_init.connect(weak=False)
+    def share_memory(**_: Any) -> None:
+        open_watchdog()
+
     @worker_ready.connect(weak=False)
     def announce(sender: Any, **_: Any) -> None:
         configure_logging(queue.value)
@@ -35,6 +40,7 @@ def attach_worker(app: Celery, queue: Queue) -> None:
         expose_metrics()
         slots = int(getattr(sender, "concurrency", 0) or getattr(getattr(sender, "controller", None), "concurrency", 1))
         threading.Thread(target=beat, args=(queue, board_id, slots), name="board", daemon=True).start()
+        start_watching()
         log.info("worker.ready", queue=queue.value, slots=slots)
 
     @worker_process_init.connect(weak=False)

@@ -39,6 +39,13 @@ SPEC = {"kind": "synthesis", "name": "bench"}
 @contextmanager
 def gateway(redis_url: str, root: Path) -> Iterator[str]:
     """The process as the stack starts it."""
+    with gateway_process(redis_url, root) as (url, _):
+        yield url
+
+
+@contextmanager
+def gateway_process(redis_url: str, root: Path) -> Iterator[tuple[str, int]]:
+    """Its address, and the process's number."""
     port = free_ports(1)[0]
     own = {"SENSE_REDIS_URL": redis_url, "SENSE_REDIS_PREFIX": PREFIX, "SENSE_STORE_ROOT": str(root)}
     environment = {**os.environ, **own, "SENSE_LOG_LEVEL": "INFO"}
@@ -47,7 +54,7 @@ def gateway(redis_url: str, root: Path) -> Iterator[str]:
         try:
             url = f"http://127.0.0.1:{port}"
             wait_ready(url)
-            yield url
+            yield url, process.pid
         finally:
             process.terminate()
 

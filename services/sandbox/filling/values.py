@@ -1,9 +1,12 @@
 """Usual values of a column, by its name and declared type: the n-th one of each is always the same."""
 
 import re
+from collections.abc import Iterator
 from datetime import date, timedelta
+from math import isfinite
 
 from shared.sql.card import ColumnCard, TableCard
+from shared.sql.tokens import tokens
 
 Value = str | int | float | None
 
@@ -49,10 +52,10 @@ NAMED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"status|state", STATES),
     (r"type|category|kind|level|class|genre|sex|gender", KINDS),
 )
+INT_DIGITS = 19  # more do not fit into SQLite's whole numbers
 FIRST_DAY = date(2019, 1, 14)
 PEOPLE = re.compile(r"person|people|employee|student|customer|patient|author|member|teacher|user|guest|player|driver")
 ABOUT_PEOPLE = re.compile(r"\bage\b|gender|\bsex\b|birth|salary")
-UNIQUE_COLUMN = re.compile(r"[(,]\s*[\"`\[]?(\w+)[\"`\]]?\s+[^,()]*(?:\([^()]*\))?[^,()]*\bUNIQUE\b", re.IGNORECASE)
 UNIQUE_RULE = re.compile(r"\bUNIQUE\s*\(\s*[\"`\[]?(\w+)[\"`\]]?\s*\)", re.IGNORECASE)
 ALLOWED = re.compile(r"CHECK\s*\(\s*[\"`\[]?(\w+)[\"`\]]?\s+IN\s*\(([^()]*)\)", re.IGNORECASE)
 RANGE = re.compile(r"CHECK\s*\(\s*[\"`\[]?(\w+)[\"`\]]?\s+BETWEEN\s+(-?[\d.]+)\s+AND\s+(-?[\d.]+)", re.IGNORECASE)
@@ -114,10 +117,23 @@ def text(table: TableCard, column: ColumnCard, place: int) -> str:
 
 def unique_columns(table: TableCard) -> set[str]:
     """Columns that are declared UNIQUE by themselves, in lower case."""
-    found = {name.lower() for name in UNIQUE_COLUMN.findall(table.ddl)} | {
-        name.lower() for name in UNIQUE_RULE.findall(table.ddl)
-    }
+    found = {*declared_unique(table.ddl), *(name.lower() for name in UNIQUE_RULE.findall(table.ddl))}
     return {column.name.lower() for column in table.columns} & found
+
+
+def declared_unique(ddl: str) -> Iterator[str]:
+    """The first name of each part of a CREATE TABLE that says UNIQUE outside of brackets."""
+    depth, name = 0, ""
+    begins = False
+    for kind, piece in tokens(ddl):
+        if kind in ("blank", "comment"):
+            continue
+        if begins:
+            name, begins = piece.strip("\"`[]'").lower(), False
+        elif depth == 1 and piece.upper() == "UNIQUE":
+            yield name
+        depth += {"(": 1, ")": -1}.get(piece, 0)
+        begins = depth == 1 and piece in "(,"
 
 
 def of_people(table: TableCard) -> bool:
@@ -133,7 +149,12 @@ def limits(table: TableCard) -> dict[str, list[Value]]:
     for name, inside in ALLOWED.findall(table.ddl):
         found[name.lower()] = [read(*match) for match in LITERAL.findall(inside)] or [None]
     for name, low, high in RANGE.findall(table.ddl):
-        begin, end = float(low), float(high)
+        try:
+            begin, end = float(low), float(high)
+        except ValueError:  # `1.2.3` looks like a number to the pattern
+            continue
+        if not isfinite(end - begin):
+            continue
         steps = [begin + (end - begin) * part / 8 for part in range(1, 8)]
         found[name.lower()] = [int(step) if end - begin >= 8 else round(step, 2) for step in steps]
     return found
@@ -143,4 +164,4 @@ def read(quoted: str, number: str) -> Value:
     """One literal of a CHECK."""
     if not number:
         return quoted.replace("''", "'")
-    return float(number) if "." in number else int(number)
+    return int(number) if "." not in number and len(number) < INT_DIGITS else float(number)

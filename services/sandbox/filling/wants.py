@@ -3,9 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 
-import sqlglot
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from services.sandbox.filling.values import INT_DIGITS
+from shared.sql.parsed import parse_one_sql
 
 Value = str | int | float | None
 Condition = tuple[str, Value]  # operator, literal
@@ -34,8 +38,8 @@ class Wants:
 def wants(gold: str, columns: Mapping[str, frozenset[str]]) -> Wants:
     """The wants of any text; none where it cannot be read. `columns` by table, all lower case."""
     try:
-        tree = sqlglot.parse_one(gold, dialect="sqlite")
-    except (sqlglot.errors.SqlglotError, RecursionError, ValueError, AttributeError):
+        tree = parse_one_sql(gold)
+    except SqlglotError:
         return Wants()
     found = Wants()
     for select in tree.find_all(exp.Select):
@@ -132,9 +136,14 @@ class SelectReader:
 def number(text: str) -> Value:
     """A numeric literal's value."""
     try:
-        return int(text) if text.isdigit() else float(text)
+        return int(text) if text.isdecimal() and len(text) < INT_DIGITS else finite(float(text))
     except ValueError:
         return None
+
+
+def finite(value: float) -> Value:
+    """The number, or None where it is none that a column can hold."""
+    return value if isfinite(value) else None
 
 
 def satisfying(conditions: list[Condition], usual: Value) -> Value:

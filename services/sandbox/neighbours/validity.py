@@ -1,14 +1,14 @@
 """Whether neighbours can count for a gold at all: its result must follow from the rows, on any rows."""
 
-import logging
 from collections.abc import Iterator, Mapping
 
-import sqlglot
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 from services.sandbox.neighbours.bare import bare_column, determined_result, own_aggregates
 from services.sandbox.neighbours.surgery import order_probes, outline, tie_probes
 from services.sandbox.text import tokens
+from shared.sql.parsed import parse_sql
 
 Keys = Mapping[str, frozenset[str]]
 
@@ -41,11 +41,10 @@ def static_fault(gold: str, keys: Keys | None = None) -> str | None:
 def parsed(gold: str) -> exp.Query | None:
     """The tree of a single query, None for anything else."""
     try:
-        logging.getLogger("sqlglot").setLevel(logging.ERROR)
-        trees = sqlglot.parse(gold, dialect="sqlite")
-    except (sqlglot.errors.SqlglotError, RecursionError, ValueError, AttributeError):
+        trees = parse_sql(gold)
+    except SqlglotError:
         return None
-    statements = [tree for tree in trees if tree is not None and not isinstance(tree, exp.Semicolon)]
+    statements = [tree for tree in trees if not isinstance(tree, exp.Semicolon)]
     tree = statements[0] if len(statements) == 1 else None
     return tree if isinstance(tree, exp.Select | exp.SetOperation) else None
 

@@ -109,7 +109,7 @@ class Asker:
     async def answer(self, asked: SqlRequest) -> SqlAnswer:
         """Raises NotFoundError, InvalidInputError, UnavailableError, or what the sandbox refused."""
         began = time.monotonic()
-        dialect = check_dialect(asked.dialect) if asked.dialect else None
+        dialect = await to_thread.run_sync(check_dialect, asked.dialect) if asked.dialect else None
         case = await self._open(asked)
         samples = distinct(await self._write(case), last=case.reasons)
         await self._run(case, [one.sql for one in samples if one.sql])
@@ -119,7 +119,7 @@ class Asker:
             sql = await self._repair(case, best, fault)
             repaired = fault if sql != best.sql else None
         view = as_view(samples, case.runs)
-        shown, warning = display(sql, dialect) if sql and dialect else (None, None)
+        shown, warning = await to_thread.run_sync(display, sql, dialect) if sql and dialect else (None, None)
         case.warnings += [warning] if warning else []
         return SqlAnswer(
             question=asked.question,

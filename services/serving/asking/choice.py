@@ -1,7 +1,6 @@
 """Which model answers where none is named, and how its prompt looked in training."""
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -16,7 +15,7 @@ from shared.storage.keys import model_manifest_key
 
 DEFAULT_ROWS = 3
 LOOKED_AT = 100  # training prompts: the fullest of them shows how many rows there were
-SHOWN = re.compile(r"/\* first rows:\n[^\n]*\n(.*?)\*/", re.DOTALL)
+SHOWN = "/* first rows:\n"
 
 
 def choose_model(served: Sequence[Listed], objects: ObjectStore) -> str:
@@ -87,4 +86,5 @@ def training_prompts(objects: ObjectStore, manifest: ModelManifest) -> Iterator[
 
 def shown_rows(prompt: str) -> int:
     """The most rows that one table shows."""
-    return max((found.group(1).count("\n") for found in SHOWN.finditer(prompt)), default=0)
+    blocks = (block.partition("*/") for block in prompt.split(SHOWN)[1:])
+    return max((max(0, rows.count("\n") - 1) for rows, end, _ in blocks if end), default=0)

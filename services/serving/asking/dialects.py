@@ -1,6 +1,7 @@
 """SQLite's SQL as another system would be asked, for people to read: never run, never trained on."""
 
 from shared.errors import InvalidInputError
+from shared.sql.parsed import parse_sql, write_sql
 
 
 def check_dialect(name: str) -> str:
@@ -15,12 +16,11 @@ def check_dialect(name: str) -> str:
 
 def display(sql: str, dialect: str) -> tuple[str | None, str | None]:
     """The statement in the dialect, and a warning: what sqlglot cannot read stays untranslated."""
-    import sqlglot
     from sqlglot.errors import SqlglotError
 
     try:
-        written = sqlglot.transpile(sql, read="sqlite", write=dialect, unsupported_level=sqlglot.ErrorLevel.RAISE)
-    except (SqlglotError, RecursionError) as error:
+        written = [write_sql(tree, dialect) for tree in parse_sql(sql)]
+    except SqlglotError as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         return None, f"the SQL cannot be shown in {dialect}: {first}"
     return "; ".join(written), None
