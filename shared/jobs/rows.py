@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from shared.contracts.refs import Owner
 from shared.jobs.state import ErrorInfo, JobRecord, JobStatus, ShardRow, ShardState, StageState
 
 
@@ -48,6 +49,7 @@ def read_job(fields: Mapping[str, str]) -> JobRecord:
         finished_at=number(fields.get("finished_at")),
         error=read_error(fields.get("error")),
         request_id=fields.get("request_id") or None,
+        owner=Owner(id=fields["owner_id"], name=fields.get("owner", "")) if fields.get("owner_id") else None,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.refs import ObjectRef
+from shared.contracts.refs import ObjectRef, Owner
 
 
 class JobStatus(StrEnum):
@@ -97,7 +97,7 @@ class StageState(BaseModel):
 
 
 class JobRecord(BaseModel):
-    """A job as users see it."""
+    """A job as users see it; without an `owner` where no key was needed to submit it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -112,3 +112,4 @@ class JobRecord(BaseModel):
     finished_at: float | None = None
     error: ErrorInfo | None = None
     request_id: str | None = None
+    owner: Owner | None = None

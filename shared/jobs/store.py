@@ -9,10 +9,10 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from shared.contracts.base import Counts, Fact, Queue
-from shared.contracts.refs import ObjectRef
+from shared.contracts.refs import ObjectRef, Owner
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import AnySpec
-from shared.errors import ConflictError, NotFoundError
+from shared.errors import ConflictError, LimitError, NotFoundError
 from shared.jobs.connect import Client, redis_errors
 from shared.jobs.plan import Each, Plan, TopUp
 from shared.jobs.rows import read_job, read_row, read_stage
@@ -35,6 +35,23 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def owned_key(idempotency_key: str, owner: Owner | None) -> str:
+    """An idempotency key finds jobs of its owner's alone."""
+    return f"{owner.id}:{idempotency_key}" if owner and idempotency_key else idempotency_key
+
+
+class TooManyJobsError(LimitError):
+    """The key has as many jobs that are not over as it may have."""
+
+    code = "too_many_jobs"
+
+    def __init__(self, owner: str, most: int) -> None:
+        super().__init__(
+            f"the key {owner} has {most} jobs that are not over, and may have no more; wait for one or cancel one, or "
+            "have the limit raised (sense keys add --jobs, SENSE_GATEWAY_KEY_JOBS)"
+        )
 
 
 class Load(NamedTuple):
@@ -60,20 +77,40 @@ class JobStore:
 
     # jobs
 
-    def submit(self, spec: AnySpec, *, request_id: str = "", idempotency_key: str = "") -> tuple[JobRecord, bool]:
-        """Records a new job, or finds the one of the same idempotency key; True where it is new.
+    def submit(
+        self,
+        spec: AnySpec,
+        *,
+        request_id: str = "",
+        idempotency_key: str = "",
+        owner: Owner | None = None,
+        most: int | None = None,
+    ) -> tuple[JobRecord, bool]:
+        """Records a new job, or finds the one of the same idempotency key of the same owner; True where it is new.
 
-        Raises `ConflictError` (code idempotency_mismatch) where the key was used with another body.
+        Raises `ConflictError` (code idempotency_mismatch) where the key was used with another body, `TooManyJobsError`
+        where `most` of the owner's jobs are not over.
         """
         body = compact(spec.model_dump(mode="json"))
         digest = hashlib.sha256(body.encode()).hexdigest()
         job_id = f"{uuid.uuid4().hex[:12]}"
-        fields = (spec.kind, spec.name, body, request_id)
+        own = (owner.id, owner.name) if owner else ("", "")
+        idempotency_key = owned_key(idempotency_key, owner)
+        fields = (spec.kind, spec.name, body, request_id, *own, -1 if most is None else most)
         answer = self.steps.run("submit", job_id, idempotency_key, IDEMPOTENCY_TTL_S, digest, *fields)
+        if answer[0] == "full":
+            raise TooManyJobsError(own[1], most or 0)
         if answer[0] == "other":
             message = f"the Idempotency-Key was used for job {answer[1]} with another body; choose a new key"
             raise ConflictError(message, code="idempotency_mismatch")
         return self.job(answer[1]), answer[0] == "new"
+
+    def submitted(self, spec: AnySpec, idempotency_key: str, owner: Owner | None) -> str | None:
+        """The job that this spec made with this idempotency key, where it was submitted before."""
+        digest = hashlib.sha256(compact(spec.model_dump(mode="json")).encode()).hexdigest()
+        with redis_errors():
+            found = self.client.hmget(self.key("idempotency", owned_key(idempotency_key, owner)), "job", "body")
+        return str(found[0]) if found[1] == digest else None
 
     def job(self, job_id: str) -> JobRecord:
         """The job's record. Raises `NotFoundError`."""
@@ -82,6 +119,12 @@ class JobStore:
         if not fields:
             raise self._unknown(job_id)
         return read_job(fields)
+
+    def owner(self, job_id: str) -> Owner | None:
+        """Whose job it is; None also for a job that is not there."""
+        with redis_errors():
+            key_id, name = self.client.hmget(self.key("job", job_id), "owner_id", "owner")
+        return Owner(id=key_id, name=name or "") if key_id else None
 
     def job_ids(self) -> list[str]:
         """All known ids, newest first."""
@@ -97,9 +140,15 @@ class JobStore:
         """Asks a job to end; the answer is its status. Raises `NotFoundError`."""
         return self._known(job_id, self.steps.run("cancel", job_id))
 
-    def retry(self, job_id: str) -> str:
-        """Runs a job's failed and cancelled shards again. Raises `ConflictError`, `NotFoundError`."""
-        status = self._known(job_id, self.steps.run("retry", job_id))
+    def retry(self, job_id: str, *, most: int | None = None) -> str:
+        """Runs a job's failed and cancelled shards again.
+
+        Raises `ConflictError`, `NotFoundError`, `TooManyJobsError`.
+        """
+        status = self._known(job_id, self.steps.run("retry", job_id, -1 if most is None else most))
+        if status == "full":
+            owner = self.job(job_id).owner
+            raise TooManyJobsError(owner.name if owner else "", most or 0)
         if status != "retried":
             raise ConflictError(f"job {job_id} is {status}; only a failed or cancelled job can be retried")
         return "running"

@@ -32,6 +32,10 @@ class ObjectStore(Protocol):
         """Keys that begin with `prefix`, in ascending order."""
         ...
 
+    def marks(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Keys that begin with `prefix`, each with a mark that changes when the object is written anew."""
+        ...
+
     def delete(self, key: str) -> None:
         """Absent keys are fine: the wish is that the key is gone."""
         ...

@@ -18,6 +18,7 @@ local function kpending(q, j) return P .. 'queue:' .. q .. ':pending:' .. j end
 local function ksent(q) return P .. 'queue:' .. q .. ':sent' end
 local function krunning(q) return P .. 'queue:' .. q .. ':running' end
 local function kdevice(d) return P .. 'device:' .. d end
+local function kowned(o) return P .. 'owner:' .. o .. ':jobs' end
 local KLEASES = P .. 'leases'
 local KFACTS = P .. 'facts'
 local KSTALE = P .. 'stale'
@@ -53,4 +54,10 @@ local function free_device(j, s)
   if device and device ~= '' and redis.call('HGET', kstage(j, s), 'hold') == 'shard' then
     if redis.call('GET', kdevice(device)) == j .. '|' .. s then redis.call('DEL', kdevice(device)) end
   end
+end
+-- Whether an owner has as many jobs that are not over as may be. The set is looked through only when it seems full: then
+-- what is over leaves it, so that it never holds more than the limit.
+local function too_many(o, most)
+  if most < 0 or redis.call('SCARD', kowned(o)) < most then return false end
+  return redis.call('SINTERSTORE', kowned(o), kowned(o), P .. 'active') >= most
 end
