@@ -3,7 +3,7 @@
 import httpx
 from fastapi import APIRouter, Request
 
-from services.gateway.access import SUBMIT, GuardedRoute
+from services.gateway.access import SUBMIT, AskedBy, GuardedRoute
 from services.gateway.backend import Backend
 from services.gateway.jobs_routes import Back
 from services.gateway.problems import request_id
@@ -20,10 +20,10 @@ def serving_client(backend: Backend) -> httpx.AsyncClient:
 
 
 @router.post("/sql", dependencies=SUBMIT, summary="Ask a question about a database")
-async def write_sql(request: Request, backend: Back, asked: SqlRequest) -> SqlAnswer:
+async def write_sql(request: Request, backend: Back, caller: AskedBy, asked: SqlRequest) -> SqlAnswer:
     """SQL that fails is an answer, not an error: `outcome` says what happened where it was run."""
     client: httpx.AsyncClient = request.app.state.serving
-    headers = {"X-Request-ID": request_id(request) or "", "Content-Type": "application/json"}
+    headers = {"X-Request-ID": request_id(request) or "", "Content-Type": "application/json", **caller.headers}
     call = unless_gone(request, client.post("/sql", content=asked.model_dump_json(), headers=headers))
     answer = await serving_at(backend.serving.url).answered(call)
     return SqlAnswer.model_validate_json(answer.content)
