@@ -38,6 +38,13 @@ class ConflictError(SenseError):
     http_status = 409
 
 
+class LimitError(SenseError):
+    """The caller has used up what it may; the message names the limit and who raises it."""
+
+    code = "limit_reached"
+    http_status = 429
+
+
 class UnavailableError(SenseError):
     """A server this process needs does not answer; trying again can help."""
 

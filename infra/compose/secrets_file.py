@@ -17,6 +17,8 @@ SECRETS = {
     "SENSE_STORE_SECRET_KEY": "secret key of the object store (MinIO's root password)",
     "SENSE_ADMIN_KEY": "the operator's own key of the gateway; send it as: Authorization: Bearer …",
     "SENSE_INTERNAL_TOKEN": "what the services show each other: engine, sandbox-http, serving-http, metrics ports",
+    "SENSE_KEY_SECRET": "signs the keys of the gateway; no other service has it",
+    "SENSE_METRICS_KEY": "Prometheus' own key of the gateway; it opens /metrics alone",
     "SENSE_FLOWER_PASSWORD": "password of Flower's user `sense`",
     "SENSE_GRAFANA_PASSWORD": "password of Grafana's user `admin` (profile monitoring)",
 }

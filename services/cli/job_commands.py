@@ -96,13 +96,14 @@ def end(job: "Job") -> None:
 def jobs(
     kind: Annotated[str | None, typer.Option(help="Only this kind.")] = None,
     status: Annotated[str | None, typer.Option(help="Only this status.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only those of this key, by its name or id.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     as_json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
     """List jobs, newest first."""
     with connect(url) as client:
-        found = list(client.jobs(kind=kind, status=status, limit=limit))
+        found = list(client.jobs(kind=kind, status=status, owner=owner, limit=limit))
     if as_json:
         print_json([job.model_dump(mode="json") for job in found])
     elif not found:

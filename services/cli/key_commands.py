@@ -27,17 +27,31 @@ def keys(context: typer.Context, as_json: JsonOption = False, url: UrlOption = N
 @key_commands.command()
 def add(
     name: Name,
-    role: Annotated[Literal["read", "submit", "admin"], typer.Option(help="What its holder may do.")] = "submit",
+    role: Annotated[
+        Literal["metrics", "read", "submit", "admin"], typer.Option(help="What its holder may do.")
+    ] = "submit",
     per_minute: Annotated[int | None, typer.Option(min=1, help="Calls a minute; default: the server's.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Jobs that are not over, at once.")] = None,
+    examples: Annotated[int | None, typer.Option(min=1, help="Examples that one job asks for.")] = None,
+    usd_per_day: Annotated[float | None, typer.Option(min=0, help="Dollars a day (UTC) at endpoints.")] = None,
+    tokens_per_day: Annotated[int | None, typer.Option(min=0, help="Tokens a day (UTC) at endpoints.")] = None,
+    stored_bytes: Annotated[int | None, typer.Option(min=0, help="Bytes of its databases and data sets.")] = None,
     as_json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
     """Make a key. It is shown this once. The first has to be an admin's, and from then on callers need keys."""
-    from shared.client.models import KEY_NAME
+    from shared.client.models import KEY_NAME, KeyLimits
 
     check_name(name, KEY_NAME)
+    limits = KeyLimits(
+        jobs=jobs,
+        examples=examples,
+        usd_per_day=usd_per_day,
+        tokens_per_day=tokens_per_day,
+        stored_bytes=stored_bytes,
+    )
     with connect(url) as client:
-        made = client.add_key(name, role=role, per_minute=per_minute)
+        made = client.add_key(name, role=role, per_minute=per_minute, limits=limits)
     if as_json:
         print_json(made.model_dump(mode="json"))
         return

@@ -65,14 +65,18 @@ def status_text(status: str) -> Text:
 
 
 def jobs_table(jobs: Iterable[JobSummary]) -> Table:
-    """One line a job."""
-    table = plain_table("id", "kind", "name", "status", "shards", "stage", "created", "took")
+    """One line a job; whose it is, where any is somebody's."""
+    jobs = list(jobs)
+    owned = any(job.owner for job in jobs)
+    columns = ("id", "kind", "name", "status", "shards", "stage", "created", "took")
+    table = plain_table(*columns, *(["owner"] if owned else []))
     for job in jobs:
         created = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created_at))
         shards = f"{job.progress.done}/{job.progress.total}"
         took = span(job.started_at, job.finished_at)
         stage = escape(", ".join(job.stage))
-        table.add_row(job.id, job.kind, escape(job.name), status_text(job.status), shards, stage, created, took)
+        row = (job.id, job.kind, escape(job.name), status_text(job.status), shards, stage, created, took)
+        table.add_row(*row, *([escape(job.owner.name) if job.owner else ""] if owned else []))
     return table
 
 
@@ -88,10 +92,11 @@ def models_table(models: Iterable[Adapter], served: set[str] | None) -> Table:
 
 def keys_table(keys: Iterable[KeySummary]) -> Table:
     """One line a key."""
-    table = plain_table("name", "role", "calls a minute", "made")
+    table = plain_table("name", "role", "calls a minute", "limits of its own", "made")
     for key in keys:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(key.created_at))
-        table.add_row(escape(key.name), key.role, str(key.per_minute), made)
+        own = ", ".join(f"{name} {value:g}" for name, value in key.limits.model_dump(exclude_none=True).items())
+        table.add_row(escape(key.name), key.role, str(key.per_minute), own, made)
     return table
 
 

@@ -56,7 +56,7 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         style=command.style,
         shots=pick_shots(command, shard),
     )
-    budget = stage_budget(shard, command.budget_usd, command.budget_tokens)
+    budget = stage_budget(shard, command.endpoint, command.budget_usd, command.budget_tokens)
     candidates, tokens, endings = ask_examples(shard, load_profile(command.endpoint), examples, asking, budget)
     counts = AnsweredCounts(
         questions=len(examples),

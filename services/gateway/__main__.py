@@ -8,7 +8,7 @@ import uvicorn
 from services.gateway.app import create_app
 from services.gateway.backend import Backend, open_backend
 from services.gateway.keys import KeyRing
-from shared.errors import InvalidInputError, SenseError
+from shared.errors import InvalidInputError, SenseError, UnavailableError
 from shared.http_guard import is_loopback
 from shared.http_process import address_parser, server_config
 from shared.lifeline import exit_with_parent
@@ -21,7 +21,13 @@ log = get_logger()
 
 def check_host(host: str, ring: KeyRing) -> None:
     """Without keys other machines are let in only by an explicit wish. Raises `InvalidInputError`."""
-    ring.refresh()
+    try:
+        ring.refresh()
+    except UnavailableError as error:
+        if not is_loopback(host):
+            raise
+        log.warning("gateway.keys_unread", reason=error.message)  # until they are read, nobody is let in
+        return
     if ring.locked:
         log.info("gateway.keys", reason="callers need a key")
     elif is_loopback(host):

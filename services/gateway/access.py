@@ -17,21 +17,38 @@ from structlog.contextvars import bind_contextvars
 from services.gateway.keys import KeyRing, StoredKey
 from services.gateway.problems import problem, request_id, say_http_error, say_sense_error
 from services.gateway.settings import GatewaySettings
-from shared.client.models import KeyRole
+from shared.client.models import KeyLimits, KeyRole
+from shared.contracts.refs import Owner
 from shared.errors import SenseError, UnavailableError
 from shared.http_guard import is_foreign_page, is_own_host
 from shared.plain_data import check_json
+from shared.slots import CALLER, CALLER_NAME
 
-RANK: Mapping[KeyRole, int] = {"read": 0, "submit": 1, "admin": 2}
+RANK: Mapping[KeyRole, int] = {"metrics": 0, "read": 1, "submit": 2, "admin": 3}
 BURST_S = 10.0
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. `anyone` is whoever reaches a gateway that asks for no key; that caller may do everything."""
+    """Who asks. `anyone` is whoever reaches a gateway that asks for no key; that caller may do everything.
+
+    `id` is the key's, and none for anyone; `limits` are None where nothing is counted, else all of them are set.
+    """
 
     name: str
     role: KeyRole
+    id: str = ""
+    limits: KeyLimits | None = None
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whose what this caller makes is."""
+        return Owner(id=self.id, name=self.name) if self.id else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """How our own services are told for whom the gateway asks."""
+        return {CALLER: self.id, CALLER_NAME: self.name} if self.id else {}
 
 
 ANYONE = Caller("anyone", "admin")
@@ -83,11 +100,11 @@ class Access:
             return ANYONE
         key = bearer(request.headers, self.ring)
         self.check_rate(key)
-        return Caller(key.name, key.role)
+        return Caller(key.name, key.role, key.id, None if key.fixed else limits_of(key, self.settings))
 
     def check_rate(self, key: StoredKey) -> None:
         """Raises `AccessError` (429) with the seconds to wait."""
-        wait_s = self.buckets.wait_s(key.name, key.per_minute)
+        wait_s = self.buckets.wait_s(key.id, key.per_minute)
         if wait_s > 0:
             raise AccessError(
                 f"the key {key.name} may call {key.per_minute} times a minute; wait {wait_s:.1f} s",
@@ -95,6 +112,12 @@ class Access:
                 status=429,
                 headers={"Retry-After": str(int(wait_s) + 1)},
             )
+
+
+def limits_of(key: StoredKey, settings: GatewaySettings) -> KeyLimits:
+    """The key's own limits, and the server's where it has none."""
+    own = key.limits.model_dump(exclude_none=True)
+    return KeyLimits(**{name: getattr(settings, f"key_{name}") for name in KeyLimits.model_fields} | own)
 
 
 async def find_caller(request: Request) -> Caller:
@@ -135,6 +158,7 @@ class Needs:
 
 
 PUBLIC = [Depends(Needs(None))]  # liveness, and the console's own files, which hold no data
+METRICS = [Depends(Needs("metrics"))]
 READ = [Depends(Needs("read"))]
 SUBMIT = [Depends(Needs("submit"))]
 ADMIN = [Depends(Needs("admin"))]

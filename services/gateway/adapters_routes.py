@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from services.gateway.access import READ, SUBMIT, GuardedRoute
+from services.gateway.access import READ, SUBMIT, AskedBy, Caller, GuardedRoute
 from services.gateway.backend import Backend
 from services.gateway.jobs_reader import JobReader
 from services.gateway.jobs_routes import Back, record_job
@@ -46,22 +46,24 @@ def get_adapter(name: str, backend: Back) -> Adapter:
 
 
 @router.post("/{name}/deploy", dependencies=SUBMIT, status_code=202, summary="Serve a trained model")
-def deploy_adapter(name: str, request: Request, response: Response, backend: Back) -> Job:
+def deploy_adapter(name: str, request: Request, response: Response, backend: Back, caller: AskedBy) -> Job:
     """A deployment job; the model answers under its own name when the job has succeeded."""
-    return submit(find(backend, name), request, response, backend, serve=True)
+    return submit(find(backend, name), request, response, backend, caller, serve=True)
 
 
 @router.post("/{name}/undeploy", dependencies=SUBMIT, status_code=202, summary="Stop serving a trained model")
-def undeploy_adapter(name: str, request: Request, response: Response, backend: Back) -> Job:
+def undeploy_adapter(name: str, request: Request, response: Response, backend: Back, caller: AskedBy) -> Job:
     """A job that has the engine forget it, after those that use the engine; the model stays in the store."""
-    return submit(find(backend, name), request, response, backend, serve=False)
+    return submit(find(backend, name), request, response, backend, caller, serve=False)
 
 
-def submit(manifest: ModelManifest, request: Request, response: Response, backend: Backend, *, serve: bool) -> Job:
+def submit(
+    manifest: ModelManifest, request: Request, response: Response, backend: Backend, caller: Caller, *, serve: bool
+) -> Job:
     """The job of kind deployment for a model."""
     name, student = manifest.name, {"base": manifest.base}
     spec = parse_spec({"kind": "deployment", "name": name, "model": name, "student": student, "serve": serve})
-    job_id, _ = record_job(backend, spec, request_id(request) or "", "")
+    job_id, _ = record_job(backend, caller, spec, request_id(request) or "", "")
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     return JobReader(backend, job_id).view()
 

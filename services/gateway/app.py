@@ -32,14 +32,17 @@ from services.gateway import (
 )
 from services.gateway.access import READ, GuardedRoute, guard, guarded_routes
 from services.gateway.backend import Backend
-from services.gateway.keys import KeyRing
+from services.gateway.keys import KeyMemory, KeyRing
+from services.gateway.limits import Gate
 from services.gateway.middleware import Compress, RequestMiddleware
 from services.gateway.problems import PROBLEM_RESPONSE, add_problem_handlers
 from services.gateway.sandbox import sandbox_client
 from services.gateway.settings import GatewaySettings
 from shared.client.models import Problem
 from shared.contracts.spec import SPEC
+from shared.errors import UnavailableError
 from shared.settings import SandboxSettings
+from shared.slots import Slots
 
 UPLOAD = ("POST", "/v1/databases")
 DATASET = ("POST", "/v1/datasets")
@@ -92,11 +95,20 @@ def create_app(backend: Backend | None = None) -> FastAPI:
     )
     app.state.backend = backend
     app.state.keys = ring = make_ring(backend)
+    app.state.streams = Gate("event streams", "too_many_streams", each=settings.key_streams, total=settings.streams)
+    app.state.dataset_slots = Slots(
+        settings.dataset_uploads,
+        wait_s=sandbox.wait_s,
+        waiting=sandbox.waiting,
+        what="the gateway for data sets",
+        busy=UnavailableError,
+    )
+    bodies = Gate("bodies", "too_many_bodies", each=settings.key_bodies, total=settings.bodies)
     larger = {UPLOAD: sandbox.upload_bytes, DATASET: settings.max_dataset_bytes}
     app.add_middleware(Compress, minimum_size=1024, compresslevel=5)
     if settings.origins:
         allow_origins(app, settings)
-    app.add_middleware(RequestMiddleware, most=settings.max_body_bytes, larger=larger)
+    app.add_middleware(RequestMiddleware, settings=settings, larger=larger, bodies=bodies)
     add_problem_handlers(app)
     for module in ROUTERS:
         app.include_router(module.router)
@@ -110,7 +122,13 @@ def make_ring(backend: Backend | None) -> KeyRing | None:
     """The keys of this process."""
     if backend is None:
         return None
-    return KeyRing(backend.objects, backend.auth, per_minute=backend.settings.key_per_minute)
+    return KeyRing(
+        backend.objects,
+        backend.auth,
+        signer=backend.signer,
+        memory=KeyMemory(backend.redis_url, backend.jobs.prefix),
+        limits=backend.settings,
+    )
 
 
 def allow_origins(app: FastAPI, settings: GatewaySettings) -> None:

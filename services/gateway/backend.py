@@ -9,6 +9,7 @@ from fastapi import Request
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from services.gateway.keys import KeySigner, open_signer
 from services.gateway.settings import AuthSettings, GatewaySettings
 from shared.errors import UnavailableError
 from shared.jobs.connect import connect_redis, redis_errors
@@ -16,7 +17,7 @@ from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
 from shared.llm.profiles import EndpointProfile, load_profiles
 from shared.llm.settings import LlmSettings
-from shared.settings import EngineSettings, RedisSettings, SandboxSettings, ServingSettings
+from shared.settings import EngineSettings, PathSettings, RedisSettings, SandboxSettings, ServingSettings
 from shared.storage.base import ObjectStore
 from shared.storage.open import open_store
 from shared.storage.settings import StoreSettings
@@ -38,6 +39,7 @@ class Backend:
     sandbox: SandboxSettings = field(default_factory=SandboxSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     serving: ServingSettings = field(default_factory=ServingSettings)
+    signer: KeySigner = field(default_factory=lambda: KeySigner(()))
     stopping: Event = field(default_factory=Event, repr=False)
 
     def probe_redis(self) -> None:
@@ -60,13 +62,16 @@ def open_backend() -> Backend:
     """By this process's environment. Raises `InvalidInputError` for settings that cannot be used."""
     settings = RedisSettings()
     client = connect_redis(settings)
+    store, auth = StoreSettings(), AuthSettings()
     return Backend(
         jobs=JobStore(client, settings.prefix),
-        objects=open_store(StoreSettings()),
+        objects=open_store(store),
         board=WorkerBoard(client, settings.prefix),
         redis_url=settings.url.get_secret_value(),
         engine_url=EngineSettings().url.rstrip("/"),
         endpoints=load_profiles(LlmSettings()),
+        auth=auth,
+        signer=open_signer(auth, PathSettings().state, local=store.kind == "directory"),
     )
 
 

@@ -6,10 +6,12 @@ An uploaded one can go while nothing names it: reports lead back to databases by
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
-from services.gateway.access import ADMIN, READ, SUBMIT, GuardedRoute
+from services.gateway.access import READ, SUBMIT, AskedBy, GuardedRoute
 from services.gateway.backend import Backend
 from services.gateway.jobs_routes import Back
+from services.gateway.limits import add_stored, stored_rest, within
 from services.gateway.problems import MediaTypeError
 from services.gateway.removal import remove_database
 from services.gateway.sandbox import STEPS, ask_sandbox
@@ -33,18 +35,23 @@ router = APIRouter(prefix="/v1/databases", tags=["databases"], route_class=Guard
 @router.post(
     "", dependencies=SUBMIT, status_code=201, openapi_extra=FILE_BODY, summary="Upload a SQLite file", responses=KNOWN
 )
-async def add_database(request: Request, response: Response, backend: Back, name: Name = "") -> DatabaseSummary:
+async def add_database(
+    request: Request, response: Response, backend: Back, caller: AskedBy, name: Name = ""
+) -> DatabaseSummary:
     """Checks it and stores it under its SHA-256; 200 where the same bytes are there already."""
+    rest = await run_in_threadpool(stored_rest, backend, caller)
     answer = await ask_sandbox(
         request,
         "/databases",
         seconds=STEPS * backend.sandbox.intake_s,
         params={"name": name},
-        headers=file_headers(request),
-        content=request.stream(),
+        headers={**file_headers(request), **caller.headers},
+        content=within(request, caller, rest),
     )
     upload = Upload.model_validate_json(answer.content)
     response.status_code = answer.status_code
+    new = upload.size if answer.status_code == 201 else None
+    await run_in_threadpool(add_stored, backend, caller.owner, new)
     response.headers["Location"] = f"/v1/databases/{upload.id}"
     return view(upload)
 
@@ -76,10 +83,13 @@ def list_databases(
     return DatabaseList(data=data, has_more=len(ids) > limit, last_id=data[-1].id if data else None)
 
 
-@router.delete("/{database_id}", dependencies=ADMIN, status_code=204, summary="Remove an uploaded database")
-def delete_database(database_id: str, backend: Back) -> Response:
-    """409 while a data set or a job names it. Jobs that only the archive knows are not asked."""
-    remove_database(backend, database_id)
+@router.delete("/{database_id}", dependencies=SUBMIT, status_code=204, summary="Remove an uploaded database")
+def delete_database(database_id: str, backend: Back, caller: AskedBy) -> Response:
+    """The caller's own, for admins everybody's; the file goes with the last key that brought it.
+
+    409 while a data set or a job names it. Jobs that only the archive knows are not asked.
+    """
+    remove_database(backend, database_id, caller)
     return Response(status_code=204)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.contracts.datasets import DATASET_SPLITS, DatasetHead, DatasetManifest
 from shared.contracts.records import Example
+from shared.contracts.refs import Owner
 from shared.errors import InvalidInputError, SenseError
 from shared.plain_data import check_json
 from shared.storage.base import ObjectStore
@@ -49,8 +50,8 @@ class Seen:
 class DatasetIntake:
     """Lines are validated as they come in; `close` checks the databases and stores. Not thread safe."""
 
-    def __init__(self, objects: ObjectStore, file: Any) -> None:
-        self.objects, self.file = objects, file
+    def __init__(self, objects: ObjectStore, file: Any, owner: Owner | None = None) -> None:
+        self.objects, self.file, self.owner = objects, file, owner
         self.head: DatasetHead | None = None
         self.seen, self.faults = Seen(), list[dict[str, str]]()
         self.rest, self.line = b"", 0
@@ -148,13 +149,14 @@ class DatasetIntake:
             hardness={split: dict(counts) for split, counts in sorted(self.seen.hardness.items())},
             databases=dict(sorted(self.seen.databases.items())),
             examples=examples,
+            owner=self.owner,
         )
         stored = store_manifest(self.objects, made)
         return stored, stored is made
 
 
 @contextmanager
-def dataset_intake(objects: ObjectStore) -> Iterator[DatasetIntake]:
+def dataset_intake(objects: ObjectStore, owner: Owner | None = None) -> Iterator[DatasetIntake]:
     """An intake over a temporary file that is gone at the block's end."""
     with NamedTemporaryFile(prefix="sense-dataset-") as file:
-        yield DatasetIntake(objects, file)
+        yield DatasetIntake(objects, file, owner)

@@ -7,16 +7,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from services.gateway.access import ADMIN, READ, SUBMIT, GuardedRoute
+from services.gateway.access import READ, SUBMIT, AskedBy, GuardedRoute
 from services.gateway.backend import Backend
 from services.gateway.datasets_intake import dataset_intake
 from services.gateway.jobs_routes import Back
+from services.gateway.limits import add_stored, stored_rest, within
 from services.gateway.problems import MediaTypeError
 from services.gateway.removal import remove_dataset
 from shared.client.models import Dataset, DatasetExample, DatasetList, DatasetSummary, DatasetVersion, ExampleList
 from shared.contracts.datasets import DatasetManifest, DatasetSplit
 from shared.contracts.records import Example
 from shared.errors import InvalidInputError, NotFoundError
+from shared.slots import Slots
 from shared.storage.datasets import dataset_rows, find_dataset, newest, versions
 
 LINES_TYPES = ("application/x-ndjson", "application/jsonl", "application/octet-stream")
@@ -35,15 +37,20 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=Guarded
 @router.post(
     "", dependencies=SUBMIT, status_code=201, openapi_extra=LINES_BODY, summary="Bring a data set", responses=KNOWN
 )
-async def add_dataset(request: Request, response: Response, backend: Back) -> Dataset:
+async def add_dataset(request: Request, response: Response, backend: Back, caller: AskedBy) -> Dataset:
     """Checks line by line and stores under name and content; 200 where this version is there already."""
     kind = request.headers.get("content-type", LINES_TYPES[0]).split(";")[0].strip().lower()
     if kind not in LINES_TYPES:
         raise MediaTypeError(f"a data set is {LINES_TYPES[0]}, not {kind}")
-    with dataset_intake(backend.objects) as intake:
-        async for data in request.stream():
-            await run_in_threadpool(intake.add, data)
-        manifest, new = await run_in_threadpool(intake.close)
+    rest = await run_in_threadpool(stored_rest, backend, caller)
+    slots: Slots = request.app.state.dataset_slots
+    async with slots.taken(caller.id):
+        with dataset_intake(backend.objects, caller.owner) as intake:
+            async for data in within(request, caller, rest):
+                await run_in_threadpool(intake.add, data)
+            manifest, new = await run_in_threadpool(intake.close)
+    if new:
+        await run_in_threadpool(add_stored, backend, caller.owner, manifest.examples.size)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/v1/datasets/{manifest.name}"
     return await run_in_threadpool(view, backend, manifest)
@@ -72,11 +79,14 @@ def get_dataset(name: str, backend: Back, version: Version = None) -> Dataset:
     return view(backend, find(backend, name, version))
 
 
-@router.delete("/{name}", dependencies=ADMIN, status_code=204, summary="Remove a data set")
-def delete_dataset(name: str, backend: Back, version: Version = None) -> Response:
-    """All its versions, or one. Its databases stay. 409 while an unfinished job reads it."""
+@router.delete("/{name}", dependencies=SUBMIT, status_code=204, summary="Remove a data set")
+def delete_dataset(name: str, backend: Back, caller: AskedBy, version: Version = None) -> Response:
+    """All its versions, or one: the caller's own, for admins everybody's. Its databases stay.
+
+    409 while an unfinished job reads it.
+    """
     find(backend, name, version)
-    remove_dataset(backend, name, version)
+    remove_dataset(backend, name, version, caller)
     return Response(status_code=204)
 
 

@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from anyio import sleep, to_thread
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
-from services.gateway.access import READ, GuardedRoute
+from services.gateway.access import READ, AskedBy, Caller, GuardedRoute
 from services.gateway.jobs_reader import JobReader
 from services.gateway.jobs_routes import Known
+from services.gateway.limits import FullError, Gate, GateError
 from services.gateway.views import view_event
 from shared.client.models import EventList
 from shared.errors import SenseError
@@ -21,6 +22,7 @@ from shared.logging import get_logger
 RECONNECT_MS = 1000
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 BATCH = 500
+POLLED = 16  # so many streams look every `poll_s`
 STREAM_ID = r"^\d{1,15}(-\d{1,15})?$"
 After = Annotated[str, Query(pattern=STREAM_ID, description="an event's id")]
 LastEventId = Annotated[str | None, Header(pattern=STREAM_ID)]
@@ -43,12 +45,29 @@ def list_events(job: Known, after: After = "0", limit: Annotated[int, Query(ge=1
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     summary="Follow a job's events",
 )
-async def stream_events(job: Known, after: After = "0", last_event_id: LastEventId = None) -> Response:
-    """Server-sent events; a comment every 15 seconds; ends after the job's end, or in ten minutes at the most."""
-    return EventSourceResponse(follow(job, last_event_id or after), headers=STREAM_HEADERS)
+async def stream_events(
+    request: Request, job: Known, caller: AskedBy, after: After = "0", last_event_id: LastEventId = None
+) -> Response:
+    """Server-sent events; a comment every 15 seconds; ends after the job's end, or in ten minutes at the most.
+
+    A reader goes on where it was by `Last-Event-ID`. 429 where the key has as many streams open as it may.
+    """
+    gate: Gate = request.app.state.streams
+    gate.check(caller)
+    return EventSourceResponse(counted(gate, caller, job, last_event_id or after), headers=STREAM_HEADERS)
 
 
-async def follow(job: JobReader, last: str) -> AsyncIterator[bytes]:
+async def counted(gate: Gate, caller: Caller, job: JobReader, last: str) -> AsyncIterator[bytes]:
+    """The stream's bytes, while it counts as open; none where others came first: the reader comes again."""
+    try:
+        with gate.passed(caller):
+            async for data in follow(job, last, gate):
+                yield data
+    except (GateError, FullError) as error:
+        log.info("events.turned_away", reason=error.message)
+
+
+async def follow(job: JobReader, last: str, gate: Gate) -> AsyncIterator[bytes]:
     """The stream's bytes. Where nothing happens it says so now and then, and so learns of a reader who left."""
     settings = job.backend.settings
     yield format_sse_event(retry=RECONNECT_MS, comment="events")
@@ -65,7 +84,7 @@ async def follow(job: JobReader, last: str) -> AsyncIterator[bytes]:
             yield KEEPALIVE_COMMENT
             said = now
         if not batch:
-            await sleep(settings.poll_s)
+            await sleep(settings.poll_s * max(1.0, gate.sum / POLLED))  # many streams look less often
 
 
 def look_and_read(job: JobReader, last: str) -> tuple[bool, list[Event]]:

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from services.gateway.access import PUBLIC, READ, GuardedRoute
+from services.gateway.access import METRICS, PUBLIC, GuardedRoute
 from services.gateway.backend import Backend
 from services.gateway.jobs_routes import Back
 from services.gateway.listing import SCAN, kinds_and_statuses, stages_of
@@ -55,7 +55,7 @@ def readyz(request: Request, backend: Back) -> Any:
     )
 
 
-@router.get("/metrics", dependencies=READ, summary="Prometheus metrics", response_class=Response)
+@router.get("/metrics", dependencies=METRICS, summary="Prometheus metrics", response_class=Response)
 def metrics(backend: Back) -> Response:
     """Jobs, queues and workers as they are now, and this process's own counters."""
     with scraping:

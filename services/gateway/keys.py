@@ -1,39 +1,188 @@
-"""Bearer keys: shown once, kept as their SHA-256 in the object store, so that losing Redis opens nothing."""
+"""Bearer keys: shown once, kept as their SHA-256 in signed records, so that neither Redis nor the store makes an admin.
+
+A record lies in the object store, where losing Redis loses no key. Who can write there can take keys away and can make
+none: records carry an HMAC with a secret of the gateway's alone, and ids of removed keys stay in Redis, so that an old
+record put back opens nothing.
+"""
 
 import hashlib
 import hmac
+import os
 import secrets
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from threading import Lock
 
-from pydantic import BaseModel, ConfigDict
+import redis
+from prometheus_client import Counter
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from services.gateway.settings import AuthSettings
-from shared.client.models import KeyRole, KeySummary
-from shared.errors import ConflictError, InvalidInputError, NotFoundError
+from services.gateway.settings import AuthSettings, GatewaySettings
+from shared.client.models import KeyLimits, KeyRole, KeySummary
+from shared.errors import ConflictError, InvalidInputError, NotFoundError, SenseError, UnavailableError
+from shared.jobs.connect import redis_errors
+from shared.logging import get_logger
 from shared.storage.base import ObjectStore
 from shared.storage.keys import KEYS_PREFIX, api_key_key
 
 PREFIX = "sense_"
 REFRESH_S = 2.0
-ADMIN_NAME = "operator"
-ADMIN_KEY_LENGTH = 16
+OPERATOR, SCRAPER = "operator", "prometheus"
+FIXED_KEY_LENGTH = 16
+SECRET_FILE = "key-secret"
+RECORD_BYTES = 16_384
+SIGNED_AS = b"sense api key record 1"
+REDIS_S = 1.0  # the ring asks Redis with little patience: requests wait for it
+REDIS_PAUSE_S = 10.0
+REFUSED = Counter("sense_key_records_refused_total", "Key records that were not taken, by reason", ["reason"])
+log = get_logger()
 
 
 class StoredKey(BaseModel):
-    """A key at rest. `sha256` is of the whole key: it has 256 random bits, so no slow hash is needed."""
+    """A key at rest. `sha256` is of the whole key: it has 256 random bits, so no slow hash is needed.
 
-    model_config = ConfigDict(frozen=True)
+    `id` is this key's alone: what it owns does not pass to a later key of the same name.
+    """
 
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: str
     name: str
     role: KeyRole
     sha256: str
     per_minute: int
     created_at: float
+    limits: KeyLimits = KeyLimits()
+
+    @property
+    def fixed(self) -> bool:
+        """Whether it is the operator's, of the environment."""
+        return self.id in (OPERATOR, SCRAPER)
 
     def summary(self) -> KeySummary:
         """What may be shown."""
-        return KeySummary(name=self.name, role=self.role, per_minute=self.per_minute, created_at=self.created_at)
+        return KeySummary.model_validate(self.model_dump(exclude={"sha256"}))
+
+
+class SignedKey(BaseModel):
+    """What lies in the store: a record as the text that was signed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    record: str
+    signature: str
+
+
+class KeySigner:
+    """The first secret signs; all of them verify, so that a secret can be renewed without a gap.
+
+    Without any, the one of the file `kept` serves, which is made when it is needed first.
+    """
+
+    def __init__(self, known: Sequence[bytes], kept: Path | None = None) -> None:
+        self._given, self._kept = tuple(known), kept
+
+    @property
+    def _known(self) -> Sequence[bytes]:
+        if not self._given and self._kept is not None:
+            self._given = (kept_secret(self._kept).encode(),)
+        return self._given
+
+    def sign(self, object_key: str, key: StoredKey) -> bytes:
+        """The signed record. Raises `InvalidInputError` where there is no secret."""
+        if not self._known:
+            raise InvalidInputError(
+                "keys of the store are signed, and this gateway has no secret to sign with; set SENSE_KEY_SECRET, the "
+                "same random text for every gateway: openssl rand -hex 32",
+                code="key_secret_missing",
+            )
+        record = key.model_dump_json()
+        return SignedKey(record=record, signature=mac(self._known[0], object_key, record)).model_dump_json().encode()
+
+    def read(self, object_key: str, data: bytes) -> tuple[StoredKey, bool]:
+        """The key, and whether an older secret signed it. Raises `RefusedRecordError`."""
+        try:
+            signed = SignedKey.model_validate_json(data)
+        except ValidationError:
+            raise RefusedRecordError("unsigned", "it carries no signature or is damaged") from None
+        found = [
+            place
+            for place, secret in enumerate(self._known)
+            if hmac.compare_digest(mac(secret, object_key, signed.record).encode(), signed.signature.encode())
+        ]
+        if not found:
+            raise RefusedRecordError("signature", "it was not signed with this gateway's SENSE_KEY_SECRET")
+        try:
+            return StoredKey.model_validate_json(signed.record), found[0] > 0
+        except ValidationError:
+            raise RefusedRecordError("version", "another version of Sense wrote it") from None
+
+
+class RefusedRecordError(SenseError):
+    """A record that is not taken; `reason` is a word for the counter."""
+
+    code = "key_record_refused"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class KeyMemory:
+    """What Redis remembers of keys: ids of removed ones, and that there has been a key at all."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._removed, self._seen = f"{prefix}keys:removed", f"{prefix}keys:seen"
+        self._client = redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_timeout=REDIS_S,
+            socket_connect_timeout=REDIS_S,
+            retry=Retry(NoBackoff(), 1),
+        )
+        self._last: tuple[frozenset[str], bool] | None = None
+        self._ask_at = 0.0
+
+    def read(self) -> tuple[frozenset[str], bool]:
+        """Removed ids, and whether a key was ever seen; the last answer while Redis is away.
+
+        Raises `UnavailableError` where Redis has never answered.
+        """
+        if self._last is not None and time.monotonic() < self._ask_at:
+            return self._last
+        try:
+            with redis_errors():
+                pipe = self._client.pipeline(transaction=False)
+                pipe.smembers(self._removed)
+                pipe.exists(self._seen)
+                removed, seen = pipe.execute()
+        except UnavailableError:
+            if self._last is None:
+                raise
+            self._ask_at = time.monotonic() + REDIS_PAUSE_S
+            log.warning("keys.redis_away", reason="removed keys are known as of the last look")
+            return self._last
+        before = self._last[0] if self._last else frozenset[str]()
+        self._last = (before | frozenset(removed), bool(seen))  # a Redis that lost its data revokes no removal
+        return self._last
+
+    def remember(self) -> None:
+        """There is a key. Raises `UnavailableError`."""
+        with redis_errors():
+            self._client.set(self._seen, 1)
+
+    def remove(self, key_id: str) -> None:
+        """This key is gone for good. Raises `UnavailableError`."""
+        with redis_errors():
+            self._client.sadd(self._removed, key_id)
+
+
+def mac(secret: bytes, object_key: str, record: str) -> str:
+    """The place is signed too: a record copied to another name is no record."""
+    return hmac.new(secret, b"\0".join((SIGNED_AS, object_key.encode(), record.encode())), hashlib.sha256).hexdigest()
 
 
 def digest(key: str) -> str:
@@ -42,18 +191,30 @@ def digest(key: str) -> str:
 
 
 class KeyRing:
-    """The keys of the store, read again every two seconds, and the operator's own of the environment.
+    """The keys of the store, looked for every two seconds, and the operator's own of the environment.
 
-    Once a key was seen the ring stays `locked`: keys that vanish with a store do not open the gateway.
+    A record is read again when its content changes, whatever its name. Once a key was seen the ring stays `locked`, in
+    this process and by Redis in the next: keys that vanish with a store do not open the gateway.
     """
 
-    def __init__(self, objects: ObjectStore, settings: AuthSettings, *, per_minute: int) -> None:
-        self.objects, self.settings, self.per_minute = objects, settings, per_minute
-        self._fixed = operator_key(settings, per_minute)
-        self._keys: dict[str, StoredKey] = {}
+    def __init__(
+        self,
+        objects: ObjectStore,
+        settings: AuthSettings,
+        *,
+        signer: KeySigner,
+        memory: KeyMemory,
+        limits: GatewaySettings,
+    ) -> None:
+        self.objects, self.settings, self.signer, self.memory = objects, settings, signer, memory
+        self.per_minute = limits.key_per_minute
+        self._fixed = fixed_keys(settings, limits.key_per_minute)
         self._known: dict[str, StoredKey] = {}
+        self._marks: dict[str, str] = {}
+        self._keys: dict[str, StoredKey] = {}
+        self._unread = False
         self._read_at = -REFRESH_S
-        self._locked = self._fixed is not None
+        self._locked = settings.admin_key is not None
         self._lock = Lock()
 
     @property
@@ -76,51 +237,122 @@ class KeyRing:
         with self._lock:
             if not now and not self.stale:
                 return
-            names = list(self.objects.list(KEYS_PREFIX))
-            self._known = {name: self._known.get(name) or self._read(name) for name in names}
-            self._keys = {key.sha256: key for key in self._known.values()}
-            self._locked = self._locked or bool(self._keys)
+            removed, seen = self.memory.read()
+            known: dict[str, StoredKey] = {}
+            marks: dict[str, str] = {}
+            unread = False
+            for name, mark in self.objects.marks(KEYS_PREFIX):
+                changed, key = self._marks.get(name) != mark, self._known.get(name)
+                if changed:
+                    try:
+                        key = self._look(name)
+                    except UnavailableError as error:  # this one alone is asked for again the next time
+                        log.warning("keys.unread", record=name, error=error.message)
+                        unread = True
+                        continue
+                marks[name] = mark
+                if key is not None and key.id not in removed:
+                    known[name] = key
+                elif key is not None and changed:
+                    refuse(name, RefusedRecordError("removed", "its key was removed, and somebody put the record back"))
+            self._known, self._marks, self._unread = known, marks, unread
+            self._keys = {key.sha256: key for key in known.values()}
+            self._locked = self._locked or seen or unread or bool(marks)
             self._read_at = time.monotonic()
+            if known and not seen:
+                self._remember()
+
+    def _look(self, name: str) -> StoredKey | None:
+        """The key of a record; None where it is not taken. Raises `UnavailableError` where it cannot be read now."""
+        try:
+            key, old = self.signer.read(name, self._read(name))
+            if name != api_key_key(key.name):
+                raise RefusedRecordError("misplaced", "it is another key's")
+        except UnavailableError:
+            raise
+        except (SenseError, ValueError) as error:  # a file of the folder store may have a name that is no key
+            refuse(name, error if isinstance(error, SenseError) else RefusedRecordError("name", str(error)))
+            return None
+        if old:
+            self._renew(name, key)
+        return key
+
+    def _read(self, name: str) -> bytes:
+        """The record's bytes; no more are read than a record can have."""
+        data = b""
+        for chunk in self.objects.open_chunks(name, RECORD_BYTES):
+            data += chunk
+            if len(data) > RECORD_BYTES:
+                raise RefusedRecordError("large", f"it has more than {RECORD_BYTES} bytes")
+        return data
+
+    def _renew(self, name: str, key: StoredKey) -> None:
+        """Signs with the new secret what an older one had signed."""
+        try:
+            self.objects.put(name, self.signer.sign(name, key))
+            log.info("keys.signed_anew", record=name)
+        except SenseError as error:
+            log.warning("keys.not_signed_anew", record=name, error=error.message)
+
+    def _remember(self) -> None:
+        try:
+            self.memory.remember()
+        except UnavailableError as error:
+            log.warning("keys.redis_away", error=error.message)
 
     def find(self, key: str) -> StoredKey | None:
-        """Whose key it is; compared in constant time."""
+        """Whose key it is. Raises `UnavailableError` where it could be one that cannot be read now."""
         hashed = digest(key)
-        if self._fixed is not None and hmac.compare_digest(hashed, self._fixed.sha256):
-            return self._fixed
-        return next((one for one in self._keys.values() if hmac.compare_digest(hashed, one.sha256)), None)
+        found = self._fixed.get(hashed) or self._keys.get(hashed)
+        if found is None and self._unread:
+            raise UnavailableError("some keys cannot be read from the object store now; try again in a moment")
+        return found
 
-    def add(self, name: str, role: KeyRole, per_minute: int | None) -> tuple[StoredKey, str]:
+    def add(
+        self, name: str, role: KeyRole, per_minute: int | None, limits: KeyLimits = KeyLimits()
+    ) -> tuple[StoredKey, str]:
         """A new key and its text, which is never shown again. Raises `ConflictError`, `InvalidInputError`."""
         self.refresh(now=True)
-        if name == ADMIN_NAME or api_key_key(name) in self._known:
+        place = api_key_key(name)
+        if name in (OPERATOR, SCRAPER) or place in self._known:
             raise ConflictError(f"there is a key named {name}; take another name or remove it", code="key_exists")
-        if role != "admin" and not self._fixed and all(one.role != "admin" for one in self._keys.values()):
+        if role != "admin" and not self._admins():
             raise InvalidInputError(
                 "the first key has to be an admin's: with another one nobody could make or remove keys",
                 code="first_key_not_admin",
             )
         text = PREFIX + secrets.token_urlsafe(32)
         key = StoredKey(
+            id=secrets.token_hex(8),
             name=name,
             role=role,
             sha256=digest(text),
             per_minute=per_minute or self.per_minute,
             created_at=time.time(),
+            limits=limits,
         )
-        self.objects.put(api_key_key(name), key.model_dump_json().encode())
+        data = self.signer.sign(place, key)
+        self.memory.remember()
+        self.objects.put(place, data)
         self.refresh(now=True)
+        if self._known.get(place) != key:
+            raise ConflictError(
+                f"another gateway made a key named {name} just now; look: sense keys", code="key_exists"
+            )
         return key, text
 
     def remove(self, name: str) -> None:
-        """Raises `NotFoundError`; `ConflictError` for the last admin's key."""
+        """Raises `NotFoundError`; `ConflictError` for the last admin's key. Refused records can be removed too."""
         self.refresh(now=True)
-        key = self._known.get(api_key_key(name))
-        if key is None:
+        place = api_key_key(name)
+        key = self._known.get(place)
+        if key is None and place not in self._marks:
             raise NotFoundError(f"there is no key named {name!r}; list them with: sense keys", code="key_not_found")
-        admins = [one for one in self._keys.values() if one.role == "admin"]
-        if admins == [key] and self._fixed is None:
-            raise ConflictError("this is the last admin key; make another one first", code="last_admin_key")
-        self.objects.delete(api_key_key(name))
+        if key is not None:
+            if self._admins() == [key]:
+                raise ConflictError("this is the last admin key; make another one first", code="last_admin_key")
+            self.memory.remove(key.id)
+        self.objects.delete(place)
         self.refresh(now=True)
 
     def list(self) -> "list[StoredKey]":
@@ -128,17 +360,79 @@ class KeyRing:
         self.refresh(now=True)
         return sorted(self._known.values(), key=lambda key: key.name)
 
-    def _read(self, object_key: str) -> StoredKey:
-        return StoredKey.model_validate_json(self.objects.get(object_key))
+    def _admins(self) -> Sequence[StoredKey]:
+        return [key for key in (*self._fixed.values(), *self._keys.values()) if key.role == "admin"]
 
 
-def operator_key(settings: AuthSettings, per_minute: int) -> StoredKey | None:
-    """The admin key of the environment. Raises `InvalidInputError` where it could be guessed."""
-    if settings.admin_key is None:
-        return None
-    text = settings.admin_key.get_secret_value()
-    if len(text) < ADMIN_KEY_LENGTH:
-        raise InvalidInputError(
-            f"SENSE_ADMIN_KEY has {len(text)} characters; {ADMIN_KEY_LENGTH} are the least: openssl rand -hex 32"
+def refuse(name: str, error: SenseError) -> None:
+    """Says which record is not taken, and what to do."""
+    REFUSED.labels(getattr(error, "reason", error.code)).inc()
+    remedy = "make the key anew: sense keys remove NAME, sense keys add NAME"
+    log.warning("keys.record_refused", record=ascii(name), reason=error.message, remedy=remedy)
+
+
+def fixed_keys(settings: AuthSettings, per_minute: int) -> dict[str, StoredKey]:
+    """Keys of the environment by their digest. Raises `InvalidInputError` where one could be guessed."""
+    found: dict[str, StoredKey] = {}
+    given: tuple[tuple[str, KeyRole, str, SecretStr | None], ...] = (
+        (OPERATOR, "admin", "SENSE_ADMIN_KEY", settings.admin_key),
+        (SCRAPER, "metrics", "SENSE_METRICS_KEY", settings.metrics_key),
+    )
+    for name, role, variable, secret in given:
+        if secret is None or not (text := secret.get_secret_value()):
+            continue
+        check_length(variable, text)
+        found[digest(text)] = StoredKey(
+            id=name, name=name, role=role, sha256=digest(text), per_minute=per_minute, created_at=0.0
         )
-    return StoredKey(name=ADMIN_NAME, role="admin", sha256=digest(text), per_minute=per_minute, created_at=0.0)
+    return found
+
+
+def check_length(variable: str, text: str) -> None:
+    """Raises `InvalidInputError` for what could be guessed."""
+    if len(text) < FIXED_KEY_LENGTH:
+        raise InvalidInputError(
+            f"{variable} has {len(text)} characters; {FIXED_KEY_LENGTH} are the least: openssl rand -hex 32"
+        )
+
+
+def open_signer(settings: AuthSettings, state: Path, *, local: bool) -> KeySigner:
+    """By SENSE_KEY_SECRET, newest first; without one a `local` store's gateway keeps its own in the state folder.
+
+    Raises `InvalidInputError` where a secret could be guessed.
+    """
+    given = settings.key_secret.get_secret_value().split(",") if settings.key_secret else []
+    texts = [text.strip() for text in given if text.strip()]
+    for text in texts:
+        check_length("SENSE_KEY_SECRET", text)
+    return KeySigner([text.encode() for text in texts], state / SECRET_FILE if local else None)
+
+
+def kept_secret(path: Path) -> str:
+    """The secret of that file, its owner's alone; written once, whole, by whichever process comes first.
+
+    Raises `InvalidInputError` where the folder cannot be written, or the secret could be guessed.
+    """
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                pass
+            finally:
+                temporary.unlink()
+        text = path.read_text().strip()
+    except OSError as error:
+        raise InvalidInputError(
+            f"the secret that signs keys cannot be kept in {path} ({error.strerror}); give the folder to this user, or "
+            "set SENSE_KEY_SECRET"
+        ) from error
+    check_length(str(path), text)
+    return text

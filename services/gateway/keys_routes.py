@@ -26,7 +26,7 @@ Ring = Annotated[KeyRing, Depends(get_ring)]
 @router.post("", dependencies=ADMIN, status_code=201, summary="Make a key")
 def add_key(ring: Ring, asked: NewKey, response: Response) -> MadeKey:
     """The answer is the only place where the key stands. The first one has to be an admin's, and closes the gateway."""
-    key, text = ring.add(asked.name, asked.role, asked.per_minute)
+    key, text = ring.add(asked.name, asked.role, asked.per_minute, asked.limits)
     response.headers["Location"] = f"/v1/keys/{key.name}"
     response.headers["Cache-Control"] = "no-store"
     return MadeKey(**key.summary().model_dump(), key=text)

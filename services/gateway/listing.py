@@ -14,7 +14,7 @@ from shared.jobs.store import JobStore
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 FIELDS = (
     *("id", "kind", "name", "status", "spec", "epoch", "created_at"),
-    *("started_at", "finished_at", "error", "request_id"),
+    *("started_at", "finished_at", "error", "request_id", "owner_id", "owner"),
 )
 BATCH = 200
 SCAN = 500
@@ -65,10 +65,12 @@ def walk_jobs(store: JobStore, ids: list[str]) -> Iterator[JobRecord]:
                 yield salvage_job(job_id, found, error)
 
 
-def find_page(store: JobStore, *, kind: str | None, status: str | None, after: str | None, limit: int) -> Page:
+def find_page(
+    store: JobStore, *, kind: str | None, status: str | None, owner: str | None = None, after: str | None, limit: int
+) -> Page:
     """Up to `limit` jobs older than `after`. Raises `InvalidInputError` for an unknown cursor."""
     start = 0 if after is None else place_of(store, after) + 1
-    ids = list(islice(matching(store, start, kind, status), limit + 1))
+    ids = list(islice(matching(store, start, kind, status, owner), limit + 1))
     return Page(list(walk_jobs(store, ids[:limit])), has_more=len(ids) > limit)
 
 
@@ -81,7 +83,7 @@ def place_of(store: JobStore, job_id: str) -> int:
     return int(place)
 
 
-def matching(store: JobStore, start: int, kind: str | None, status: str | None) -> Iterator[str]:
+def matching(store: JobStore, start: int, kind: str | None, status: str | None, owner: str | None) -> Iterator[str]:
     """Ids from that place on, newest first; records are not read, so that long lists page quickly."""
     unfinished = set(store.active()) if status in UNFINISHED else None
     while True:
@@ -91,6 +93,7 @@ def matching(store: JobStore, start: int, kind: str | None, status: str | None) 
             ids if kind is None else [one for one, found in zip(ids, kinds(store, ids), strict=True) if found == kind]
         )
         maybe = of_kind if unfinished is None else [one for one in of_kind if one in unfinished]
+        maybe = maybe if owner is None else owned(store, maybe, owner)
         if status is None:
             yield from maybe
         else:
@@ -115,6 +118,15 @@ def kinds(store: JobStore, ids: list[str]) -> list[str | None]:
             found = zip(unknown, pipe.execute(raise_on_error=False), strict=True)
             KNOWN_KINDS.update((key, kind) for key, kind in found if kind and isinstance(kind, str))
     return [KNOWN_KINDS.get(key) for key in keys]
+
+
+def owned(store: JobStore, ids: list[str], owner: str) -> list[str]:
+    """Those of a key, by its id or its name."""
+    with redis_errors():
+        pipe = store.client.pipeline(transaction=False)
+        for job_id in ids:
+            pipe.hmget(store.key("job", job_id), "owner_id", "owner")
+        return [one for one, found in zip(ids, pipe.execute(), strict=True) if owner in found]
 
 
 def kinds_and_statuses(store: JobStore, ids: list[str]) -> list[tuple[str | None, str | None]]:

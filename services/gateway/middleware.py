@@ -1,9 +1,11 @@
 """What every request passes: an id of its own, a bound on its body, one log line, and an answer to what broke."""
 
+import asyncio
 import re
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,7 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
-from services.gateway.problems import BodyTooLargeError, problem, say_sense_error
+from services.gateway.access import ANYONE, Caller
+from services.gateway.limits import FullError, Gate
+from services.gateway.problems import BodyLateError, BodyTooLargeError, problem, say_sense_error
+from services.gateway.settings import GatewaySettings
+from shared.errors import LimitError
 from shared.http_guard import UNFIT
 from shared.logging import get_logger
 
@@ -23,12 +29,18 @@ log = get_logger()
 
 
 class RequestMiddleware:
-    """Outside of everything but the server; `most` is the largest body in bytes, `larger` that of (method, path)."""
+    """Outside of everything but the server; `larger` are the largest bodies of uploads by (method, path), in bytes.
 
-    def __init__(self, app: ASGIApp, *, most: int, larger: Mapping[tuple[str, str], int]) -> None:
+    `bodies` bounds how many are arriving at once.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, settings: GatewaySettings, larger: Mapping[tuple[str, str], int], bodies: Gate
+    ) -> None:
         self.app = app
-        self.most = most
+        self.settings = settings
         self.larger = larger
+        self.bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; lifespan messages pass untouched."""
@@ -49,10 +61,13 @@ class RequestMiddleware:
         began = time.monotonic()
         request = Request(scope, receive)
         try:
-            most = self.larger.get((scope["method"], scope["path"]), self.most)
-            body = BoundedBody(scope, receive, most)
-            await self.app(scope, body.receive, reply.send)
-        except BodyTooLargeError as error:
+            upload = self.larger.get((scope["method"], scope["path"]))
+            body = BoundedBody(scope, receive, self.settings, self.bodies, upload)
+            with body.opened:
+                await self.app(scope, body.receive, reply.send)
+        except (BodyTooLargeError, BodyLateError, LimitError, FullError) as error:
+            if reply.status:
+                raise
             await say_sense_error(request, error)(scope, receive, reply.send)
         except ClientDisconnect:
             log.info("http.left", method=scope["method"], path=scope["path"])
@@ -117,22 +132,50 @@ class Reply:
 
 
 class BoundedBody:
-    """Counts what arrives. Raises `BodyTooLargeError` at once where the length is announced."""
+    """Counts what arrives, and how long it takes. Raises `BodyTooLargeError` at once where the length is announced.
 
-    def __init__(self, scope: Scope, receive: Receive, most: int) -> None:
-        self.pass_on = receive
-        self.most = most
+    Of callers who may not send one nothing is read: the route knows the caller before it asks for the body.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, settings: GatewaySettings, bodies: Gate, upload: int | None
+    ) -> None:
+        self.scope, self.pass_on, self.bodies = scope, receive, bodies
+        self.opened = ExitStack()
+        self.most = settings.max_body_bytes if upload is None else upload
+        self.within_s = settings.body_s if upload is None else settings.upload_s
+        self.silent_s = settings.silent_s
+        self.began: float | None = None
         self.seen = 0
-        announced = Headers(scope=scope).get("content-length", "")
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "")
+        self.whole = announced in ("", "0") and "transfer-encoding" not in headers
         if announced.isdecimal():
             self.check(int(announced))
 
     async def receive(self) -> Message:
-        """The next message of the body."""
-        message = await self.pass_on()
+        """The next message of the body. Raises `BodyTooLargeError`, `BodyLateError`, or as `Gate.check`."""
+        if self.whole:
+            return await self.pass_on()
+        if self.began is None:
+            caller = self.scope["state"].get("caller")
+            self.opened.enter_context(self.bodies.passed(caller if isinstance(caller, Caller) else ANYONE))
+            self.began = time.monotonic()
+        left = self.began + self.within_s - time.monotonic()
+        try:
+            async with asyncio.timeout(min(left, self.silent_s)):
+                message = await self.pass_on()
+        except TimeoutError:
+            waited = (
+                f"nothing came for {self.silent_s:g} s" if left > self.silent_s else f"{self.within_s:g} s are over"
+            )
+            raise BodyLateError(f"the body did not arrive: {waited}; send the request again") from None
         if message["type"] == "http.request":
             self.seen += len(message.get("body", b""))
             self.check(self.seen)
+        if not message.get("more_body"):
+            self.whole = True
+            self.opened.close()
         return message
 
     def check(self, size: int) -> None:

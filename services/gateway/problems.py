@@ -31,6 +31,13 @@ class BodyTooLargeError(SenseError):
     http_status = 413
 
 
+class BodyLateError(SenseError):
+    """The request's body does not arrive."""
+
+    code = "body_late"
+    http_status = 408
+
+
 class MediaTypeError(SenseError):
     """The body is of a type that the address does not take."""
 
@@ -97,8 +104,15 @@ def say_sense_error(request: Request, error: Exception) -> JSONResponse:
         instance=request.scope["path"],
         request_id=request_id(request),
         faults=faults,
-        headers={"Retry-After": RETRY_AFTER_S} if error.http_status == 503 else None,
+        headers=headers_for(error),
     )
+
+
+def headers_for(error: SenseError) -> dict[str, str] | None:
+    """When to come again; and that nothing more is read of a body that was refused before its end."""
+    if error.http_status in (429, 503):
+        return {"Retry-After": RETRY_AFTER_S}
+    return {"Connection": "close"} if isinstance(error, BodyTooLargeError | BodyLateError) else None
 
 
 def say_bad_request(request: Request, error: Exception) -> JSONResponse:
@@ -123,6 +137,8 @@ def say_bad_request(request: Request, error: Exception) -> JSONResponse:
 def say_http_error(request: Request, error: Exception) -> JSONResponse:
     """The framework's own errors: no such address, no such method."""
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, SenseError):  # FastAPI calls whatever ends a body early a fault in it
+        return say_sense_error(request, error.__cause__)
     status = error.status_code
     detail = {
         404: f"there is no address {request.scope['path']}; see /openapi.json",

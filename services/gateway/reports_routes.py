@@ -57,7 +57,7 @@ def list_reports(
 
 def walk_reports(backend: Backend, after: str | None) -> Iterator[ReportReader]:
     """Every report of a job older than `after`. Raises `InvalidInputError` for an unknown cursor."""
-    ids = matching(backend.jobs, 0 if after is None else place_of(backend.jobs, after) + 1, None, None)
+    ids = matching(backend.jobs, 0 if after is None else place_of(backend.jobs, after) + 1, None, None, None)
     while some := list(islice(ids, BATCH)):
         stages = stages_of(backend.jobs, some)
         for job_id in some:

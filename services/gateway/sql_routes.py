@@ -3,7 +3,7 @@
 import httpx
 from fastapi import APIRouter, Request, Response
 
-from services.gateway.access import SUBMIT, GuardedRoute
+from services.gateway.access import SUBMIT, AskedBy, GuardedRoute
 from services.gateway.backend import Backend
 from services.gateway.jobs_routes import Back
 from services.gateway.problems import request_id
@@ -21,10 +21,10 @@ def serving_client(backend: Backend) -> httpx.AsyncClient:
 
 
 @router.post("/sql", dependencies=SUBMIT, summary="Ask a question about a database", response_model=SqlAnswer)
-async def write_sql(request: Request, backend: Back, asked: SqlRequest) -> Response:
+async def write_sql(request: Request, backend: Back, caller: AskedBy, asked: SqlRequest) -> Response:
     """SQL that fails is an answer, not an error: `outcome` says what happened where it was run."""
     client: httpx.AsyncClient = request.app.state.serving
-    headers = {"X-Request-ID": request_id(request) or "", "Content-Type": "application/json"}
+    headers = {"X-Request-ID": request_id(request) or "", "Content-Type": "application/json", **caller.headers}
     call = unless_gone(request, client.post("/sql", content=asked.model_dump_json(), headers=headers))
     answer = await serving_at(backend.serving.url).answered(call)
     return as_it_is(answer.content)

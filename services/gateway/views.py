@@ -67,6 +67,7 @@ def view_summary(job: JobRecord, rows: Sequence[StageRow]) -> JobSummary:
         started_at=job.started_at,
         finished_at=job.finished_at,
         request_id=job.request_id,
+        owner=job.owner,
     )
 
 

@@ -62,7 +62,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
         prompt_rows=command.prompt_rows,
         style=command.style,
     )
-    budget = stage_budget(shard, command.budget_usd, command.budget_tokens)
+    budget = stage_budget(shard, command.endpoint, command.budget_usd, command.budget_tokens)
     profile = load_profile(command.endpoint)
     candidates, tokens, endings = ask_examples(shard, profile, examples, asking, budget, skip=REFUSALS)
     counts = SampledCounts(

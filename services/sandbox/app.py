@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
 from services.sandbox.asked import router
-from services.sandbox.desk import Desk, get_desk
+from services.sandbox.desk import Desk, caller_of, get_desk, owner_of
 from services.sandbox.intake import TooLargeError
 from shared.client.models import DATABASE_NAME, Executed, ExecuteRequest
+from shared.contracts.refs import Owner
 from shared.errors import CancelledError, ConflictError, InvalidInputError, SenseError, UnavailableError
 from shared.http_guard import Guard, GuardMiddleware
 from shared.logging import get_logger
@@ -82,7 +83,7 @@ async def execute(request: Request, desk: Annotated[Desk, Depends(get_desk)]) ->
         asked = ExecuteRequest.model_validate_json(bytes(body))
     except ValidationError as error:
         raise InvalidInputError(first_fault(error.errors()[0])) from error
-    return await desk.execute(asked)
+    return await desk.execute(asked, caller_of(request))
 
 
 async def take_database(request: Request, desk: Annotated[Desk, Depends(get_desk)], name: Name = "") -> JSONResponse:
@@ -90,13 +91,14 @@ async def take_database(request: Request, desk: Annotated[Desk, Depends(get_desk
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > desk.settings.upload_bytes:
         raise TooLargeError(f"the database is above {desk.settings.upload_bytes} bytes")
-    async with desk.uploads.taken():
-        upload, new = await received(request, desk, name)
+    owner = owner_of(request)
+    async with desk.uploads.taken(owner.id if owner else ""):
+        upload, new = await received(request, desk, name, owner)
     log.info("database.taken", database=upload.id, bytes=upload.size, new=new)
     return JSONResponse(upload.model_dump(mode="json"), status_code=201 if new else 200)
 
 
-async def received(request: Request, desk: Desk, name: str) -> tuple[Upload, bool]:
+async def received(request: Request, desk: Desk, name: str, owner: Owner | None) -> tuple[Upload, bool]:
     """Writes what arrives, a megabyte at a time; a caller who hangs up leaves nothing behind."""
     with desk.intake.arrival() as arrival:
         waiting = bytearray()
@@ -106,7 +108,7 @@ async def received(request: Request, desk: Desk, name: str) -> tuple[Upload, boo
                 await desk.off_loop(arrival.add, bytes(waiting))
                 waiting.clear()
         await desk.off_loop(arrival.add, bytes(waiting))
-        return await desk.off_loop(desk.intake.take, arrival, name)
+        return await desk.off_loop(desk.intake.take, arrival, name, owner)
 
 
 async def steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -150,7 +152,7 @@ async def say_sense_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SenseError)
     if isinstance(error, CancelledError | ConflictError):  # its pool was closed under it
         error = UnavailableError("the sandbox is being stopped; try again in a moment", code="sandbox_stopping")
-    headers = {"Retry-After": RETRY_AFTER_S} if error.http_status == 503 else None
+    headers = {"Retry-After": RETRY_AFTER_S} if error.http_status in (429, 503) else None
     return JSONResponse({"code": error.code, "message": error.message}, status_code=error.http_status, headers=headers)
 
 

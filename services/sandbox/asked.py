@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 
 from services.sandbox.databases import seal_asked
-from services.sandbox.desk import Desk, budget, get_desk, shown
+from services.sandbox.desk import Caller, Desk, budget, get_desk, shown
 from services.sandbox.execution import Execution
 from services.sandbox.execution import Request as Statement
 from services.sandbox.judge import now_ms
@@ -23,11 +23,11 @@ AtDesk = Annotated[Desk, Depends(get_desk)]
 
 
 @router.post("/runs")
-async def run_together(desk: AtDesk, asked: RunRequest) -> RunAnswer:
+async def run_together(desk: AtDesk, caller: Caller, asked: RunRequest) -> RunAnswer:
     """All of them, on one slot; what fails is an answer."""
     one = ExecuteRequest(database_id=asked.database_id, sql="", deadline_s=asked.deadline_s, max_rows=asked.max_rows)
     seconds, rows = budget(one, desk.settings)
-    async with desk.queries.taken():
+    async with desk.queries.taken(caller):
         executions = await desk.off_loop(run_all, desk, asked, seconds, rows)
     for execution in executions:
         OUTCOMES.labels(outcome=execution.outcome.value).inc()
@@ -53,10 +53,10 @@ def as_run(execution: Execution) -> Run:
 
 
 @router.post("/scripts")
-async def build(request: Request, desk: AtDesk, asked: ScriptRequest) -> ScriptAnswer:
+async def build(desk: AtDesk, caller: Caller, asked: ScriptRequest) -> ScriptAnswer:
     """Builds and stores it by its content; the same script gives the same database."""
     split = await run_in_threadpool(split_script, asked.ddl)
-    async with desk.uploads.taken():
+    async with desk.uploads.taken(caller):
         try:
             database_id = await desk.off_loop(seal_asked, desk.objects, split.script, desk.pool)
         except InvalidInputError as error:

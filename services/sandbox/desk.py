@@ -2,26 +2,33 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import Request
+from fastapi import Depends, Request
 
 from services.sandbox.databases import local_database
 from services.sandbox.execution import Execution
 from services.sandbox.intake import CODE, Intake
 from services.sandbox.limits import Limits
 from services.sandbox.pool import SandboxPool
-from services.sandbox.slots import Slots
 from shared.client.models import Executed, ExecuteRequest
+from shared.contracts.refs import Owner
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
 from shared.metrics import OUTCOMES
 from shared.settings import SandboxSettings
+from shared.slots import CALLER, CALLER_NAME, Slots
 from shared.storage.base import ObjectStore
 from shared.storage.keys import is_sha256
 
 DEADLINE_S, ROWS = 2.0, 100  # where a caller names none
 Result = TypeVar("Result")
+
+
+class BusyError(UnavailableError):
+    """All slots are taken; trying again can help."""
+
+    code = "sandbox_busy"
 
 
 class Desk:
@@ -31,18 +38,18 @@ class Desk:
         self.objects, self.settings = objects, settings
         self.pool = SandboxPool(settings.http_children, Limits())
         self.intake = Intake(objects, incoming, most=settings.upload_bytes, deadline_s=settings.intake_s)
-        self.queries = Slots(settings.http_children, wait_s=settings.wait_s, waiting=settings.waiting)
-        self.uploads = Slots(settings.uploads, wait_s=settings.wait_s, waiting=settings.waiting)
+        self.queries = slots(settings.http_children, settings, "the sandbox")
+        self.uploads = slots(settings.uploads, settings, "the sandbox for uploads")
         self._threads = CapacityLimiter(settings.http_children + settings.uploads + 2)
 
     async def off_loop(self, work: Callable[..., Result], *given: object) -> Result:
         """Runs what blocks in a thread; its number is bounded by the slots."""
         return await to_thread.run_sync(work, *given, limiter=self._threads)
 
-    async def execute(self, asked: ExecuteRequest) -> Executed:
-        """Runs one SQL on a stored database. Raises InvalidInputError, NotFoundError or BusyError."""
+    async def execute(self, asked: ExecuteRequest, caller: str = "") -> Executed:
+        """Runs one SQL on a stored database. Raises InvalidInputError, NotFoundError, BusyError, OwnShareError."""
         seconds, rows = budget(asked, self.settings)
-        async with self.queries.taken():
+        async with self.queries.taken(caller):
             execution = await self.off_loop(self._execute, asked.database_id, asked.sql, seconds, rows)
         OUTCOMES.labels(outcome=execution.outcome.value).inc()
         return shown(execution)
@@ -75,6 +82,25 @@ class Desk:
         self.kill()
         self.pool.close()
         self.intake.pool.close()
+
+
+def slots(count: int, settings: SandboxSettings, what: str) -> Slots:
+    """Slots of this service."""
+    return Slots(count, wait_s=settings.wait_s, waiting=settings.waiting, what=what, busy=BusyError)
+
+
+def caller_of(request: Request) -> str:
+    """For which key the gateway asks; nothing where none was needed."""
+    return request.headers.get(CALLER, "")[:100]
+
+
+def owner_of(request: Request) -> Owner | None:
+    """The same, with its name."""
+    caller = caller_of(request)
+    return Owner(id=caller, name=request.headers.get(CALLER_NAME, "")[:100]) if caller else None
+
+
+Caller = Annotated[str, Depends(caller_of)]
 
 
 def budget(asked: ExecuteRequest, settings: SandboxSettings) -> tuple[float, int]:

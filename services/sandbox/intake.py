@@ -17,6 +17,7 @@ from services.sandbox.files import MAGIC, identify, opened
 from services.sandbox.limits import Limits
 from services.sandbox.pool import SandboxPool
 from services.sandbox.process import ChildDiedError, ChildProcess, OverrunError
+from shared.contracts.refs import Owner
 from shared.errors import CancelledError, InvalidInputError, SenseError
 from shared.sql.uploads import Upload, add_upload, find_upload
 from shared.storage.base import ObjectStore
@@ -93,22 +94,25 @@ class Intake:
         finally:
             path.unlink(missing_ok=True)
 
-    def take(self, arrival: Arrival, name: str) -> tuple[Upload, bool]:
+    def take(self, arrival: Arrival, name: str, owner: Owner | None = None) -> tuple[Upload, bool]:
         """Checks and stores a received file: its record, and whether it is new. The name of the first upload stays.
+
+        Each owner has a record of its own, so that one who removes it takes nothing from another.
 
         Raises InvalidInputError (code invalid_database) with a sentence about the file.
         """
         database_id = arrival.close()
         known = find_upload(self.objects, database_id)
         if known is not None:
-            return known, False
+            own = known.model_copy(update={"owner": owner, "created_at": round(time.time(), 3)})
+            return add_upload(self.objects, own), False
         found = self.look(arrival.path)
         with nameless(arrival.path):
             card = store_database(self.objects, arrival.path, database_id, self.pool)
         found["warnings"] = [*found["warnings"], *card.warnings[:SHOWN_WARNINGS]]
         created = round(time.time(), 3)
         name = name or f"database-{database_id[:8]}"
-        upload = Upload(id=database_id, name=name, size=arrival.size, created_at=created, **found)
+        upload = Upload(id=database_id, name=name, size=arrival.size, created_at=created, owner=owner, **found)
         return add_upload(self.objects, upload), True
 
     def look(self, path: Path) -> dict[str, Any]:

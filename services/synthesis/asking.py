@@ -80,7 +80,7 @@ def ask_strong(command: WriteExamples, shard: Shard, asked: Sequence[Call]) -> t
     Raises the client's errors by cause, `FormatError`, and `LlmBudgetError` where the budget buys nothing at all.
     """
     tokens = TokenCount()
-    budget = stage_budget(shard, command.budget_usd, command.budget_tokens, scope=SCOPE)
+    budget = stage_budget(shard, command.endpoint, command.budget_usd, command.budget_tokens, scope=SCOPE)
     profile = load_profile(command.endpoint or "")
     client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)
     answers, before = Answers(), earlier(shard)

@@ -50,7 +50,7 @@ def ask(
     command: ReviewExamples, shard: Shard, examples: list[Example], tokens: TokenCount
 ) -> list[ChatAnswer | SenseError]:
     """One answer an example, in order. Raises what concerns all calls."""
-    budget = stage_budget(shard, command.budget_usd)
+    budget = stage_budget(shard, command.endpoint, command.budget_usd)
     profile = load_profile(command.endpoint)
     client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)
     catalog = Catalog(shard.objects)

@@ -35,6 +35,7 @@ from shared.client.models import (
     JobEvent,
     JobList,
     JobSummary,
+    KeyLimits,
     KeyList,
     KeyRole,
     KeySummary,
@@ -98,12 +99,18 @@ class SenseClient:
         return self._read(Job, "POST", "/v1/jobs", json=dict(spec), headers=headers)
 
     def jobs(
-        self, *, kind: str | None = None, status: str | None = None, limit: int | None = None
+        self,
+        *,
+        kind: str | None = None,
+        status: str | None = None,
+        owner: str | None = None,
+        limit: int | None = None,
     ) -> Iterator[JobSummary]:
         """Jobs, newest first, page by page; at most `limit`."""
         left, after = limit, None
         while left is None or left > 0:
-            asked = {"kind": kind, "status": status, "after": after, "limit": min(left or PAGE, PAGE)}
+            given = {"kind": kind, "status": status, "owner": owner}
+            asked = {**given, "after": after, "limit": min(left or PAGE, PAGE)}
             page = self._read(JobList, "GET", "/v1/jobs", params={k: v for k, v in asked.items() if v is not None})
             yield from page.data
             if not page.has_more:
@@ -286,9 +293,16 @@ class SenseClient:
 
     # keys
 
-    def add_key(self, name: str, *, role: KeyRole = "submit", per_minute: int | None = None) -> MadeKey:
+    def add_key(
+        self,
+        name: str,
+        *,
+        role: KeyRole = "submit",
+        per_minute: int | None = None,
+        limits: KeyLimits | None = None,
+    ) -> MadeKey:
         """Makes a key; its text is in this answer only. Raises `ConflictError` for a name that is taken."""
-        asked = NewKey(name=name, role=role, per_minute=per_minute)
+        asked = NewKey(name=name, role=role, per_minute=per_minute, limits=limits or KeyLimits())
         return self._read(MadeKey, "POST", "/v1/keys", content=asked.model_dump_json(), headers=JSON_TYPE)
 
     def keys(self) -> list[KeySummary]:

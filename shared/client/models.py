@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared.contracts.datasets import GoldHealth
 from shared.contracts.records import Level, Policy
+from shared.contracts.refs import Owner
 from shared.sql.card import Scalar, SchemaCard
 
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
@@ -96,6 +97,7 @@ class JobSummary(ApiObject):
     started_at: float | None = None
     finished_at: float | None = None
     request_id: str | None = None
+    owner: Owner | None = Field(default=None, description="the key that submitted it; none where no key was needed")
 
     @property
     def terminal(self) -> bool:
@@ -199,26 +201,46 @@ class Executed(ApiObject):
     message: str | None = None
 
 
-KeyRole = Literal["read", "submit", "admin"]
+KeyRole = Literal["metrics", "read", "submit", "admin"]
 KEY_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 
 
+class KeyLimits(ApiObject):
+    """What one key may use; what is null is the server's to say. Days are UTC's; dollars and tokens those of the
+    operator's endpoints, not of the engine.
+    """
+
+    jobs: int | None = Field(default=None, ge=1, description="jobs that are not over")
+    examples: int | None = Field(default=None, ge=1, description="examples that one job asks for")
+    usd_per_day: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    tokens_per_day: int | None = Field(default=None, ge=0, lt=2**53)
+    stored_bytes: int | None = Field(default=None, ge=0, lt=2**53, description="databases and data sets it has brought")
+
+
 class KeySummary(ApiObject):
-    """A bearer key as lists show it: never its text. `per_minute` is how many calls it may make a minute."""
+    """A bearer key as lists show it: never its text. `per_minute` is how many calls it may make a minute.
+
+    What a key made belongs to its `id`, which no later key of the same name has.
+    """
 
     object: Literal["key"] = "key"
+    id: str = ""
     name: str
     role: KeyRole
     per_minute: int
+    limits: KeyLimits = KeyLimits()
     created_at: float
 
 
 class NewKey(ApiObject):
-    """What is asked for: `read` looks, `submit` also runs jobs and questions, `admin` also removes and makes keys."""
+    """What is asked for: `metrics` reads /metrics alone, `read` looks, `submit` also runs jobs and questions and
+    removes what is its own, `admin` does everything.
+    """
 
     name: str = Field(pattern=KEY_NAME)
     role: KeyRole = "submit"
     per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
+    limits: KeyLimits = KeyLimits()
 
 
 class MadeKey(KeySummary):
@@ -251,6 +273,7 @@ class DatabaseSummary(ApiObject):
     triggers: int = 0
     warnings: list[str] = Field(default_factory=list)
     created_at: float
+    owner: Owner | None = None
 
 
 class Database(ApiObject):
@@ -293,6 +316,7 @@ class DatasetSummary(ApiObject):
     ceiling: float | None = None
     skipped: dict[str, int] = Field(default_factory=dict)
     created_at: float
+    owner: Owner | None = None
 
 
 class DatasetVersion(ApiObject):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.records import Outcome, Policy, is_empty
-from shared.contracts.refs import ObjectRef
+from shared.contracts.refs import ObjectRef, Owner
 
 DATASET_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 DATASET_REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9_.-]{0,63})(@(?P<version>[0-9a-f]{16}))?")
@@ -91,6 +91,7 @@ class DatasetManifest(DatasetHead):
     hardness: dict[str, dict[str, int]]
     databases: dict[str, Sha256]
     examples: ObjectRef
+    owner: Owner | None = None
 
     @property
     def ref(self) -> str:

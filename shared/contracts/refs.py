@@ -1,4 +1,4 @@
-"""How commands name data: by object key and hash, or by the stage that left it. Data itself never travels."""
+"""How data is named: by object key and hash, by the stage that left it, by whose it is. Data itself never travels."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,6 +11,15 @@ class ObjectRef(BaseModel):
     key: str
     sha256: str
     size: int
+
+
+class Owner(BaseModel):
+    """The key that made a thing. `id` is that key's alone; `name` is for people, and another key may take it later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    name: str
 
 
 class StageRef(BaseModel):

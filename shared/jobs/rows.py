@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import redis
 from pydantic import ValidationError
 
+from shared.contracts.refs import Owner
 from shared.jobs.connect import unavailable
 from shared.jobs.state import ErrorInfo, JobRecord, JobStatus, ShardRow, ShardState, StageState
 
@@ -74,6 +75,7 @@ def read_job(fields: Mapping[str, str]) -> JobRecord:
         finished_at=number(fields.get("finished_at")),
         error=read_error(fields.get("error")),
         request_id=fields.get("request_id") or None,
+        owner=Owner(id=fields["owner_id"], name=fields.get("owner", "")) if fields.get("owner_id") else None,
     )
 
 

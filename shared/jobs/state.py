@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.refs import ObjectRef
+from shared.contracts.refs import ObjectRef, Owner
 
 
 class JobStatus(StrEnum):
@@ -97,7 +97,10 @@ class StageState(BaseModel):
 
 
 class JobRecord(BaseModel):
-    """A job as users see it; archives keep it for longer than versions live."""
+    """A job as users see it; archives keep it for longer than versions live.
+
+    It has no `owner` where no key was needed to submit it.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -112,3 +115,4 @@ class JobRecord(BaseModel):
     finished_at: float | None = None
     error: ErrorInfo | None = None
     request_id: str | None = None
+    owner: Owner | None = None

@@ -14,10 +14,10 @@ import redis
 from pydantic import ValidationError
 
 from shared.contracts.base import Counts, Fact, Queue
-from shared.contracts.refs import ObjectRef
+from shared.contracts.refs import ObjectRef, Owner
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import AnySpec
-from shared.errors import ConflictError, NotFoundError, SenseError
+from shared.errors import ConflictError, LimitError, NotFoundError, SenseError
 from shared.jobs.connect import Client, redis_errors
 from shared.jobs.plan import Each, Plan, TopUp
 from shared.jobs.rows import DAMAGE, checked, read_job, read_or, read_row, read_stage, salvage_job, summarize
@@ -56,6 +56,23 @@ class UnreadablePlanError(SenseError, ValueError):
     code = "other_version"
 
 
+def owned_key(idempotency_key: str, owner: Owner | None) -> str:
+    """An idempotency key finds jobs of its owner's alone."""
+    return f"{owner.id}:{idempotency_key}" if owner and idempotency_key else idempotency_key
+
+
+class TooManyJobsError(LimitError):
+    """The key has as many jobs that are not over as it may have."""
+
+    code = "too_many_jobs"
+
+    def __init__(self, owner: str, most: int) -> None:
+        super().__init__(
+            f"the key {owner} has {most} jobs that are not over, and may have no more; wait for one or cancel one, or "
+            "have the limit raised (sense keys add --jobs, SENSE_GATEWAY_KEY_JOBS)"
+        )
+
+
 class Load(NamedTuple):
     """A queue: rows sent and unclaimed, rows that run, jobs that have rows waiting."""
 
@@ -80,26 +97,56 @@ class JobStore:
 
     # jobs
 
-    def submit(self, spec: AnySpec, *, request_id: str = "", idempotency_key: str = "") -> tuple[JobRecord, bool]:
-        """Records a new job, or finds the one of the same idempotency key; True where it is new.
+    def submit(
+        self,
+        spec: AnySpec,
+        *,
+        request_id: str = "",
+        idempotency_key: str = "",
+        owner: Owner | None = None,
+        most: int | None = None,
+    ) -> tuple[JobRecord, bool]:
+        """Records a new job, or finds the one of the same idempotency key of the same owner; True where it is new.
 
-        Raises `ConflictError` (code idempotency_mismatch) where the key was used with another body, `NotFoundError`
-        where the known job has left Redis for its archive: `submit_id` does not ask.
+        Raises `ConflictError` (code idempotency_mismatch) where the key was used with another body, `TooManyJobsError`
+        where `most` of the owner's jobs are not over, `NotFoundError` where the known job has left Redis for its
+        archive: `submit_id` does not ask.
         """
-        job_id, new = self.submit_id(spec, request_id=request_id, idempotency_key=idempotency_key)
+        job_id, new = self.submit_id(
+            spec, request_id=request_id, idempotency_key=idempotency_key, owner=owner, most=most
+        )
         return self.job(job_id), new
 
-    def submit_id(self, spec: AnySpec, *, request_id: str = "", idempotency_key: str = "") -> tuple[str, bool]:
+    def submit_id(
+        self,
+        spec: AnySpec,
+        *,
+        request_id: str = "",
+        idempotency_key: str = "",
+        owner: Owner | None = None,
+        most: int | None = None,
+    ) -> tuple[str, bool]:
         """As `submit`, and only the job's id."""
         body = compact(spec.model_dump(mode="json"))
         digest = hashlib.sha256(body.encode()).hexdigest()
         job_id = f"{uuid.uuid4().hex[:12]}"
-        fields = (spec.kind, spec.name, body, request_id)
+        own = (owner.id, owner.name) if owner else ("", "")
+        idempotency_key = owned_key(idempotency_key, owner)
+        fields = (spec.kind, spec.name, body, request_id, *own, -1 if most is None else most)
         answer = self.steps.run("submit", job_id, idempotency_key, IDEMPOTENCY_TTL_S, digest, *fields)
+        if answer[0] == "full":
+            raise TooManyJobsError(own[1], most or 0)
         if answer[0] == "other":
             message = f"the Idempotency-Key was used for job {answer[1]} with another body; choose a new key"
             raise ConflictError(message, code="idempotency_mismatch")
         return str(answer[1]), answer[0] == "new"
+
+    def submitted(self, spec: AnySpec, idempotency_key: str, owner: Owner | None) -> str | None:
+        """The job that this spec made with this idempotency key, where it was submitted before."""
+        digest = hashlib.sha256(compact(spec.model_dump(mode="json")).encode()).hexdigest()
+        with redis_errors():
+            found = self.client.hmget(self.key("idempotency", owned_key(idempotency_key, owner)), "job", "body")
+        return str(found[0]) if found[1] == digest else None
 
     def job(self, job_id: str) -> JobRecord:
         """The job's record. Raises `NotFoundError`."""
@@ -122,6 +169,12 @@ class JobStore:
             with redis_errors():
                 is_hash = self.client.type(self.key("job", job_id)) == "hash"
                 return salvage_job(job_id, self.client.hgetall(self.key("job", job_id)) if is_hash else {}, error)
+
+    def owner(self, job_id: str) -> Owner | None:
+        """Whose job it is; None also for a job that is not there."""
+        with redis_errors():
+            key_id, name = self.client.hmget(self.key("job", job_id), "owner_id", "owner")
+        return Owner(id=key_id, name=name or "") if key_id else None
 
     def job_ids(self) -> list[str]:
         """All known ids, newest first."""
@@ -175,9 +228,15 @@ class JobStore:
             self.quarantine(job_id, ErrorInfo(code="damaged_record", message=reason))
             return self.shown_job(job_id).status.value
 
-    def retry(self, job_id: str) -> str:
-        """Runs a job's failed and cancelled shards again. Raises `ConflictError`, `NotFoundError`."""
-        status = self._known(job_id, self.steps.run("retry", job_id))
+    def retry(self, job_id: str, *, most: int | None = None) -> str:
+        """Runs a job's failed and cancelled shards again.
+
+        Raises `ConflictError`, `NotFoundError`, `TooManyJobsError`.
+        """
+        status = self._known(job_id, self.steps.run("retry", job_id, -1 if most is None else most))
+        if status == "full":
+            owner = self.job(job_id).owner
+            raise TooManyJobsError(owner.name if owner else "", most or 0)
         if status != "retried":
             raise ConflictError(f"job {job_id} is {status}; only a failed or cancelled job can be retried")
         self.settle_rows(job_id, AT_ONCE_S)
@@ -211,20 +270,10 @@ class JobStore:
             left = ends - time.monotonic()
             if left <= 0 and number:
                 break
-            self.settle_readable_rows(job_id, max(0.0, left) / (len(settling) - number))
+            self.settle_rows(job_id, max(0.0, left) / (len(settling) - number))
         for job_id in leaving:
             if not self.remove_readable_rows(job_id, max(0.0, ends - time.monotonic())):
                 break
-
-    def settle_readable_rows(self, job_id: str, within_s: float) -> bool:
-        """As `settle_rows`; a job whose rows cannot be read is told to the orchestrator, and holds up no other."""
-        try:
-            return self.settle_rows(job_id, within_s)
-        except DAMAGE as error:
-            self.mark_damaged(job_id, f"its rows cannot be read ({summarize(error)})")
-            with redis_errors():
-                self.client.srem(self.key("settling"), job_id)
-            return True
 
     def remove_readable_rows(self, job_id: str, within_s: float) -> bool:
         """As `remove_rows`; what cannot be read stays, for a person to look at."""
@@ -288,7 +337,7 @@ class JobStore:
             for number, job_id in enumerate(sorted(later)):
                 if number and time.monotonic() >= ends:
                     break
-                if self.settle_readable_rows(job_id, max(0.0, ends - time.monotonic()) / len(later)):
+                if self.settle_rows(job_id, max(0.0, ends - time.monotonic()) / len(later)):
                     later.discard(job_id)
             stale = self.client.hgetall(self.key("stale"))
         return {job_id: int(seen) for job_id, seen in sorted(stale.items()) if job_id not in later}

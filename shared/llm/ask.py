@@ -11,9 +11,9 @@ from shared.errors import SenseError
 from shared.llm.budget import Budget
 from shared.llm.client import ChatClient
 from shared.llm.errors import LlmError
-from shared.llm.ledger import JobBudget
+from shared.llm.ledger import DayBudget, JobBudget
 from shared.llm.messages import ChatAnswer, ChatRequest, Usage
-from shared.llm.profiles import EndpointProfile
+from shared.llm.profiles import ENGINE, EndpointProfile
 from shared.sql.card import SchemaCard
 from shared.sql.catalog import Catalog
 from shared.sql.extract import extract_sql
@@ -92,13 +92,21 @@ def ending_sentences(counts: Mapping[str, int], setting: str) -> list[str]:
     return said
 
 
-def stage_budget(shard: Shard, usd: float | None, tokens: int | None = None, *, scope: str = "") -> Budget | None:
-    """The cap that all shards of this shard's stage share, or all stages of one `scope` of its job."""
-    if usd is None and tokens is None:
-        return None
+def stage_budget(
+    shard: Shard, endpoint: str | None, usd: float | None, tokens: int | None = None, *, scope: str = ""
+) -> Budget | None:
+    """The cap that all shards of this shard's stage share, or all stages of one `scope` of its job.
+
+    At the operator's endpoints the day of the key that submitted the job is charged too; the engine costs nothing.
+    """
     command = shard.command
-    where = (command.job_id, scope or command.stage, f"{command.stage}/{command.shard}")
-    return JobBudget(shard.jobs, where, max_usd=usd, max_tokens=tokens)
+    holder, own = f"{command.stage}/{command.shard}", None
+    if usd is not None or tokens is not None:
+        where = (command.job_id, scope or command.stage, holder)
+        own = JobBudget(shard.jobs, where, max_usd=usd, max_tokens=tokens)
+    if endpoint == ENGINE or (owner := shard.jobs.owner(command.job_id)) is None:
+        return own
+    return DayBudget(shard.jobs, owner, f"{command.job_id}/{holder}", own)
 
 
 def stable_seed(*parts: object) -> int:

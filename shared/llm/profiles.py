@@ -13,6 +13,7 @@ from shared.errors import InvalidInputError
 from shared.llm.settings import LlmSettings
 from shared.settings import InternalSettings
 
+ENGINE = "engine"  # the profile of our own engine: it costs nothing
 ENVIRONMENT_PREFIX = "SENSE_ENDPOINT_"
 ENVIRONMENT_FIELDS = (
     "BASE_URL",
@@ -120,7 +121,7 @@ def _built_in(settings: LlmSettings) -> dict[str, dict[str, Any]]:
         # our own engine batches what waits: many calls at once cost it nothing
         url = f"{settings.engine_url.rstrip('/')}/v1"
         own = {"api_key": token} if (token := InternalSettings().token) else {}
-        found["engine"] = {
+        found[ENGINE] = {
             **{"base_url": url, "timeout_s": 600.0, "max_concurrency": 128, "start_concurrency": 128},
             **own,
         }

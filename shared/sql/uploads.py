@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.contracts.refs import Owner
 from shared.storage.base import ObjectStore
 from shared.storage.keys import UPLOADS_PREFIX, upload_key
 
@@ -23,6 +24,7 @@ class Upload(BaseModel):
     views: int = 0
     triggers: int = 0
     warnings: list[str] = []
+    owner: Owner | None = None
 
 
 def upload_ids(objects: ObjectStore) -> dict[str, str]:
@@ -31,6 +33,12 @@ def upload_ids(objects: ObjectStore) -> dict[str, str]:
     for key in objects.list(UPLOADS_PREFIX):
         ids.setdefault(key.removesuffix(".json").rpartition("-")[2], key)
     return ids
+
+
+def records_of(objects: ObjectStore, database_id: str) -> dict[str, Upload]:
+    """Every record of one database by its key, oldest first: each key that brought it has one."""
+    keys = [key for key in objects.list(UPLOADS_PREFIX) if key.endswith(f"-{database_id}.json")]
+    return dict(zip(keys, read_uploads(objects, keys), strict=True))
 
 
 def find_upload(objects: ObjectStore, database_id: str) -> Upload | None:
@@ -46,8 +54,9 @@ def read_uploads(objects: ObjectStore, keys: list[str]) -> Iterator[Upload]:
 
 
 def add_upload(objects: ObjectStore, upload: Upload) -> Upload:
-    """Records it, unless it is recorded; gives the record that counts."""
-    if (known := find_upload(objects, upload.id)) is not None:
-        return known
+    """Records it, unless its owner has; gives the record that counts, the oldest."""
+    known = list(records_of(objects, upload.id).values())
+    if any(one.owner == upload.owner for one in known):
+        return known[0]
     objects.put(upload_key(int(upload.created_at * 1000), upload.id), upload.model_dump_json().encode())
-    return upload
+    return known[0] if known else upload

@@ -46,6 +46,10 @@ class ObjectStore(Protocol):
         """As `list`, with sizes and ages, in no certain order."""
         ...
 
+    def marks(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Keys that begin with `prefix`, each with a mark that changes when the object is written anew."""
+        ...
+
     def delete(self, key: str) -> None:
         """Absent keys are fine: the wish is that the key is gone."""
         ...

@@ -63,6 +63,14 @@ class DirectoryStore:
                 status = (self.root / key).stat()
                 yield Entry(key, status.st_size, status.st_mtime)
 
+    def marks(self, prefix: str) -> Iterator[tuple[str, str]]:
+        for key in self.list(prefix):
+            found: os.stat_result | None = None
+            with self._disk(), suppress(FileNotFoundError, NotADirectoryError):
+                found = (self.root / key).lstat()  # a put renames a new file into place: another inode, another time
+            if found is not None:
+                yield key, f"{found.st_ino}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_size}"
+
     def delete(self, key: str) -> None:
         path = self._path(key)
         with self._disk(), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -142,7 +150,7 @@ class DirectoryStore:
             except (FileNotFoundError, NotADirectoryError):
                 return
         # A folder sorts as if its slash were part of its name: that is the order of the whole keys.
-        for name in sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries):
+        for name in sorted(f"{entry.name}/" if is_folder(entry) else entry.name for entry in entries):
             inner = f"{folder}/{name}" if folder else name
             if inner.endswith("/"):
                 yield from self._walk(inner[:-1], "")
@@ -180,3 +188,11 @@ class DirectoryStore:
             raise UnavailableError(
                 f"the object store in {self.root} cannot be used ({reason}); check the disk and the folder's owner"
             ) from error
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """False for what cannot be looked at: reading it says why, and the other objects are listed."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

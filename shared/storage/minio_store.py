@@ -119,11 +119,15 @@ class MinioStore:
         return True
 
     def list(self, prefix: str) -> Iterator[str]:
+        yield from (key for key, _ in self.marks(prefix))
+
+    def marks(self, prefix: str) -> Iterator[tuple[str, str]]:
         self._make_bucket()
         with self._server(check_prefix(prefix)):
-            found = [item.object_name for item in self._client.list_objects(self.bucket, prefix, recursive=True)]
+            listed = self._client.list_objects(self.bucket, prefix, recursive=True)
+            found = [(item.object_name, f"{item.etag}-{item.last_modified}-{item.size}") for item in listed]
         # Not every S3 server lists in the order of the whole keys.
-        yield from sorted(name for name in found if name and not name.endswith("/"))
+        yield from sorted((name, mark) for name, mark in found if name and not name.endswith("/"))
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         self._make_bucket()

@@ -139,6 +139,21 @@ def test_list_is_in_the_order_of_whole_keys(store: ObjectStore) -> None:
     assert list(store.list("a")) == [key for key in sorted(keys) if key.startswith("a")]
 
 
+def test_a_mark_changes_with_the_content_and_with_nothing_else(store: ObjectStore) -> None:
+    for key in ("marks/a", "marks/b", "other/c"):
+        store.put(key, b"first")
+    before = dict(store.marks("marks/"))
+    assert list(before) == ["marks/a", "marks/b"]
+    assert store.get("marks/a") == b"first"
+    assert dict(store.marks("marks/")) == before
+    store.put("marks/a", b"later")  # of the same length, within the same second
+    after = dict(store.marks("marks/"))
+    assert after["marks/a"] != before["marks/a"]
+    assert after["marks/b"] == before["marks/b"]
+    store.delete("marks/b")
+    assert list(store.marks("marks/")) == [("marks/a", after["marks/a"])]
+
+
 def test_more_keys_than_a_page_of_s3(store: ObjectStore) -> None:
     keys = [f"many/{number:04d}" for number in range(1_050)]
     with ThreadPoolExecutor(4) as pool:

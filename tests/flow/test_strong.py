@@ -15,7 +15,10 @@ from services.sandbox.pool import SandboxPool
 from services.synthesis.grammar.writer import write_examples
 from services.synthesis.seeds import BUILTIN, BUILTIN_LICENCE
 from shared.contracts.records import Example, Policy, Rejected, SftRow
-from shared.jobs.state import JobStatus
+from shared.contracts.refs import Owner
+from shared.contracts.spec import parse_spec
+from shared.jobs.state import JobRecord, JobStatus
+from shared.llm.ledger import set_day_limits, spent_today
 from shared.sql.catalog import Catalog
 from shared.sql.extract import extract_sql
 from shared.sql.prompt import render_messages
@@ -130,6 +133,30 @@ def test_the_same_answers_give_the_same_bytes_and_later_waves_know_the_earlier_o
     assert exports(shuffled, again) == exports(stack, first)
     assert len(server.bodies) == calls, "recorded answers are not bought again"
     assert stack.counts(first, "write.train")["micro_usd"] > 0 == shuffled.counts(again, "write.train")["micro_usd"]
+
+
+def test_a_keys_day_is_charged_and_ends_its_jobs_alone(
+    start_stack: StartStack, serve: Callable[..., OpenAiServer]
+) -> None:
+    server, stack = serve(), start_stack()
+    bob, carol = Owner(id="k1", name="bob"), Owner(id="k2", name="carol")
+
+    def run(owner: Owner, **fields: Any) -> JobRecord:
+        return stack.run(stack.jobs.submit(parse_spec(spec(8, **fields)), owner=owner)[0].id)
+
+    set_day_limits(stack.jobs, bob.id, tokens=None, usd=1000.0)
+    first = run(bob)
+    assert first.status is JobStatus.SUCCEEDED and first.owner == bob
+    spent = spent_today(stack.jobs, bob.id)
+    assert round(spent.usd * 1e6) == pytest.approx(stack.counts(first.id, "write.train")["micro_usd"], abs=5)
+    set_day_limits(stack.jobs, bob.id, tokens=None, usd=spent.usd)
+    calls = len(server.bodies)
+    assert run(bob).status is JobStatus.SUCCEEDED  # recorded answers cost nothing
+    second = run(bob, seed=8)
+    assert second.status is JobStatus.FAILED and second.error is not None
+    assert "the key bob has spent" in second.error.message and len(server.bodies) == calls
+    assert run(carol, seed=8).status is JobStatus.SUCCEEDED
+    assert spent_today(stack.jobs, bob.id) == spent
 
 
 def test_rows_carry_their_lineage_and_the_card_its_cost(

@@ -13,6 +13,7 @@ import uvicorn
 
 from services.gateway.app import create_app
 from services.gateway.backend import Backend
+from services.gateway.keys import KeySigner
 from services.gateway.settings import GatewaySettings
 from services.orchestrator.archive import archive_job
 from shared.contracts.base import Fact
@@ -73,6 +74,7 @@ def make_backend(
         settings=GatewaySettings.model_validate({"poll_s": 0.02, "hosts": "testserver", **settings}),
         sandbox=sandbox or SandboxSettings(url="http://127.0.0.1:9"),
         serving=ServingSettings(url=serving_url),
+        signer=KeySigner([b"tests-own-signing-secret"]),
     )
 
 

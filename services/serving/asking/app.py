@@ -23,6 +23,7 @@ from shared.errors import SenseError, UnavailableError
 from shared.hangup import unless_gone
 from shared.http_guard import Guard, GuardMiddleware
 from shared.logging import get_logger
+from shared.slots import CALLER, Slots
 from shared.storage.base import ObjectStore
 
 RETRY_AFTER_S = "2"
@@ -49,7 +50,7 @@ def create_app(objects: ObjectStore, engine_url: str, sandbox_url: str, settings
             yield
 
     app = FastAPI(title="Sense serving", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.running, app.state.at_once = 0, settings.at_once
+    app.state.slots = Slots(settings.at_once, wait_s=0.0, waiting=0, what="the serving service", busy=BusyError)
     app.add_exception_handler(SenseError, say_sense_error)
     app.add_exception_handler(RequestValidationError, say_bad_request)
     app.add_exception_handler(ClientDisconnect, say_nothing)
@@ -63,14 +64,9 @@ def create_app(objects: ObjectStore, engine_url: str, sandbox_url: str, settings
 
 async def write_sql(request: Request, asked: SqlRequest) -> SqlAnswer:
     """The SQL for a question; a caller who hangs up ends the work on it."""
-    state = request.app.state
-    if state.running >= state.at_once:
-        raise BusyError(f"{state.running} questions are being answered; try again in a moment")
-    state.running += 1
-    try:
-        answer: SqlAnswer = await unless_gone(request, state.asker.answer(asked))
-    finally:
-        state.running -= 1
+    state, caller = request.app.state, request.headers.get(CALLER, "")[:100]
+    async with state.slots.taken(caller):
+        answer: SqlAnswer = await unless_gone(request, state.asker.answer(asked, caller))
     log.info("sql.answered", model=answer.model, database=answer.database_id, ms=answer.elapsed_ms, n=asked.n)
     return answer
 
@@ -94,7 +90,7 @@ async def metrics() -> Response:
 async def say_sense_error(_: Request, error: Exception) -> JSONResponse:
     """Code and sentence."""
     assert isinstance(error, SenseError)
-    headers = {"Retry-After": RETRY_AFTER_S} if error.http_status == 503 else None
+    headers = {"Retry-After": RETRY_AFTER_S} if error.http_status in (429, 503) else None
     return JSONResponse({"code": error.code, "message": error.message}, status_code=error.http_status, headers=headers)
 
 

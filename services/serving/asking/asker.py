@@ -35,6 +35,7 @@ class Case:
     """One question on its way: what is known of it so far."""
 
     asked: SqlRequest
+    caller: str
     model: str
     card: SchemaCard
     rows: int
@@ -106,11 +107,14 @@ class Asker:
         self._objects, self._engine, self._sandbox = objects, engine, sandbox
         self._prompts = TrainedPrompts(objects)
 
-    async def answer(self, asked: SqlRequest) -> SqlAnswer:
-        """Raises NotFoundError, InvalidInputError, UnavailableError, or what the sandbox refused."""
+    async def answer(self, asked: SqlRequest, caller: str = "") -> SqlAnswer:
+        """`caller` is the key that asks, by its id.
+
+        Raises NotFoundError, InvalidInputError, UnavailableError, or what the sandbox refused.
+        """
         began = time.monotonic()
         dialect = await to_thread.run_sync(check_dialect, asked.dialect) if asked.dialect else None
-        case = await self._open(asked)
+        case = await self._open(asked, caller)
         samples = distinct(await self._write(case), last=case.reasons)
         await self._run(case, [one.sql for one in samples if one.sql])
         best = elect(samples, case.runs, case.vote or "execution")
@@ -143,18 +147,18 @@ class Asker:
         await to_thread.run_sync(self._objects.exists, "readyz")
         await self._engine.models()
 
-    async def _open(self, asked: SqlRequest) -> Case:
+    async def _open(self, asked: SqlRequest, caller: str) -> Case:
         """The model, the database's card, and how the prompt looks."""
         model = asked.model or await self._default_model()
         database_id, warnings = asked.database_id or "", list[str]()
         if asked.ddl is not None:
-            built = await self._sandbox.build(asked.ddl)
+            built = await self._sandbox.build(asked.ddl, caller)
             database_id = built.database_id
             warnings += [f"left out of the DDL: {', '.join(built.skipped)}"] if built.skipped else []
         card = chosen_tables(await to_thread.run_sync(self._card, database_id), asked.tables)
         trained, style = await to_thread.run_sync(self._prompts.of, model)
         rows = asked.rows if asked.rows is not None else trained
-        case = Case(asked, model, card, rows, style, warnings=warnings)
+        case = Case(asked, caller, model, card, rows, style, warnings=warnings)
         if case.vote == "text":
             case.warnings.append("the database has no rows, so that samples are counted by their text, not by results")
         return case
@@ -213,7 +217,8 @@ class Asker:
         if not case.runs_sql or not sqls:
             return
         asked = case.asked
-        runs = await self._sandbox.run(case.card.database_id, sqls, asked.deadline_s, asked.max_rows)
+        limits = (asked.deadline_s, asked.max_rows)
+        runs = await self._sandbox.run(case.card.database_id, sqls, *limits, case.caller)
         case.runs |= dict(zip(sqls, runs, strict=True))
 
     def _fault(self, case: Case, best: Sample) -> SqlRepair | None:

@@ -1,9 +1,10 @@
--- ARGV: job, scope, holder. What earlier attempts of a shard held when they were lost counts as spent: nobody
+-- ARGV: ledger, holder. What earlier attempts of a shard held when they were lost counts as spent: nobody
 -- knows whether those calls were billed.
-local key = P .. 'job:' .. ARGV[2] .. ':budget:' .. ARGV[3]
-redis.call('SADD', P .. 'job:' .. ARGV[2] .. ':budgets', ARGV[3])
+local key = P .. ARGV[2]
+local job, scope = string.match(ARGV[2], '^job:([^:]+):budget:(.+)$')
+if job then redis.call('SADD', P .. 'job:' .. job .. ':budgets', scope) end -- it goes when the job leaves
 for _, what in ipairs({'tokens', 'nano'}) do
-  local field = 'held:' .. what .. ':' .. ARGV[4]
+  local field = 'held:' .. what .. ':' .. ARGV[3]
   local left = tonumber(redis.call('HGET', key, field) or '0')
   if left ~= 0 then
     redis.call('HINCRBY', key, 'spent:' .. what, left)

@@ -1,12 +1,12 @@
--- ARGV: job, scope, holder, reserved tokens, reserved nano-dollars, paid tokens, paid nano-dollars. A holder whose hold
+-- ARGV: ledger, holder, reserved tokens, reserved nano-dollars, paid tokens, paid nano-dollars. A holder whose hold
 -- was taken from it (another attempt runs) has been counted already.
-local key = P .. 'job:' .. ARGV[2] .. ':budget:' .. ARGV[3]
+local key = P .. ARGV[2]
 for i, what in ipairs({'tokens', 'nano'}) do
-  local field = 'held:' .. what .. ':' .. ARGV[4]
+  local field = 'held:' .. what .. ':' .. ARGV[3]
   if redis.call('HEXISTS', key, field) == 1 then
-    redis.call('HINCRBY', key, field, -tonumber(ARGV[4 + i]))
-    redis.call('HINCRBY', key, 'held:' .. what, -tonumber(ARGV[4 + i]))
-    redis.call('HINCRBY', key, 'spent:' .. what, ARGV[6 + i])
+    redis.call('HINCRBY', key, field, -tonumber(ARGV[3 + i]))
+    redis.call('HINCRBY', key, 'held:' .. what, -tonumber(ARGV[3 + i]))
+    redis.call('HINCRBY', key, 'spent:' .. what, ARGV[5 + i])
   end
 end
 return 'ok'

@@ -22,6 +22,7 @@ local function kpending(q, j) return P .. 'queue:' .. q .. ':pending:' .. j end
 local function ksent(q) return P .. 'queue:' .. q .. ':sent' end
 local function krunning(q) return P .. 'queue:' .. q .. ':running' end
 local function kdevice(d) return P .. 'device:' .. d end
+local function kowned(o) return P .. 'owner:' .. o .. ':jobs' end
 local KLEASES = P .. 'leases'
 local KFACTS = P .. 'facts'
 local KSTALE = P .. 'stale'
@@ -103,4 +104,10 @@ local STATES = {queued = true, running = true, done = true, failed = true, cance
 local function check_state(j, s, n, state)
   if STATES[state or ''] or redis.call('EXISTS', kjob(j)) == 0 then return end
   error('row ' .. s .. '/' .. n .. (state and ' is in the state ' .. state or ' is gone'), 0)
+end
+-- Whether an owner has as many jobs that are not over as may be. The set is looked through only when it seems full: then
+-- what is over leaves it, so that it never holds more than the limit.
+local function too_many(o, most)
+  if most < 0 or redis.call('SCARD', kowned(o)) < most then return false end
+  return redis.call('SINTERSTORE', kowned(o), kowned(o), P .. 'active') >= most
 end

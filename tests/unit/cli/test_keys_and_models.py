@@ -23,6 +23,12 @@ def test_keys_are_made_shown_once_and_removed(sense: Sense, stack: str, monkeypa
     assert sense("jobs").code == 0
     reader = json.loads(sense("keys", "add", "ci", "--role", "read", "--per-minute", "60", "--json").out)
     assert (reader["role"], reader["per_minute"]) == ("read", 60)
+    made = sense("keys", "add", "bob", "--jobs", "2", "--usd-per-day", "1.5", "--stored-bytes", "1000", "--json")
+    limits = json.loads(made.out)["limits"]
+    assert (limits["jobs"], limits["usd_per_day"], limits["stored_bytes"], limits["examples"]) == (2, 1.5, 1000, None)
+    assert "usd_per_day 1.5" in " ".join(sense("keys").out.split())
+    assert sense("keys", "remove", "bob").code == 0
+    assert json.loads(sense("jobs", "--owner", "me", "--json").out) == []
     listed = sense("keys")
     assert "ci" in listed.out and reader["key"] not in listed.out
     assert sense("keys", "remove", "ci").code == 0

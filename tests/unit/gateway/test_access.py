@@ -88,7 +88,7 @@ def test_nothing_of_a_key_is_kept_or_shown(closed: TestClient, backend: Backend)
     assert all(text.encode() not in data for data in stored)
     listed = closed.get("/v1/keys", headers=as_key(ADMIN)).text
     assert text not in listed
-    assert json.loads(stored[0])["sha256"] not in listed
+    assert json.loads(json.loads(stored[0])["record"])["sha256"] not in listed
     assert [key["name"] for key in json.loads(listed)["data"]] == ["reader"]
 
 

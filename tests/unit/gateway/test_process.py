@@ -40,6 +40,33 @@ def test_sigterm_ends_streams_and_process(module_redis_url: str, tmp_path: Path)
     assert "Traceback" not in log
 
 
+def test_keys_outlive_the_process_and_are_worth_nothing_beside_its_secret(
+    module_redis_url: str, tmp_path: Path
+) -> None:
+    def status(state: str, key: str | None) -> tuple[int, str]:
+        port = free_ports(1)[0]
+        given = {"SENSE_REDIS_URL": module_redis_url, "SENSE_REDIS_PREFIX": f"{tmp_path.name}:"}
+        given |= {"SENSE_STORE_ROOT": str(tmp_path / "objects"), "SENSE_STATE": str(tmp_path / state)}
+        command = [sys.executable, "-m", "services.gateway", "--port", str(port)]
+        with (
+            subprocess.Popen(command, env={**os.environ, **given}, stderr=subprocess.DEVNULL) as process,
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20, trust_env=False) as http,
+        ):
+            try:
+                wait_until_ready(http)
+                if key is None:
+                    key = http.post("/v1/keys", json={"name": "me", "role": "admin"}).json()["key"]
+                return http.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"}).status_code, str(key)
+            finally:
+                process.kill()
+
+    found, key = status("state", None)
+    assert found == 200
+    assert (tmp_path / "state" / "key-secret").stat().st_mode & 0o777 == 0o600
+    assert status("state", key)[0] == 200
+    assert status("elsewhere", key)[0] == 401
+
+
 def test_a_wrong_environment_is_one_sentence(tmp_path: Path) -> None:
     environment = {**os.environ, "SENSE_STORE_KIND": "minio"}
     command = [sys.executable, "-m", "services.gateway"]

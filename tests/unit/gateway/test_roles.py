@@ -32,7 +32,7 @@ from tests.support.gateway import Driver, make_backend, serve
 from tests.support.sandbox import serve_sandbox
 
 ADMIN = "operators-own-key-0123456789"
-RANK = {"none": -1, "read": 0, "submit": 1, "admin": 2}
+RANK = {"none": -1, "metrics": 0, "read": 1, "submit": 2, "admin": 3}
 REQUESTS = int(os.environ.get("SENSE_FUZZ_REQUESTS", "1500"))
 SEED = int(os.environ.get("SENSE_FUZZ_SEED", "17"))
 
@@ -43,7 +43,7 @@ ROLE_OF = {
         [
             ("GET", path)
             for path in (
-                *("/openapi.json", "/metrics", "/v1/models"),
+                *("/openapi.json", "/v1/models"),
                 *("/v1/adapters", "/v1/adapters/{name}"),
                 *("/v1/databases", "/v1/databases/{database_id}"),
                 *("/v1/datasets", "/v1/datasets/{name}", "/v1/datasets/{name}/examples"),
@@ -68,8 +68,9 @@ ROLE_OF = {
         ],
         "submit",
     ),
-    ("DELETE", "/v1/databases/{database_id}"): "admin",
-    ("DELETE", "/v1/datasets/{name}"): "admin",
+    ("GET", "/metrics"): "metrics",
+    ("DELETE", "/v1/databases/{database_id}"): "submit",  # what is its own: test_owners.py
+    ("DELETE", "/v1/datasets/{name}"): "submit",
     ("GET", "/v1/keys"): "admin",
     ("POST", "/v1/keys"): "admin",
     ("DELETE", "/v1/keys/{name}"): "admin",
@@ -190,7 +191,10 @@ async def open_world(backend: Backend) -> AsyncIterator[World]:
     app = create_app(backend)
     async with app.router.lifespan_context(app):
         ring = app.state.keys
-        keys = {"admin": ADMIN, **{role: ring.add(role, role, None)[1] for role in ("read", "submit")}}
+        keys = {"admin": ADMIN, **{role: ring.add(role, role, None)[1] for role in ("metrics", "read", "submit")}}
+        owner = ring.find(keys["submit"])
+        fields = {"owner_id": owner.id, "owner": owner.name}
+        backend.jobs.client.hset(backend.jobs.key("job", driver.id), mapping=fields)
         values = {"job_id": driver.id, "name:path": "index.html", "database_id": "a" * 64, "name": "nothing"}
         yield World(app, backend, keys, values)
 
@@ -240,7 +244,7 @@ def test_no_decorated_address_gains_a_role(backend: Backend, method: str) -> Non
             faults, routed = [], 0
             for (asked, path), needed in ROLE_OF.items():
                 for name, decorate in DECORATIONS.items() if asked == method else ():
-                    for role in ("none", "read", "submit"):
+                    for role in ("none", "metrics", "read", "submit"):
                         target = decorate(world.path(path))
                         body = b'{"name": "mine", "role": "admin"}'
                         reply = await world.ask(role, method, target, [(b"content-type", b"application/json")], body)
@@ -257,7 +261,7 @@ def test_no_decorated_address_gains_a_role(backend: Backend, method: str) -> Non
 
 def random_request(world: World, chance: random.Random) -> tuple[str, str, bytes, list[tuple[bytes, bytes]], bytes]:
     """A route, decorated up to three times, under any method and role, with headers that might say something else."""
-    role = chance.choice(("none", "read", "submit", "admin"))
+    role = chance.choice(tuple(RANK))
     asked, path = chance.choice(tuple(ROLE_OF))
     target = world.path(path)
     for _ in range(chance.choice((0, 0, 0, 1, 1, 1, 2, 3))):

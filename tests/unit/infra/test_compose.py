@@ -91,6 +91,8 @@ def test_secrets_are_demanded_never_given() -> None:
         "STORE_SECRET_KEY",
         "ADMIN_KEY",
         "INTERNAL_TOKEN",
+        "KEY_SECRET",
+        "METRICS_KEY",
         "FLOWER_PASSWORD",
     ):
         used = re.findall(rf"\$\{{SENSE_{name}([^}}]*)\}}", TEXT)
@@ -111,6 +113,14 @@ def test_who_calls_or_answers_internally_has_the_token() -> None:
         assert job["authorization"]["credentials_file"] in files, job["job_name"]
     (workers,) = (job for job in scraped if job["job_name"] == "workers")
     assert files[workers["authorization"]["credentials_file"]] == {"content": token}
+
+
+def test_the_gateways_secrets_are_the_gateways_alone() -> None:
+    for secret in ("SENSE_ADMIN_KEY", "SENSE_KEY_SECRET", "SENSE_METRICS_KEY"):
+        holders = {name for name, one in SERVICES.items() if secret in json.dumps(one)}
+        assert holders == {"gateway"}, secret
+    assert COMPOSE["configs"]["metrics_key"]["content"].startswith("${SENSE_METRICS_KEY:")
+    assert "metrics_key" in [one["source"] for one in SERVICES["prometheus"]["configs"]]
 
 
 @pytest.mark.parametrize("name", FOREIGN)

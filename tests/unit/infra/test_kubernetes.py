@@ -1,6 +1,7 @@
 """Every Kubernetes document against the schemas of the API it is for, and that its parts fit together."""
 
 import ipaddress
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,17 @@ def test_the_services_token_is_among_the_secrets() -> None:
     (engine,) = (one for one in PATCHED["engine"]["spec"]["template"]["spec"]["containers"] if one["name"] == "vllm")
     keys = [one["valueFrom"]["secretKeyRef"]["key"] for one in engine["env"] if one["name"] == "VLLM_API_KEY"]
     assert keys == ["SENSE_INTERNAL_TOKEN"]
+
+
+def test_the_gateways_secrets_are_the_gateways_alone() -> None:
+    given = {one["name"] for one in yaml.safe_load((BASE / "kustomization.yaml").read_text())["secretGenerator"]}
+    assert given == {"sense", "sense-gateway"}
+    shared = (BASE / "secrets.env.example").read_text()
+    for secret in ("SENSE_ADMIN_KEY", "SENSE_KEY_SECRET", "SENSE_METRICS_KEY"):
+        assert secret not in shared
+        assert f"{secret}=" in (BASE / "gateway.env.example").read_text()
+    holders = {name for name, one in ALL.items() if "sense-gateway" in json.dumps(one)}
+    assert holders == {"Deployment/gateway"}
 
 
 def test_parts_that_policies_name_are_pods() -> None:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
+from shared.contracts.refs import Owner
 from shared.jobs.store import JobStore
-from shared.llm.budget import Cost
+from shared.llm import ledger
+from shared.llm.budget import Budget, Cost
 from shared.llm.client import ChatClient
 from shared.llm.errors import LlmBudgetError
-from shared.llm.ledger import JobBudget, nano
+from shared.llm.ledger import DayBudget, JobBudget, nano, set_day_limits, spent_today
 from shared.llm.messages import ChatAnswer
 from shared.storage.directory import DirectoryStore
 from tests.support.valkey import module_redis_url
@@ -111,3 +113,73 @@ def test_two_clients_of_one_job_buy_no_more_than_the_cap(
 
 def test_whole_billionths() -> None:
     assert [nano(usd) for usd in (0.0, 1e-9, 0.1 + 0.2, 1.5e-9)] == [0, 1, 300_000_000, 2]
+
+
+@pytest.fixture
+def day(jobs: JobStore) -> Callable[..., DayBudget]:
+    def open_day(job: str, own: Budget | None = None, *, key: str = "k1") -> DayBudget:
+        return DayBudget(jobs, Owner(id=key, name="bob"), f"{job}/write/0", own)
+
+    return open_day
+
+
+def test_all_jobs_of_a_key_draw_on_its_day_and_another_keys_do_not(
+    jobs: JobStore, day: Callable[..., DayBudget]
+) -> None:
+    set_day_limits(jobs, "k1", tokens=100, usd=None)
+    first, second = day("j1"), day("j2")
+    assert first.reserve(Cost(60, 0.5), "e", "m")
+    assert not second.reserve(Cost(60), "e", "m")
+    first.settle(Cost(60, 0.5), Cost(50, 0.25))
+    assert spent_today(jobs, "k1") == Cost(50, 0.25)
+    with pytest.raises(LlmBudgetError, match=r"the key bob has spent 50 of 100 tokens of today") as refused:
+        second.reserve(Cost(60), "e", "m")
+    assert (refused.value.code, refused.value.retryable) == ("day_spent", False)
+    assert second.reserve(Cost(50), "e", "m")
+    assert day("j3", key="k2").reserve(Cost(10**9, 10.0), "e", "m")  # no limit was set
+
+
+def test_a_call_that_the_day_refuses_holds_nothing_of_the_job(
+    jobs: JobStore, budget: OpenBudget, day: Callable[..., DayBudget]
+) -> None:
+    set_day_limits(jobs, "k1", tokens=10, usd=None)
+    own = budget(0, max_tokens=100)
+    both = day("j", own)
+    with pytest.raises(LlmBudgetError, match="the key bob"):
+        both.reserve(Cost(60), "e", "m")
+    assert own.reserve(Cost(100), "e", "m")
+    own.settle(Cost(100), Cost(95))
+    with pytest.raises(LlmBudgetError, match="95 of 100 tokens"):
+        both.reserve(Cost(6), "e", "m")
+    assert both.reserve(Cost(5), "e", "m")
+    assert spent_today(jobs, "k1").tokens == 5
+
+
+def test_a_new_day_is_a_new_sum_and_a_call_over_midnight_counts_where_it_began(
+    jobs: JobStore, day: Callable[..., DayBudget], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_day_limits(jobs, "k1", tokens=None, usd=1.0)
+    both = day("j1")
+    assert both.reserve(Cost(1, 1.0), "e", "m")
+    monkeypatch.setattr(ledger, "today", lambda: "2999-01-01")
+    assert both.reserve(Cost(1, 0.7), "e", "m")
+    both.settle(Cost(1, 1.0), Cost(1, 0.9))
+    both.settle(Cost(1, 0.7), Cost(1, 0.7))
+    assert spent_today(jobs, "k1").usd == pytest.approx(0.7)
+    monkeypatch.undo()
+    assert spent_today(jobs, "k1").usd == pytest.approx(0.9)
+    with pytest.raises(LlmBudgetError, match=r"0\.9000 of 1\.0000 dollars"):
+        day("j2").reserve(Cost(1, 0.2), "e", "m")
+
+
+def test_an_endpoint_without_prices_is_held_by_tokens(
+    jobs: JobStore, openai_server: StartServer, store: DirectoryStore, day: Callable[..., DayBudget]
+) -> None:
+    set_day_limits(jobs, "k1", tokens=10**6, usd=5.0)
+    server = openai_server(lambda _request: "one two three")
+    client = ChatClient(profile_of(server), store, budget=day("j"), policy=QUICK)
+    assert len(client.complete_many([ask("a"), ask("b")])) == 2
+    spent = spent_today(jobs, "k1").tokens
+    assert 0 < spent < 1000
+    client.complete_many([ask("a"), ask("b")])
+    assert spent_today(jobs, "k1").tokens == spent  # recorded answers cost nothing

@@ -92,7 +92,7 @@ function jobRow(job) {
       "td",
       {},
       h("a", { class: "job-name", href: `#/jobs/${job.id}` }, job.name),
-      h("div", { class: "muted small" }, h("code", {}, job.id)),
+      h("div", { class: "muted small" }, h("code", {}, job.id), job.owner && ` · ${job.owner.name}`),
     ),
     h("td", {}, tag(job.kind)),
     h("td", {}, chip(job.status), job.error && h("div", { class: "muted small" }, job.error.message.slice(0, 90))),
