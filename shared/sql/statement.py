@@ -100,7 +100,8 @@ def is_expression(text: str, begin: int, end: int) -> bool:
             begins = kind == "quoted" and not piece.startswith("``")
             return (begins or words > 0 or piece in "*(+-~:?@$") and not stop
         if words == 0 and (word in NO_EXPRESSION or piece.lower() in ARTICLES):
-            return piece.lower() in ARTICLES and text[match.end() : match.end() + 1] in (",", ".", "(")
+            broken = text[begin : begin + 6] == "SELECT" and piece.isupper()  # SQL with a fault in it, no sentence
+            return broken or (piece.lower() in ARTICLES and text[match.end() : match.end() + 1] in (",", ".", "("))
         if word in SQL_WORDS:
             return not (word == "FROM" and FROM_ARTICLE.match(text, match.end(), end))
         words += 1

@@ -127,6 +127,7 @@ SHAPES = [
     ("SQL query:\nSELECT name FROM singer\nExplanation: x", S),
     ("Select the rows where genre is poetry.\nSELECT name FROM singer", S),
     ("I cannot select a column.", None),
+    ("SELECT FROM WHERE", "SELECT FROM WHERE"),
     ('```python\nq = """\nSELECT name FROM singer\n"""\nprint(q)\n```', S),
     ('```python\ncur.execute("SELECT name FROM singer")\n```', S),
     ("```python\nx = 'SELECT 0'\n```\n```sql\nSELECT name FROM singer\n```", S),
