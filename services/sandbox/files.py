@@ -12,7 +12,8 @@ from shared.errors import InvalidInputError, NotFoundError
 MAGIC = b"SQLite format 3\x00"
 HEADER_BYTES = 100
 HOT_JOURNAL = bytes.fromhex("d9d505f920a163d7")  # others are what `journal_mode=PERSIST` leaves behind
-WAL_HEADER_BYTES = 32
+WAL_HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24
+WAL_BYTES_READ = 8_000_000  # of a log that may hold nothing new; a longer one is taken for unfinished
 NO_FILES = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -130,19 +131,52 @@ def refuse_cut(path: Path, size: int, head: bytes) -> None:
 
 
 def refuse_unfinished(path: Path) -> None:
-    """The file is read as immutable, so pages that still wait beside it would be missed silently."""
+    """The file is read as immutable, so pages that still wait beside it would be missed silently.
+
+    What a killed program left and what is no news passes: a log whose pages stand in the file already, a journal of
+    mode PERSIST that is over.
+    """
     for suffix in ("-wal", "-journal"):
         beside = path.with_name(path.name + suffix)
+        if not beside.is_file():
+            continue
         try:
             with beside.open("rb") as file:
-                head = file.read(WAL_HEADER_BYTES + 1)
-        except OSError:
-            continue
-        if head.startswith(HOT_JOURNAL) if suffix == "-journal" else len(head) > WAL_HEADER_BYTES:
+                data = file.read(WAL_BYTES_READ + 1 if suffix == "-wal" else len(HOT_JOURNAL))
+        except OSError as error:
+            raise InvalidInputError(f"{beside} cannot be read ({error.strerror}); it belongs to {path.name}.") from None
+        if data == HOT_JOURNAL if suffix == "-journal" else has_news(path, data):
             raise InvalidInputError(
                 f"{path} has unfinished writes in {beside.name}; close the program that writes it, or, where none does "
                 f"any more, bring them in: sqlite3 {path.name} 'PRAGMA wal_checkpoint(TRUNCATE)'."
             )
+
+
+def has_news(path: Path, log: bytes) -> bool:
+    """Whether a write-ahead log holds a committed page that the file lacks (format: sqlite.org/fileformat2.html)."""
+    if len(log) <= WAL_HEADER_BYTES:
+        return False
+    if len(log) > WAL_BYTES_READ:
+        return True
+    size, salts = int.from_bytes(log[8:12], "big"), log[16:24]
+    if not 512 <= size <= 65_536:
+        return True
+    pages: dict[int, bytes] = {}
+    waiting: dict[int, bytes] = {}
+    for at in range(WAL_HEADER_BYTES, len(log) - FRAME_HEADER_BYTES - size + 1, FRAME_HEADER_BYTES + size):
+        frame, begin = log[at : at + FRAME_HEADER_BYTES], at + FRAME_HEADER_BYTES
+        if frame[8:16] != salts:  # of an earlier round of the log
+            break
+        waiting[int.from_bytes(frame[:4], "big")] = log[begin : begin + size]
+        if frame[4:8] != bytes(4):  # ends a transaction
+            pages |= waiting
+            waiting = {}
+    with path.open("rb") as file:
+        for number, page in pages.items():
+            file.seek((number - 1) * size)
+            if file.read(size) != page:
+                return True
+    return False
 
 
 def check_inside(path: Path, roots: Iterable[Path]) -> Path:

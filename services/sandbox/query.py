@@ -107,10 +107,16 @@ class Query:
 
     def said_beside(self, failure: Failure | None) -> dict[str, Any]:
         """Names in double quotes read as strings; what the run depended on; whether a limit of ours ended it."""
-        found: dict[str, Any] = {"flagged": self.flagged} if self.flagged else {}
-        found |= {"clock": True} if self.asked_time else {}
-        found |= {"foreign": True} if self.plain.foreign else {}
-        return found | ({"walled": True} if failure is not None and failure.walled else {})
+        found: dict[str, Any] = {}
+        if self.flagged:
+            found["flagged"] = self.flagged
+        if self.asked_time:
+            found["clock"] = True
+        if self.plain.foreign:
+            found["foreign"] = True
+        if failure is not None and failure.walled:
+            found["walled"] = True
+        return found
 
     def compared(self, reading: Reading) -> dict[str, Any]:
         """The fingerprint under the rule, and whether the result is the target, where the request asks for them."""
@@ -162,11 +168,10 @@ class Query:
         A second run follows where the first one met a value beyond the usual bound and the file may store such values.
         """
         reading = self.run_once(sql, pairs)
-        longest = self.connection.longest
         failure = reading.failure
-        if failure is None or not failure.message.startswith(TOO_BIG) or longest <= self.longest:
+        if failure is None or not failure.message.startswith(TOO_BIG) or self.connection.longest <= self.longest:
             return reading
-        self.longest = longest
+        self.longest = self.connection.longest
         return self.run_once(sql, pairs)
 
     def run_once(self, sql: str, pairs: bool) -> Reading:
@@ -194,7 +199,8 @@ class Query:
         dated = self.connection is not self.plain
         if dated:
             wall_time().hold(self.now)
-        sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.longest)
+        if larger := self.longest > self.limits.value_bytes:
+            sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.longest)
         cursor = sqlite.cursor()
         cursor.exec_trace = lambda cursor, statement, _bindings: self.begin(reading, sql, cursor, statement)
         try:
@@ -211,7 +217,8 @@ class Query:
         finally:
             with suppress(apsw.Error):
                 cursor.close(True)
-            sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.limits.value_bytes)
+            if larger:
+                sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.limits.value_bytes)
             self.asked_time |= dated and wall_time().asked
         return reading
 

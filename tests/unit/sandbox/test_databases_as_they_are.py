@@ -328,9 +328,29 @@ def test_what_dead_programs_leave_beside_a_file(tmp_path: Path) -> None:
         beside.write_bytes(content)  # a finished journal of mode PERSIST, a log without pages
         assert identify(shop)
         beside.unlink()
-    (tmp_path / "shop.sqlite-wal").write_bytes(b"\x37\x7f\x06\x82" + bytes(5000))
-    with pytest.raises(InvalidInputError, match="wal_checkpoint"):
-        identify(shop)
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_a_log_is_refused_only_where_the_file_lacks_what_it_holds(
+    pool: SandboxPool, tmp_path: Path, settled: bool
+) -> None:
+    shop = make_shop(tmp_path / "shop.sqlite")
+    writer = sqlite3.connect(shop, isolation_level=None)
+    writer.executescript("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;")
+    writer.execute("INSERT INTO customer VALUES (9, 'Eve', 'Rome')")
+    if settled:
+        writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # copies pages and leaves the log as it is
+    folder = tmp_path / "after"
+    folder.mkdir()
+    for name in ("shop.sqlite", "shop.sqlite-wal", "shop.sqlite-shm"):  # as after a kill
+        (folder / name).write_bytes((tmp_path / name).read_bytes())
+    writer.close()
+    assert (folder / "shop.sqlite-wal").stat().st_size > 4096
+    if settled:
+        assert pool.execute(folder / "shop.sqlite", "SELECT count(*) FROM customer").rows == [[5]]
+        return
+    with pytest.raises(InvalidInputError, match=r"unfinished writes in shop.sqlite-wal.*wal_checkpoint"):
+        identify(folder / "shop.sqlite")
 
 
 def test_a_tolerant_pool_goes_on_past_a_damaged_file(tmp_path: Path, documents: Path) -> None:
