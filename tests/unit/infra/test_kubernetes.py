@@ -85,8 +85,8 @@ def test_the_services_token_is_among_the_secrets() -> None:
 
 def test_the_gateways_secrets_are_the_gateways_alone() -> None:
     given = {one["name"] for one in yaml.safe_load((BASE / "kustomization.yaml").read_text())["secretGenerator"]}
-    assert given == {"sense", "sense-gateway"}
-    shared = (BASE / "secrets.env.example").read_text()
+    assert given == {"sense", "sense-gateway", "sense-store", "sense-sandbox"}
+    shared = "".join((BASE / f"{name}.env.example").read_text() for name in ("secrets", "store", "sandbox"))
     for secret in ("SENSE_ADMIN_KEY", "SENSE_KEY_SECRET", "SENSE_METRICS_KEY"):
         assert secret not in shared
         assert f"{secret}=" in (BASE / "gateway.env.example").read_text()
@@ -179,3 +179,19 @@ def test_only_callers_reach_the_services_that_take_no_keys() -> None:
             if selects(peer["podSelector"], {"app": "sense", "part": name})
         }
         assert found == expected and all(rule["ports"] for rule in rules), part
+
+
+def test_each_pod_has_the_store_user_of_its_kind() -> None:
+    found: dict[str, set[str]] = {}
+    for one in ALL.values():
+        for pod in one.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
+            names = {source["secretRef"]["name"] for source in pod.get("envFrom", []) if "secretRef" in source}
+            found[pod["name"]] = names & {"sense-gateway", "sense-store", "sense-sandbox"}
+    assert found.pop("gateway") == {"sense-gateway"}
+    assert found.pop("sandbox") == found.pop("sandbox-http") == {"sense-sandbox"}
+    assert found.pop("engine") == found.pop("redis") == set()
+    assert set(map(frozenset, found.values())) == {frozenset({"sense-store"})} and "serving-http" in found
+    generated = yaml.safe_load((BASE / "kustomization.yaml").read_text())["secretGenerator"]
+    for secret in generated:
+        example = (BASE / f"{secret['envs'][0]}.example").read_text()
+        assert ("SENSE_STORE_SECRET_KEY" in example) == (secret["name"] != "sense")
