@@ -8,6 +8,12 @@ from services.cli.terminal import JsonOption, UrlOption, connect, console, print
 
 key_commands = typer.Typer(help="Keys of the gateway: list them, make one, remove one.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="For people: whose key it is.")]
+PerMinute = Annotated[int | None, typer.Option(min=1, help="Calls a minute; default: the server's.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Jobs that are not over, at once.")]
+Examples = Annotated[int | None, typer.Option(min=1, help="Examples that one job asks for.")]
+UsdPerDay = Annotated[float | None, typer.Option(min=0, help="Dollars a day (UTC) at endpoints.")]
+TokensPerDay = Annotated[int | None, typer.Option(min=0, help="Tokens a day (UTC) at endpoints.")]
+StoredBytes = Annotated[int | None, typer.Option(min=0, help="Bytes of its databases and data sets.")]
 
 
 @key_commands.callback(invoke_without_command=True)
@@ -30,12 +36,12 @@ def add(
     role: Annotated[
         Literal["metrics", "read", "submit", "admin"], typer.Option(help="What its holder may do.")
     ] = "submit",
-    per_minute: Annotated[int | None, typer.Option(min=1, help="Calls a minute; default: the server's.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Jobs that are not over, at once.")] = None,
-    examples: Annotated[int | None, typer.Option(min=1, help="Examples that one job asks for.")] = None,
-    usd_per_day: Annotated[float | None, typer.Option(min=0, help="Dollars a day (UTC) at endpoints.")] = None,
-    tokens_per_day: Annotated[int | None, typer.Option(min=0, help="Tokens a day (UTC) at endpoints.")] = None,
-    stored_bytes: Annotated[int | None, typer.Option(min=0, help="Bytes of its databases and data sets.")] = None,
+    per_minute: PerMinute = None,
+    jobs: Jobs = None,
+    examples: Examples = None,
+    usd_per_day: UsdPerDay = None,
+    tokens_per_day: TokensPerDay = None,
+    stored_bytes: StoredBytes = None,
     as_json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
@@ -62,6 +68,33 @@ def add(
         "Use it: export SENSE_API_KEY=…",
         markup=False,
     )
+
+
+@key_commands.command()
+def change(
+    name: Name,
+    per_minute: PerMinute = None,
+    jobs: Jobs = None,
+    examples: Examples = None,
+    usd_per_day: UsdPerDay = None,
+    tokens_per_day: TokensPerDay = None,
+    stored_bytes: StoredBytes = None,
+    url: UrlOption = None,
+) -> None:
+    """Change what a key may use; what is not named stays, and so does what the key owns."""
+    from shared.client.models import KeyChange, KeyLimits
+
+    given = {
+        "jobs": jobs,
+        "examples": examples,
+        "usd_per_day": usd_per_day,
+        "tokens_per_day": tokens_per_day,
+        "stored_bytes": stored_bytes,
+    }
+    limits = KeyLimits.model_validate({field: value for field, value in given.items() if value is not None})
+    with connect(url) as client:
+        client.change_key(name, KeyChange(per_minute=per_minute, limits=limits))
+    console().print(f"key {name} has its new limits; see: sense keys", markup=False)
 
 
 @key_commands.command()

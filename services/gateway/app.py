@@ -136,7 +136,7 @@ def allow_origins(app: FastAPI, settings: GatewaySettings) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=sorted(settings.origins),
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
         allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"],
         expose_headers=["Location", "X-Request-ID", "Retry-After", "Idempotency-Replayed"],
     )

@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from services.gateway.settings import AuthSettings, GatewaySettings
-from shared.client.models import KeyLimits, KeyRole, KeySummary
+from shared.client.models import KeyChange, KeyLimits, KeyRole, KeySummary
 from shared.errors import ConflictError, InvalidInputError, NotFoundError, SenseError, UnavailableError
 from shared.jobs.connect import redis_errors
 from shared.logging import get_logger
@@ -340,6 +340,18 @@ class KeyRing:
                 f"another gateway made a key named {name} just now; look: sense keys", code="key_exists"
             )
         return key, text
+
+    def change(self, name: str, change: KeyChange) -> StoredKey:
+        """The same key with other limits: what it owns stays its own. Raises `NotFoundError`."""
+        self.refresh(now=True)
+        place = api_key_key(name)
+        if (key := self._known.get(place)) is None:
+            raise NotFoundError(f"there is no key named {name!r}; list them with: sense keys", code="key_not_found")
+        limits = KeyLimits.model_validate(key.limits.model_dump() | change.limits.model_dump(exclude_unset=True))
+        changed = key.model_copy(update={"limits": limits, "per_minute": change.per_minute or key.per_minute})
+        self.objects.put(place, self.signer.sign(place, changed))
+        self.refresh(now=True)
+        return changed
 
     def remove(self, name: str) -> None:
         """Raises `NotFoundError`; `ConflictError` for the last admin's key. Refused records can be removed too."""

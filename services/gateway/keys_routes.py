@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from services.gateway.access import ADMIN, GuardedRoute
 from services.gateway.keys import KeyRing
-from shared.client.models import KeyList, MadeKey, NewKey
+from shared.client.models import KeyChange, KeyList, KeySummary, MadeKey, NewKey
 from shared.errors import UnavailableError
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=GuardedRoute)
@@ -36,6 +36,12 @@ def add_key(ring: Ring, asked: NewKey, response: Response) -> MadeKey:
 def list_keys(ring: Ring) -> KeyList:
     """Names, roles and limits. The operator's key of the environment is not listed."""
     return KeyList(data=[key.summary() for key in ring.list()])
+
+
+@router.patch("/{name}", dependencies=ADMIN, summary="Change a key's limits")
+def change_key(ring: Ring, name: str, change: KeyChange) -> KeySummary:
+    """They hold everywhere within two seconds; its text, its role and what it owns stay."""
+    return ring.change(name, change).summary()
 
 
 @router.delete("/{name}", dependencies=ADMIN, status_code=204, summary="Remove a key")

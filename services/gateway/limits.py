@@ -110,7 +110,7 @@ def admit_job(backend: Backend, caller: Caller, spec: AnySpec) -> None:
     if limits.examples is not None and asked > limits.examples:
         raise SizeError(
             f"the job asks for {asked} examples, and the key {caller.name} may ask for {limits.examples} at once; "
-            f"ask for fewer, make more jobs, {RAISE} (sense keys add --examples, SENSE_GATEWAY_KEY_EXAMPLES)"
+            f"ask for fewer, make more jobs, {RAISE} (sense keys change --examples, SENSE_GATEWAY_KEY_EXAMPLES)"
         )
     admit_spending(backend, caller, spec.model_dump())
 
@@ -190,7 +190,7 @@ def storage_error(caller: Caller) -> StorageError:
     most = caller.limits.stored_bytes if caller.limits else 0
     return StorageError(
         f"the key {caller.name} may store {most} bytes of databases and data sets, and this is more; remove some of "
-        f"its own (sense databases remove, sense datasets remove), {RAISE} (sense keys add --stored-bytes)"
+        f"its own (sense databases remove, sense datasets remove), {RAISE} (sense keys change --stored-bytes)"
     )
 
 

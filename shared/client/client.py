@@ -35,6 +35,7 @@ from shared.client.models import (
     JobEvent,
     JobList,
     JobSummary,
+    KeyChange,
     KeyLimits,
     KeyList,
     KeyRole,
@@ -308,6 +309,11 @@ class SenseClient:
     def keys(self) -> list[KeySummary]:
         """All keys, without their texts."""
         return self._read(KeyList, "GET", "/v1/keys").data
+
+    def change_key(self, name: str, change: KeyChange) -> KeySummary:
+        """Other limits for a key; what is not given stays. Raises `NotFoundError`."""
+        body = change.model_dump_json(exclude_unset=True)
+        return self._read(KeySummary, "PATCH", f"/v1/keys/{quote(name, safe='')}", content=body, headers=JSON_TYPE)
 
     def remove_key(self, name: str) -> None:
         """Raises `NotFoundError`, and `ConflictError` for the last admin's key."""

@@ -243,6 +243,13 @@ class NewKey(ApiObject):
     limits: KeyLimits = KeyLimits()
 
 
+class KeyChange(ApiObject):
+    """What is to be another: fields that are not given stay, a limit of null is the server's again."""
+
+    per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
+    limits: KeyLimits = KeyLimits()
+
+
 class MadeKey(KeySummary):
     """A new key; `key` is shown this once and kept nowhere."""
 

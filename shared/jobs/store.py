@@ -69,7 +69,7 @@ class TooManyJobsError(LimitError):
     def __init__(self, owner: str, most: int) -> None:
         super().__init__(
             f"the key {owner} has {most} jobs that are not over, and may have no more; wait for one or cancel one, or "
-            "have the limit raised (sense keys add --jobs, SENSE_GATEWAY_KEY_JOBS)"
+            "have the limit raised (sense keys change --jobs, SENSE_GATEWAY_KEY_JOBS)"
         )
 
 

@@ -27,6 +27,10 @@ def test_keys_are_made_shown_once_and_removed(sense: Sense, stack: str, monkeypa
     limits = json.loads(made.out)["limits"]
     assert (limits["jobs"], limits["usd_per_day"], limits["stored_bytes"], limits["examples"]) == (2, 1.5, 1000, None)
     assert "usd_per_day 1.5" in " ".join(sense("keys").out.split())
+    assert sense("keys", "change", "bob", "--jobs", "9", "--per-minute", "50").code == 0
+    (bob,) = (one for one in json.loads(sense("keys", "--json").out) if one["name"] == "bob")
+    assert (bob["per_minute"], bob["limits"]["jobs"], bob["limits"]["usd_per_day"]) == (50, 9, 1.5)
+    assert sense("keys", "change", "nobody", "--jobs", "9").code == 2
     assert sense("keys", "remove", "bob").code == 0
     assert json.loads(sense("jobs", "--owner", "me", "--json").out) == []
     listed = sense("keys")

@@ -156,6 +156,20 @@ def test_so_many_jobs_and_no_more_by_retries_either(closed: TestClient, backend:
     assert said(submit(closed, bob)) == (429, "too_many_jobs")
 
 
+def test_other_limits_for_a_key_that_keeps_what_is_its_own(closed: TestClient) -> None:
+    bob = make(closed, "bob", jobs=1, examples=1000)
+    job = submit(closed, bob).json()
+    assert said(submit(closed, bob)) == (429, "too_many_jobs")
+    change = {"limits": {"jobs": 2, "examples": None}}
+    assert closed.patch("/v1/keys/bob", json=change, headers=as_key(bob)).status_code == 403
+    changed = closed.patch("/v1/keys/bob", json=change, headers=as_key(ADMIN)).json()
+    assert (changed["id"], changed["role"], changed["limits"]["jobs"]) == (job["owner"]["id"], "submit", 2)
+    assert changed["limits"]["examples"] is None  # the server's again
+    assert [submit(closed, bob).status_code for _ in range(2)] == [202, 429]
+    assert closed.post(f"/v1/jobs/{job['id']}/cancel", headers=as_key(bob)).status_code in (200, 202)
+    assert said(closed.patch("/v1/keys/nobody", json=change, headers=as_key(ADMIN))) == (404, "key_not_found")
+
+
 def test_the_servers_limits_are_for_keys_that_have_none(backend: Backend) -> None:
     with gateway(backend, key_jobs=1, key_examples=100) as api:
         bob, carol = make(api, "bob"), make(api, "carol", jobs=2, examples=1000)

@@ -58,6 +58,7 @@ CASES = [
     ("POST", "/v1/adapters/unheard/deploy", 404, "model_not_found"),
     ("POST", "/v1/adapters/unheard/undeploy", 404, "model_not_found"),
     ("POST", "/v1/keys", 422, "invalid_request"),
+    ("PATCH", "/v1/keys/unheard", 422, "invalid_request"),
     ("DELETE", "/v1/keys/unheard", 404, "key_not_found"),
     ("GET", "/v1/models", 503, "engine_unavailable"),
     ("POST", "/v1/chat/completions", 503, "engine_unavailable"),

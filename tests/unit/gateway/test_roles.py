@@ -73,6 +73,7 @@ ROLE_OF = {
     ("DELETE", "/v1/datasets/{name}"): "submit",
     ("GET", "/v1/keys"): "admin",
     ("POST", "/v1/keys"): "admin",
+    ("PATCH", "/v1/keys/{name}"): "admin",
     ("DELETE", "/v1/keys/{name}"): "admin",
 }
 
