@@ -14,6 +14,7 @@ import yaml
 from shared.errors import InvalidInputError
 
 MOST_VALUES = 3_000  # of a text: keys, texts, numbers, lists
+ENGINE_VALUES = 50_000  # of a request to a model: a prompt may come as a list of tokens
 MOST_DEPTH = 50
 UNREADABLE = "unreadable_body"
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -53,7 +54,7 @@ def read_yaml(body: bytes, what: str = "the body") -> object:
     return data
 
 
-def check_json(body: bytes, what: str = "the body", most: int = MOST_VALUES) -> None:
+def check_json(body: bytes | bytearray, what: str = "the body", most: int = MOST_VALUES) -> None:
     """Raises InvalidInputError for JSON of too many values or levels, before any of it is made.
 
     A megabyte of them takes a parser 50 ms, and a validator seconds; this stops at the first one too many. What is no

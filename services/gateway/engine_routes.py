@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from services.gateway.access import READ, SUBMIT, GuardedRoute
 from services.gateway.backend import Backend, get_backend
 from services.gateway.body import JSON_TYPES, media_type
-from services.gateway.problems import MediaTypeError, problem, request_id
+from services.gateway.problems import DETAIL_CHARS, MediaTypeError, clipped, problem, request_id
 from shared.client.internal import internal_headers
 from shared.client.models import ModelList
 from shared.errors import UnavailableError
@@ -124,13 +124,14 @@ def refused(request: Request, answer: aiohttp.ClientResponse, content: bytes) ->
     """An error of the engine's."""
     try:
         error = dict(json.loads(content)["error"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         error = {"message": f"the engine answered {answer.status} without saying why", "code": None}
+    error["message"] = clipped(str(error.get("message") or "the engine gave no reason"), DETAIL_CHARS)
     retry_after = answer.headers.get("retry-after")
     return problem(
         status=answer.status,
         code=str(error.get("code") or "engine_error"),
-        detail=str(error.get("message") or "the engine gave no reason"),
+        detail=error["message"],
         instance=request.scope["path"],
         request_id=request_id(request),
         headers={"Retry-After": retry_after} if retry_after else None,

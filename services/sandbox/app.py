@@ -24,6 +24,7 @@ from shared.contracts.refs import Owner
 from shared.errors import CancelledError, ConflictError, InvalidInputError, SenseError, UnavailableError
 from shared.http_guard import Guard, GuardMiddleware
 from shared.logging import get_logger
+from shared.plain_data import check_json
 from shared.settings import SandboxSettings
 from shared.sql.uploads import Upload
 from shared.storage.base import ObjectStore
@@ -79,6 +80,7 @@ async def execute(request: Request, desk: Annotated[Desk, Depends(get_desk)]) ->
         body += chunk
         if len(body) > MOST_JSON_BYTES:
             raise TooLargeError(f"the body is above {MOST_JSON_BYTES} bytes; send less")
+    check_json(body, "the request")
     try:
         asked = ExecuteRequest.model_validate_json(bytes(body))
     except ValidationError as error:

@@ -111,8 +111,9 @@ def evaluated(node: ast.expr, names: dict[str, Any], tree: ast.AST, where: str) 
 
 
 def compiled_text(value: Any) -> str:
-    """The text of a pattern, compiled or not."""
-    return value.pattern if isinstance(value, re.Pattern) else value
+    """The text of a pattern, compiled or not, of characters or bytes."""
+    text = value.pattern if isinstance(value, re.Pattern) else value
+    return text.decode("latin-1") if isinstance(text, bytes) else text
 
 
 def flags_of(call: ast.Call, names: dict[str, Any]) -> int:

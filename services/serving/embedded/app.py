@@ -30,6 +30,7 @@ from services.serving.registry import Registry
 from shared.errors import SenseError
 from shared.hangup import unless_gone
 from shared.http_guard import Guard, GuardMiddleware
+from shared.plain_data import ENGINE_VALUES, check_json
 
 RETRY_AFTER_S = "1"
 
@@ -99,17 +100,24 @@ def _add_admin_routes(app: FastAPI, link: Link, registry: Registry) -> None:
 def _add_chat_routes(app: FastAPI, link: Link, registry: Registry, settings: EngineSettings) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(request: Request) -> Response:
-        body = ChatRequest.model_validate_json(await request.body())
+        body = ChatRequest.model_validate_json(await _bounded_body(request))
         tasks = body.tasks(registry.get(body.model), settings)
         return await _answered(request, link, tasks, Envelope(body.model), body.wants_usage)
 
     @app.post("/v1/completions", response_model=None)
     async def complete(request: Request) -> Response:
-        body = CompletionRequest.model_validate_json(await request.body())
+        body = CompletionRequest.model_validate_json(await _bounded_body(request))
         tasks = body.tasks(registry.get(body.model), settings)
         return await _answered(request, link, tasks, TextEnvelope(body.model), body.wants_usage)
 
     app.add_exception_handler(ValidationError, _say_bad_request)
+
+
+async def _bounded_body(request: Request) -> bytes:
+    """The body, counted before it is validated on the event loop. Raises InvalidInputError."""
+    body = await request.body()
+    check_json(body, "the request", ENGINE_VALUES)
+    return body
 
 
 async def _answered(

@@ -23,6 +23,7 @@ from services.serving.vllm.settings import VllmSettings
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
 from shared.hangup import unless_gone
 from shared.http_guard import Guard, GuardMiddleware
+from shared.plain_data import ENGINE_VALUES, check_json
 
 RETRY_AFTER_S = "5"
 ANSWER_S = 900.0
@@ -154,6 +155,7 @@ async def once(request: Request, front: Front, path: str, body: bytes, asked: di
 def read_body(body: bytes) -> dict[str, Any]:
     """The request as far as the front must know it. Raises InvalidInputError."""
     try:
+        check_json(body, "the request", ENGINE_VALUES)
         asked = json.loads(body)
     except ValueError as error:
         raise InvalidInputError(f"The body is no JSON: {error}.", code="invalid_request") from error
