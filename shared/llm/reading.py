@@ -100,7 +100,7 @@ def read_completion(text: str) -> Completion:
     usage = usage if isinstance(usage, Mapping) else {}
     model = data.get("model")
     return Completion(
-        model=model if isinstance(model, str) else None,
+        model=clean(model) if isinstance(model, str) else None,
         choices=sorted((read_choice(one, place) for place, one in enumerate(choices)), key=lambda said: said.index),
         prompt_tokens=count_of(usage, "prompt_tokens", "input_tokens"),
         completion_tokens=count_of(usage, "completion_tokens", "output_tokens"),
@@ -121,7 +121,7 @@ def read_events(text: str) -> dict[str, Any]:
     choices: dict[int, dict[str, Any]] = {}
     whole: dict[str, Any] = {}
     ended = False
-    for line in text.splitlines():
+    for line in text.replace("\r\n", "\n").split("\n"):  # no other character ends a line of an event
         data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
         if data == "[DONE]":
             ended = True
@@ -134,17 +134,19 @@ def read_events(text: str) -> dict[str, Any]:
         if event.get("error"):
             raise ErrorBodyError(server_error(data))
         whole |= {name: event[name] for name in ("model", "usage") if event.get(name)}
-        for one in event.get("choices") or []:
+        listed = event.get("choices")
+        for one in listed if isinstance(listed, list) else []:
             if isinstance(one, dict):
                 ended = ended or bool(one.get("finish_reason"))
-                add_chunk(choices.setdefault(int(one.get("index") or 0), {"content": "", "thought": ""}), one)
+                index = one["index"] if isinstance(one.get("index"), int) else 0
+                add_chunk(choices.setdefault(index, {"content": "", "thought": ""}), one)
     if not ended:
         raise BrokenError("events that break off")
-    listed = [
+    whole["choices"] = [
         {"index": index, "message": {"content": one["content"], "reasoning": one["thought"]}, **one.get("end", {})}
         for index, one in sorted(choices.items())
     ]
-    return {**whole, "choices": listed}
+    return whole
 
 
 def add_chunk(choice: dict[str, Any], event: Mapping[str, Any]) -> None:
@@ -173,7 +175,12 @@ def read_choice(choice: object, place: int) -> Said:
         text = called_text(message) or (message["refusal"] if isinstance(message.get("refusal"), str) else text)
     index, finish = choice.get("index"), choice.get("finish_reason") or choice.get("stop_reason")
     said = finish.lower() if isinstance(finish, str) else "unknown"
-    return Said(index if isinstance(index, int) else place, text, thought, FINISHED.get(said, said))
+    return Said(index if isinstance(index, int) else place, clean(text), clean(thought), FINISHED.get(said, said))
+
+
+def clean(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON can carry and nothing can store."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def content_text(content: object) -> str:
@@ -271,5 +278,5 @@ def quote(words: str, secret: str | None = None) -> str:
     """A server's words for a user: on one line, cut, without the key and what looks like one."""
     if secret:
         words = words.replace(secret, "[key]")
-    words = SECRET.sub("[key]", " ".join(words[: 4 * QUOTED_CHARS].split()))
+    words = SECRET.sub("[key]", " ".join(clean(words[: 4 * QUOTED_CHARS]).split()))
     return words if len(words) <= QUOTED_CHARS else words[: QUOTED_CHARS - 1] + "…"

@@ -1,6 +1,7 @@
 """Model servers as they are: what they refuse, what they answer in place of text, and in which words they fail."""
 
 import json
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from shared.llm.budget import Budget
 from shared.llm.client import ChatClient
 from shared.llm.messages import ChatAnswer, Usage
 from shared.llm.profiles import load_profiles
-from shared.llm.reading import quote, server_error
+from shared.llm.reading import BrokenError, ErrorBodyError, ShapeError, quote, read_completion, server_error
 from shared.llm.settings import LlmSettings
 from shared.sql.extract import extract_sql
 from shared.storage.directory import DirectoryStore
@@ -248,6 +249,13 @@ def test_missing_usage_is_estimated(usage: object, openai_server: StartServer, s
     assert answer.prompt_tokens > 0 and answer.completion_tokens > 0
 
 
+def test_half_a_surrogate_pair_is_stored(openai_server: StartServer, store: DirectoryStore) -> None:
+    server = openai_server(quirk=lambda _request: (200, one_choice({"message": {"content": "SELECT '\ud83d'"}})))
+    for _ in range(2):
+        assert client(server, store).complete_many([ask()])[0].texts == ["SELECT '?'"]
+    assert len(server.bodies) == 1
+
+
 UNREADABLE: list[Any] = [
     {"object": "list", "data": []},
     [],
@@ -357,6 +365,47 @@ def test_error_bodies_are_read_in_bounded_time() -> None:
     assert server_error("<" * 200_000).words
     assert server_error("{" * 200_000).words
     assert quote("word " * 100_000).endswith("…")
+
+
+NAMES = ["choices", "message", "content", "text", "error", "usage", "index", "finish_reason", "delta", "tool_calls"]
+NAMES += [
+    "function",
+    "arguments",
+    "model",
+    "prompt_tokens",
+    "refusal",
+    "detail",
+    "loc",
+    "msg",
+    "metadata",
+    "raw",
+    "code",
+]
+
+
+def some_value(rng: random.Random, depth: int = 0) -> Any:
+    kind = rng.random()
+    if depth > 4 or kind < 0.3:
+        return rng.choice([None, 1, True, "x", "", 1.5, "\ud800", [], {}])
+    if kind < 0.6:
+        return [some_value(rng, depth + 1) for _ in range(rng.randint(0, 3))]
+    return {rng.choice(NAMES): some_value(rng, depth + 1) for _ in range(rng.randint(0, 5))}
+
+
+def test_any_json_is_an_answer_or_one_of_three_errors() -> None:
+    rng = random.Random(5)
+    for _ in range(3000):
+        value = some_value(rng)
+        if isinstance(value, dict) and rng.random() < 0.7:
+            value["choices"] = [{"message": some_value(rng), "index": some_value(rng), "delta": some_value(rng)}]
+        text = json.dumps(value)
+        for said in (text, f"data: {text}\n\ndata: [DONE]\n"):
+            quote(server_error(said).words).encode()
+            try:
+                found = read_completion(said)
+            except (ShapeError, BrokenError, ErrorBodyError):
+                continue
+            assert found.choices and all(one.text.encode() is not None for one in found.choices)
 
 
 def test_what_was_learned_is_told_with_the_answers(openai_server: StartServer, store: DirectoryStore) -> None:

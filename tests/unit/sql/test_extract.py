@@ -1,5 +1,6 @@
 """SQL out of free text."""
 
+import random
 import time
 
 import pytest
@@ -309,6 +310,19 @@ def test_a_flood_of_text_is_read_in_linear_time() -> None:
     assert len(extract_sql("SELECT " + "name, " * 10_000) or "") > 50_000
     assert extract_sql(f"{SQL}, " + "name, " * 100_000) is None
     assert extract_sql(f"<think>{'x ' * 400_000}</think>{SQL}") == SQL
+
+
+def test_any_mixture_of_marks_is_read_without_a_fault() -> None:
+    rng = random.Random(7)
+    pieces = [piece for piece in FLOODS if len(piece) < 30]
+    pieces += [SQL, "```", ";", "\r\n", "This is it. ", "[THINK]", "[/THINK]", '"}', "</sql>", "</answer>", "]]>", "*/"]
+    for _ in range(3000):
+        answer = "".join(rng.choice(pieces) for _ in range(rng.randint(1, 30)))
+        for last in (False, True):
+            reading = read_sql(answer, last=last)
+            if reading is not None:
+                assert reading.sql and reading.sql == reading.sql.strip()
+                assert 0 <= reading.begin < len(answer)
 
 
 @needs_data
