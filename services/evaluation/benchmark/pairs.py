@@ -87,7 +87,8 @@ def pair_up(
     if len(golds) != len(predictions):
         place = 0
         what = f"it has {len(predictions)} predictions for the {len(golds)} golds of {gold_path.name}"
-        problems.report(path, place, f"{what}; give one prediction a gold, in the gold's order")
+        split = "; does an SQL stretch over several lines?" if len(predictions) > len(golds) else ""
+        problems.report(path, place, f"{what}; give one prediction a gold, in the gold's order{split}")
     padded = [*predictions, *[None] * (len(golds) - len(predictions))]
     found: list[Pair] = []
     for index, (gold, prediction) in enumerate(zip(golds, padded, strict=False)):

@@ -90,6 +90,20 @@ def test_one_text_for_all_questions_is_told(evaluate: Evaluate, tmp_path: Path) 
     assert "all 3 predictions are the same" in result(tmp_path)["problems"][0]
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (json.dumps({"0": GOLDS[0], "1": GOLDS[1]}), "this is one JSON document"),
+        (json.dumps(GOLDS, indent=1), "this is one JSON document"),
+        ("SELECT count(*)\nFROM customers\nSELECT 1\n", "stretch over several lines"),
+    ],
+)
+def test_a_file_of_another_form_is_named(evaluate: Evaluate, content: str, said: str) -> None:
+    ended = evaluate(content)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+
+
 def test_good_predictions_are_no_oddity() -> None:
     texts = [
         "SELECT name FROM shop",
