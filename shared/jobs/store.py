@@ -12,7 +12,7 @@ from shared.contracts.base import Counts, Fact, Queue
 from shared.contracts.refs import ObjectRef
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import AnySpec
-from shared.errors import ConflictError, NotFoundError
+from shared.errors import ConflictError, NotFoundError, UnavailableError
 from shared.jobs.connect import Client, redis_errors
 from shared.jobs.plan import Each, Plan, TopUp
 from shared.jobs.rows import DAMAGE, checked, read_job, read_or, read_row, read_stage, salvage_job, summarize
@@ -23,6 +23,7 @@ IDEMPOTENCY_TTL_S = 24 * 3600
 PLANS_KEPT = 128
 BATCH = 1000
 ASIDE_DAYS = 30
+COMMON = {"jobs": "zset", "active": "set", "stale": "hash", "leases": "zset", "damaged": "hash", "facts": "stream"}
 T = TypeVar("T")
 
 
@@ -126,6 +127,18 @@ class JobStore:
         """Raises `UnavailableError` where Redis does not answer: what failed was not one job's matter."""
         with redis_errors():
             self.client.ping()
+
+    def check_common(self) -> None:
+        """Raises `UnavailableError` where a key of all jobs holds something else: then no job is to blame."""
+        pipe = self.client.pipeline(transaction=False)
+        for name in COMMON:
+            pipe.type(self.key(name))
+        with redis_errors():
+            found = zip(COMMON.items(), pipe.execute(), strict=True)
+        if wrong := [name for (name, kind), held in found if held not in (kind, "none")]:
+            raise UnavailableError(
+                f"Redis holds something else under {', '.join(map(self.key, wrong))}; rename it away"
+            )
 
     def cancel(self, job_id: str) -> str:
         """Asks a job to end; the answer is its status. Raises `NotFoundError`.
