@@ -64,11 +64,6 @@ class Leadership:
         except UnavailableError as error:
             log.warning("leader.not_given_up", error=error.message)
 
-    def wait_over(self, seconds: float) -> bool:
-        """Waits, but no longer than the term; True where it is over."""
-        self._over.wait(max(0.0, min(seconds, self.held_until - time.monotonic())))
-        return not self.leads
-
     def _ask(self, how: str) -> bool:
         began = time.monotonic()
         held = bool(self.steps.run("lead", KEY, self.token, int(self.lease_s * 1000), how))

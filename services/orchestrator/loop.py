@@ -148,7 +148,12 @@ class Orchestrator:
                 self.break_off(job_id, ErrorInfo(code="internal_error", message=summarize(error)))
 
     def break_off(self, job_id: str, error: ErrorInfo) -> None:
-        """Ends a job with the reason, in whatever state its keys are; one that cannot even be ended now is put off."""
+        """Ends a job with the reason, in whatever state its keys are; one that cannot even be ended now is put off.
+
+        Raises `UnavailableError` where what looks like damage of one job is damage of a key of all.
+        """
+        if error.code == DAMAGED:
+            self.store.check_common()
         log.error("job.broken", job=job_id, code=error.code, error=error.message)
         try:
             if self._end_broken(job_id, error):

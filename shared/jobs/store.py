@@ -17,7 +17,7 @@ from shared.contracts.base import Counts, Fact, Queue
 from shared.contracts.refs import ObjectRef, Owner
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import AnySpec
-from shared.errors import ConflictError, LimitError, NotFoundError, SenseError
+from shared.errors import ConflictError, LimitError, NotFoundError, SenseError, UnavailableError
 from shared.jobs.connect import Client, redis_errors
 from shared.jobs.plan import Each, Plan, TopUp
 from shared.jobs.rows import DAMAGE, checked, read_job, read_or, read_row, read_stage, salvage_job, summarize
@@ -34,6 +34,7 @@ AT_ONCE_S = 0.2  # how long a caller works on the rows of what it cancelled or r
 HEALED_PAGES = 50
 RESENDS = 5
 ASIDE_DAYS = 30
+COMMON = {"jobs": "zset", "active": "set", "stale": "hash", "leases": "zset", "damaged": "hash", "facts": "stream"}
 T = TypeVar("T")
 log = get_logger()
 
@@ -209,6 +210,18 @@ class JobStore:
         """Raises `UnavailableError` where Redis does not answer: what failed was not one job's matter."""
         with redis_errors():
             self.client.ping()
+
+    def check_common(self) -> None:
+        """Raises `UnavailableError` where a key of all jobs holds something else: then no job is to blame."""
+        pipe = self.client.pipeline(transaction=False)
+        for name in COMMON:
+            pipe.type(self.key(name))
+        with redis_errors():
+            found = zip(COMMON.items(), pipe.execute(), strict=True)
+        if wrong := [name for (name, kind), held in found if held not in (kind, "none")]:
+            raise UnavailableError(
+                f"Redis holds something else under {', '.join(map(self.key, wrong))}; rename it away"
+            )
 
     def cancel(self, job_id: str) -> str:
         """Asks a job to end; the answer is its status. Its waiting rows follow in slices. Raises `NotFoundError`.

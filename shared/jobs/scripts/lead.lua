@@ -1,7 +1,11 @@
 -- ARGV: key, token, milliseconds, how. `take` the orchestrators' lease where nobody has it, `renew` or `give` back one's
 -- own. Answers 1 where it is held. A lease that ran out is never renewed: another may have led in between.
 local key, token, ms, how = P .. ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
-local holder = redis.call('GET', key)
+local holder = redis.pcall('GET', key)
+if type(holder) == 'table' then -- somebody put something else there
+  redis.call('DEL', key)
+  holder = false
+end
 if how == 'give' then
   if holder == token then redis.call('DEL', key) end
   return 0

@@ -2,7 +2,7 @@
 -- Time is the server's own, so that no worker's clock decides about a lease.
 local P = ARGV[1]
 -- KEYS, where there are any: the key of the orchestrators' lease and whose it must be. Who leads no more changes nothing.
-if KEYS[1] and redis.call('GET', KEYS[1]) ~= KEYS[2] then
+if KEYS[1] and redis.pcall('GET', KEYS[1]) ~= KEYS[2] then
   return redis.error_reply('FENCED the lease belongs to another orchestrator')
 end
 local function now()
@@ -39,7 +39,8 @@ local function emit(j, name, stage, shard, data)
   if redis.call('EXISTS', kjob(j)) == 0 then return end -- it has left Redis: its stream must not come back
   local at = stamp(now())
   -- who reads all jobs' facts wants to know where something happened; what it was stands in the row and the job's own
-  redis.call('XADD', KFACTS, 'MAXLEN', '~', 100000, '*', 'name', name, 'job_id', j, 'stage', stage, 'shard', shard,
+  -- (a stream that takes none is every job's matter and no job's fault: the sweep covers what it was not told)
+  redis.pcall('XADD', KFACTS, 'MAXLEN', '~', 100000, '*', 'name', name, 'job_id', j, 'stage', stage, 'shard', shard,
     'at', at)
   redis.call('XADD', kevents(j), 'MAXLEN', '~', 20000, '*',
     'type', 'fact', 'name', name, 'stage', stage, 'shard', shard, 'at', at, 'data', data)

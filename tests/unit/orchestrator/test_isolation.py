@@ -6,10 +6,12 @@ A real server, the real orchestrator and dispatcher, the workers' own task funct
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from services.gateway.listing import find_page, stages_of
 from services.gateway.views import view_summary
@@ -22,11 +24,11 @@ from shared.contracts.base import Queue
 from shared.contracts.refs import ObjectRef
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
-from shared.errors import UnavailableError
+from shared.errors import SenseError, UnavailableError
 from shared.events.stream import FactReader
 from shared.jobs.plan import Plan
 from shared.jobs.state import JobRecord, JobStatus
-from shared.jobs.store import JobStore
+from shared.jobs.store import COMMON, JobStore
 from shared.jobs.workers import WorkerBoard
 from shared.storage.base import ObjectStore
 from shared.storage.directory import DirectoryStore
@@ -295,3 +297,23 @@ def test_a_damaged_archive_is_made_anew_and_stops_nobody(lab: Lab) -> None:
     settings = RetentionSettings(rows_days=0, orphans_days=0, checkpoints_days=0, facts_days=0)
     gone = [one.what for one in Retention(lab.store, lab.objects, settings).run(now=time.time() + 60)]
     assert f"job {lab.victim}" in gone
+
+
+@pytest.mark.parametrize("name", sorted(COMMON))
+def test_damage_of_a_key_of_all_jobs_fails_no_job(lab: Lab, name: str) -> None:
+    lab.turn(work=1)
+    client, key = lab.store.client, lab.store.key(name)
+    kept = client.dump(key) if client.exists(key) else None
+    client.set(key, "not what it was")
+    ends = time.monotonic() + 1.0
+    while time.monotonic() < ends:
+        with suppress(SenseError, redis.RedisError):
+            lab.turn(work=0)
+    statuses = lab.store.statuses([lab.innocent, lab.victim])
+    client.delete(key)
+    if kept is not None:
+        client.restore(key, 0, kept)
+    lab.orchestrator.facts.open()
+    assert not {"failed", "cancelled"} & set(statuses)
+    lab.until(lab.ended, "the end of both jobs")
+    assert lab.innocent_record().status is lab.store.job(lab.victim).status is JobStatus.SUCCEEDED
