@@ -1,7 +1,7 @@
 """What will happen, to which job and when: drawn by a seed before anything runs."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from tests.failure.chaos.faults import HAPPENINGS
@@ -38,9 +38,9 @@ class Round:
         return f"{head} <- {self.struck} in time of: {what}"
 
 
-def draw(seed: int, runs: int, faults: int) -> list[Round]:
+def draw(seed: int, runs: int, faults: int, kinds: Collection[str] = HAPPENINGS) -> list[Round]:
     """Rounds of that many happenings each; the same seed gives the same ones at the same moments on any machine."""
-    names, drawn = deck(seed), []
+    names, drawn = deck(seed, kinds), []
     for number in range(runs):
         rng = random.Random(f"{seed}/{number}")
         variant = number % VARIANTS
@@ -49,9 +49,9 @@ def draw(seed: int, runs: int, faults: int) -> list[Round]:
     return drawn
 
 
-def deck(seed: int) -> Iterator[str]:
+def deck(seed: int, kinds: Collection[str] = HAPPENINGS) -> Iterator[str]:
     """Every kind comes before one comes again."""
     turn = 0
     while True:
-        yield from random.Random(f"{seed}/deck/{turn}").sample(sorted(HAPPENINGS), len(HAPPENINGS))
+        yield from random.Random(f"{seed}/deck/{turn}").sample(sorted(kinds), len(kinds))
         turn += 1

@@ -1,15 +1,17 @@
 """What may be wrong with a job of somebody else: a victim is poisoned, and the job beside it must not notice.
 
-A kind is a `Poison` in `POISONS`: the victim's spec, and what is done to it once it is submitted. A kind of poisoned
-text or file has its poison in the spec or in what an endpoint answers, and strikes with nothing.
+A kind is a `Poison` in `POISONS`: the victim's spec, and what is done to it once it is submitted. Poisoned texts have
+their poison in what the spec's endpoint answers, and strike with nothing.
 """
 
 import json
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import redis
@@ -19,7 +21,7 @@ from shared.errors import NotFoundError, SenseError, UnavailableError
 from shared.jobs.state import ShardState
 from shared.settings import RedisSettings
 from shared.tasks.app import queue_key
-from tests.failure.chaos.world import ChaosWorld, Happening
+from tests.failure.chaos.world import POISON_MODEL, ChaosWorld, Happening
 from tests.support.stack import wait_until
 
 PATIENCE_S = 240.0
@@ -148,6 +150,35 @@ def stored(world: ChaosWorld, victim: str, _rng: random.Random) -> None:
             world.stack.objects.put(ref.key, b'{"half a')
 
 
+def files(world: ChaosWorld, _victim: str, rng: random.Random) -> None:
+    """Uploads that are no databases, are cut off, or take long to look into."""
+    whole = Path(world.stack.file.state).parent / f"poison-{rng.randrange(1 << 30)}.sqlite"
+    with closing(sqlite3.connect(whole)) as made:
+        made.execute("CREATE TABLE a (x INTEGER PRIMARY KEY, t TEXT COLLATE NOCASE UNIQUE)")
+        made.executemany("INSERT INTO a (t) VALUES (?)", ((f"{n:09}" * 20,) for n in range(20_000)))
+        made.execute(f"CREATE VIEW v AS SELECT {'(' * 900}x{')' * 900} FROM a")
+        made.commit()
+    data = whole.read_bytes()
+    cut, spoiled = data[: len(data) // 3], bytearray(data)
+    spoiled[200 : len(spoiled) : 4096] = bytes(len(range(200, len(spoiled), 4096)))
+    for content in (b"", b"<html>not a database</html>", data[:100], cut, bytes(spoiled)):
+        whole.write_bytes(content)
+        with suppress(SenseError):
+            world.stack.client.upload_database(whole)
+    whole.unlink()
+
+
+def keys(world: ChaosWorld, _victim: str, rng: random.Random) -> None:
+    """Records of keys that nobody signed, or that are no records: they open nothing and lock nobody out."""
+    for number, content in enumerate((b"{", b"", b"\xff\xfe", b'{"record": {"role": "admin"}, "signature": "x"}')):
+        world.stack.objects.put(f"keys/poison-{rng.randrange(1 << 30)}-{number}.json", content)
+    time.sleep(3.0)  # longer than the gateway takes to see them
+    assert patiently(lambda: list(world.stack.client.jobs(limit=1)))
+    for key in list(world.stack.objects.list("keys/poison-")):
+        world.stack.objects.delete(key)
+
+
+TEXTS: Mapping[str, Any] = {**SMALL, "strong": {"endpoint": "strong", "model": POISON_MODEL}}
 POISONS: dict[str, Poison] = {
     "poisoned record": Poison(record),
     "poisoned spec": Poison(fields(spec="{"), ends=frozenset({"failed", "succeeded"})),
@@ -156,4 +187,7 @@ POISONS: dict[str, Poison] = {
     "poisoned fact": Poison(fact, ends=frozenset({"succeeded"})),
     "poisoned message": Poison(message, ends=frozenset({"succeeded"})),
     "corrupt object": Poison(stored),
+    "poisoned text": Poison(spec=TEXTS),
+    "poisoned file": Poison(files, ends=frozenset({"succeeded"})),
+    "poisoned key": Poison(keys, ends=frozenset({"succeeded"})),
 }

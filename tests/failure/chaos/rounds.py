@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +27,7 @@ class Chaos:
     world: ChaosWorld
     seed: int
     faults: int = 1
+    kinds: Collection[str] = HAPPENINGS
     references: dict[int, Run] = field(default_factory=dict)
     batch: list[Round] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -53,7 +54,7 @@ class Chaos:
 
     def rounds(self, runs: int) -> Iterator[Round]:
         """Seeded rounds, as many jobs at a time as there are variants."""
-        drawn = draw(self.seed, runs, self.faults)
+        drawn = draw(self.seed, runs, self.faults, self.kinds)
         for start in range(0, runs, VARIANTS):
             self.batch = drawn[start : start + VARIANTS]
             self._play()

@@ -15,11 +15,11 @@ from services.cli.stack.layout import read_stack
 from shared.contracts.records import Example
 from shared.storage.minio_store import MinioStore
 from tests.failure.test_kill import World
-from tests.support.openai_server import OpenAiServer
+from tests.support.openai_server import OpenAiServer, Request
 from tests.support.s3_server import S3Server
 from tests.support.stack import REPO, START_S, STOP_S, Golds, Stack, stack_environment, wait_gone
 from tests.support.store_proxy import StoreProxy
-from tests.support.writers import strong_writer, weak_writer
+from tests.support.writers import request_rng, strong_writer, weak_writer
 
 LEASE_S = 3.0
 AWAY_S = 2.5
@@ -75,6 +75,35 @@ class ChaosWorld(World):
             self.stack.objects.delete(key)
 
 
+POISON_MODEL = "poison"
+POISON_SQL = (
+    f"SELECT {'STRUCT(' * 30}1{')' * 30}",
+    f"SELECT {'(' * 3000}1{')' * 3000}",
+    f"SELECT {'NOT ' * 5000}1",
+    f"SELECT '{'a' * 200_000}'",
+    f"SELECT 1 {'-- ' * 20_000}",
+    "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c",
+)
+POISON_SCHEMAS = (
+    f"CREATE TABLE a (x INTEGER);\n{'*' * 200}\nINSERT INTO a VALUES (1);",
+    f"CREATE TABLE a (x INTEGER CHECK ({'(' * 900}x{')' * 900}));\nINSERT INTO a VALUES (1);",
+    f"CREATE TABLE a (x INTEGER, UNIQUE {'(' * 5000}x);\nINSERT INTO a VALUES (1);",
+    f"CREATE TABLE a ({', '.join(f'c{n} TEXT' for n in range(1900))});",
+)
+
+
+def strong_or_poison(request: Request) -> list[str]:
+    """The tests' strong model; under its other name it writes what stalls readers, parsers and databases."""
+    if request["model"] != POISON_MODEL:
+        return strong_writer(request)
+    rng, answers = request_rng(request, 0), []
+    for _ in range(int(request.get("n") or 1)):
+        heading = rng.choice(("Domain: trade", "*" * 60 + "Domain: trade", "#" * 5000 + " Domain: trade"))
+        schema, sql = rng.choice(POISON_SCHEMAS), rng.choice(POISON_SQL)
+        answers.append(f"{heading}\nSchema:\n{schema}\nQuestion: {'how ' * 2000}many?\nAnswer: {sql}")
+    return answers
+
+
 Happening = Callable[[ChaosWorld, str, random.Random], None]
 
 
@@ -115,7 +144,9 @@ def chaos_world(folder: Path, *, lease_s: float = LEASE_S) -> Iterator[ChaosWorl
         golds = S3Golds(
             MinioStore(endpoint=s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, bucket="sense")
         )
-        strong = held.enter_context(OpenAiServer(strong_writer, latency_s=0.15, models=[f"s{n}" for n in models]))
+        strong = held.enter_context(
+            OpenAiServer(strong_or_poison, latency_s=0.15, models=[*(f"s{n}" for n in models), POISON_MODEL])
+        )
         answer = weak_writer(golds, correct=0.5)
         weak = held.enter_context(OpenAiServer(answer, latency_s=0.1, models=[f"w{n}" for n in models]))
         env = stack_environment(
