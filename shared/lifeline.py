@@ -17,7 +17,7 @@ STACK_MARK = "SENSE_STACK"  # set for the stack's own processes alone: people ma
 STACK_ID = "SENSE_STACK_ID"  # of one start of a stack; its gateway tells it, so that a caller knows whose it is
 PR_SET_DUMPABLE = 4
 SECRET_NAME = re.compile(r"(^|_)(KEYS?|SECRETS?|PASSWORD|PASSWD|TOKEN|CREDENTIALS?)(_|$)", re.IGNORECASE)
-SECRET_VALUE = re.compile(r"://[^/@\s]*:[^/@\s]+@|\"(api_key|password|secret)\"")
+SECRET_VALUE = re.compile(r"://[^/@\s:]*+:[^/@\s]++@|\"(api_key|password|secret)\"")
 
 
 def exit_with_parent() -> None:

@@ -13,7 +13,9 @@ from services.sandbox.authorizer import Gate
 from services.sandbox.limits import Limits
 
 UNIX_EPOCH_MS = 210_866_760_000_000  # 1970-01-01 in the milliseconds of SQLite's Julian days
-COLLATE = re.compile(r"""\bCOLLATE\s+(?:"([^"]*)"|'([^']*)'|`([^`]*)`|\[([^\]]*)\]|(\w+))""", re.IGNORECASE)
+COLLATE = re.compile(
+    r"""\bCOLLATE\s++(?:"([^"]{0,200})"|'([^']{0,200})'|`([^`]{0,200})`|\[([^\]]{0,200})\]|(\w+))""", re.IGNORECASE
+)
 
 
 class WallTime(apsw.VFS):

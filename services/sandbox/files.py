@@ -121,11 +121,15 @@ def look_inside(path: Path) -> tuple[os.stat_result, bytes]:
         os.close(descriptor)
 
 
+PAGE_SIZES = frozenset(1 << bits for bits in range(9, 17))
+
+
 def refuse_cut(path: Path, size: int, head: bytes) -> None:
     """A download or copy that broke off: the header says how many pages there are, where its writer kept it so."""
     page = int.from_bytes(head[16:18], "big")
-    whole = int.from_bytes(head[28:32], "big") * (65_536 if page == 1 else page)
-    kept = head[24:28] == head[92:96]
+    page = 65_536 if page == 1 else page
+    whole = int.from_bytes(head[28:32], "big") * page
+    kept = head[24:28] == head[92:96] and page in PAGE_SIZES  # else SQLite says what is wrong with it
     if kept and size < whole:
         raise InvalidInputError(f"{path} is cut short: {size} of its {whole} bytes are there; copy or fetch it again.")
 

@@ -20,6 +20,8 @@ UNKNOWN = re.compile(
     r"cannot find field|deprecated|instead|invalid (?:argument|parameter|field)",
     re.IGNORECASE,
 )
+WORD = re.compile(r"[\w-]++")
+NAMED_N = re.compile(r"['\"`]n['\"`]|\bn\s*+(?:[=>]|must)")
 ONE_CHOICE = re.compile(
     r"only one (?:completion|choice|sample|candidate)|multiple (?:completions|choices)", re.IGNORECASE
 )
@@ -81,12 +83,9 @@ def names(error: LlmBadRequestError, parameter: str) -> bool:
     """Whether an error speaks of a parameter: in a field of its own, or by its name in quotes or as a word."""
     if error.param.rpartition(".")[2] == parameter:
         return True
-    if len(parameter) == 1:
-        return (
-            ONE_CHOICE.search(error.said) is not None
-            or re.search(rf"['\"`]{parameter}['\"`]|\b{parameter}\s*(?:[=>]|must)", error.said) is not None
-        )
-    return re.search(rf"(?<![\w-]){parameter}(?![\w-])", error.said) is not None
+    if parameter == "n":
+        return ONE_CHOICE.search(error.said) is not None or NAMED_N.search(error.said) is not None
+    return parameter in WORD.findall(error.said)
 
 
 def learned_of(profile: EndpointProfile, model: str) -> Learned:

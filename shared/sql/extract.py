@@ -46,6 +46,7 @@ NO_LANGUAGES = frozenset(
      "json5", "xml", "html", "none", "console")
 )  # fmt: skip
 FORMS = frozenset(("markdown", "md", "xml", "html", "json", "jsonc", "json5"))
+SQL_LINE = re.compile(r"[ \t]*+(?:sqlite|sql)[ \t]*+\r?\n", re.IGNORECASE)
 ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|#\d{1,4});")
 LINE_MARK = re.compile(r"^[ \t]*>[ \t]?", re.MULTILINE)
 CLOSING = {"“": "”", "‘": "’", "«": "»", "「": "」"}
@@ -233,14 +234,16 @@ def fence_end(text: str, begin: int, end: int, run: str, depth: int = 0) -> tupl
 def opens_in(literal: re.Match[str], sign: str) -> bool:
     """Whether what looks like a literal spans the end of one fence and the beginning of another, or is a backtick's."""
     text = literal.group()
-    return text[0] == "`" or re.search(rf"{re.escape(sign)}{{3,}}[ \t]*[A-Za-z]", text) is not None
+    return (
+        text[0] == "`" or re.search(rf"(?<!{re.escape(sign)}){re.escape(sign)}{{3,}}+[ \t]*+[A-Za-z]", text) is not None
+    )
 
 
 def nested_end(
     text: str, begin: int, end: int, nearest: re.Match[str], run: str, depth: int
 ) -> tuple[int, int, bool] | None:
     """The end of a fence in which another one stands that names its language; None where there is none."""
-    if re.compile(r"[ \t]*(?:sql|sqlite)[ \t]*\r?\n", re.IGNORECASE).match(text, nearest.end(), end) is None:
+    if SQL_LINE.match(text, nearest.end(), end) is None:
         return None
     if statement_at(text, begin, nearest.start()) is not None:
         return nearest.start(), nearest.start(), False  # the one before was never closed

@@ -37,7 +37,7 @@ BARE_CHANNEL = re.compile(r"\s*analysis(?=[A-Z])")
 BARE_FINAL = "assistantfinal"
 SENTENCE = re.compile(r"\s*(?:\*\*)?here(?:'s|’s| is) my (?:thought|thinking|reasoning) process\b", re.IGNORECASE)
 RESPONSE = re.compile(r"\bhere(?:'s|’s| is) my (?:response|answer|reply)\b[:*]{0,3}", re.IGNORECASE)
-STATEMENT = re.compile(r"(?:^|[:`\"“(>][ \t]*[\"'`]?)[ \t]*(?:SELECT|WITH)\b", re.IGNORECASE | re.MULTILINE)
+STATEMENT = re.compile(r"(?:^|[:`\"“(>][ \t]*+[\"'`]?)[ \t]*+(?:SELECT|WITH)\b", re.IGNORECASE | re.MULTILINE)
 BLANK = "\f"  # not a space, so that it is no indentation
 MOST_MARKS = 4096
 MOST_STATEMENTS = 64

@@ -14,9 +14,10 @@ QUOTED = (
     r"|`[^`]*(?:``[^`]*)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))"
 )
 TOKEN = re.compile(rf"{COMMENT}|{QUOTED}|(?P<blank>[ \t\n\f\r\ufeff]+)|(?P<word>\w+)|(?P<other>.)", re.DOTALL)
-# The same where quotes that are never closed, and apostrophes inside words, are none: for SQL with prose around it.
+# The same where quotes that are never closed, and apostrophes inside words, are none: for SQL with prose around it. A
+# comment's length is bounded, so that texts full of unclosed ones are not searched to their end from each of them.
 CLOSED = re.compile(
-    r"(?P<comment>--[^\n]*+|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/)"
+    r"(?P<comment>--[^\n]*+|/\*(?:[^*]|\*(?!/)){0,2000}+\*/)"
     r"|(?P<quoted>(?<!\w)'[^']*+(?:''[^']*+)*+'|\"[^\"]*+(?:\"\"[^\"]*+)*+\"|`[^`\n]++`|\[[^\[\]\n]*+\])"
 )
 # The stretches whose content is no SQL, for those who need no more: several times quicker.

@@ -18,6 +18,7 @@ class CorruptObjectError(SenseError):
     """The bytes of an object are not those that were recorded for it."""
 
     code = "corrupt_object"
+    http_status = 409
 
 
 def dump_rows(rows: Iterable[BaseModel]) -> bytes:

@@ -193,7 +193,7 @@ def check_job(store: JobStore, objects: DirectoryStore, job: str, shards: int) -
     told = Counter((event.stage, int(event.shard)) for event in events if event.name in FACTS)
     assert told == {(row.stage, row.shard): 1 for row in rows}
     assert [event.name for event in events if event.name in ("job.succeeded", "job.failed")] == ["job.succeeded"]
-    assert archived_rows(objects, job) == rows
+    assert list(archived_rows(objects, job)) == rows
     assert read_archived(objects, job).job == store.job(job)
 
 
@@ -291,10 +291,10 @@ def test_an_archive_of_an_older_ending_never_replaces_a_newer_one(url: str, tmp_
     assert store.end(job, "cancelled")
     plain = DirectoryStore(tmp_path / "objects")
     Archivist(store, plain).archive_stale(slice_s=60)
-    newest = read_archived(plain, job), archived_rows(plain, job)
+    newest = read_archived(plain, job), list(archived_rows(plain, job))
     objects.go_on.set()
     late.join(60)
-    assert (read_archived(plain, job), archived_rows(plain, job)) == newest
+    assert (read_archived(plain, job), list(archived_rows(plain, job))) == newest
     assert newest[0].job.status is JobStatus.CANCELLED and newest[0].job.epoch == 2
     assert json.loads(plain.get(f"jobs/{job}/job.2.json"))["job"]["epoch"] == 2
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from shared.client.models import KEY_NAME
@@ -17,6 +18,19 @@ SEARCH = frozenset({"search"})
 CALLS = frozenset({"compile", "match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer"})
 # Parameters that are patterns: module and name, and what is given for them.
 PARAMETERS = {("services.cli.key_commands", "pattern"): KEY_NAME}
+
+# Patterns that are made of values known only when they run: module, and what such values look like.
+VALUES: dict[str, dict[str, Any]] = {
+    "shared.sql.extract": {
+        "sign": "`",
+        "least": 3,
+        "run": "```",
+        "wanted": "</sql>",
+        "one": SimpleNamespace(indent="    "),
+    },
+    "shared.models.plain_text": {"words": [r"<\|im_end\|>", "</s>", "<tool_call>", "(?i:<pad>)"], "first": "(?s:.)"},
+    "shared.storage.keys": {"job": "0123456789ab"},
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ def patterns_of(path: Path) -> Iterator[Found]:
     if not calls:
         return
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    names = vars(importlib.import_module(name))
+    names = {**vars(importlib.import_module(name)), **VALUES.get(name, {})}
     for key, value in list(names.items()):
         for held in held_patterns(value):
             yield Found(f"{name}:{key}", held.pattern, held.flags, methods_of(name, key))

@@ -12,7 +12,7 @@ from services.evaluation.benchmark.pairs import Pair
 
 SHOWN_CHARS = 60
 READ_CHARS = 20_000
-SQL_WORDS = re.compile(r"\s*\(*\s*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
+SQL_WORDS = re.compile(r"\s*+\(*+\s*+(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
 MOST = 0.5  # the share from which a fault that a model may make by itself is told as the file's
 
 
@@ -27,37 +27,61 @@ class Kind:
     alone: bool = True
 
 
-def kind(pattern: str, said: str, *, alone: bool = True) -> Kind:
-    """A kind by its pattern, searched in the stripped text without regard to case."""
-    return Kind(re.compile(pattern, re.IGNORECASE), said, alone)
-
-
 # In this order: the first that fits a prediction names it.
 KINDS = (
-    kind(
-        r"^(?:none|null|nan|n/a|undefined|error|error sql)?;?$",
+    Kind(
+        re.compile(r"^(?:none|null|nan|n/a|undefined|error|error sql)?;?$", re.IGNORECASE),
         "are no SQL but a mark of a missing answer",
         alone=False,
     ),
-    kind(r"</?think(?:ing)?>|\[/?THINK\]|◁/?think▷|<\|channel\|>", "hold a model's thoughts; write the SQL alone"),
-    kind(
-        r"^(?:```|~~~)|(?:```|~~~)\s*;?$",
+    Kind(
+        re.compile(r"</?think(?:ing)?>|\[/?THINK\]|◁/?think▷|<\|channel\|>", re.IGNORECASE),
+        "hold a model's thoughts; write the SQL alone",
+    ),
+    Kind(
+        re.compile(r"^(?:```|~~~)|(?:```|~~~)\s*;?$", re.IGNORECASE),
         "stand in a code fence (```), which is no SQL; write what is between the marks",
     ),
-    kind(r"<\|[a-z_]+\|>|</?s>|\[/?INST\]|<end_of_turn>|<eos>", "hold a model's control tokens; cut them off"),
-    kind(r'^(?:\{\s*"|\[\s*["{\]])', "are JSON; write the SQL itself, or score a BIRD file with --benchmark bird"),
-    kind(
-        r"^(?:\*\*)?(?:final\s+)?(?:sql(?:ite)?(?:\s*query)?|query|answer|output|response|prediction|assistant)(?:\*\*)?\s*[:=>]",
+    Kind(
+        re.compile(r"<\|[a-z_]+\|>|</?s>|\[/?INST\]|<end_of_turn>|<eos>", re.IGNORECASE),
+        "hold a model's control tokens; cut them off",
+    ),
+    Kind(
+        re.compile(r'^(?:\{\s*"|\[\s*["{\]])', re.IGNORECASE),
+        "are JSON; write the SQL itself, or score a BIRD file with --benchmark bird",
+    ),
+    Kind(
+        re.compile(
+            r"^(?:\*\*)?(?:final\s+)?(?:sql(?:ite)?(?:\s*query)?|query|answer|output|response|prediction|assistant)(?:\*\*)?\s*[:=>]",
+            re.IGNORECASE,
+        ),
         "begin with a label such as `SQL:`; leave it out",
     ),
-    kind(r"^(?:q(?:uestion)?\s*)?\d+(?:$|\s*[.):,\]|]|\s+(?:SELECT|WITH)\b)", "begin with a number; leave it out"),
-    kind(r"^select\s*;?$", "are the word SELECT alone; was each answer cut at its first line's end?"),
-    kind(
-        r"""^(?:"\s*(?:SELECT|WITH)\b.*"|'\s*(?:SELECT|WITH)\b.*'|`\s*(?:SELECT|WITH)\b.*`|[“‘]).{0,3}$""",
+    Kind(
+        re.compile(r"^(?:q(?:uestion)?\s*)?\d+(?:$|\s*[.):,\]|]|\s+(?:SELECT|WITH)\b)", re.IGNORECASE),
+        "begin with a number; leave it out",
+    ),
+    Kind(
+        re.compile(r"^select\s*;?$", re.IGNORECASE),
+        "are the word SELECT alone; was each answer cut at its first line's end?",
+    ),
+    Kind(
+        re.compile(
+            r"""^(?:"\s*(?:SELECT|WITH)\b.*"|'\s*(?:SELECT|WITH)\b.*'|`\s*(?:SELECT|WITH)\b.*`|[“‘]).{0,3}$""",
+            re.IGNORECASE,
+        ),
         "stand in quotes; write them without",
     ),
-    kind(r"&(?:lt|gt|amp|quot|apos|#\d+);", "hold HTML's escapes such as &lt;; write the characters", alone=False),
-    kind(r"^(?:SELECT|WITH)\b.*\\[nrt\"]", r"hold escapes such as \n or \" of some programming language", alone=False),
+    Kind(
+        re.compile(r"&(?:lt|gt|amp|quot|apos|#\d+);", re.IGNORECASE),
+        "hold HTML's escapes such as &lt;; write the characters",
+        alone=False,
+    ),
+    Kind(
+        re.compile(r"^(?:SELECT|WITH)\b.*\\[nrt\"]", re.IGNORECASE),
+        r"hold escapes such as \n or \" of some programming language",
+        alone=False,
+    ),
 )
 PROSE = Kind(SQL_WORDS, "do not begin with SELECT or WITH", alone=False)
 

@@ -27,7 +27,7 @@ class Chaos:
     world: ChaosWorld
     seed: int
     faults: int = 1
-    kinds: Collection[str] = HAPPENINGS
+    kinds: Collection[str] = field(default_factory=lambda: HAPPENINGS)
     references: dict[int, Run] = field(default_factory=dict)
     batch: list[Round] = field(default_factory=list)
     threads: list[threading.Thread] = field(default_factory=list)

@@ -99,6 +99,7 @@ def test_an_archive_gives_the_rows_of_a_stage_and_parses_no_others(backend: Back
         ShardRow(stage=name, shard=n, state=ShardState.DONE, attempt=1) for name in ("a", "a.b", "b") for n in (0, 1)
     ]
     other = b'{"stage":"of-tomorrow","what":"is this"}\n'
+    backend.objects.put(archive_key("j", "job.json"), b"{}")
     backend.objects.put(archive_key("j", "rows.jsonl"), other + dump_rows(rows))
     assert list(archived_rows(backend.objects, "j", ["a", "b"])) == [row for row in rows if row.stage != "a.b"]
     assert list(archived_rows(backend.objects, "j", ["a.b"])) == rows[2:4]

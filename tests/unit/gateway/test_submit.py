@@ -127,7 +127,7 @@ def test_an_archive_of_another_version_is_shown_as_far_as_it_can_be_read(api: Te
     leave(backend, driver)
     key = f"jobs/{driver.id}/job.json"
     record = json.loads(backend.objects.get(key))
-    record["job"]["owner"] = "a field of tomorrow"
+    record["job"]["mood"] = "a field of tomorrow"
     record["plan"]["stages"][0]["task"] = "synthesis.of_tomorrow"
     backend.objects.put(key, json.dumps(record).encode())
     answer = api.get(f"/v1/jobs/{driver.id}")

@@ -120,7 +120,7 @@ REFUSED: list[tuple[Callable[[Path], bytes], str]] = [
     (lambda _: b"SQLite format 3\0" + os.urandom(8176), "is damaged, encrypted or no SQLite database"),
     (lambda _: b"SQLite format 3\0" + bytes(8176), "is damaged, encrypted or no SQLite database"),
     (damaged, "is damaged"),
-    (truncated, "is damaged"),
+    (truncated, "is cut short: "),
     (inconsistent, "is damaged"),
     (lambda path: make_database(path, "CREATE VIEW v AS SELECT 1;"), "holds no ordinary table"),
     (lambda path: make_database(path, "CREATE TABLE t(a); DROP TABLE t;"), "holds no ordinary table"),

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from services.serving.vllm.app import passed_on
 from shared.errors import UnavailableError
 
-BODY = json.dumps({"model": "m", "messages": []}).encode()
+BODY = json.dumps({"model": "m", "prompt": "SELECT"}).encode()
 
 
 class EndedServer:
@@ -58,7 +58,7 @@ def ask(server: EndedServer) -> Any:
         answering = httpx.MockTransport(lambda _: httpx.Response(200, json={"choices": []}))
         async with httpx.AsyncClient(transport=answering) as http:
             app = SimpleNamespace(state=SimpleNamespace(front=StubFront(server), http=http))
-            scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": [], "app": app}
+            scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": [], "app": app}
             return await passed_on(Request({**scope, "query_string": b"", "server": ("front", 80)}, receive))
 
     return anyio.run(run)
