@@ -28,8 +28,9 @@ test: tools lint browser ## run lint, types, import rules and all tests (T=path 
 ifdef T
 	@$(PYTEST) $(T)
 else
-	@# many small tests first; then those that start whole stacks, one file beside another (each file has its own stack)
-	@$(PYTEST) -q -n 2 tests/unit tests/contract tests/flow
+	@# many small tests first, three at once as they wait for children; then those that start whole stacks, one file beside
+	@# another (each file has its own stack)
+	@$(PYTEST) -q -n 3 --durations=10 tests/unit tests/contract tests/flow
 	@$(PYTEST) -q -n 2 --dist loadfile tests/e2e tests/failure tests/browser
 endif
 
