@@ -33,11 +33,12 @@ def main() -> int:
             chaos = Chaos(world, arguments.seed + start, arguments.faults, kinds)
             chaos.calm()
             calm = [(round(run.seconds, 1), run.paid) for run in chaos.references.values()]
-            print(f"seed {chaos.seed}, {time.monotonic() - began:.0f} s; undisturbed: {calm}", flush=True)
+            usual = chaos.usual_seconds()
+            print(f"seed {chaos.seed}, {time.monotonic() - began:.0f} s; undisturbed: {calm}, warm {usual}", flush=True)
             for one in chaos.rounds(runs):
                 print(one.line(), flush=True)
                 equal += not one.problems
-                slower.append(one.seconds / chaos.references[one.variant].seconds)
+                slower.append(one.seconds / usual[one.variant])
                 (bad if one.problems else retried if one.retried else good).update(one.names)
     print(f"\n{'what happened':<28} equal  equal after a retry  wrong")
     for name in sorted(good | retried | bad):

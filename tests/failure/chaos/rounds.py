@@ -38,6 +38,12 @@ class Chaos:
         runs = {variant: settle(self.world, job, (0, 0)) for variant, job in jobs.items()}
         self.references = {variant: replace(run, paid=self.world.paid_for(variant)) for variant, run in runs.items()}
 
+    def usual_seconds(self) -> dict[int, float]:
+        """How long undisturbed jobs take on a stack that is warm, as later the disturbed ones find it."""
+        self.world.forget_answers()
+        jobs = {variant: self.submit(variant) for variant in range(VARIANTS)}
+        return {variant: settle(self.world, job, (0, 0)).seconds for variant, job in jobs.items()}
+
     def submit(self, variant: int) -> str:
         """A job by the REST API, which may be restarting."""
         found: list[str] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from services.cli.stack.layout import read_stack
+from shared.client.client import SenseClient
 from shared.contracts.records import Example
 from shared.storage.minio_store import MinioStore
 from tests.failure.test_kill import World
@@ -21,6 +22,7 @@ from tests.support.stack import REPO, START_S, STOP_S, Golds, Stack, stack_envir
 from tests.support.store_proxy import StoreProxy
 from tests.support.writers import request_rng, strong_writer, weak_writer
 
+ADMIN_KEY = "chaos-operators-own-key"
 LEASE_S = 3.0
 AWAY_S = 2.5
 CONCURRENCY = 2
@@ -33,6 +35,10 @@ class S3Stack(Stack):
     """A stack whose objects lie on the S3 server; tests read them past the proxy."""
 
     s3: str = ""
+
+    @cached_property
+    def client(self) -> SenseClient:  # type: ignore[override]
+        return SenseClient(self.file.gateway_url, api_key=ADMIN_KEY)
 
     @cached_property
     def objects(self) -> MinioStore:  # type: ignore[override]
@@ -154,6 +160,7 @@ def chaos_world(folder: Path, *, lease_s: float = LEASE_S) -> Iterator[ChaosWorl
             CHAOS_S3=proxy.endpoint,
             CHAOS_CLOCKS=str(make_clocks(folder / "clocks")),
             PYTHONPATH=os.pathsep.join(filter(None, [str(CLOCK_HOOK), os.environ.get("PYTHONPATH")])),
+            SENSE_ADMIN_KEY=ADMIN_KEY,
             SENSE_LEASE_SECONDS=str(lease_s),
             SENSE_PROCESS_DUMPABLE="true",  # a fault reads the orchestrator's environment
             SENSE_ENDPOINT_STRONG_BASE_URL=strong.base_url,
