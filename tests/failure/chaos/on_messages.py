@@ -67,7 +67,7 @@ def out_of_order(world: ChaosWorld, _job: str, rng: random.Random) -> None:
     ends = time.monotonic() + 2 * LEASE_S
     try:
         while time.monotonic() < ends:
-            with suppress(redis.RedisError):
+            with suppress(redis.RedisError, SenseError):
                 held += taken(world)
                 rng.shuffle(held)
                 while len(held) > 4 or (held and rng.random() < POLL_S / LEASE_S):
@@ -75,7 +75,7 @@ def out_of_order(world: ChaosWorld, _job: str, rng: random.Random) -> None:
             time.sleep(POLL_S)
     finally:
         while held:
-            with suppress(redis.RedisError):
+            with suppress(redis.RedisError, SenseError):
                 deliver(world, held)
 
 
