@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import structlog
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from shared.contracts.base import Command, Counts, Fact, TaskContract
 from shared.contracts.refs import ObjectRef
@@ -68,7 +68,7 @@ def register_task(app: Celery, contract: TaskContract, work: Work[C]) -> None:
     app.task(**options)(run)
 
 
-def refuse_command(command: object, reason: str) -> None:
+def refuse_command(command: Any, reason: str) -> None:
     """Fails an attempt that this worker cannot begin: unclaimed, its message would come again for ever.
 
     It is made again after a pause, by a worker that can where versions are mixed during an upgrade; after the last
@@ -76,8 +76,8 @@ def refuse_command(command: object, reason: str) -> None:
     """
     log.error("command.refused", error=reason)
     try:
-        head = Head.model_validate(command)
-    except ValidationError:
+        head = Command.model_validate({name: dict(command).get(name) for name in Command.model_fields})
+    except (ValidationError, TypeError, ValueError):
         return  # whose it was nobody knows: it counts as never claimed
     redis, lease = RedisSettings(), LeaseSettings()
     jobs = JobStore(connect_redis(redis), redis.prefix)
@@ -91,17 +91,6 @@ def refuse_command(command: object, reason: str) -> None:
 def retry_pause_s(attempt: int) -> float:
     """Doubles with every attempt, up to 64 times: checkpoints let attempts go on counting."""
     return float(LeaseSettings().retry_pause_s * 2 ** min(6, attempt - 1))
-
-
-class Head(BaseModel):
-    """Which attempt a command is about, whatever else it says."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    job_id: str
-    stage: str
-    shard: int = Field(ge=0)
-    attempt: int = Field(ge=1)
 
 
 def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Shard], Done]) -> None:

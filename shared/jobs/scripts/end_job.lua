@@ -14,11 +14,7 @@ if ARGV[4] ~= '' then redis.call('HSET', kjob(j), 'error', ARGV[4]) end
 redis.call('SREM', P .. 'active', j)
 if ARGV[3] == 'failed' then begin_settling(j, 'cancel') end
 for _, s in ipairs(redis.call('LRANGE', kstages(j), 0, -1)) do
-  local device = redis.call('HGET', kstage(j, s), 'device')
-  if device and device ~= '' then
-    local holder = redis.call('GET', kdevice(device))
-    if holder == j or holder == j .. '|' .. s then redis.call('DEL', kdevice(device)) end
-  end
+  give_back_device(j, s)
 end
 emit(j, 'job.' .. ARGV[3], '', '', ARGV[4] ~= '' and ARGV[4] or '{}')
 return 1

@@ -97,6 +97,14 @@ local function free_device(j, s)
     if redis.call('GET', kdevice(device)) == j .. '|' .. s then redis.call('DEL', kdevice(device)) end
   end
 end
+-- What a stage's device holds for the shard or for the whole job, when the job ends.
+local function give_back_device(j, s)
+  local device = redis.call('HGET', kstage(j, s), 'device')
+  if device and device ~= '' then
+    local holder = redis.call('GET', kdevice(device))
+    if holder == j or holder == j .. '|' .. s then redis.call('DEL', kdevice(device)) end
+  end
+end
 -- A job of which a step met something that it cannot read: the orchestrator ends it, and the step goes on with others.
 local function damaged(j, why)
   redis.call('HSET', KDAMAGED, j, type(why) == 'table' and why.err or tostring(why))

@@ -20,11 +20,7 @@ for _, s in ipairs(redis.call('LRANGE', kstages(j), 0, -1)) do
   aside(kstage(j, s), 'hash')
   aside(kshards(j, s), 'zset')
   aside(kdone(j, s), 'set')
-  local device = redis.call('HGET', kstage(j, s), 'device')
-  if device and device ~= '' then
-    local holder = redis.call('GET', kdevice(device))
-    if holder == j or holder == j .. '|' .. s then redis.call('DEL', kdevice(device)) end
-  end
+  give_back_device(j, s)
 end
 for i = 5, #ARGV do
   for _, m in ipairs(redis.call('SMEMBERS', krunning(ARGV[i]))) do
