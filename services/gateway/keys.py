@@ -14,17 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 
-import redis
 from prometheus_client import Counter
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from services.gateway.settings import AuthSettings, GatewaySettings
 from shared.client.models import KeyChange, KeyLimits, KeyRole, KeySummary
 from shared.errors import ConflictError, InvalidInputError, NotFoundError, SenseError, UnavailableError
-from shared.jobs.connect import redis_errors
+from shared.jobs.connect import connect_redis, redis_errors
 from shared.logging import get_logger
+from shared.settings import RedisSettings
 from shared.storage.base import ObjectStore
 from shared.storage.keys import KEYS_PREFIX, api_key_key
 
@@ -136,13 +134,7 @@ class KeyMemory:
 
     def __init__(self, url: str, prefix: str) -> None:
         self._removed, self._seen = f"{prefix}keys:removed", f"{prefix}keys:seen"
-        self._client = redis.Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=REDIS_S,
-            socket_connect_timeout=REDIS_S,
-            retry=Retry(NoBackoff(), 1),
-        )
+        self._client = connect_redis(RedisSettings(url=SecretStr(url)), timeout_s=REDIS_S, retries=1)
         self._last: tuple[frozenset[str], bool] | None = None
         self._ask_at = 0.0
 
