@@ -160,8 +160,15 @@ def limits(table: TableCard) -> dict[str, list[Value]]:
     return found
 
 
-def read(quoted: str, number: str) -> Value:
+def read(quoted: str, written: str) -> Value:
     """One literal of a CHECK."""
-    if not number:
-        return quoted.replace("''", "'")
-    return int(number) if "." not in number and len(number) < INT_DIGITS else float(number)
+    return number(written) if written else quoted.replace("''", "'")
+
+
+def number(text: str) -> Value:
+    """What a numeric literal stands for; None where no column can hold it."""
+    try:
+        value = int(text) if text.removeprefix("-").isdecimal() and len(text) < INT_DIGITS else float(text)
+    except ValueError:
+        return None
+    return value if isfinite(value) else None

@@ -3,15 +3,13 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from services.sandbox.filling.values import INT_DIGITS
+from services.sandbox.filling.values import Value, number
 from shared.sql.parsed import parse_one_sql
 
-Value = str | int | float | None
 Condition = tuple[str, Value]  # operator, literal
 Key = tuple[str, str]  # table, column; lower case
 FLIPPED = {">": "<", "<": ">", ">=": "<=", "<=": ">=", "=": "=", "!=": "!="}
@@ -131,19 +129,6 @@ class SelectReader:
             if isinstance(node.this, exp.Count) and isinstance(value, int):
                 most = max(most, value + isinstance(node, exp.GT))
         return most
-
-
-def number(text: str) -> Value:
-    """A numeric literal's value."""
-    try:
-        return int(text) if text.isdecimal() and len(text) < INT_DIGITS else finite(float(text))
-    except ValueError:
-        return None
-
-
-def finite(value: float) -> Value:
-    """The number, or None where it is none that a column can hold."""
-    return value if isfinite(value) else None
 
 
 def satisfying(conditions: list[Condition], usual: Value) -> Value:

@@ -8,11 +8,11 @@ from shared.llm.ask import stable_seed
 from shared.llm.messages import ChatRequest
 from shared.sql.card import SchemaCard
 from shared.sql.prompt import render_schema
+from shared.sql.thoughts import BLANK, without_thoughts
 
 REVIEW_VERSION = "review-v1"
 PROMPT = Path(__file__).parents[1] / "prompts" / f"{REVIEW_VERSION}.md"
 ANSWER_TOKENS = 80
-THOUGHT_END = "</think>"
 VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 
 
@@ -33,7 +33,7 @@ def review_request(example: Example, card: SchemaCard, *, model: str, rows: int,
 
 def read_verdict(answer: str) -> tuple[bool | None, str]:
     """Yes, no or neither, and what was said with it; thoughts before the answer do not count."""
-    said = answer.rpartition(THOUGHT_END)[2]
+    said = without_thoughts(answer).replace(BLANK, "").lstrip()
     found = VERDICT.search(said[:200])
     if found is None:
         return None, said.strip()[:300]
