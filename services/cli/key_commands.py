@@ -1,10 +1,13 @@
 """Commands about bearer keys: make one, list them, remove one."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json, show_list
+
+if TYPE_CHECKING:
+    from shared.client.models import KeyLimits
 
 key_commands = typer.Typer(help="Keys of the gateway: list them, make one, remove one.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="For people: whose key it is.")]
@@ -46,16 +49,10 @@ def add(
     url: UrlOption = None,
 ) -> None:
     """Make a key. It is shown this once. The first has to be an admin's, and from then on callers need keys."""
-    from shared.client.models import KEY_NAME, KeyLimits
+    from shared.client.models import KEY_NAME
 
     check_name(name, KEY_NAME)
-    limits = KeyLimits(
-        jobs=jobs,
-        examples=examples,
-        usd_per_day=usd_per_day,
-        tokens_per_day=tokens_per_day,
-        stored_bytes=stored_bytes,
-    )
+    limits = key_limits(jobs, examples, usd_per_day, tokens_per_day, stored_bytes)
     with connect(url) as client:
         made = client.add_key(name, role=role, per_minute=per_minute, limits=limits)
     if as_json:
@@ -82,18 +79,12 @@ def change(
     url: UrlOption = None,
 ) -> None:
     """Change what a key may use; what is not named stays, and so does what the key owns."""
-    from shared.client.models import KeyChange, KeyLimits
+    from shared.client.models import KeyChange
 
-    given = {
-        "jobs": jobs,
-        "examples": examples,
-        "usd_per_day": usd_per_day,
-        "tokens_per_day": tokens_per_day,
-        "stored_bytes": stored_bytes,
-    }
-    limits = KeyLimits.model_validate({field: value for field, value in given.items() if value is not None})
+    limits = key_limits(jobs, examples, usd_per_day, tokens_per_day, stored_bytes)
+    named = KeyChange(limits=limits) if per_minute is None else KeyChange(limits=limits, per_minute=per_minute)
     with connect(url) as client:
-        client.change_key(name, KeyChange(per_minute=per_minute, limits=limits))
+        client.change_key(name, named)
     console().print(f"key {name} has its new limits; see: sense keys", markup=False)
 
 
@@ -103,6 +94,26 @@ def remove(name: Name, url: UrlOption = None) -> None:
     with connect(url) as client:
         client.remove_key(name)
     console().print(f"key {name} is gone", markup=False)
+
+
+def key_limits(
+    jobs: int | None,
+    examples: int | None,
+    usd_per_day: float | None,
+    tokens_per_day: int | None,
+    stored_bytes: int | None,
+) -> "KeyLimits":
+    """Only limits that are named: to the server, one of null is another than one that is left out."""
+    from shared.client.models import KeyLimits
+
+    named = {
+        "jobs": jobs,
+        "examples": examples,
+        "usd_per_day": usd_per_day,
+        "tokens_per_day": tokens_per_day,
+        "stored_bytes": stored_bytes,
+    }
+    return KeyLimits.model_validate({limit: value for limit, value in named.items() if value is not None})
 
 
 def check_name(name: str, pattern: str) -> None:

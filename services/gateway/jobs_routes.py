@@ -63,7 +63,7 @@ def record_job(backend: Backend, caller: Caller, spec: AnySpec, request: str, ke
         raise
     try:
         most = caller.limits.jobs if caller.limits else None
-        return backend.jobs.submit_id(spec, request_id=request, idempotency_key=key, owner=caller.owner, most=most)
+        return backend.jobs.submit(spec, request_id=request, idempotency_key=key, owner=caller.owner, most=most)
     except ConflictError as error:
         raise InvalidInputError(error.message, code=error.code) from error
 

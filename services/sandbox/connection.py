@@ -46,14 +46,10 @@ class WallTime(apsw.VFS):
         return UNIX_EPOCH_MS + (time.time_ns() // 1_000_000 if self.held is None else self.held)
 
 
-_wall_times: list[WallTime] = []
-
-
+@cache
 def wall_time() -> WallTime:
     """The one of this process, registered when first needed."""
-    if not _wall_times:
-        _wall_times.append(WallTime())
-    return _wall_times[0]
+    return WallTime()
 
 
 @cache

@@ -242,7 +242,7 @@ class ChildProcess:
 
 
 def remember(held: "OrderedDict[tuple[Any, ...], None]", key: tuple[Any, ...], most: int) -> None:
-    """Which databases a child holds, as `child.Server.file` does it: the newest last, the oldest gone beyond `most`."""
+    """Which databases a child holds, as `child.Server.database` does: newest last, the oldest gone beyond `most`."""
     held[key] = None
     held.move_to_end(key)
     while len(held) > most:

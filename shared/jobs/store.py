@@ -106,28 +106,12 @@ class JobStore:
         idempotency_key: str = "",
         owner: Owner | None = None,
         most: int | None = None,
-    ) -> tuple[JobRecord, bool]:
-        """Records a new job, or finds the one of the same idempotency key of the same owner; True where it is new.
-
-        Raises `ConflictError` (code idempotency_mismatch) where the key was used with another body, `TooManyJobsError`
-        where `most` of the owner's jobs are not over, `NotFoundError` where the known job has left Redis for its
-        archive: `submit_id` does not ask.
-        """
-        job_id, new = self.submit_id(
-            spec, request_id=request_id, idempotency_key=idempotency_key, owner=owner, most=most
-        )
-        return self.job(job_id), new
-
-    def submit_id(
-        self,
-        spec: AnySpec,
-        *,
-        request_id: str = "",
-        idempotency_key: str = "",
-        owner: Owner | None = None,
-        most: int | None = None,
     ) -> tuple[str, bool]:
-        """As `submit`, and only the job's id."""
+        """The id of a new job, or of the one of the same idempotency key of the same owner; True where it is new.
+
+        A known job may have left Redis for its archive. Raises `ConflictError` (code idempotency_mismatch) where the
+        key was used with another body, `TooManyJobsError` where `most` of the owner's jobs are not over.
+        """
         body = compact(spec.model_dump(mode="json"))
         digest = hashlib.sha256(body.encode()).hexdigest()
         job_id = f"{uuid.uuid4().hex[:12]}"

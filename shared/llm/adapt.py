@@ -13,7 +13,8 @@ from shared.llm.errors import LlmBadRequestError
 from shared.llm.messages import ChatRequest
 from shared.llm.profiles import EndpointProfile
 
-LEAVABLE = ("temperature", "top_p", "seed", "n")
+SAMPLING = ("temperature", "top_p", "seed")
+LEAVABLE = (*SAMPLING, "n")
 BOUNDS = ("max_tokens", "max_completion_tokens")
 UNKNOWN = re.compile(
     r"unsupported|not supported|unrecogni[sz]ed|unknown|unexpected|extra (?:inputs|fields?)|not permitted|not allowed|"
@@ -45,17 +46,14 @@ class Learned:
             self.bound or profile.max_tokens_field: request.max_tokens,
             "n": request.n,
         }
-        optional = {"temperature": request.temperature, "top_p": request.top_p, "seed": request.seed}
-        body |= {name: value for name, value in optional.items() if value is not None}
+        body |= {name: value for name in SAMPLING if (value := getattr(request, name)) is not None}
         unwanted = self.left_out | set(profile.omit)
         return {name: value for name, value in body.items() if name not in unwanted} | profile.extra
 
     def missing(self, request: ChatRequest, profile: EndpointProfile) -> list[str]:
         """Sampling parameters that the request has and the body does not."""
         body = self.body(request, profile)
-        return [
-            name for name in ("temperature", "top_p", "seed") if getattr(request, name) is not None and name not in body
-        ]
+        return [name for name in SAMPLING if getattr(request, name) is not None and name not in body]
 
     def learn(self, error: LlmBadRequestError, body: dict[str, Any]) -> bool:
         """Whether the error names a parameter of this body that can be left out or renamed, and it now is."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from shared.contracts.records import Candidate, Example, Message, PromptStyle
 from shared.contracts.refs import ObjectRef
 from shared.errors import SenseError
+from shared.llm.adapt import SAMPLING
 from shared.llm.budget import Budget
 from shared.llm.client import ChatClient
 from shared.llm.errors import LlmError
@@ -69,14 +70,11 @@ class TokenCount:
         }
 
 
-LEAVABLE = ("temperature", "top_p", "seed")
-
-
 def count_endings(answers: Iterable[ChatAnswer], without_sql: int) -> dict[str, int]:
     """How answers came about, as fields of a shard's counts: those cut off before any SQL (`without_sql`, counted by
     the caller), and those that the endpoint was asked for without a parameter that it does not take."""
     left_out = Counter(name for answer in answers for name in answer.left_out for _ in answer.texts)
-    return {"cut_off": without_sql, **{f"without_{name}": left_out[name] for name in LEAVABLE}}
+    return {"cut_off": without_sql, **{f"without_{name}": left_out[name] for name in SAMPLING}}
 
 
 def ending_sentences(counts: Mapping[str, int], setting: str) -> list[str]:
@@ -86,7 +84,7 @@ def ending_sentences(counts: Mapping[str, int], setting: str) -> list[str]:
         said.append(
             f"{cut} answers ended at their bound on tokens before any SQL, often while reasoning: raise {setting}"
         )
-    for name in LEAVABLE:
+    for name in SAMPLING:
         if count := counts.get(f"without_{name}"):
             said.append(f"{count} answers were asked for without {name}, which the endpoint does not take")
     return said

@@ -103,7 +103,7 @@ def main(rows: int) -> None:
     """Prints a line an operation."""
     with tempfile.TemporaryDirectory() as folder, start_valkey(Path(folder) / "valkey", append_only=True) as url:
         store, objects = open_jobs(url), DirectoryStore(Path(folder) / "objects")
-        job = store.submit(SynthesisSpec(kind="synthesis"))[0].id
+        job = store.submit(SynthesisSpec(kind="synthesis"))[0]
         store.set_plan(job, Plan(stages=[writing(1)]))
 
         def add() -> None:

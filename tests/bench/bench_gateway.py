@@ -101,7 +101,7 @@ async def submit_all(url: str, seconds: float) -> list[float]:
 
 async def follow_all(url: str, store: JobStore) -> list[float]:
     """Seconds from an event's record to its reader, over FOLLOWERS streams of as many jobs."""
-    ids = [store.submit(parse_spec(SPEC))[0].id for _ in range(FOLLOWERS)]
+    ids = [store.submit(parse_spec(SPEC))[0] for _ in range(FOLLOWERS)]
     took: list[float] = []
 
     async def follow(http: httpx.AsyncClient, job_id: str) -> None:

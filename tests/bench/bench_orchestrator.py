@@ -94,16 +94,16 @@ def run_job(url: str, folder: Path, shards: int) -> tuple[float, float]:
     facts.open()
     loop = Orchestrator(store, DirectoryStore(folder), facts, Dispatcher(store, board, make_app()))
     job, _ = store.submit(SynthesisSpec(kind="synthesis"))
-    store.set_plan(job.id, two_stages(shards))
+    store.set_plan(job, two_stages(shards))
     began, cpu, beaten = time.monotonic(), time.process_time(), 0.0
-    while not store.client.hget(store.key("job", job.id), "finished_at"):
+    while not store.client.hget(store.key("job", job), "finished_at"):
         if time.monotonic() - beaten > 5:
             beaten = time.monotonic()
             for queue in QUEUES:
                 board.beat(queue, "bench", SLOTS)
         loop.step()
     took = time.monotonic() - began, time.process_time() - cpu
-    counts = [store.client.hget(store.key("job", job.id, "stage", stage), "done") for stage in ("write", "build")]
+    counts = [store.client.hget(store.key("job", job, "stage", stage), "done") for stage in ("write", "build")]
     assert counts == [str(shards // 2)] * 2, counts
     return took
 

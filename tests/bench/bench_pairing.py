@@ -92,7 +92,7 @@ class Bench:
             "SENSE_STATE": str(root / "state"),
         }
         self.databases = self._databases(root)
-        self.job = self.jobs.submit(SynthesisSpec(kind="synthesis"))[0].id
+        self.job = self.jobs.submit(SynthesisSpec(kind="synthesis"))[0]
 
     def _databases(self, root: Path) -> list[str]:
         found = []

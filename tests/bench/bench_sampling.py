@@ -89,7 +89,7 @@ class Bench:
 
     def run(self, contract: TaskContract, shards: Sequence[dict[str, Any]]) -> tuple[float, list[dict[str, int]]]:
         """Shards one after the other through the real task, as a worker does: seconds, and the counts of each."""
-        job = self.jobs.submit(SynthesisSpec(kind="synthesis"))[0].id
+        job = self.jobs.submit(SynthesisSpec(kind="synthesis"))[0]
         stage = StagePlan(id="stage", task=contract.name, source=Fixed(shards=list(shards)))
         self.jobs.set_plan(job, Plan(stages=[stage]))
         self.jobs.add_shards(job, "stage", dict(enumerate(shards)))

@@ -60,7 +60,7 @@ class Soak:
             self.board.beat(queue, "soak", SLOTS)
         for _ in range(BATCH):
             job, _ = self.store.submit(SynthesisSpec(kind="synthesis"))
-            self.store.set_plan(job.id, two_stages(SHARDS))
+            self.store.set_plan(job, two_stages(SHARDS))
         while self.store.active():
             self.loop.step()
         self.loop.archivist.archive_stale(slice_s=60)

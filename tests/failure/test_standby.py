@@ -178,7 +178,7 @@ def test_whatever_happens_to_leaders_jobs_end_right_and_archives_are_whole(tmp_p
 def submit(store: JobStore, shards: int) -> str:
     """A job with a plan of ours, unless the leader was quicker and compiled its spec: then another."""
     while True:
-        job = store.submit(SynthesisSpec(kind="synthesis"))[0].id
+        job = store.submit(SynthesisSpec(kind="synthesis"))[0]
         if store.set_plan(job, two_stages(shards)):
             return job
         store.cancel(job)

@@ -65,7 +65,7 @@ class Stack:
 
     def submit(self, spec: dict[str, Any]) -> str:
         """A job's id."""
-        return self.jobs.submit(parse_spec(spec))[0].id
+        return self.jobs.submit(parse_spec(spec))[0]
 
     def work(self, most: int | None = None) -> None:
         """Works on what was sent, at most `most` messages."""

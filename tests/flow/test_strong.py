@@ -142,7 +142,7 @@ def test_a_keys_day_is_charged_and_ends_its_jobs_alone(
     bob, carol = Owner(id="k1", name="bob"), Owner(id="k2", name="carol")
 
     def run(owner: Owner, **fields: Any) -> JobRecord:
-        return stack.run(stack.jobs.submit(parse_spec(spec(8, **fields)), owner=owner)[0].id)
+        return stack.run(stack.jobs.submit(parse_spec(spec(8, **fields)), owner=owner)[0])
 
     set_day_limits(stack.jobs, bob.id, tokens=None, usd=1000.0)
     first = run(bob)

@@ -104,7 +104,7 @@ class Driver:
 
     def __init__(self, backend: Backend, *, plan: bool = True, **spec: Any) -> None:
         self.backend, self.jobs = backend, backend.jobs
-        self.id = self.jobs.submit(parse_spec({**SMALL_SPEC, **spec}))[0].id
+        self.id = self.jobs.submit(parse_spec({**SMALL_SPEC, **spec}))[0]
         if plan:
             self.jobs.set_plan(self.id, PLAN)
 

@@ -101,7 +101,7 @@ class PreparedJob:
 
     def __init__(self, backend: Backend, name: str = "prepared", plan: Plan = PLAN) -> None:
         self.backend, self.jobs, self.plan = backend, backend.jobs, plan
-        self.id = backend.jobs.submit(parse_spec({"kind": "pairing", "name": "prepared"}))[0].id
+        self.id = backend.jobs.submit(parse_spec({"kind": "pairing", "name": "prepared"}))[0]
         backend.jobs.client.hset(backend.jobs.key("job", self.id), "name", name)
         backend.jobs.set_plan(self.id, plan)
 

@@ -69,12 +69,12 @@ class TrainingWorld:
         train = StagePlan(id="sft", task="training.train_model", source=Fixed(shards=[{}]), params=params)
         jobs = self.jobs
         job, _ = jobs.submit(SynthesisSpec(kind="synthesis"))
-        jobs.set_plan(job.id, Plan(stages=[collect, train]))
-        jobs.add_shards(job.id, collect.id, {0: {}})
-        self._collected(job.id, data)
-        jobs.add_shards(job.id, train.id, {0: {}})
-        jobs.close_stage(job.id, train.id)
-        return job.id
+        jobs.set_plan(job, Plan(stages=[collect, train]))
+        jobs.add_shards(job, collect.id, {0: {}})
+        self._collected(job, data)
+        jobs.add_shards(job, train.id, {0: {}})
+        jobs.close_stage(job, train.id)
+        return job
 
     def _collected(self, job: str, data: bytes) -> None:
         """The upstream stage as it would have ended."""

@@ -28,8 +28,10 @@ def test_keys_are_made_shown_once_and_removed(sense: Sense, stack: str, monkeypa
     assert (limits["jobs"], limits["usd_per_day"], limits["stored_bytes"], limits["examples"]) == (2, 1.5, 1000, None)
     assert "usd_per_day 1.5" in " ".join(sense("keys").out.split())
     assert sense("keys", "change", "bob", "--jobs", "9", "--per-minute", "50").code == 0
+    assert sense("keys", "change", "bob", "--examples", "7").code == 0  # what is not named stays
     (bob,) = (one for one in json.loads(sense("keys", "--json").out) if one["name"] == "bob")
-    assert (bob["per_minute"], bob["limits"]["jobs"], bob["limits"]["usd_per_day"]) == (50, 9, 1.5)
+    limits = bob["limits"]
+    assert (bob["per_minute"], limits["jobs"], limits["usd_per_day"], limits["examples"]) == (50, 9, 1.5, 7)
     assert sense("keys", "change", "nobody", "--jobs", "9").code == 2
     assert sense("keys", "remove", "bob").code == 0
     assert json.loads(sense("jobs", "--owner", "me", "--json").out) == []

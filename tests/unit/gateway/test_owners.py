@@ -156,7 +156,7 @@ def test_so_many_jobs_and_no_more_by_retries_either(closed: TestClient, backend:
     assert said(submit(closed, bob)) == (429, "too_many_jobs")
 
 
-def test_other_limits_for_a_key_that_keeps_what_is_its_own(closed: TestClient) -> None:
+def test_other_limits_for_a_key_that_keeps_what_is_its_own(closed: TestClient, backend: Backend) -> None:
     bob = make(closed, "bob", jobs=1, examples=1000)
     job = submit(closed, bob).json()
     assert said(submit(closed, bob)) == (429, "too_many_jobs")
@@ -167,6 +167,8 @@ def test_other_limits_for_a_key_that_keeps_what_is_its_own(closed: TestClient) -
     assert changed["limits"]["examples"] is None  # the server's again
     assert [submit(closed, bob).status_code for _ in range(2)] == [202, 429]
     assert closed.post(f"/v1/jobs/{job['id']}/cancel", headers=as_key(bob)).status_code in (200, 202)
+    for calls, now in ({"per_minute": 7}, 7), ({}, 7), ({"per_minute": None}, backend.limits.key_per_minute):
+        assert closed.patch("/v1/keys/bob", json=calls, headers=as_key(ADMIN)).json()["per_minute"] == now
     assert said(closed.patch("/v1/keys/nobody", json=change, headers=as_key(ADMIN))) == (404, "key_not_found")
 
 

@@ -63,6 +63,6 @@ def test_what_an_unfinished_job_reads_stays(api: TestClient, backend: Backend) -
     job, _ = backend.jobs.submit(parse_spec(spec))
     refused = api.delete("/v1/datasets/singers")
     assert (refused.status_code, refused.json()["code"]) == (409, "in_use")
-    assert job.id in refused.json()["detail"]
-    backend.jobs.end(job.id, "failed")
+    assert job in refused.json()["detail"]
+    backend.jobs.end(job, "failed")
     assert api.delete("/v1/datasets/singers").status_code == 204

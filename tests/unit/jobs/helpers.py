@@ -53,12 +53,12 @@ def add_job(store: JobStore, *stages: StagePlan, lost_allowed: int = 0) -> str:
     """A job with this plan, and the rows of its fixed stages."""
     job, new = store.submit(SynthesisSpec(kind="synthesis"))
     assert new
-    store.set_plan(job.id, Plan(stages=list(stages), lost_allowed=lost_allowed))
+    store.set_plan(job, Plan(stages=list(stages), lost_allowed=lost_allowed))
     for stage in stages:
         if isinstance(stage.source, Fixed):
-            store.add_shards(job.id, stage.id, dict(enumerate(stage.source.shards)))
-            store.close_stage(job.id, stage.id)
-    return job.id
+            store.add_shards(job, stage.id, dict(enumerate(stage.source.shards)))
+            store.close_stage(job, stage.id)
+    return job
 
 
 def claim(store: JobStore, job: str, shard: int = 0, *, stage: str = "write", **fields: Any) -> str:

@@ -75,7 +75,7 @@ class Lab:
 
     def submit(self, *, planned: bool = True, spec: dict[str, Any] | None = None) -> str:
         """A job of two stages with two shards each."""
-        job = self.store.submit(parse_spec(spec or SPEC))[0].id
+        job = self.store.submit(parse_spec(spec or SPEC))[0]
         if planned:
             self.store.set_plan(job, Plan(stages=[writing(2), building()]))
         return job

@@ -108,10 +108,10 @@ def test_an_upload_goes_only_where_nothing_names_it(jobs: JobStore, objects: Obj
     spec = {"kind": "synthesis", "strong": {"endpoint": "e", "model": "m"}, "databases": [{"id": B}]}
     jobs.submit(parse_spec(spec))
     archived, _ = jobs.submit(parse_spec({**spec, "databases": [{"id": C}]}))
-    jobs.end(archived.id, "failed")
-    seen = jobs.stale()[archived.id]
-    archive_job(jobs, objects, archived.id, None)
-    jobs.archived(archived.id, seen)
+    jobs.end(archived, "failed")
+    seen = jobs.stale()[archived]
+    archive_job(jobs, objects, archived, None)
+    jobs.archived(archived, seen)
     (ended,) = EndedJobs(jobs).all()
     assert EndedJobs(jobs).forget(ended)
     assert retain(jobs, objects, 1000, orphans_days=NEVER) == [], "by default never"
