@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 from shared.contracts.records import Example, PromptStyle, Rejected
 from shared.jobs.state import ShardRow
+from shared.llm.ask import ENDING_COUNTS
 from shared.sql.features import FEATURES, sql_features
 
 SAMPLES_A_LEVEL = 2
 GATES = (("answer_", "parse"), ("llm_", "call"), ("schema_", "build"), ("gold_", "verify"))
 COST_COUNTS = ("micro_usd", "answer_micro_usd", "answer_prompt_tokens", "answer_completion_tokens")
-ENDING_COUNTS = ("cut_off", "without_temperature", "without_top_p", "without_seed")
 
 
 @dataclass

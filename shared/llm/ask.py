@@ -21,6 +21,7 @@ from shared.sql.extract import extract_sql
 from shared.sql.prompt import render_messages
 from shared.tasks.shard import Shard
 
+ENDING_COUNTS = ("cut_off", *(f"without_{name}" for name in SAMPLING))
 Shot = tuple[SchemaCard, str, str]
 
 

@@ -18,7 +18,7 @@ TURNS = (
 )
 # An opening and its closing mark have the same family; a closing one without an opening one ends a thought that the
 # chat template had begun.
-MARK = re.compile(
+THOUGHT = (
     rf"<(?P<close_tag>/)?(?P<tag>{NAMES})(?:\s[^<>\n]{{0,80}})?>"
     r"|\[(?P<close_bracket>/)?(?P<bracket>think|thinking)\]"
     r"|<\|(?P<close_pipe>/|end_of_|end_)?(?P<pipe>(?:start_|begin_of_)?(?:think|thinking|thought))\|>"
@@ -27,10 +27,12 @@ MARK = re.compile(
     r"|(?P<gemma><\|channel>thought|<channel\|>)"
     r"|<\|channel\|>[ \t]*(?P<channel>analysis|commentary|final)\b[^<\n]{0,80}"
     r"(?:<\|constrain\|>\w{0,20})?(?:<\|message\|>)?"
-    rf"|(?P<turn><[|｜](?:{TURNS})[|｜]>|</s>|<eos>|<end_of_turn>|<start_of_turn>|<turn\|>|\[/?(?-i:INST)\])"
-    r"|(?P<other><[|｜][^\s<>|｜]{1,40}[|｜]>|<s>|<bos>|<pad>|<unk>|<\|turn>)",
-    re.IGNORECASE,
 )
+CONTROL = (
+    rf"(?P<turn><[|｜](?:{TURNS})[|｜]>|</s>|<eos>|<end_of_turn>|<start_of_turn>|<turn\|>|\[/?(?-i:INST)\])"
+    r"|(?P<other><[|｜][^\s<>|｜]{1,40}[|｜]>|<s>|<bos>|<pad>|<unk>|<\|turn>)"
+)
+MARK = re.compile(f"{THOUGHT}|{CONTROL}", re.IGNORECASE)
 CLOSERS = frozenset(("inner_suffix", "<channel|>", "final"))
 # gpt-oss where the tokens themselves were left out of the text, and Granite's two sentences.
 BARE_CHANNEL = re.compile(r"\s*analysis(?=[A-Z])")

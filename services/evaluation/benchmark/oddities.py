@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.evaluation.benchmark.pairs import Pair
+from shared.sql.thoughts import CONTROL, THOUGHT
 
 SHOWN_CHARS = 60
 READ_CHARS = 20_000
@@ -35,7 +36,7 @@ KINDS = (
         alone=False,
     ),
     Kind(
-        re.compile(r"</?think(?:ing)?>|\[/?THINK\]|◁/?think▷|<\|channel\|>", re.IGNORECASE),
+        re.compile(THOUGHT, re.IGNORECASE),
         "hold a model's thoughts; write the SQL alone",
     ),
     Kind(
@@ -43,7 +44,7 @@ KINDS = (
         "stand in a code fence (```), which is no SQL; write what is between the marks",
     ),
     Kind(
-        re.compile(r"<\|[a-z_]+\|>|</?s>|\[/?INST\]|<end_of_turn>|<eos>", re.IGNORECASE),
+        re.compile(CONTROL, re.IGNORECASE),
         "hold a model's control tokens; cut them off",
     ),
     Kind(

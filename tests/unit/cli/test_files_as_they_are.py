@@ -62,6 +62,7 @@ SPOILT = {
     "a column of numbers": (["0\t{}", "1\t{}"], "begin with a number"),
     "quotes": (['"{}"', '"{}"'], "stand in quotes"),
     "thoughts": (["<think>a join?</think> {}", "[THINK]no[/THINK]{}"], "hold a model's thoughts"),
+    "thoughts of others": (["<reasoning>a join</reasoning> {}", "◁think▷no◁/think▷{}"], "hold a model's thoughts"),
     "tokens": (["{}<|im_end|>", "{}</s>"], "control tokens"),
     "JSON lines": (['{{"sql": "{}"}}'] * 2, "are JSON"),
     "SELECT alone": (["SELECT"] * 2, "are the word SELECT alone"),

@@ -167,7 +167,7 @@ def test_other_limits_for_a_key_that_keeps_what_is_its_own(closed: TestClient, b
     assert changed["limits"]["examples"] is None  # the server's again
     assert [submit(closed, bob).status_code for _ in range(2)] == [202, 429]
     assert closed.post(f"/v1/jobs/{job['id']}/cancel", headers=as_key(bob)).status_code in (200, 202)
-    for calls, now in ({"per_minute": 7}, 7), ({}, 7), ({"per_minute": None}, backend.limits.key_per_minute):
+    for calls, now in ({"per_minute": 7}, 7), ({}, 7), ({"per_minute": None}, backend.settings.key_per_minute):
         assert closed.patch("/v1/keys/bob", json=calls, headers=as_key(ADMIN)).json()["per_minute"] == now
     assert said(closed.patch("/v1/keys/nobody", json=change, headers=as_key(ADMIN))) == (404, "key_not_found")
 
