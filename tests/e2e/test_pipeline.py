@@ -15,7 +15,7 @@ from shared.contracts.records import DpoRow, Example, Judged, Pair, SftRow, Verd
 from shared.models.manifest import ModelManifest, read_manifest
 from tests.support.stack import Stack, json_lines, wait_until
 
-pytestmark = [pytest.mark.stack, pytest.mark.model, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.stack, pytest.mark.model, pytest.mark.timeout(1200)]
 HELD_OUT, HANDWRITTEN, SELECTION = 8, 4, 2
 SPEC: dict[str, Any] = {
     "kind": "pipeline",
@@ -41,7 +41,7 @@ SAMPLED_ARMS = ["sft.sampled", "dpo.sampled"]
 @pytest.fixture(scope="module")
 def job(stack: Stack) -> Job:
     """The one pipeline that all tests of this file look at."""
-    return stack.succeed(SPEC, limit_s=400)
+    return stack.succeed(SPEC, limit_s=1000)
 
 
 @pytest.fixture(scope="module")
