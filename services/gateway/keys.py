@@ -340,7 +340,9 @@ class KeyRing:
         if (key := self._known.get(place)) is None:
             raise NotFoundError(f"there is no key named {name!r}; list them with: sense keys", code="key_not_found")
         limits = KeyLimits.model_validate(key.limits.model_dump() | change.limits.model_dump(exclude_unset=True))
-        per_minute = change.per_minute or self.per_minute if "per_minute" in change.model_fields_set else key.per_minute
+        per_minute = key.per_minute
+        if "per_minute" in change.model_fields_set:
+            per_minute = change.per_minute or self.per_minute
         changed = key.model_copy(update={"limits": limits, "per_minute": per_minute})
         self.objects.put(place, self.signer.sign(place, changed))
         self.refresh(now=True)

@@ -76,7 +76,8 @@ def refuse_command(command: Any, reason: str) -> None:
     """
     log.error("command.refused", error=reason)
     try:
-        head = Command.model_validate({name: dict(command).get(name) for name in Command.model_fields})
+        named = {name: value for name, value in dict(command).items() if name in Command.model_fields}
+        head = Command.model_validate({**named, "correlation_id": ""})  # only logs need that one
     except (ValidationError, TypeError, ValueError):
         return  # whose it was nobody knows: it counts as never claimed
     redis, lease = RedisSettings(), LeaseSettings()

@@ -48,6 +48,8 @@ def without(raw: dict[str, Any], name: str) -> dict[str, Any]:
         (lambda raw: {**raw, "tomorrows_field": 1}, "tomorrows_field"),  # an old worker, a new command
         (lambda raw: without(raw, "writer"), "writer"),  # a new worker, an old command
         (lambda raw: {**raw, "levels": 7}, "levels"),
+        (lambda raw: without(raw, "correlation_id"), "correlation_id"),  # not needed to know whose attempt it is
+        (lambda raw: {**raw, "correlation_id": 7}, "correlation_id"),
     ],
 )
 def test_a_command_of_another_version_is_an_attempt_with_its_reason(jobs: JobStore, spoil: Any, field: str) -> None:
