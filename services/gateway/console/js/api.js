@@ -45,7 +45,12 @@ export async function get(path, query, signal) {
   return (await ask(address(path, query), { headers: headers({ Accept: "application/json" }), signal })).json();
 }
 
-/** Sends JSON, or text or a file of the given type, and reads JSON. */
+/**
+ * Sends JSON, or text or a file of the given type, and reads JSON.
+ * @param {string} path
+ * @param {any} [body]
+ * @param {{ type?: string, signal?: AbortSignal, more?: Record<string, string> }} [options]
+ */
 export async function post(path, body, { type = "application/json", signal, more = {} } = {}) {
   const sent = type === "application/json" ? JSON.stringify(body ?? {}) : body;
   return (

@@ -62,7 +62,12 @@ function smooth(points, width) {
   return found;
 }
 
-/** Lines over steps: series are {name, points: [[x, y]]}. With many points a running mean stands over the raw line. */
+/**
+ * Lines over steps: series are {name, points: [[x, y]]}. With many points a running mean stands over the raw line.
+ * @param {string} caption
+ * @param {{ name: string, points: number[][] }[]} series
+ * @param {{ unit?: string, x?: string, low?: number, high?: number }} [options]
+ */
 export function lineChart(caption, series, { unit = "", x = "step", low, high } = {}) {
   const shown = series.filter((one) => one.points.length);
   const all = shown.flatMap((one) => one.points);

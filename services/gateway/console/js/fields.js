@@ -167,7 +167,7 @@ export function toSpec(kind, values) {
   if (sources) put(spec, "train.sft", sources);
   for (const field of fields) {
     const value = values[field.path];
-    if (value !== undefined && value !== "") put(spec, field.path, field.type === "number" ? Number(value) : value);
+    if (value !== undefined && value !== "") put(spec, field.path, "type" in field && field.type === "number" ? Number(value) : value);
   }
   if (kind === "evaluation" && names(values.models).length) spec.models = names(values.models);
   const tests = testsOf(values);

@@ -4,6 +4,7 @@ import { key } from "./api.js";
 import { announce, h, replace } from "./dom.js";
 import { fault, head } from "./parts.js";
 
+/** @type {[RegExp, string, () => Promise<any>][]} */
 const ROUTES = [
   [/^\/jobs$/, "jobs", () => import("./pages/jobs.js")],
   [/^\/jobs\/([\w-]+)$/, "jobs", () => import("./pages/job.js")],
@@ -95,7 +96,7 @@ function nowhere(context, path) {
 function arrive() {
   main.removeAttribute("aria-busy");
   // By hand: scrollIntoView would move the place from which the Tab key goes on.
-  for (const link of document.querySelectorAll("nav [aria-current]")) {
+  for (const link of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("nav [aria-current]"))) {
     const nav = link.closest("nav");
     nav.scrollLeft = link.offsetLeft - nav.offsetLeft - 40;
   }
@@ -108,7 +109,7 @@ function arrive() {
 }
 
 function mark(name) {
-  for (const link of document.querySelectorAll("[data-page]")) {
+  for (const link of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-page]"))) {
     if (link.dataset.page === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
@@ -137,8 +138,8 @@ themeButton.addEventListener("click", () => {
   announce(`Theme: ${next}`);
 });
 
-const dialog = document.getElementById("key-dialog");
-const keyInput = document.getElementById("key-value");
+const dialog = /** @type {HTMLDialogElement} */ (document.getElementById("key-dialog"));
+const keyInput = /** @type {HTMLInputElement} */ (document.getElementById("key-value"));
 const keyButton = document.getElementById("key");
 
 function askKey() {

@@ -29,7 +29,11 @@ export const chip = (word, kind = KINDS[word] ?? (/_error|unknown|ambiguous|limi
 /** A plain tag. */
 export const tag = (text) => h("span", { class: "chip" }, text);
 
-/** A heading with what can be done there. */
+/**
+ * A heading with what can be done there.
+ * @param {string} title
+ * @param {{ crumb?: any, below?: any, actions?: any }} [options]
+ */
 export const head = (title, { crumb, below, actions } = {}) =>
   h(
     "div",

@@ -1,5 +1,5 @@
 // Before anything is painted: the theme that was chosen here last.
 (function () {
-  var chosen = localStorage.getItem("sense-theme");
+  const chosen = localStorage.getItem("sense-theme");
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
 })();

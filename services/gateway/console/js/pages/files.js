@@ -15,7 +15,7 @@ export default async function files(context) {
   ]);
   context.title(`Files of ${job.name}`);
   const single = new Set(job.artifacts.map((one) => one.name));
-  const sorted = [...list.data].sort((a, b) => single.has(b.name) - single.has(a.name));
+  const sorted = [...list.data].sort((a, b) => Number(single.has(b.name)) - Number(single.has(a.name)));
   context.show(
     jobHead(job, "files"),
     sorted.length ? table(id, sorted) : empty("No files yet.", "They appear as shards are done."),

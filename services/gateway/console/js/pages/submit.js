@@ -186,7 +186,7 @@ class Compose {
     this.kindSelect.value = given.kind;
     this.values = fromSpec(given);
     this.drawFields();
-    const name = document.querySelector("[data-path=name]");
+    const name = /** @type {HTMLInputElement | null} */ (document.querySelector("[data-path=name]"));
     if (name) name.value = this.values.name;
   }
 
@@ -223,7 +223,7 @@ class Compose {
       location.hash = `#/jobs/${job.id}`;
     } catch (error) {
       this.refuse(error);
-      document.querySelector("[aria-invalid=true]")?.focus();
+      /** @type {HTMLElement | null} */ (document.querySelector("[aria-invalid=true]"))?.focus();
     } finally {
       this.button.disabled = false;
     }

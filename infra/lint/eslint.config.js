@@ -1,0 +1,73 @@
+import globals from "globals";
+
+// The console writes text nodes only (see docs/architecture.md): no code may turn a string into markup.
+const TEXT_ONLY = "Text of users and models becomes text nodes: use h() of dom.js.";
+
+// Written out instead of @eslint/js: one package less, and a reader sees what is checked.
+const rules = {
+  "array-callback-return": "error",
+  "constructor-super": "error",
+  eqeqeq: ["error", "always", { null: "ignore" }],
+  "for-direction": "error",
+  "getter-return": "error",
+  "no-array-constructor": "error",
+  "no-async-promise-executor": "error",
+  "no-case-declarations": "error",
+  "no-class-assign": "error",
+  "no-compare-neg-zero": "error",
+  "no-cond-assign": "error",
+  "no-const-assign": "error",
+  "no-constant-binary-expression": "error",
+  "no-constant-condition": "error",
+  "no-constructor-return": "error",
+  "no-debugger": "error",
+  "no-dupe-class-members": "error",
+  "no-dupe-else-if": "error",
+  "no-dupe-keys": "error",
+  "no-duplicate-case": "error",
+  "no-duplicate-imports": "error",
+  "no-empty": "error",
+  "no-eval": "error",
+  "no-ex-assign": "error",
+  "no-fallthrough": "error",
+  "no-func-assign": "error",
+  "no-implied-eval": "error",
+  "no-import-assign": "error",
+  "no-invalid-regexp": "error",
+  "no-irregular-whitespace": "error",
+  "no-loss-of-precision": "error",
+  "no-new-func": "error",
+  "no-redeclare": "error",
+  "no-self-assign": "error",
+  "no-self-compare": "error",
+  "no-undef": "error",
+  "no-unmodified-loop-condition": "error",
+  "no-unreachable": "error",
+  "no-unsafe-finally": "error",
+  "no-unsafe-negation": "error",
+  "no-unsafe-optional-chaining": "error",
+  "no-unused-expressions": ["error", { allowTernary: true }],
+  "no-unused-vars": "error",
+  "no-use-before-define": ["error", { functions: false, classes: false, variables: false }],
+  "no-useless-escape": "error",
+  "no-var": "error",
+  "object-shorthand": "error",
+  "prefer-const": "error",
+  "require-yield": "error",
+  "use-isnan": "error",
+  "valid-typeof": "error",
+  "no-restricted-properties": [
+    "error",
+    ...["innerHTML", "outerHTML", "insertAdjacentHTML", "setHTMLUnsafe"].map((property) => ({ property, message: TEXT_ONLY })),
+    ...["write", "writeln"].map((property) => ({ object: "document", property, message: TEXT_ONLY })),
+  ],
+};
+
+export default [
+  {
+    files: ["**/*.js"],
+    languageOptions: { ecmaVersion: 2024, sourceType: "module", globals: globals.browser },
+    linterOptions: { reportUnusedDisableDirectives: "error" },
+    rules,
+  },
+];
