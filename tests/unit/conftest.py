@@ -1,0 +1,29 @@
+"""Marks the slow unit tests, so that `make check-unit` can leave them out."""
+
+from pathlib import Path
+
+import pytest
+
+# Files that take more than about five seconds of processor time, or wait for servers that they start. They stand here
+# and not in each file so that one place says what `make check` does not run.
+SLOW_FILES = frozenset(
+    {
+        "test_compose",
+        "test_isolation",
+        "test_length",
+        "test_parsed",
+        "test_roster",
+        "test_rounds",
+        "test_spider",
+        "test_store_users",
+        "test_stored",
+        "test_grammar_writer",
+        "test_retention",
+    }
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(item.path).stem in SLOW_FILES:
+            item.add_marker(pytest.mark.slow)
