@@ -53,7 +53,7 @@ def make_adapter(base: Path, folder: Path, seed: int) -> Path:
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.002)
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     return folder
 
 

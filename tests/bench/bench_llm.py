@@ -87,9 +87,8 @@ async def flood(url: str, calls: int, width: int) -> None:
                 except openai.RateLimitError:
                     await asyncio.sleep(0.1)
 
-    limits = {"limits": openai.DEFAULT_CONNECTION_LIMITS}
     async with (
-        openai.DefaultAsyncHttpxClient(trust_env=False, timeout=120, **limits) as http,
+        openai.DefaultAsyncHttpxClient(trust_env=False, timeout=120, limits=openai.DEFAULT_CONNECTION_LIMITS) as http,
         openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, http_client=http) as client,
     ):
         await asyncio.gather(*(one(client, number) for number in range(calls)))

@@ -56,7 +56,7 @@ def job_id(stack: Stack, browser: Browser, reports: list[str]) -> str:
     context = browser.new_context()
     page = context.new_page()
     complaints: list[str] = []
-    page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+    page.on("console", lambda said: complaints.extend([said.text] if said.type == "error" else []))
     page.goto(f"{stack.file.gateway_url}/#/new")
     page.get_by_label("Kind").select_option("pairing")
     page.get_by_label("Name", exact=True).fill("from the form")

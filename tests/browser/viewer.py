@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Page, Request
+from playwright.sync_api import BrowserContext, Page, Request, ViewportSize
 
 SHOWN = "main:not([aria-busy]) h1"
 PICTURES = Path(__file__).parents[2] / ".artifacts" / "console"
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+WIDE, NARROW = ViewportSize(width=1280, height=900), ViewportSize(width=390, height=844)
 GRAVE = ("serious", "critical")
 AXE = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
 
@@ -26,7 +26,7 @@ class Viewer:
     def __post_init__(self) -> None:
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(20_000)
-        self.page.on("console", lambda said: said.type == "error" and self.complaints.append(said.text))
+        self.page.on("console", lambda said: self.complaints.extend([said.text] if said.type == "error" else []))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", self.note)
 

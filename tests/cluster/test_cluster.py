@@ -23,8 +23,10 @@ UP_MOST_S = 60
 JOB_S = 240
 NO_CAPABILITY = "0" * 16
 SPEC = {"kind": "synthesis", "name": "cluster", "train": {"sft": [{"synthesis": 40, "per_shard": 10}]}, "seed": 3}
-SERVICES = ("gateway", "orchestrator", "synthesis", "sandbox", "sandbox-http", "pairing", "evaluation", "training")
-SERVICES += ("serving", "serving-http", "engine", "flower", "egress")
+SERVICES = (
+    *("gateway", "orchestrator", "synthesis", "sandbox", "sandbox-http", "pairing", "evaluation", "training"),
+    *("serving", "serving-http", "engine", "flower", "egress"),
+)
 STATEFUL = {"sandbox", "sandbox-http", "pairing", "evaluation", "training", "serving", "engine"}
 WORLD = ("1.1.1.1:443", "8.8.8.8:53")
 

@@ -4,7 +4,9 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,13 @@ __all__ = ["module_redis_url", "tiny_base"]
 
 pytestmark = [pytest.mark.timeout(280)]
 STEPS = 240
-SETTINGS = {"max_steps": STEPS, "batch_size": 4, "lora_rank": 4, "max_length": 256, "learning_rate": 5e-3}
+SETTINGS: dict[str, Any] = {
+    "max_steps": STEPS,
+    "batch_size": 4,
+    "lora_rank": 4,
+    "max_length": 256,
+    "learning_rate": 5e-3,
+}
 SETTINGS |= {"bf16": False}  # the two thread counts differ twenty times as much in bfloat16
 DATA = "".join(json.dumps(sft_line(index)) + "\n" for index in range(64)).encode()
 TOLERANCE = 0.005  # two unkilled runs with one thread and with two differ by 0.0006 of a loss
@@ -58,16 +66,24 @@ def check(world: TrainingWorld, job: str, name: str, unkilled: list[float]) -> N
     assert not list(world.objects.list(f"jobs/{job}/sft/checkpoint-"))
 
 
+def reached(world: TrainingWorld, job: str, step: int) -> bool:
+    return world.step(job) >= step
+
+
+def tried_again(world: TrainingWorld, job: str, attempt: int) -> bool:
+    return world.row(job).attempt > attempt
+
+
 def test_three_kills_in_one_training_change_nothing(world: TrainingWorld, unkilled: list[float]) -> None:
     """As many kills as a shard has attempts: each checkpoint pays them back."""
     rng = random.Random(20)
     job = world.submit(DATA, "three-kills", **SETTINGS, save_steps=10)
     for number, what in enumerate(("run", "worker", "both")):
         moment = rng.randint(15 + 60 * number, 60 + 60 * number)
-        world.wait(lambda at=moment: world.step(job) >= at, f"step {moment}")
+        world.wait(partial(reached, world, job, moment), f"step {moment}")
         assert world.row(job).state == ShardState.RUNNING
         world.kill(what)
-        world.wait(lambda at=number + 1: world.row(job).attempt > at, "the next attempt")
+        world.wait(partial(tried_again, world, job, number + 1), "the next attempt")
     row = world.finish(job)
     check(world, job, "three-kills", unkilled)
     assert row.attempt == 4

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 from re import _compiler as compiler  # type: ignore[attr-defined]
-from re import _constants as codes  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
+from re import _constants as codes
+from re import _parser as parser
 from typing import Any
 
 REPEATS = (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT)
@@ -59,6 +59,7 @@ def example_of(code: Any, given: Any, count: int, like: str) -> str:
 
 def one_of(code: Any, given: Any, like: str) -> str:
     """A character of a class: the wanted one where it belongs to it."""
+    one: str
     for one in [*like, *"a0 _-x.,'\"(\n*#•١", *map(chr, range(33, 1000))]:
         if holds(code, given, one):
             return one

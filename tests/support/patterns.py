@@ -62,7 +62,7 @@ def patterns_of(path: Path) -> Iterator[Found]:
     if "re." not in text:
         return
     tree = ast.parse(text)
-    calls = [node for node in ast.walk(tree) if is_call(node)]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and is_call(node)]
     if not calls:
         return
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -115,7 +115,8 @@ def evaluated(node: ast.expr, names: dict[str, Any], tree: ast.AST, where: str) 
             continue
         for one in [loop] if isinstance(loop, ast.For) else loop.generators:
             many = isinstance(one.target, ast.Tuple)
-            targets = [ast.unparse(part) for part in (one.target.elts if many else [one.target])]
+            parts = one.target.elts if isinstance(one.target, ast.Tuple) else [one.target]
+            targets = [ast.unparse(part) for part in parts]
             if node.id in targets:
                 rows = eval(compile(ast.Expression(one.iter), where, "eval"), names)
                 return [row[targets.index(node.id)] if many else row for row in rows]

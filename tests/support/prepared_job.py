@@ -109,8 +109,7 @@ class PreparedJob:
         """Adds a shard, closes its stage and claims it; the token."""
         token = uuid4().hex
         self.jobs.add_shards(self.id, stage, {shard: {}})
-        worker = {"token": token, "worker": "w", "lease_s": 60.0}
-        assert self.jobs.claim(self.id, stage, shard, 1, **worker) == "ok"
+        assert self.jobs.claim(self.id, stage, shard, 1, token=token, worker="w", lease_s=60.0) == "ok"
         return token
 
     def finish(self, stage: str, shard: int = 0, counts: dict[str, int] | None = None, **outputs: bytes) -> None:

@@ -50,8 +50,12 @@ class TrainingWorld:
         place = self.environment
         if place.get("SENSE_STORE_KIND") != "minio":
             return DirectoryStore(place["SENSE_STORE_ROOT"])
-        keys = {name: place[f"SENSE_STORE_{name.upper()}"] for name in ("endpoint", "access_key", "secret_key")}
-        return MinioStore(**keys, bucket="sense")
+        return MinioStore(
+            endpoint=place["SENSE_STORE_ENDPOINT"],
+            access_key=place["SENSE_STORE_ACCESS_KEY"],
+            secret_key=place["SENSE_STORE_SECRET_KEY"],
+            bucket="sense",
+        )
 
     def submit(self, data: bytes, name: str, more: dict[str, Any] | None = None, **settings: Any) -> str:
         """A job of one stage on `data`, SFT unless `more` says otherwise; its model is called `name`."""

@@ -58,7 +58,7 @@ def make_adapter(base: Path, folder: Path, rank: int, prompt: list[dict[str, str
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     return folder
 
 

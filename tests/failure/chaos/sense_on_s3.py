@@ -40,6 +40,6 @@ def s3_environment(endpoint: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    StackFile.environment = on_s3  # type: ignore[method-assign]
+    StackFile.environment = on_s3  # type: ignore[method-assign, assignment]
     programs.all_programs, manager.unready = needed, unready
     main()

@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 real, wall, wall_ns = module.datetime, time.time, time.time_ns
 
@@ -29,13 +30,13 @@ def install(off: Callable[[], float]) -> None:
         def __instancecheck__(cls, one: object) -> bool:
             return isinstance(one, real)
 
-    class datetime(real, metaclass=AnyDatetime):  # noqa: N801
+    class datetime(real, metaclass=AnyDatetime):  # type: ignore[valid-type, misc]  # noqa: N801
         @classmethod
-        def now(cls, tz: module.tzinfo | None = None) -> real:  # type: ignore[override]
+        def now(cls, tz: module.tzinfo | None = None) -> Any:
             return real.now(tz) + module.timedelta(seconds=off())
 
         @classmethod
-        def utcnow(cls) -> real:  # type: ignore[override]
+        def utcnow(cls) -> Any:
             return real.utcnow() + module.timedelta(seconds=off())
 
     time.time = lambda: wall() + off()
