@@ -86,7 +86,7 @@ def official(python: Path, db: Path, kind: str) -> list[str | Path]:
 
 def turns(
     name: str, rounds: int, theirs: Callable[[], tuple[float, float]] | None, mine: list[str | Path], want: float
-):
+) -> None:
     runs = [(theirs() if theirs else (sum(README_S) / 2, 0.0), measured(mine)) for _ in range(rounds)]
     ratio = median(first[0] / second[0] for first, second in runs)
     first, second = median(run[0][0] for run in runs), median(run[1][0] for run in runs)
@@ -101,8 +101,8 @@ def turns(
 def suite(databases: int, folder: Path) -> Path:
     """A folder with so many files a database that it looks like a distilled suite to both."""
     out = folder / "suite"
-    files = ["--gold", SPIDER / "dev_gold.sql", "--db", SPIDER / "database", "--out", out]
-    words = [SENSE, "suite", "build", *files, "--count", str(databases - 1)]
+    files: list[str | Path] = ["--gold", SPIDER / "dev_gold.sql", "--db", SPIDER / "database", "--out", out]
+    words: list[str | Path] = [SENSE, "suite", "build", *files, "--count", str(databases - 1)]
     subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     (out / "suite.json").unlink()
     return out

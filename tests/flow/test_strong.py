@@ -175,9 +175,9 @@ def test_rows_carry_their_lineage_and_the_card_its_cost(
         card = Catalog(stack.objects).card(example.database_id)
         assert row.prompt == render_messages(card, example.question, rows=3)
         assert row.completion[0].content == example.gold
-    card, page = (stack.output(job, "collect.train", name).decode() for name in ("card", "card_html"))
-    assert "US dollars at the endpoint's prices" in card and BUILTIN in card
-    for text in (card, page):
+    markdown, page = (stack.output(job, "collect.train", name).decode() for name in ("card", "card_html"))
+    assert "US dollars at the endpoint's prices" in markdown and BUILTIN in markdown
+    for text in (markdown, page):
         assert BUILTIN_LICENCE in text or BUILTIN_LICENCE.replace("'", "&#x27;") in text
     assert "<svg" in page and "<script" not in page and "Samples" in page
 

@@ -37,7 +37,7 @@ class S3Stack(Stack):
     s3: str = ""
 
     @cached_property
-    def client(self) -> SenseClient:  # type: ignore[override]
+    def client(self) -> SenseClient:
         return SenseClient(self.file.gateway_url, api_key=ADMIN_KEY)
 
     @cached_property
