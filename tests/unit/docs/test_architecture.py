@@ -1,4 +1,4 @@
-"""The architecture page says what the code says, and points at files that exist."""
+"""The architecture page says what the code says, and all pages point at files and headings that exist."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.unit.docs.contract_table import PAGE, render_table, split_page
 
 ROOT = Path(__file__).parents[3]
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
-PAGES = [PAGE, ROOT / "docs" / "paper-map.md", ROOT / "CONTRIBUTING.md", *DECISIONS]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), *DECISIONS]
 IN_REPO = re.compile(r"`((?:services|shared|infra|tests|docs)/[\w./-]+)`")
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
@@ -38,6 +38,19 @@ def test_pages_point_at_files_that_exist(page: Path) -> None:
     named = [ROOT / path for path in IN_REPO.findall(text)]
     linked = [page.parent / path for path in LINK.findall(text)]
     assert [str(path) for path in [*named, *linked] if not path.exists()] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_point_at_headings_that_exist(page: Path) -> None:
+    linked = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    targets = [(page.parent / path if path else page, anchor) for path, anchor in linked]
+    assert [f"{path.name}#{anchor}" for path, anchor in targets if anchor not in anchors(path)] == []
 
 
 def test_there_is_a_page_to_check_for_each_decision() -> None:
