@@ -187,10 +187,8 @@ def params_of(jobs: JobStore, job: str, stage: str) -> list[dict[str, Any]]:
     """Each shard's own fields."""
     if stage == "judge":
         plan = jobs.plan(job)
-        assert plan is not None
-        source = plan.stage("judge").source
-        assert isinstance(source, Fixed)
-        return [{**shard, "programs": True, "also": ["spider"]} for shard in source.shards]
+        assert plan is not None and isinstance(plan.stage("judge").source, Fixed)
+        return [{**shard, "programs": True, "also": ["spider"]} for shard in plan.stage("judge").source.shards]
     if stage == "pair":
         return [{"judged": ref.model_dump()} for ref in jobs.outputs(job, "judge", "judged")]
     refs = {"pairs": StageRef(stage="pair").model_dump(), "dataset": StageRef(stage="data").model_dump()}

@@ -3,7 +3,6 @@
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from services.synthesis.gates.schemas import SchemaFacts, facts
@@ -89,14 +88,11 @@ def schemas() -> dict[str, SchemaFacts]:
         name = entry["db_id"]
         found[name] = found[f"{name}/copy"] = facts(card(entry))
         tables = {one.lower() for one in entry["table_names_original"]}
-        found[f"{name}/tables"] = facts(card(entry, partial(rename_own, tables)))
+        found[f"{name}/tables"] = facts(
+            card(entry, lambda text, own=tables: other(text) if text.lower() in own else text)
+        )
         found[f"{name}/all"] = facts(card(entry, other))
     return found
-
-
-def rename_own(names: set[str], text: str) -> str:
-    """Another name for what is among `names`."""
-    return other(text) if text.lower() in names else text
 
 
 def other(text: str) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx
 import openai
@@ -30,7 +29,7 @@ from tests.unit.serving.vllm_process import FrontProcess
 __all__ = ["module_redis_url"]
 PYTHON = os.environ.get("SENSE_VLLM_PYTHON", "")
 pytestmark = [pytest.mark.vllm, pytest.mark.skipif(not PYTHON, reason="make test-vllm sets SENSE_VLLM_PYTHON")]
-ASKED: Any = [{"role": "user", "content": "What is the capital of France?"}]
+ASKED = [{"role": "user", "content": "What is the capital of France?"}]
 
 
 QUESTION = "How many customers are there?"
@@ -59,7 +58,7 @@ def make_adapter(base: Path, folder: Path, rank: int, prompt: list[dict[str, str
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    model.save_pretrained(str(folder))
+    model.save_pretrained(folder)
     return folder
 
 
@@ -122,8 +121,7 @@ def test_adapters_and_base_answer_each_under_its_own_name(front: FrontProcess, b
 
 
 def test_golden_marks_tell_adapters_apart_and_come_back(front: FrontProcess) -> None:
-    command: Any = front.process.args
-    rows = json.loads((Path(command[-1]) / "models.json").read_text())
+    rows = json.loads((Path(front.process.args[-1]) / "models.json").read_text())
     apart = {
         row["model"]["name"]: distance(row["golden"]["own"], row["golden"]["base"])
         for row in rows
@@ -175,7 +173,7 @@ def test_through_the_gateway_with_the_openai_client_and_v1_sql(
         url = stack.enter_context(serve(backend))
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=600)
         for name in ("shop-one-1", "shop-two-1"):
-            how: Any = {"model": name, "messages": ASKED, "max_tokens": 12, "temperature": 0}
+            how = {"model": name, "messages": ASKED, "max_tokens": 12, "temperature": 0}
             whole = client.chat.completions.create(**how).choices[0].message.content
             parts = client.chat.completions.create(**how, stream=True)
             assert "".join(chunk.choices[0].delta.content or "" for chunk in parts if chunk.choices)
@@ -221,7 +219,7 @@ def test_a_vllm_that_is_killed_under_load_comes_back_with_its_adapters(front: Fr
         flying = [pool.submit(front.ask, "shop-two-1", "Tell a story.", max_tokens=200) for _ in range(4)]
         time.sleep(2.0)
         os.kill(vllm, signal.SIGKILL)
-        errors: list[Any] = [one.exception() for one in flying]
+        errors = [one.exception() for one in flying]
     assert all(isinstance(one, openai.InternalServerError) and one.status_code == 503 for one in errors)
     assert {one.body["code"] for one in errors} == {"engine_died"}
     began = time.monotonic()

@@ -6,12 +6,12 @@ Programs that take no part in the jobs are left out: starting them costs two cor
 import os
 
 from services.cli.app import main
-from services.cli.stack import manager, programs, readiness
+from services.cli.stack import manager, programs
 from services.cli.stack.layout import StackFile
 from tests.support.s3_server import S3Server
 
 LEFT_OUT = ("flower", "worker-training")
-of_a_folder, everything, all_unready = StackFile.environment, programs.all_programs, readiness.unready
+of_a_folder, everything, all_unready = StackFile.environment, programs.all_programs, manager.unready
 
 
 def on_s3(stack: StackFile) -> dict[str, str]:
@@ -40,7 +40,6 @@ def s3_environment(endpoint: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    StackFile.environment = on_s3  # type: ignore[method-assign, assignment]
-    programs.all_programs = needed
-    manager.unready = unready  # type: ignore[attr-defined]
+    StackFile.environment = on_s3  # type: ignore[method-assign]
+    programs.all_programs, manager.unready = needed, unready
     main()
