@@ -8,7 +8,7 @@ import tempfile
 import threading
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from shared.http_guard import Guard, check_address, guard_wsgi
+from shared.http.guard import Guard, check_bind_address, guard_wsgi
 from shared.settings import MetricsSettings
 
 
@@ -100,7 +100,7 @@ def expose_metrics() -> None:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     guard = Guard.from_settings()
-    check_address(settings.host, guard)
+    check_bind_address(settings.host, guard)
     app = guard_wsgi(make_wsgi_app(registry), guard)
     kind = MetricsServer6 if ":" in settings.host else ThreadingWSGIServer
     server = make_server(settings.host, settings.port, app, kind, handler_class=QuietHandler)

@@ -154,7 +154,7 @@ class SandboxSettings(BaseSettings):
     """Where the sandbox's HTTP service is, and how much may be asked of it. Times in seconds, sizes in bytes.
 
     `children` are those of one sandbox worker, `http_children` those of the HTTP service. A call waits `wait_s` for a
-    free one, at most `waiting` calls at once; then it is refused, retryable. `intake_s` bounds each step of checking
+    free one, at most `waiting` calls at once; then it is refused, retryable. `intake_timeout_s` bounds each step of checking
     an uploaded database.
     """
 
@@ -165,9 +165,9 @@ class SandboxSettings(BaseSettings):
     http_children: int = Field(default=2, ge=1, le=64)
     wait_s: float = Field(default=2.0, ge=0)
     waiting: int = Field(default=32, ge=0)
-    longest_s: float = Field(default=30.0, gt=0, description="the longest deadline that a caller may ask for")
-    most_rows: int = Field(default=10_000, ge=0, description="the most rows that a caller may ask for")
+    max_deadline_s: float = Field(default=30.0, gt=0, description="the longest deadline that a caller may ask for")
+    max_rows: int = Field(default=10_000, ge=0, description="the most rows that a caller may ask for")
     uploads: int = Field(default=2, ge=1, le=16, description="uploads received or checked at once")
-    upload_bytes: int = Field(default=1_000_000_000, ge=1, description="the largest database that is taken in")
-    intake_s: float = Field(default=120.0, gt=0)
+    max_upload_bytes: int = Field(default=1_000_000_000, ge=1, description="the largest database that is taken in")
+    intake_timeout_s: float = Field(default=120.0, gt=0)
     require_walls: bool = Field(default=False, description="serve nothing where the kernel lacks seccomp or Landlock")

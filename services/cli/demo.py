@@ -14,7 +14,7 @@ from services.cli.terminal import api_key, screen
 from shared.errors import SenseError
 
 if TYPE_CHECKING:
-    from services.cli.stack.layout import StackFile
+    from services.cli.stack.config import StackFile
     from shared.client.client import SenseClient
     from shared.contracts.spec import AnySpec
 
@@ -28,7 +28,7 @@ INTERRUPTED = 130
 @contextmanager
 def demo_stack(keep: bool) -> "Iterator[StackFile]":
     """The stack for the demo: a running one is used and left up, an own one is stopped unless it is to be kept."""
-    from services.cli.stack.layout import state_folder
+    from services.cli.stack.config import state_folder
     from services.cli.stack.manager import running_stack, start_stack, stop_stack
 
     state = state_folder()
@@ -70,7 +70,7 @@ def demo(
 ) -> None:
     """Run the main job: data, SFT, pairs, DPO, an endpoint, a report."""
     from services.cli.job_commands import read_spec
-    from services.cli.stack.layout import state_folder
+    from services.cli.stack.config import state_folder
     from services.cli.watch import watch_job
     from shared.client.client import SenseClient
     from shared.contracts.spec import parse_spec

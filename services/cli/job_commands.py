@@ -42,7 +42,7 @@ def submit(
 
 def read_spec(path: Path) -> dict[str, Any]:
     """The spec as plain data; what is wrong with it is the gateway's to say. Raises `InvalidInputError`."""
-    from shared.plain_data import read_yaml
+    from shared.parsing import read_yaml
 
     data = read_yaml(read_text(path, "spec").encode(), str(path))
     if not isinstance(data, dict):

@@ -9,7 +9,7 @@ import typer
 from services.cli.terminal import console
 
 if TYPE_CHECKING:
-    from shared.storage.base import ObjectStore
+    from shared.storage.store import ObjectStore
 
 merge_commands = typer.Typer()
 
@@ -40,9 +40,8 @@ def merge(
 
 def local_store() -> "ObjectStore":
     """The object store that SENSE_STORE_* names, else the one of the stack in this folder."""
-    from services.cli.stack.layout import state_folder
-    from shared.storage.open import open_store
-    from shared.storage.settings import StoreSettings
+    from services.cli.stack.config import state_folder
+    from shared.storage.open import StoreSettings, open_store
 
     if not any(name.startswith("SENSE_STORE_") for name in os.environ):
         return open_store(StoreSettings(root=state_folder() / "objects"))

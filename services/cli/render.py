@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from shared.catalog.databases import TableCard, ViewCard
 from shared.client.models import (
     Adapter,
     Artifact,
@@ -19,7 +20,6 @@ from shared.client.models import (
     JobSummary,
     KeySummary,
 )
-from shared.sql.card import TableCard, ViewCard
 
 STYLES = {"running": "cyan", "succeeded": "green", "done": "green", "failed": "red", "cancelling": "yellow"}
 KIB = 1024

@@ -23,17 +23,17 @@ from services.evaluation.model import (
 )
 from services.evaluation.rounds import gather_rounds
 from services.evaluation.wave import gather_wave
+from shared.catalog.datasets import find_dataset
 from shared.contracts.evaluation import ArmPlan, BenchmarkPlan, Score
 from shared.contracts.pairing import ErrorProfile, PairShape
 from shared.contracts.records import Example, Judged, PromptStyle, Rejected
 from shared.contracts.refs import StageRef
+from shared.files import parse_json_lines
 from shared.jobs.plan import Plan
-from shared.lines import json_lines
-from shared.llm.ask import ending_sentences
 from shared.models.chosen import best_round
 from shared.models.manifest import ModelManifest
+from shared.sampling import describe_endings
 from shared.sql.prompt import prompt_version
-from shared.storage.datasets import find_dataset
 from shared.tasks.shard import Shard
 
 LOADED = re.compile(r"load\.train\d*")
@@ -105,7 +105,7 @@ class Gatherer:
             for stage in self.plan.stages:
                 if stage.task == task and stage.id in self.states:
                     sums.update(self.states[stage.id].counts)
-            said += ending_sentences(sums, setting)
+            said += describe_endings(sums, setting)
         return said
 
     def examples(self) -> dict[str, Example]:
@@ -281,7 +281,7 @@ class Gatherer:
         """One run by its manifest and metrics."""
         row = self.shard.jobs.row(self.command.job_id, stage, 0)
         manifest = ModelManifest.model_validate_json(self.shard.objects.get(row.outputs["manifest"].key))
-        lines = json_lines(self.shard.objects.get(row.outputs["metrics"].key))
+        lines = parse_json_lines(self.shard.objects.get(row.outputs["metrics"].key))
         curve = [(int(one["step"]), float(one["loss"])) for one in lines if "loss" in one]
         return TrainingFacts(
             stage_id=stage,

@@ -9,6 +9,7 @@ from services.evaluation.render_html import render_html
 from services.evaluation.render_markdown import render_markdown
 from services.evaluation.render_terminal import render_terminal
 from services.evaluation.report import build_report, per_question
+from shared.catalog.databases import CardCache
 from shared.contracts.base import TaskContract
 from shared.contracts.evaluation import (
     ANSWER_QUESTIONS,
@@ -20,10 +21,9 @@ from shared.contracts.evaluation import (
     ScoredCounts,
 )
 from shared.contracts.records import Example
-from shared.llm.ask import Asking, Shot, ask_examples, asked_outputs, stage_budget
-from shared.llm.profiles import load_profile
+from shared.llm.endpoints import load_profile
 from shared.models.chosen import model_of
-from shared.sql.catalog import Catalog
+from shared.sampling import SamplingParams, Shot, candidate_outputs, draw_candidates, stage_budget
 from shared.storage.keys import report_key
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
@@ -33,7 +33,7 @@ def pick_shots(command: AnswerQuestions, shard: Shard) -> list[Shot]:
     """The first training examples of different databases: the same for every question, never a test example."""
     if command.shots_from is None or command.shots == 0:
         return []
-    catalog = Catalog(shard.objects)
+    catalog = CardCache(shard.objects)
     shots: dict[str, Shot] = {}
     for example in shard.stage_rows(command.shots_from, "examples", Example):
         if len(shots) == command.shots:
@@ -45,7 +45,7 @@ def pick_shots(command: AnswerQuestions, shard: Shard) -> list[Shot]:
 def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
     """Greedy at temperature 0, else several samples a question; every question is asked."""
     examples = shard.rows(command.examples, Example)
-    asking = Asking(
+    asking = SamplingParams(
         model=model_of(shard, command.model_from, command.model),
         samples=command.samples,
         temperature=command.temperature,
@@ -57,7 +57,7 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         shots=pick_shots(command, shard),
     )
     budget = stage_budget(shard, command.endpoint, command.budget_usd, command.budget_tokens)
-    candidates, tokens, endings = ask_examples(shard, load_profile(command.endpoint), examples, asking, budget)
+    candidates, tokens, endings = draw_candidates(shard, load_profile(command.endpoint), examples, asking, budget)
     counts = AnsweredCounts(
         questions=len(examples),
         answers=len(candidates),
@@ -65,7 +65,7 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         **tokens.counts(),
         **endings,
     )
-    return Done(counts, asked_outputs(shard, examples, candidates))
+    return Done(counts, candidate_outputs(shard, examples, candidates))
 
 
 def score(command: Score, shard: Shard) -> Done:

@@ -20,9 +20,9 @@ from services.gateway.settings import GatewaySettings
 from shared.client.models import KeyLimits, KeyRole
 from shared.contracts.refs import Owner
 from shared.errors import SenseError, UnavailableError
-from shared.http_guard import is_foreign_page, is_own_host
-from shared.plain_data import check_json
-from shared.slots import CALLER, CALLER_NAME
+from shared.http.guard import is_cross_site, is_own_host
+from shared.http.slots import CALLER_HEADER, CALLER_NAME_HEADER
+from shared.parsing import check_json
 
 RANK: Mapping[KeyRole, int] = {"metrics": 0, "read": 1, "submit": 2, "admin": 3}
 BURST_S = 10.0
@@ -48,7 +48,7 @@ class Caller:
     @property
     def headers(self) -> dict[str, str]:
         """How our own services are told for whom the gateway asks."""
-        return {CALLER: self.id, CALLER_NAME: self.name} if self.id else {}
+        return {CALLER_HEADER: self.id, CALLER_NAME_HEADER: self.name} if self.id else {}
 
 
 ANYONE = Caller("anyone", "admin")
@@ -253,7 +253,7 @@ def check_site(headers: Headers, method: str, settings: GatewaySettings) -> None
     if not is_own_host(headers.get("host", ""), settings.host_names):
         message = "without keys this gateway answers to its own machine's name only; set keys, or SENSE_GATEWAY_HOSTS"
         raise AccessError(message, code="host_refused", status=403)
-    if is_foreign_page(method, headers, settings.origins):
+    if is_cross_site(method, headers, settings.origins):
         message = "without keys, pages of other sites get nothing here; set keys, or SENSE_GATEWAY_CORS_ORIGINS"
         raise AccessError(message, code="origin_refused", status=403)
 

@@ -41,8 +41,8 @@ from services.gateway.settings import GatewaySettings
 from shared.client.models import Problem
 from shared.contracts.spec import SPEC
 from shared.errors import UnavailableError
+from shared.http.slots import Slots
 from shared.settings import SandboxSettings
-from shared.slots import Slots
 
 UPLOAD = ("POST", "/v1/databases")
 DATASET = ("POST", "/v1/datasets")
@@ -104,7 +104,7 @@ def create_app(backend: Backend | None = None) -> FastAPI:
         busy=UnavailableError,
     )
     bodies = Gate("bodies", "too_many_bodies", each=settings.key_bodies, total=settings.bodies)
-    larger = {UPLOAD: sandbox.upload_bytes, DATASET: settings.max_dataset_bytes}
+    larger = {UPLOAD: sandbox.max_upload_bytes, DATASET: settings.max_dataset_bytes}
     app.add_middleware(Compress, minimum_size=1024, compresslevel=5)
     if settings.origins:
         allow_origins(app, settings)

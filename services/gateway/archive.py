@@ -13,8 +13,8 @@ from shared.jobs.plan import Plan
 from shared.jobs.rows import DAMAGE, summarize
 from shared.jobs.state import JobRecord, ShardRow, StageState
 from shared.logging import get_logger
-from shared.storage.base import ObjectStore
-from shared.storage.jsonl import CorruptObjectError, parse_line, read_lines, read_rows
+from shared.storage.records import CorruptObjectError, parse_line, read_lines, read_records
+from shared.storage.store import ObjectStore
 
 log = get_logger()
 
@@ -68,4 +68,4 @@ def archived_rows(objects: ObjectStore, job_id: str, stages: Collection[str] | N
 
 def archived_facts(objects: ObjectStore, job_id: str) -> list[Event]:
     """All facts, oldest first; progress is not kept."""
-    return list(read_rows(objects, archived_key(objects, job_id, "facts.jsonl"), Event))
+    return list(read_records(objects, archived_key(objects, job_id, "facts.jsonl"), Event))

@@ -15,12 +15,10 @@ from shared.errors import UnavailableError
 from shared.jobs.connect import connect_redis, redis_errors
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
-from shared.llm.profiles import EndpointProfile, load_profiles
-from shared.llm.settings import LlmSettings
+from shared.llm.endpoints import EndpointProfile, LlmSettings, load_profiles
 from shared.settings import EngineSettings, PathSettings, RedisSettings, SandboxSettings, ServingSettings
-from shared.storage.base import ObjectStore
-from shared.storage.open import open_store
-from shared.storage.settings import StoreSettings
+from shared.storage.open import StoreSettings, open_store
+from shared.storage.store import ObjectStore
 
 PROBE_S = 2.0
 

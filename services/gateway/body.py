@@ -5,7 +5,7 @@ from starlette.concurrency import run_in_threadpool
 
 from services.gateway.backend import get_backend
 from services.gateway.problems import BodyTooLargeError, MediaTypeError
-from shared.plain_data import read_json, read_yaml
+from shared.parsing import read_json, read_yaml
 
 JSON_TYPES = frozenset({"application/json"})
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})

@@ -6,14 +6,14 @@ from typing import Any
 from services.gateway.archive import read_archived
 from services.gateway.backend import Backend
 from services.gateway.listing import JOB_ID
+from shared.catalog.datasets import choose_split, find_dataset
 from shared.contracts.spec import AnySpec, SpecError, parse_spec
 from shared.contracts.spec_sources import BUILTIN_TESTS
 from shared.errors import InvalidInputError, NotFoundError
 from shared.jobs.state import JobRecord
-from shared.llm.profiles import EndpointProfile
-from shared.storage.base import ObjectStore
-from shared.storage.datasets import choose_split, find_dataset
+from shared.llm.endpoints import EndpointProfile
 from shared.storage.keys import card_key, is_sha256
+from shared.storage.store import ObjectStore
 
 ASKED = ("strong", "weak")
 MOST_NAMED = 100  # of a list are looked up: a longer one is refused anyway

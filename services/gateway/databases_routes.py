@@ -15,11 +15,9 @@ from services.gateway.limits import add_stored, stored_rest, within
 from services.gateway.problems import MediaTypeError
 from services.gateway.removal import remove_database
 from services.gateway.sandbox import STEPS, ask_sandbox
+from shared.catalog.databases import SchemaCard, Upload, find_card, find_upload, read_uploads, upload_keys
 from shared.client.models import DATABASE_NAME, Database, DatabaseList, DatabaseSummary
 from shared.errors import InvalidInputError, NotFoundError
-from shared.sql.card import SchemaCard
-from shared.sql.catalog import find_card
-from shared.sql.uploads import Upload, find_upload, read_uploads, upload_ids
 from shared.storage.keys import is_sha256
 
 SQLITE_TYPES = ("application/vnd.sqlite3", "application/x-sqlite3", "application/octet-stream")
@@ -43,7 +41,7 @@ async def add_database(
     answer = await ask_sandbox(
         request,
         "/databases",
-        seconds=STEPS * backend.sandbox.intake_s,
+        seconds=STEPS * backend.sandbox.intake_timeout_s,
         params={"name": name},
         headers={**file_headers(request), **caller.headers},
         content=within(request, caller, rest),
@@ -73,7 +71,7 @@ def list_databases(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> DatabaseList:
     """A page without schemas. Databases that jobs built are not listed; their ids stand in the jobs' rows."""
-    keys = upload_ids(backend.objects)
+    keys = upload_keys(backend.objects)
     ids = list(keys)[::-1]
     if after is not None:
         if after not in keys:

@@ -12,14 +12,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from shared.catalog.datasets import EXAMPLES, dataset_version, store_manifest
 from shared.contracts.datasets import DATASET_SPLITS, DatasetHead, DatasetManifest
 from shared.contracts.records import Example
 from shared.contracts.refs import Owner
 from shared.errors import InvalidInputError, SenseError
-from shared.plain_data import check_json
-from shared.storage.base import ObjectStore
-from shared.storage.datasets import EXAMPLES, store_manifest, version_of
+from shared.parsing import check_json
 from shared.storage.keys import card_key, dataset_key, is_sha256
+from shared.storage.store import ObjectStore
 
 LINE_BYTES, LINE_VALUES = 1_000_000, 20_000
 FAULTS = 20
@@ -135,7 +135,7 @@ class DatasetIntake:
 
     def store(self, head: DatasetHead) -> tuple[DatasetManifest, bool]:
         """Examples first, the manifest last."""
-        version = version_of(self.digest.hexdigest(), head.policy)
+        version = dataset_version(self.digest.hexdigest(), head.policy)
         self.file.flush()
         examples = self.objects.put_file(dataset_key(head.name, version, EXAMPLES), Path(self.file.name))
         if examples.sha256 != self.digest.hexdigest():

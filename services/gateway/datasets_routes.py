@@ -14,12 +14,12 @@ from services.gateway.jobs_routes import Back
 from services.gateway.limits import add_stored, stored_rest, within
 from services.gateway.problems import MediaTypeError
 from services.gateway.removal import remove_dataset
+from shared.catalog.datasets import dataset_versions, find_dataset, newest_datasets, read_examples
 from shared.client.models import Dataset, DatasetExample, DatasetList, DatasetSummary, DatasetVersion, ExampleList
 from shared.contracts.datasets import DatasetManifest, DatasetSplit
 from shared.contracts.records import Example
 from shared.errors import InvalidInputError, NotFoundError
-from shared.slots import Slots
-from shared.storage.datasets import dataset_rows, find_dataset, newest, versions
+from shared.http.slots import Slots
 
 LINES_TYPES = ("application/x-ndjson", "application/jsonl", "application/octet-stream")
 LINES_BODY: dict[str, Any] = {
@@ -63,7 +63,7 @@ def list_datasets(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> DatasetList:
     """A page of the newest versions; `last_id` is a name."""
-    found = newest(backend.objects)
+    found = newest_datasets(backend.objects)
     if after is not None:
         names = [one.name for one in found]
         if after not in names:
@@ -102,7 +102,7 @@ def list_examples(
 ) -> ExampleList:
     """Examples in the data set's order."""
     manifest = find(backend, name, version)
-    rows = rows_after(dataset_rows(backend.objects, manifest), after)
+    rows = rows_after(read_examples(backend.objects, manifest), after)
     wanted = (
         row
         for row in rows
@@ -144,7 +144,7 @@ def view(backend: Backend, manifest: DatasetManifest) -> Dataset:
     """A whole data set."""
     known = [
         DatasetVersion(version=one.version, created_at=one.created_at, questions=one.questions)
-        for one in versions(backend.objects, manifest.name)
+        for one in dataset_versions(backend.objects, manifest.name)
     ]
     return Dataset.model_validate(
         {**manifest.model_dump(), **facts(manifest), "database_ids": manifest.databases, "versions": known}

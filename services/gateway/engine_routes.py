@@ -15,7 +15,7 @@ from services.gateway.problems import DETAIL_CHARS, MediaTypeError, clipped, pro
 from shared.client.internal import internal_headers
 from shared.client.models import ModelList
 from shared.errors import UnavailableError
-from shared.hangup import unless_gone
+from shared.http.server import cancel_on_disconnect
 
 STREAM = "text/event-stream"
 KEPT_S = 3.0  # an idle connection: less than the five seconds after which uvicorn closes it
@@ -90,14 +90,14 @@ async def passed_on(request: Request, method: str, path: str, body: bytes | None
     ask = client.request(method, engine + path, data=body, headers=headers, allow_redirects=False)
     answer: aiohttp.ClientResponse | None = None
     try:
-        answer = await unless_gone(request, ask)
+        answer = await cancel_on_disconnect(request, ask)
         if answer.status == 401:
             message = f"the engine at {engine} does not know this gateway: SENSE_INTERNAL_TOKEN is another one there"
             raise UnavailableError(message, code="engine_unavailable")
         kind = answer.headers.get("content-type", "application/json")
         if answer.ok and kind.startswith(STREAM):
             return StreamingResponse(flow(answer), media_type=kind)
-        content = await unless_gone(request, answer.read())
+        content = await cancel_on_disconnect(request, answer.read())
     except (aiohttp.ClientError, TimeoutError) as error:
         message = f"the engine at {engine} does not answer ({type(error).__name__}); see: sense status"
         raise UnavailableError(message, code="engine_unavailable") from error

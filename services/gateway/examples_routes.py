@@ -15,7 +15,7 @@ from shared.client.browse import BrowsedExample, BrowsedExamples, ExampleCounts
 from shared.contracts.records import Example, Level, Rejected
 from shared.errors import NotFoundError
 from shared.jobs.plan import Plan, StagePlan
-from shared.storage.jsonl import parse_line
+from shared.storage.records import parse_line
 
 COLLECT, LOAD = "synthesis.collect", "synthesis.load_dataset"
 COUNTED_AT_MOST = 50_000

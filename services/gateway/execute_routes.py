@@ -16,7 +16,7 @@ async def execute(request: Request, backend: Back, caller: AskedBy, asked: Execu
     answer = await ask_sandbox(
         request,
         "/execute",
-        seconds=min(asked.deadline_s or 0.0, backend.sandbox.longest_s),
+        seconds=min(asked.deadline_s or 0.0, backend.sandbox.max_deadline_s),
         content=asked.model_dump_json(),
         headers={"Content-Type": "application/json", **caller.headers},
     )

@@ -18,8 +18,8 @@ from shared.client.models import Fault
 from shared.contracts.base import Queue
 from shared.errors import SenseError
 from shared.jobs.connect import redis_errors
-from shared.lifeline import STACK_ID
 from shared.metrics import JOBS, QUEUE_DEPTH, REDIS_MEMORY, WORKER_SLOTS
+from shared.processes.lifecycle import STACK_ID
 
 router = APIRouter(tags=["health"], route_class=GuardedRoute)
 scraping = Lock()

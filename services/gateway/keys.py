@@ -23,8 +23,8 @@ from shared.errors import ConflictError, InvalidInputError, NotFoundError, Sense
 from shared.jobs.connect import connect_redis, redis_errors
 from shared.logging import get_logger
 from shared.settings import RedisSettings
-from shared.storage.base import ObjectStore
 from shared.storage.keys import KEYS_PREFIX, api_key_key
+from shared.storage.store import ObjectStore
 
 PREFIX = "sense_"
 REFRESH_S = 2.0

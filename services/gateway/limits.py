@@ -9,18 +9,18 @@ from fastapi import Request
 
 from services.gateway.access import AccessError, Caller
 from services.gateway.backend import Backend
+from shared.catalog.databases import read_uploads
+from shared.catalog.datasets import manifest_keys, read_manifest
 from shared.contracts.refs import Owner
 from shared.contracts.spec import AnySpec
 from shared.contracts.spec_sources import SynthesisSource
 from shared.errors import LimitError, SenseError, UnavailableError
 from shared.jobs.connect import redis_errors
-from shared.llm.ledger import set_day_limits, spent_today
-from shared.llm.profiles import ENGINE
+from shared.llm.budgets import set_day_limits, spent_today
+from shared.llm.endpoints import ENGINE
 from shared.logging import get_logger
-from shared.sql.uploads import read_uploads
-from shared.storage.base import ObjectStore
-from shared.storage.datasets import manifest_keys, read_manifest
 from shared.storage.keys import UPLOADS_PREFIX
+from shared.storage.store import ObjectStore
 
 STORED_S = 3600  # after this long the sum is made anew from the store
 log = get_logger()

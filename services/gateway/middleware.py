@@ -19,7 +19,7 @@ from services.gateway.limits import FullError, Gate
 from services.gateway.problems import BodyLateError, BodyTooLargeError, problem, say_sense_error
 from services.gateway.settings import GatewaySettings
 from shared.errors import LimitError
-from shared.http_guard import UNFIT
+from shared.http.guard import UNSAFE_CHARACTERS
 from shared.logging import get_logger
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
@@ -51,7 +51,7 @@ class RequestMiddleware:
         own = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = own
         with bound_contextvars(request_id=own, caller="anyone"):
-            if UNFIT.search(scope["path"]) or not scope["query_string"].isascii():
+            if UNSAFE_CHARACTERS.search(scope["path"]) or not scope["query_string"].isascii():
                 await refuse_address(scope, receive, Reply(send, own))
             else:
                 await self.answer(scope, receive, Reply(send, own))
@@ -96,7 +96,7 @@ def known_method(scope: Scope) -> str:
 
 async def refuse_address(scope: Scope, receive: Receive, reply: "Reply") -> None:
     """400, before anything compares the path with an address or writes it to a log."""
-    shown = UNFIT.sub("?", scope["path"])
+    shown = UNSAFE_CHARACTERS.sub("?", scope["path"])
     message = f"the address {shown[:200]} has control characters or bytes that are not UTF-8; percent-encode it anew"
     answer = problem(status=400, code="invalid_address", detail=message, instance=shown, request_id=reply.request_id)
     await answer(scope, receive, reply.send)

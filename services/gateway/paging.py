@@ -15,7 +15,7 @@ from shared.errors import InvalidInputError
 from shared.jobs.connect import redis_errors
 from shared.jobs.rows import DAMAGE, checked, read_row
 from shared.jobs.state import ShardRow, ShardState
-from shared.storage.jsonl import read_lines
+from shared.storage.records import read_lines
 
 # Rows looked at for one answer: about a fifth of a second of parsing, whatever the filter lets through.
 LOOKED_AT = 20_000

@@ -15,7 +15,7 @@ from shared.client.browse import BrowsedPair, BrowsedPairs
 from shared.contracts.records import DpoRow, Example, Outcome, Pair, Verdict
 from shared.contracts.refs import ObjectRef
 from shared.jobs.plan import Plan
-from shared.storage.jsonl import parse_line, read_lines
+from shared.storage.records import parse_line, read_lines
 
 COLLECT, BUILD = "pairing.collect", "pairing.build_pairs"
 EVIDENCE, QUESTION = "\nExternal knowledge: ", "\nQuestion: "

@@ -16,7 +16,7 @@ from shared.contracts.records import Judged, Outcome, Verdict
 from shared.contracts.refs import ObjectRef
 from shared.errors import NotFoundError
 from shared.jobs.plan import Plan
-from shared.storage.jsonl import parse_line, read_lines
+from shared.storage.records import parse_line, read_lines
 
 JUDGE, OUTPUT = "sandbox.judge_candidates", "judged"
 ANSWER_CHARACTERS = 20_000

@@ -7,10 +7,10 @@ from services.gateway.access import Caller
 from services.gateway.backend import Backend
 from services.gateway.limits import add_stored, check_owner
 from services.gateway.listing import walk_jobs
+from shared.catalog.databases import uploads_of_database
+from shared.catalog.datasets import dataset_versions, find_dataset, manifest_keys, read_manifest
 from shared.errors import ConflictError, NotFoundError
 from shared.jobs.state import JobRecord
-from shared.sql.uploads import records_of
-from shared.storage.datasets import find_dataset, manifest_keys, read_manifest, versions
 from shared.storage.keys import card_key, database_key, dataset_key
 
 IN_USE = "in_use"
@@ -22,7 +22,7 @@ def remove_database(backend: Backend, database_id: str, caller: Caller) -> None:
     Another key that brought the same bytes keeps them. Databases that jobs built are theirs and stay. Raises
     `NotFoundError`, `AccessError` (code not_owner), `ConflictError` (code in_use).
     """
-    objects, records = backend.objects, records_of(backend.objects, database_id)
+    objects, records = backend.objects, uploads_of_database(backend.objects, database_id)
     if not records:
         raise NotFoundError(
             f"there is no uploaded database {database_id[:80]!r}; list them with: sense databases",
@@ -57,7 +57,7 @@ def remove_dataset(backend: Backend, name: str, version: str | None, caller: Cal
     Raises `NotFoundError`, `AccessError` (code not_owner), `ConflictError`.
     """
     objects = backend.objects
-    found = [find_dataset(objects, f"{name}@{version}")] if version else versions(objects, name)
+    found = [find_dataset(objects, f"{name}@{version}")] if version else dataset_versions(objects, name)
     if not found:
         raise NotFoundError(f"there is no data set {name!r}; list them with: sense datasets", code="dataset_not_found")
     for one in found:

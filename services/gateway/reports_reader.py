@@ -10,7 +10,7 @@ from services.gateway.paging import walk_rows
 from shared.client.browse import ReportQuestion, ReportSummary
 from shared.errors import NotFoundError
 from shared.jobs.state import ShardRow, ShardState
-from shared.storage.jsonl import CorruptObjectError, read_lines
+from shared.storage.records import CorruptObjectError, read_lines
 
 FINDINGS = 4
 QUESTION_FIELDS = set(ReportQuestion.model_fields) - {"object", "database_id", "arms"}

@@ -13,7 +13,7 @@ from shared.client.internal import client_for, patience, sandbox_at
 
 AROUND_S = 30.0  # what a call may take beside its own budget: waiting for a slot, fetching the database
 PIECE = 65_536  # bytes of an answer that are compressed and sent at once
-STEPS = 3  # of an upload once it is there: check, describe, store; each may take `intake_s`
+STEPS = 3  # of an upload once it is there: check, describe, store; each may take `intake_timeout_s`
 
 
 def sandbox_client(backend: Backend) -> httpx.AsyncClient:

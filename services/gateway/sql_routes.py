@@ -10,7 +10,7 @@ from services.gateway.problems import request_id
 from services.gateway.sandbox import as_it_is
 from shared.client.internal import client_for, patience, serving_at
 from shared.client.sql_models import SqlAnswer, SqlRequest
-from shared.hangup import unless_gone
+from shared.http.server import cancel_on_disconnect
 
 router = APIRouter(prefix="/v1", tags=["models"], route_class=GuardedRoute)
 
@@ -25,6 +25,6 @@ async def write_sql(request: Request, backend: Back, caller: AskedBy, asked: Sql
     """SQL that fails is an answer, not an error: `outcome` says what happened where it was run."""
     client: httpx.AsyncClient = request.app.state.serving
     headers = {"X-Request-ID": request_id(request) or "", "Content-Type": "application/json", **caller.headers}
-    call = unless_gone(request, client.post("/sql", content=asked.model_dump_json(), headers=headers))
+    call = cancel_on_disconnect(request, client.post("/sql", content=asked.model_dump_json(), headers=headers))
     answer = await serving_at(backend.serving.url).answered(call)
     return as_it_is(answer.content)

@@ -9,7 +9,7 @@ from shared.contracts.refs import ObjectRef
 from shared.errors import NotFoundError
 from shared.jobs.plan import Each, Plan, StagePlan
 from shared.jobs.state import ShardRow
-from shared.storage.jsonl import read_rows
+from shared.storage.records import read_records
 
 EXAMPLES = "examples"
 
@@ -27,7 +27,7 @@ class ShardExamples:
         """By example id; empty where no stage above left them. A shard holds tens of questions."""
         if self.held is None or self.held[0] != shard:
             ref = self._ref(shard)
-            rows = read_rows(self.job.backend.objects, ref, Example) if ref else ()
+            rows = read_records(self.job.backend.objects, ref, Example) if ref else ()
             self.held = (shard, {row.example_id: row for row in rows})
         return self.held[1]
 

@@ -15,19 +15,18 @@ from services.orchestrator.loop import SLICE_S, Orchestrator
 from services.orchestrator.settings import OrchestratorSettings
 from shared.errors import ConflictError, UnavailableError
 from shared.events.stream import FactReader
-from shared.health import check_data_version, touch_alive
 from shared.jobs.connect import Client, connect_redis
 from shared.jobs.steps import NotLeaderError, Steps
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
-from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging, get_logger
 from shared.metrics import ROUND_SECONDS, expose_metrics
+from shared.processes.health import check_data_version, touch_alive
+from shared.processes.lifecycle import exit_with_parent
 from shared.settings import RedisSettings
-from shared.storage.base import ObjectStore
 from shared.storage.directory import DirectoryStore
-from shared.storage.open import open_store
-from shared.storage.settings import StoreSettings
+from shared.storage.open import StoreSettings, open_store
+from shared.storage.store import ObjectStore
 from shared.tasks.app import make_app
 
 PAUSE_S = 1.0

@@ -23,9 +23,9 @@ from shared.jobs.state import ShardRow
 from shared.jobs.steps import NotLeaderError
 from shared.jobs.store import BATCH, JobStore, batches
 from shared.logging import get_logger
-from shared.storage.base import ObjectStore
-from shared.storage.jsonl import dump_rows
 from shared.storage.keys import archive_key
+from shared.storage.records import dump_records
+from shared.storage.store import ObjectStore
 
 log = get_logger()
 
@@ -147,5 +147,5 @@ def put_rows(objects: ObjectStore, key: str, rows: Iterable[BaseModel]) -> None:
     with tempfile.TemporaryDirectory(prefix="sense-archive-") as folder:
         path = Path(folder) / "rows.jsonl"
         with path.open("wb") as file:
-            file.writelines(dump_rows(some) for some in batches(rows, BATCH))
+            file.writelines(dump_records(some) for some in batches(rows, BATCH))
         objects.put_file(key, path)

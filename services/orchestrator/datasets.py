@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from shared.catalog.datasets import choose_split, find_dataset
 from shared.contracts.spec import AnySpec, EvaluationSpec, PairingSpec, PipelineSpec, SynthesisSpec
 from shared.contracts.spec_models import StrongModel
 from shared.contracts.spec_sources import DatasetSource, SynthesisSource, TestSet, TrainSources
 from shared.errors import InvalidInputError, NotFoundError
-from shared.storage.base import ObjectStore
-from shared.storage.datasets import choose_split, find_dataset
 from shared.storage.keys import card_key
+from shared.storage.store import ObjectStore
 
 TEST_ORDER = ("dev", "test")
 TRAIN_ORDER = ("train",)

@@ -28,7 +28,7 @@ from shared.jobs.store import JobStore
 from shared.logging import get_logger
 from shared.metrics import JOBS_BROKEN
 from shared.settings import EngineSettings, LeaseSettings
-from shared.storage.base import ObjectStore
+from shared.storage.store import ObjectStore
 
 BLOCK_MS = 500
 SWEEP_S = 5.0

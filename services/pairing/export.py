@@ -5,23 +5,25 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from shared.catalog.databases import CardCache
 from shared.contracts.pairing import CollectPairs
 from shared.contracts.records import DpoRow, Example, Message, Pair, SftRow, Target
 from shared.contracts.refs import ObjectRef
-from shared.sql.answer import answer_text
-from shared.sql.catalog import Catalog
+from shared.sql.completion import render_completion
 from shared.sql.prompt import render_messages
-from shared.storage.jsonl import dump_rows
+from shared.storage.records import dump_records
 from shared.tasks.shard import Shard
 
 
 def completions(example: Example, pair: Pair, target: Target) -> tuple[str, str]:
     """What the chosen and the rejected side say; a gold that stands in brings the reasoning of its example."""
     chosen = example.reasoning if pair.gold_chosen else pair.chosen_reasoning
-    return answer_text(target, pair.chosen, chosen), answer_text(target, pair.rejected, pair.rejected_reasoning)
+    return render_completion(target, pair.chosen, chosen), render_completion(
+        target, pair.rejected, pair.rejected_reasoning
+    )
 
 
-def preference_rows(example: Example, pair: Pair, catalog: Catalog, command: CollectPairs) -> tuple[DpoRow, SftRow]:
+def preference_rows(example: Example, pair: Pair, catalog: CardCache, command: CollectPairs) -> tuple[DpoRow, SftRow]:
     """A pair in TRL's preference form with explicit prompt, and its chosen side in the prompt-completion form."""
     card, style = catalog.card(example.database_id), command.style
     prompt = render_messages(card, example.question, evidence=example.evidence, rows=command.prompt_rows, style=style)
@@ -60,7 +62,7 @@ def preference_rows(example: Example, pair: Pair, catalog: Catalog, command: Col
 
 
 def export_pairs(
-    shard: Shard, pairs: Iterable[Pair], examples: Mapping[str, Example], catalog: Catalog, command: CollectPairs
+    shard: Shard, pairs: Iterable[Pair], examples: Mapping[str, Example], catalog: CardCache, command: CollectPairs
 ) -> dict[str, ObjectRef]:
     """`dpo.jsonl`, `chosen.jsonl` and `pairs.jsonl`, a row at a time: prompts are long and pairs are many.
 
@@ -71,9 +73,9 @@ def export_pairs(
         to = {name: files.enter_context(path.open("wb")) for name, path in paths.items()}
         for pair in pairs:
             dpo, sft = preference_rows(examples[pair.example_id], pair, catalog, command)
-            to["dpo"].write(dump_rows([dpo]))
-            to["pairs"].write(dump_rows([pair]))
-            to["chosen"].write(dump_rows([sft]))
+            to["dpo"].write(dump_records([dpo]))
+            to["pairs"].write(dump_records([pair]))
+            to["chosen"].write(dump_records([sft]))
         for file in to.values():
             file.flush()
         return {name: shard.export_file(path.name, path) for name, path in paths.items()}

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from shared.catalog.databases import CardCache
 from shared.contracts.records import Example, Message, PromptStyle
-from shared.sql.catalog import Catalog
 from shared.sql.prompt import render_messages
 
 LETTERS = 4
@@ -40,7 +40,7 @@ def message_tokens(messages: Iterable[Message]) -> int:
 class RowLengths:
     """Lengths of prompts over one catalogue; a database's schema is counted once."""
 
-    def __init__(self, catalog: Catalog, prompt_rows: int, style: PromptStyle | None = None) -> None:
+    def __init__(self, catalog: CardCache, prompt_rows: int, style: PromptStyle | None = None) -> None:
         self.catalog, self.prompt_rows, self.style = catalog, prompt_rows, style or PromptStyle()
         self._schema = lru_cache(maxsize=1024)(self._schema_tokens)
 

@@ -7,7 +7,7 @@ from typing import Literal
 from services.pairing.decide import Decision
 from shared.contracts.pairing import ErrorProfile, ProfileLine
 from shared.contracts.records import Judged, Level, ProfileRow, Verdict
-from shared.sql.features import FEATURES, features_of_words
+from shared.sql.features import FEATURES, features_from_words
 
 Kind = Literal["outcome", "feature", "level", "reason", "filter"]
 Key = tuple[Kind, str, Verdict | None]
@@ -34,7 +34,7 @@ class Tally:
     def add_answers(self, judged: Sequence[Judged], level: Level | None = None) -> None:
         """A question's answers alone, under its level where that is known."""
         gold = judged[0].gold
-        features = sorted(features_of_words(gold).used) or [BARE] if gold else []
+        features = sorted(features_from_words(gold).used) or [BARE] if gold else []
         for row in judged:
             self.counts["outcome", row.outcome.value, row.verdict] += 1
             for feature in features:

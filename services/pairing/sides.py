@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from shared.contracts.records import Judged, Outcome, Verdict
-from shared.sql.answer import reasoning_of
-from shared.sql.style import plain_style
+from shared.sql.completion import extract_reasoning
+from shared.sql.tokens import normalize_sql
 
 GOLD_SLOT = -1
 REJECTED = frozenset({Verdict.WRONG, Verdict.ERROR, Verdict.TIMEOUT})
@@ -41,7 +41,7 @@ def sides_of(judged: Sequence[Judged], verdicts: Iterable[Verdict]) -> list[Side
     """Distinct texts among these verdicts, by slot. What no SQL was found in is on no side."""
     wanted = frozenset(verdicts)
     rows = [row for row in by_slot(judged) if row.candidate.sql]
-    texts = [plain_style(row.candidate.sql or "") for row in rows]
+    texts = [normalize_sql(row.candidate.sql or "") for row in rows]
     samples = Counter(texts)
     results = Counter(row.result_hash for row in rows if row.result_hash)
     found: dict[str, Side] = {}
@@ -58,7 +58,7 @@ def sides_of(judged: Sequence[Judged], verdicts: Iterable[Verdict]) -> list[Side
             program=row.program,
             neighbours=row.neighbours,
             samples=samples[text],
-            reasoning=reasoning_of(row.candidate.answer),
+            reasoning=extract_reasoning(row.candidate.answer),
             shared=max(samples[text], results[row.result_hash] if row.result_hash else 0),
         )
     return list(found.values())
@@ -70,4 +70,4 @@ def gold_side(judged: Sequence[Judged]) -> Side | None:
     ran = row.gold_result
     if not row.gold or ran is None or ran.outcome is not Outcome.OK:
         return None
-    return Side(text=plain_style(row.gold), slot=GOLD_SLOT, verdict=Verdict.CORRECT, outcome=ran.outcome, samples=0)
+    return Side(text=normalize_sql(row.gold), slot=GOLD_SLOT, verdict=Verdict.CORRECT, outcome=ran.outcome, samples=0)

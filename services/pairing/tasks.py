@@ -16,6 +16,7 @@ from services.pairing.selecting import Rules, Selected, select
 from services.pairing.shape import shape_of
 from services.pairing.sweep import choose
 from services.pairing.wishes import totals, wishes_of
+from shared.catalog.databases import CardCache
 from shared.contracts.base import TaskContract
 from shared.contracts.pairing import (
     BUILD_PAIRS,
@@ -35,12 +36,11 @@ from shared.contracts.pairing import (
     TemperatureCounts,
 )
 from shared.contracts.records import Example, Judged, Pair, ProfileRow, SuspectGold, TriedTemperature, Verdict
-from shared.llm.ask import Asking, ask_examples, asked_outputs, stage_budget
+from shared.llm.endpoints import load_profile
 from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmMalformedError
-from shared.llm.profiles import load_profile
 from shared.models.chosen import model_of
-from shared.sql.catalog import Catalog
-from shared.storage.jsonl import dump_rows
+from shared.sampling import SamplingParams, candidate_outputs, draw_candidates, stage_budget
+from shared.storage.records import dump_records
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 
@@ -52,7 +52,7 @@ UNPAIRED = (Verdict.DISPUTED, Verdict.UNEXTRACTABLE)
 def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
     """`samples` answers a question, from any endpoint through the common client."""
     examples = shard.rows(command.examples, Example)
-    asking = Asking(
+    asking = SamplingParams(
         model=model_of(shard, command.model_from, command.model),
         samples=command.samples,
         temperature=chosen_temperature(command, shard),
@@ -64,7 +64,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
     )
     budget = stage_budget(shard, command.endpoint, command.budget_usd, command.budget_tokens)
     profile = load_profile(command.endpoint)
-    candidates, tokens, endings = ask_examples(shard, profile, examples, asking, budget, skip=REFUSALS)
+    candidates, tokens, endings = draw_candidates(shard, profile, examples, asking, budget, skip=REFUSALS)
     counts = SampledCounts(
         questions=len(examples),
         candidates=len(candidates),
@@ -73,7 +73,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
         **tokens.counts(),
         **endings,
     )
-    return Done(counts, asked_outputs(shard, examples, candidates))
+    return Done(counts, candidate_outputs(shard, examples, candidates))
 
 
 def chosen_temperature(command: SampleCandidates, shard: Shard) -> float:
@@ -163,7 +163,7 @@ def as_pair(example_id: str, choice: Choice, row: Judged, policy: str) -> Pair:
 def collect_pairs(command: CollectPairs, shard: Shard) -> Done:
     """Reads pair shards in order and writes DPO's rows, the control's (SFT on the same chosen SQL), and the card."""
     examples = {row.example_id: row for row in shard.stage_rows(command.dataset, "examples", Example)}
-    catalog = Catalog(shard.objects)
+    catalog = CardCache(shard.objects)
     lengths = RowLengths(catalog, command.prompt_rows, command.style)
 
     def too_long(example: Example, pair: Pair) -> bool:
@@ -179,7 +179,7 @@ def collect_pairs(command: CollectPairs, shard: Shard) -> Done:
     made, shape = Made(command, selected, tally, probe, suspects, examples), shape_of(selected.pairs)
     outputs = {
         **export_pairs(shard, selected.pairs, examples, catalog, command),
-        "suspects": shard.export("suspect_golds.jsonl", dump_rows(suspects)),
+        "suspects": shard.export("suspect_golds.jsonl", dump_records(suspects)),
         "profile": shard.export("profile.json", tally.profile().model_dump_json().encode()),
         "shape": shard.export("shape.json", shape.model_dump_json().encode()),
         "card": shard.export("card.md", write_card(made).encode()),

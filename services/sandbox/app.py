@@ -1,6 +1,6 @@
 """The sandbox over internal HTTP, for calls that somebody waits for: run one SQL, take a database in.
 
-It is for our own services: `shared.http_guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
+It is for our own services: `shared.http.guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from starlette.requests import ClientDisconnect
 from services.sandbox.asked import router
 from services.sandbox.desk import Desk, caller_of, get_desk, owner_of
 from services.sandbox.intake import TooLargeError
+from shared.catalog.databases import Upload
 from shared.client.models import DATABASE_NAME, Executed, ExecuteRequest
 from shared.contracts.refs import Owner
 from shared.errors import CancelledError, ConflictError, InvalidInputError, SenseError, UnavailableError
-from shared.http_guard import Guard, GuardMiddleware
+from shared.http.guard import Guard, GuardMiddleware
 from shared.logging import get_logger
-from shared.plain_data import check_json
+from shared.parsing import check_json
 from shared.settings import SandboxSettings
-from shared.sql.uploads import Upload
-from shared.storage.base import ObjectStore
+from shared.storage.store import ObjectStore
 
 MOST_JSON_BYTES = 1_000_000
 FILE_TYPES = frozenset({"application/vnd.sqlite3", "application/x-sqlite3", "application/octet-stream", ""})
@@ -91,8 +91,8 @@ async def execute(request: Request, desk: Annotated[Desk, Depends(get_desk)]) ->
 async def take_database(request: Request, desk: Annotated[Desk, Depends(get_desk)], name: Name = "") -> JSONResponse:
     """Receives a file, checks it and stores it; 201 where it is new, 200 where its bytes are known."""
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > desk.settings.upload_bytes:
-        raise TooLargeError(f"the database is above {desk.settings.upload_bytes} bytes")
+    if announced.isdecimal() and int(announced) > desk.settings.max_upload_bytes:
+        raise TooLargeError(f"the database is above {desk.settings.max_upload_bytes} bytes")
     owner = owner_of(request)
     async with desk.uploads.taken(owner.id if owner else ""):
         upload, new = await received(request, desk, name, owner)

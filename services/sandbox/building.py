@@ -7,10 +7,10 @@ from services.sandbox.constant import gold_request
 from services.sandbox.databases import local_database, seal_database
 from services.sandbox.filling.fill import filled, wanting
 from services.sandbox.pool import SandboxPool
+from shared.catalog.databases import CardCache
 from shared.contracts.records import DatabaseScript, Rejected, Written
 from shared.errors import InvalidInputError
-from shared.sql.catalog import Catalog
-from shared.storage.base import ObjectStore
+from shared.storage.store import ObjectStore
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Builder:
 
     def __init__(self, objects: ObjectStore, pool: SandboxPool) -> None:
         self.objects, self.pool = objects, pool
-        self.catalog = Catalog(objects)
+        self.catalog = CardCache(objects)
 
     def build(self, rows: Sequence[Written]) -> Built:
         """Every row is built or rejected, in order; rows on given databases pass."""

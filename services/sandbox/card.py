@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from services.sandbox.pool import SandboxPool
-from shared.sql.card import SchemaCard
+from shared.catalog.databases import SchemaCard
 
 
 def make_card(path: Path, database_id: str, *, sample_rows: int = 5, pool: SandboxPool | None = None) -> SchemaCard:

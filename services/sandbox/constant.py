@@ -13,7 +13,7 @@ from services.sandbox.limits import Limits
 from services.sandbox.policies import Reading
 from services.sandbox.pool import SandboxPool
 from services.sandbox.second_look import Neighbourhood
-from shared.sql.parsed import parse_one_sql
+from shared.sql.parser import parse_one_sql
 
 HEARD = 3
 

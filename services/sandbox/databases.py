@@ -8,13 +8,13 @@ from pathlib import Path
 from services.sandbox.build import build_database
 from services.sandbox.card import make_card
 from services.sandbox.pool import SandboxPool
+from shared.catalog.databases import SchemaCard
 from shared.contracts.records import DatabaseScript
 from shared.errors import InvalidInputError, NotFoundError
 from shared.settings import PathSettings
-from shared.sql.card import SchemaCard
-from shared.storage.base import ObjectStore
 from shared.storage.cache import local_copy
-from shared.storage.keys import asked_card_key, asked_database_key, card_key, database_key
+from shared.storage.keys import card_key, database_key, ddl_card_key, ddl_database_key
+from shared.storage.store import ObjectStore
 
 REMEMBERED = 10_000
 TOUCHED_S = 3600.0  # how exactly the last use of a database that was asked for is known
@@ -59,15 +59,15 @@ def seal_asked(objects: ObjectStore, script: DatabaseScript, pool: SandboxPool) 
         database_id = build_database(script, path, pool.desk)
         if not objects.exists(card_key(database_id)) and not touch_asked(objects, database_id):
             card = make_card(path, database_id, pool=pool)
-            objects.put_file(asked_database_key(database_id), path)
-            objects.put(asked_card_key(database_id), card.model_dump_json().encode())
+            objects.put_file(ddl_database_key(database_id), path)
+            objects.put(ddl_card_key(database_id), card.model_dump_json().encode())
     remember(digest, database_id)
     return database_id
 
 
 def touch_asked(objects: ObjectStore, database_id: str) -> bool:
     """Notes that it is used now, at most once an hour a process; False where there is none."""
-    key, now = asked_card_key(database_id), time.monotonic()
+    key, now = ddl_card_key(database_id), time.monotonic()
     if now - _touched.get(database_id, -TOUCHED_S) < TOUCHED_S:
         return objects.exists(key)
     try:
@@ -101,4 +101,4 @@ def local_database(objects: ObjectStore, database_id: str) -> Path:
     except NotFoundError:
         if not touch_asked(objects, database_id):
             raise
-        return local_copy(objects, asked_database_key(database_id), folder)
+        return local_copy(objects, ddl_database_key(database_id), folder)

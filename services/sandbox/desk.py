@@ -15,11 +15,11 @@ from services.sandbox.pool import SandboxPool
 from shared.client.models import Executed, ExecuteRequest
 from shared.contracts.refs import Owner
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
+from shared.http.slots import CALLER_HEADER, CALLER_NAME_HEADER, Slots
 from shared.metrics import OUTCOMES
 from shared.settings import SandboxSettings
-from shared.slots import CALLER, CALLER_NAME, Slots
-from shared.storage.base import ObjectStore
 from shared.storage.keys import is_sha256
+from shared.storage.store import ObjectStore
 
 DEADLINE_S, ROWS = 2.0, 100  # where a caller names none
 Result = TypeVar("Result")
@@ -37,7 +37,7 @@ class Desk:
     def __init__(self, objects: ObjectStore, settings: SandboxSettings, incoming: Path) -> None:
         self.objects, self.settings = objects, settings
         self.pool = SandboxPool(settings.http_children, Limits())
-        self.intake = Intake(objects, incoming, most=settings.upload_bytes, deadline_s=settings.intake_s)
+        self.intake = Intake(objects, incoming, most=settings.max_upload_bytes, deadline_s=settings.intake_timeout_s)
         self.queries = slots(settings.http_children, settings, "the sandbox")
         self.uploads = slots(settings.uploads, settings, "the sandbox for uploads")
         self._threads = CapacityLimiter(settings.http_children + settings.uploads + 2)
@@ -91,13 +91,13 @@ def slots(count: int, settings: SandboxSettings, what: str) -> Slots:
 
 def caller_of(request: Request) -> str:
     """For which key the gateway asks; nothing where none was needed."""
-    return request.headers.get(CALLER, "")[:100]
+    return request.headers.get(CALLER_HEADER, "")[:100]
 
 
 def owner_of(request: Request) -> Owner | None:
     """The same, with its name."""
     caller = caller_of(request)
-    return Owner(id=caller, name=request.headers.get(CALLER_NAME, "")[:100]) if caller else None
+    return Owner(id=caller, name=request.headers.get(CALLER_NAME_HEADER, "")[:100]) if caller else None
 
 
 Caller = Annotated[str, Depends(caller_of)]
@@ -105,12 +105,12 @@ Caller = Annotated[str, Depends(caller_of)]
 
 def budget(asked: ExecuteRequest, settings: SandboxSettings) -> tuple[float, int]:
     """Seconds and rows. Raises InvalidInputError for more than the operator allows."""
-    seconds = min(DEADLINE_S, settings.longest_s) if asked.deadline_s is None else asked.deadline_s
-    rows = min(ROWS, settings.most_rows) if asked.max_rows is None else asked.max_rows
-    if seconds > settings.longest_s:
-        raise InvalidInputError(f"deadline_s is {seconds}; at most {settings.longest_s} s are allowed")
-    if rows > settings.most_rows:
-        raise InvalidInputError(f"max_rows is {rows}; at most {settings.most_rows} are given at once")
+    seconds = min(DEADLINE_S, settings.max_deadline_s) if asked.deadline_s is None else asked.deadline_s
+    rows = min(ROWS, settings.max_rows) if asked.max_rows is None else asked.max_rows
+    if seconds > settings.max_deadline_s:
+        raise InvalidInputError(f"deadline_s is {seconds}; at most {settings.max_deadline_s} s are allowed")
+    if rows > settings.max_rows:
+        raise InvalidInputError(f"max_rows is {rows}; at most {settings.max_rows} are given at once")
     return seconds, rows
 
 

@@ -17,11 +17,11 @@ from services.sandbox.files import MAGIC, identify, opened
 from services.sandbox.limits import Limits
 from services.sandbox.pool import SandboxPool
 from services.sandbox.process import ChildDiedError, ChildProcess, OverrunError
+from shared.catalog.databases import Upload, add_upload, find_upload
 from shared.contracts.refs import Owner
 from shared.errors import CancelledError, InvalidInputError, SenseError
-from shared.sql.uploads import Upload, add_upload, find_upload
-from shared.storage.base import ObjectStore
 from shared.storage.cache import locked
+from shared.storage.store import ObjectStore
 
 MODULE = "services.sandbox.intake_child"
 CODE = "invalid_database"
@@ -49,7 +49,7 @@ class Arrival:
         self.size += len(data)
         if self.size > self.most:
             raise TooLargeError(
-                f"the database is above {self.most} bytes; the operator sets SENSE_SANDBOX_UPLOAD_BYTES"
+                f"the database is above {self.most} bytes; the operator sets SENSE_SANDBOX_MAX_UPLOAD_BYTES"
             )
         if len(self.head) < len(MAGIC):
             self.head = (self.head + data)[: len(MAGIC)]

@@ -11,13 +11,13 @@ from services.sandbox.neighbours.constants import Constant, constants_of
 from services.sandbox.neighbours.generate import make_neighbours
 from services.sandbox.neighbours.validity import Keys
 from services.sandbox.second_look import Neighbourhood
+from shared.catalog.databases import SchemaCard
 from shared.errors import InvalidInputError, NotFoundError
 from shared.logging import get_logger
 from shared.settings import PathSettings
-from shared.sql.card import SchemaCard
-from shared.storage.base import ObjectStore
 from shared.storage.cache import local_copy
-from shared.storage.keys import card_key, neighbour_key
+from shared.storage.keys import card_key, test_suite_database_key
+from shared.storage.store import ObjectStore
 
 VERSION = 1  # goes up when the generator's files change
 SEED = 0
@@ -31,7 +31,7 @@ def neighbourhood(objects: ObjectStore, database_id: str, sqls: Iterable[str], c
     same ones at once write the same bytes.
     """
     constants = constants_of(sqls)
-    keys = [neighbour_key(database_id, set_name(constants), index) for index in range(count)]
+    keys = [test_suite_database_key(database_id, set_name(constants), index) for index in range(count)]
     try:
         files = bring(objects, database_id, keys, constants)
     except InvalidInputError as error:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from services.sandbox.judge import Question
 from services.sandbox.worker_pool import worker_judge
+from shared.catalog.datasets import find_dataset
 from shared.contracts.records import Example, Policy, Verdict
 from shared.contracts.sandbox import JudgeCandidates
-from shared.storage.datasets import find_dataset
 from shared.tasks.shard import Shard
 
 ByPolicy = dict[Policy, Verdict]

@@ -29,8 +29,8 @@ from shared.contracts.sandbox import (
     VerifiedCounts,
     VerifyExamples,
 )
-from shared.sql.hardness import as_asked
-from shared.storage.base import ObjectStore
+from shared.sql.spider.hardness import matches_level
+from shared.storage.store import ObjectStore
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 
@@ -67,7 +67,7 @@ def verify_examples(command: VerifyExamples, shard: Shard) -> Done:
         unreadable=reasons[UNREADABLE],
         disagree=reasons[DISAGREES],
         constant=reasons[CONSTANT],
-        as_asked=sum(as_asked(row.level, row.measured or "") for row in found.accepted),
+        as_asked=sum(matches_level(row.level, row.measured or "") for row in found.accepted),
     )
     outputs = {
         "examples": shard.write_rows("examples", found.accepted),

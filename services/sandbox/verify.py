@@ -13,16 +13,16 @@ from services.sandbox.databases import local_database
 from services.sandbox.execution import Execution
 from services.sandbox.neighbourhood import neighbourhood
 from services.sandbox.pool import SandboxPool
+from shared.catalog.databases import CardCache
+from shared.catalog.datasets import example_id
 from shared.contracts.records import Example, Outcome, Rejected, Written
 from shared.contracts.sandbox import VerifyExamples
 from shared.errors import NotFoundError
 from shared.metrics import OUTCOMES
-from shared.sql.agreement import disagreement
-from shared.sql.catalog import Catalog
-from shared.sql.hardness import measure
-from shared.sql.readable import unreadable
-from shared.storage.base import ObjectStore
-from shared.storage.datasets import example_id
+from shared.sql.agreement import find_disagreement
+from shared.sql.parser import find_syntax_error
+from shared.sql.spider.hardness import card_hardness
+from shared.storage.store import ObjectStore
 
 UNREADABLE, DISAGREES, CONSTANT = "gold_unreadable", "question_sql_disagree", "gold_constant"
 WRITTEN_HERE = ("grammar", "llm")
@@ -65,7 +65,7 @@ class Verifier:
 
     def __init__(self, command: VerifyExamples, objects: ObjectStore, pool: SandboxPool) -> None:
         self.command, self.objects, self.pool = command, objects, pool
-        self.catalog = Catalog(objects)
+        self.catalog = CardCache(objects)
 
     def verify(self, written: Sequence[Written]) -> Verified:
         """Every row is accepted or rejected."""
@@ -91,12 +91,12 @@ class Verifier:
         reason = gold_fault(execution)
         if reason is not None:
             return Fault(reason, execution.message or "", "verify")
-        if (why := unreadable(row.sql)) is not None:
+        if (why := find_syntax_error(row.sql)) is not None:
             return Fault(UNREADABLE, why, "parse")
         if reads_no_table(row.sql):
             return Fault(CONSTANT, "the gold reads no table", "neighbours")
         if self.command.agreement and row.provenance.writer in WRITTEN_HERE:
-            disagree = disagreement(row.question, row.sql, row.evidence)
+            disagree = find_disagreement(row.question, row.sql, row.evidence)
             return Fault(DISAGREES, str(disagree), "agreement") if disagree else None
         return None
 
@@ -135,6 +135,6 @@ class Verifier:
     def measured(self, sql: str, database_id: str) -> str | None:
         """Spider's hardness; None for a database without a card."""
         try:
-            return measure(sql, self.catalog.card(database_id))
+            return card_hardness(sql, self.catalog.card(database_id))
         except NotFoundError:
             return None

@@ -24,7 +24,7 @@ from shared.models.chosen import model_of
 from shared.models.find import model_folders
 from shared.models.manifest import ModelManifest, read_manifest
 from shared.settings import EngineSettings
-from shared.storage.base import ObjectStore
+from shared.storage.store import ObjectStore
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 

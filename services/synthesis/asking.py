@@ -8,12 +8,11 @@ from services.synthesis.steer import used_as_asked
 from shared.contracts.records import Rejected, Written
 from shared.contracts.synthesis import WriteExamples, WrittenCounts
 from shared.errors import SenseError
-from shared.llm.ask import TokenCount, count_endings, stage_budget
 from shared.llm.client import ChatClient
+from shared.llm.endpoints import EndpointProfile, load_profile
 from shared.llm.errors import LlmBudgetError, LlmContentFilterError, LlmContextLengthError
-from shared.llm.messages import ChatAnswer
-from shared.llm.profiles import EndpointProfile, load_profile
-from shared.llm.replay import answer_hash
+from shared.llm.messages import ChatAnswer, answer_hash
+from shared.sampling import UsageTotals, count_endings, stage_budget
 from shared.storage.keys import answer_key
 from shared.tasks.shard import Shard
 
@@ -48,7 +47,7 @@ class Answers:
         """Everything that came to nothing here."""
         return [*self.unparsed, *self.refused]
 
-    def counts(self, tokens: TokenCount) -> WrittenCounts:
+    def counts(self, tokens: UsageTotals) -> WrittenCounts:
         """As the shard counts them."""
         return WrittenCounts(
             written=len(self.written),
@@ -74,12 +73,12 @@ def worth(profile: EndpointProfile, answers: Sequence[ChatAnswer]) -> dict[str, 
     }
 
 
-def ask_strong(command: WriteExamples, shard: Shard, asked: Sequence[Call]) -> tuple[Answers, TokenCount]:
+def ask_strong(command: WriteExamples, shard: Shard, asked: Sequence[Call]) -> tuple[Answers, UsageTotals]:
     """Every request's row. While nothing was ever parsed, a few are asked first.
 
     Raises the client's errors by cause, `FormatError`, and `LlmBudgetError` where the budget buys nothing at all.
     """
-    tokens = TokenCount()
+    tokens = UsageTotals()
     budget = stage_budget(shard, command.endpoint, command.budget_usd, command.budget_tokens, scope=SCOPE)
     profile = load_profile(command.endpoint or "")
     client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)

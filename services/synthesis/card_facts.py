@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from shared.contracts.records import Example, PromptStyle, Rejected
 from shared.jobs.state import ShardRow
-from shared.llm.ask import ENDING_COUNTS
+from shared.sampling import ENDING_COUNTS
 from shared.sql.features import FEATURES, sql_features
 
 SAMPLES_A_LEVEL = 2

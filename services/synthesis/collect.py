@@ -22,8 +22,8 @@ from services.synthesis.gates.gate import (
     no_schemas,
 )
 from shared.contracts.records import Example, Rejected, Written
-from shared.sql.hardness import as_asked
-from shared.storage.spool import Spool
+from shared.sql.spider.hardness import matches_level
+from shared.storage.records import Spool
 
 HELD_BACK = "held_back"
 
@@ -80,7 +80,7 @@ class Dataset:
     @property
     def as_asked(self) -> int:
         """Training examples whose measured hardness is the level that was asked for."""
-        return sum(count for (level, measured), count in self.levels.items() if as_asked(level, measured))
+        return sum(count for (level, measured), count in self.levels.items() if matches_level(level, measured))
 
     def measured(self, hardness: str) -> int:
         """Training examples of a measured hardness."""

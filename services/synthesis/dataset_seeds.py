@@ -4,14 +4,13 @@ from collections.abc import Iterable, Iterator
 
 from services.synthesis.memory import Memory
 from services.synthesis.seeds import Seed, SeedSet, statements
+from shared.catalog.databases import CardCache, Scalar, SchemaCard, TableCard
+from shared.catalog.datasets import find_dataset, read_examples
 from shared.contracts.datasets import DatasetManifest
 from shared.contracts.records import Example
 from shared.errors import InvalidInputError
-from shared.sql.card import Scalar, SchemaCard, TableCard
-from shared.sql.catalog import Catalog
-from shared.sql.outline import outline
-from shared.storage.base import ObjectStore
-from shared.storage.datasets import dataset_rows, find_dataset
+from shared.sql.completion import outline_sql
+from shared.storage.store import ObjectStore
 
 ROWS = 4  # INSERTed rows a table: enough to show the form
 LARGEST_SCHEMA = 6000  # characters; two larger ones would crowd out what is asked for
@@ -38,7 +37,7 @@ def dataset_seeds(objects: ObjectStore, ref: str, split: str) -> SeedSet:
 
 def _read(objects: ObjectStore, manifest: DatasetManifest, split: str) -> SeedSet:
     """Reads the whole split."""
-    seeds = tuple(usable(sound(manifest, dataset_rows(objects, manifest), split), Catalog(objects)))
+    seeds = tuple(usable(sound(manifest, read_examples(objects, manifest), split), CardCache(objects)))
     return SeedSet(source=manifest.ref, licence=manifest.licence, seeds=seeds)
 
 
@@ -50,7 +49,7 @@ def sound(manifest: DatasetManifest, rows: Iterable[Example], split: str) -> Ite
     return (row for row in rows if row.split == split and row.index not in faulty)
 
 
-def usable(rows: Iterable[Example], catalog: Catalog) -> Iterator[Seed]:
+def usable(rows: Iterable[Example], catalog: CardCache) -> Iterator[Seed]:
     """Seeds of those rows whose schema is short enough."""
     schemas: dict[str, str] = {}
     for row in rows:
@@ -66,7 +65,7 @@ def usable(rows: Iterable[Example], catalog: Catalog) -> Iterator[Seed]:
                 question=row.question,
                 sql=row.gold,
                 evidence=row.evidence,
-                reasoning=row.reasoning or outline(row.gold),
+                reasoning=row.reasoning or outline_sql(row.gold),
             )
 
 

@@ -9,10 +9,10 @@ from pydantic import BaseModel
 
 from services.synthesis.gates.gate import SchemaOf
 from services.synthesis.gates.schemas import NO_SCHEMA, SchemaFacts, facts
+from shared.catalog.databases import CardCache
 from shared.contracts.refs import ObjectRef
 from shared.errors import NotFoundError
-from shared.sql.catalog import Catalog
-from shared.storage.jsonl import dump_rows
+from shared.storage.records import dump_records
 from shared.tasks.shard import Shard
 
 FACTS_KEPT = 1024
@@ -24,11 +24,11 @@ def export_rows(shard: Shard, name: str, rows: Iterable[BaseModel]) -> ObjectRef
         path = Path(folder) / name
         with path.open("wb") as file:
             for row in rows:
-                file.write(dump_rows([row]))
+                file.write(dump_records([row]))
         return shard.export_file(name, path)
 
 
-def schema_reader(catalog: Catalog) -> SchemaOf:
+def schema_reader(catalog: CardCache) -> SchemaOf:
     """Facts of a database by its id; the last ones used are remembered."""
 
     @lru_cache(maxsize=FACTS_KEPT)

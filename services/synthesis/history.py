@@ -14,8 +14,8 @@ from shared.contracts.refs import ObjectRef
 from shared.contracts.synthesis import WriteExamples
 from shared.jobs.state import ShardState
 from shared.jobs.store import JobStore
-from shared.storage.base import ObjectStore
-from shared.storage.jsonl import read_rows
+from shared.storage.records import read_records
+from shared.storage.store import ObjectStore
 from shared.tasks.shard import Shard
 
 SHARDS_READ = 40  # evenly spread over the completed ones: what is common shows in a sample, however large the job
@@ -73,7 +73,9 @@ def spread(items: Sequence[T], most: int) -> list[T]:
 def _read(objects: ObjectStore, refs: tuple[ObjectRef, ...], own: frozenset[str]) -> History:
     """Once a process and wave: what is read is named by its hash."""
     name = "/".join([*(ref.sha256 for ref in refs), *sorted(own)])
-    return REMEMBERED.get(name, lambda: count((row for ref in refs for row in read_rows(objects, ref, Example)), own))
+    return REMEMBERED.get(
+        name, lambda: count((row for ref in refs for row in read_records(objects, ref, Example)), own)
+    )
 
 
 def count(examples: Iterable[Example], own: frozenset[str] = frozenset()) -> History:

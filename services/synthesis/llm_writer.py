@@ -15,8 +15,8 @@ from services.synthesis.shares import Place, share_places
 from services.synthesis.steer import Wanted, asking, own_wish
 from shared.contracts.records import Level, Message, Provenance, Rejected, Split, Written
 from shared.contracts.synthesis import WriteExamples
-from shared.llm.ask import stable_seed
 from shared.llm.messages import ChatAnswer, ChatRequest
+from shared.sampling import stable_seed
 
 PROMPT_VERSION = "strong-v2"
 PROMPTS = Path(__file__).parent / "prompts" / PROMPT_VERSION

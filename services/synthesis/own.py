@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from shared.catalog.databases import CardCache, SchemaCard, read_uploads, upload_keys
 from shared.contracts.records import PromptStyle
-from shared.sql.card import SchemaCard
-from shared.sql.catalog import Catalog
 from shared.sql.prompt import render_cell, render_schema
-from shared.sql.uploads import read_uploads, upload_ids
-from shared.storage.base import ObjectStore
+from shared.storage.store import ObjectStore
 
 STYLE = PromptStyle(comments=True, foreign_keys=True)
 ROW_STEPS = (5, 3, 1, 0)
@@ -53,7 +51,7 @@ def own_databases(objects: ObjectStore, ids: Sequence[str]) -> list[Own]:
     """In the order of the spec. Raises `NotFoundError` for one that is not here."""
     if not ids:
         return []
-    catalog, known = Catalog(objects), upload_ids(objects)
+    catalog, known = CardCache(objects), upload_keys(objects)
     keys = {one: known[one] for one in ids if one in known}
     names = {upload.id: upload.name for upload in read_uploads(objects, list(keys.values()))}
     return [Own(domain_of(names.get(one), one), catalog.card(one)) for one in ids]

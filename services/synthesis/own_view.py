@@ -4,7 +4,7 @@ import random
 import re
 from dataclasses import dataclass
 
-from shared.sql.card import ColumnCard, Scalar, SchemaCard, TableCard
+from shared.catalog.databases import ColumnCard, Scalar, SchemaCard, TableCard
 
 LONGEST_VALUE = 40
 PLAIN_NAME = re.compile(r"[A-Za-z_]\w*")

@@ -12,7 +12,7 @@ from services.synthesis.own_intents import INTENTS
 from services.synthesis.own_view import View
 from services.synthesis.shares import Place
 from shared.contracts.records import Level, Provenance, Split, Written
-from shared.llm.ask import stable_seed
+from shared.sampling import stable_seed
 
 WRITER_VERSION = "own-grammar/1"
 TRIES = 60

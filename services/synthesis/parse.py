@@ -8,9 +8,9 @@ from services.synthesis.headings import split_parts
 from services.synthesis.json_answer import json_parts
 from services.synthesis.script import FENCE_LINE, has_table, read_script
 from shared.contracts.records import DatabaseScript
-from shared.sql.answer import reasoning_of
-from shared.sql.extract import read_sql, sql_begin
-from shared.sql.thoughts import BLANK, without_thoughts
+from shared.sql.completion import extract_reasoning
+from shared.sql.extraction import find_sql, sql_start
+from shared.sql.reasoning import BLANK, blank_reasoning
 
 Reason = Literal[
     "answer_empty", "answer_refused", "answer_cut_off", "answer_without_domain", "answer_without_schema",
@@ -57,7 +57,7 @@ def parse_answer(text: str, *, own: bool = False, finish_reason: str = "stop") -
 
     Raises `UnparsableError`.
     """
-    spoken = without_thoughts(text).replace(BLANK, " ")
+    spoken = blank_reasoning(text).replace(BLANK, " ")
     if not spoken.strip():
         if finish_reason == "length":
             raise UnparsableError(
@@ -75,13 +75,15 @@ def parse_answer(text: str, *, own: bool = False, finish_reason: str = "stop") -
         question=question_of(parts["question"]),
         sql=sql,
         evidence=evidence_of(parts.get("evidence", "")),
-        reasoning=one_line(FENCE_LINE.sub("", parts.get("reasoning", ""))) or reasoning_of(parts["answer"]) or None,
+        reasoning=one_line(FENCE_LINE.sub("", parts.get("reasoning", "")))
+        or extract_reasoning(parts["answer"])
+        or None,
     )
 
 
 def forgive(parts: dict[str, str], text: str) -> None:
     """Fills parts that have no heading of their own but stand where a reader would look for them."""
-    if "answer" not in parts and "question" in parts and (begin := sql_begin(parts["question"])) is not None:
+    if "answer" not in parts and "question" in parts and (begin := sql_start(parts["question"])) is not None:
         fence = parts["question"].rfind("```", 0, begin)
         place = fence if fence >= 0 else begin
         parts["answer"], parts["question"] = parts["question"][place:], parts["question"][:place]
@@ -115,7 +117,7 @@ def check_parts(parts: dict[str, str], text: str, own: bool, finish_reason: str)
 
 def checked_sql(answer: str, finish_reason: str, *, delimited: bool) -> str:
     """The answer part's statement, which has to be all that its fence holds beside comments."""
-    reading = read_sql(answer, delimited=delimited)
+    reading = find_sql(answer, delimited=delimited)
     if reading is None:
         raise UnparsableError("answer_without_sql", "the answer part holds no SELECT statement")
     if finish_reason == "length" and not reading.closed:

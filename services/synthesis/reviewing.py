@@ -2,15 +2,15 @@
 
 from services.synthesis.collect import as_written
 from services.synthesis.gates.review import read_verdict, review_request
+from shared.catalog.databases import CardCache
 from shared.contracts.records import Example, Rejected
 from shared.contracts.synthesis import ReviewedCounts, ReviewExamples
 from shared.errors import SenseError
-from shared.llm.ask import TokenCount, stage_budget
 from shared.llm.client import ChatClient
+from shared.llm.endpoints import load_profile
 from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmMalformedError
 from shared.llm.messages import ChatAnswer
-from shared.llm.profiles import load_profile
-from shared.sql.catalog import Catalog
+from shared.sampling import UsageTotals, stage_budget
 from shared.tasks.run import Done
 from shared.tasks.shard import Shard
 
@@ -22,7 +22,7 @@ SKIPPED = (LlmContentFilterError, LlmContextLengthError, LlmMalformedError)
 def review_examples(command: ReviewExamples, shard: Shard) -> Done:
     """A clear no rejects an example; what has no clear answer is kept and marked."""
     examples = shard.rows(command.examples, Example)
-    tokens = TokenCount()
+    tokens = UsageTotals()
     answers = ask(command, shard, examples, tokens)
     accepted: list[Example] = []
     rejected: list[Rejected] = []
@@ -47,13 +47,13 @@ def review_examples(command: ReviewExamples, shard: Shard) -> Done:
 
 
 def ask(
-    command: ReviewExamples, shard: Shard, examples: list[Example], tokens: TokenCount
+    command: ReviewExamples, shard: Shard, examples: list[Example], tokens: UsageTotals
 ) -> list[ChatAnswer | SenseError]:
     """One answer an example, in order. Raises what concerns all calls."""
     budget = stage_budget(shard, command.endpoint, command.budget_usd)
     profile = load_profile(command.endpoint)
     client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)
-    catalog = Catalog(shard.objects)
+    catalog = CardCache(shard.objects)
     requests = [
         review_request(
             example,

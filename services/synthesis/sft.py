@@ -1,19 +1,21 @@
 """An example as training reads it: TRL's conversational prompt-completion form, with lineage beside it."""
 
+from shared.catalog.databases import CardCache
 from shared.contracts.records import Example, Message, PromptStyle, SftRow
-from shared.sql.answer import answer_text
-from shared.sql.catalog import Catalog
+from shared.sql.completion import render_completion
 from shared.sql.prompt import render_messages
 
 
-def sft_row(example: Example, catalog: Catalog, rows: int, style: PromptStyle) -> SftRow:
+def sft_row(example: Example, catalog: CardCache, rows: int, style: PromptStyle) -> SftRow:
     """The prompt as serving and evaluation render it; the completion is what the target asks for."""
     card = catalog.card(example.database_id)
     prompt = render_messages(card, example.question, evidence=example.evidence, rows=rows, style=style)
     made = example.provenance
     return SftRow(
         prompt=prompt,
-        completion=[Message(role="assistant", content=answer_text(style.target, example.gold, example.reasoning))],
+        completion=[
+            Message(role="assistant", content=render_completion(style.target, example.gold, example.reasoning))
+        ],
         example_id=example.example_id,
         database_id=example.database_id,
         domain=example.domain,

@@ -12,7 +12,7 @@ from services.synthesis.grammar.writer import write_examples as write_by_grammar
 from services.synthesis.shares import share_levels
 from shared.contracts.records import Level, Wish, Written
 from shared.contracts.synthesis import WriteExamples
-from shared.llm.ask import stable_seed
+from shared.sampling import stable_seed
 from shared.sql.features import FEATURES, sql_features
 from shared.tasks.shard import Shard
 

@@ -23,6 +23,8 @@ from services.synthesis.seeds import builtin_seeds
 from services.synthesis.sft import sft_row
 from services.synthesis.shares import share_places
 from services.synthesis.steer import Wanted, wanted, write_steered
+from shared.catalog.databases import CardCache
+from shared.catalog.datasets import find_dataset, read_examples
 from shared.contracts.base import TaskContract
 from shared.contracts.records import Example, Rejected
 from shared.contracts.refs import ObjectRef, StageRef
@@ -39,11 +41,9 @@ from shared.contracts.synthesis import (
     WriteExamples,
     WrittenCounts,
 )
-from shared.llm.ask import ending_sentences
-from shared.sql.catalog import Catalog
+from shared.sampling import describe_endings
 from shared.sql.prompt import prompt_version
-from shared.storage.datasets import dataset_rows, find_dataset
-from shared.storage.spool import Spool
+from shared.storage.records import Spool
 from shared.tasks.run import Done, Work
 from shared.tasks.shard import Shard
 
@@ -84,7 +84,7 @@ def write_by_llm(command: WriteExamples, shard: Shard, wish: Wanted) -> Done:
     answers, tokens = ask_strong(command, shard, make_calls(command, known_now(command, shard), wish))
     if answers.unasked:
         shard.progress(note=f"the budget does not hold {answers.unasked} more examples; the job ends with what it has")
-    if said := ending_sentences(answers.endings, "strong.max_tokens"):
+    if said := describe_endings(answers.endings, "strong.max_tokens"):
         shard.progress(note="; ".join(said))
     outputs = {
         "written": shard.write_rows("written", answers.written),
@@ -98,7 +98,7 @@ def load_dataset(command: LoadDataset, shard: Shard) -> Done:
     manifest = find_dataset(shard.objects, command.dataset)
     health = manifest.health
     faults = [*health.failed, *health.timeouts, *health.capped] if health else []
-    loaded = load(command, dataset_rows(shard.objects, manifest), {fault.index for fault in faults})
+    loaded = load(command, read_examples(shard.objects, manifest), {fault.index for fault in faults})
     counts = LoadedCounts(
         examples=len(loaded.examples),
         selection=loaded.selection,
@@ -125,7 +125,7 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
     """Reads shards in index order and alone writes the exports, so that the same answers give the same bytes."""
     verified = (row for stage in command.verified for row in shard.stage_rows(stage, "examples", Example))
     refused = (row for stage in command.refuse for row in shard.stage_rows(stage, "examples", Example))
-    catalog = Catalog(shard.objects)
+    catalog = CardCache(shard.objects)
     schema_of = schema_reader(catalog)
     dataset = collect(
         verified, refused, command.limit, schema_of=schema_of, near=command.near_duplicates, given=command.given
@@ -183,7 +183,7 @@ def export_cards(
         style=command.style,
         prompt=prompt_version(command.prompt_rows, command.style),
     )
-    told = [f"{one}." for one in ending_sentences(facts.endings, "strong.max_tokens")]
+    told = [f"{one}." for one in describe_endings(facts.endings, "strong.max_tokens")]
     facts.note = " ".join([*([note] if note else []), *told]) or None
     facts.selection, facts.beside_tests = len(dataset.selection), dataset.beside_tests
     licences = {ref: find_dataset(shard.objects, ref).licence for ref in facts.data_sets}

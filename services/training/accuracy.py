@@ -8,6 +8,7 @@ import httpx
 
 from services.training.config import TrainConfig
 from services.training.scores import ANSWERS, Question, Score, score_file, write_whole
+from shared.catalog.databases import CardCache
 from shared.client.internal import internal_headers, sandbox_at
 from shared.client.sandbox_models import Run, RunAnswer, RunRequest
 from shared.contracts.records import Example, PromptStyle
@@ -16,8 +17,7 @@ from shared.contracts.training import TrainModel
 from shared.errors import InvalidInputError, SenseError
 from shared.logging import get_logger
 from shared.settings import SandboxSettings
-from shared.sql.catalog import Catalog
-from shared.sql.extract import extract_sql
+from shared.sql.extraction import extract_sql
 from shared.sql.prompt import render_messages
 from shared.tasks.shard import Shard
 
@@ -43,7 +43,7 @@ def selection_questions(command: TrainModel, shard: Shard, most: int, rows: int,
             f"score_steps asks questions of the selection split, and stage {command.questions.stage} set none aside: "
             "train in a pipeline job, whose selection.questions sets them aside, or leave score_steps out"
         )
-    catalog = Catalog(shard.objects)
+    catalog = CardCache(shard.objects)
     return [
         Question(
             id=one.example_id,

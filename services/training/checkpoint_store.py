@@ -16,8 +16,8 @@ from services.training.run.checkpoints import MARKER
 from shared.contracts.refs import ObjectRef
 from shared.errors import NotFoundError
 from shared.logging import get_logger
-from shared.storage.base import ObjectStore
 from shared.storage.keys import checkpoint_key, checkpoints_prefix
+from shared.storage.store import ObjectStore
 
 MANIFEST = "manifest.json"
 STATE = "state/"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from shared.errors import InvalidInputError, SenseError
-from shared.lifeline import without_secrets
 from shared.models.fingerprint import base_fingerprint
+from shared.processes.lifecycle import without_secrets
 
 ADAPTER = "adapter_config.json"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from shared import files
 from shared.contracts.records import Message
-from shared.storage import local_files
 
 BEST = "best"
 SCORE = "score.json"
@@ -62,4 +62,4 @@ def score_file(out_dir: Path, step: int) -> Path:
 def write_whole(path: Path, content: bytes) -> None:
     """Appears with all of its bytes, in a folder that is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    local_files.write_whole(path, [content])
+    files.write_atomically(path, [content])

@@ -13,8 +13,8 @@ from services.training.config import TrainConfig
 from services.training.exits import ExitCode, out_of_memory
 from services.training.launch import launch_command
 from shared.errors import CancelledError, InvalidInputError, SenseError, UnavailableError
-from shared.lifeline import without_secrets
-from shared.lines import json_lines
+from shared.files import parse_json_lines
+from shared.processes.lifecycle import without_secrets
 
 LOG_TAIL = 2000
 MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
@@ -94,7 +94,7 @@ class TrainingRun:
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._read += len(whole)
-        return json_lines(whole)
+        return parse_json_lines(whole)
 
     def stop(self, grace_s: float) -> RunState:
         """SIGTERM to the group (the run stops after its current step), SIGKILL after `grace_s` seconds."""

@@ -50,8 +50,7 @@ from shared.client.transfer import batched_bytes, save
 from shared.contracts.datasets import DatasetHead
 from shared.contracts.records import Example
 from shared.errors import InvalidInputError, UnavailableError
-from shared.lines import arriving_lines
-from shared.storage.local_files import read_chunks
+from shared.files import iter_lines, read_chunks
 
 DEFAULT_URL = "http://127.0.0.1:8100"
 PAGE = 100
@@ -168,7 +167,7 @@ class SenseClient:
         headers = {"Last-Event-ID": after, "Accept": "text/event-stream"}
         with self._open("GET", job_path(job_id, "events", "stream"), headers=headers) as answer:
             try:
-                yield from read_events(arriving_lines(answer.iter_bytes()))
+                yield from read_events(iter_lines(answer.iter_bytes()))
             except httpx.HTTPError:
                 return
 

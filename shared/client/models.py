@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from shared.catalog.databases import Scalar, SchemaCard
 from shared.contracts.datasets import GoldHealth
 from shared.contracts.records import Level, Policy
 from shared.contracts.refs import Owner
-from shared.sql.card import Scalar, SchemaCard
 
 JobStatus = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled"]
 StageStatus = Literal["waiting", "queued", "running", "done", "failed", "cancelled", "skipped"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from shared.errors import UnavailableError
-from shared.storage.local_files import write_whole
+from shared.files import write_atomically
 
 
 def save(answer: httpx.Response, path: Path) -> Path:
@@ -18,7 +18,7 @@ def save(answer: httpx.Response, path: Path) -> Path:
     if path.is_dir():
         path = path / served_name(answer)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, checked(answer))
+    write_atomically(path, checked(answer))
     return path
 
 

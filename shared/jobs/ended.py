@@ -10,8 +10,8 @@ from shared.jobs.rows import DAMAGE, checked, summarize
 from shared.jobs.state import JobStatus
 from shared.jobs.store import AT_ONCE_S, BATCH, JobStore, batches
 from shared.logging import get_logger
-from shared.storage.base import ObjectStore
 from shared.storage.keys import archive_key, newest_epoch
+from shared.storage.store import ObjectStore
 
 log = get_logger()
 

@@ -1,20 +1,209 @@
 """One HTTP call to a chat endpoint, with no retries: an answer, or an error that names the cause."""
 
 import asyncio
+import email.utils
+import os
+import re
+import threading
 import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from shared.llm import errors
-from shared.llm.adapt import Learned
-from shared.llm.classify import classify_connection, classify_said, classify_status, timed_out
-from shared.llm.messages import ChatRequest
-from shared.llm.profiles import EndpointProfile
-from shared.llm.reading import BrokenError, ErrorBodyError, ShapeError, quote, read_completion
-from shared.llm.replay import RecordedAnswer
+from shared.llm.endpoints import EndpointProfile
+from shared.llm.errors import LlmBadRequestError
+from shared.llm.messages import ChatRequest, RecordedAnswer
+from shared.llm.responses import (
+    BrokenBodyError,
+    ErrorBodyError,
+    ServerError,
+    UnexpectedBodyError,
+    parse_server_error,
+    read_completion,
+    redact,
+)
 
 if TYPE_CHECKING:
     import openai
+
+CONTEXT = re.compile(
+    r"context[ _]?(?:length|window|size)|maximum context|too many tokens|prompt is too long|max_model_len",
+    re.IGNORECASE,
+)
+FILTERED = re.compile(r"content[ _](?:filter|policy|management)", re.IGNORECASE)
+NOT_RETRYABLE = (501, 505)  # not implemented: asking again does not help
+QUOTA = re.compile(r"insufficient_quota|current quota|billing|credit", re.IGNORECASE)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds from `Retry-After-Ms` or `Retry-After` (RFC 9110 section 10.2.3: seconds or a date); None without."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) * scale)
+        except (KeyError, ValueError):
+            continue
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def classify_connection(error: "openai.APIConnectionError", profile: EndpointProfile, model: str) -> errors.LlmError:
+    """A call without an HTTP status: nothing connected, the line broke, or the time was up."""
+    import openai
+
+    cause = type(error.__cause__).__name__
+    never_sent = cause in ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
+    if isinstance(error, openai.APITimeoutError) and not never_sent:
+        return timed_out(profile, model)
+    how = "cannot be reached" if never_sent else "broke the connection"
+    return errors.LlmUnreachableError(
+        f"endpoint {profile.name!r} {how} for model {model!r} ({cause}); check that its server runs at its base URL",
+        may_be_billed=not never_sent,
+        fatal=never_sent,
+    )
+
+
+def timed_out(profile: EndpointProfile, model: str) -> errors.LlmTimeoutError:
+    """The profile's `timeout_s` passed."""
+    return errors.LlmTimeoutError(
+        f"endpoint {profile.name!r} did not answer for model {model!r} within {profile.timeout_s:g} s; "
+        "raise its timeout_s or lower max_tokens"
+    )
+
+
+def classify_status(error: "openai.APIStatusError", profile: EndpointProfile, model: str) -> errors.LlmError:
+    """A call that the server answered with a status of 4xx or 5xx."""
+    asked = retry_after_s(error.response.headers)
+    return classify_error(error.status_code, parse_server_error(error.response.text), profile, model, asked)
+
+
+def classify_error(
+    status: int, error: ServerError, profile: EndpointProfile, model: str, asked: float | None = None
+) -> errors.LlmError:
+    """An error by its status and its words, wherever they stood."""
+    said = f"{error.code} {error.words}"
+    at = f"endpoint {profile.name!r}"
+    secret = profile.api_key.get_secret_value() if profile.api_key is not None else None
+    words = redact(error.words, secret)
+    told = f": {words}" if words else ""
+    if status == 402 or (status == 429 and QUOTA.search(said)):
+        return errors.LlmQuotaError(f"{at} has no credit left for model {model!r} ({status}{told}); top up its account")
+    if status == 429:
+        message = f"{at} limits the rate for model {model!r} (429{told}); lower its max_concurrency or wait"
+        return errors.LlmRateLimitError(message, retry_after_s=asked)
+    if status in (401, 403):
+        return errors.LlmAuthError(
+            f"{at} refuses its key for model {model!r} ({status}{told}); set a valid key in its profile"
+        )
+    if status == 408:
+        return timed_out(profile, model)
+    if status == 409 or (status >= 500 and status not in NOT_RETRYABLE):
+        message = f"{at} answers {status} for model {model!r}{told}; wait, or check its server"
+        return errors.LlmUnreachableError(message, retry_after_s=asked, overload=status in (503, 529))
+    if status == 413 or CONTEXT.search(said):
+        return errors.LlmContextLengthError(
+            f"the prompt is too long for model {model!r} at {at}{told}; shorten it or lower max_tokens"
+        )
+    if FILTERED.search(said):
+        return errors.LlmContentFilterError(f"{at} filters this prompt for model {model!r}{told}; change its words")
+    if status == 404:
+        return errors.LlmUnknownModelError(
+            f"{at} does not know model {model!r} (404{told}); check the model's name and the endpoint's base URL"
+        )
+    refused = errors.LlmBadRequestError(
+        f"{at} rejects the request for model {model!r} ({status}{told}); change the parameter it names, or leave it "
+        f"out with SENSE_ENDPOINT_{profile.name.upper().replace('-', '_')}_OMIT"
+    )
+    refused.said, refused.param = said, error.param
+    return refused
+
+
+SAMPLING = ("temperature", "top_p", "seed")
+OMITTABLE = (*SAMPLING, "n")
+LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
+UNSUPPORTED = re.compile(
+    r"unsupported|not supported|unrecogni[sz]ed|unknown|unexpected|extra (?:inputs|fields?)|not permitted|not allowed|"
+    r"cannot find field|deprecated|instead|invalid (?:argument|parameter|field)",
+    re.IGNORECASE,
+)
+WORD = re.compile(r"[\w-]++")
+NAMED_N = re.compile(r"['\"`]n['\"`]|\bn\s*+(?:[=>]|must)")
+ONE_CHOICE = re.compile(
+    r"only one (?:completion|choice|sample|candidate)|multiple (?:completions|choices)", re.IGNORECASE
+)
+_learned: dict[tuple[str, str, str], "LearnedLimits"] = {}
+_lock = Lock()
+
+
+@dataclass(slots=True)
+class LearnedLimits:
+    """Of one model at one endpoint: parameters to leave out, the name of the bound, whether `n` is one choice."""
+
+    left_out: set[str] = field(default_factory=set)
+    bound: str | None = None
+    single: bool = False
+
+    def body(self, request: ChatRequest, profile: EndpointProfile) -> dict[str, Any]:
+        """The JSON body; parameters that are None are left out, and what the profile and the server do not want."""
+        body: dict[str, Any] = {
+            "model": request.model,
+            "messages": [message.model_dump() for message in request.messages],
+            self.bound or profile.max_tokens_field: request.max_tokens,
+            "n": request.n,
+        }
+        body |= {name: value for name in SAMPLING if (value := getattr(request, name)) is not None}
+        unwanted = self.left_out | set(profile.omit)
+        return {name: value for name, value in body.items() if name not in unwanted} | profile.extra
+
+    def missing(self, request: ChatRequest, profile: EndpointProfile) -> list[str]:
+        """Sampling parameters that the request has and the body does not."""
+        body = self.body(request, profile)
+        return [name for name in SAMPLING if getattr(request, name) is not None and name not in body]
+
+    def learn(self, error: LlmBadRequestError, body: dict[str, Any]) -> bool:
+        """Whether the error names a parameter of this body that can be left out or renamed, and it now is."""
+        for bound in LIMIT_FIELDS:
+            if bound in body and mentions(error, bound) and UNSUPPORTED.search(error.said):
+                other = LIMIT_FIELDS[1 - LIMIT_FIELDS.index(bound)]
+                if self.bound == other:  # known since this call was made
+                    return True
+                if self.bound is not None:
+                    return False
+                self.bound = other
+                return True
+        exact = [name for name in OMITTABLE if name in body and error.param.rpartition(".")[2] == name]
+        said = [name for name in OMITTABLE if name in body and mentions(error, name)]
+        if "top_p" in said:  # "temperature and top_p cannot both be given": the temperature is what was chosen
+            said = ["top_p"]
+        for name in exact or said[:1]:
+            self.left_out.add(name)
+            self.single = self.single or name == "n"
+            return True
+        return False
+
+
+def mentions(error: LlmBadRequestError, parameter: str) -> bool:
+    """Whether an error speaks of a parameter: in a field of its own, or by its name in quotes or as a word."""
+    if error.param.rpartition(".")[2] == parameter:
+        return True
+    if parameter == "n":
+        return ONE_CHOICE.search(error.said) is not None or NAMED_N.search(error.said) is not None
+    return parameter in WORD.findall(error.said)
+
+
+def learned_limits(profile: EndpointProfile, model: str) -> LearnedLimits:
+    """What this process knows of a model at an endpoint."""
+    key = (profile.name, profile.base_url, model)
+    with _lock:
+        return _learned.setdefault(key, LearnedLimits())
+
 
 CHAT = "/chat/completions"
 MOST_LESSONS = 6  # parameters that one call may be refused for, one after the other
@@ -56,7 +245,7 @@ def _headers(profile: EndpointProfile, hashed: str) -> dict[str, Any]:
 
 
 async def call_once(
-    client: "openai.AsyncOpenAI", profile: EndpointProfile, request: ChatRequest, hashed: str, learned: Learned
+    client: "openai.AsyncOpenAI", profile: EndpointProfile, request: ChatRequest, hashed: str, learned: LearnedLimits
 ) -> RecordedAnswer:
     """Raises a subclass of `LlmError`. The hash goes along as `Idempotency-Key`, for gateways that honour it.
 
@@ -78,7 +267,7 @@ async def _call(
     request: ChatRequest,
     hashed: str,
     body: dict[str, Any],
-    learned: Learned,
+    learned: LearnedLimits,
 ) -> RecordedAnswer:
     import openai
 
@@ -101,7 +290,7 @@ async def _call(
 
 
 def _read(
-    text: str, profile: EndpointProfile, request: ChatRequest, seconds: float, learned: Learned
+    text: str, profile: EndpointProfile, request: ChatRequest, seconds: float, learned: LearnedLimits
 ) -> RecordedAnswer:
     """The answer in a body; it may have fewer samples than were asked for, never more."""
     try:
@@ -109,14 +298,14 @@ def _read(
     except ErrorBodyError as error:
         code = error.error.code.split()[0] if error.error.code else ""
         status = int(code) if code.isdecimal() and 400 <= int(code) < 600 else 400
-        raise classify_said(status, error.error, profile, request.model) from None
-    except BrokenError as error:
+        raise classify_error(status, error.error, profile, request.model) from None
+    except BrokenBodyError as error:
         raise _malformed(profile, request, str(error)) from None
-    except ShapeError as error:
+    except UnexpectedBodyError as error:
         secret = profile.api_key.get_secret_value() if profile.api_key is not None else None
         raise errors.LlmUnreadableError(
             f"endpoint {profile.name!r} answered model {request.model!r} in a form that is no chat completion: "
-            f"{quote(str(error), secret)}; check that its base URL is that of an OpenAI-compatible server"
+            f"{redact(str(error), secret)}; check that its base URL is that of an OpenAI-compatible server"
         ) from None
     choices = completion.choices[: request.n]
     texts = [choice.text for choice in choices]
@@ -149,3 +338,59 @@ def _malformed(profile: EndpointProfile, request: ChatRequest, what: str) -> err
     return errors.LlmMalformedError(
         f"endpoint {profile.name!r} answered {what} for model {request.model!r}; check that its base URL ends in /v1"
     )
+
+
+STORE_THREADS = 16  # answers that are read or recorded at once
+IDLE_CLIENTS = 8
+
+
+@dataclass
+class Held:
+    """A client and how many runs use it now."""
+
+    client: "openai.AsyncOpenAI"
+    users: int = 0
+
+
+class Connections:
+    """A loop in a thread of its own. Clients are touched on that loop alone."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_default_executor(ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="llm-store"))
+        self._held: dict[str, Held] = {}
+        threading.Thread(target=self.loop.run_forever, name="llm", daemon=True).start()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
+        """Runs `work` on the loop, from any thread; cancelling the future cancels it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    @asynccontextmanager
+    async def client(self, profile: EndpointProfile) -> "AsyncIterator[openai.AsyncOpenAI]":
+        """The endpoint's client."""
+        key = profile.api_key.get_secret_value() if profile.api_key is not None else ""
+        name = f"{profile.model_dump_json(exclude={'models'})} {key}"
+        held = self._held.pop(name, None) or Held(open_client(profile))
+        self._held[name] = held  # the last one used lies last
+        held.users += 1
+        try:
+            yield held.client
+        finally:
+            held.users -= 1
+            await self._close_idle()
+
+    async def _close_idle(self) -> None:
+        """Endpoints that are asked no more are forgotten, the longest unused first."""
+        idle = [name for name, held in self._held.items() if not held.users]
+        for name in idle[: max(0, len(idle) - IDLE_CLIENTS)]:
+            await self._held.pop(name).client.close()
+
+
+def connections() -> Connections:
+    """Those of this process; a fork gets its own."""
+    return _connections_of(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _connections_of(pid: int) -> Connections:
+    return Connections()

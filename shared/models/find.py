@@ -6,7 +6,7 @@ from shared.errors import InvalidInputError
 from shared.models.bases import resolve_base
 from shared.models.manifest import bring_model, read_manifest
 from shared.settings import PathSettings
-from shared.storage.base import ObjectStore
+from shared.storage.store import ObjectStore
 
 STORED = "models/"
 

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.refs import ObjectRef
 from shared.errors import ConflictError, NotFoundError
-from shared.storage.base import ObjectStore
 from shared.storage.cache import local_folder
 from shared.storage.keys import model_key, model_manifest_key
+from shared.storage.store import ObjectStore
 
 
 class ModelManifest(BaseModel):

@@ -9,8 +9,8 @@ start that they share; dates with their parts.
 import re
 from dataclasses import dataclass
 
-from shared.sql.english import as_number, lemma, numbers, words
-from shared.sql.skeleton import Piece, read
+from shared.sql.english import parse_digits, split_words, spoken_numbers, stem
+from shared.sql.tokens import SqlPiece, read_pieces
 
 QUOTED = re.compile(r"(?<!\w)'((?:[^'\n]|'(?=\w)){1,80})'(?!\w)|\"([^\"\n]{1,80})\"|“([^”\n]{1,80})”|‘([^’\n]{1,80})’")
 FORMATS = frozenset(
@@ -36,41 +36,41 @@ class Disagreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Vocabulary:
     """A text as it is looked into."""
 
-    words: list[str]
+    split_words: list[str]
     lemmas: frozenset[str]
-    numbers: frozenset[float]
+    spoken_numbers: frozenset[float]
     joined: str
 
     @classmethod
-    def of(cls, text: str) -> "Said":
+    def of(cls, text: str) -> "Vocabulary":
         """From any text."""
-        found = words(text)
-        return cls(found, frozenset(map(lemma, found)), frozenset(numbers(found)), "".join(found))
+        found = split_words(text)
+        return cls(found, frozenset(map(stem, found)), frozenset(spoken_numbers(found)), "".join(found))
 
 
-def disagreement(question: str, sql: str, evidence: str | None = None) -> Disagreement | None:
+def find_disagreement(question: str, sql: str, evidence: str | None = None) -> Disagreement | None:
     """The first literal that the other side lacks, or None. `evidence` counts as part of the question."""
-    asked = Said.of(f"{question} {evidence or ''}")
-    for literal in literals(sql):
-        if not has(asked, literal):
+    asked = Vocabulary.of(f"{question} {evidence or ''}")
+    for literal in compared_literals(sql):
+        if not mentions_literal(asked, literal):
             return Disagreement("SQL", literal)
-    told = Said.of(re.sub(r"[_]+|(?<=[a-z])(?=[A-Z])", " ", sql))
-    for literal in asked_literals(question):
-        if not has(told, literal):
+    told = Vocabulary.of(re.sub(r"[_]+|(?<=[a-z])(?=[A-Z])", " ", sql))
+    for literal in question_literals(question):
+        if not mentions_literal(told, literal):
             return Disagreement("question", literal)
     return None
 
 
-def literals(sql: str) -> list[str]:
+def compared_literals(sql: str) -> list[str]:
     """Values that rows are held against: not formats, and not arguments of functions that only shape."""
-    pieces = read(sql)
-    return [piece.text for place, piece in enumerate(pieces) if piece.kind == "value" and compared(pieces, place)]
+    pieces = read_pieces(sql)
+    return [piece.text for place, piece in enumerate(pieces) if piece.kind == "value" and is_compared(pieces, place)]
 
 
-def compared(pieces: list[Piece], place: int) -> bool:
+def is_compared(pieces: list[SqlPiece], place: int) -> bool:
     """Whether a literal is no argument of a shaping function, and no part of arithmetic or of a result column."""
     depth = 0
     for piece in reversed(pieces[max(0, place - 12) : place]):
@@ -86,28 +86,28 @@ def compared(pieces: list[Piece], place: int) -> bool:
     return before not in ("/", "+", "then", "else")
 
 
-def asked_literals(question: str) -> list[str]:
+def question_literals(question: str) -> list[str]:
     """Quoted texts, and numbers in digits that are no small ones."""
     quoted = ["".join(groups) for groups in QUOTED.findall(question)]
-    rest = words(QUOTED.sub(" ", question))
-    digits = [word for word in rest if (value := as_number(word)) is not None and value not in SMALL]
+    rest = split_words(QUOTED.sub(" ", question))
+    digits = [word for word in rest if (value := parse_digits(word)) is not None and value not in SMALL]
     return [*quoted, *digits]
 
 
-def has(said: Said, literal: str) -> bool:
+def mentions_literal(said: Vocabulary, literal: str) -> bool:
     """Whether a text speaks of a literal."""
-    value = number_of(literal)
+    value = parse_number(literal)
     if value is not None:
-        return has_number(said, value)
-    parts = words(literal)
+        return mentions_number(said, value)
+    parts = split_words(literal)
     if not parts or len(literal.strip()) <= 2 or parts[0] in FLAGS:
         return True  # flags, initials and patterns of wildcards alone
-    if 2 * sum(has_part(said, part) for part in parts) >= len(parts):
+    if 2 * sum(mentions_word(said, part) for part in parts) >= len(parts):
         return True
-    return initials(said, "".join(parts)) or "".join(part[0] for part in parts) in said.words
+    return mentions_initials(said, "".join(parts)) or "".join(part[0] for part in parts) in said.words
 
 
-def number_of(literal: str) -> float | None:
+def parse_number(literal: str) -> float | None:
     """The value of a literal that is a number, whichever way it is written."""
     try:
         return float(literal.strip().replace(",", ""))
@@ -115,7 +115,7 @@ def number_of(literal: str) -> float | None:
         return None
 
 
-def has_number(said: Said, value: float) -> bool:
+def mentions_number(said: Vocabulary, value: float) -> bool:
     """Whether a number is said, or one that `more than` makes of it, or what it is in percents or thousands."""
     if value in SMALL:
         return True
@@ -123,18 +123,18 @@ def has_number(said: Said, value: float) -> bool:
     return any(one in said.numbers for one in near) or (len(text := f"{value:g}") > 2 and text in said.joined)
 
 
-def has_part(said: Said, part: str) -> bool:
+def mentions_word(said: Vocabulary, part: str) -> bool:
     """Whether a word of a literal is said in some form."""
-    value = as_number(part)
+    value = parse_digits(part)
     if value is not None:
         return value in said.numbers or part in said.joined
-    if lemma(part) in said.lemmas or (len(part) > 2 and part in said.joined):
+    if stem(part) in said.lemmas or (len(part) > 2 and part in said.joined):
         return True
     start = part[:COMMON_START]
     return len(start) == COMMON_START and any(word.startswith(start) for word in said.words)
 
 
-def initials(said: Said, text: str) -> bool:
+def mentions_initials(said: Vocabulary, text: str) -> bool:
     """Whether a short text is made of first letters of words that stand in a row."""
     letters = "".join(word[0] for word in said.words)
     return 2 <= len(text) <= 6 and text in letters

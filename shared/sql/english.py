@@ -24,7 +24,7 @@ ENDINGS = re.compile(r"(?:ies|ied|ing|ers|er|es|ed|ly|s|y|e)$")
 
 
 @lru_cache(maxsize=100_000)
-def lemma(word: str) -> str:
+def stem(word: str) -> str:
     """A word without its ending, so that plural and singular, or `cancelled` and `cancels`, are mostly the same."""
     if len(word) <= 3 or not word.isalpha():
         return word
@@ -33,12 +33,12 @@ def lemma(word: str) -> str:
     return short[:-1] if len(short) > 3 and short[-1] == short[-2] else short
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Words and numbers in lower case; `1,000` is one number, without its comma."""
     return [piece.rstrip(",").replace(",", "") for piece in WORD.findall(text.lower())]
 
 
-def as_number(word: str) -> float | None:
+def parse_digits(word: str) -> float | None:
     """The value of digits."""
     try:
         return float(word) if word[:1].isdigit() else None
@@ -46,12 +46,12 @@ def as_number(word: str) -> float | None:
         return None
 
 
-def numbers(found: list[str]) -> set[float]:
+def spoken_numbers(found: list[str]) -> set[float]:
     """Every number that a list of words says, also those in words (`twenty five`, `3 thousand`)."""
     values: set[float] = set()
     run: float | None = None
     for place, word in enumerate(found):
-        value = as_number(word)
+        value = parse_digits(word)
         if value is None:
             value = VALUES.get(word)
         if value is not None:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.sql.parsed import parse_one_sql
+from shared.sql.parser import parse_one_sql
 from shared.sql.tokens import OPAQUE
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def sql_features(sql: str) -> SqlFeatures:
     try:
         tree = parse_one_sql(sql)
     except SqlglotError:
-        return features_of_words(sql)
-    return features_of_tree(tree, sql)
+        return features_from_words(sql)
+    return features_from_tree(tree, sql)
 
 
 def bare_words(sql: str) -> str:
@@ -100,7 +100,7 @@ def combined(used: set[str], joins: int, depth: int, parsed: bool) -> SqlFeature
     return SqlFeatures(joins, depth, frozenset(used | {name for name, there in counted.items() if there}), parsed)
 
 
-def features_of_words(sql: str) -> SqlFeatures:
+def features_from_words(sql: str) -> SqlFeatures:
     """Features by keywords; joins by JOIN and by the commas of FROM."""
     text = bare_words(sql)
     used = {name for name, rule in WORDS.items() if rule.search(text)}
@@ -123,7 +123,7 @@ def depth_of_words(text: str) -> int:
     return deepest
 
 
-def features_of_tree(tree: "exp.Expr", sql: str) -> SqlFeatures:
+def features_from_tree(tree: "exp.Expr", sql: str) -> SqlFeatures:
     """Features by the tree's nodes; NULL handling and dates by words, for their many spellings."""
     from sqlglot import exp
 

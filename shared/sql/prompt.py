@@ -6,27 +6,29 @@ own format is not known. A `PromptStyle` adds comments and foreign keys, and say
 reasoning before it.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from shared.catalog.databases import Scalar, SchemaCard, TableCard, ViewCard
 from shared.contracts.records import Message, PromptStyle, Target
-from shared.sql.answer import answer_text
-from shared.sql.card import Scalar, SchemaCard, TableCard, ViewCard
+from shared.sql.completion import render_completion
 
 PROMPT_VERSION = "create-select/1"
-SYSTEM = "Answer with one SQLite query and nothing else."
-SYSTEMS: dict[Target, str] = {
-    "sql": SYSTEM,
+SYSTEM_PROMPT = "Answer with one SQLite query and nothing else."
+SYSTEM_PROMPTS: dict[Target, str] = {
+    "sql": SYSTEM_PROMPT,
     "reasoning_sql": (
         "Say in two or three short sentences how the question is answered from these tables. "
         "Then give one SQLite query in a code block that begins with ```sql, and nothing after it."
     ),
 }
-PLAIN = PromptStyle()
+PLAIN_STYLE = PromptStyle()
 CELL_LIMIT = 40
 COMMENT_LIMIT = 200
 
 
-def prompt_version(rows: int, style: PromptStyle = PLAIN) -> str:
+def prompt_version(rows: int, style: PromptStyle = PLAIN_STYLE) -> str:
     """The form's name with what is set, for cards and manifests."""
     more = [name for name in ("comments", "foreign_keys") if getattr(style, name)]
     target = [] if style.target == "sql" else [style.target]
@@ -62,7 +64,7 @@ def render_comments(table: TableCard | ViewCard) -> list[str]:
     return ["/* comments:", *head, *said, "*/"] if head or said else []
 
 
-def render_table(table: TableCard, rows: int, style: PromptStyle = PLAIN) -> str:
+def render_table(table: TableCard, rows: int, style: PromptStyle = PLAIN_STYLE) -> str:
     """One table's CREATE statement, its comments where they are wanted, and its first `rows` rows."""
     lines = [table.ddl.strip().rstrip(";") + ";"]
     if style.comments:
@@ -70,7 +72,7 @@ def render_table(table: TableCard, rows: int, style: PromptStyle = PLAIN) -> str
     return "\n".join([*lines, *render_rows(table, rows)])
 
 
-def render_view(view: ViewCard, rows: int, style: PromptStyle = PLAIN) -> str:
+def render_view(view: ViewCard, rows: int, style: PromptStyle = PLAIN_STYLE) -> str:
     """As a table, marked as a view and with its columns, which a CREATE VIEW need not name."""
     columns = ", ".join(render_comment(column.name) for column in view.columns)
     lines = [view.ddl.strip().rstrip(";") + ";", f"/* view with columns: {columns} */"]
@@ -97,7 +99,7 @@ def render_keys(card: SchemaCard) -> list[str]:
     return ["/* foreign keys:", *keys, "*/"] if keys else []
 
 
-def render_schema(card: SchemaCard, rows: int = 3, style: PromptStyle = PLAIN) -> str:
+def render_schema(card: SchemaCard, rows: int = 3, style: PromptStyle = PLAIN_STYLE) -> str:
     """All tables of a database, in the card's order, its views, then its foreign keys where they are wanted."""
     parts = [render_table(table, rows, style) for table in card.tables]
     parts += [render_view(view, rows, style) for view in card.views]
@@ -105,7 +107,7 @@ def render_schema(card: SchemaCard, rows: int = 3, style: PromptStyle = PLAIN) -
 
 
 def render_question(
-    card: SchemaCard, question: str, *, evidence: str | None = None, rows: int = 3, style: PromptStyle = PLAIN
+    card: SchemaCard, question: str, *, evidence: str | None = None, rows: int = 3, style: PromptStyle = PLAIN_STYLE
 ) -> Message:
     """The user's turn: schema, evidence where there is one, question."""
     parts = [render_schema(card, rows, style)]
@@ -121,13 +123,66 @@ def render_messages(
     *,
     evidence: str | None = None,
     rows: int = 3,
-    style: PromptStyle = PLAIN,
+    style: PromptStyle = PLAIN_STYLE,
     shots: Sequence[tuple[SchemaCard, str, str]] = (),
 ) -> list[Message]:
     """The whole prompt. `shots` are worked examples (card, question, gold), shown as earlier turns."""
-    messages = [Message(role="system", content=SYSTEMS[style.target])]
+    messages = [Message(role="system", content=SYSTEM_PROMPTS[style.target])]
     for shot_card, shot_question, gold in shots:
         messages.append(render_question(shot_card, shot_question, rows=rows, style=style))
-        messages.append(Message(role="assistant", content=answer_text(style.target, gold)))
+        messages.append(Message(role="assistant", content=render_completion(style.target, gold)))
     messages.append(render_question(card, question, evidence=evidence, rows=rows, style=style))
     return messages
+
+
+SHORT_CELL = 12
+SEPARATOR = " | "
+BLOCK = re.compile(r"\n/\* first rows:\n(?P<header>[^\n]*)\n(?P<rows>(?:(?!/\* first rows:\n)[^\n]*+\n)*?)\*/(?=\n|$)")
+
+
+@dataclass(frozen=True)
+class Shortening:
+    """One way of shortening: characters a cell, rows a table (None: as they are)."""
+
+    name: str
+    cell: int | None = None
+    rows: int | None = None
+
+
+UNCHANGED = Shortening("whole")
+SHORTENINGS = (
+    Shortening("clipped", cell=SHORT_CELL),
+    Shortening("one_row", cell=SHORT_CELL, rows=1),
+    Shortening("no_rows", rows=0),
+)
+
+
+def shorten_text(text: str, step: Shortening) -> str:
+    """`text` with every block of example rows shortened."""
+
+    def replace(block: "re.Match[str]") -> str:
+        rows = block["rows"].split("\n")[:-1][: step.rows]
+        if not rows:
+            return ""
+        lines = [SEPARATOR.join(_clip(cell, step.cell) for cell in row.split(SEPARATOR)) for row in rows]
+        return "\n".join(["\n/* first rows:", block["header"], *lines, "*/"])
+
+    return BLOCK.sub(replace, text)
+
+
+def shorten_prompt(
+    messages: Sequence[Message], fits: Callable[[list[Message]], bool]
+) -> tuple[list[Message], Shortening]:
+    """The longest form of a prompt that fits, with the step that led there; the last step's form where none does."""
+    found, taken = list(messages), UNCHANGED
+    if fits(found):
+        return found, taken
+    for taken in SHORTENINGS:
+        found = [one.model_copy(update={"content": shorten_text(one.content, taken)}) for one in messages]
+        if fits(found):
+            break
+    return found, taken
+
+
+def _clip(cell: str, most: int | None) -> str:
+    return cell if most is None or len(cell) <= most else cell[: most - 1] + "…"

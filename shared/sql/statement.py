@@ -7,7 +7,7 @@ follows cannot belong to it.
 
 import re
 
-from shared.sql.thoughts import BLANK
+from shared.sql.reasoning import BLANK
 from shared.sql.tokens import TOKEN
 
 NAME = r"(?:\w++|\"[^\"\n]{1,100}\"|`[^`\n]{1,100}`|\[[^\]\n]{1,100}\])"

@@ -5,6 +5,7 @@ Light: the sandbox's children import it.
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 # Blank is what SQLite takes for blank. A no-break space is a letter to it, so that `;` and one of those is a second
 # statement; a byte order mark is blank wherever it stands.
@@ -28,3 +29,178 @@ def tokens(sql: str) -> Iterator[tuple[str, str]]:
     """(kind, text) for every stretch of the text; the texts joined give the whole back."""
     for match in TOKEN.finditer(sql):
         yield str(match.lastgroup), match.group()
+
+
+# Words that SQLite reads as keywords (or, some of them, as a name where no keyword can stand: a name's case means
+# nothing to it either).
+KEYWORD_LIST = """
+ALL AND AS ASC BETWEEN BY CASE COLLATE CROSS CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP DESC DISTINCT ELSE END ESCAPE
+EXCEPT EXISTS FROM FULL GLOB GROUP HAVING IN INNER INTERSECT IS ISNULL JOIN LEFT LIKE LIMIT NATURAL NOT NOTNULL NULL
+OFFSET ON OR ORDER OUTER OVER PARTITION RECURSIVE RIGHT SELECT THEN UNION USING VALUES WHEN WHERE WINDOW WITH
+"""
+FUNCTION_LIST = """
+ABS AVG CAST COALESCE COUNT DATE DATETIME GROUP_CONCAT IFNULL IIF INSTR JULIANDAY LENGTH LOWER LTRIM MAX MIN NULLIF
+PRINTF REPLACE ROUND RTRIM STRFTIME SUBSTR SUM TIME TOTAL TRIM UPPER
+"""
+KEYWORDS, FUNCTIONS = frozenset(KEYWORD_LIST.split()), frozenset(FUNCTION_LIST.split())
+COMPARING = frozenset("=<>!")
+NO_BLANK_BEFORE, NO_BLANK_AFTER = frozenset((",", ")", ";")), frozenset(("(", ""))
+
+
+def normalize_sql(sql: str) -> str:
+    """The same statement without comments and closing semicolons, blanks single, keywords and functions upper case.
+
+    By token: literals, quoted names and all other names stay as they are. The plain style of the result is the result.
+    """
+    pieces = joined(sql)
+    while pieces and pieces[-1][1] == ";":
+        pieces.pop()
+    text, before = "", ""
+    for place, (blank, piece) in enumerate(pieces):
+        after = pieces[place + 1][1] if place + 1 < len(pieces) else ""
+        if spaced(before, piece, blank):
+            text += " "
+        text += cased(piece, after)
+        before = piece
+    return text
+
+
+def spaced(before: str, piece: str, blank: bool) -> bool:
+    """Whether one blank stands between two pieces; `blank` where the text has some."""
+    if before in NO_BLANK_AFTER or piece in NO_BLANK_BEFORE:
+        return False
+    if piece == "(" and before.upper() in FUNCTIONS:
+        return False
+    if padded(before) or padded(piece) or before == ",":
+        return True
+    keyword = before.upper() in KEYWORDS and piece == "("
+    return blank or keyword or (before == ")" and (piece[0].isalnum() or piece[0] == "_"))
+
+
+def joined(sql: str) -> list[tuple[bool, str]]:
+    """(whether a blank or comment stands before it, piece); signs of comparison that touch are one piece."""
+    found: list[tuple[bool, str]] = []
+    blank = False
+    for kind, text in tokens(sql):
+        if kind in ("blank", "comment"):
+            blank = True
+            continue
+        if found and not blank and text in COMPARING and found[-1][1][-1] in COMPARING | {"-"}:
+            found[-1] = (found[-1][0], found[-1][1] + text)
+        else:
+            found.append((blank, text))
+        blank = False
+    return found
+
+
+def padded(piece: str) -> bool:
+    """Whether a blank stands on both sides of it: a comparison. JSON's arrows are left as they stand."""
+    return bool(piece) and set(piece) <= COMPARING
+
+
+def cased(piece: str, after: str) -> str:
+    """Keywords in upper case, and functions where a bracket follows."""
+    upper = piece.upper()
+    return upper if upper in KEYWORDS or (upper in FUNCTIONS and after == "(") else piece
+
+
+NAME, VALUE = "_", "?"
+KEPT = frozenset(word.lower() for word in KEYWORDS | FUNCTIONS)
+# Writings that mean the same wherever they stand.
+SAME = {"<>": "!=", "==": "="}
+SILENT = frozenset(("as", "inner", "asc", "outer", ";"))
+
+
+@dataclass(frozen=True, slots=True)
+class SqlShape:
+    """The three forms of one SQL, each as one text with single blanks."""
+
+    skeleton: str
+    slots: str
+    named: str
+
+
+@dataclass(frozen=True, slots=True)
+class SqlPiece:
+    """A token: `kind` is `word` (keyword or function), `name`, `value` or `sign`."""
+
+    kind: str
+    text: str
+
+
+def sql_shape(sql: str) -> SqlShape:
+    """The forms of any text."""
+    pieces = without_aliases(read_pieces(sql))
+    slots: dict[str, str] = {}
+    for piece in pieces:
+        if piece.kind == "name":
+            slots.setdefault(piece.text, f"_{len(slots) + 1}")
+    return SqlShape(
+        skeleton=" ".join(shown(piece, NAME) for piece in pieces),
+        slots=" ".join(shown(piece, slots.get(piece.text, NAME)) for piece in pieces),
+        named=" ".join(shown(piece, piece.text) for piece in pieces),
+    )
+
+
+def shown(piece: SqlPiece, name: str) -> str:
+    """A piece with its name as `name`."""
+    if piece.kind == "name":
+        return name
+    return VALUE if piece.kind == "value" else piece.text
+
+
+def read_pieces(sql: str) -> list[SqlPiece]:
+    """The pieces of a text; signs of comparison that touch are one, and so are the parts of a number."""
+    found: list[SqlPiece] = []
+    blank = True
+    for kind, text in tokens(sql):
+        if kind in ("blank", "comment"):
+            blank = True
+            continue
+        last = found[-1] if found else None
+        if last is not None and not blank and text in COMPARING and last.kind == "sign" and last.text[-1] in COMPARING:
+            found[-1] = SqlPiece("sign", last.text + text)
+        elif last is not None and not blank and last.kind == "value" and (text == "." or last.text.endswith(".")):
+            found[-1] = SqlPiece("value", last.text + text)
+        else:
+            found.append(piece_of(kind, text))
+        blank = False
+    return [SqlPiece(piece.kind, SAME.get(piece.text, piece.text)) for piece in found]
+
+
+def piece_of(kind: str, text: str) -> SqlPiece:
+    """One token. Text in double quotes is a literal: that is how models write it more often than names."""
+    if kind == "quoted":
+        return SqlPiece("value", text[1:-1]) if text[0] in "'\"" else SqlPiece("name", text[1:-1].lower())
+    if kind == "word":
+        lowered = text.lower()
+        if lowered[0].isdigit():
+            return SqlPiece("value", lowered)
+        return SqlPiece("word" if lowered in KEPT else "name", lowered)
+    return SqlPiece("sign", text)
+
+
+def without_aliases(pieces: list[SqlPiece]) -> list[SqlPiece]:
+    """Qualifiers before a dot, aliases behind AS or behind a name, and silent words left out."""
+    aliases = {pieces[n + 1].text for n in range(len(pieces) - 1) if pieces[n].text == "as" and is_name(pieces, n + 1)}
+    kept: list[SqlPiece] = []
+    place = 0
+    while place < len(pieces):
+        piece = pieces[place]
+        following = pieces[place + 1] if place + 1 < len(pieces) else None
+        if piece.kind == "name" and following is not None and following.text == "." and following.kind == "sign":
+            place += 2
+            continue
+        if piece.text == "as" and is_name(pieces, place + 1):
+            place += 2
+            continue
+        alias = piece.kind == "name" and kept and (kept[-1].kind == "name" or kept[-1].text == ")")
+        if not alias and piece.text not in SILENT:
+            kept.append(SqlPiece("name", "@") if piece.kind == "name" and piece.text in aliases else piece)
+        place += 1
+    return kept
+
+
+def is_name(pieces: list[SqlPiece], place: int) -> bool:
+    """Whether a name stands there."""
+    return place < len(pieces) and pieces[place].kind == "name"

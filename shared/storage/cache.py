@@ -16,8 +16,8 @@ from pathlib import Path
 
 from shared.errors import UnavailableError
 from shared.logging import get_logger
-from shared.storage.base import ObjectStore
-from shared.storage.settings import CacheSettings
+from shared.storage.open import CacheSettings
+from shared.storage.store import ObjectStore
 
 LOCK_NAME = ".lock"
 LEFTOVER_S = 86_400.0  # a temporary file this old belongs to nobody
@@ -34,10 +34,10 @@ def local_copy(objects: ObjectStore, key: str, folder: Path, bound: CacheSetting
     It stays for `bound.keep_s` seconds at least; ask again before a later use. Raises `NotFoundError` for an absent
     object, `UnavailableError` where the disk cannot hold it.
     """
-    return kept_copy(folder / key.rsplit("/", 1)[-1], lambda path: objects.get_file(key, path), bound)
+    return cached_copy(folder / key.rsplit("/", 1)[-1], lambda path: objects.get_file(key, path), bound)
 
 
-def kept_copy(path: Path, bring: Callable[[Path], None], bound: CacheSettings | None = None) -> Path:
+def cached_copy(path: Path, bring: Callable[[Path], None], bound: CacheSettings | None = None) -> Path:
     """The file at `path`, brought where it is absent; its folder is bounded as a whole."""
     folder = path.parent
     for _ in range(FETCHES):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from shared.contracts.refs import ObjectRef
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
-from shared.storage.base import Entry
+from shared.files import read_chunks, write_atomically
 from shared.storage.keys import TEMPORARY_PREFIX, check_key, check_prefix
-from shared.storage.local_files import read_chunks, write_whole
+from shared.storage.store import ObjectInfo
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -39,7 +39,7 @@ class DirectoryStore:
         return b"".join(self.open_chunks(key))
 
     def get_file(self, key: str, path: Path) -> None:
-        write_whole(path, self.open_chunks(key))
+        write_atomically(path, self.open_chunks(key))
 
     def open_chunks(self, key: str, size: int = 1 << 20) -> Iterator[bytes]:
         path = self._path(key)
@@ -57,11 +57,11 @@ class DirectoryStore:
         folder, _, start = check_prefix(prefix).rpartition("/")
         yield from self._walk(folder, start)
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def entries(self, prefix: str) -> Iterator[ObjectInfo]:
         for key in self.list(prefix):
             with self._disk(), suppress(FileNotFoundError):  # deleted meanwhile
                 status = (self.root / key).stat()
-                yield Entry(key, status.st_size, status.st_mtime)
+                yield ObjectInfo(key, status.st_size, status.st_mtime)
 
     def marks(self, prefix: str) -> Iterator[tuple[str, str]]:
         for key in self.list(prefix):

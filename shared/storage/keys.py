@@ -12,8 +12,8 @@ KEY_BYTES_LIMIT = 900
 TEMPORARY_PREFIX = ".sense-tmp-"
 UPLOADS_PREFIX = "uploads/"
 DATASETS_PREFIX = "datasets/"
-ASKED_PREFIX = "asked/"
-NEIGHBOURS_PREFIX = "neighbours/"
+DDL_DATABASES_PREFIX = "ddl-databases/"
+TEST_SUITES_PREFIX = "test-suites/"
 ANSWERS_PREFIX = "answers/"
 KEYS_PREFIX = "keys/"
 MODELS_PREFIX = "models/"
@@ -83,17 +83,17 @@ def card_key(sha256: str) -> str:
     return _join("databases", f"{sha256}.json")
 
 
-def asked_database_key(sha256: str) -> str:
+def ddl_database_key(sha256: str) -> str:
     """A database that was built for a question only: it goes when nobody has asked for it for some days.
 
     Its name differs from a stored one's, so that local copies, named by the last part, tell them apart.
     """
-    return _join("asked", f"{sha256}-asked.sqlite")
+    return _join("ddl-databases", f"{sha256}-ddl.sqlite")
 
 
-def asked_card_key(sha256: str) -> str:
+def ddl_card_key(sha256: str) -> str:
     """Its schema card, written after it, and anew while it is used: its age is the time since the last use."""
-    return _join("asked", f"{sha256}.json")
+    return _join("ddl-databases", f"{sha256}.json")
 
 
 def is_sha256(text: str) -> bool:
@@ -111,9 +111,9 @@ def api_key_key(name: str) -> str:
     return _join("keys", f"{name}.json")
 
 
-def neighbour_key(sha256: str, set_name: str, index: int) -> str:
+def test_suite_database_key(sha256: str, set_name: str, index: int) -> str:
     """A neighbour of a database; its name says of which, because local copies are named by the last part."""
-    return _join("neighbours", sha256, f"{sha256}.{set_name}.{index}.sqlite")
+    return _join("test-suites", sha256, f"{sha256}.{set_name}.{index}.sqlite")
 
 
 def dataset_key(name: str, version: str, file: str) -> str:

@@ -17,9 +17,9 @@ from minio.error import InvalidResponseError, S3Error, ServerError
 
 from shared.contracts.refs import ObjectRef
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
-from shared.storage.base import Entry
+from shared.files import read_chunks, write_atomically
 from shared.storage.keys import check_key, check_prefix, parents
-from shared.storage.local_files import read_chunks, write_whole
+from shared.storage.store import ObjectInfo
 
 ABSENT = frozenset({"NoSuchKey", "NoSuchObject", "NotFound"})
 DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"})
@@ -101,7 +101,7 @@ class MinioStore:
         return b"".join(self.open_chunks(key))
 
     def get_file(self, key: str, path: Path) -> None:
-        write_whole(path, self.open_chunks(key))
+        write_atomically(path, self.open_chunks(key))
 
     def open_chunks(self, key: str, size: int = 1 << 20) -> Iterator[bytes]:
         self._make_bucket()
@@ -129,12 +129,12 @@ class MinioStore:
         # Not every S3 server lists in the order of the whole keys.
         yield from sorted((name, mark) for name, mark in found if name and not name.endswith("/"))
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def entries(self, prefix: str) -> Iterator[ObjectInfo]:
         self._make_bucket()
         with self._server(check_prefix(prefix)):
             for item in self._client.list_objects(self.bucket, prefix, recursive=True):
                 if item.object_name and not item.object_name.endswith("/") and item.last_modified is not None:
-                    yield Entry(item.object_name, item.size or 0, item.last_modified.timestamp())
+                    yield ObjectInfo(item.object_name, item.size or 0, item.last_modified.timestamp())
 
     def delete(self, key: str) -> None:
         self._make_bucket()

@@ -13,7 +13,7 @@ from flower.app import Flower
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
-from shared.http_guard import Guard, Refusal
+from shared.http.guard import Guard, Refusal
 from shared.tasks.app import app
 
 

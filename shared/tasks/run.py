@@ -23,8 +23,7 @@ from shared.jobs.store import JobStore
 from shared.logging import get_logger
 from shared.metrics import SHARD_SECONDS, SHARDS
 from shared.settings import LeaseSettings, RedisSettings
-from shared.storage.open import open_store
-from shared.storage.settings import StoreSettings
+from shared.storage.open import StoreSettings, open_store
 from shared.tasks.heartbeat import Heartbeat
 from shared.tasks.shard import Shard
 from shared.tasks.watchdog import watched

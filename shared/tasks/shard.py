@@ -16,10 +16,9 @@ from shared.jobs.ended import archived_key
 from shared.jobs.state import ShardRow
 from shared.jobs.store import JobStore
 from shared.settings import PathSettings
-from shared.storage.base import ObjectStore
-from shared.storage.jsonl import dump_rows, read_rows
 from shared.storage.keys import export_key, shard_key
-from shared.storage.slices import read_slice
+from shared.storage.records import dump_records, read_records, read_slice
+from shared.storage.store import ObjectStore
 from shared.tasks.heartbeat import Heartbeat
 
 M = TypeVar("M", bound=BaseModel)
@@ -50,7 +49,7 @@ class Shard:
 
     def write_rows(self, name: str, rows: Iterable[BaseModel]) -> ObjectRef:
         """Stores rows as this attempt's output `name`."""
-        return self.objects.put(self.key(name), dump_rows(rows))
+        return self.objects.put(self.key(name), dump_records(rows))
 
     def write_text(self, name: str, text: str, suffix: str) -> ObjectRef:
         """Stores a text as this attempt's output `name`."""
@@ -83,20 +82,20 @@ class Shard:
             key = archived_key(self.objects, job_id, "rows.jsonl")
         except NotFoundError:
             return []
-        rows = [row for row in read_rows(self.objects, key, ShardRow) if row.stage == stage and row.state == "done"]
+        rows = [row for row in read_records(self.objects, key, ShardRow) if row.stage == stage and row.state == "done"]
         return [row.outputs[output] for row in rows if output in row.outputs]
 
     def stage_rows(self, stage: StageRef, output: str, model: type[M]) -> Iterator[M]:
         """Rows of one output of a stage, in shard order."""
         for ref in self.refs(stage, output):
-            yield from read_rows(self.objects, ref, model)
+            yield from read_records(self.objects, ref, model)
 
     def rows(self, source: ObjectRef | Slice, model: type[M]) -> list[M]:
         """The rows a shard works on: a whole object, or a slice of a collected one."""
         if isinstance(source, ObjectRef):
-            return list(read_rows(self.objects, source, model))
+            return list(read_records(self.objects, source, model))
         refs = self.refs(source.stage, source.output)
-        return list(read_slice(self.objects, refs, source.offset, source.limit, model, PathSettings().rows))
+        return list(read_slice(self.objects, refs, source.offset, source.limit, model, PathSettings().records))
 
     def checkpointed(self) -> bool:
         """Says that a part of the work is safe in the object store; False where the lease is lost."""

@@ -11,12 +11,12 @@ from celery.signals import task_unknown, worker_init, worker_process_init, worke
 
 from shared.contracts.base import Queue
 from shared.errors import SenseError
-from shared.health import touch_alive
 from shared.jobs.connect import connect_redis
 from shared.jobs.workers import WorkerBoard
-from shared.lifeline import exit_with_parent, hide_memory
 from shared.logging import configure_logging, get_logger
 from shared.metrics import expose_metrics
+from shared.processes.health import touch_alive
+from shared.processes.lifecycle import exit_with_parent, hide_memory
 from shared.settings import RedisSettings
 from shared.tasks.run import refuse_command
 from shared.tasks.watchdog import open_watchdog, start_watching

@@ -26,13 +26,12 @@ from services.synthesis.gates.features import features
 from services.synthesis.gates.gate import Gate, scope
 from services.synthesis.gates.schemas import NO_SCHEMA, SchemaFacts, facts
 from services.synthesis.grammar.writer import write_examples
+from shared.catalog.datasets import example_id
 from shared.contracts.records import Example, Written
-from shared.sql.agreement import disagreement, literals, number_of
-from shared.sql.hardness import spider_schema
-from shared.sql.readable import unreadable
-from shared.sql.skeleton import shape
-from shared.sql.spider.hardness import measured_hardness
-from shared.storage.datasets import example_id
+from shared.sql.agreement import compared_literals, find_disagreement, parse_number
+from shared.sql.parser import find_syntax_error
+from shared.sql.spider.hardness import measured_hardness, schema_of_card
+from shared.sql.tokens import sql_shape
 from tests.support import planted
 from tests.support.benchmarks import DATA, read_json, spider_predictions
 
@@ -81,7 +80,7 @@ def judgement() -> Iterator[Row]:
 
 def others(dev: Sequence[Example], schema_of: Callable[[str], SchemaFacts], *, copied: bool = True) -> Counter[str]:
     """Each test question against those on its database that have another SQL (literals aside)."""
-    shapes = {one.example_id: shape(one.gold).named for one in dev}
+    shapes = {one.example_id: sql_shape(one.gold).named for one in dev}
     signs: Counter[str] = Counter()
     for one in dev:
         rest = [
@@ -153,28 +152,28 @@ def offline_rows(count: int) -> Iterator[Row]:
     made = collect(found, [], None)
     yield "offline writer: repeated questions", made.duplicates, count, ""
     yield "offline writer: near-duplicates", made.near_duplicates, count, f"question >= {NEAR_QUESTION}"
-    wrong = sum(disagreement(one.question, one.gold) is not None for one in found)
+    wrong = sum(find_disagreement(one.question, one.gold) is not None for one in found)
     yield "FALSE: offline writer, question and SQL disagree", wrong, count, ""
 
 
 def agreement_rows() -> Iterator[Row]:
     """False and right rejections of the agreement gate on Spider train."""
     train = read_json("spider/train_spider.min.json")
-    agreeing = [one for one in train if disagreement(one["question"], one["query"]) is None]
+    agreeing = [one for one in train if find_disagreement(one["question"], one["query"]) is None]
     yield "FALSE: Spider train, question and SQL disagree", len(train) - len(agreeing), len(train), ""
     rng = random.Random(0)
     pools: dict[bool, list[str]] = {True: [], False: []}
     for one in agreeing:
         for literal in telling(one["query"]):
-            pools[number_of(literal) is not None].append(literal)
+            pools[parse_number(literal) is not None].append(literal)
     caught: Counter[tuple[bool, bool]] = Counter()
     for one in agreeing:
         if own := telling(one["query"]):
             literal = rng.choice(own)
-            number = number_of(literal) is not None
+            number = parse_number(literal) is not None
             planted_sql = one["query"].replace(literal, rng.choice(pools[number]), 1)
             if planted_sql != one["query"]:
-                caught[number, disagreement(one["question"], planted_sql) is not None] += 1
+                caught[number, find_disagreement(one["question"], planted_sql) is not None] += 1
     for number, name in ((True, "number"), (False, "text")):
         hits, missed = caught[number, True], caught[number, False]
         yield f"planted: another {name} in the SQL", hits, hits + missed, ""
@@ -183,7 +182,9 @@ def agreement_rows() -> Iterator[Row]:
 def telling(sql: str) -> list[str]:
     """Literals that a question has to say."""
     return [
-        one for one in literals(sql) if number_of(one) not in (0.0, 1.0) and len(one) > (number_of(one) is None) * 2
+        one
+        for one in compared_literals(sql)
+        if parse_number(one) not in (0.0, 1.0) and len(one) > (parse_number(one) is None) * 2
     ]
 
 
@@ -193,12 +194,12 @@ def prices(count: int = 1500) -> Iterator[tuple[str, float]]:
     train = planted.examples("spider/train_spider.min.json")[:count]
     dev = planted.examples("spider/dev.json", split="test")
     gate, near = Gate(dev, known.__getitem__), NearDuplicates()
-    cards = {one["db_id"]: spider_schema(planted.card(one)) for one in read_json("spider/tables.json")}
+    cards = {one["db_id"]: schema_of_card(planted.card(one)) for one in read_json("spider/tables.json")}
     found = [features(one, known[one.database_id]) for one in train]
     works: list[tuple[str, Callable[[int], object]]] = [
-        ("parse (sqlglot)", lambda n: unreadable(train[n].gold)),
+        ("parse (sqlglot)", lambda n: find_syntax_error(train[n].gold)),
         ("hardness", lambda n: measured_hardness(train[n].gold, cards[train[n].database_id])),
-        ("agreement", lambda n: disagreement(train[n].question, train[n].gold)),
+        ("agreement", lambda n: find_disagreement(train[n].question, train[n].gold)),
         ("features of question and SQL", lambda n: gate.features(train[n])),
         ("leakage", lambda n: gate.tests.leak(train[n], found[n], own=False)),
         ("near-duplicates (MinHash)", lambda n: near.seen(scope(train[n]), found[n])),

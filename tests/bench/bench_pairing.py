@@ -38,7 +38,7 @@ from shared.contracts.synthesis import COLLECT, CollectedCounts
 from shared.jobs.plan import Fixed, Plan, StagePlan
 from shared.jobs.store import JobStore
 from shared.storage.directory import DirectoryStore
-from shared.storage.jsonl import dump_rows
+from shared.storage.records import dump_records
 from shared.tasks.run import run_shard
 from tests.support.datasets import make_example
 from tests.support.valkey import start_valkey
@@ -116,12 +116,12 @@ class Bench:
                 candidates += [as_candidate(example, slot, text) for slot, text in enumerate(answers)]
             place = f"bench/{uuid.uuid4().hex}"
             refs = {
-                "examples": self.objects.put(f"{place}/examples", dump_rows(examples)),
-                "candidates": self.objects.put(f"{place}/candidates", dump_rows(candidates)),
+                "examples": self.objects.put(f"{place}/examples", dump_records(examples)),
+                "candidates": self.objects.put(f"{place}/candidates", dump_records(candidates)),
             }
             shards.append({name: ref.model_dump() for name, ref in refs.items()})
             every += examples
-        self.plan(shards, self.objects.put(f"bench/{uuid.uuid4().hex}/all", dump_rows(every)))
+        self.plan(shards, self.objects.put(f"bench/{uuid.uuid4().hex}/all", dump_records(every)))
         return len(shards)
 
     def plan(self, shards: list[dict[str, Any]], examples: ObjectRef) -> None:

@@ -35,16 +35,16 @@ from services.orchestrator.sizes import ENDPOINT_SAMPLED_PER_SHARD, SAMPLED_PER_
 from services.pairing.tasks import TASKS as PAIRING
 from services.sandbox.pool import SandboxPool
 from services.sandbox.tasks import TASKS as SANDBOX
+from shared.catalog.databases import CardCache
 from shared.contracts.base import TaskContract
 from shared.contracts.pairing import SAMPLE_CANDIDATES
 from shared.contracts.records import Candidate, Example
 from shared.contracts.sandbox import JUDGE_CANDIDATES
 from shared.contracts.spec import SynthesisSpec
 from shared.jobs.plan import Fixed, Plan, StagePlan
-from shared.sql.catalog import Catalog
 from shared.sql.prompt import render_messages
 from shared.storage.directory import DirectoryStore
-from shared.storage.jsonl import dump_rows
+from shared.storage.records import dump_records
 from shared.tasks.run import run_shard
 from tests.bench.bench_pairing import as_candidate, make_database, store_sealed
 from tests.support.benchmarks import DATA, spider_database, spider_golds, spider_predictions
@@ -105,7 +105,7 @@ class Bench:
 
     def put(self, rows: Sequence[Any]) -> dict[str, Any]:
         """Rows as an object that a command can name."""
-        return self.objects.put(f"bench/{uuid.uuid4().hex}", dump_rows(rows)).model_dump()
+        return self.objects.put(f"bench/{uuid.uuid4().hex}", dump_records(rows)).model_dump()
 
 
 def questions_of(bench: Bench, root: Path, count: int) -> list[Example]:
@@ -158,7 +158,7 @@ def sampled(bench: Bench, examples: Sequence[Example], size: int, endpoint: str,
 
 def compare_sampling(bench: Bench, root: Path, given: argparse.Namespace) -> None:
     """Prints busy and ratio at each number of places."""
-    examples, catalog = questions_of(bench, root, given.questions), Catalog(bench.objects)
+    examples, catalog = questions_of(bench, root, given.questions), CardCache(bench.objects)
     prompts = [
         [message.model_dump() for message in render_messages(catalog.card(one.database_id), one.question, rows=3)]
         for one in examples

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 from services.sandbox.card import make_card
+from shared.catalog.databases import SchemaCard
 from shared.contracts.records import DpoRow, Message, SftRow
-from shared.sql.card import SchemaCard
 from shared.sql.prompt import render_messages
 from tests.flow.harness import Stack
 from tests.support.benchmarks import read_json, spider_database

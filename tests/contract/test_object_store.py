@@ -16,9 +16,9 @@ import pytest
 from minio import time as minio_time
 
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
-from shared.storage.base import ObjectStore
 from shared.storage.directory import DirectoryStore
 from shared.storage.minio_store import MinioStore
+from shared.storage.store import ObjectStore
 from tests.support.s3_server import S3Server, free_ports
 from tests.support.store_proxy import StoreProxy
 

@@ -15,16 +15,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import shared.contracts
+from shared.catalog.databases import SchemaCard, Upload
 from shared.contracts.base import TaskContract
 from shared.contracts.registry import CONTRACTS
 from shared.events.stream import Event
-from shared.health import DATA_VERSION
 from shared.jobs.plan import Plan
 from shared.jobs.state import ErrorInfo, JobRecord, ShardRow, StageState
-from shared.llm.replay import RecordedAnswer
+from shared.llm.messages import RecordedAnswer
 from shared.models.manifest import ModelManifest
-from shared.sql.card import SchemaCard
-from shared.sql.uploads import Upload
+from shared.processes.health import DATA_VERSION
 
 PAGE = Path(__file__).with_name("wire.txt")
 HEAD = "data version"
@@ -133,7 +132,7 @@ def fault(committed: str, version: int, now: Shapes) -> str | None:
     if broken and version <= known:
         return (
             f"one version cannot read the other's data any more ({'; '.join(broken)[:2000]}): raise DATA_VERSION in "
-            f"shared/health.py from {version} to {known + 1}, say there what changed, and run: "
+            f"shared/processes/health.py from {version} to {known + 1}, say there what changed, and run: "
             "python -m tests.contract.wire"
         )
     if then != now or known != version:

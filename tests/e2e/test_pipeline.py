@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.cli.stack.layout import FLOWER_USER
+from services.cli.stack.config import FLOWER_USER
 from shared.client.models import Job
 from shared.contracts.base import Queue
 from shared.contracts.records import DpoRow, Example, Judged, Pair, SftRow, Verdict

@@ -14,7 +14,7 @@ import pytest
 
 from shared.contracts.records import Example, Rejected
 from shared.jobs.state import ShardState
-from shared.llm.replay import RecordedAnswer
+from shared.llm.messages import RecordedAnswer
 from shared.storage.keys import answer_key
 from tests.support.faults import Fault, FaultPlan
 from tests.support.nasty_writer import nasty_writer, never_in_form

@@ -15,7 +15,7 @@ from services.sandbox.databases import store_database
 from services.sandbox.pool import SandboxPool
 from shared.contracts.datasets import DatasetManifest
 from shared.contracts.records import DpoRow, SftRow
-from shared.storage.base import ObjectStore
+from shared.storage.store import ObjectStore
 from tests.flow.conftest import StartStack
 from tests.support.datasets import make_databases, write_lines
 from tests.support.openai_server import OpenAiServer, Request

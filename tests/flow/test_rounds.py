@@ -22,7 +22,7 @@ from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
 from shared.models.chosen import model_of
 from shared.models.manifest import ModelManifest, publish_model
 from shared.sql.features import sql_features
-from shared.storage.jsonl import read_rows
+from shared.storage.records import read_records
 from shared.tasks.run import Done
 from shared.tasks.shard import Shard
 from tests.flow import harness
@@ -125,7 +125,7 @@ def choice(stack: Stack, job: str, number: int) -> dict[str, RoundScore]:
 
 def rows_of(stack: Stack, job: str, stage: str, output: str, model: Any) -> list[Any]:
     refs: list[ObjectRef] = stack.jobs.outputs(job, stage, output)
-    return [row for ref in refs for row in read_rows(stack.objects, ref, model)]
+    return [row for ref in refs for row in read_records(stack.objects, ref, model)]
 
 
 def parent_of(stack: Stack, job: str, stage: str) -> str:

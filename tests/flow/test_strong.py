@@ -14,17 +14,17 @@ from services.sandbox.databases import store_database
 from services.sandbox.pool import SandboxPool
 from services.synthesis.grammar.writer import write_examples
 from services.synthesis.seeds import BUILTIN, BUILTIN_LICENCE
+from shared.catalog.databases import CardCache
+from shared.catalog.datasets import newest_datasets
 from shared.contracts.records import Example, Policy, Rejected, SftRow
 from shared.contracts.refs import Owner
 from shared.contracts.spec import parse_spec
 from shared.jobs.state import JobRecord, JobStatus
-from shared.llm.ledger import set_day_limits, spent_today
-from shared.sql.catalog import Catalog
-from shared.sql.extract import extract_sql
+from shared.llm.budgets import set_day_limits, spent_today
+from shared.sql.extraction import extract_sql
 from shared.sql.prompt import render_messages
-from shared.storage.base import ObjectStore
-from shared.storage.datasets import newest
 from shared.storage.keys import database_key
+from shared.storage.store import ObjectStore
 from tests.flow.conftest import StartStack
 from tests.flow.harness import Stack
 from tests.flow.test_weak_endpoint import bring
@@ -172,7 +172,7 @@ def test_rows_carry_their_lineage_and_the_card_its_cost(
             (row.seed_source, row.seed_licence) == (made.seed_source, made.seed_licence) == (BUILTIN, BUILTIN_LICENCE)
         )
         assert row.seed_examples == made.seed_examples and len(row.seed_examples) == 2
-        card = Catalog(stack.objects).card(example.database_id)
+        card = CardCache(stack.objects).card(example.database_id)
         assert row.prompt == render_messages(card, example.question, rows=3)
         assert row.completion[0].content == example.gold
     card, page = (stack.output(job, "collect.train", name).decode() for name in ("card", "card_html"))
@@ -244,7 +244,7 @@ def test_seeds_come_from_a_data_set_that_the_spec_names(
     }
     rows = [{"question": one, "db": "singers", "sql": sql, "split": "train"} for one, sql in texts.items()]
     bring(stack.objects, tmp_path, rows, Policy.STRICT)
-    (manifest,) = newest(stack.objects)
+    (manifest,) = newest_datasets(stack.objects)
     job = stack.succeed(spec(4, strong={"seeds": {"dataset": "mine"}}))
     assert all(set(texts) == {line for line in texts if f"Question: {line}" in asked(body)} for body in server.bodies)
     assert "INSERT INTO \"singer\" VALUES (1, 'Ann', 41)" in asked(server.bodies[0])

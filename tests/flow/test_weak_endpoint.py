@@ -14,9 +14,9 @@ from services.sandbox.databases import store_database
 from services.sandbox.pool import SandboxPool
 from shared.contracts.pairing import ErrorProfile
 from shared.contracts.records import DpoRow, Judged, Policy, SuspectGold
-from shared.llm.retry import RetryPolicy
-from shared.storage.base import ObjectStore
-from shared.storage.jsonl import read_rows
+from shared.llm.client import RetryPolicy
+from shared.storage.records import read_records
+from shared.storage.store import ObjectStore
 from tests.flow.conftest import StartStack
 from tests.flow.harness import Stack
 from tests.support.datasets import make_databases, write_lines
@@ -107,7 +107,9 @@ def test_the_data_sets_own_policy_is_asked_too(
     built = stack.counts(job, "pair")
     assert (built["pairs"], built["gold_failed"], built["excluded_gold"], built["all_correct"]) == (1, 1, 1, 1)
     assert built["none_correct"] == 1 and built["unpaired"] == 5
-    lines = [one for ref in stack.jobs.outputs(job, "judge", "judged") for one in read_rows(stack.objects, ref, Judged)]
+    lines = [
+        one for ref in stack.jobs.outputs(job, "judge", "judged") for one in read_records(stack.objects, ref, Judged)
+    ]
     assert all(set(one.verdicts) == {Policy.BIRD, Policy.STRICT} for one in lines)
     assert any(one.program for one in lines) and all(one.gold for one in lines)
     profile = ErrorProfile.model_validate_json(stack.output(job, "collect.preferences", "profile"))

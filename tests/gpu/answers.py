@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.contracts.records import Message
 from shared.models.completion import ensure_template
-from shared.sql.extract import extract_sql
+from shared.sql.extraction import extract_sql
 
 SENSE = Path(sys.executable).parent / "sense"
 ANSWER_TOKENS = 160

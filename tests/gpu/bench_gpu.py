@@ -20,8 +20,8 @@ from services.sandbox.card import make_card
 from services.training.config import TrainConfig
 from services.training.merge import merge, read_trained
 from services.training.supervise import RunStatus, TrainingRun
+from shared.catalog.databases import SchemaCard
 from shared.contracts.records import DpoRow, Message, SftRow
-from shared.sql.card import SchemaCard
 from shared.sql.prompt import render_messages
 from tests.bench.training_data import write
 from tests.gpu.answers import Answerer, official_scores

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from services.serving.asking.app import create_app
 from services.serving.asking.settings import AskSettings
-from shared.storage.base import ObjectStore
+from shared.storage.store import ObjectStore
 from tests.support.s3_server import free_ports
 
 

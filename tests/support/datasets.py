@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from shared.catalog.datasets import example_id
 from shared.contracts.datasets import DatasetHead, GoldHealth
 from shared.contracts.records import Example, Policy, Provenance
-from shared.storage.datasets import example_id
 
 SINGERS = """
 CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, age INTEGER);

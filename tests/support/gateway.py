@@ -26,7 +26,7 @@ from shared.jobs.plan import Each, Fixed, Plan, StagePlan
 from shared.jobs.state import ErrorInfo
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
-from shared.llm.profiles import EndpointProfile
+from shared.llm.endpoints import EndpointProfile
 from shared.settings import RedisSettings, SandboxSettings, ServingSettings
 from shared.storage.directory import DirectoryStore
 from tests.support.s3_server import free_ports

@@ -21,7 +21,7 @@ PARAMETERS = {("services.cli.key_commands", "pattern"): KEY_NAME}
 
 # Patterns that are made of values known only when they run: module, and what such values look like.
 VALUES: dict[str, dict[str, Any]] = {
-    "shared.sql.extract": {
+    "shared.sql.extraction": {
         "sign": "`",
         "least": 3,
         "run": "```",

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from services.synthesis.gates.schemas import SchemaFacts, facts
+from shared.catalog.databases import ColumnCard, ForeignKeyCard, SchemaCard, TableCard
+from shared.catalog.datasets import example_id
 from shared.contracts.records import DatabaseScript, Example, Provenance
-from shared.sql.card import ColumnCard, ForeignKeyCard, SchemaCard, TableCard
-from shared.storage.datasets import example_id
 from tests.support.benchmarks import read_json
 
 IMPORTED = Provenance(writer="imported", writer_version="1", seed=0, source="file:1")

@@ -14,7 +14,7 @@ from shared.contracts.spec import parse_spec
 from shared.events.stream import JobEvents
 from shared.jobs.plan import Each, Fixed, Plan, Slices, StagePlan
 from shared.jobs.state import ErrorInfo
-from shared.storage.jsonl import dump_rows
+from shared.storage.records import dump_records
 
 HOSTILE = '<img src=x onerror="window.harmed=1"><script>window.harmed=1</script>'
 HOSTILE_SQL = f"SELECT '{HOSTILE}' AS \"</pre><b>x\" -- <svg onload=window.harmed=1>"
@@ -135,13 +135,13 @@ class PreparedJob:
 
     def write_hostile_data(self) -> None:
         """Examples, refusals and pairs of markup, and a shard that was lost with markup."""
-        rows, refused = dump_rows([hostile_example()]), dump_rows([hostile_rejected()])
+        rows, refused = dump_records([hostile_example()]), dump_records([hostile_rejected()])
         self.finish("write.train", 0, {"written": 1}, written=b"")
         self.lose("write.train", 1, HOSTILE)
         self.finish("verify.train", 0, {"accepted": 1}, examples=rows, rejected=refused)
         self.finish("collect.train", 0, {"examples": 1}, examples=rows, rejected=refused)
         self.finish("sample", 0, {"questions": 1}, candidates=b"", examples=rows)
-        self.finish("pair", 0, {"pairs": 1}, pairs=dump_rows([hostile_pair()]))
+        self.finish("pair", 0, {"pairs": 1}, pairs=dump_records([hostile_pair()]))
 
     def train(self, steps: int, total: int = 40) -> None:
         """A training that has told so many steps."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import psutil
 from pydantic import BaseModel, SecretStr
 
-from services.cli.stack.layout import DEFAULT_PORTS, StackFile, read_stack
+from services.cli.stack.config import DEFAULT_PORTS, StackFile, read_stack
 from services.cli.stack.manager import program_states, supervisor_pid
 from shared.client.client import SenseClient
 from shared.client.models import Job

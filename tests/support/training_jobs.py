@@ -21,9 +21,9 @@ from shared.jobs.plan import Fixed, Plan, StagePlan
 from shared.jobs.state import ShardRow, ShardState
 from shared.jobs.store import JobStore
 from shared.models.manifest import ModelManifest, read_manifest
-from shared.storage.base import ObjectStore
 from shared.storage.directory import DirectoryStore
 from shared.storage.minio_store import MinioStore
+from shared.storage.store import ObjectStore
 from tests.unit.jobs.helpers import open_jobs
 
 LEASE_S = 2.0

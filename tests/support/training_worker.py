@@ -11,8 +11,8 @@ from shared.contracts.base import Queue
 from shared.contracts.training import TRAIN_MODEL, TrainModel
 from shared.jobs.connect import connect_redis
 from shared.jobs.store import JobStore
-from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging
+from shared.processes.lifecycle import exit_with_parent
 from shared.settings import RedisSettings
 from shared.tasks.run import run_shard
 

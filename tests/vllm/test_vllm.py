@@ -18,7 +18,7 @@ from services.serving.golden import distance
 from shared.client.client import SenseClient
 from shared.client.sql_models import SqlRequest
 from shared.errors import ConflictError, InvalidInputError
-from shared.sql.prompt import SYSTEM, render_messages
+from shared.sql.prompt import SYSTEM_PROMPT, render_messages
 from tests.support.asking import serve_asking
 from tests.support.gateway import make_backend, serve
 from tests.support.sandbox import SHOP, make_database, serve_sandbox
@@ -134,7 +134,10 @@ def test_golden_marks_tell_adapters_apart_and_come_back(front: FrontProcess) -> 
 def test_what_vllm_receives_is_the_trainings_prompt(front: FrontProcess, base: Path) -> None:
     from transformers import AutoTokenizer
 
-    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "CREATE TABLE t (a);\nQuestion: é?"}]
+    messages = [
+        {"role": "system", "content": SYSTEM_PROMPT},
+        {"role": "user", "content": "CREATE TABLE t (a);\nQuestion: é?"},
+    ]
     own = AutoTokenizer.from_pretrained(base).apply_chat_template(
         messages, add_generation_prompt=True, return_dict=False
     )

@@ -47,7 +47,7 @@ def check_memory() -> Iterator[Finding]:
 
 def check_disk() -> Iterator[Finding]:
     """Room where the state lies."""
-    from services.cli.stack.layout import state_folder
+    from services.cli.stack.config import state_folder
 
     state = state_folder()
     there = next(folder for folder in (state, *state.parents) if folder.exists())

@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 
 from services.cli.doctor.findings import Finding
-from services.cli.stack.layout import DEFAULT_PORTS, StackFile, is_free, state_folder
+from services.cli.stack.config import DEFAULT_PORTS, StackFile, is_free, state_folder
 from services.cli.stack.manager import running_stack
 from services.cli.terminal import connect, gateway_url
 from shared.errors import NotFoundError, SenseError
@@ -60,8 +60,7 @@ def check_redis() -> Iterator[Finding]:
 
 def check_store() -> Iterator[Finding]:
     """Writes, reads and deletes one small object."""
-    from shared.storage.open import open_store
-    from shared.storage.settings import StoreSettings
+    from shared.storage.open import StoreSettings, open_store
 
     running = stack()
     settings = StoreSettings()
@@ -135,8 +134,7 @@ def check_workers() -> Iterator[Finding]:
 
 def check_endpoints() -> Iterator[Finding]:
     """The operator's profiles, by name; nothing is called and no key is shown."""
-    from shared.llm.profiles import load_profiles
-    from shared.llm.settings import LlmSettings
+    from shared.llm.endpoints import LlmSettings, load_profiles
 
     profiles = load_profiles(LlmSettings())
     if not profiles:

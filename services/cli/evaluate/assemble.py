@@ -13,12 +13,12 @@ from services.evaluation.benchmark.scored import ScoredQuestion, facts_of
 from services.evaluation.benchmark.taxonomy import failure_of
 from services.sandbox.policies import Reading
 from services.sandbox.verdicts import Judgement
-from shared.sql.features import features_of_words
+from shared.sql.features import features_from_words
 
 if TYPE_CHECKING:
     from services.cli.evaluate.exact import Exact
 
-used_features = lru_cache(maxsize=65_536)(lambda sql: features_of_words(sql).used)  # golds stand twice and more
+used_features = lru_cache(maxsize=65_536)(lambda sql: features_from_words(sql).used)  # golds stand twice and more
 BEYOND = "beyond_spider"
 BIRD_LIMIT_S = 30.0  # BIRD's own: gold and prediction together
 TIMED = ("ves", "rves")

@@ -14,10 +14,9 @@ from services.evaluation.benchmark.spider.exact import exact_match, fixes_that_c
 from services.sandbox.pool import SandboxPool
 from shared.errors import InvalidInputError
 from shared.sql.spider.hardness import hardness
-from shared.sql.spider.parse import parse
+from shared.sql.spider.parser import parse_spider_sql
 from shared.sql.spider.schema import SpiderSchema, schemas_by_name
-from shared.sql.spider.tree import ParsedSql
-from shared.sql.spider.unreadable import UnreadableSqlError
+from shared.sql.spider.tree import ParsedSql, UnreadableSqlError
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class ExactMatcher:
         key = (pair.db_id, pair.gold)
         if key not in self._golds:
             try:
-                self._golds[key] = parse(pair.gold, self.schemas[pair.db_id])
+                self._golds[key] = parse_spider_sql(pair.gold, self.schemas[pair.db_id])
             except UnreadableSqlError:
                 self._golds[key] = None
         return self._golds[key]

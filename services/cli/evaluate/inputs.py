@@ -10,7 +10,7 @@ from services.evaluation.benchmark.lines import Problem, Problems
 from services.evaluation.benchmark.pairs import Gold, PairedFiles, pair_up, read_golds
 from services.evaluation.benchmark.spider import files as spider_files
 from shared.errors import InvalidInputError
-from shared.lines import lines_of
+from shared.files import split_lines
 
 
 def read_inputs(options: Options, databases: Databases, diff: Path | None) -> tuple[PairedFiles, dict[int, str]]:
@@ -79,7 +79,7 @@ def read_lines(path: Path) -> list[dict[str, object]]:
         text = path.read_bytes().decode()
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
-    for number, line in enumerate(lines_of(text), 1):
+    for number, line in enumerate(split_lines(text), 1):
         try:
             row = json.loads(line)
             found.append({"index": int(row["index"]), "db_id": str(row["db_id"]), **row})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.cli.terminal import FAILED, JsonOption, UrlOption, connect, console, print_json
-from shared.lines import json_lines
+from shared.files import parse_json_lines
 
 if TYPE_CHECKING:
     from services.cli.experiment.plan import JobPlan
@@ -90,4 +90,4 @@ def question_lines(client: "SenseClient", job_id: str) -> list[dict[str, Any]]:
     """A report's per-question rows."""
     with tempfile.TemporaryDirectory() as folder:
         path = client.download(job_id, QUESTIONS, Path(folder))
-        return json_lines(path.read_bytes())
+        return parse_json_lines(path.read_bytes())

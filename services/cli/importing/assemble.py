@@ -7,9 +7,9 @@ from services.cli.importing.hardness import level_of
 from services.cli.importing.questions import Question
 from services.cli.importing.releases import LICENCES
 from services.cli.importing.source import Source
+from shared.catalog.datasets import example_id
 from shared.contracts.datasets import DatasetHead, GoldHealth
 from shared.contracts.records import Example, Provenance
-from shared.storage.datasets import example_id
 
 IMPORTER = "1"
 

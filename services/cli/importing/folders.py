@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services.cli.evaluate.layout import databases_in, folder_hint
 from shared.errors import InvalidInputError, NotFoundError
-from shared.storage.local_files import read_chunks
+from shared.files import read_chunks
 
 
 class DatabaseFolders:

@@ -9,7 +9,7 @@ from typing import Any
 
 from services.evaluation.benchmark.lines import Problem, read_any_text
 from shared.errors import InvalidInputError
-from shared.lines import lines_of
+from shared.files import split_lines
 
 BETWEEN = re.compile(r"[ \t\n\r]*")
 
@@ -99,7 +99,7 @@ def array_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 def line_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     """One JSON value a line; blank lines are skipped."""
-    for line, part in enumerate(lines_of(text), 1):
+    for line, part in enumerate(split_lines(text), 1):
         if part.strip():
             try:
                 yield line, json.loads(part)

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from shared.contracts.datasets import Format
-from shared.storage.local_files import read_chunks
+from shared.files import read_chunks
 
 SPIDER_LICENCE = "CC BY-SA 4.0 (Spider, Yu et al. 2018)"
 LICENCES: dict[Format, str] = {

@@ -9,7 +9,7 @@ import typer
 from services.cli.terminal import screen
 
 if TYPE_CHECKING:
-    from services.cli.stack.layout import StackFile
+    from services.cli.stack.config import StackFile
 
 stack_commands = typer.Typer()
 LOW_BYTES = 100_000_000
@@ -25,7 +25,7 @@ def show_addresses(stack: "StackFile") -> None:
 
 def show_moved(stack: "StackFile") -> None:
     """Says whose the usual port of the gateway is, where it is not this stack's."""
-    from services.cli.stack.layout import DEFAULT_PORTS
+    from services.cli.stack.config import DEFAULT_PORTS
     from services.cli.terminal import stack_at
 
     usual, own = DEFAULT_PORTS["gateway"], stack.ports["gateway"]
@@ -38,7 +38,7 @@ def show_moved(stack: "StackFile") -> None:
 @stack_commands.command()
 def up() -> None:
     """Start the local stack: Redis, workers, orchestrator, gateway, engine, sandbox, Flower."""
-    from services.cli.stack.layout import state_folder
+    from services.cli.stack.config import state_folder
     from services.cli.stack.manager import running_stack, start_stack
 
     state = state_folder()
@@ -60,7 +60,7 @@ def up() -> None:
 @stack_commands.command()
 def down() -> None:
     """Stop the local stack; nothing is left behind, and finished work stays."""
-    from services.cli.stack.layout import state_folder
+    from services.cli.stack.config import state_folder
     from services.cli.stack.manager import stop_stack
 
     with screen().status("stopping the stack"):
@@ -73,7 +73,7 @@ def status() -> None:
     """Show what runs, since when, and where it logs. Exit code 3 where no stack is up."""
     from rich.table import Table
 
-    from services.cli.stack.layout import state_folder
+    from services.cli.stack.config import state_folder
     from services.cli.stack.manager import free_space, program_states, running_stack
 
     stack = running_stack(state_folder())

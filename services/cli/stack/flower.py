@@ -2,7 +2,7 @@
 
 import sys
 
-from services.cli.stack.layout import FLOWER_USER, state_folder
+from services.cli.stack.config import FLOWER_USER, state_folder
 from services.cli.stack.manager import running_stack
 
 if __name__ == "__main__":

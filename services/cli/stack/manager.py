@@ -19,11 +19,20 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
-from services.cli.stack.layout import StackFile, plan_stack, read_stack, stack_path, write_private, write_stack
-from services.cli.stack.programs import STOP_WAIT_S, redis_config, supervisor_config
+from services.cli.stack.config import (
+    STOP_WAIT_S,
+    StackFile,
+    plan_stack,
+    read_stack,
+    redis_config,
+    stack_path,
+    supervisor_config,
+    write_private,
+    write_stack,
+)
 from services.cli.stack.readiness import unready
 from shared.errors import SenseError, UnavailableError
-from shared.lifeline import STACK_MARK, left_pids
+from shared.processes.lifecycle import STACK_MARK, live_pids
 
 STALL_S = 60.0  # a start in which nothing that is missing moves for so long is given up
 MOVED_CPU_S, MOVED_BYTES = 0.5, 1_000_000  # what a process that still starts uses and reads within that, at least
@@ -339,7 +348,7 @@ def stop_together(stack: StackFile, names: set[str]) -> None:
 def family(state: Path) -> list[psutil.Process]:
     """Every process that was started for this state folder, whoever its parent is now; never the caller's own line."""
     own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    left, found = set(left_pids(state)), []
+    left, found = set(live_pids(state)), []
     for process in psutil.process_iter():
         try:
             if process.pid in own:

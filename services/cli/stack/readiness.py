@@ -6,7 +6,7 @@ import urllib.request
 import redis
 from pydantic import SecretStr
 
-from services.cli.stack.layout import StackFile
+from services.cli.stack.config import StackFile
 from services.cli.terminal import stack_at
 from shared.errors import SenseError
 from shared.jobs.connect import connect_redis

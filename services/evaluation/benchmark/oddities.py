@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.evaluation.benchmark.pairs import Pair
-from shared.sql.thoughts import CONTROL, THOUGHT
+from shared.sql.reasoning import CONTROL_TOKEN, REASONING_MARK
 
 SHOWN_CHARS = 60
 READ_CHARS = 20_000
@@ -36,7 +36,7 @@ KINDS = (
         alone=False,
     ),
     Kind(
-        re.compile(THOUGHT, re.IGNORECASE),
+        re.compile(REASONING_MARK, re.IGNORECASE),
         "hold a model's thoughts; write the SQL alone",
     ),
     Kind(
@@ -44,7 +44,7 @@ KINDS = (
         "stand in a code fence (```), which is no SQL; write what is between the marks",
     ),
     Kind(
-        re.compile(CONTROL, re.IGNORECASE),
+        re.compile(CONTROL_TOKEN, re.IGNORECASE),
         "hold a model's control tokens; cut them off",
     ),
     Kind(

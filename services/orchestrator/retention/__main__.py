@@ -14,8 +14,7 @@ from shared.errors import SenseError
 from shared.jobs.connect import connect_redis
 from shared.jobs.store import JobStore
 from shared.settings import RedisSettings
-from shared.storage.open import open_store
-from shared.storage.settings import StoreSettings
+from shared.storage.open import StoreSettings, open_store
 
 
 def main() -> int:

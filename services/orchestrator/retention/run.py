@@ -13,9 +13,9 @@ from shared.jobs.rows import DAMAGE, summarize
 from shared.jobs.state import ShardRow
 from shared.jobs.store import JobStore
 from shared.logging import get_logger
-from shared.storage.base import ObjectStore
-from shared.storage.jsonl import CorruptObjectError, read_rows
 from shared.storage.keys import DATASETS_PREFIX, MODELS_PREFIX, archive_key
+from shared.storage.records import CorruptObjectError, read_records
+from shared.storage.store import ObjectStore
 
 DAY_S = 86_400.0
 log = get_logger()
@@ -97,7 +97,7 @@ class Retention:
                 log.info("retention.job_left", job=job.id, rows=job.rows)
 
     def _rows(self, job: Ended) -> Iterator[ShardRow]:
-        return read_rows(self.objects, archive_key(job.id, "rows.jsonl", job.epoch), ShardRow)
+        return read_records(self.objects, archive_key(job.id, "rows.jsonl", job.epoch), ShardRow)
 
     def _objects(self, job: Ended, orphaned: bool, thin: bool, dry_run: bool) -> Iterator[Going]:
         keys = list(self.objects.list(f"jobs/{job.id}/"))

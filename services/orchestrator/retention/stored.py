@@ -6,20 +6,20 @@ from itertools import groupby
 
 from services.orchestrator.retention.objects import Going
 from services.orchestrator.retention.settings import RetentionSettings
+from shared.catalog.databases import upload_keys
 from shared.errors import NotFoundError
 from shared.jobs.state import JobRecord
 from shared.jobs.store import JobStore
-from shared.sql.uploads import upload_ids
-from shared.storage.base import Entry, ObjectStore
 from shared.storage.keys import (
     ANSWERS_PREFIX,
-    ASKED_PREFIX,
     DATASETS_PREFIX,
-    NEIGHBOURS_PREFIX,
+    DDL_DATABASES_PREFIX,
+    TEST_SUITES_PREFIX,
     UPLOADS_PREFIX,
     card_key,
     database_key,
 )
+from shared.storage.store import ObjectInfo, ObjectStore
 
 DAY_S = 86_400.0
 MANIFEST = "/manifest.json"
@@ -42,7 +42,7 @@ class Stored:
     def asked(self) -> Iterator[tuple[Going, list[str]]]:
         """Databases built for a question, by their last use, then by their sum."""
         found: list[tuple[float, int, str, list[str]]] = []
-        for name, parts in grouped(self.objects.entries(ASKED_PREFIX), lambda key: key.split("/")[1][:64]):
+        for name, parts in grouped(self.objects.entries(DDL_DATABASES_PREFIX), lambda key: key.split("/")[1][:64]):
             # the card first; its age is the time since the last use, and a file without one is half of a put
             keys = sorted((part.key for part in parts), key=lambda key: not key.endswith(".json"))
             found.append((max(part.modified for part in parts), sum(part.size for part in parts), name, keys))
@@ -58,7 +58,7 @@ class Stored:
         """Varied databases; whoever needs one makes it again, byte for byte."""
         if self.settings.neighbours_days < 0:
             return
-        for one in self.objects.entries(NEIGHBOURS_PREFIX):
+        for one in self.objects.entries(TEST_SUITES_PREFIX):
             if self.old(self.settings.neighbours_days, one.modified):
                 why = f"made {self.days(one.modified)} days ago, and made again on need"
                 yield Going("neighbour", one.key, why, one.size), [one.key]
@@ -99,7 +99,7 @@ class Stored:
         records = {one.key: one for one in self.objects.entries(UPLOADS_PREFIX)}
         old = {
             database_id: records[key]
-            for database_id, key in upload_ids(self.objects).items()
+            for database_id, key in upload_keys(self.objects).items()
             if key in records and self.old(self.settings.uploads_days, records[key].modified)
         }
         if not old:
@@ -132,7 +132,7 @@ class Stored:
         return f"{(self.now - modified) / DAY_S:.1f}"
 
 
-def grouped(entries: Iterable[Entry], name: Callable[[str], str]) -> Iterator[tuple[str, list[Entry]]]:
+def grouped(entries: Iterable[ObjectInfo], name: Callable[[str], str]) -> Iterator[tuple[str, list[ObjectInfo]]]:
     """Entries by name."""
     ordered = sorted(((name(one.key), one) for one in entries), key=lambda part: (part[0], part[1].key))
     for found, parts in groupby(ordered, key=lambda part: part[0]):

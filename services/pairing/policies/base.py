@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from services.pairing.choices import Choice
-from shared.llm.ask import stable_seed
+from shared.sampling import stable_seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from services.sandbox.execution import Execution, Request
 from services.sandbox.filling.rows import SHARINGS, inserts
 from services.sandbox.limits import Limits
 from services.sandbox.pool import SandboxPool
+from shared.catalog.databases import TableCard
 from shared.contracts.records import DatabaseScript, Outcome
 from shared.errors import InvalidInputError
-from shared.sql.card import TableCard
 
 MISSING_ROWS = frozenset({Outcome.EMPTY})
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from services.sandbox.describe import quoted
 from services.sandbox.filling.values import Value, unique_columns, usual
 from services.sandbox.filling.wants import Wants, satisfying, wants
-from shared.sql.card import ForeignKeyCard, TableCard
+from shared.catalog.databases import ForeignKeyCard, TableCard
 
 # Which parent the rows for the filters share: that of their first key, that of their last, or each its own.
 Sharing = Literal["first", "last", "none"]

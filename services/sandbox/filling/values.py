@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from math import isfinite
 
-from shared.sql.card import ColumnCard, TableCard
+from shared.catalog.databases import ColumnCard, TableCard
 from shared.sql.tokens import tokens
 
 Value = str | int | float | None

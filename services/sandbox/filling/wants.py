@@ -8,7 +8,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from services.sandbox.filling.values import Value, number
-from shared.sql.parsed import parse_one_sql
+from shared.sql.parser import parse_one_sql
 
 Condition = tuple[str, Value]  # operator, literal
 Key = tuple[str, str]  # table, column; lower case

@@ -8,7 +8,7 @@ from sqlglot.errors import SqlglotError
 from services.sandbox.neighbours.bare import bare_column, determined_result, own_aggregates
 from services.sandbox.neighbours.surgery import order_probes, outline, tie_probes
 from services.sandbox.text import tokens
-from shared.sql.parsed import parse_sql
+from shared.sql.parser import parse_sql
 
 Keys = Mapping[str, frozenset[str]]
 

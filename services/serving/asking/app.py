@@ -1,6 +1,6 @@
 """The serving service over internal HTTP: a question becomes SQL.
 
-It is for our own services: `shared.http_guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
+It is for our own services: `shared.http.guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from services.serving.asking.settings import AskSettings
 from shared.client.internal import internal_headers
 from shared.client.sql_models import SqlAnswer, SqlRequest
 from shared.errors import SenseError, UnavailableError
-from shared.hangup import unless_gone
-from shared.http_guard import Guard, GuardMiddleware
+from shared.http.guard import Guard, GuardMiddleware
+from shared.http.server import cancel_on_disconnect
+from shared.http.slots import CALLER_HEADER, Slots
 from shared.logging import get_logger
-from shared.slots import CALLER, Slots
-from shared.storage.base import ObjectStore
+from shared.storage.store import ObjectStore
 
 RETRY_AFTER_S = "2"
 CONNECT_S = 5.0
@@ -64,9 +64,9 @@ def create_app(objects: ObjectStore, engine_url: str, sandbox_url: str, settings
 
 async def write_sql(request: Request, asked: SqlRequest) -> SqlAnswer:
     """The SQL for a question; a caller who hangs up ends the work on it."""
-    state, caller = request.app.state, request.headers.get(CALLER, "")[:100]
+    state, caller = request.app.state, request.headers.get(CALLER_HEADER, "")[:100]
     async with state.slots.taken(caller):
-        answer: SqlAnswer = await unless_gone(request, state.asker.answer(asked, caller))
+        answer: SqlAnswer = await cancel_on_disconnect(request, state.asker.answer(asked, caller))
     log.info("sql.answered", model=answer.model, database=answer.database_id, ms=answer.elapsed_ms, n=asked.n)
     return answer
 

@@ -13,17 +13,16 @@ from services.serving.asking.dialects import check_dialect, display
 from services.serving.asking.engine import TOO_LONG, ChatEngine, Sampling
 from services.serving.asking.sandbox import Sandbox
 from services.serving.asking.vote import RAN, Sample, Vote, as_view, distinct, elect
+from shared.catalog.databases import CardCache, SchemaCard
 from shared.client.models import Executed
 from shared.client.sandbox_models import Run
 from shared.client.sql_models import SqlAnswer, SqlRepair, SqlRequest, SqlTokens
 from shared.contracts.records import Message, PromptStyle
 from shared.errors import InvalidInputError, NotFoundError
-from shared.sql.card import SchemaCard
-from shared.sql.catalog import Catalog
-from shared.sql.extract import extract_sql
-from shared.sql.prompt import PLAIN, render_messages
-from shared.storage.base import ObjectStore
+from shared.sql.extraction import extract_sql
+from shared.sql.prompt import PLAIN_STYLE, render_messages
 from shared.storage.keys import is_sha256
+from shared.storage.store import ObjectStore
 
 SHOWN_NAMES = 300
 SAMPLED_AT = 1.0  # temperature of several samples where none is given
@@ -39,7 +38,7 @@ class Case:
     model: str
     card: SchemaCard
     rows: int
-    style: PromptStyle = PLAIN
+    style: PromptStyle = PLAIN_STYLE
     messages: list[Message] = field(default_factory=list)
     tokens: list[tuple[int, int]] = field(default_factory=list)
     runs: dict[str, Run] = field(default_factory=dict)
@@ -170,7 +169,7 @@ class Asker:
     def _card(self, database_id: str) -> SchemaCard:
         try:
             if is_sha256(database_id):
-                return Catalog(self._objects).card(database_id)
+                return CardCache(self._objects).card(database_id)
         except NotFoundError:
             pass
         message = f"there is no database {database_id[:80]!r}; list them with: sense databases"

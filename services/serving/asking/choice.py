@@ -8,10 +8,10 @@ from services.serving.asking.engine import Listed
 from shared.contracts.records import PromptStyle
 from shared.errors import NotFoundError, SenseError
 from shared.models.manifest import ModelManifest, read_manifest
-from shared.sql.prompt import PLAIN, read_prompt_version
-from shared.storage.base import ObjectStore
-from shared.storage.jsonl import read_lines
+from shared.sql.prompt import PLAIN_STYLE, read_prompt_version
 from shared.storage.keys import model_manifest_key
+from shared.storage.records import read_lines
+from shared.storage.store import ObjectStore
 
 DEFAULT_ROWS = 3
 LOOKED_AT = 100  # training prompts: the fullest of them shows how many rows there were
@@ -64,12 +64,12 @@ class TrainedPrompts:
 
     def _read(self, model: str) -> tuple[int, PromptStyle]:
         if not is_trained(self._objects, model):
-            return DEFAULT_ROWS, PLAIN
+            return DEFAULT_ROWS, PLAIN_STYLE
         manifest = read_manifest(self._objects, model)
         if (named := read_prompt_version(manifest.prompt_version)) is not None:
             return named
         counts = [shown_rows(prompt) for prompt in training_prompts(self._objects, manifest)]
-        return (min(max(counts), 5) if counts else DEFAULT_ROWS), PLAIN
+        return (min(max(counts), 5) if counts else DEFAULT_ROWS), PLAIN_STYLE
 
 
 def training_prompts(objects: ObjectStore, manifest: ModelManifest) -> Iterator[str]:

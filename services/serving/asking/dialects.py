@@ -1,7 +1,7 @@
 """SQLite's SQL as another system would be asked, for people to read: never run, never trained on."""
 
 from shared.errors import InvalidInputError
-from shared.sql.parsed import parse_sql, write_sql
+from shared.sql.parser import parse_sql, write_sql
 
 
 def check_dialect(name: str) -> str:

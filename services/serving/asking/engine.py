@@ -8,7 +8,7 @@ import httpx
 
 from shared.contracts.records import Message
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
-from shared.llm.reading import read_choice
+from shared.llm.responses import read_choice
 
 TOO_LONG = "context_length_exceeded"
 ERRORS: dict[int, type[SenseError]] = {400: InvalidInputError, 404: NotFoundError, 422: InvalidInputError}

@@ -6,7 +6,7 @@ import httpx
 
 from shared.client.internal import patience, sandbox_at
 from shared.client.sandbox_models import Run, RunAnswer, RunRequest, ScriptAnswer, ScriptRequest
-from shared.slots import CALLER
+from shared.http.slots import CALLER_HEADER
 
 AROUND_S = 30.0  # waiting for a slot, fetching the database
 STATEMENT_S = 2.0  # what the sandbox allows a statement where the caller names nothing
@@ -35,6 +35,6 @@ class Sandbox:
         return ScriptAnswer.model_validate_json(answer.content)
 
     async def _post(self, path: str, body: str, seconds: float, caller: str) -> httpx.Response:
-        url, headers = self._service.root + path, {**JSON, CALLER: caller}
+        url, headers = self._service.root + path, {**JSON, CALLER_HEADER: caller}
         call = self._http.post(url, content=body, headers=headers, timeout=patience(seconds))
         return await self._service.answered(call)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from shared.client.sandbox_models import Run
 from shared.client.sql_models import SqlSample
-from shared.sql.extract import extract_sql
+from shared.sql.extraction import extract_sql
 from shared.sql.tokens import tokens
 
 RAN = ("ok", "empty")

@@ -28,9 +28,9 @@ from services.serving.golden import Golden
 from services.serving.protocol import ServedModel
 from services.serving.registry import Registry
 from shared.errors import SenseError
-from shared.hangup import unless_gone
-from shared.http_guard import Guard, GuardMiddleware
-from shared.plain_data import ENGINE_VALUES, check_json
+from shared.http.guard import Guard, GuardMiddleware
+from shared.http.server import cancel_on_disconnect
+from shared.parsing import MAX_ENGINE_VALUES, check_json
 
 RETRY_AFTER_S = "1"
 
@@ -116,7 +116,7 @@ def _add_chat_routes(app: FastAPI, link: Link, registry: Registry, settings: Eng
 async def _bounded_body(request: Request) -> bytes:
     """The body, counted before it is validated on the event loop. Raises InvalidInputError."""
     body = await request.body()
-    check_json(body, "the request", ENGINE_VALUES)
+    check_json(body, "the request", MAX_ENGINE_VALUES)
     return body
 
 
@@ -125,10 +125,10 @@ async def _answered(
 ) -> Response:
     """The whole answer, or a stream; a client that hangs up ends the work on its request."""
     if not tasks[0].stream:
-        done = await unless_gone(request, _together(link, tasks))
+        done = await cancel_on_disconnect(request, _together(link, tasks))
         return JSONResponse(envelope.completion(done))
     flow = link.chat(tasks[0])
-    first = _checked(await unless_gone(request, anext(flow)))
+    first = _checked(await cancel_on_disconnect(request, anext(flow)))
     events = _events(first, flow, envelope, tasks[0].n, wants_usage)
     return StreamingResponse(events, media_type="text/event-stream")
 

@@ -12,7 +12,7 @@ from typing import Any
 from services.serving.embedded.wire import ChatTask
 from services.serving.protocol import ServedModel
 from shared.errors import UnavailableError
-from shared.lifeline import without_secrets
+from shared.processes.lifecycle import without_secrets
 
 LINE_LIMIT = 64 * 1024 * 1024  # bytes; the longest line is a request's whole answer
 FINAL = ("done", "error", "loaded")

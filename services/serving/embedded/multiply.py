@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from shared.processor import favours_bfloat16
+from shared.processes.cpu import favours_bfloat16
 
 ROWS = 16  # what the packing is for
 

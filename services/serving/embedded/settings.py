@@ -12,7 +12,7 @@ class EngineSettings(BaseSettings):
 
     `rows`: sequences decoded at once. `tokens`: of their prompts and answers together, which bounds memory; a request
     that needs more by itself runs alone. `threads`: of torch at most; fewer while other processes use the cores.
-    `dtype`: `auto` is bfloat16 where the processor is known to be faster in it (`shared/processor.py`), else float32.
+    `dtype`: `auto` is bfloat16 where the processor is known to be faster in it, else float32.
     `models_in_memory`: merged copies kept, the least recently used goes first; SmolLM2-135M takes 0.65 GB
     in float32, half of it in bfloat16. `prefix_tokens`: prompt tokens whose keys and values are kept per model (46 KB
     each for SmolLM2-135M in float32). `share_prefixes`: off only to compare with and without.

@@ -21,9 +21,9 @@ from services.serving.vllm.plain import as_chat, as_chat_stream, as_plain
 from services.serving.vllm.server import OwnServer, RunningServer, Server
 from services.serving.vllm.settings import VllmSettings
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
-from shared.hangup import unless_gone
-from shared.http_guard import Guard, GuardMiddleware
-from shared.plain_data import ENGINE_VALUES, check_json
+from shared.http.guard import Guard, GuardMiddleware
+from shared.http.server import cancel_on_disconnect
+from shared.parsing import MAX_ENGINE_VALUES, check_json
 
 RETRY_AFTER_S = "5"
 ANSWER_S = 900.0
@@ -125,13 +125,13 @@ async def once(request: Request, front: Front, path: str, body: bytes, asked: di
     """One try at vLLM's `path`; a connection that was not made is the caller's to judge."""
     stack = contextlib.AsyncExitStack()
     try:
-        inner = await unless_gone(request, stack.enter_async_context(front.flight(asked["model"])))
+        inner = await cancel_on_disconnect(request, stack.enter_async_context(front.flight(asked["model"])))
         if not front.server.running:  # seen only now: it ended while the model was looked up
             raise httpx.ConnectError("vLLM has ended")
         content = body if inner == asked["model"] else json.dumps({**asked, "model": inner}).encode()
         http: httpx.AsyncClient = request.app.state.http
         ask = http.build_request("POST", front.server.url + path, content=content, headers=JSON)
-        answer = await unless_gone(request, http.send(ask, stream=bool(asked.get("stream"))))
+        answer = await cancel_on_disconnect(request, http.send(ask, stream=bool(asked.get("stream"))))
         stack.push_async_callback(answer.aclose)
         if answer.is_error:
             await answer.aread()
@@ -155,7 +155,7 @@ async def once(request: Request, front: Front, path: str, body: bytes, asked: di
 def read_body(body: bytes) -> dict[str, Any]:
     """The request as far as the front must know it. Raises InvalidInputError."""
     try:
-        check_json(body, "the request", ENGINE_VALUES)
+        check_json(body, "the request", MAX_ENGINE_VALUES)
         asked = json.loads(body)
     except ValueError as error:
         raise InvalidInputError(f"The body is no JSON: {error}.", code="invalid_request") from error

@@ -15,8 +15,8 @@ import httpx
 
 from services.serving.vllm.settings import VllmSettings
 from shared.errors import ConflictError, InvalidInputError, UnavailableError
-from shared.lifeline import without_secrets
 from shared.logging import get_logger
+from shared.processes.lifecycle import without_secrets
 
 POLL_S = 0.3
 SETTLE_S = 5.0

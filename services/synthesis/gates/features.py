@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from services.synthesis.gates.schemas import SchemaFacts
 from shared.contracts.records import Example
-from shared.sql.english import lemma, words
-from shared.sql.skeleton import Shape, read, shape
+from shared.sql.english import split_words, stem
+from shared.sql.tokens import SqlShape, read_pieces, sql_shape
 
 MASK = "_"
 STOP_LIST = """
@@ -25,11 +25,11 @@ class Features:
 
     database_id: str
     question: str
-    words: frozenset[str]
+    split_words: frozenset[str]
     content: frozenset[str]
     plain: tuple[str, ...]
     masked: tuple[str, ...]
-    shape: Shape
+    sql_shape: SqlShape
     tokens: frozenset[str]
     schema: SchemaFacts
 
@@ -41,10 +41,12 @@ def question_key(question: str) -> str:
 
 def features(example: Example, schema: SchemaFacts) -> Features:
     """The features of one example; about 0.15 ms."""
-    found = words(example.question)
-    lemmas = [lemma(word) for word in found]
-    form = shape(example.gold)
-    literals = {word for piece in read(example.gold) if piece.kind == "value" for word in words(piece.text)}
+    found = split_words(example.question)
+    lemmas = [stem(word) for word in found]
+    form = sql_shape(example.gold)
+    literals = {
+        word for piece in read_pieces(example.gold) if piece.kind == "value" for word in split_words(piece.text)
+    }
     plain = [
         MASK if word in literals or word[0].isdigit() else short for word, short in zip(found, lemmas, strict=True)
     ]

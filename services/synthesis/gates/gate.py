@@ -8,7 +8,7 @@ from services.synthesis.gates.leakage import Tests
 from services.synthesis.gates.schemas import NO_SCHEMA, SchemaFacts
 from services.synthesis.gates.seen import Seen
 from shared.contracts.records import Example
-from shared.sql.agreement import disagreement
+from shared.sql.agreement import find_disagreement
 
 SchemaOf = Callable[[str], SchemaFacts]
 LEAKED, DUPLICATE, NEAR_DUPLICATE = "leaked", "duplicate", "near_duplicate"
@@ -75,6 +75,6 @@ def scope(example: Example) -> str:
 
 def flagged(example: Example) -> Example:
     """An imported example, marked where question and SQL disagree; what was written here passed that gate before."""
-    if not imported(example) or disagreement(example.question, example.gold, example.evidence) is None:
+    if not imported(example) or find_disagreement(example.question, example.gold, example.evidence) is None:
         return example
     return example.model_copy(update={"flags": [*example.flags, DISAGREES]})

@@ -3,12 +3,12 @@
 import re
 from pathlib import Path
 
+from shared.catalog.databases import SchemaCard
 from shared.contracts.records import Example, Message
-from shared.llm.ask import stable_seed
 from shared.llm.messages import ChatRequest
-from shared.sql.card import SchemaCard
+from shared.sampling import stable_seed
 from shared.sql.prompt import render_schema
-from shared.sql.thoughts import BLANK, without_thoughts
+from shared.sql.reasoning import BLANK, blank_reasoning
 
 REVIEW_VERSION = "review-v1"
 PROMPT = Path(__file__).parents[1] / "prompts" / f"{REVIEW_VERSION}.md"
@@ -33,7 +33,7 @@ def review_request(example: Example, card: SchemaCard, *, model: str, rows: int,
 
 def read_verdict(answer: str) -> tuple[bool | None, str]:
     """Yes, no or neither, and what was said with it; thoughts before the answer do not count."""
-    said = without_thoughts(answer).replace(BLANK, "").lstrip()
+    said = blank_reasoning(answer).replace(BLANK, "").lstrip()
     found = VERDICT.search(said[:200])
     if found is None:
         return None, said.strip()[:300]

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import TypeVar
 
-from shared.sql.card import SchemaCard
-from shared.sql.english import lemma
+from shared.catalog.databases import SchemaCard
+from shared.sql.english import stem
 
 T = TypeVar("T")
 LEAST_COLUMNS = 5
@@ -54,7 +54,7 @@ def facts(card: SchemaCard) -> SchemaFacts:
         forms.append(f"{''.join(kinds)}>{len(table.foreign_keys)}")
     return SchemaFacts(
         columns=frozenset(re.sub(r"[\s_]+", "", name.lower()) for name in names),
-        words=frozenset(lemma(part.lower()) for name in every for part in PART.findall(name)),
+        words=frozenset(stem(part.lower()) for name in every for part in PART.findall(name)),
         form=" ".join(sorted(forms)),
         size=len(names),
     )

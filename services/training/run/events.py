@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from shared.lines import json_lines
+from shared.files import parse_json_lines
 
 PLACES = {"lr": "train/learning_rate", "epoch": "train/epoch", "tokens": "train/tokens"}
 NOT_DRAWN = {"step", "total_steps", "seconds", "questions"}
@@ -15,7 +15,7 @@ def write_events(metrics: Path, target: Path) -> None:
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.summary import scalar
 
-    lines = json_lines(metrics.read_bytes())
+    lines = parse_json_lines(metrics.read_bytes())
     began = time.time() - (lines[-1]["seconds"] if lines else 0.0)
     base = target.with_name(target.name + ".writing")
     writer = EventsWriter(str(base))

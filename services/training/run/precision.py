@@ -7,7 +7,7 @@ import torch
 
 from services.training.config import TrainConfig
 from services.training.run.checkpoints import newest_sealed
-from shared.processor import favours_bfloat16
+from shared.processes.cpu import favours_bfloat16
 
 NOTE = "precision.json"  # in every checkpoint
 

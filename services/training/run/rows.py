@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
 from shared.contracts.records import DpoRow, Message, SftRow
-from shared.lines import lines_of
+from shared.files import split_lines
 from shared.models.plain_text import PlainText
-from shared.sql.shorten import shorten, shorten_text
+from shared.sql.prompt import shorten_prompt, shorten_text
 
 PERCENTILES = (50, 90, 99)
 
@@ -42,7 +42,7 @@ class DataFacts:
     """What became of the rows; `sha256` is over the data file's bytes.
 
     Lengths are in tokens, of a prompt with its longest completion: `longest` of what is kept, `lengths` (percentiles
-    and `max`) of all rows as they came. `shortened` counts rows by the step that made them fit (shared/sql/shorten.py).
+    and `max`) of all rows as they came. `shortened` counts rows by the step that made them fit (shared/sql/prompt.py).
     """
 
     rows: int
@@ -57,7 +57,7 @@ class DataFacts:
 def read_rows(config: TrainConfig) -> list[tuple[list[Message], list[list[Message]]]]:
     """Prompt and completions of every line; the lineage columns stay behind."""
     try:
-        lines = lines_of(config.data.read_bytes().decode())
+        lines = split_lines(config.data.read_bytes().decode())
     except (OSError, ValueError) as error:
         raise TrainingStop(ExitCode.DATA, f"The training data {config.data} cannot be read: {error}.") from error
     rows = [_parse(config, number, line) for number, line in enumerate(lines, 1) if line.strip()]
@@ -115,7 +115,7 @@ def fit(
     tokenizer: Any, prompt: Sequence[Message], completions: Sequence[Sequence[Message]], limit: int
 ) -> tuple[Encoded, str]:
     """The row with the longest form of its prompt that has at most `limit` tokens, and the step that led there."""
-    _, step = shorten(prompt, lambda shown: encode(tokenizer, shown, completions).longest <= limit)
+    _, step = shorten_prompt(prompt, lambda shown: encode(tokenizer, shown, completions).longest <= limit)
     shown = [one.model_copy(update={"content": shorten_text(one.content, step)}) for one in prompt]
     return encode(tokenizer, shown, completions), step.name
 

@@ -3,10 +3,10 @@
 from itertools import chain
 from typing import Literal
 
-from shared.sql.spider.parse import parse
+from shared.catalog.databases import SchemaCard
+from shared.sql.spider.parser import parse_spider_sql
 from shared.sql.spider.schema import SpiderSchema
-from shared.sql.spider.tree import NONE, ColumnUnit, Condition, Conditions, ParsedSql
-from shared.sql.spider.unreadable import UnreadableSqlError
+from shared.sql.spider.tree import NONE, ColumnUnit, Condition, Conditions, ParsedSql, UnreadableSqlError
 
 Hardness = Literal["easy", "medium", "hard", "extra"]
 MeasuredHardness = Literal["easy", "medium", "hard", "extra", "beyond_spider"]
@@ -27,7 +27,7 @@ def hardness(sql: ParsedSql) -> Hardness:
 def measured_hardness(sql: str, schema: SpiderSchema) -> MeasuredHardness:
     """The level of any SQL; "beyond_spider" where the official grammar cannot read it."""
     try:
-        return hardness(parse(sql, schema))
+        return hardness(parse_spider_sql(sql, schema))
     except UnreadableSqlError:
         return "beyond_spider"
 
@@ -67,3 +67,21 @@ def aggregate_count(sql: ParsedSql) -> int:
     count = sum(item.aggregate != NONE for item in sql.select)
     count += sum(unit.aggregate != NONE for unit in chain(sql.group_by, ordered))
     return count + sum(bool(one[0]) for one in chain(sql.where[::2], sql.having))
+
+
+OUR_LEVEL = {"easy": "easy", "medium": "medium", "hard": "hard", "extra": "hard", "beyond_spider": "hard"}
+
+
+def schema_of_card(card: SchemaCard) -> SpiderSchema:
+    """The schema as the official evaluator reads it from a file."""
+    return SpiderSchema.from_listing({table.name: [column.name for column in table.columns] for table in card.tables})
+
+
+def card_hardness(sql: str, card: SchemaCard) -> MeasuredHardness:
+    """Spider's level; `beyond_spider` where its grammar cannot read the SQL."""
+    return measured_hardness(sql, schema_of_card(card))
+
+
+def matches_level(level: str, measured: str) -> bool:
+    """Whether a measured level is the one that was asked for; ours has no level above hard."""
+    return OUR_LEVEL.get(measured) == level

@@ -3,10 +3,10 @@
 import pytest
 
 from services.gateway.backend import Backend
+from shared.catalog.databases import SchemaCard
 from shared.client.client import SenseClient
 from shared.client.failures import RejectedError
 from shared.errors import NotFoundError
-from shared.sql.card import SchemaCard
 from shared.storage.keys import card_key
 from tests.support.datasets import make_example, make_head
 

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from services.gateway.backend import Backend
 from shared.errors import InvalidInputError
-from shared.plain_data import MOST_VALUES, check_json, read_json, read_yaml
+from shared.parsing import MAX_VALUES, check_json, read_json, read_yaml
 from tests.support.deadline import within
 from tests.support.gateway import SMALL_SPEC
 
@@ -38,8 +38,8 @@ WORST_YAML = {
 }
 WORST_JSON = {
     "models": '{"kind":"evaluation","models":[' + repeated('{"a":1},', 960_000) + "{}]}",
-    "numbers": '{"kind":"evaluation","models":[' + "1," * (MOST_VALUES - 20) + "1]}",
-    "few models": '{"kind":"evaluation","models":[' + '{"a":1},' * (MOST_VALUES // 2 - 20) + "{}]}",
+    "numbers": '{"kind":"evaluation","models":[' + "1," * (MAX_VALUES - 20) + "1]}",
+    "few models": '{"kind":"evaluation","models":[' + '{"a":1},' * (MAX_VALUES // 2 - 20) + "{}]}",
     "long names": "{" + ",".join(f'"{"k" * 5000}{n}":1' for n in range(45)) + "}",
     "lists": "[" + repeated("[],", 240_000) + "[]]",
     "depth": repeated('{"a":', 240_000),
@@ -123,8 +123,8 @@ def test_json_is_counted_without_being_made() -> None:
     """Commas and brackets inside of texts do not count, whatever stands before their quotes."""
     text = repeated('[{,\\",\\\\', 100_000)
     assert read_json(f'{{"sql": "{text}"}}'.encode())
-    check_json(b"[" + b"1," * (MOST_VALUES - 3) + b"1]")
-    for wide in (b"[" + b"1," * MOST_VALUES, b"[" + b"[]," * MOST_VALUES, b"[" * 60):
+    check_json(b"[" + b"1," * (MAX_VALUES - 3) + b"1]")
+    for wide in (b"[" + b"1," * MAX_VALUES, b"[" + b"[]," * MAX_VALUES, b"[" * 60):
         with pytest.raises(InvalidInputError):
             check_json(wide)
     assert within(DEADLINE_S, check_json, b'"' + b'\\"' * 500_000) is None

@@ -11,7 +11,7 @@ from services.gateway.backend import Backend
 from services.orchestrator.archive import archive_job
 from shared.contracts.records import Candidate, DpoRow, Example, Judged, Message, Outcome, Policy, Verdict
 from shared.jobs.plan import Fixed, Plan, StagePlan
-from shared.storage.jsonl import dump_rows
+from shared.storage.records import dump_records
 from tests.support.prepared_job import PLAN, PreparedJob, hostile_example, hostile_pair, hostile_rejected
 
 COLLECT_PAIRS = StagePlan(id="collect.preferences", task="pairing.collect", source=Fixed(shards=[{}]), after=["pair"])
@@ -58,18 +58,18 @@ def test_examples_follow_their_shards_until_they_are_collected(api: TestClient, 
     address = f"/v1/jobs/{job.id}/examples"
     assert api.get(address).json()["data"] == []
     for shard in (0, 1):
-        job.finish("verify.train", shard, {"accepted": 5}, examples=dump_rows(examples(5, 5 * shard)))
+        job.finish("verify.train", shard, {"accepted": 5}, examples=dump_records(examples(5, 5 * shard)))
     page = api.get(address, params={"limit": 100}).json()
     assert (page["set"], page["collected"], len(page["data"])) == ("train", False, 10)
-    job.finish("collect.train", 0, {"examples": 9}, examples=dump_rows(examples(9)), selection=b"", rejected=b"")
+    job.finish("collect.train", 0, {"examples": 9}, examples=dump_records(examples(9)), selection=b"", rejected=b"")
     found = list(walk(api, address, limit=4))
     assert [one["example_id"] for one in found] == [one.example_id for one in examples(9)]
     assert api.get(address).json()["collected"] is True
 
 
 def test_examples_are_filtered_and_counted(api: TestClient, job: PreparedJob) -> None:
-    rejected = dump_rows([hostile_rejected()])
-    job.finish("collect.train", 0, examples=dump_rows(examples(12)), selection=b"", rejected=rejected)
+    rejected = dump_records([hostile_rejected()])
+    job.finish("collect.train", 0, examples=dump_records(examples(12)), selection=b"", rejected=rejected)
     address = f"/v1/jobs/{job.id}/examples"
     found = list(walk(api, address, limit=1, level="hard", domain="shop"))
     assert [one["example_id"] for one in found] == [f"{5:016x}", f"{11:016x}"]
@@ -86,7 +86,7 @@ def test_a_filter_that_passes_little_ends_in_time(
     api: TestClient, job: PreparedJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paging, "LOOKED_AT", 7)
-    job.finish("collect.train", 0, examples=dump_rows(examples(50)), selection=b"", rejected=b"")
+    job.finish("collect.train", 0, examples=dump_records(examples(50)), selection=b"", rejected=b"")
     address = f"/v1/jobs/{job.id}/examples"
     first = api.get(address, params={"domain": "nowhere"}).json()
     assert (first["data"], first["has_more"], first["last_id"]) == ([], True, "0.0.7")
@@ -97,9 +97,9 @@ def test_a_filter_that_passes_little_ends_in_time(
 def test_pairs_stand_with_their_questions(api: TestClient, job: PreparedJob) -> None:
     """Before they are collected by the shard's examples, afterwards by the training prompt."""
     example = hostile_example()
-    job.finish("sample", 0, candidates=b"", examples=dump_rows([example]))
+    job.finish("sample", 0, candidates=b"", examples=dump_records([example]))
     job.finish("judge", 0, judged=b"")
-    job.finish("pair", 0, {"pairs": 1}, pairs=dump_rows([hostile_pair()]), suspects=b"", profile=b"")
+    job.finish("pair", 0, {"pairs": 1}, pairs=dump_records([hostile_pair()]), suspects=b"", profile=b"")
     address = f"/v1/jobs/{job.id}/pairs"
     built = api.get(address).json()
     assert built["collected"] is False
@@ -119,7 +119,7 @@ def test_pairs_stand_with_their_questions(api: TestClient, job: PreparedJob) -> 
         outcome_rejected=Outcome.SYNTAX_ERROR,
         verdict_rejected=Verdict.ERROR,
     )
-    outputs = {"pairs": dump_rows([hostile_pair()]), "dpo": dump_rows([row]), "chosen": b""}
+    outputs = {"pairs": dump_records([hostile_pair()]), "dpo": dump_records([row]), "chosen": b""}
     job.finish("collect.preferences", 0, {"pairs": 1}, **outputs)
     collected = api.get(address).json()
     assert collected["collected"] is True
@@ -134,8 +134,8 @@ def test_answers_stand_with_their_questions(api: TestClient, job: PreparedJob) -
     rows = examples(6)
     for shard in (0, 1):
         part = rows[3 * shard : 3 * shard + 3]
-        job.finish("sample", shard, candidates=b"", examples=dump_rows(part))
-        job.finish("judge", shard, judged=dump_rows([judged(one, n) for one in part for n in range(2)]))
+        job.finish("sample", shard, candidates=b"", examples=dump_records(part))
+        job.finish("judge", shard, judged=dump_records([judged(one, n) for one in part for n in range(2)]))
     address = f"/v1/jobs/{job.id}/predictions"
     found = list(walk(api, address, limit=5))
     assert [one["question"] for one in found] == [one.question for one in rows for _ in range(2)]

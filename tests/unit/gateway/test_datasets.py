@@ -7,8 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.gateway.backend import Backend
+from shared.catalog.databases import SchemaCard
 from shared.contracts.records import Example
-from shared.sql.card import SchemaCard
 from shared.storage.keys import card_key
 from tests.support.datasets import make_example, make_head
 

@@ -6,8 +6,8 @@ from fastapi.testclient import TestClient
 from services.gateway.archive import archived_rows
 from services.gateway.backend import Backend
 from shared.jobs.state import ErrorInfo, ShardRow, ShardState
-from shared.storage.jsonl import dump_rows
 from shared.storage.keys import archive_key
+from shared.storage.records import dump_records
 from tests.support.gateway import Driver
 
 
@@ -100,10 +100,10 @@ def test_an_archive_gives_the_rows_of_a_stage_and_parses_no_others(backend: Back
     ]
     other = b'{"stage":"of-tomorrow","what":"is this"}\n'
     backend.objects.put(archive_key("j", "job.json"), b"{}")
-    backend.objects.put(archive_key("j", "rows.jsonl"), other + dump_rows(rows))
+    backend.objects.put(archive_key("j", "rows.jsonl"), other + dump_records(rows))
     assert list(archived_rows(backend.objects, "j", ["a", "b"])) == [row for row in rows if row.stage != "a.b"]
     assert list(archived_rows(backend.objects, "j", ["a.b"])) == rows[2:4]
-    backend.objects.put(archive_key("j", "rows.jsonl"), dump_rows(rows))
+    backend.objects.put(archive_key("j", "rows.jsonl"), dump_records(rows))
     assert list(archived_rows(backend.objects, "j")) == rows
 
 

@@ -22,8 +22,7 @@ from services.gateway.settings import AuthSettings
 from shared.client.client import SenseClient
 from shared.contracts.refs import Owner
 from shared.jobs.state import ErrorInfo
-from shared.llm.budget import Cost
-from shared.llm.ledger import DayBudget, spent_today
+from shared.llm.budgets import Cost, DayBudget, spent_today
 from tests.support.asking import serve_asking
 from tests.support.datasets import make_example, make_head
 from tests.support.engine import start_engine

@@ -4,9 +4,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.gateway.backend import Backend
+from shared.catalog.databases import SchemaCard, Upload, add_upload
 from shared.contracts.spec import parse_spec
-from shared.sql.card import SchemaCard
-from shared.sql.uploads import Upload, add_upload
 from shared.storage.keys import card_key, database_key
 from tests.support.datasets import make_example, make_head
 

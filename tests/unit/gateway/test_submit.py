@@ -7,9 +7,9 @@ from fastapi.testclient import TestClient
 
 from services.gateway.backend import Backend
 from services.gateway.datasets_intake import dataset_intake
+from shared.catalog.databases import SchemaCard
 from shared.jobs.ended import EndedJobs
 from shared.jobs.state import ErrorInfo
-from shared.sql.card import SchemaCard
 from shared.storage.keys import card_key
 from tests.support.datasets import make_example, make_head
 from tests.support.gateway import PLAN, SMALL_SPEC, Driver

@@ -20,7 +20,7 @@ from shared.events.stream import FactReader, JobEvents
 from shared.jobs.connect import LATER, connect_redis
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
-from shared.llm.ledger import JobBudget
+from shared.llm.budgets import JobBudget
 from shared.settings import RedisSettings
 from shared.tasks.app import make_app
 from tests.support.valkey import start_valkey

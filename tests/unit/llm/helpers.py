@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import SecretStr
 
 from shared.contracts.records import Message
+from shared.llm.client import RetryPolicy
+from shared.llm.endpoints import EndpointProfile
 from shared.llm.messages import ChatRequest
-from shared.llm.profiles import EndpointProfile
-from shared.llm.retry import RetryPolicy
 from tests.support.openai_server import OpenAiServer
 
 StartServer = Callable[..., OpenAiServer]

@@ -3,11 +3,10 @@
 import pytest
 
 from shared.errors import InvalidInputError
-from shared.llm.budget import Budget, Cost, worst_case
-from shared.llm.client import ChatClient
+from shared.llm.budgets import Budget, Cost, worst_case
+from shared.llm.client import ChatClient, RetryPolicy
+from shared.llm.endpoints import EndpointProfile
 from shared.llm.errors import LlmBudgetError, LlmTimeoutError
-from shared.llm.profiles import EndpointProfile
-from shared.llm.retry import RetryPolicy
 from shared.storage.directory import DirectoryStore
 from tests.support.faults import Fault, FaultPlan
 from tests.unit.llm.helpers import QUICK, StartServer, ask, profile_of

@@ -13,12 +13,10 @@ from prometheus_client import REGISTRY
 
 from shared.contracts.refs import ObjectRef
 from shared.errors import LostLeaseError, UnavailableError
-from shared.llm import errors, replay
-from shared.llm.client import ChatClient
-from shared.llm.messages import ChatAnswer, Usage
-from shared.llm.profiles import EndpointProfile
-from shared.llm.replay import AnswerLog, answer_hash
-from shared.llm.retry import RetryPolicy
+from shared.llm import errors, messages
+from shared.llm.client import ChatClient, RetryPolicy
+from shared.llm.endpoints import EndpointProfile
+from shared.llm.messages import AnswerLog, ChatAnswer, Usage, answer_hash
 from shared.storage.directory import DirectoryStore
 from tests.support.faults import Fault, FaultPlan
 from tests.support.openai_server import OpenAiServer, Request
@@ -370,7 +368,7 @@ class FullStore(DirectoryStore):
 def test_an_answer_that_a_full_store_refuses_is_kept_and_not_bought_again(
     openai_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(messages, "FIRST_PAUSE_S", 0.01)
     server, store = openai_server(echo), FullStore(tmp_path)
     answers = ChatClient(profile_of(server), store).complete_many([ask(), ask("b")])
     assert [answer.texts for answer in answers] == [["echo: How many singers?"], ["echo: b"]]
@@ -381,7 +379,7 @@ def test_an_answer_that_a_full_store_refuses_is_kept_and_not_bought_again(
 def test_a_store_that_stays_full_is_an_error_and_no_more_is_bought(
     openai_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "RECORD_PATIENCE_S", 0.0)
+    monkeypatch.setattr(messages, "RECORD_PATIENCE_S", 0.0)
     server, store = openai_server(echo), FullStore(tmp_path)
     store.refusals = 1000
     with pytest.raises(UnavailableError, match="no space left"):
@@ -416,7 +414,7 @@ BUYER = """
 import sys
 from pathlib import Path
 from shared.llm.client import ChatClient
-from shared.llm.profiles import EndpointProfile
+from shared.llm.endpoints import EndpointProfile
 from shared.storage.directory import DirectoryStore
 from tests.unit.llm.helpers import ask
 

@@ -9,11 +9,10 @@ import pytest
 
 from shared.contracts.refs import Owner
 from shared.jobs.store import JobStore
-from shared.llm import ledger
-from shared.llm.budget import Budget, Cost
+from shared.llm import budgets
+from shared.llm.budgets import Budget, Cost, DayBudget, JobBudget, set_day_limits, spent_today, to_nano_usd
 from shared.llm.client import ChatClient
 from shared.llm.errors import LlmBudgetError
-from shared.llm.ledger import DayBudget, JobBudget, nano, set_day_limits, spent_today
 from shared.llm.messages import ChatAnswer
 from shared.storage.directory import DirectoryStore
 from tests.support.valkey import module_redis_url
@@ -112,7 +111,7 @@ def test_two_clients_of_one_job_buy_no_more_than_the_cap(
 
 
 def test_whole_billionths() -> None:
-    assert [nano(usd) for usd in (0.0, 1e-9, 0.1 + 0.2, 1.5e-9)] == [0, 1, 300_000_000, 2]
+    assert [to_nano_usd(usd) for usd in (0.0, 1e-9, 0.1 + 0.2, 1.5e-9)] == [0, 1, 300_000_000, 2]
 
 
 @pytest.fixture
@@ -161,7 +160,7 @@ def test_a_new_day_is_a_new_sum_and_a_call_over_midnight_counts_where_it_began(
     set_day_limits(jobs, "k1", tokens=None, usd=1.0)
     both = day("j1")
     assert both.reserve(Cost(1, 1.0), "e", "m")
-    monkeypatch.setattr(ledger, "today", lambda: "2999-01-01")
+    monkeypatch.setattr(budgets, "today", lambda: "2999-01-01")
     assert both.reserve(Cost(1, 0.7), "e", "m")
     both.settle(Cost(1, 1.0), Cost(1, 0.9))
     both.settle(Cost(1, 0.7), Cost(1, 0.7))

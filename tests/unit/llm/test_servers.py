@@ -8,15 +8,21 @@ from typing import Any
 import pytest
 
 from shared.errors import InvalidInputError
-from shared.llm import adapt, errors
-from shared.llm.ask import count_endings, ending_sentences
-from shared.llm.budget import Budget
+from shared.llm import call, errors
+from shared.llm.budgets import Budget
 from shared.llm.client import ChatClient
+from shared.llm.endpoints import LlmSettings, load_profiles
 from shared.llm.messages import ChatAnswer, Usage
-from shared.llm.profiles import load_profiles
-from shared.llm.reading import BrokenError, ErrorBodyError, ShapeError, quote, read_completion, server_error
-from shared.llm.settings import LlmSettings
-from shared.sql.extract import extract_sql
+from shared.llm.responses import (
+    BrokenBodyError,
+    ErrorBodyError,
+    UnexpectedBodyError,
+    parse_server_error,
+    read_completion,
+    redact,
+)
+from shared.sampling import count_endings, describe_endings
+from shared.sql.extraction import extract_sql
 from shared.storage.directory import DirectoryStore
 from tests.support.openai_server import OpenAiServer, Request
 from tests.unit.llm.helpers import KEY, QUICK, StartServer, ask, profile_of
@@ -26,9 +32,9 @@ SQL = "SELECT name FROM singer"
 
 @pytest.fixture(autouse=True)
 def nothing_learned() -> Iterator[None]:
-    adapt._learned.clear()
+    call._learned.clear()
     yield
-    adapt._learned.clear()
+    call._learned.clear()
 
 
 def client(server: OpenAiServer, store: DirectoryStore, **fields: Any) -> ChatClient:
@@ -151,7 +157,7 @@ def test_a_server_that_refuses_nearly_all(openai_server: StartServer, store: Dir
     answer = client(server, store).complete_many([ask(temperature=0.0, top_p=0.9, seed=5, n=2)])[0]
     assert answer.texts == [SQL, SQL] and answer.left_out == ["seed", "temperature", "top_p"]
     assert set(server.bodies[-1]) == {"model", "messages", "max_completion_tokens"}
-    told = ending_sentences(count_endings([answer], 0), "weak.max_tokens")
+    told = describe_endings(count_endings([answer], 0), "weak.max_tokens")
     assert told[0] == "2 answers were asked for without temperature, which the endpoint does not take"
 
 
@@ -228,7 +234,7 @@ def test_reasoning_that_ate_all_tokens_is_cut_off(
     server = openai_server(quirk=lambda _request: (200, one_choice(choice)))
     answer = client(server, store).complete_many([ask()])[0]
     assert (answer.texts, answer.finish_reasons) == ([""], ["length"])
-    (told,) = ending_sentences(count_endings([answer], 1), "weak.max_tokens")
+    (told,) = describe_endings(count_endings([answer], 1), "weak.max_tokens")
     assert "raise weak.max_tokens" in told
 
 
@@ -361,10 +367,10 @@ def test_error_bodies_are_read_in_bounded_time() -> None:
     deep: Any = "end"
     for _ in range(200):
         deep = {"error": [deep]}
-    assert server_error(json.dumps(deep)).words == ""
-    assert server_error("<" * 200_000).words
-    assert server_error("{" * 200_000).words
-    assert quote("word " * 100_000).endswith("…")
+    assert parse_server_error(json.dumps(deep)).words == ""
+    assert parse_server_error("<" * 200_000).words
+    assert parse_server_error("{" * 200_000).words
+    assert redact("word " * 100_000).endswith("…")
 
 
 NAMES = ["choices", "message", "content", "text", "error", "usage", "index", "finish_reason", "delta", "tool_calls"]
@@ -400,10 +406,10 @@ def test_any_json_is_an_answer_or_one_of_three_errors() -> None:
             value["choices"] = [{"message": some_value(rng), "index": some_value(rng), "delta": some_value(rng)}]
         text = json.dumps(value)
         for said in (text, f"data: {text}\n\ndata: [DONE]\n"):
-            quote(server_error(said).words).encode()
+            redact(parse_server_error(said).words).encode()
             try:
                 found = read_completion(said)
-            except (ShapeError, BrokenError, ErrorBodyError):
+            except (UnexpectedBodyError, BrokenBodyError, ErrorBodyError):
                 continue
             assert found.choices and all(one.text.encode() is not None for one in found.choices)
 

@@ -10,10 +10,10 @@ from services.serving.embedded.batcher import _prompt
 from services.serving.embedded.wire import ChatTask
 from services.serving.protocol import ServedModel
 from services.training.run.rows import encode
+from shared.catalog.databases import ColumnCard, SchemaCard, TableCard
 from shared.contracts.records import Message
 from shared.models.completion import ensure_template
 from shared.models.plain_text import chat_ids
-from shared.sql.card import ColumnCard, SchemaCard, TableCard
 from shared.sql.prompt import render_messages
 from tests.unit.serving.tiny import TEMPLATE, save_tokenizer
 

@@ -30,9 +30,9 @@ from shared.jobs.plan import Plan
 from shared.jobs.state import JobRecord, JobStatus
 from shared.jobs.store import COMMON, JobStore
 from shared.jobs.workers import WorkerBoard
-from shared.storage.base import ObjectStore
 from shared.storage.directory import DirectoryStore
 from shared.storage.keys import archive_key
+from shared.storage.store import ObjectStore
 from shared.tasks.app import make_app
 from shared.tasks.run import Done, register_task
 from shared.tasks.shard import Shard

@@ -3,7 +3,7 @@
 import pytest
 
 from services.pairing.length import A_MESSAGE, RowLengths, estimated_tokens, message_tokens
-from shared.sql.card import ColumnCard, SchemaCard, TableCard
+from shared.catalog.databases import ColumnCard, SchemaCard, TableCard
 from shared.sql.prompt import render_messages
 from tests.support.benchmarks import needs_data, read_json
 from tests.support.datasets import make_example

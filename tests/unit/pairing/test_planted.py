@@ -15,7 +15,7 @@ from services.sandbox.programs import find_programs
 from services.sandbox.second_look import Neighbourhood, SecondLook
 from services.sandbox.tasks import as_judged
 from shared.contracts.records import Candidate, Judged, Policy, Verdict
-from shared.sql.extract import extract_sql
+from shared.sql.extraction import extract_sql
 from tests.support.datasets import make_file
 from tests.unit.pairing.made import command
 

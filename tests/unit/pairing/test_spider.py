@@ -15,7 +15,7 @@ from services.sandbox.pool import SandboxPool
 from services.sandbox.programs import find_programs
 from services.sandbox.tasks import as_judged
 from shared.contracts.records import Candidate, Judged, Pair, Policy
-from shared.sql.extract import extract_sql
+from shared.sql.extraction import extract_sql
 from tests.support.benchmarks import needs_data, read_json, spider_database, spider_golds, spider_predictions
 from tests.unit.pairing.made import command
 

@@ -11,9 +11,8 @@ import pytest
 from services.sandbox.comments import comments
 from services.sandbox.intake import Intake, TooLargeError
 from services.sandbox.pool import SandboxPool
+from shared.catalog.databases import SchemaCard, TableCard, Upload, add_upload, find_upload, upload_keys
 from shared.errors import CancelledError, InvalidInputError
-from shared.sql.card import SchemaCard, TableCard
-from shared.sql.uploads import Upload, add_upload, find_upload, upload_ids
 from shared.storage.directory import DirectoryStore
 from tests.support.sandbox import make_database
 
@@ -143,7 +142,7 @@ def test_what_cannot_be_used_is_refused_with_a_sentence(
 
 
 def test_the_limit_holds_while_bytes_arrive(intake: Intake) -> None:
-    with pytest.raises(TooLargeError, match="SENSE_SANDBOX_UPLOAD_BYTES"), intake.arrival() as arrival:
+    with pytest.raises(TooLargeError, match="SENSE_SANDBOX_MAX_UPLOAD_BYTES"), intake.arrival() as arrival:
         arrival.add(b"SQLite format 3\0")
         for _ in range(6):
             arrival.add(bytes(1_000_000))
@@ -209,7 +208,7 @@ def test_records_come_in_the_order_of_arrival_once_each(tmp_path: Path) -> None:
     made = [Upload(id=f"{n:064x}", name="n", size=1, created_at=1e9 + n, tables=1) for n in (3, 1, 2)]
     for upload in made:
         add_upload(objects, upload)
-    assert list(upload_ids(objects)) == [f"{n:064x}" for n in (1, 2, 3)]
+    assert list(upload_keys(objects)) == [f"{n:064x}" for n in (1, 2, 3)]
     again = made[0].model_copy(update={"created_at": 5.0, "name": "other"})
     assert add_upload(objects, again) == made[0]
 

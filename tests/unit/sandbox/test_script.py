@@ -5,9 +5,9 @@ import pytest
 
 from services.sandbox import databases
 from services.sandbox.script import split_script, statements
+from shared.catalog.databases import find_card
 from shared.errors import InvalidInputError
-from shared.sql.catalog import find_card
-from shared.storage.keys import asked_card_key, asked_database_key, card_key, database_key
+from shared.storage.keys import card_key, database_key, ddl_card_key, ddl_database_key
 from tests.support.sandbox import Sandbox, module_sandbox
 
 __all__ = ["module_sandbox"]
@@ -64,11 +64,11 @@ def test_a_database_of_a_question_is_kept_apart_and_made_again(
         database_id = ask()
         assert not objects.exists(database_key(database_id)) and not objects.exists(card_key(database_id))
         assert find_card(objects, database_id).database_id == database_id
-        written = next(objects.entries(asked_card_key(database_id))).modified
+        written = next(objects.entries(ddl_card_key(database_id))).modified
         monkeypatch.setattr(databases, "TOUCHED_S", 0.0)
         assert ask() == database_id
-        assert next(objects.entries(asked_card_key(database_id))).modified > written, "its last use is known"
-        for key in (asked_card_key(database_id), asked_database_key(database_id)):
+        assert next(objects.entries(ddl_card_key(database_id))).modified > written, "its last use is known"
+        for key in (ddl_card_key(database_id), ddl_database_key(database_id)):
             objects.delete(key)  # as retention does
         assert ask() == database_id
-        assert objects.exists(asked_card_key(database_id))
+        assert objects.exists(ddl_card_key(database_id))

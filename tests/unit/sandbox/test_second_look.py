@@ -119,7 +119,7 @@ def test_neighbours_are_made_once_and_kept_beside_the_database(
     with SandboxPool(1) as pool:
         store_database(objects, shop, "a" * 64, pool)
     first = neighbourhood(objects, "a" * 64, [ADULTS], 3)
-    kept = [key for key in objects.list("neighbours/") if key.startswith(f"neighbours/{'a' * 64}/")]
+    kept = [key for key in objects.list("test-suites/") if key.startswith(f"test-suites/{'a' * 64}/")]
     assert len(kept) == len(first.files) == 3
     assert first.keys == {"customer": frozenset({"id"}), "orders": frozenset({"id"})}
     made = [path.read_bytes() for path in first.files]
@@ -127,7 +127,7 @@ def test_neighbours_are_made_once_and_kept_beside_the_database(
     monkeypatch.setenv("SENSE_STATE", str(tmp_path / "other"))
     again = neighbourhood(objects, "a" * 64, [ADULTS], 3)
     assert [path.read_bytes() for path in again.files] == made
-    assert len(list(objects.list("neighbours/"))) == 3
+    assert len(list(objects.list("test-suites/"))) == 3
 
 
 def test_a_database_that_cannot_be_varied_has_no_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from services.serving.asking.asker import SHOWN_NAMES, Asker, chosen_tables
 from services.serving.asking.engine import TOO_LONG, Listed, Sampling, Written
+from shared.catalog.databases import ColumnCard, SchemaCard, TableCard, ViewCard
 from shared.client.sql_models import SqlRequest
 from shared.contracts.records import Message
 from shared.errors import InvalidInputError
-from shared.sql.card import ColumnCard, SchemaCard, TableCard, ViewCard
 from shared.storage.directory import DirectoryStore
 from shared.storage.keys import card_key
 

@@ -8,8 +8,7 @@ from pydantic import SecretStr
 from shared.errors import InvalidInputError
 from shared.storage.directory import DirectoryStore
 from shared.storage.minio_store import MinioStore
-from shared.storage.open import open_store
-from shared.storage.settings import StoreSettings
+from shared.storage.open import StoreSettings, open_store
 
 
 def test_directory_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

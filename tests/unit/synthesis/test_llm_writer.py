@@ -10,10 +10,10 @@ from services.synthesis.llm_writer import PROMPT_VERSION, Call, Known, make_call
 from services.synthesis.own import Own
 from services.synthesis.seeds import BUILTIN, builtin_seeds
 from services.synthesis.shares import share_levels, share_places
+from shared.catalog.databases import ColumnCard, SchemaCard, TableCard
 from shared.contracts.records import Example, Provenance, Rejected, Written
 from shared.contracts.synthesis import WriteExamples
 from shared.llm.messages import ChatAnswer
-from shared.sql.card import ColumnCard, SchemaCard, TableCard
 from tests.support.writers import asked_level
 from tests.unit.synthesis.test_parse import PLAIN
 

@@ -10,10 +10,9 @@ from services.synthesis.own import Own, domain_of, own_databases
 from services.synthesis.own_view import plural, quoted, spoken
 from services.synthesis.own_writer import write_own
 from services.synthesis.shares import share_places
+from shared.catalog.databases import SchemaCard, Upload, add_upload
 from shared.contracts.records import Written
 from shared.errors import NotFoundError
-from shared.sql.card import SchemaCard
-from shared.sql.uploads import Upload, add_upload
 from shared.storage.directory import DirectoryStore
 from shared.storage.keys import card_key
 from tests.support.datasets import make_file

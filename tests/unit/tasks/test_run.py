@@ -18,7 +18,7 @@ from shared.jobs.state import ShardRow, ShardState
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerBoard
 from shared.storage.directory import DirectoryStore
-from shared.storage.jsonl import read_rows
+from shared.storage.records import read_records
 from shared.tasks.run import Done, refuse_command, register_task, run_shard, worker_id
 from shared.tasks.shard import Shard
 from tests.unit.jobs.helpers import add_job, claim, facts, snapshot, writing
@@ -76,7 +76,7 @@ def test_done_records_outputs_that_can_be_read(jobs: JobStore, tmp_path: Path) -
     assert (row.state, row.counts["written"], row.worker) == (ShardState.DONE, 1, worker_id())
     ref = row.outputs["written"]
     assert ref.key == f"jobs/{job}/write/0.1.written.jsonl"
-    assert list(read_rows(DirectoryStore(tmp_path / "objects"), ref, Written)) == [ROW]
+    assert list(read_records(DirectoryStore(tmp_path / "objects"), ref, Written)) == [ROW]
     assert len(facts(jobs, job, "examples.written")) == 1
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from services.evaluation.benchmark.lines import Problems, read_text, unknown_database
 from services.evaluation.benchmark.pairs import Gold, PairedFiles, Prediction, pair_up, read_golds
 from shared.errors import InvalidInputError
-from shared.lines import lines_of
+from shared.files import split_lines
 
 SEPARATOR = "\t----- bird -----\t"
 MOST_ANSWERS = 1_000_000  # a key far away would otherwise make a list as long as its number
@@ -164,7 +164,7 @@ def read_questions(path: Path, known: Collection[str] | None = None) -> list[dic
 def json_lines(path: Path, text: str) -> list[Any]:
     """One JSON value a line. Raises InvalidInputError with the line that is none."""
     found = []
-    for place, line in enumerate(lines_of(text), 1):
+    for place, line in enumerate(split_lines(text), 1):
         try:
             found.append(json.loads(line) if line.strip() else None)
         except json.JSONDecodeError as error:

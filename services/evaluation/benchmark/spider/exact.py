@@ -18,10 +18,9 @@ from services.evaluation.benchmark.spider.partials import (
     select_partials,
     where_partials,
 )
-from shared.sql.spider.parse import parse
+from shared.sql.spider.parser import parse_spider_sql
 from shared.sql.spider.schema import SpiderSchema
-from shared.sql.spider.tree import EMPTY_SQL, ParsedSql
-from shared.sql.spider.unreadable import Unreadable, UnreadableSqlError
+from shared.sql.spider.tree import EMPTY_SQL, ParsedSql, Unreadable, UnreadableSqlError
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,14 @@ def exact_match(pred: str, gold: str | ParsedSql, schema: SpiderSchema, mode: Mo
 
     Raises UnreadableSqlError where the gold cannot be read: the official run ends there.
     """
-    return score_with(pred, parse(gold, schema) if isinstance(gold, str) else gold, schema, fixes_of(mode))
+    return score_with(pred, parse_spider_sql(gold, schema) if isinstance(gold, str) else gold, schema, fixes_of(mode))
 
 
 def score_with(pred: str, gold: ParsedSql, schema: SpiderSchema, fixes: Set[Fix]) -> ExactScore:
     """The score with the named fixes."""
     tree, unreadable = EMPTY_SQL, None
     try:
-        tree = parse(pred if Fix.VALUE_TEXT in fixes else pred.replace("value", "1"), schema)
+        tree = parse_spider_sql(pred if Fix.VALUE_TEXT in fixes else pred.replace("value", "1"), schema)
     except UnreadableSqlError as error:
         unreadable = error.reason
     try:
@@ -114,6 +113,6 @@ def present(operands: tuple[ParsedSql | None, ...]) -> int:
 
 def fixes_that_change(pred: str, gold: str | ParsedSql, schema: SpiderSchema) -> tuple[Fix, ...]:
     """The fixes each of which alone turns the official verdict. Raises UnreadableSqlError for the gold."""
-    tree = parse(gold, schema) if isinstance(gold, str) else gold
+    tree = parse_spider_sql(gold, schema) if isinstance(gold, str) else gold
     official = score_with(pred, tree, schema, frozenset()).em
     return tuple(fix for fix in Fix if score_with(pred, tree, schema, {fix}).em != official)

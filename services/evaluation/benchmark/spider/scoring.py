@@ -9,9 +9,9 @@ from services.evaluation.benchmark.pairs import Pair
 from services.evaluation.benchmark.spider.exact import ExactScore, exact_match
 from shared.errors import InvalidInputError
 from shared.sql.spider.hardness import MeasuredHardness, hardness
-from shared.sql.spider.parse import parse
+from shared.sql.spider.parser import parse_spider_sql
 from shared.sql.spider.schema import SpiderSchema
-from shared.sql.spider.unreadable import Unreadable, UnreadableSqlError
+from shared.sql.spider.tree import Unreadable, UnreadableSqlError
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ScoredPair:
 def score_pair(pair: Pair, schema: SpiderSchema, mode: Mode = "official") -> ScoredPair:
     """Hardness of the gold and exact match of the prediction."""
     try:
-        gold = parse(pair.gold, schema)
+        gold = parse_spider_sql(pair.gold, schema)
     except UnreadableSqlError as error:
         return ScoredPair(pair, "beyond_spider", None, error.reason)
     return ScoredPair(pair, hardness(gold), exact_match(pair.prediction, gold, schema, mode))

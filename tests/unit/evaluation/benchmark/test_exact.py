@@ -4,7 +4,7 @@ from services.evaluation.benchmark.spider.exact import exact_match, fixes_that_c
 from services.evaluation.benchmark.spider.fixes import Fix
 from services.evaluation.benchmark.spider.partials import COMPONENTS, Partial
 from services.evaluation.benchmark.spider.totals import total_by_level
-from shared.sql.spider.unreadable import Unreadable, UnreadableSqlError
+from shared.sql.spider.tree import Unreadable, UnreadableSqlError
 from tests.unit.evaluation.benchmark.schemas import AIR
 
 JOIN = "FROM flight AS t1 JOIN airport AS t2 ON t1.source = t2.code"

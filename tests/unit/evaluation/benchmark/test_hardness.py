@@ -1,7 +1,7 @@
 import pytest
 
 from shared.sql.spider.hardness import hardness, measured_hardness
-from shared.sql.spider.parse import parse
+from shared.sql.spider.parser import parse_spider_sql
 from tests.unit.evaluation.benchmark.schemas import AIR
 
 
@@ -28,7 +28,7 @@ from tests.unit.evaluation.benchmark.schemas import AIR
     ],
 )
 def test_levels(sql: str, level: str) -> None:
-    assert hardness(parse(sql, AIR)) == level == measured_hardness(sql, AIR)
+    assert hardness(parse_spider_sql(sql, AIR)) == level == measured_hardness(sql, AIR)
 
 
 def test_what_the_grammar_cannot_read_lies_beyond() -> None:

@@ -9,9 +9,9 @@ import pytest
 from services.evaluation.benchmark.spider.exact import exact_match
 from services.evaluation.benchmark.spider.files import read_pairs
 from services.evaluation.benchmark.spider.scoring import score_pairs
-from shared.sql.spider.parse import parse
+from shared.sql.spider.parser import parse_spider_sql
 from shared.sql.spider.schema import SpiderSchema, schemas_by_name
-from shared.sql.spider.unreadable import UnreadableSqlError
+from shared.sql.spider.tree import UnreadableSqlError
 from tests.support.benchmarks import DATA, needs_data, read_json, spider_database, spider_golds
 
 pytestmark = needs_data
@@ -59,7 +59,7 @@ def test_train_golds_are_read_as_officially() -> None:
     unreadable = []
     for row in rows:
         try:
-            parse(row["query"], schemas[row["db_id"]])
+            parse_spider_sql(row["query"], schemas[row["db_id"]])
         except UnreadableSqlError:
             unreadable.append(row["query"])
     assert len(rows) == 7000

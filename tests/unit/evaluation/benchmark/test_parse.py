@@ -1,8 +1,7 @@
 import pytest
 
-from shared.sql.spider.parse import parse
-from shared.sql.spider.tree import ColumnUnit, ParsedSql
-from shared.sql.spider.unreadable import Unreadable, UnreadableSqlError
+from shared.sql.spider.parser import parse_spider_sql
+from shared.sql.spider.tree import ColumnUnit, ParsedSql, Unreadable, UnreadableSqlError
 from tests.unit.evaluation.benchmark.schemas import AIR
 
 
@@ -50,10 +49,10 @@ from tests.unit.evaluation.benchmark.schemas import AIR
 )
 def test_what_the_grammar_cannot_read_has_a_name(sql: str, reason: str | None) -> None:
     if reason is None:
-        assert parse(sql, AIR).where == ()
+        assert parse_spider_sql(sql, AIR).where == ()
         return
     with pytest.raises(UnreadableSqlError) as caught:
-        parse(sql, AIR)
+        parse_spider_sql(sql, AIR)
     assert caught.value.reason is Unreadable(reason)
     assert reason in str(caught.value)
 
@@ -63,7 +62,7 @@ def columns(tree: ParsedSql) -> list[str]:
 
 
 def test_a_bare_column_belongs_to_the_first_table_that_has_it() -> None:
-    assert columns(parse("SELECT id, name, code FROM flight JOIN staff JOIN airport", AIR)) == [
+    assert columns(parse_spider_sql("SELECT id, name, code FROM flight JOIN staff JOIN airport", AIR)) == [
         "flight.id",
         "staff.name",
         "airport.code",
@@ -73,22 +72,26 @@ def test_a_bare_column_belongs_to_the_first_table_that_has_it() -> None:
 def test_an_alias_is_global_and_the_last_one_wins() -> None:
     sql = "SELECT t1.id FROM flight AS t1 WHERE source IN (SELECT t1.code FROM airport AS t1)"
     with pytest.raises(UnreadableSqlError):
-        parse(sql, AIR)
-    assert columns(parse("SELECT t1.id FROM flight AS t1 EXCEPT SELECT t1.id FROM staff AS t1", AIR)) == ["staff.id"]
+        parse_spider_sql(sql, AIR)
+    assert columns(parse_spider_sql("SELECT t1.id FROM flight AS t1 EXCEPT SELECT t1.id FROM staff AS t1", AIR)) == [
+        "staff.id"
+    ]
 
 
 def test_text_behind_the_query_is_ignored() -> None:
-    assert parse("SELECT name FROM staff LIMIT 3 OFFSET 2", AIR) == parse("SELECT name FROM staff LIMIT 9", AIR)
+    assert parse_spider_sql("SELECT name FROM staff LIMIT 3 OFFSET 2", AIR) == parse_spider_sql(
+        "SELECT name FROM staff LIMIT 9", AIR
+    )
 
 
 def test_a_long_value_is_its_first_column() -> None:
-    tree = parse("SELECT name FROM staff WHERE age > age + 1 OR name = 'x'", AIR)
+    tree = parse_spider_sql("SELECT name FROM staff WHERE age > age + 1 OR name = 'x'", AIR)
     assert len(tree.where) == 1
     assert tree.where[0][3] == ColumnUnit("none", "staff.age", False)
 
 
 def test_the_last_direction_counts_and_each_is_remembered() -> None:
-    tree = parse("SELECT name FROM staff ORDER BY age DESC, name ASC LIMIT 5", AIR)
+    tree = parse_spider_sql("SELECT name FROM staff ORDER BY age DESC, name ASC LIMIT 5", AIR)
     assert tree.order_by is not None
     assert (tree.order_by.direction, tree.directions) == ("asc", ("desc", "asc"))
     assert (tree.limit, tree.limit_text) == (1, "5")
@@ -97,5 +100,5 @@ def test_the_last_direction_counts_and_each_is_remembered() -> None:
 def test_brackets_that_never_end_are_too_deep() -> None:
     sql = "SELECT name FROM staff WHERE id IN (" * 2000
     with pytest.raises(UnreadableSqlError) as caught:
-        parse(sql, AIR)
+        parse_spider_sql(sql, AIR)
     assert caught.value.reason is Unreadable.TOO_DEEP

@@ -1,7 +1,7 @@
 import pytest
 
 from shared.errors import InvalidInputError
-from shared.sql.spider.parse import parse
+from shared.sql.spider.parser import parse_spider_sql
 from shared.sql.spider.schema import SpiderSchema
 from tests.unit.evaluation.benchmark.schemas import AIR, ENTRY
 
@@ -30,7 +30,7 @@ def test_official_sets_are_never_joined_later() -> None:
 
 def test_a_listing_of_the_database_counts_and_keys_come_from_the_entry() -> None:
     schema = SpiderSchema.from_listing({"STAFF": ["ID", "Wage"]}, ENTRY)
-    assert parse("SELECT wage FROM staff", schema).select
+    assert parse_spider_sql("SELECT wage FROM staff", schema).select
     assert schema.united == AIR.united
     assert SpiderSchema.from_listing({"staff": ["id"]}).united == {}
 

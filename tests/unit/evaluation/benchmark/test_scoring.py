@@ -3,7 +3,7 @@ import pytest
 from services.evaluation.benchmark.pairs import Pair
 from services.evaluation.benchmark.spider.scoring import score_pairs
 from shared.errors import InvalidInputError
-from shared.sql.spider.unreadable import Unreadable
+from shared.sql.spider.tree import Unreadable
 from tests.unit.evaluation.benchmark.schemas import AIR
 
 

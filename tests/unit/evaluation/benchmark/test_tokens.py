@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.sql.spider.tokens import OddQuotesError, by_ordered_rules, one_pass, tokenise
+from shared.sql.spider.parser import OddQuotesError, by_ordered_rules, one_pass, tokenize_spider
 
 PIECES = [*"a.,:;()>=!-`*1 \n", "T1.b", "..", '"x y"', "--", "2.5", "cannot", "é", "”"]
 
@@ -33,18 +33,18 @@ PIECES = [*"a.,:;()>=!-`*1 \n", "T1.b", "..", '"x y"', "--", "2.5", "cannot", "�
     ],
 )
 def test_tokens_are_those_of_the_official_tokeniser(sql: str, tokens: list[str]) -> None:
-    assert tokenise(sql) == tokens
+    assert tokenize_spider(sql) == tokens
 
 
 def test_a_literal_glued_to_a_word_is_lost() -> None:
-    tokens = tokenise("name like'A%'")
+    tokens = tokenize_spider("name like'A%'")
     assert tokens[0] == "name"
     assert tokens[1].startswith("like__val_")
 
 
 def test_odd_quotes_are_refused() -> None:
     with pytest.raises(OddQuotesError):
-        tokenise("name = 'O''Brien' or name = 'x")
+        tokenize_spider("name = 'O''Brien' or name = 'x")
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=9).map("".join))

@@ -10,21 +10,21 @@ from services.orchestrator.archive import archive_job
 from services.orchestrator.retention.run import DAY_S, Retention
 from services.orchestrator.retention.settings import NEVER, RetentionSettings
 from services.orchestrator.retention.stored import usage
+from shared.catalog.databases import Upload, add_upload
 from shared.contracts.spec import parse_spec
 from shared.jobs.ended import EndedJobs
 from shared.jobs.store import JobStore
-from shared.sql.uploads import Upload, add_upload
-from shared.storage.base import ObjectStore
 from shared.storage.keys import (
     answer_key,
-    asked_card_key,
-    asked_database_key,
     card_key,
     database_key,
     dataset_key,
+    ddl_card_key,
+    ddl_database_key,
     model_key,
-    neighbour_key,
+    test_suite_database_key,
 )
+from shared.storage.store import ObjectStore
 from tests.contract.test_object_store import s3
 from tests.contract.test_object_store import store as objects
 from tests.unit.jobs.conftest import module_redis_url
@@ -43,18 +43,18 @@ def retain(jobs: JobStore, objects: ObjectStore, days: float, *, dry: bool = Fal
 
 
 def ask(objects: ObjectStore, name: str, size: int = 10) -> None:
-    objects.put(asked_database_key(name), b"x" * size)
-    objects.put(asked_card_key(name), b"{}")
+    objects.put(ddl_database_key(name), b"x" * size)
+    objects.put(ddl_card_key(name), b"{}")
 
 
 def test_databases_of_questions_go_by_their_last_use(jobs: JobStore, objects: ObjectStore) -> None:
     ask(objects, A)
-    objects.put(asked_database_key(B), b"half of a put")
+    objects.put(ddl_database_key(B), b"half of a put")
     objects.put(database_key(C), b"a job's own")
     objects.put(card_key(C), b"{}")
     assert retain(jobs, objects, 6.9) == []
     assert retain(jobs, objects, 7.1, dry=True) == [f"asked database {A}", f"asked database {B}"]
-    assert objects.exists(asked_card_key(A)), "a dry run only says so"
+    assert objects.exists(ddl_card_key(A)), "a dry run only says so"
     assert len(retain(jobs, objects, 7.1)) == 2
     assert list(objects.list("")) == [card_key(C), database_key(C)]
 
@@ -63,7 +63,7 @@ def test_the_longest_unused_go_where_all_are_too_large(jobs: JobStore, objects: 
     for name in (A, B, C):
         ask(objects, name, 1000)
         time.sleep(1.1)  # the store's clock may know whole seconds only
-    objects.put(asked_card_key(A), b"{}")  # used again
+    objects.put(ddl_card_key(A), b"{}")  # used again
     assert retain(jobs, objects, 0, asked_bytes=2100) == [f"asked database {B}"]
     assert retain(jobs, objects, 0, asked_bytes=2100) == []
     assert retain(jobs, objects, 99, asked_bytes=0, asked_days=NEVER) == []
@@ -83,10 +83,10 @@ def test_what_never_became_whole_goes_and_what_is_whole_stays(jobs: JobStore, ob
 
 
 def test_neighbours_go_by_age_and_answers_only_where_asked(jobs: JobStore, objects: ObjectStore) -> None:
-    objects.put(neighbour_key(A, "s", 0), b"1")
+    objects.put(test_suite_database_key(A, "s", 0), b"1")
     objects.put(answer_key(B), b"{}")
     assert retain(jobs, objects, 29) == []
-    assert retain(jobs, objects, 1000) == [f"neighbour {neighbour_key(A, 's', 0)}"]
+    assert retain(jobs, objects, 1000) == [f"neighbour {test_suite_database_key(A, 's', 0)}"]
     assert retain(jobs, objects, 100, answers_days=90) == [f"answer {answer_key(B)}"]
 
 
@@ -132,7 +132,7 @@ def test_one_damaged_archive_or_record_keeps_itself_and_nothing_else(jobs: JobSt
     objects.put(f"jobs/{ended[0]}/rows.jsonl", b"\xff no rows\n")
     jobs.client.hset(jobs.key("job", ended[1]), "status", "of tomorrow")
     ask(objects, A)
-    objects.put("asked/what-is-this", b"1")
+    objects.put("ddl-databases/what-is-this", b"1")
     went = retain(jobs, objects, 8)
     assert f"rows job {ended[2]}" in went and f"asked database {A}" in went
     assert ended[0] in jobs.job_ids() and ended[1] in jobs.job_ids()

@@ -5,8 +5,8 @@ import pytest
 from services.synthesis.gates.features import features
 from services.synthesis.gates.gate import Gate
 from services.synthesis.gates.schemas import NO_SCHEMA, SchemaFacts, facts
+from shared.catalog.databases import ColumnCard, ForeignKeyCard, SchemaCard, TableCard
 from shared.contracts.records import Example
-from shared.sql.card import ColumnCard, ForeignKeyCard, SchemaCard, TableCard
 from tests.support import planted
 from tests.support.benchmarks import needs_data
 

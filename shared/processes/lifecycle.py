@@ -1,0 +1,86 @@
+"""What each of our long-lived processes is to others on the machine: it ends with its parent, and nobody reads it."""
+
+import ctypes
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from shared.settings import ProcessSettings
+
+POLL_S = 1.0
+STACK_MARK = "SENSE_STACK"  # set for the stack's own processes alone: people may export SENSE_STATE in every shell
+STACK_ID = "SENSE_STACK_ID"  # of one start of a stack; its gateway tells it, so that a caller knows whose it is
+PR_SET_DUMPABLE = 4
+SECRET_NAME = re.compile(r"(^|_)(KEYS?|SECRETS?|PASSWORD|PASSWD|TOKEN|CREDENTIALS?)(_|$)", re.IGNORECASE)
+SECRET_VALUE = re.compile(r"://[^/@\s:]*+:[^/@\s]++@|\"(api_key|password|secret)\"")
+
+
+def exit_with_parent() -> None:
+    """Watches the parent from a thread; at its end this process gets SIGTERM, and five seconds later SIGKILL.
+
+    Until then `hide_memory` holds.
+    """
+    hide_memory()
+    parent = os.getppid()
+    threading.Thread(target=_watch, args=(parent,), name="lifeline", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hide_memory() -> None:
+    """Lets no other program of this user trace this process or read its memory and environment; root still can.
+
+    They hold passwords and keys. A child that this process starts, unless it forks, is as readable as any.
+    """
+    if ProcessSettings().dumpable:
+        return
+    with suppress(OSError, AttributeError):  # another kernel than Linux
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if state := os.environ.get(STACK_MARK):
+        with suppress(OSError):
+            write_pid(Path(state))
+
+
+def write_pid(state: Path) -> None:
+    """Where `sense down` finds this process: it cannot read the mark in a hidden environment."""
+    folder = state / "pids"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    (folder / str(os.getpid())).write_text(f"{start_time(os.getpid())} {state}")
+
+
+def live_pids(state: Path) -> list[int]:
+    """Processes of a state folder that left their pid and live; what a dead one left is deleted."""
+    found = []
+    for path in (state / "pids").glob("[0-9]*"):
+        with suppress(OSError):
+            if path.read_text() == f"{start_time(int(path.name))} {state}":  # a copied folder holds another one's
+                found.append(int(path.name))
+                continue
+        path.unlink(missing_ok=True)
+    return found
+
+
+def start_time(pid: int) -> str:
+    """In ticks since the machine's start, with which start that was: a pid comes back, the pair does not."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
+
+
+def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a child that calls nobody: no keys, no passwords, no addresses that hold one."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not SECRET_NAME.search(name) and not SECRET_VALUE.search(value)
+    }
