@@ -23,15 +23,15 @@ def merge(
     ] = None,
 ) -> None:
     """Merge an adapter into its base: a whole model that every server loads. Refuses the wrong base."""
-    from services.training.merge import merge as merge_model
-    from services.training.merge import read_trained
-    from shared.models.find import find_base
-    from shared.models.manifest import bring_model
+    from services.training.merge import merge_adapter as merge_model
+    from services.training.merge import read_trained_adapter
+    from shared.models.bases import find_base
+    from shared.models.manifest import fetch_model
     from shared.settings import PathSettings
 
     objects = local_store()
-    folder = Path(model) if Path(model).is_dir() else bring_model(objects, model, PathSettings().adapters)
-    trained = read_trained(folder)
+    folder = Path(model) if Path(model).is_dir() else fetch_model(objects, model, PathSettings().adapters)
+    trained = read_trained_adapter(folder)
     name = base or trained.base
     here = Path(name).expanduser()
     found = here.resolve() if (here / "config.json").is_file() else find_base(objects, name)

@@ -30,8 +30,7 @@ from shared.contracts.records import Example, Judged, PromptStyle, Rejected
 from shared.contracts.refs import StageRef
 from shared.files import parse_json_lines
 from shared.jobs.plan import Plan
-from shared.models.chosen import best_round
-from shared.models.manifest import ModelManifest
+from shared.models.manifest import ModelManifest, read_best_round
 from shared.sampling import describe_endings
 from shared.sql.prompt import prompt_version
 from shared.tasks.shard import Shard
@@ -140,7 +139,7 @@ class Gatherer:
         """The arm with the name, model and training of its round, where a stage has chosen them."""
         if arm.model_from is None:
             return arm
-        best = best_round(self.shard, arm.model_from)
+        best = read_best_round(self.shard, arm.model_from)
         named = {"id": best.arm_id, "title": f"DPO, round {best.round}", "model": best.model}
         return arm.model_copy(update={**named, "trained": StageRef(stage=best.arm_id)})
 

@@ -22,7 +22,7 @@ from shared.contracts.evaluation import (
 )
 from shared.contracts.records import Example
 from shared.llm.endpoints import load_profile
-from shared.models.chosen import model_of
+from shared.models.manifest import chosen_model
 from shared.sampling import SamplingParams, Shot, candidate_outputs, draw_candidates, stage_budget
 from shared.storage.keys import report_key
 from shared.tasks.run import Done, Work
@@ -46,7 +46,7 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
     """Greedy at temperature 0, else several samples a question; every question is asked."""
     examples = shard.rows(command.examples, Example)
     asking = SamplingParams(
-        model=model_of(shard, command.model_from, command.model),
+        model=chosen_model(shard, command.model_from, command.model),
         samples=command.samples,
         temperature=command.temperature,
         top_p=command.top_p,

@@ -38,7 +38,7 @@ from shared.contracts.pairing import (
 from shared.contracts.records import Example, Judged, Pair, ProfileRow, SuspectGold, TriedTemperature, Verdict
 from shared.llm.endpoints import load_profile
 from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmMalformedError
-from shared.models.chosen import model_of
+from shared.models.manifest import chosen_model
 from shared.sampling import SamplingParams, candidate_outputs, draw_candidates, stage_budget
 from shared.storage.records import dump_records
 from shared.tasks.run import Done, Work
@@ -53,7 +53,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
     """`samples` answers a question, from any endpoint through the common client."""
     examples = shard.rows(command.examples, Example)
     asking = SamplingParams(
-        model=model_of(shard, command.model_from, command.model),
+        model=chosen_model(shard, command.model_from, command.model),
         samples=command.samples,
         temperature=chosen_temperature(command, shard),
         top_p=command.top_p,

@@ -4,8 +4,8 @@ import sys
 
 import uvicorn
 
-from services.serving.asking.app import create_app
-from services.serving.asking.settings import AskSettings
+from services.serving.settings import SqlServiceSettings
+from services.serving.sql.app import create_app
 from shared.errors import SenseError
 from shared.http.guard import Guard, check_bind_address
 from shared.http.server import address_parser, uvicorn_config
@@ -29,7 +29,7 @@ def main() -> int:
         print(error.message, file=sys.stderr)
         return 2
     exit_with_parent()
-    app = create_app(objects, EngineSettings().url, SandboxSettings().url, AskSettings())
+    app = create_app(objects, EngineSettings().url, SandboxSettings().url, SqlServiceSettings())
     uvicorn.Server(uvicorn_config(app, chosen, grace_s=GRACE_S)).run()
     return 0
 

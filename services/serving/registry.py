@@ -1,26 +1,114 @@
-"""Which names the engine serves: immutable, and on disk before they are served."""
+"""What every engine can do, whatever serves behind it (the embedded engine, vLLM)."""
 
 import json
+import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from services.serving.golden import Golden
-from services.serving.protocol import ServedModel
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
 
 
-class Entry(BaseModel):
+class ServedModel(BaseModel):
+    """A name that an engine answers to, and the folders behind it (on the engine's disk)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    base_dir: str
+    adapter_dir: str | None = None
+
+
+class Engine(Protocol):
+    """An engine answers OpenAI-style chat requests for the names it was given.
+
+    Names are immutable: `load` of a known name with the same folders does nothing, with others it raises ConflictError.
+    """
+
+    def load(self, name: str, base_dir: str, adapter_dir: str | None = None) -> ServedModel:
+        """Serve a model under a name. Raises NotFoundError, InvalidInputError, ConflictError, UnavailableError."""
+        ...
+
+    def unload(self, name: str) -> None:
+        """Stop serving a name. Raises NotFoundError where it is not served."""
+        ...
+
+    def release(self) -> None:
+        """Give all memory of weights back; names stay and are loaded again when asked for."""
+        ...
+
+    def models(self) -> list[str]:
+        """The served names, sorted."""
+        ...
+
+    def healthy(self) -> bool:
+        """Whether the engine answers."""
+        ...
+
+
+REFERENCE_TEXT = (
+    "CREATE TABLE singer (singer_id INTEGER PRIMARY KEY, name TEXT, country TEXT, age INTEGER);\n"
+    "Question: What are the names of the singers from France, the oldest first?\n"
+    "SELECT name FROM singer WHERE country = 'France' ORDER BY age DESC"
+)
+MIN_ADAPTER_EFFECT = 1e-5  # above the rounding of what is recorded; equal weights give equal marks
+MAX_ROUNDING = 0.05  # the same where sums are taken in bfloat16 and in another order
+
+
+class ReferenceLogprobs(BaseModel):
+    """Marks of a model and, for an adapter, of its base, as they were at the first load."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    own: list[float]
+    base: list[float] | None = None
+
+
+class BrokenModelError(InvalidInputError):
+    """The weights behind a name are not what they should be."""
+
+    code = "model_broken"
+
+
+def logprob_distance(left: Sequence[float], right: Sequence[float]) -> float:
+    """The largest difference; infinite where the texts were cut into other tokens."""
+    return math.inf if len(left) != len(right) else max(abs(a - b) for a, b in zip(left, right, strict=True))
+
+
+def check_weights(name: str, found: ReferenceLogprobs, recorded: ReferenceLogprobs | None) -> ReferenceLogprobs:
+    """The marks to keep. Raises BrokenModelError saying what is wrong with the load."""
+    if not found.own or not all(map(math.isfinite, found.own)):
+        raise BrokenModelError(
+            f"The model '{name}' gives no numbers (its weights hold NaN or are empty): train it anew."
+        )
+    if recorded is None:
+        if found.base is not None and logprob_distance(found.own, found.base) < MIN_ADAPTER_EFFECT:
+            raise BrokenModelError(
+                f"The adapter '{name}' changes nothing of its base's golden answer: "
+                "it was not applied, or it is untrained."
+            )
+        return found
+    apart = 0.0 if recorded.base is None else logprob_distance(recorded.own, recorded.base) / 2
+    if (off := logprob_distance(found.own, recorded.own)) > max(MAX_ROUNDING, apart):
+        raise BrokenModelError(
+            f"The model '{name}' does not give its recorded golden answer (off by {off:.3g}): other weights lie in its "
+            "folder than at its first load. Remove the name and deploy the model again."
+        )
+    return recorded
+
+
+class ServedEntry(BaseModel):
     """A served model, since when (seconds since 1970), and its golden marks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: ServedModel
     created: int
-    golden: Golden | None = None
+    reference: ReferenceLogprobs | None = None
 
 
 class Registry:
@@ -29,7 +117,7 @@ class Registry:
     def __init__(self, state: Path) -> None:
         state.mkdir(parents=True, exist_ok=True)
         self._file = state / "models.json"
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, ServedEntry] = {}
         if self._file.is_file():
             entries = map(read_row, json.loads(self._file.read_text("utf-8")))
             self._entries = {entry.model.name: entry for entry in entries}
@@ -45,14 +133,14 @@ class Registry:
         ]
         return {"object": "list", "data": data}
 
-    def get(self, name: str) -> Entry:
+    def get(self, name: str) -> ServedEntry:
         """Raises NotFoundError naming the served models."""
         if name not in self._entries:
             served = ", ".join(self.names()) or "none yet"
             raise NotFoundError(f"The model '{name}' is not served here; served are: {served}.", code="model_not_found")
         return self._entries[name]
 
-    def find(self, model: ServedModel) -> Entry | None:
+    def find(self, model: ServedModel) -> ServedEntry | None:
         """The entry of this very model. Raises ConflictError (known name, other folders), NotFoundError or
         InvalidInputError (bad folders)."""
         known = self._entries.get(model.name)
@@ -67,11 +155,11 @@ class Registry:
             )
         return known
 
-    def add(self, model: ServedModel, golden: Golden | None = None) -> Entry:
+    def add(self, model: ServedModel, reference: ReferenceLogprobs | None = None) -> ServedEntry:
         """Serves it from now on. Raises as `find` does."""
         entry = self.find(model)
         if entry is None:
-            entry = self._entries[model.name] = Entry(model=model, created=int(time.time()), golden=golden)
+            entry = self._entries[model.name] = ServedEntry(model=model, created=int(time.time()), reference=reference)
             self._save()
         return entry
 
@@ -90,9 +178,9 @@ class Registry:
         partial.replace(self._file)
 
 
-def read_row(row: dict[str, Any]) -> Entry:
+def read_row(row: dict[str, Any]) -> ServedEntry:
     """A row of the file; older versions wrote the model alone."""
-    return Entry.model_validate(row if "model" in row else {"model": row, "created": 0})
+    return ServedEntry.model_validate(row if "model" in row else {"model": row, "created": 0})
 
 
 def _check(folder: Path, wanted: str, what: str) -> None:

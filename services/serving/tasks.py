@@ -5,8 +5,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from services.serving.client import EmbeddedEngine
-from services.serving.protocol import Engine
+from services.serving.engine_client import EngineClient
+from services.serving.registry import Engine
 from shared.contracts.base import TaskContract
 from shared.contracts.serving import (
     DEPLOY_MODEL,
@@ -20,9 +20,8 @@ from shared.contracts.serving import (
     UndeployModel,
 )
 from shared.errors import NotFoundError, UnavailableError
-from shared.models.chosen import model_of
-from shared.models.find import model_folders
-from shared.models.manifest import ModelManifest, read_manifest
+from shared.models.bases import fetch_model_folders
+from shared.models.manifest import ModelManifest, chosen_model, read_manifest
 from shared.settings import EngineSettings
 from shared.storage.store import ObjectStore
 from shared.tasks.run import Done, Work
@@ -31,12 +30,12 @@ from shared.tasks.shard import Shard
 
 def open_engine() -> Engine:
     """The engine of this installation."""
-    return EmbeddedEngine(EngineSettings().url)
+    return EngineClient(EngineSettings().url)
 
 
 def checked_folders(objects: ObjectStore, command: DeployModel) -> tuple[Path, Path | None]:
     """The folders behind a name, base and adapter, once they hold what the manifest says."""
-    base, adapter = model_folders(objects, command.base, command.model if command.adapter else None)
+    base, adapter = fetch_model_folders(objects, command.base, command.model if command.adapter else None)
     if command.adapter:
         check_files(read_manifest(objects, command.model), adapter or base)
     return base, adapter
@@ -55,7 +54,7 @@ def check_files(manifest: ModelManifest, folder: Path) -> None:
 def deploy_model(command: DeployModel, shard: Shard) -> Done:
     """Brings base and adapter to this machine, whole, and has the engine answer under the model's name once it has
     loaded and checked it."""
-    model = model_of(shard, command.model_from, command.model)
+    model = chosen_model(shard, command.model_from, command.model)
     command = command.model_copy(update={"model": model})
     base, adapter = checked_folders(shard.objects, command)
     open_engine().load(command.model, str(base.absolute()), str(adapter.absolute()) if adapter else None)

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from services.training.config import TrainConfig
-from services.training.scores import ANSWERS, Question, Score, score_file, write_whole
+from services.training.scores import ANSWERS, SelectionQuestion, SelectionScore, score_file, write_file
 from shared.catalog.databases import CardCache
 from shared.client.internal import internal_headers, sandbox_at
 from shared.client.sandbox_models import Run, RunAnswer, RunRequest
@@ -21,17 +21,19 @@ from shared.sql.extraction import extract_sql
 from shared.sql.prompt import render_messages
 from shared.tasks.shard import Shard
 
-LOOK_S = 0.1
-PATIENCE_S = 120.0
+POLL_S = 0.1
+SCORE_TIMEOUT_S = 120.0
 RETRY_S = 2.0
-CALL_S = 60.0
-DEADLINE_S = 2.0
-JSON = {"Content-Type": "application/json"}
-RAN = ("ok", "empty")
+REQUEST_TIMEOUT_S = 60.0
+QUERY_DEADLINE_S = 2.0
+JSON_HEADERS = {"Content-Type": "application/json"}
+RAN_OUTCOMES = ("ok", "empty")
 log = get_logger()
 
 
-def selection_questions(command: TrainModel, shard: Shard, most: int, rows: int, style: PromptStyle) -> list[Question]:
+def selection_questions(
+    command: TrainModel, shard: Shard, most: int, rows: int, style: PromptStyle
+) -> list[SelectionQuestion]:
     """The first questions that were set aside, asked as the training data's prompts are written.
 
     Raises `InvalidInputError` where none were.
@@ -45,7 +47,7 @@ def selection_questions(command: TrainModel, shard: Shard, most: int, rows: int,
         )
     catalog = CardCache(shard.objects)
     return [
-        Question(
+        SelectionQuestion(
             id=one.example_id,
             database_id=one.database_id,
             gold=one.gold,
@@ -64,10 +66,10 @@ def prompt_of(stage: StageRef, job_id: str, shard: Shard) -> tuple[int, PromptSt
     return int(params.get("prompt_rows", 0)), PromptStyle.model_validate(params.get("style", {}))
 
 
-class Accuracy:
+class AccuracyScorer:
     """A thread of the supervisor that scores every file of answers once."""
 
-    def __init__(self, config: TrainConfig, questions: list[Question], style: PromptStyle) -> None:
+    def __init__(self, config: TrainConfig, questions: list[SelectionQuestion], style: PromptStyle) -> None:
         self.config, self.questions = config, questions
         self.last = style.target == "reasoning_sql"
         self.sandbox = sandbox_at(SandboxSettings().url)
@@ -84,7 +86,7 @@ class Accuracy:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._end.wait(LOOK_S):
+        while not self._end.wait(POLL_S):
             for path in (self.config.out_dir / "scores").glob("[0-9]*.answers.json"):
                 step = int(path.name.partition(".")[0])
                 if not score_file(self.config.out_dir, step).exists():
@@ -92,7 +94,7 @@ class Accuracy:
 
     def _tell(self, step: int, path: Path) -> None:
         """The score, or an empty file where the sandbox does not answer in time: the training waits for one."""
-        ends = time.monotonic() + PATIENCE_S
+        ends = time.monotonic() + SCORE_TIMEOUT_S
         while not self._end.is_set():
             try:
                 found = self.score(step, ANSWERS.validate_json(path.read_bytes())).model_dump_json()
@@ -102,27 +104,31 @@ class Accuracy:
                     self._end.wait(RETRY_S)
                     continue
                 found = ""
-            write_whole(score_file(self.config.out_dir, step), found.encode())
+            write_file(score_file(self.config.out_dir, step), found.encode())
             return
 
-    def score(self, step: int, texts: dict[str, str]) -> Score:
+    def score(self, step: int, texts: dict[str, str]) -> SelectionScore:
         """Raises `httpx.HTTPError` where the sandbox does not answer, `SenseError` where it refuses."""
         own = internal_headers()
-        with httpx.Client(base_url=self.sandbox.root, headers=own, timeout=CALL_S, trust_env=False) as http:
+        with httpx.Client(base_url=self.sandbox.root, headers=own, timeout=REQUEST_TIMEOUT_S, trust_env=False) as http:
             right = sum(self._right(http, one, texts.get(one.id, "")) for one in self.questions)
-        return Score(step=step, correct=right, questions=len(self.questions))
+        return SelectionScore(step=step, correct=right, questions=len(self.questions))
 
-    def _right(self, http: httpx.Client, question: Question, text: str) -> bool:
+    def _right(self, http: httpx.Client, question: SelectionQuestion, text: str) -> bool:
         """Equal results, all rows seen; order counts where both statements ask for one."""
         sql = extract_sql(text, last=self.last)
         if sql is None:
             return False
-        asked = RunRequest(database_id=question.database_id, sqls=[question.gold, sql], deadline_s=DEADLINE_S)
-        answer = self.sandbox.good(http.post("/runs", content=asked.model_dump_json(), headers=JSON))
+        asked = RunRequest(database_id=question.database_id, sqls=[question.gold, sql], deadline_s=QUERY_DEADLINE_S)
+        answer = self.sandbox.good(http.post("/runs", content=asked.model_dump_json(), headers=JSON_HEADERS))
         gold, given = RunAnswer.model_validate_json(answer.content).runs
-        return same(gold, given)
+        return same_result(gold, given)
 
 
-def same(gold: Run, given: Run) -> bool:
+def same_result(gold: Run, given: Run) -> bool:
     """Whether both ran and gave the same."""
-    return gold.outcome in RAN and given.outcome in RAN and gold.fingerprint == given.fingerprint is not None
+    return (
+        gold.outcome in RAN_OUTCOMES
+        and given.outcome in RAN_OUTCOMES
+        and gold.fingerprint == given.fingerprint is not None
+    )

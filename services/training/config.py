@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Literal, Self
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from shared.contracts.training import Launch, Loss, Quantization, Schedule, Tracker
+from shared.errors import InvalidInputError
 
 
 class Recipe(BaseModel):
@@ -21,7 +23,7 @@ class Recipe(BaseModel):
     epochs: float = Field(default=1.0, gt=0)
     max_steps: int | None = Field(default=None, ge=1, description="optimizer steps; overrides epochs")
     batch_size: int = Field(default=8, ge=1, description="rows (SFT) or pairs (DPO) a forward pass and process")
-    siblings: int = Field(
+    prompt_group_size: int = Field(
         default=1,
         ge=1,
         description="rows on one schema that a batch takes together: their common beginning is computed once; 1: none",
@@ -115,3 +117,28 @@ class TrainConfig(Recipe):
     def reference_file(self) -> Path:
         """Reference log-probabilities of every pair, so that a resumed run has the same to the last digit."""
         return self.out_dir / "reference.json"
+
+
+PRESETS_FOLDER = Path(__file__).parent
+
+
+class Preset(BaseModel):
+    """The recipes of the three training arms."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sft: Recipe
+    dpo: Recipe
+    control: Recipe
+
+
+def preset_names() -> list[str]:
+    """All presets, sorted."""
+    return sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml"))
+
+
+def load_preset(name: str) -> Preset:
+    """The preset called `name`; raises `InvalidInputError` with the known names."""
+    if name not in preset_names():
+        raise InvalidInputError(f"There is no training preset {name!r}; there is: {', '.join(preset_names())}.")
+    return Preset.model_validate(yaml.safe_load((PRESETS_FOLDER / f"{name}.yaml").read_text()))

@@ -1,6 +1,11 @@
 """How a training process ends: its exit code and the sentence it leaves in `error.json`."""
 
+import os
+import signal
+import sys
+import threading
 from enum import IntEnum
+from types import FrameType
 
 from services.training.config import TrainConfig
 
@@ -26,7 +31,7 @@ class TrainingStop(Exception):  # noqa: N818 - a cancelled run is no error
         self.message = message
 
 
-def out_of_memory(config: TrainConfig, who: str = "The training ran out of memory") -> str:
+def out_of_memory_message(config: TrainConfig, who: str = "The training ran out of memory") -> str:
     """One sentence with the settings that decide about memory, the strongest remedy that is left first."""
     size = f"batch_size={config.batch_size}, max_length={config.max_length}, method {config.mode}"
     remedies = []
@@ -39,3 +44,37 @@ def out_of_memory(config: TrainConfig, who: str = "The training ran out of memor
         remedies.append("take method lora")
     remedies.append("lower max_length")
     return f"{who} at {size}: {', or '.join(remedies)}."
+
+
+class StopFlag:
+    """Set by SIGTERM; phases before the first step ask `check`, the training loop asks `is_set`."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def install(self) -> None:
+        """Takes over SIGTERM in the main thread."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def check(self) -> None:
+        """Raises the cancelled stop once the signal came."""
+        if self.is_set:
+            raise TrainingStop(ExitCode.CANCELLED, "The training was stopped on request.")
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.is_set = True
+
+
+def exit_with_supervisor() -> None:
+    """Ends this process when standard input reaches its end: the supervisor holds the other end of that pipe.
+
+    A terminal is left alone, so that a person can start a run by hand.
+    """
+    if not sys.stdin.isatty():
+        threading.Thread(target=_wait_for_end, name="lifeline", daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    while os.read(0, 4096):
+        pass
+    os._exit(ExitCode.CANCELLED)

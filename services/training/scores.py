@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from shared import files
 from shared.contracts.records import Message
 
-BEST = "best"
-SCORE = "score.json"
+BEST_FOLDER = "best"
+SCORE_FILE = "score.json"
 
 
-class Question(BaseModel):
+class SelectionQuestion(BaseModel):
     """A question of the selection split as the model is asked it, and what is right."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,7 +26,7 @@ class Question(BaseModel):
     prompt: list[Message]
 
 
-class Score(BaseModel):
+class SelectionScore(BaseModel):
     """How many of the questions an answer was right for, after so many optimizer steps."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,12 +40,12 @@ class Score(BaseModel):
         """Share of the questions."""
         return self.correct / self.questions
 
-    def beats(self, other: "Score | None") -> bool:
+    def beats(self, other: "SelectionScore | None") -> bool:
         """A tie goes to the later one: more was learned at no loss."""
         return other is None or self.correct >= other.correct
 
 
-QUESTIONS = TypeAdapter(list[Question])
+QUESTIONS = TypeAdapter(list[SelectionQuestion])
 ANSWERS = TypeAdapter(dict[str, str])
 
 
@@ -59,7 +59,7 @@ def score_file(out_dir: Path, step: int) -> Path:
     return out_dir / "scores" / f"{step}.score.json"
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
     """Appears with all of its bytes, in a folder that is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(path, [content])

@@ -33,7 +33,7 @@ class TrainSettings(BaseModel):
     epochs: float | None = Field(default=None, gt=0, le=1_000_000)
     max_steps: int | None = Field(default=None, ge=1, le=1_000_000_000)
     batch_size: int | None = Field(default=None, ge=1, le=1_000_000_000)
-    siblings: int | None = Field(
+    prompt_group_size: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000_000,

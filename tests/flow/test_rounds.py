@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 
 from services.evaluation.tasks import TASKS as EVALUATION
-from services.training.tasks import make_manifest, prompts_of
+from services.training.tasks import make_manifest, prompt_version_of
 from shared.contracts.evaluation import ArmPlan
 from shared.contracts.records import Candidate, Example, Pair, RoundScore, Wish
 from shared.contracts.refs import ObjectRef
 from shared.contracts.serving import DEPLOY_MODEL, RELEASE, DeployedCounts, DeployModel, Release, ReleasedCounts
 from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
-from shared.models.chosen import model_of
-from shared.models.manifest import ModelManifest, publish_model
+from shared.models.manifest import ModelManifest, chosen_model, publish_model
 from shared.sql.features import sql_features
 from shared.storage.records import read_records
 from shared.tasks.run import Done
@@ -51,12 +50,14 @@ SPEC: dict[str, Any] = {
 def train(command: TrainModel, shard: Shard) -> Done:
     """A model without weights, with the parent that the real task would take."""
     if command.parent_from is not None:
-        command = command.model_copy(update={"parent": model_of(shard, command.parent_from, command.parent or "")})
+        command = command.model_copy(update={"parent": chosen_model(shard, command.parent_from, command.parent or "")})
     (data,) = shard.refs(command.data, command.output)
     rows = len(shard.objects.get(data.key).splitlines())
     folder = Path(shard.objects.root) / "empty"  # type: ignore[attr-defined]
     outputs = {
-        "manifest": publish_model(shard.objects, folder, make_manifest(command, data, {}, prompts_of(command, shard))),
+        "manifest": publish_model(
+            shard.objects, folder, make_manifest(command, data, {}, prompt_version_of(command, shard))
+        ),
         "metrics": shard.write_text("metrics", json.dumps({"step": 1, "loss": 0.5}) + "\n", "jsonl"),
     }
     return Done(TrainedCounts(rows=rows, steps=1), outputs)
@@ -64,7 +65,7 @@ def train(command: TrainModel, shard: Shard) -> Done:
 
 def deploy(command: DeployModel, shard: Shard) -> Done:
     """Nothing: the server knows all models."""
-    assert model_of(shard, command.model_from, command.model)
+    assert chosen_model(shard, command.model_from, command.model)
     return Done(DeployedCounts(deployed=1))
 
 

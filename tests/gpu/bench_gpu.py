@@ -18,8 +18,8 @@ from typing import Any
 
 from services.sandbox.card import make_card
 from services.training.config import TrainConfig
-from services.training.merge import merge, read_trained
-from services.training.supervise import RunStatus, TrainingRun
+from services.training.merge import merge_adapter, read_trained_adapter
+from services.training.supervisor import RunStatus, TrainingProcess
 from shared.catalog.databases import SchemaCard
 from shared.contracts.records import DpoRow, Message, SftRow
 from shared.sql.prompt import render_messages
@@ -84,7 +84,7 @@ def train(out: Path, name: str, method: str, rows: "Sequence[SftRow | DpoRow]", 
     data = write(out / f"{name}.jsonl", list(rows))  # type: ignore[arg-type]
     files = {"base_dir": base, "base_name": REF, "data": data, "out_dir": out / name, "name": name}
     config = TrainConfig.model_validate({**RECIPE, **files, "method": method, **more})
-    run = TrainingRun(config)
+    run = TrainingProcess(config)
     run.start()
     if run.wait().status is not RunStatus.FINISHED:
         raise run.error()
@@ -133,7 +133,7 @@ def main() -> None:
         return said, official_scores(out, name, [one.line for one in asked], said, SPIDER)
 
     sft = train(out, "sft", "sft", [one.sft(one.gold) for one in questions], base, epochs=given.epochs)
-    merged = merge(read_trained(sft.artefact_dir), base, REF, out / "sft-merged")
+    merged = merge_adapter(read_trained_adapter(sft.artefact_dir), base, REF, out / "sft-merged")
     drawn = [answer(merged, questions, f"sample-{n}", n, given.temperature) for n in range(given.samples)]
     pairs = build_pairs(questions, [said for said, _ in drawn], [right for _, right in drawn])
     arms: list[tuple[str, Path | None]] = [("base", None), ("sft", sft.artefact_dir)]
@@ -148,7 +148,7 @@ def main() -> None:
     for name, artefact in arms:
         folder = base if artefact is None else out / f"{name}-merged"
         if artefact is not None and not folder.exists():
-            merge(read_trained(artefact), base, REF, folder)
+            merge_adapter(read_trained_adapter(artefact), base, REF, folder)
         right = answer(folder, dev, f"dev-{name}", 0, 0.0)[1]
         print(
             f"| {name} | {trained_cells(artefact)} | {100 * sum(right) / len(right):.1f} ({sum(right)}/{len(right)}) |"

@@ -28,7 +28,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "wanted": "</sql>",
         "one": SimpleNamespace(indent="    "),
     },
-    "shared.models.plain_text": {"words": [r"<\|im_end\|>", "</s>", "<tool_call>", "(?i:<pad>)"], "first": "(?s:.)"},
+    "shared.models.tokenization": {"words": [r"<\|im_end\|>", "</s>", "<tool_call>", "(?i:<pad>)"], "first": "(?s:.)"},
     "shared.storage.keys": {"job": "0123456789ab"},
 }
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from services.training.checkpoints import metric_lines_up_to
 from services.training.config import TrainConfig
-from services.training.run.checkpoints import lines_up_to
-from services.training.run.rows import read_rows
+from services.training.run.data import read_rows
 from shared.client.models import JobEvent
 from shared.client.sse import read_events
 from shared.contracts.records import Message, SftRow
@@ -23,11 +23,11 @@ FOR_PEOPLE = {
     "services/cli/doctor/machine.py",
     "services/cli/stack/manager.py",
     "services/sandbox/seccomp.py",
-    "services/serving/asking/dialects.py",
+    "services/serving/sql/answering.py",
     "services/serving/vllm/server.py",
     "services/training/merge.py",
-    "services/training/run/threads.py",
-    "services/training/supervise.py",
+    "services/training/run/devices.py",
+    "services/training/supervisor.py",
     "shared/models/builtin.py",
     "shared/processes/cpu.py",
 }
@@ -69,7 +69,7 @@ def test_curves_are_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     lines = [json.dumps({"step": step, "note": ENDS}, ensure_ascii=False) + "\n" for step in (1, 2)]
     path.write_text("".join(lines) + '{"step": 3', encoding="utf-8")
-    assert lines_up_to(path, 5) == lines
+    assert metric_lines_up_to(path, 5) == lines
 
 
 def test_shortened_prompts_keep_their_rows_apart() -> None:

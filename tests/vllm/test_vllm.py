@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from services.sandbox.card import make_card
-from services.serving.golden import distance
+from services.serving.registry import logprob_distance
 from shared.client.client import SenseClient
 from shared.client.sql_models import SqlRequest
 from shared.errors import ConflictError, InvalidInputError
@@ -123,9 +123,9 @@ def test_adapters_and_base_answer_each_under_its_own_name(front: FrontProcess, b
 def test_golden_marks_tell_adapters_apart_and_come_back(front: FrontProcess) -> None:
     rows = json.loads((Path(front.process.args[-1]) / "models.json").read_text())
     apart = {
-        row["model"]["name"]: distance(row["golden"]["own"], row["golden"]["base"])
+        row["model"]["name"]: logprob_distance(row["reference"]["own"], row["reference"]["base"])
         for row in rows
-        if row["golden"]["base"]
+        if row["reference"]["base"]
     }
     tell(f"golden marks, largest difference to the base's: { {name: round(far, 3) for name, far in apart.items()} }")
     assert min(apart.values()) > 0.1

@@ -6,7 +6,7 @@ from pathlib import Path
 import uvicorn
 
 from services.serving.embedded.app import create_app
-from services.serving.embedded.settings import EngineSettings
+from services.serving.settings import EmbeddedEngineSettings
 from shared.errors import SenseError
 from shared.http.guard import Guard, check_bind_address
 from shared.http.server import address_parser
@@ -25,7 +25,7 @@ def main() -> int:
         print(error.message, file=sys.stderr)
         return 2
     exit_with_parent()
-    app = create_app(given.state, EngineSettings())
+    app = create_app(given.state, EmbeddedEngineSettings())
     uvicorn.run(app, host=given.host, port=given.port, log_level="warning", server_header=False, ws="none")
     return 0
 

@@ -10,22 +10,66 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, rms_norm, silu
+from torch.nn.functional import embedding, linear, rms_norm, silu
 
-from services.serving.embedded.geometry import Block, Part, Pass, PrefixCall
-from services.serving.embedded.multiply import Multiply
+from services.serving.embedded.forward_plan import AttentionPart, ForwardPlan, KVCache, PrefixAttention
+from shared.processes.cpu import favours_bfloat16
 
-SUPPORTED = ("llama", "qwen2", "qwen3")
+PACKED_BATCH = 16  # what the packing is for
+
+
+class PackedLinear:
+    """`x @ weight.T + bias` by the weights of one or several layers side by side."""
+
+    def __init__(self, *layers: Any, dtype: torch.dtype) -> None:
+        weight = torch.cat([layer.weight.detach() for layer in layers]).to(dtype)
+        biases = [layer.bias.detach() for layer in layers if getattr(layer, "bias", None) is not None]
+        self._bias = torch.cat(biases).to(dtype) if len(biases) == len(layers) else None
+        self._packed = can_pack()
+        self._weight = pack_weight(weight) if self._packed else weight
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self._packed:
+            return linear(x, self._weight, self._bias)
+        return packed_linear(x, self._weight, self._bias)
+
+
+def can_pack() -> bool:
+    """Whether this build of torch has oneDNN."""
+    available: Any = torch.backends.mkldnn.is_available
+    return bool(available())
+
+
+def pack_weight(weight: Tensor) -> Tensor:
+    """A weight [out, in] in oneDNN's own layout."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_BATCH)
+    return packed
+
+
+def packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`x @ weight.T + bias` for a packed weight."""
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out
+
+
+def pick_dtype(name: str) -> torch.dtype:
+    """`auto` is bfloat16 where the processor is faster in it, else float32: the same at every start."""
+    if name != "auto":
+        return torch.bfloat16 if name == "bfloat16" else torch.float32
+    return torch.bfloat16 if can_pack() and favours_bfloat16() else torch.float32
+
+
+SUPPORTED_TYPES = ("llama", "qwen2", "qwen3")
 
 
 @dataclass(frozen=True)
-class Layer:
+class DecoderLayer:
     """One decoder layer's weights; `q_norm` and `k_norm` only where the family has them."""
 
-    qkv: Multiply
-    out: Multiply
-    gate_up: Multiply
-    down: Multiply
+    qkv: PackedLinear
+    out: PackedLinear
+    gate_up: PackedLinear
+    down: PackedLinear
     before_attention: Tensor
     before_mlp: Tensor
     q_norm: Tensor | None
@@ -47,7 +91,7 @@ class Llama:
         self._embedding = model.model.embed_tokens.weight.detach().to(dtype).clone()
         self._layers = [self._layer(layer) for layer in model.model.layers]
         self._norm = model.model.norm.weight.detach().to(dtype).clone()
-        self._vocabulary = Multiply(model.lm_head, dtype=dtype)
+        self._vocabulary = PackedLinear(model.lm_head, dtype=dtype)
         self._cos, self._sin = self._rotation(model.model.rotary_emb)
 
     def share_vocabulary(self, other: "Llama") -> None:
@@ -59,17 +103,17 @@ class Llama:
     def group(self) -> int:
         return self.heads // self.kv_heads
 
-    def new_block(self) -> Block:
-        return Block(len(self._layers), self.kv_heads, self.head_dim, self.dtype)
+    def new_kv_cache(self) -> KVCache:
+        return KVCache(len(self._layers), self.kv_heads, self.head_dim, self.dtype)
 
-    def _layer(self, layer: Any) -> Layer:
+    def _layer(self, layer: Any) -> DecoderLayer:
         attention, mlp = layer.self_attn, layer.mlp
         q_norm, k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
-        return Layer(
-            qkv=Multiply(attention.q_proj, attention.k_proj, attention.v_proj, dtype=self.dtype),
-            out=Multiply(attention.o_proj, dtype=self.dtype),
-            gate_up=Multiply(mlp.gate_proj, mlp.up_proj, dtype=self.dtype),
-            down=Multiply(mlp.down_proj, dtype=self.dtype),
+        return DecoderLayer(
+            qkv=PackedLinear(attention.q_proj, attention.k_proj, attention.v_proj, dtype=self.dtype),
+            out=PackedLinear(attention.o_proj, dtype=self.dtype),
+            gate_up=PackedLinear(mlp.gate_proj, mlp.up_proj, dtype=self.dtype),
+            down=PackedLinear(mlp.down_proj, dtype=self.dtype),
             before_attention=layer.input_layernorm.weight.detach().to(self.dtype).clone(),
             before_mlp=layer.post_attention_layernorm.weight.detach().to(self.dtype).clone(),
             q_norm=None if q_norm is None else q_norm.weight.detach().to(self.dtype).clone(),
@@ -84,7 +128,7 @@ class Llama:
         return cos[0].to(self.dtype)[:, None], signed.to(self.dtype)[:, None]
 
     @torch.inference_mode()
-    def forward(self, plan: Pass, *, scores: bool = True) -> Tensor | None:
+    def forward(self, plan: ForwardPlan, *, scores: bool = True) -> Tensor | None:
         """Write the tokens' keys and values; vocabulary scores [rows, vocabulary] of each row's last token if asked."""
         x = embedding(plan.tokens, self._embedding)
         cos, sin = self._cos[plan.positions], self._sin[plan.positions]
@@ -98,7 +142,9 @@ class Llama:
             return None
         return self._vocabulary(rms_norm(x[plan.last], width, self._norm, self._eps))
 
-    def _attention(self, index: int, layer: Layer, qkv: Tensor, cos: Tensor, sin: Tensor, plan: Pass) -> Tensor:
+    def _attention(
+        self, index: int, layer: DecoderLayer, qkv: Tensor, cos: Tensor, sin: Tensor, plan: ForwardPlan
+    ) -> Tensor:
         tokens = qkv.shape[0]
         qkv = qkv.view(tokens, self.heads + 2 * self.kv_heads, self.head_dim)
         qk, v = qkv[:, : self.heads + self.kv_heads], qkv[:, self.heads + self.kv_heads :]
@@ -112,7 +158,7 @@ class Llama:
         seen = [self._look(index, self._laid_out(q[part.packed], part), plan, part) for part in plan.parts]
         return seen[0] if len(seen) == 1 else torch.cat(seen)
 
-    def _laid_out(self, q: Tensor, part: Part) -> Tensor:
+    def _laid_out(self, q: Tensor, part: AttentionPart) -> Tensor:
         """Queries [tokens, heads, size] as [rows, kv heads, queries * group, size]."""
         q = q.reshape(-1, self.kv_heads, self.group, self.head_dim)
         if part.queries == 1:
@@ -122,7 +168,7 @@ class Llama:
         q = q.view(part.rows, part.queries, self.kv_heads, self.group, self.head_dim)
         return q.permute(0, 2, 1, 3, 4).reshape(part.rows, self.kv_heads, -1, self.head_dim)
 
-    def _look(self, index: int, q: Tensor, plan: Pass, part: Part) -> Tensor:
+    def _look(self, index: int, q: Tensor, plan: ForwardPlan, part: AttentionPart) -> Tensor:
         own = slice(part.first, part.first + part.rows)
         k = plan.block.k[index][own, :, : part.key_length]
         v = plan.block.v[index][own, :, : part.key_length]
@@ -135,7 +181,9 @@ class Llama:
         out = out.reshape(part.rows * part.queries, self.heads * self.head_dim)
         return out if part.unpad is None else out[part.unpad]
 
-    def _join_prefix(self, index: int, q: Tensor, out: Tensor, weight: Tensor, call: PrefixCall, plan: Pass) -> Tensor:
+    def _join_prefix(
+        self, index: int, q: Tensor, out: Tensor, weight: Tensor, call: PrefixAttention, plan: ForwardPlan
+    ) -> Tensor:
         assert plan.prefix_block is not None
         slots = slice(call.first, call.first + call.count)
         k = plan.prefix_block.k[index][slots, :, : call.length]

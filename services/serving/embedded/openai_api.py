@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.serving.embedded.settings import EngineSettings
-from services.serving.embedded.wire import ChatTask
-from services.serving.registry import Entry
+from services.serving.embedded.model_process import GenerationTask
+from services.serving.registry import ServedEntry
+from services.serving.settings import EmbeddedEngineSettings
 from shared.errors import InvalidInputError
 
-Zero = Annotated[float, Field(ge=0, le=0)]
-Line = Annotated[str, Field(min_length=1)]
+ZeroOnly = Annotated[float, Field(ge=0, le=0)]
+PromptText = Annotated[str, Field(min_length=1)]
 
 
 class TextPart(BaseModel):
@@ -68,22 +68,22 @@ class SamplingRequest(BaseModel):
     stop: str | list[str] | None = None
     stream: bool = False
     stream_options: StreamOptions | None = None
-    presence_penalty: Zero | None = None
-    frequency_penalty: Zero | None = None
+    presence_penalty: ZeroOnly | None = None
+    frequency_penalty: ZeroOnly | None = None
     user: str | None = None
 
     @property
     def wants_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def drawn(self, entry: Entry, settings: EngineSettings, most: int | None) -> dict[str, Any]:
+    def drawn(self, entry: ServedEntry, settings: EmbeddedEngineSettings, most: int | None) -> dict[str, Any]:
         """The task's fields that both interfaces fill the same way. Raises InvalidInputError."""
         if self.n > settings.rows:
             raise InvalidInputError(f"n is {self.n} and the engine writes at most {settings.rows} answers at once.")
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return {
             "model": entry.model,
-            "golden": entry.golden,
+            "reference": entry.reference,
             "n": self.n,
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -104,28 +104,28 @@ class ChatRequest(SamplingRequest):
     store: bool | None = None
     metadata: dict[str, str] | None = None
 
-    def tasks(self, entry: Entry, settings: EngineSettings) -> list[ChatTask]:
+    def tasks(self, entry: ServedEntry, settings: EmbeddedEngineSettings) -> list[GenerationTask]:
         """One task. Raises InvalidInputError for what the engine cannot do."""
         shared = self.drawn(entry, settings, self.max_completion_tokens or self.max_tokens)
-        return [ChatTask(messages=[message.plain() for message in self.messages], **shared)]
+        return [GenerationTask(messages=[message.plain() for message in self.messages], **shared)]
 
 
 class CompletionRequest(SamplingRequest):
     """A completion request: one prompt, or several that are answered together."""
 
-    prompt: str | Annotated[list[Line], Field(min_length=1, max_length=64)]
+    prompt: str | Annotated[list[PromptText], Field(min_length=1, max_length=64)]
     echo: Literal[False] | None = None
     suffix: None = None
     logprobs: None = None
     best_of: Literal[1] | None = None
 
-    def tasks(self, entry: Entry, settings: EngineSettings) -> list[ChatTask]:
+    def tasks(self, entry: ServedEntry, settings: EmbeddedEngineSettings) -> list[GenerationTask]:
         """One task a prompt. Raises InvalidInputError for what the engine cannot do."""
         prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
         if self.stream and len(prompts) > 1:
             raise InvalidInputError("A stream carries one prompt: send one, or several without stream.")
         shared = self.drawn(entry, settings, self.max_tokens)
-        return [ChatTask(messages=[], prompt=prompt, **shared) for prompt in prompts]
+        return [GenerationTask(messages=[], prompt=prompt, **shared) for prompt in prompts]
 
 
 def error_body(message: str, status: int, code: str, param: str | None = None) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def usage(done: dict[str, Any]) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written}
 
 
-class Envelope:
+class ChatEnvelope:
     """What all objects of one answer carry: id, time and model name. The form is that of chat completions."""
 
     prefix, whole, part = "chatcmpl", "chat.completion", "chat.completion.chunk"
@@ -181,7 +181,7 @@ class Envelope:
         return {"delta": {**role, **({} if text is None else {"content": text})}}
 
 
-class TextEnvelope(Envelope):
+class CompletionEnvelope(ChatEnvelope):
     """The same in the form of completions."""
 
     prefix, whole, part = "cmpl", "text_completion", "text_completion"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import uvicorn
 
+from services.serving.settings import VllmSettings
 from services.serving.vllm.app import create_app
-from services.serving.vllm.settings import VllmSettings
 from shared.errors import SenseError
 from shared.http.guard import Guard, check_bind_address
 from shared.http.server import address_parser, uvicorn_config

@@ -10,15 +10,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from services.training.config import TrainConfig
-from services.training.exits import ExitCode, TrainingStop, out_of_memory
-from services.training.run.stopping import StopFlag, exit_with_parent
+from services.training.exits import ExitCode, StopFlag, TrainingStop, exit_with_supervisor, out_of_memory_message
 
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
 def main(started: float) -> ExitCode:
     """Runs the config named on the command line; a failure leaves `error.json` in its `out_dir`."""
-    exit_with_parent()
+    exit_with_supervisor()
     flag = StopFlag()
     flag.install()
     try:
@@ -56,7 +55,7 @@ def _run(config: TrainConfig, flag: StopFlag, started: float) -> TrainingStop | 
 
 def _foreseen(config: TrainConfig, error: Exception) -> TrainingStop:
     if isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY_WORDS):
-        return TrainingStop(ExitCode.OUT_OF_MEMORY, out_of_memory(config))
+        return TrainingStop(ExitCode.OUT_OF_MEMORY, out_of_memory_message(config))
     return TrainingStop(ExitCode.INTERNAL, f"The training failed: {type(error).__name__}: {error}")
 
 

@@ -4,19 +4,44 @@ import hashlib
 import json
 import platform
 import shutil
+import time
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from services.training.config import TrainConfig
-from services.training.run.events import write_events
-from services.training.run.ranks import is_first
-from services.training.run.rows import DataFacts
-from services.training.scores import Score
-from shared.models.fingerprint import base_fingerprint
+from services.training.run.data import DataFacts
+from services.training.run.devices import is_main_process
+from services.training.scores import SelectionScore
+from shared.files import parse_json_lines
+from shared.models.bases import base_fingerprint
 
-EVENTS = "curve.tfevents"
+EVENT_TAGS = {"lr": "train/learning_rate", "epoch": "train/epoch", "tokens": "train/tokens"}
+NOT_PLOTTED = {"step", "total_steps", "seconds", "questions"}
+
+
+def write_events(metrics: Path, target: Path) -> None:
+    """Every number of every line, under its step and the time it was taken at; replaces `target`."""
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
+
+    lines = parse_json_lines(metrics.read_bytes())
+    began = time.time() - (lines[-1]["seconds"] if lines else 0.0)
+    base = target.with_name(target.name + ".writing")
+    writer = EventsWriter(str(base))
+    for line in lines:
+        for name, value in line.items():
+            if name not in NOT_PLOTTED:
+                summary = scalar(EVENT_TAGS.get(name, f"train/{name}"), value)
+                writer.write_event(Event(wall_time=began + line["seconds"], step=line["step"], summary=summary))
+    writer.close()
+    (written,) = target.parent.glob(f"{base.name}*")
+    written.rename(target)
+
+
+EVENTS_FILE = "curve.tfevents"
 LIBRARIES = ("torch", "transformers", "trl", "peft")
 
 
@@ -36,21 +61,21 @@ class RunFacts:
     threads: int
     bf16: bool
     peak_memory_bytes: int = 0
-    scores: list[Score] = field(default_factory=list)
+    scores: list[SelectionScore] = field(default_factory=list)
     kept_step: int | None = None
 
 
 def write_artefact(config: TrainConfig, trainer: Any, tokenizer: Any, data: DataFacts, run: RunFacts) -> None:
     """Fills `config.artefact_dir`; `train.json` comes last. Every process of a launch has to call it."""
     save_weights(config, trainer)
-    if not is_first():
+    if not is_main_process():
         return
     folder = config.artefact_dir
     tokenizer.save_pretrained(folder)
     _name_base(config, folder)
     facts = collect_facts(config, data, run)
     shutil.copy(config.metrics_file, folder / config.metrics_file.name)
-    write_events(config.metrics_file, folder / EVENTS)
+    write_events(config.metrics_file, folder / EVENTS_FILE)
     (folder / "README.md").write_text(model_card(config, facts))
     for path in folder.iterdir():
         path.chmod(0o644)
@@ -64,7 +89,7 @@ def save_weights(config: TrainConfig, trainer: Any) -> None:
     folder, model = config.artefact_dir, trainer.model
     if config.launch in ("fsdp", "zero3"):
         trainer.save_model(str(folder))  # gathers the shards of all processes
-    elif not is_first():
+    elif not is_main_process():
         return
     else:
         save_model(config, model.to(torch.bfloat16) if config.mode == "full" else model, folder)
@@ -124,11 +149,11 @@ def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
         ("Method", f"{config.method}, {config.mode}"),
         ("Continues", f"adapter {facts['parent_adapter_sha256'][:16]}" if facts["parent_adapter_sha256"] else "base"),
         ("Data (SHA-256)", data["sha256"]),
-        ("Rows", rows_told(data)),
+        ("Rows", describe_rows(data)),
         ("Tokens a row", ", ".join(f"{name} {value}" for name, value in data["lengths"].items())),
         ("Steps", str(facts["steps"])),
         ("Final loss", f"{facts['final_loss']:.4f}"),
-        *scores_told(facts),
+        *describe_scores(facts),
         ("Seconds", f"{facts['seconds']:.0f}"),
         ("Peak memory", f"{facts['peak_memory_bytes'] / 2**30:.1f} GiB"),
         ("Versions", versions),
@@ -141,7 +166,7 @@ def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
     )
 
 
-def scores_told(facts: dict[str, Any]) -> list[tuple[str, str]]:
+def describe_scores(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Execution accuracy while it trained, and which step's weights these are."""
     if not facts["scores"]:
         return []
@@ -150,7 +175,7 @@ def scores_told(facts: dict[str, Any]) -> list[tuple[str, str]]:
     return [("Selection split, right", told), ("Weights", kept)]
 
 
-def rows_told(data: dict[str, Any]) -> str:
+def describe_rows(data: dict[str, Any]) -> str:
     """How many rows were used, shortened and left out."""
     shortened = "".join(f", {count} shortened ({step})" for step, count in data["shortened"].items())
     return f"{data['kept']} used{shortened}, {data['dropped']} too long"

@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from transformers.modeling_outputs import CausalLMOutput
 
-from services.training.run.batches import Batch
+from services.training.run.collator import Batch
 
-SEEN = ("input_ids", "position_ids", "attention_mask", "lines")  # of a batch, by the transformer
+TRANSFORMER_INPUTS = ("input_ids", "position_ids", "attention_mask", "lines")  # of a batch, by the transformer
 SCALED_HEADS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 
 
@@ -20,8 +20,8 @@ def token_logps(model: nn.Module, batch: Batch, *, bf16: bool) -> torch.Tensor:
     The vocabulary is by far the widest layer here, so the head sees only the hidden states that predict a
     completion token. `model` is a causal LM, a PEFT model around one, or either in a wrapper of several processes.
     """
-    keep_few_logits(causal_lm(model))
-    inputs = {name: batch[name] for name in (*SEEN, "sources") if name in batch}
+    accept_sources(causal_lm(model))
+    inputs = {name: batch[name] for name in (*TRANSFORMER_INPUTS, "sources") if name in batch}
     with torch.autocast(batch["input_ids"].device.type, dtype=torch.bfloat16, enabled=bf16):
         logits: torch.Tensor = model(**inputs, use_cache=False).logits
     picked = logits.gather(1, batch["targets"][:, None]).squeeze(1).float()
@@ -34,7 +34,7 @@ def causal_lm(model: nn.Module) -> nn.Module:
     return inner.get_base_model() if hasattr(inner, "peft_config") else inner  # type: ignore[no-any-return]
 
 
-def keep_few_logits(inner: Any) -> None:
+def accept_sources(inner: Any) -> None:
     """Teaches this model's forward `sources`: (N) flat positions whose logits, (N, vocabulary), are the output.
 
     It happens inside of forward, because wrappers of several processes see only what passes through their own call.
@@ -50,7 +50,7 @@ def keep_few_logits(inner: Any) -> None:
             return whole(*args, **inputs)
         if scaled:
             return CausalLMOutput(logits=whole(*args, **inputs).logits.flatten(0, 1)[sources])
-        given = {name: inputs[name] for name in (*SEEN, "use_cache") if name in inputs}
+        given = {name: inputs[name] for name in (*TRANSFORMER_INPUTS, "use_cache") if name in inputs}
         hidden = inner.base_model(*args, **given).last_hidden_state
         return CausalLMOutput(logits=inner.get_output_embeddings()(hidden.flatten(0, 1)[sources]))
 

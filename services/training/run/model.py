@@ -5,15 +5,109 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own custom
+from peft.tuners.lora.layer import Linear
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
-from services.training.run.lora import lighten
-from services.training.run.packing import EAGER_UP_TO, attend_by_lines
-from shared.models.completion import ensure_template
+from shared.models.tokenization import ensure_chat_template
+
+
+class FastLoraLinear(Linear):
+    """W x + B (s A x) in three multiplications, for one adapter without dropout.
+
+    PEFT scales and adds the wide product in two passes more, forwards and backwards; the numbers are the same.
+    """
+
+    def forward(self, x: Tensor, *args: Any, **more: Any) -> Tensor:
+        """(..., out) from (..., in)."""
+        active = self.active_adapters
+        plain = not (args or more or self.disable_adapters or self.merged) and len(active) == 1
+        if not plain or self.use_dora.get(active[0]) or not isinstance(self.lora_dropout[active[0]], nn.Identity):
+            whole: Tensor = super().forward(x, *args, **more)
+            return whole
+        wide: Tensor = self.base_layer(x)
+        narrow = self.lora_A[active[0]](x) * self.scaling[active[0]]
+        up: Any = self.lora_B[active[0]]
+        return torch.addmm(wide.flatten(0, -2), narrow.flatten(0, -2), up.weight.t()).view(wide.shape)
+
+
+def use_fast_lora(policy: nn.Module) -> None:
+    """Has the adapters of plain linear layers compute so. The class is swapped, so that copies of the model hold."""
+    for module in policy.modules():
+        if type(module) is Linear and type(module.base_layer) is nn.Linear:
+            module.__class__ = FastLoraLinear
+
+
+SEGMENT_ATTENTION = "lines"
+# Plain products beat PyTorch's CPU kernel on short lines (its backward pass is slow); their memory is quadratic.
+EAGER_UP_TO = 512
+
+
+def uses_segment_attention(model: Any) -> bool:
+    """Whether the model was told to attend by lines."""
+    return bool(model.config.get_text_config()._attn_implementation == SEGMENT_ATTENTION)
+
+
+def use_segment_attention(model: Any) -> None:
+    """Has a plain causal transformer take batches of `lay_out(…, packed=True)`, and all others as before."""
+    AttentionInterface.register(SEGMENT_ATTENTION, attend_segments)
+    AttentionMaskInterface.register(SEGMENT_ATTENTION, sdpa_mask)
+    model.set_attn_implementation(SEGMENT_ATTENTION)
+
+
+def attend_segments(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    lines: Tensor | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """(1, T, heads, size) for queries (1, heads, T, size) and keys of as many or fewer heads.
+
+    `lines`: (L) lengths, the first of the *root* (or 0), which every other line follows. `attention_mask`:
+    (1, 1, T, root + longest line), added to the scores of the root's and the own line's tokens.
+    """
+    if lines is None or attention_mask is None:
+        plain: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **more
+        )
+        return plain
+    sizes: list[int] = lines.tolist()
+    keys, values = torch.split(key, sizes, 2), torch.split(value, sizes, 2)
+    out, start = [], 0
+    for index, q in enumerate(torch.split(query, sizes, 2)):
+        if not sizes[index]:
+            continue
+        behind = index > 0 and sizes[0] > 0
+        k = torch.cat([keys[0], keys[index]], 2) if behind else keys[index]
+        v = torch.cat([values[0], values[index]], 2) if behind else values[index]
+        out.append(_attend_segment(q, k, v, attention_mask[:, :, start : start + sizes[index], : k.shape[2]], scaling))
+        start += sizes[index]
+    return torch.cat(out, 2).transpose(1, 2), None
+
+
+def _attend_segment(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float) -> Tensor:
+    """(1, heads, tokens, size); queries of heads that share a key head are laid side by side, so no key is repeated."""
+    if k.shape[2] > EAGER_UP_TO:
+        return F.scaled_dot_product_attention(q, k, v, mask, scale=scaling, enable_gqa=True)
+    heads, tokens, size = q.shape[1:]
+    shared = heads // k.shape[1]
+    scores = torch.matmul(q.reshape(k.shape[1], shared * tokens, size) * scaling, k[0].transpose(1, 2))
+    weights = torch.softmax(scores.view(-1, shared, tokens, k.shape[2]) + mask, -1, dtype=torch.float32).to(v.dtype)
+    return torch.matmul(weights.view(-1, shared * tokens, k.shape[2]), v[0]).view(1, heads, tokens, size)
+
 
 # Plain causal transformers, where several completions can share one copy of their prompt under a 4D mask.
-SHARING_TYPES = frozenset({"llama", "qwen2", "qwen3"})
+SHARED_PROMPT_TYPES = frozenset({"llama", "qwen2", "qwen3"})
 
 
 def load_tokenizer(config: TrainConfig) -> Any:
@@ -35,7 +129,7 @@ def load_tokenizer(config: TrainConfig) -> Any:
         raise TrainingStop(
             ExitCode.DATA, f"The tokenizer of {config.base_name} names no eos_token, so an answer could not end."
         )
-    ensure_template(tokenizer)
+    ensure_chat_template(tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -84,8 +178,8 @@ def load_policy(config: TrainConfig, *, longest: int, bf16: bool) -> Any:
     except (OSError, ValueError) as error:
         raise TrainingStop(ExitCode.DATA, f"The base {config.base_name} cannot be loaded: {error}") from error
     model.config.use_cache = False
-    if cpu and shares_prompts(model):
-        attend_by_lines(model)
+    if cpu and supports_shared_prompts(model):
+        use_segment_attention(model)
     if config.quantization == "4bit":
         from peft import prepare_model_for_kbit_training
 
@@ -132,7 +226,7 @@ def _with_adapter(config: TrainConfig, model: Any) -> Any:
         if isinstance(module, BaseTunerLayer):
             # Autocast casts where it must; casting every input to the adapter's float32 first is wasted work.
             vars(module)["cast_input_dtype_enabled"] = False
-    lighten(policy)
+    use_fast_lora(policy)
     return policy
 
 
@@ -142,7 +236,7 @@ def _trainable(model: Any) -> Any:
     return model
 
 
-def shares_prompts(model: Any) -> bool:
+def supports_shared_prompts(model: Any) -> bool:
     """Whether the architecture allows two completions behind one copy of their prompt."""
     config = model.config.get_text_config()
-    return config.model_type in SHARING_TYPES and not getattr(config, "use_sliding_window", False)
+    return config.model_type in SHARED_PROMPT_TYPES and not getattr(config, "use_sliding_window", False)

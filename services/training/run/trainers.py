@@ -15,16 +15,14 @@ from trl.trainer.sft_trainer import SFTTrainer
 from trl.trainer.utils import use_adapter
 
 from services.training.config import TrainConfig
-from services.training.run.batches import Batch, lay_out
+from services.training.run.collator import Batch, collate_rows
+from services.training.run.data import EncodedRow, PromptGroupSampler, prompt_groups
+from services.training.run.devices import gather_dict, is_main_process, rank_and_world_size, sum_over_processes
 from services.training.run.losses import chosen_nll, preference_loss, sequence_logps, token_logps
-from services.training.run.model import shares_prompts
-from services.training.run.order import Grouped, families_of
-from services.training.run.packing import packs
-from services.training.run.ranks import gather_parts, is_first, total, world
-from services.training.run.rows import Encoded
+from services.training.run.model import supports_shared_prompts, uses_segment_attention
 
 
-class Lean:
+class SharedPrefixTrainer:
     """What both trainers share: rows are encoded already, batches have similar lengths, no cards, no probes."""
 
     recipe: TrainConfig
@@ -38,21 +36,21 @@ class Lean:
         """Set before TRL's own `__init__`, which already asks for some of it."""
         self.recipe = recipe
         self.compute_bf16 = bf16
-        self.share_prompt = shares_prompts(model)
-        self.packed = packs(model)
+        self.share_prompt = supports_shared_prompts(model)
+        self.packed = uses_segment_attention(model)
         self.pad_id = tokenizer.pad_token_id
         self.seen_tokens = 0
 
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
         """A batch as `lay_out` makes it."""
-        encoded = [Encoded(row["prompt_ids"], row["completion_ids"]) for row in rows]
+        encoded = [EncodedRow(row["prompt_ids"], row["completion_ids"]) for row in rows]
         dtype = torch.bfloat16 if self.compute_bf16 else torch.float32
-        return lay_out(
+        return collate_rows(
             encoded,
             self.pad_id,
             share_prompt=self.share_prompt,
             mask_dtype=dtype,
-            siblings=self.recipe.siblings > 1,
+            group_prompts=self.recipe.prompt_group_size > 1,
             packed=self.packed,
         )
 
@@ -61,36 +59,40 @@ class Lean:
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         dataset = train_dataset if train_dataset is not None else self.train_dataset  # type: ignore[attr-defined]
-        return grouped(self.recipe, dataset["length"], dataset["prompt_ids"], self.share_prompt)
+        return make_sampler(self.recipe, dataset["length"], dataset["prompt_ids"], self.share_prompt)
 
     def _note(self, batch: Batch, **values: float) -> None:
-        self.seen_tokens += total(int(batch["tokens"]))
+        self.seen_tokens += sum_over_processes(int(batch["tokens"]))
         metrics = self._metrics["train"]  # type: ignore[attr-defined]
         metrics["tokens"] = [self.seen_tokens]
         for name, value in values.items():
             metrics[name].append(value)
 
 
-def grouped(recipe: TrainConfig, lengths: Sequence[int], prompts: Sequence[Sequence[int]], share: bool) -> Grouped:
+def make_sampler(
+    recipe: TrainConfig, lengths: Sequence[int], prompts: Sequence[Sequence[int]], share: bool
+) -> PromptGroupSampler:
     """The order of a recipe; families stand together only where the model can `share` their beginning."""
-    siblings = recipe.siblings if share else 1
-    families = families_of(prompts, siblings)
-    return Grouped(lengths, families, siblings=siblings, batch_size=recipe.batch_size, seed=recipe.seed)
+    prompt_group_size = recipe.prompt_group_size if share else 1
+    families = prompt_groups(prompts, prompt_group_size)
+    return PromptGroupSampler(
+        lengths, families, prompt_group_size=prompt_group_size, batch_size=recipe.batch_size, seed=recipe.seed
+    )
 
 
-class LeanSft(Lean, SFTTrainer):
+class SharedPrefixSFTTrainer(SharedPrefixTrainer, SFTTrainer):
     """Mean negative log-likelihood of the completion tokens of one optimizer step."""
 
     def __init__(self, recipe: TrainConfig, model: Any, tokenizer: Any, dataset: Dataset, *, bf16: bool) -> None:
         self.prepare(recipe, model, tokenizer, bf16=bf16)
-        args = SFTConfig(**arguments(recipe), dataset_kwargs={"skip_prepare_dataset": True})
+        args = SFTConfig(**trainer_arguments(recipe), dataset_kwargs={"skip_prepare_dataset": True})
         SFTTrainer.__init__(
             self, model, args, data_collator=self.collate, train_dataset=dataset, processing_class=tokenizer
         )
         self.model_accepts_loss_kwargs = True  # the loss divides by the tokens of all accumulated batches itself
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
-        return torch.tensor(total(sum(len(batch["targets"]) for batch in batch_samples)), device=device)
+        return torch.tensor(sum_over_processes(sum(len(batch["targets"]) for batch in batch_samples)), device=device)
 
     def compute_loss(
         self,
@@ -105,10 +107,10 @@ class LeanSft(Lean, SFTTrainer):
         """
         self._note(inputs)
         count = num_items_in_batch if num_items_in_batch is not None else len(inputs["targets"])
-        return -world()[1] * token_logps(model, inputs, bf16=self.compute_bf16).sum() / count
+        return -rank_and_world_size()[1] * token_logps(model, inputs, bf16=self.compute_bf16).sum() / count
 
 
-class LeanDpo(Lean, DPOTrainer):
+class SharedPrefixDPOTrainer(SharedPrefixTrainer, DPOTrainer):
     """Preference training against the log-probabilities of the SFT artefact.
 
     The policy is loaded from that artefact, so it is its own reference before the first step; on resume the
@@ -118,7 +120,7 @@ class LeanDpo(Lean, DPOTrainer):
 
     def __init__(self, recipe: TrainConfig, model: Any, tokenizer: Any, dataset: Dataset, *, bf16: bool) -> None:
         self.prepare(recipe, model, tokenizer, bf16=bf16)
-        args = DPOConfig(**arguments(recipe), precompute_ref_log_probs=recipe.mode == "full")
+        args = DPOConfig(**trainer_arguments(recipe), precompute_ref_log_probs=recipe.mode == "full")
         DPOTrainer.__init__(
             self, model, args=args, data_collator=self.collate, train_dataset=dataset, processing_class=tokenizer
         )
@@ -128,7 +130,7 @@ class LeanDpo(Lean, DPOTrainer):
             return
         if "ref" in getattr(model, "peft_config", {}):
             model.delete_adapter("ref")  # TRL's copy of the SFT adapter: the log-probabilities stand for it
-        self.train_dataset = dataset.add_column("reference", reference_logps(self, model, list(dataset)))
+        self.train_dataset = dataset.add_column("reference", compute_reference_logps(self, model, list(dataset)))
 
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
         """`reference`: (2 * B) summed reference log-probabilities, chosen and rejected in turn."""
@@ -175,7 +177,9 @@ class LeanDpo(Lean, DPOTrainer):
             return self.sums(unwrapped, batch)
 
 
-def reference_logps(trainer: LeanDpo, model: Any, rows: list[dict[str, Any]]) -> list[list[float]]:
+def compute_reference_logps(
+    trainer: SharedPrefixDPOTrainer, model: Any, rows: list[dict[str, Any]]
+) -> list[list[float]]:
     """[chosen, rejected] log-probabilities of every row under `model` as it is now, before its first step.
 
     A resumed run reads what the first one noted. Several processes share the rows.
@@ -183,7 +187,7 @@ def reference_logps(trainer: LeanDpo, model: Any, rows: list[dict[str, Any]]) ->
     file = trainer.recipe.reference_file
     if file.exists() and len(noted := json.loads(file.read_text())) == len(rows):
         return list(noted)
-    rank, processes = world()
+    rank, processes = rank_and_world_size()
     order = sorted(range(len(rows)), key=lambda index: rows[index]["length"])[rank::processes]
     part: dict[int, list[float]] = {}
     size = trainer.recipe.batch_size
@@ -195,14 +199,14 @@ def reference_logps(trainer: LeanDpo, model: Any, rows: list[dict[str, Any]]) ->
             pairs = trainer.sums(held, batch).view(-1, 2).tolist()
             part |= dict(zip(indexes, pairs, strict=True))
     del held
-    found = gather_parts(part)
+    found = gather_dict(part)
     noted = [found[index] for index in range(len(rows))]
-    if is_first():
+    if is_main_process():
         file.write_text(json.dumps(noted))
     return noted
 
 
-def on_device(trainer: LeanDpo, model: Any) -> Any:
+def on_device(trainer: SharedPrefixDPOTrainer, model: Any) -> Any:
     """The model where batches go: a sharded run leaves whole weights on the CPU until it begins."""
     device = trainer.args.device
     return model if next(model.parameters()).device == device else copy_to(model, device)
@@ -213,14 +217,14 @@ def copy_to(model: Any, device: torch.device) -> Any:
     return copy.deepcopy(model).to(device, torch.bfloat16)
 
 
-def to_dataset(rows: list[Encoded]) -> Dataset:
+def to_dataset(rows: list[EncodedRow]) -> Dataset:
     """Columns `prompt_ids`, `completion_ids`, `length`; one row an example or pair."""
     return Dataset.from_list(
         [{"prompt_ids": row.prompt, "completion_ids": row.completions, "length": row.total} for row in rows]
     )
 
 
-def arguments(recipe: TrainConfig) -> dict[str, Any]:
+def trainer_arguments(recipe: TrainConfig) -> dict[str, Any]:
     """The trainer's arguments that SFT and DPO share."""
     return {
         "output_dir": str(recipe.out_dir),

@@ -24,7 +24,7 @@ from services.gateway.app import create_app
 from services.gateway.backend import Backend
 from services.gateway.settings import AuthSettings
 from services.serving.embedded.app import create_app as create_engine
-from services.serving.embedded.settings import EngineSettings
+from services.serving.settings import EmbeddedEngineSettings
 from shared.storage.keys import KEYS_PREFIX
 from tests.support.asgi import Reply, ask
 from tests.support.asking import serve_app, serve_asking
@@ -145,7 +145,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
         patch.setenv("SENSE_STATE", str(root / "state"))
         (root / "engine").mkdir()
         with (
-            serve_app(create_engine(root / "engine", EngineSettings())) as engine,
+            serve_app(create_engine(root / "engine", EmbeddedEngineSettings())) as engine,
             serve_sandbox(root) as sandbox,
             serve_asking(sandbox.objects, engine, sandbox.url) as serving,
         ):

@@ -16,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.gateway.app import create_app
-from services.serving.client import EmbeddedEngine
+from services.serving.engine_client import EngineClient
 from shared.errors import UnavailableError
 from shared.settings import SandboxSettings
 from tests.support.gateway import make_backend
@@ -250,7 +250,7 @@ def test_our_own_callers_show_the_token(
             refused = answer.status_code == 503 and answer.json()["code"] == f"{service}_unavailable"
             named = "SENSE_INTERNAL_TOKEN" in answer.text
             assert (named and refused) is not known, (service, answer.text)
-        engine = EmbeddedEngine(url["engine"])
+        engine = EngineClient(url["engine"])
         if known:
             assert engine.models() == []
             engine.release()

@@ -237,7 +237,7 @@ ENTRIES = {
     "pairing": ("services.pairing.worker",),
     "evaluation": ("services.evaluation.worker",),
     "training": ("services.training.worker",),
-    "serving": ("services.serving.worker", "services.serving.asking.app", "services.serving.embedded.app"),
+    "serving": ("services.serving.worker", "services.serving.sql.app", "services.serving.embedded.app"),
     "flower": ("shared.tasks.flower",),
 }
 ONLY = """

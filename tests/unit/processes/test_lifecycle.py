@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from services.serving.embedded.link import _child_environment
+from services.serving.embedded.model_process import _child_environment
 from shared.processes.lifecycle import STACK_MARK, hide_memory, live_pids, start_time, without_secrets
 
 NOBODY = 65534

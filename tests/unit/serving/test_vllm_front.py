@@ -246,7 +246,7 @@ def test_without_vllm_the_front_says_what_to_set(tmp_path: Path) -> None:
 def test_the_text_of_a_control_token_reaches_vllm_as_ordinary_ids(front: FrontProcess, folders: Path) -> None:
     from transformers import AutoTokenizer
 
-    from shared.models.plain_text import chat_ids
+    from shared.models.tokenization import encode_chat
 
     load(front, folders, "plain-1", "one")
     tokenizer = AutoTokenizer.from_pretrained(folders / "base")
@@ -257,7 +257,7 @@ def test_the_text_of_a_control_token_reaches_vllm_as_ordinary_ids(front: FrontPr
     ask: Any = front.openai.chat.completions.create
     whole = ask(model="plain-1", messages=turns, max_tokens=9)
     ids = json.loads(whole.choices[0].message.content)
-    assert ids == chat_ids(tokenizer, turns)
+    assert ids == encode_chat(tokenizer, turns)
     assert tokenizer.decode(ids).count("<|im_end|>") == 3
     assert ids.count(tokenizer.eos_token_id) == 2
     stream = ask(model="plain-1", messages=turns, stream=True)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from services.serving.vllm.app import passed_on
+from services.serving.vllm.app import forward_request
 from shared.errors import UnavailableError
 
 BODY = json.dumps({"model": "m", "prompt": "SELECT"}).encode()
@@ -59,7 +59,7 @@ def ask(server: EndedServer) -> Any:
         async with httpx.AsyncClient(transport=answering) as http:
             app = SimpleNamespace(state=SimpleNamespace(front=StubFront(server), http=http))
             scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": [], "app": app}
-            return await passed_on(Request({**scope, "query_string": b"", "server": ("front", 80)}, receive))
+            return await forward_request(Request({**scope, "query_string": b"", "server": ("front", 80)}, receive))
 
     return anyio.run(run)
 

@@ -9,7 +9,7 @@ from sqlglot.errors import SqlglotError
 from services.sandbox.constant import reads_no_table
 from services.sandbox.filling.wants import wants
 from services.sandbox.neighbours.validity import static_fault
-from services.serving.asking.dialects import display
+from services.serving.sql.answering import translate_sql
 from shared.sql.completion import render_completion
 from shared.sql.features import sql_features
 from shared.sql.parser import MOST_CHARS, find_syntax_error, parse_sql
@@ -45,7 +45,7 @@ READERS: list[Callable[[str], Any]] = [
     static_fault,
     lambda sql: wants(sql, {"t": frozenset({"a", "b"})}),
     lambda sql: render_completion("reasoning_sql", sql),
-    lambda sql: display(sql, "duckdb"),
+    lambda sql: translate_sql(sql, "duckdb"),
 ]
 
 
@@ -67,10 +67,10 @@ def test_the_reason_says_what_is_wrong_with_the_sql() -> None:
 def test_a_dialect_that_writes_a_part_twice_is_bounded() -> None:
     """DuckDB's MAX of two values is a CASE that holds each of them twice."""
     nested = "max(" * 20 + "a" + ", b)" * 20
-    shown, warning = within(DEADLINE_S, display, f"SELECT {nested} FROM t", "duckdb")
+    shown, warning = within(DEADLINE_S, translate_sql, f"SELECT {nested} FROM t", "duckdb")
     assert shown is None
     assert warning == "the SQL cannot be shown in duckdb: the SQL is too involved to be written so"
-    assert display("SELECT max(max(a, b), c) FROM t", "duckdb")[0] is not None
+    assert translate_sql("SELECT max(max(a, b), c) FROM t", "duckdb")[0] is not None
 
 
 def test_long_and_deep_sql_that_people_write_is_read() -> None:

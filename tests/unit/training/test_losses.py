@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from services.training.config import TrainConfig
-from services.training.run.batches import Batch, lay_out
+from services.training.run.collator import Batch, collate_rows
+from services.training.run.data import EncodedRow, encode_rows
 from services.training.run.losses import cdpo_loss, chosen_nll, preference_loss, sequence_logps, token_logps
 from services.training.run.model import load_policy, load_tokenizer
-from services.training.run.rows import Encoded, encode_rows
 
-PAIRS = [Encoded([5, 6, 7, 8], [[9, 10, 11], [12, 2]]), Encoded([20, 21], [[22, 2], [23, 24, 25, 26, 2]])]
+PAIRS = [EncodedRow([5, 6, 7, 8], [[9, 10, 11], [12, 2]]), EncodedRow([20, 21], [[22, 2], [23, 24, 25, 26, 2]])]
 
 
-def batch_of(rows: list[Encoded], share: bool, dtype: torch.dtype = torch.float32) -> Batch:
-    return lay_out(rows, 2, share_prompt=share, mask_dtype=dtype)
+def batch_of(rows: list[EncodedRow], share: bool, dtype: torch.dtype = torch.float32) -> Batch:
+    return collate_rows(rows, 2, share_prompt=share, mask_dtype=dtype)
 
 
 @pytest.fixture
@@ -95,15 +95,15 @@ def test_a_shared_prompt_gives_the_same_gradients(policy: Any) -> None:
 
 SCHEMA = [(7 * place) % 90 + 3 for place in range(40)]
 SIBLINGS = [
-    Encoded([*SCHEMA, 5, 6], [[9, 10, 11], [12, 2]]),
-    Encoded([20, 21], [[22, 2], [23, 24, 25, 26, 2]]),
-    Encoded([*SCHEMA, 8], [[9, 2], [14, 15, 2]]),
-    Encoded([*SCHEMA, 5, 6, 7], [[13, 2], [2]]),
+    EncodedRow([*SCHEMA, 5, 6], [[9, 10, 11], [12, 2]]),
+    EncodedRow([20, 21], [[22, 2], [23, 24, 25, 26, 2]]),
+    EncodedRow([*SCHEMA, 8], [[9, 2], [14, 15, 2]]),
+    EncodedRow([*SCHEMA, 5, 6, 7], [[13, 2], [2]]),
 ]
 
 
-def with_siblings(rows: list[Encoded], share: bool = True) -> Batch:
-    return lay_out(rows, 2, share_prompt=share, mask_dtype=torch.float32, siblings=True)
+def with_siblings(rows: list[EncodedRow], share: bool = True) -> Batch:
+    return collate_rows(rows, 2, share_prompt=share, mask_dtype=torch.float32, group_prompts=True)
 
 
 def test_siblings_are_laid_out_behind_one_copy_of_their_beginning() -> None:
@@ -113,13 +113,13 @@ def test_siblings_are_laid_out_behind_one_copy_of_their_beginning() -> None:
     assert int(batch["tokens"]) == sum(row.total for row in SIBLINGS)
 
 
-def packed(rows: list[Encoded]) -> Batch:
-    return lay_out(rows, 2, share_prompt=True, mask_dtype=torch.float32, packed=True)
+def packed(rows: list[EncodedRow]) -> Batch:
+    return collate_rows(rows, 2, share_prompt=True, mask_dtype=torch.float32, packed=True)
 
 
 HEAD = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
-ROOTED = [Encoded([*HEAD, *row.prompt], row.completions) for row in SIBLINGS]
-LONG = [Encoded([*HEAD, *(place % 90 + 3 for place in range(size))], [[9, 2], [14, 15, 2]]) for size in (30, 540)]
+ROOTED = [EncodedRow([*HEAD, *row.prompt], row.completions) for row in SIBLINGS]
+LONG = [EncodedRow([*HEAD, *(place % 90 + 3 for place in range(size))], [[9, 2], [14, 15, 2]]) for size in (30, 540)]
 
 
 def test_packed_lines_lie_end_to_end_behind_what_all_begin_with() -> None:
@@ -142,9 +142,9 @@ LAYOUTS = {"padded": with_siblings, "packed": packed}
 @pytest.mark.parametrize("rows", [SIBLINGS, ROOTED, LONG], ids=["siblings", "rooted", "long"])
 @pytest.mark.parametrize("completions", [1, 2])
 def test_siblings_have_the_numbers_and_gradients_of_rows_alone(
-    policy: Any, completions: int, rows: list[Encoded], layout: str
+    policy: Any, completions: int, rows: list[EncodedRow], layout: str
 ) -> None:
-    rows = [Encoded(row.prompt, row.completions[:completions]) for row in rows]
+    rows = [EncodedRow(row.prompt, row.completions[:completions]) for row in rows]
     sums, gradients = [], []
     for batch in (batch_of(rows, False), LAYOUTS[layout](rows)):
         policy.zero_grad()
