@@ -9,9 +9,9 @@ import typer
 
 from services.cli.database_commands import database_commands
 from services.cli.dataset_commands import dataset_commands
-from services.cli.evaluate.commands import evaluate_commands, suite_commands
-from services.cli.experiment.commands import experiment_commands
-from services.cli.importing.commands import import_commands
+from services.cli.evaluate_commands import evaluate_commands, suite_commands
+from services.cli.experiment_commands import experiment_commands
+from services.cli.import_commands import import_commands
 from services.cli.job_commands import job_commands
 from services.cli.key_commands import key_commands
 from services.cli.merge_commands import merge_commands

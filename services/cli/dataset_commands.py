@@ -75,7 +75,7 @@ def show(
 
 def print_dataset(found: "Dataset", out: "Console") -> None:
     """A data set for people."""
-    from services.cli.importing.report import health_lines
+    from services.cli.import_commands import health_lines
 
     counts = ", ".join(f"{split} {count}" for split, count in found.splits.items())
     lines = [

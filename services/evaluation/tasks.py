@@ -3,12 +3,11 @@
 import json
 from typing import Any
 
-from services.evaluation.choosing import choose_model
-from services.evaluation.gather import Gatherer
-from services.evaluation.render_html import render_html
-from services.evaluation.render_markdown import render_markdown
-from services.evaluation.render_terminal import render_terminal
-from services.evaluation.report import build_report, per_question
+from services.evaluation.reports.build import build_report, per_question
+from services.evaluation.reports.html import render_html
+from services.evaluation.reports.text import render_markdown, render_terminal
+from services.evaluation.scoring.gather import Gatherer
+from services.evaluation.scoring.promotion import choose_model
 from shared.catalog.databases import CardCache
 from shared.contracts.base import TaskContract
 from shared.contracts.evaluation import (

@@ -6,9 +6,9 @@ from html import escape
 
 from services.pairing.card import REASONS, SAMPLES, SHOWN_SUSPECTS, Made, head, labelled, probe_sentence, refusals
 from services.pairing.selecting import draw
-from shared.charts.pairs import MARK_STYLE, BarChart, Figure, bar_charts, figures
 from shared.contracts.pairing import PairShape
 from shared.contracts.records import Example, Pair, SuspectGold
+from shared.pages.charts import MARK_STYLE, BarChart, Figure, error_charts, pair_histograms
 
 STYLE = """
 :root { --paper: #fcfcfa; --ink: #1d1f21; --soft: #5f646b; --rule: #dcdcd6; --panel: #f3f3ee; --main: #1f5a99;
@@ -43,8 +43,8 @@ def write_page(made: Made, shape: PairShape) -> str:
         f"<h1>Pair card</h1><p>{escape(head(made))}</p>",
         section("Questions", counts("question", labelled(made.tally.named("reason"), REASONS))),
         section("Answers by verdict", counts("verdict", made.tally.verdicts())),
-        section("What the weak model gets wrong", *map(bars, bar_charts(made.tally.profile()))),
-        section("Both sides", shapes(figures(shape)), paragraph(probe_sentence(made.probe))),
+        section("What the weak model gets wrong", *map(bars, error_charts(made.tally.profile()))),
+        section("Both sides", shapes(pair_histograms(shape)), paragraph(probe_sentence(made.probe))),
         section("Refused pairs", counts("refused", refusals(made), share=False)),
         samples(made),
         suspects(made.suspects),

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from shared.charts.histogram import bin_values
 from shared.contracts.pairing import PairShape
 from shared.contracts.records import Pair
+from shared.pages.charts import bin_values
 
 
 def shape_of(pairs: Sequence[Pair]) -> PairShape:

@@ -6,8 +6,8 @@ from html import escape
 from services.synthesis.card_facts import CardFacts
 from services.synthesis.card_words import head, notes
 from services.synthesis.data_card import LEVELS, charts
-from shared.charts.bars import bar_chart
 from shared.contracts.records import Example
+from shared.pages.charts import count_chart
 
 STYLE = """
 :root { --paper: #fcfcfa; --ink: #1d1f21; --soft: #5f646b; --rule: #dcdcd6; --panel: #f3f3ee; --main: #1f5a99; }
@@ -50,7 +50,7 @@ def write_html(facts: CardFacts, licences: Mapping[str, str]) -> str:
 def figure(title: str, counts: Mapping[str, int]) -> str:
     """A chart with its title."""
     shown = title[0].upper() + title[1:]
-    return f"<figure><figcaption>{escape(shown)}</figcaption>{bar_chart(shown, counts)}</figure>"
+    return f"<figure><figcaption>{escape(shown)}</figcaption>{count_chart(shown, counts)}</figure>"
 
 
 def rejections(facts: CardFacts) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from services.synthesis.card_facts import CardFacts
 from services.synthesis.card_words import head, notes
-from shared.charts.bars import largest
 from shared.contracts.records import Example
+from shared.pages.charts import largest_counts
 
 LEVELS = ("easy", "medium", "hard")
 HARDNESS = ("easy", "medium", "hard", "extra", "beyond_spider")
@@ -34,10 +34,10 @@ def rejection_table(facts: CardFacts) -> str:
 def charts(facts: CardFacts) -> dict[str, dict[str, int]]:
     """Every count that is shown, by its title; the HTML card draws the same."""
     found = {
-        "writer": largest(facts.writers, DOMAINS),
+        "writer": largest_counts(facts.writers, DOMAINS),
         "level asked for": facts.ordered(facts.levels, LEVELS),
         "hardness measured": facts.ordered(facts.hardness, HARDNESS),
-        "domain": largest(facts.domains, DOMAINS),
+        "domain": largest_counts(facts.domains, DOMAINS),
         "SQL feature": facts.used_features(),
     }
     return {title: counts for title, counts in found.items() if counts}

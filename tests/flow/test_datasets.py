@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from services.cli.importing.assemble import examples_of, head_of
-from services.cli.importing.health import check_golds
-from services.cli.importing.source import Asked, read_source
+from services.benchmarks.importing.dataset import examples_of, head_of
+from services.benchmarks.importing.gold_health import check_golds
+from services.benchmarks.importing.source import ImportRequest, read_source
 from services.gateway.datasets_intake import dataset_intake
 from services.sandbox.databases import store_database
 from services.sandbox.pool import SandboxPool
@@ -34,7 +34,7 @@ ROWS: list[dict[str, Any]] = [
 def bring(objects: ObjectStore, folder: Path, rows: list[dict[str, Any]], name: str) -> DatasetManifest:
     """What `sense import` and the gateway do, without the way between them."""
     make_databases(folder / "databases")
-    source = read_source(Asked("custom", write_lines(folder / "q.jsonl", rows)))
+    source = read_source(ImportRequest("custom", write_lines(folder / "q.jsonl", rows)))
     with SandboxPool(1) as pool, dataset_intake(objects) as intake:
         head = head_of(source, name, check_golds(source, pool, lambda _count: None), None)
         examples = examples_of(source, [None] * len(rows))

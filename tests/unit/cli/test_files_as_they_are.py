@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from services.evaluation.benchmark.oddities import oddities
-from services.evaluation.benchmark.pairs import Pair
+from services.benchmarks.oddities import oddities
+from services.benchmarks.prediction_files import Pair
 from tests.unit.cli.conftest import Ended, Sense
 
 SCRIPT = """

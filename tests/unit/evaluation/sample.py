@@ -17,9 +17,9 @@ from services.evaluation.model import (
     WaveFacts,
     WaveLine,
 )
-from shared.charts.histogram import bin_values
 from shared.contracts.pairing import ErrorProfile, PairShape, ProfileLine
 from shared.contracts.records import Candidate, Example, Judged, Outcome, Policy, Provenance, ResultView, Split, Verdict
+from shared.pages.charts import bin_values
 
 DOMAINS = [
     "beekeeping", "bicycle repair", "chess clubs", "coffee roasting", "community gardens",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.evaluation.benchmark.spider.plug import tokens_of
+from services.benchmarks.judging import tokens_of
 from services.pairing.distance import token_distance
 from services.pairing.length import estimated_tokens
 from services.sandbox.comments import comments

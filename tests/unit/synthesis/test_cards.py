@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 from services.synthesis.card_facts import CardFacts, gather_facts
 from services.synthesis.card_html import write_html
 from services.synthesis.data_card import write_card
-from shared.charts.bars import bar_chart, largest
 from shared.contracts.records import Example, PromptStyle, Provenance, Rejected, Written
 from shared.jobs.state import ShardRow, ShardState
+from shared.pages.charts import count_chart, largest_counts
 
 NASTY = "<script>alert(1)</script> | pipes"
 
@@ -87,8 +87,8 @@ def test_an_empty_dataset_has_a_card() -> None:
 
 
 def test_bars_are_drawn_to_scale() -> None:
-    chart = ElementTree.fromstring(bar_chart("A <title>", {"a": 10, "b & c": 5, "none": 0}))
+    chart = ElementTree.fromstring(count_chart("A <title>", {"a": 10, "b & c": 5, "none": 0}))
     widths = [float(bar.attrib["width"]) for bar in chart.iter("rect")]
     assert widths[0] == 2 * widths[1] and widths[2] == 0
-    assert bar_chart("x", {}) == ""
-    assert largest({"a": 1, "b": 3, "c": 2}, 2) == {"b": 3, "c": 2, "1 more": 1}
+    assert count_chart("x", {}) == ""
+    assert largest_counts({"a": 1, "b": 3, "c": 2}, 2) == {"b": 3, "c": 2, "1 more": 1}

@@ -1,0 +1,232 @@
+"""Execution scores: every prediction held against its gold, on one database or on a whole test suite."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice, product
+from pathlib import Path
+
+from services.benchmarks.databases import Databases, is_generated
+from services.benchmarks.options import SHOWN_ROWS, Options
+from services.benchmarks.prediction_files import Pair
+from services.evaluation.metrics.bird import rves_of, soft_f1, time_ratio, ves_of
+from services.evaluation.metrics.quirks import Mode
+from services.sandbox.execution import Execution, Request
+from services.sandbox.golds import GoldMemory
+from services.sandbox.judge import Judge, Question, now_ms
+from services.sandbox.limits import Limits
+from services.sandbox.policies import Reading
+from services.sandbox.pool import SandboxPool
+from services.sandbox.verdicts import Judgement
+from shared.contracts.records import Policy, Verdict
+
+TOKEN = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|\d*\.\d+|\w+|[<>!=]=|<>|\S""")
+VALUE = re.compile(r"""['"].*|\d+|\d*\.\d+""", re.DOTALL)
+MOST_ASSIGNMENTS = 20_000  # six slots and five values; officially there is no end
+
+
+def tokens_of(sql: str) -> list[str]:
+    """The SQL in pieces; semicolons are dropped, as officially."""
+    return [token for token in TOKEN.findall(sql) if token != ";"]
+
+
+def is_value(token: str) -> bool:
+    """Whether the piece is a value."""
+    return VALUE.fullmatch(token) is not None
+
+
+def plugged(prediction: str, gold: str) -> Iterator[str]:
+    """The prediction with the gold's values in its slots: every assignment, `MOST` at the most.
+
+    All other pieces are lower-cased, as officially. Nothing where the gold has no value or the prediction no slot.
+    """
+    values = sorted({token for token in tokens_of(gold) if is_value(token)})
+    pieces = tokens_of(prediction)
+    slots = [place for place, token in enumerate(pieces) if is_value(token)]
+    lowered = [token if is_value(token) or token[0] in "'\"`" else token.lower() for token in pieces]
+    if not values or not slots:
+        return
+    for chosen in islice(product(values, repeat=len(slots)), MOST_ASSIGNMENTS):
+        for place, value in zip(slots, chosen, strict=True):
+            lowered[place] = value
+        yield " ".join(lowered)
+
+
+RIGHT = (Verdict.CORRECT, Verdict.BOTH_EMPTY)  # both benchmarks call two empty results equal
+AT_ONCE = 128
+SUITE_AT_ONCE = 2048  # their results keep no rows
+Progress = Callable[[int], None]
+
+
+def is_right(judgement: Judgement) -> bool:
+    """Whether the policy calls it right."""
+    return judgement.verdict in RIGHT
+
+
+class Examiner:
+    """Judges pairs over one pool, in either mode."""
+
+    def __init__(self, pool: SandboxPool, databases: Databases, options: Options) -> None:
+        self.pool, self.databases, self.options = pool, databases, options
+        self._golds = GoldMemory()
+
+    def judge_of(self, mode: Mode, keep_rows: int = SHOWN_ROWS) -> Judge:
+        """The judge of a mode."""
+        policy = self.options.official_policy if mode == "official" else Policy.STRICT
+        reading = Reading(policy, keep_distinct=self.options.keep_distinct)
+        return Judge(self.pool, reading, golds=self._golds, keep_rows=keep_rows, only_wrong=not self.options.show_all)
+
+    def execution(self, pairs: Sequence[Pair], mode: Mode, progress: Progress) -> list[Judgement]:
+        """One judgement a pair on its main database."""
+        main = [self.databases.main(pair.db_id) for pair in pairs]
+        found = self._on(pairs, main, self.judge_of(mode), progress)
+        if self.options.plug_value and mode == "official":
+            self._plug(pairs, found)
+        return found
+
+    def _plug(self, pairs: Sequence[Pair], found: list[Judgement]) -> None:
+        """Give each wrong pair the judgement of the first assignment of the gold's values that is right."""
+        judge = self.judge_of("official")
+        for place, pair in enumerate(pairs):
+            if is_right(found[place]):
+                continue
+            tried = plugged(judge.reading.candidate_text(pair.prediction), judge.reading.gold_text(pair.gold))
+            while candidates := list(islice(tried, AT_ONCE)):
+                judged = judge.judge(self.databases.main(pair.db_id), pair.gold, candidates)
+                right = next((judgement for judgement in judged if is_right(judgement)), None)
+                if right is not None:
+                    found[place] = right
+                    break
+
+    def suite(self, pairs: Sequence[Pair], first: Sequence[Judgement], mode: Mode, progress: Progress) -> list[bool]:
+        """Whether each pair is right on every file of its database; `first` are the judgements on the main one.
+
+        A pair that is wrong on the main one is not run again. A gold that fails on a file makes the pair wrong there.
+        """
+        right = [is_right(judgement) for judgement in first]
+        if self.options.plug_value and mode == "official":  # what was right on the main one is what is tried on
+            pairs = [
+                replace(pair, prediction=one.sql or "") if ok else pair
+                for pair, one, ok in zip(pairs, first, right, strict=True)
+            ]
+        if is_generated(self.databases.folder):
+            return self._generated(pairs, first, right, mode, progress)
+        by_database: dict[str, list[int]] = {}
+        for place, pair in enumerate(pairs):
+            if right[place]:
+                by_database.setdefault(pair.db_id, []).append(place)
+        # file by file: a child opens each once, and is seldom without work
+        asked = [
+            (place, file)
+            for name in by_database
+            for file in self.databases.suite(name)[1:]
+            for place in by_database[name]
+        ]
+        judge, files = self.judge_of(mode, keep_rows=0), [file for _, file in asked]
+        found = self._on([pairs[place] for place, _ in asked], files, judge, progress, SUITE_AT_ONCE)
+        for (place, _), judgement in zip(asked, found, strict=True):
+            right[place] = right[place] and is_right(judgement)
+        return right
+
+    def _generated(
+        self, pairs: Sequence[Pair], first: Sequence[Judgement], right: Sequence[bool], mode: Mode, progress: Progress
+    ) -> list[bool]:
+        """Neighbours count only where the gold's result follows from the rows; elsewhere the main database decides."""
+        from services.benchmarks.suites import keys_of
+        from services.sandbox.second_look import Neighbourhood, SecondLook  # brings sqlglot: a quarter of a second
+
+        names = {pair.db_id for pair in pairs}
+        around = {
+            self.databases.main(name): Neighbourhood(
+                self.databases.suite(name)[1:], keys_of(self.databases.main(name), self.pool)
+            )
+            for name in sorted(names)
+        }
+        look, found = SecondLook(self.judge_of(mode)), []
+        for begin in range(0, len(pairs), AT_ONCE):
+            part = slice(begin, begin + AT_ONCE)
+            questions = [
+                Question(self.databases.main(pair.db_id), pair.gold, (pair.prediction,)) for pair in pairs[part]
+            ]
+            reviewed = look.review(questions, [[one] for one in first[part]], around)
+            found += [ok and not one.neighbours_lost for ok, (one,) in zip(right[part], reviewed, strict=True)]
+            progress(sum(len(self.databases.suite(pair.db_id)) - 1 for pair in pairs[part]))
+        return found
+
+    def _on(
+        self,
+        pairs: Sequence[Pair],
+        files: Sequence[Path],
+        judge: Judge,
+        progress: Progress,
+        at_once: int = AT_ONCE,
+    ) -> list[Judgement]:
+        found: list[Judgement] = []
+        questions = [Question(file, pair.gold, (pair.prediction,)) for pair, file in zip(pairs, files, strict=True)]
+        for begin in range(0, len(questions), at_once):
+            part = questions[begin : begin + at_once]
+            found += [judgements[0] for judgements in judge.judge_many(part)]
+            progress(len(part))
+        return found
+
+
+F1_AT_ONCE = 16
+
+
+def soft_f1_scores(
+    pairs: Sequence[Pair],
+    databases: Databases,
+    limits: Limits,
+    children: int,
+    mode: Mode,
+    progress: Callable[[int], None],
+) -> list[float]:
+    """One score a pair, 0 to 1; 0 where gold or prediction gave no whole result."""
+    rule = Reading(Policy.BIRD).rule("")
+    whole = replace(limits, max_cell_chars=max(limits.value_bytes, limits.stored_value_bytes))
+    found: list[float] = []
+    with SandboxPool(children, whole) as pool:
+        for begin in range(0, len(pairs), F1_AT_ONCE):
+            part = pairs[begin : begin + F1_AT_ONCE]
+            requests: list[Request] = []
+            now = now_ms()
+            for pair in part:
+                path, keep = databases.main(pair.db_id), limits.max_rows
+                requests.append(Request(path, pair.gold, limits.gold_deadline_s, keep, rule, now_ms=now))
+                requests.append(Request(path, pair.prediction, limits.deadline_s, keep, rule, now_ms=now))
+            ran = pool.execute_many(requests)
+            found += [f1_of_runs(*both, mode) for both in zip(ran[::2], ran[1::2], strict=True)]
+            progress(len(part))
+    return found
+
+
+def f1_of_runs(gold: Execution, prediction: Execution, mode: Mode) -> float:
+    """The score of two runs."""
+    if not (gold.complete and prediction.complete):
+        return 0.0
+    return soft_f1(prediction.rows, gold.rows, mode)
+
+
+ONE_RUN_S = 30.0
+
+
+class Stopwatch:
+    """Times SQL in a child of its own pool: one child, so that nothing else of ours runs meanwhile."""
+
+    def __init__(self, pool: SandboxPool, databases: Databases, runs: int, mode: Mode) -> None:
+        self.pool, self.databases, self.runs, self.mode = pool, databases, runs, mode
+
+    def points(self, pair: Pair) -> tuple[float, float]:
+        """(VES, R-VES) of a right answer: VES times up to the first row, R-VES up to the last, as officially."""
+        gold, prediction = (self._timings(pair, sql) for sql in (pair.gold, pair.prediction))
+        count = min(len(gold), len(prediction))
+        first, last = (
+            time_ratio([run[part] for run in gold[:count]], [run[part] for run in prediction[:count]], self.mode)
+            for part in (0, 1)
+        )
+        return ves_of(first), rves_of(last)
+
+    def _timings(self, pair: Pair, sql: str) -> Sequence[tuple[float, float]]:
+        path, budget = self.databases.main(pair.db_id), ONE_RUN_S * self.runs
+        ran = self.pool.run(Request(path, sql, budget, keep_rows=0, repeat=self.runs))
+        return [(first, last) for first, last in ran.timings]

@@ -1,0 +1,110 @@
+"""Numbers as the report writes them."""
+
+import textwrap
+from dataclasses import dataclass
+
+from services.evaluation.model import ArmScore, Comparison, Interval, Tally
+
+NONE = "-"
+
+
+def percent(rate: float | None) -> str:
+    """A rate from 0 to 1 as "83.3 %"."""
+    return NONE if rate is None else f"{rate * 100:.1f} %"
+
+
+def signed(points: float) -> str:
+    """Points with their sign and one decimal; zero has no sign."""
+    rounded = round(points, 1)
+    return f"{rounded:+.1f}" if rounded else "0.0"
+
+
+def accuracy_text(score: ArmScore) -> str:
+    """ "83.3 % (100/120)"; for sampled arms the counts are answers."""
+    if score.accuracy is None:
+        return "no answers"
+    total = score.questions if score.arm.greedy else score.rows
+    return f"{percent(score.accuracy)} ({score.correct}/{total})"
+
+
+def tally_text(tally: Tally) -> str:
+    """ "83.3 % (10/12)"."""
+    return f"{percent(tally.correct / tally.total)} ({tally.correct}/{tally.total})" if tally.total else NONE
+
+
+def rate_interval(interval: Interval | None) -> str:
+    """ "[75.1, 90.0]" in percent."""
+    return NONE if interval is None else f"[{interval.low * 100:.1f}, {interval.high * 100:.1f}]"
+
+
+def points_text(comparison: Comparison) -> str:
+    """ "+4.2 [-1.0, +9.1]"."""
+    if comparison.interval is None:
+        return f"{signed(comparison.points)} (no interval)"
+    return f"{signed(comparison.points)} [{signed(comparison.interval.low)}, {signed(comparison.interval.high)}]"
+
+
+def p_text(p_value: float | None) -> str:
+    """Three decimals, or "<0.001"."""
+    if p_value is None:
+        return NONE
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def decimals(value: float | None, places: int = 1) -> str:
+    """A plain number."""
+    return NONE if value is None else f"{value:.{places}f}"
+
+
+def seconds_text(seconds: float) -> str:
+    """ "12.3 s" below two minutes, then "3 min 20 s"."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds + 0.5) // 60} min {int(seconds + 0.5) % 60:02d} s"
+
+
+WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Table:
+    """Header and rows of cells; the first `text_columns` columns hold text, the others numbers."""
+
+    header: list[str]
+    rows: list[list[str]]
+    text_columns: int = 1
+    last_is_text: bool = False
+
+    def is_number(self, column: int) -> bool:
+        """Whether a column is set to the right."""
+        return column >= self.text_columns and not (self.last_is_text and column == len(self.header) - 1)
+
+
+def grid_lines(table: Table) -> list[str]:
+    """Columns padded to their widest cell, numbers to the right; the first column gives way where there is no room."""
+    cells = [[plain(cell) for cell in row] for row in [table.header, *table.rows]]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(table.header))]
+    widths[0] = max(8, min(widths[0], WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
+    sides = [table.is_number(k) for k in range(len(widths))]
+    return ["  ".join(map(pad, map(cut, row, widths), widths, sides)) for row in cells]
+
+
+def pad(cell: str, width: int, to_right: bool) -> str:
+    """A cell of `width` columns."""
+    return cell.rjust(width) if to_right else cell.ljust(width)
+
+
+def cut(cell: str, width: int) -> str:
+    """At most `width` columns."""
+    return cell if len(cell) <= width else cell[: width - 3] + "..."
+
+
+def plain(text: str) -> str:
+    """Text without characters that a terminal would obey."""
+    return "".join(mark if mark.isprintable() else "?" for mark in text)
+
+
+def bullets(lines: list[str]) -> list[str]:
+    """Wrapped lines with a hanging dash."""
+    wrapped = [textwrap.wrap(plain(line), WIDTH - 2, break_on_hyphens=False) for line in lines]
+    return [("- " if k == 0 else "  ") + part for parts in wrapped for k, part in enumerate(parts)]

@@ -1,0 +1,363 @@
+"""Collects what a report is made from: judged answers, and the facts that the job's stages recorded."""
+
+import os
+import platform
+import re
+from collections import Counter
+from importlib.metadata import version
+from typing import Any
+
+import apsw
+
+from services.evaluation.model import (
+    ArmResults,
+    ArmSpec,
+    BenchmarkInput,
+    DataStats,
+    PairStats,
+    PromotionCandidate,
+    ReportInput,
+    ShardSpan,
+    StageSpan,
+    TrainingFacts,
+)
+from services.evaluation.scoring.rounds import gather_rounds
+from services.evaluation.scoring.wave import gather_wave
+from shared.catalog.datasets import find_dataset
+from shared.contracts.evaluation import ArmPlan, BenchmarkPlan, Score
+from shared.contracts.pairing import ErrorProfile, PairShape
+from shared.contracts.records import Example, Judged, PromptStyle, Rejected
+from shared.contracts.refs import StageRef
+from shared.files import parse_json_lines
+from shared.jobs.plan import Plan
+from shared.models.manifest import ModelManifest, read_best_round
+from shared.sampling import describe_endings
+from shared.sql.prompt import prompt_version
+from shared.tasks.shard import Shard
+
+LOADED = re.compile(r"load\.train\d*")
+# Why a question gave no pair, and why a pair was not kept: counts of the stages, and their names in the report.
+NO_PAIR = {
+    "all_correct": "all_correct",
+    "none_correct": "none_correct",
+    "gold_failed": "gold_failed",
+    "gold_timeout": "gold_timeout",
+    "both_empty": "both_empty",
+    "suspect_gold": "suspect_gold",
+    "filtered": "every_pairing_refused",
+}
+NOT_KEPT = {
+    "outside": "outside_the_dataset",
+    "duplicates": "repeated",
+    "too_long": "too_long_for_the_trainer",
+    "syntax_capped": "syntax_errors_above_their_share",
+    "over_limit": "over_the_limit",
+}
+VERDICT_COUNTS = ("correct", "wrong", "error", "timeout", "gold_failed", "gold_timeout", "both_empty", "disputed")
+PACKAGES = ("torch", "transformers", "trl", "peft", "apsw", "celery")
+
+
+class Gatherer:
+    """Reads one job's outputs for its report."""
+
+    def __init__(self, command: Score, shard: Shard) -> None:
+        self.command = command
+        self.shard = shard
+        self.plan = shard.jobs.plan(command.job_id) or Plan(stages=[])
+        self.states = shard.jobs.stage_states(command.job_id, self.plan, members=False)
+
+    def gather(self) -> ReportInput:
+        """The whole input of the report."""
+        command = self.command
+        test_arms = [arm for arm in command.arms if not arm.selection]
+        results = [found for arm in test_arms if (found := self.arm_results(arm)) is not None]
+        return ReportInput(
+            job_id=command.job_id,
+            job_name=self.shard.jobs.job(command.job_id).name,
+            examples=self.examples(),
+            arms=results,
+            benchmarks=self.benchmarks(),
+            reference_arm="sft",
+            baseline_arm="base",
+            control_arm="control",
+            treatment_arm="dpo",
+            candidates=self.candidates(),
+            pairs=self.pair_stats(),
+            rounds=gather_rounds(command, self.shard, self.states),
+            wave=gather_wave(command, self.shard, self.states),
+            data=self.data_stats(),
+            training=self.training(),
+            endings=self.endings(),
+            timeline=self.timeline(),
+            environment=self.environment(),
+            bootstrap_seed=command.seed,
+        )
+
+    def endings(self) -> list[str]:
+        """Answers that were cut off, or asked for otherwise than the spec says, when sampling and when answering."""
+        said: list[str] = []
+        for task, setting in (
+            ("pairing.sample_candidates", "weak.max_tokens"),
+            ("evaluation.answer_questions", "answer_tokens"),
+        ):
+            sums: Counter[str] = Counter()
+            for stage in self.plan.stages:
+                if stage.task == task and stage.id in self.states:
+                    sums.update(self.states[stage.id].counts)
+            said += describe_endings(sums, setting)
+        return said
+
+    def examples(self) -> dict[str, Example]:
+        """Test and selection examples by id."""
+        found: dict[str, Example] = {}
+        for stage in self.command.tests:
+            found |= {row.example_id: row for row in self.shard.stage_rows(stage, "examples", Example)}
+        selection = self.shard.stage_rows(self.command.dataset, "selection", Example)
+        return found | {row.example_id: row for row in selection}
+
+    def arm_results(self, arm: ArmPlan) -> ArmResults | None:
+        """An arm's judged rows, or None where the arm was skipped."""
+        rows = list(self.shard.stage_rows(arm.judged, "judged", Judged))
+        if not rows:
+            return None
+        arm = self.chosen_arm(arm)
+        counts = self.states[arm.trained.stage].counts if arm.trained else {}
+        spec = ArmSpec(
+            id=arm.id,
+            title=arm.title,
+            model=arm.model,
+            shots=arm.shots,
+            train_items=counts.get("rows", 0),
+            train_steps=counts.get("steps", 0),
+            greedy=arm.temperature == 0,
+            samples=arm.samples,
+            temperature=arm.temperature,
+        )
+        return ArmResults(arm=spec, rows=rows)
+
+    def chosen_arm(self, arm: ArmPlan) -> ArmPlan:
+        """The arm with the name, model and training of its round, where a stage has chosen them."""
+        if arm.model_from is None:
+            return arm
+        best = read_best_round(self.shard, arm.model_from)
+        named = {"id": best.arm_id, "title": f"DPO, round {best.round}", "model": best.model}
+        return arm.model_copy(update={**named, "trained": StageRef(stage=best.arm_id)})
+
+    def benchmarks(self) -> list[BenchmarkInput]:
+        """The data sets, each under a name of its own."""
+        found: list[BenchmarkInput] = []
+        for plan in self.command.benchmarks:
+            one = self.benchmark(plan)
+            same = sum(other.name.partition(" #")[0] == one.name for other in found)
+            found.append(one.model_copy(update={"name": f"{one.name} #{same + 1}"}) if same else one)
+        return found
+
+    def benchmark(self, plan: BenchmarkPlan) -> BenchmarkInput:
+        """A data set's questions and the arms that were asked them."""
+        manifest = find_dataset(self.shard.objects, plan.dataset)
+        answered = [(arm.id, found) for arm in plan.arms if (found := self.arm_results(arm)) is not None]
+        arms, names = [found for _, found in answered], {planned: found.arm.id for planned, found in answered}
+        samples = max((arm.samples for arm in plan.arms), default=1)
+        asked = {row.example_id: row for row in self.shard.stage_rows(plan.examples, "examples", Example)}
+        return BenchmarkInput(
+            name=f"{manifest.name}/{plan.split}" + (f", {samples} samples" if samples > 1 else ""),
+            dataset=plan.dataset,
+            split=plan.split,
+            policy=plan.policy,
+            licence=manifest.licence,
+            release=manifest.release,
+            skipped=sum(manifest.skipped.values()),
+            prompt=self.prompt_form(),
+            examples=asked,
+            arms=arms,
+            strict={
+                names[name]: list(self.shard.stage_rows(stage, "judged", Judged))
+                for name, stage in plan.strict.items()
+                if name in names
+            },
+            sqlite=apsw.sqlite_lib_version(),  # all services are built from one set of pinned packages
+        )
+
+    def candidates(self) -> list[PromotionCandidate]:
+        """Arms that were asked the selection split."""
+        found = []
+        for arm in self.command.arms:
+            rows = list(self.shard.stage_rows(arm.judged, "judged", Judged)) if arm.selection else []
+            if rows:
+                arm_id = arm.id.removesuffix(".selection")
+                found.append(PromotionCandidate(arm_id=arm_id, model=arm.model, eligible=arm.promotable, rows=rows))
+        return found
+
+    def pair_stats(self) -> PairStats | None:
+        """Yield and exclusions of the weak data."""
+        if self.command.pairs is None:
+            return None
+        sample, judged = self.states["sample"].counts, self.states["judge"].counts
+        pairs, collected = self.states["pair"].counts, self.states["collect.preferences"].counts
+        excluded = {name: pairs.get(reason, 0) for reason, name in NO_PAIR.items()}
+        excluded |= {name: collected.get(reason, 0) for reason, name in NOT_KEPT.items()}
+        questions = sample.get("questions", 0)
+        params = self.plan.stage("sample").params
+        return PairStats(
+            questions=questions,
+            samples_per_question=params.get("samples", 0),
+            temperature=self.sampled_at(params.get("temperature", 1.0)),
+            verdicts={name: judged[name] for name in (*VERDICT_COUNTS, "unextractable") if judged.get(name)},
+            pairs=collected.get("pairs", 0),
+            excluded={name: count for name, count in excluded.items() if count},
+            on_policy=self.command.on_policy,
+            weak_model=self.command.weak_model or "",
+            profile=self.error_profile(self.command.pairs),
+            shape=self.pair_shape(self.command.pairs),
+        )
+
+    def sampled_at(self, temperature: float) -> float:
+        """The temperature of the spec, or what a sweep has chosen in its place."""
+        chosen = self.states["sweep"].counts.get("temperature_milli") if "sweep" in self.states else None
+        return temperature if chosen is None else chosen / 1000
+
+    def error_profile(self, pairs: StageRef) -> ErrorProfile | None:
+        """What the weak model gets wrong, as pairing has counted it."""
+        found = self.shard.refs(pairs, "profile")
+        return ErrorProfile.model_validate_json(self.shard.objects.get(found[0].key)) if found else None
+
+    def pair_shape(self, pairs: StageRef) -> PairShape | None:
+        """Histograms of the pairs, as pairing has counted them."""
+        found = self.shard.refs(pairs, "shape")
+        return PairShape.model_validate_json(self.shard.objects.get(found[0].key)) if found else None
+
+    def data_stats(self) -> DataStats | None:
+        """Who wrote the training data, how much was asked for, kept and refused."""
+        train = list(self.shard.stage_rows(self.command.dataset, "examples", Example))
+        if not train or train[0].split != "train":
+            return None
+        first = train[0].provenance
+        refused = Counter(row.reason for row in self.shard.stage_rows(self.command.dataset, "rejected", Rejected))
+        collected = self.states[self.command.dataset.stage].counts
+        refused.update({"duplicate": collected.get("duplicates", 0), "leaked": collected.get("leaked", 0)})
+        refused["on a database of the selection split"] = collected.get("held_back", 0) + self.loaded("held_back")
+        refused["gold did not run at the import"] = self.loaded("gold_failed")
+        written = sum(
+            self.states[stage].counts.get("written", 0)
+            for stage in ("write.train", "write.errors")
+            if stage in self.states
+        )
+        written += sum(self.loaded(name) for name in ("examples", "held_back", "gold_failed"))
+        selection = self.shard.stage_rows(self.command.dataset, "selection", Example)
+        tests = [row for stage in self.test_stages() for row in self.shard.stage_rows(stage, "examples", Example)]
+        return DataStats(
+            writer=first.writer,
+            writer_version=first.writer_version,
+            model=first.model,
+            requested=written,
+            accepted=len(train),
+            rejected={name: count for name, count in refused.items() if count},
+            levels=dict(Counter(row.level for row in train)),
+            train_domains=sorted({row.domain for row in train}),
+            selection_domains=sorted({row.domain for row in selection}),
+            test_domains=sorted({row.domain for row in tests}),
+            source=mixture(train),
+        )
+
+    def test_stages(self) -> list[StageRef]:
+        """The stages that hold test questions, of the built-in sets and of data sets."""
+        return [*self.command.tests, *(plan.examples for plan in self.command.benchmarks)]
+
+    def loaded(self, count: str) -> int:
+        """A count over the data sets that training examples were read from."""
+        stages = (stage for stage in self.states if LOADED.fullmatch(stage))
+        return sum(self.states[stage].counts.get(count, 0) for stage in stages)
+
+    def training(self) -> list[TrainingFacts]:
+        """Every training run of the job, with its loss curve."""
+        return [
+            self.training_facts(stage.id)
+            for stage in self.plan.stages
+            if stage.task == "training.train_model" and self.states[stage.id].done
+        ]
+
+    def training_facts(self, stage: str) -> TrainingFacts:
+        """One run by its manifest and metrics."""
+        row = self.shard.jobs.row(self.command.job_id, stage, 0)
+        manifest = ModelManifest.model_validate_json(self.shard.objects.get(row.outputs["manifest"].key))
+        lines = parse_json_lines(self.shard.objects.get(row.outputs["metrics"].key))
+        curve = [(int(one["step"]), float(one["loss"])) for one in lines if "loss" in one]
+        return TrainingFacts(
+            stage_id=stage,
+            method=manifest.method,
+            rows=row.counts["rows"],
+            steps=row.counts["steps"],
+            final_loss=curve[-1][1] if curve else None,
+            seconds=(row.finished_at or 0.0) - (row.started_at or 0.0),
+            curve=curve,
+        )
+
+    def timeline(self) -> list[StageSpan]:
+        """When each stage ran, in seconds since the job was submitted."""
+        began = self.shard.jobs.job(self.command.job_id).created_at
+        spans = [self.stage_span(stage.id, stage.task, began) for stage in self.plan.stages]
+        return [span for span in spans if span is not None]
+
+    def stage_span(self, stage: str, task: str, began: float) -> StageSpan | None:
+        """One stage's finished shards on the job's clock."""
+        shards = [
+            ShardSpan(shard=row.shard, start=row.started_at - began, end=row.finished_at - began)
+            for row in self.shard.jobs.rows(self.command.job_id, stage)
+            if row.started_at and row.finished_at
+        ]
+        if not shards:
+            return None
+        return StageSpan(
+            stage_id=stage,
+            task=task,
+            shards=len(shards),
+            first_start=min(span.start for span in shards),
+            last_end=max(span.end for span in shards),
+            busy_seconds=sum(span.end - span.start for span in shards),
+            spans=shards,
+        )
+
+    def environment(self) -> dict[str, Any]:
+        """What the figures were measured on."""
+        tests = [ref.sha256 for stage in self.test_stages() for ref in self.shard.refs(stage, "examples")]
+        return {
+            "sense": version("sense-sql"),
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+            "prompt": self.prompt_form(),
+            "prompt rows": self.prompt_rows(),
+            "seed": self.command.seed,
+            "test set sha256": ", ".join(sha[:16] for sha in tests),
+            **{name: installed(name) for name in PACKAGES},
+        }
+
+    def prompt_form(self) -> str:
+        """The form of the test prompts, with what is set."""
+        answers = [stage for stage in self.plan.stages if stage.task == "evaluation.answer_questions"]
+        style = answers[0].params.get("style") if answers else None
+        return prompt_version(self.prompt_rows() or 0, PromptStyle.model_validate(style or {}))
+
+    def prompt_rows(self) -> int | None:
+        """Example rows in the test prompts."""
+        answers = [stage for stage in self.plan.stages if stage.task == "evaluation.answer_questions"]
+        rows = answers[0].params.get("prompt_rows") if answers else None
+        return int(rows) if rows is not None else None
+
+
+def mixture(train: list[Example]) -> str:
+    """What training examples come from, where data sets take part; empty where all were written for the job."""
+    sets = Counter(row.dataset for row in train if row.dataset)
+    if not sets:
+        return ""
+    parts = [f"{count} from the data set {name}" for name, count in sorted(sets.items())]
+    written = Counter(row.provenance.writer_version for row in train if not row.dataset)
+    parts += [f"{count} written by {writer}" for writer, count in sorted(written.items())]
+    return f"Training examples: {', '.join(parts)}."
+
+
+def installed(package: str) -> str:
+    """A package's version, or that it is not in this image."""
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return "not installed here"
