@@ -17,7 +17,7 @@ from shared.llm.errors import LlmError
 from shared.llm.messages import ChatAnswer, ChatRequest, Usage
 from shared.sql.extraction import extract_sql
 from shared.sql.prompt import render_messages
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 ENDING_COUNTS = ("cut_off", *(f"without_{name}" for name in SAMPLING))
 Shot = tuple[SchemaCard, str, str]
@@ -180,8 +180,8 @@ def candidate_outputs(
 ) -> dict[str, ObjectRef]:
     """A shard's candidates, with the examples they answer: judging then needs nothing else."""
     return {
-        "candidates": shard.write_rows("candidates", candidates),
-        "examples": shard.write_rows("examples", examples),
+        "candidates": shard.write_records("candidates", candidates),
+        "examples": shard.write_records("examples", examples),
     }
 
 

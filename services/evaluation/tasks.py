@@ -24,8 +24,7 @@ from shared.llm.endpoints import load_profile
 from shared.models.manifest import chosen_model
 from shared.sampling import SamplingParams, Shot, candidate_outputs, draw_candidates, stage_budget
 from shared.storage.keys import report_key
-from shared.tasks.run import Done, Work
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult, Work
 
 
 def pick_shots(command: AnswerQuestions, shard: Shard) -> list[Shot]:
@@ -34,14 +33,14 @@ def pick_shots(command: AnswerQuestions, shard: Shard) -> list[Shot]:
         return []
     catalog = CardCache(shard.objects)
     shots: dict[str, Shot] = {}
-    for example in shard.stage_rows(command.shots_from, "examples", Example):
+    for example in shard.stage_records(command.shots_from, "examples", Example):
         if len(shots) == command.shots:
             break
         shots.setdefault(example.database_id, (catalog.card(example.database_id), example.question, example.gold))
     return list(shots.values())
 
 
-def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
+def answer_questions(command: AnswerQuestions, shard: Shard) -> TaskResult:
     """Greedy at temperature 0, else several samples a question; every question is asked."""
     examples = shard.rows(command.examples, Example)
     asking = SamplingParams(
@@ -64,10 +63,10 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         **tokens.counts(),
         **endings,
     )
-    return Done(counts, candidate_outputs(shard, examples, candidates))
+    return TaskResult(counts, candidate_outputs(shard, examples, candidates))
 
 
-def score(command: Score, shard: Shard) -> Done:
+def score(command: Score, shard: Shard) -> TaskResult:
     """Writes the report in four forms and the questions beside it."""
     given = Gatherer(command, shard).gather()
     report = build_report(given)
@@ -86,7 +85,7 @@ def score(command: Score, shard: Shard) -> Done:
     tested = sum(example.split != "selection" for example in given.examples.values())
     tested += sum(len(one.examples) for one in given.benchmarks)
     arms = {one.arm.id for one in (*given.arms, *(arm for part in given.benchmarks for arm in part.arms))}
-    return Done(ScoredCounts(questions=tested, arms=len(arms)), outputs)
+    return TaskResult(ScoredCounts(questions=tested, arms=len(arms)), outputs)
 
 
 TASKS: dict[TaskContract, Work[Any]] = {ANSWER_QUESTIONS: answer_questions, CHOOSE_MODEL: choose_model, SCORE: score}

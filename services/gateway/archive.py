@@ -7,11 +7,10 @@ from typing import Any
 
 from services.gateway.listing import StageRow
 from shared.contracts.registry import CONTRACTS
-from shared.events.stream import Event
-from shared.jobs.ended import archived_key
-from shared.jobs.plan import Plan
-from shared.jobs.rows import DAMAGE, summarize
-from shared.jobs.state import JobRecord, ShardRow, StageState
+from shared.jobs.events import Event
+from shared.jobs.finished import archived_key
+from shared.jobs.plan import JobPlan
+from shared.jobs.state import DAMAGE_ERRORS, JobRecord, ShardRecord, StageState, summarize_error
 from shared.logging import get_logger
 from shared.storage.records import CorruptObjectError, parse_line, read_lines, read_records
 from shared.storage.store import ObjectStore
@@ -24,7 +23,7 @@ class Archived:
     """The archive's record of a job; its rows and facts are read when they are asked for."""
 
     job: JobRecord
-    plan: Plan | None
+    plan: JobPlan | None
     stages: list[StageRow]
 
 
@@ -38,17 +37,19 @@ def read_archived(objects: ObjectStore, job_id: str) -> Archived:
     try:
         record = json.loads(objects.get(key))
         job = JobRecord.model_validate(record["job"])
-    except DAMAGE as error:
-        raise CorruptObjectError(f"the archive {key} cannot be read ({summarize(error)}); restore a backup") from error
+    except DAMAGE_ERRORS as error:
+        raise CorruptObjectError(
+            f"the archive {key} cannot be read ({summarize_error(error)}); restore a backup"
+        ) from error
     try:
-        plan = Plan.model_validate(record["plan"]) if record.get("plan") else None
-        return Archived(job, plan, stage_rows(plan, record.get("stages") or {}))
-    except DAMAGE as error:
-        log.warning("archive.plan_unreadable", job=job_id, error=summarize(error))
+        plan = JobPlan.model_validate(record["plan"]) if record.get("plan") else None
+        return Archived(job, plan, stage_records(plan, record.get("stages") or {}))
+    except DAMAGE_ERRORS as error:
+        log.warning("archive.plan_unreadable", job=job_id, error=summarize_error(error))
         return Archived(job, None, [])
 
 
-def stage_rows(plan: Plan | None, states: dict[str, Any]) -> list[StageRow]:
+def stage_records(plan: JobPlan | None, states: dict[str, Any]) -> list[StageRow]:
     """Stages in plan order."""
     return [
         StageRow(stage.id, stage.task, CONTRACTS[stage.task].queue.value, StageState.model_validate(states[stage.id]))
@@ -57,15 +58,15 @@ def stage_rows(plan: Plan | None, states: dict[str, Any]) -> list[StageRow]:
     ]
 
 
-def archived_rows(objects: ObjectStore, job_id: str, stages: Collection[str] | None = None) -> Iterator[ShardRow]:
+def archived_rows(objects: ObjectStore, job_id: str, stages: Collection[str] | None = None) -> Iterator[ShardRecord]:
     """Rows of these stages, or all, in plan order. Others are not even parsed: an archive may hold a million."""
     key = archived_key(objects, job_id, "rows.jsonl")
     begins = None if stages is None else tuple(f'{{"stage":{json.dumps(stage)},'.encode() for stage in stages)
     for number, line in enumerate(read_lines(objects, key), start=1):
         if begins is None or line.startswith(begins):
-            yield parse_line(line, ShardRow, f"{key}, line {number}")
+            yield parse_line(line, ShardRecord, f"{key}, line {number}")
 
 
 def archived_facts(objects: ObjectStore, job_id: str) -> list[Event]:
     """All facts, oldest first; progress is not kept."""
-    return list(read_records(objects, archived_key(objects, job_id, "facts.jsonl"), Event))
+    return list(read_records(objects, archived_key(objects, job_id, "events.jsonl"), Event))

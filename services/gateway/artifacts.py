@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 
 from shared.client.models import Artifact
 from shared.contracts.refs import ObjectRef
-from shared.jobs.plan import Each, Fixed, Plan, TopUp
-from shared.jobs.state import ShardRow, ShardState
+from shared.jobs.plan import EachShard, FixedShards, JobPlan, TopUp
+from shared.jobs.state import ShardRecord, ShardState
 
 REPORT_TASK = "evaluation.score"
 REPORT_NAMES = {"report": "report.json", "markdown": "report.md", "html": "report.html", "terminal": "report.txt"}
@@ -25,19 +25,19 @@ CONTENT_TYPES = {
 Found = dict[str, tuple[Artifact, ObjectRef]]
 
 
-def single_stages(plan: Plan) -> set[str]:
+def single_stages(plan: JobPlan) -> set[str]:
     """Stages whose outputs need no shard in their names: they have one shard whatever happens, or, where they are
     topped up, their last shard's outputs are the ones that count."""
     single: set[str] = set()
     for stage in plan.stages:
         source = stage.source
-        fixed = isinstance(source, Fixed) and len(source.shards) == 1
-        if fixed or isinstance(source, TopUp) or (isinstance(source, Each) and source.stage in single):
+        fixed = isinstance(source, FixedShards) and len(source.shards) == 1
+        if fixed or isinstance(source, TopUp) or (isinstance(source, EachShard) and source.stage in single):
             single.add(stage.id)
     return single
 
 
-def name_artifacts(plan: Plan, rows: Iterable[ShardRow]) -> Found:
+def name_artifacts(plan: JobPlan, rows: Iterable[ShardRecord]) -> Found:
     """Every output of the finished rows by its name, in the rows' order.
 
     `{stage}/{output}` for single-shard stages, `{stage}/{shard}/{output}` for others; the first report's files are
@@ -57,7 +57,7 @@ def name_artifacts(plan: Plan, rows: Iterable[ShardRow]) -> Found:
     return found
 
 
-def make_artifact(name: str, row: ShardRow, ref: ObjectRef) -> Artifact:
+def make_artifact(name: str, row: ShardRecord, ref: ObjectRef) -> Artifact:
     """What a caller is told of an output."""
     suffix = PurePosixPath(ref.key).suffix
     stem = UNSAFE.sub("-", name).strip(".-") or "artifact"

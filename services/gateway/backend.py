@@ -12,10 +12,10 @@ from redis.retry import Retry
 from services.gateway.keys import KeySigner, open_signer
 from services.gateway.settings import AuthSettings, GatewaySettings
 from shared.errors import UnavailableError
-from shared.jobs.connect import connect_redis, redis_errors
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
 from shared.llm.endpoints import EndpointProfile, LlmSettings, load_profiles
+from shared.redis import connect_redis, redis_errors
 from shared.settings import EngineSettings, PathSettings, RedisSettings, SandboxSettings, ServingSettings
 from shared.storage.open import StoreSettings, open_store
 from shared.storage.store import ObjectStore
@@ -29,7 +29,7 @@ class Backend:
 
     jobs: JobStore
     objects: ObjectStore
-    board: WorkerBoard
+    board: WorkerRegistry
     redis_url: str
     engine_url: str
     endpoints: Mapping[str, EndpointProfile]
@@ -64,7 +64,7 @@ def open_backend() -> Backend:
     return Backend(
         jobs=JobStore(client, settings.prefix),
         objects=open_store(store),
-        board=WorkerBoard(client, settings.prefix),
+        board=WorkerRegistry(client, settings.prefix),
         redis_url=settings.url.get_secret_value(),
         engine_url=EngineSettings().url.rstrip("/"),
         endpoints=load_profiles(LlmSettings()),

@@ -16,7 +16,7 @@ from services.gateway.limits import FullError, Gate, GateError
 from services.gateway.views import view_event
 from shared.client.models import EventList
 from shared.errors import SenseError
-from shared.events.stream import Event
+from shared.jobs.events import Event
 from shared.logging import get_logger
 
 RECONNECT_MS = 1000

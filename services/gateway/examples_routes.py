@@ -14,7 +14,7 @@ from services.gateway.paging import find_page as find_rows
 from shared.client.browse import BrowsedExample, BrowsedExamples, ExampleCounts
 from shared.contracts.records import Example, Level, Rejected
 from shared.errors import NotFoundError
-from shared.jobs.plan import Plan, StagePlan
+from shared.jobs.plan import JobPlan, StagePlan
 from shared.storage.records import parse_line
 
 COLLECT, LOAD = "synthesis.collect", "synthesis.load_dataset"
@@ -94,7 +94,7 @@ def walk_examples(job: JobReader, stage: StagePlan, part: Part) -> Iterator[Brow
         yield from map(read, source.rows())
 
 
-def example_sets(plan: Plan | None) -> list[StagePlan]:
+def example_sets(plan: JobPlan | None) -> list[StagePlan]:
     """The stages that stand for sets: training first, then what is collected, then test sets that are loaded."""
     stages = plan.stages if plan else []
     collected = [stage for stage in stages if stage.task == COLLECT]

@@ -17,9 +17,9 @@ from services.gateway.problems import problem, request_id
 from shared.client.models import Fault
 from shared.contracts.base import Queue
 from shared.errors import SenseError
-from shared.jobs.connect import redis_errors
 from shared.metrics import JOBS, QUEUE_DEPTH, REDIS_MEMORY, WORKER_SLOTS
 from shared.processes.lifecycle import STACK_ID
+from shared.redis import redis_errors
 
 router = APIRouter(tags=["health"], route_class=GuardedRoute)
 scraping = Lock()

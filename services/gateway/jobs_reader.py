@@ -9,10 +9,9 @@ from services.gateway.listing import JOB_ID, stages_of
 from services.gateway.views import view_job
 from shared.client.models import Job
 from shared.errors import NotFoundError
-from shared.events.stream import Event, JobEvents
-from shared.jobs.plan import Plan
-from shared.jobs.rows import DAMAGE
-from shared.jobs.state import JobRecord, ShardRow
+from shared.jobs.events import Event, JobEvents
+from shared.jobs.plan import JobPlan
+from shared.jobs.state import DAMAGE_ERRORS, JobRecord, ShardRecord
 
 
 class JobReader:
@@ -39,20 +38,20 @@ class JobReader:
             self.record = self.backend.jobs.shown_job(self.job_id)
         return self.terminal
 
-    def plan(self) -> Plan | None:
+    def plan(self) -> JobPlan | None:
         """The compiled plan, or None before there is one, and where it cannot be read: the job's error says so."""
         if self.archived:
             return self.archived.plan
         try:
             return self.backend.jobs.plan(self.job_id)
-        except DAMAGE:
+        except DAMAGE_ERRORS:
             return None
 
-    def rows(self, stages: list[str]) -> list[ShardRow]:
+    def rows(self, stages: list[str]) -> list[ShardRecord]:
         """The rows of these stages, in their order."""
         if self.archived:
             return list(archived_rows(self.backend.objects, self.job_id, stages))
-        return [row for stage in stages for row in self.backend.jobs.readable_rows(self.job_id, stage)]
+        return [row for stage in stages for row in self.backend.jobs.readable_shards(self.job_id, stage)]
 
     def artifacts(self, *, single_only: bool = False) -> Found:
         """Outputs by name; `single_only` leaves out stages of many shards."""
@@ -68,7 +67,7 @@ class JobReader:
         if self.archived is None:
             try:
                 return JobEvents(self.backend.jobs.client, self.backend.jobs.prefix, self.job_id).after(after, limit)
-            except DAMAGE:
+            except DAMAGE_ERRORS:
                 return []
         facts = archived_facts(self.backend.objects, self.job_id)
         return [fact for fact in facts if place(fact.id) > place(after)][:limit]

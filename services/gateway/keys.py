@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from services.gateway.settings import AuthSettings, GatewaySettings
 from shared.client.models import KeyChange, KeyLimits, KeyRole, KeySummary
 from shared.errors import ConflictError, InvalidInputError, NotFoundError, SenseError, UnavailableError
-from shared.jobs.connect import connect_redis, redis_errors
 from shared.logging import get_logger
+from shared.redis import connect_redis, redis_errors
 from shared.settings import RedisSettings
 from shared.storage.keys import KEYS_PREFIX, api_key_key
 from shared.storage.store import ObjectStore

@@ -15,10 +15,10 @@ from shared.contracts.refs import Owner
 from shared.contracts.spec import AnySpec
 from shared.contracts.spec_sources import SynthesisSource
 from shared.errors import LimitError, SenseError, UnavailableError
-from shared.jobs.connect import redis_errors
 from shared.llm.budgets import set_day_limits, spent_today
 from shared.llm.endpoints import ENGINE
 from shared.logging import get_logger
+from shared.redis import redis_errors
 from shared.storage.keys import UPLOADS_PREFIX
 from shared.storage.store import ObjectStore
 

@@ -6,10 +6,18 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from shared.errors import InvalidInputError
-from shared.jobs.connect import redis_errors
-from shared.jobs.rows import DAMAGE, checked, read_job, read_or, read_stage, salvage_job
-from shared.jobs.state import JobRecord, StageState
+from shared.jobs.state import (
+    DAMAGE_ERRORS,
+    JobRecord,
+    StageState,
+    raise_if_error,
+    read_job,
+    read_or_default,
+    read_stage,
+    salvage_job,
+)
 from shared.jobs.store import JobStore
+from shared.redis import redis_errors
 
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 FIELDS = (
@@ -57,11 +65,13 @@ def walk_jobs(store: JobStore, ids: list[str]) -> Iterator[JobRecord]:
             try:
                 with redis_errors():
                     found = {
-                        name: value for name, value in zip(FIELDS, checked(values), strict=True) if value is not None
+                        name: value
+                        for name, value in zip(FIELDS, raise_if_error(values), strict=True)
+                        if value is not None
                     }
                 if found:
                     yield read_job(found)
-            except DAMAGE as error:
+            except DAMAGE_ERRORS as error:
                 yield salvage_job(job_id, found, error)
 
 
@@ -136,7 +146,7 @@ def kinds_and_statuses(store: JobStore, ids: list[str]) -> list[tuple[str | None
         for job_id in ids:
             pipe.hmget(store.key("job", job_id), "kind", "status")
         answers = pipe.execute(raise_on_error=False)
-        return [read_or(UNKNOWN, read_pair, answer) for answer in answers]
+        return [read_or_default(UNKNOWN, read_pair, answer) for answer in answers]
 
 
 def stages_of(store: JobStore, ids: list[str]) -> dict[str, list[StageRow]]:
@@ -146,7 +156,7 @@ def stages_of(store: JobStore, ids: list[str]) -> dict[str, list[StageRow]]:
         for job_id in ids:
             pipe.lrange(store.key("job", job_id, "stages"), 0, -1)
         lists = pipe.execute(raise_on_error=False)
-        names = {job_id: read_or(NO_STAGES, list, found) for job_id, found in zip(ids, lists, strict=True)}
+        names = {job_id: read_or_default(NO_STAGES, list, found) for job_id, found in zip(ids, lists, strict=True)}
         pipe = store.client.pipeline(transaction=False)
         for job_id, stages in names.items():
             for stage in stages:
@@ -157,7 +167,7 @@ def stages_of(store: JobStore, ids: list[str]) -> dict[str, list[StageRow]]:
 
 def show_stage(stage: str, answer: object) -> StageRow:
     """A stage, or its name alone where it cannot be read."""
-    return read_or(StageRow(stage, "", "", StageState()), lambda fields: read_stage_row(stage, fields), answer)
+    return read_or_default(StageRow(stage, "", "", StageState()), lambda fields: read_stage_row(stage, fields), answer)
 
 
 def read_pair(values: list[str | None]) -> tuple[str | None, str | None]:

@@ -13,7 +13,7 @@ from services.gateway.paging import After, find_page, finished, lines_of, read_p
 from services.gateway.paging import Source as RowSource
 from shared.client.browse import MetricsLines
 from shared.errors import NotFoundError
-from shared.events.stream import JobEvents
+from shared.jobs.events import JobEvents
 
 TRAIN = "training.train_model"
 MOST = 2000

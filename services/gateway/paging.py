@@ -12,9 +12,8 @@ from services.gateway.archive import archived_rows
 from services.gateway.jobs_reader import JobReader
 from shared.contracts.refs import ObjectRef
 from shared.errors import InvalidInputError
-from shared.jobs.connect import redis_errors
-from shared.jobs.rows import DAMAGE, checked, read_row
-from shared.jobs.state import ShardRow, ShardState
+from shared.jobs.state import DAMAGE_ERRORS, ShardRecord, ShardState, raise_if_error, read_shard
+from shared.redis import redis_errors
 from shared.storage.records import read_lines
 
 # Rows looked at for one answer: about a fifth of a second of parsing, whatever the filter lets through.
@@ -92,7 +91,7 @@ def find_page(
     return Found(data, False, str(last) if data else None)
 
 
-def walk_rows(job: JobReader, stage: str, first: int = 0) -> Iterator[ShardRow]:
+def walk_rows(job: JobReader, stage: str, first: int = 0) -> Iterator[ShardRecord]:
     """A stage's rows from shard `first` on, a few at a time."""
     if job.archived:
         rows = archived_rows(job.backend.objects, job.job_id, [stage])
@@ -109,9 +108,9 @@ def walk_rows(job: JobReader, stage: str, first: int = 0) -> Iterator[ShardRow]:
                 pipe.hgetall(store.key("job", job.job_id, "row", stage, shard))
             answers = pipe.execute(raise_on_error=False)
         for shard, fields in zip(shards, answers, strict=True):
-            with suppress(*DAMAGE), redis_errors():  # a row that cannot be read has nothing to show
-                if checked(fields):
-                    yield read_row(stage, int(shard), fields)
+            with suppress(*DAMAGE_ERRORS), redis_errors():  # a row that cannot be read has nothing to show
+                if raise_if_error(fields):
+                    yield read_shard(stage, int(shard), fields)
         if len(shards) < ROWS_AT_ONCE:
             return
         first = int(shards[-1]) + 1

@@ -14,7 +14,7 @@ from services.gateway.upstream import ShardExamples
 from shared.client.browse import BrowsedPair, BrowsedPairs
 from shared.contracts.records import DpoRow, Example, Outcome, Pair, Verdict
 from shared.contracts.refs import ObjectRef
-from shared.jobs.plan import Plan
+from shared.jobs.plan import JobPlan
 from shared.storage.records import parse_line, read_lines
 
 COLLECT, BUILD = "pairing.collect", "pairing.build_pairs"
@@ -64,7 +64,7 @@ def collected_pairs(job: JobReader, pairs: ObjectRef, dpo: ObjectRef) -> Iterato
         yield partial(view_collected, one, two)
 
 
-def built_sources(job: JobReader, plan: Plan, start: Place) -> Iterator[Source[Made]]:
+def built_sources(job: JobReader, plan: JobPlan, start: Place) -> Iterator[Source[Made]]:
     """The shards of pairs that are done."""
     for number, stage in enumerate(one for one in plan.stages if one.task == BUILD):
         if number < start.source:

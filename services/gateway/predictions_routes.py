@@ -15,7 +15,7 @@ from shared.client.browse import BrowsedPrediction, BrowsedPredictions
 from shared.contracts.records import Judged, Outcome, Verdict
 from shared.contracts.refs import ObjectRef
 from shared.errors import NotFoundError
-from shared.jobs.plan import Plan
+from shared.jobs.plan import JobPlan
 from shared.storage.records import parse_line, read_lines
 
 JUDGE, OUTPUT = "sandbox.judge_candidates", "judged"
@@ -56,7 +56,7 @@ def list_predictions(
     return BrowsedPredictions(data=page.data, has_more=page.has_more, last_id=page.last_id, stage=chosen, stages=stages)
 
 
-def judged_stages(job: JobReader, plan: Plan | None) -> list[str]:
+def judged_stages(job: JobReader, plan: JobPlan | None) -> list[str]:
     """Stages with at least one finished shard of judged answers."""
     names = [stage.id for stage in (plan.stages if plan else []) if stage.task == JUDGE]
     return [name for name in names if next(finished(job, name, OUTPUT), None) is not None]

@@ -9,7 +9,7 @@ from services.gateway.jobs_reader import JobReader
 from services.gateway.paging import walk_rows
 from shared.client.browse import ReportQuestion, ReportSummary
 from shared.errors import NotFoundError
-from shared.jobs.state import ShardRow, ShardState
+from shared.jobs.state import ShardRecord, ShardState
 from shared.storage.records import CorruptObjectError, read_lines
 
 FINDINGS = 4
@@ -24,7 +24,7 @@ class ReportReader:
         found = find_row(job)
         if found is None:
             raise NotFoundError(f"job {job.job_id} has no report; list them at /v1/reports", code="report_not_found")
-        self.row: ShardRow = found
+        self.row: ShardRecord = found
 
     def document(self) -> dict[str, Any]:
         """The report's JSON form."""
@@ -58,7 +58,7 @@ class ReportReader:
         )
 
 
-def find_row(job: JobReader) -> ShardRow | None:
+def find_row(job: JobReader) -> ShardRecord | None:
     """The first finished shard that wrote a report."""
     plan = job.plan()
     for stage in plan.stages if plan else []:

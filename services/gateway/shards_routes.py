@@ -11,8 +11,8 @@ from services.gateway.jobs_routes import Known
 from services.gateway.paging import After, Limit, Source, find_page, read_place, walk_rows
 from shared.client.browse import JobPlan, PlanStage, PlanTarget, ShardError, ShardList, ShardStatus, ShardView
 from shared.contracts.registry import CONTRACTS
-from shared.jobs.plan import Each, StagePlan, Target
-from shared.jobs.state import ShardRow
+from shared.jobs.plan import EachShard, StagePlan, Waves
+from shared.jobs.state import ShardRecord
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=GuardedRoute)
 
@@ -29,13 +29,13 @@ def get_plan(job: Known) -> JobPlan:
 def view_plan(stage: StagePlan) -> PlanStage:
     """A stage of the plan; of its parameters only the model's name is told."""
     source, model = stage.source, stage.params.get("model")
-    target = source if isinstance(source, Target) else None
+    target = source if isinstance(source, Waves) else None
     return PlanStage(
         id=stage.id,
         task=stage.task,
         queue=CONTRACTS[stage.task].queue.value,
         upstream=sorted(stage.upstream()),
-        each=source.stage if isinstance(source, Each) else None,
+        each=source.stage if isinstance(source, EachShard) else None,
         target=PlanTarget(stage=target.stage, count=target.count, amount=target.amount) if target else None,
         optional=stage.need is not None,
         device=stage.device.name if stage.device else None,
@@ -55,7 +55,7 @@ def list_shards(
     plan, start = job.plan(), read_place(after)
     stages = [one.id for one in (plan.stages if plan else []) if stage is None or one.id == stage]
 
-    def sources() -> Iterator[Source[ShardRow]]:
+    def sources() -> Iterator[Source[ShardRecord]]:
         for number, name in enumerate(stages[start.source :], start=start.source):
             for row in walk_rows(job, name, start.shard if number == start.source else 0):
                 yield Source(number, row.shard, partial(iter, [row]))
@@ -64,7 +64,7 @@ def list_shards(
     return ShardList(data=page.data, has_more=page.has_more, last_id=page.last_id)
 
 
-def view_shard(row: ShardRow) -> ShardView:
+def view_shard(row: ShardRecord) -> ShardView:
     """A row without its parameters and keys."""
     error = row.error
     return ShardView(

@@ -7,8 +7,8 @@ from services.gateway.paging import walk_rows
 from shared.contracts.records import Example
 from shared.contracts.refs import ObjectRef
 from shared.errors import NotFoundError
-from shared.jobs.plan import Each, Plan, StagePlan
-from shared.jobs.state import ShardRow
+from shared.jobs.plan import EachShard, JobPlan, StagePlan
+from shared.jobs.state import ShardRecord
 from shared.storage.records import read_records
 
 EXAMPLES = "examples"
@@ -17,7 +17,7 @@ EXAMPLES = "examples"
 class ShardExamples:
     """The examples of a stage's shards, read from the stage above it that wrote them, one shard at a time."""
 
-    def __init__(self, job: JobReader, plan: Plan, stage: str) -> None:
+    def __init__(self, job: JobReader, plan: JobPlan, stage: str) -> None:
         self.job = job
         self.plan = plan
         self.stages = above(plan, stage)
@@ -38,26 +38,26 @@ class ShardExamples:
                 return row.outputs[EXAMPLES]
         return None
 
-    def _row(self, stage: str, shard: int) -> ShardRow | None:
+    def _row(self, stage: str, shard: int) -> ShardRecord | None:
         if self.job.archived:
             return self._archived.get((stage, shard))
         try:
-            return self.job.backend.jobs.row(self.job.job_id, stage, shard)
+            return self.job.backend.jobs.shard(self.job.job_id, stage, shard)
         except NotFoundError:
             return None
 
     @cached_property
-    def _archived(self) -> dict[tuple[str, int], ShardRow]:
+    def _archived(self) -> dict[tuple[str, int], ShardRecord]:
         """The archive has no index: its rows of these stages are read once."""
         found = (row for stage in self.stages for row in walk_rows(self.job, stage.id))
         return {(row.stage, row.shard): row for row in found}
 
 
-def above(plan: Plan, stage: str) -> list[StagePlan]:
+def above(plan: JobPlan, stage: str) -> list[StagePlan]:
     """The stages that this one follows shard by shard, nearest first."""
     found: list[StagePlan] = []
     source = plan.stage(stage).source
-    while isinstance(source, Each):
+    while isinstance(source, EachShard):
         found.append(plan.stage(source.stage))
         source = found[-1].source
     return found

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from services.gateway.listing import StageRow
 from shared.client.models import Artifact, Job, JobError, JobEvent, JobSummary, Progress, Stage, StageStatus
-from shared.events.stream import Event
+from shared.jobs.events import Event
 from shared.jobs.state import JobRecord, StageState
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from shared.jobs.plan import Each, Fixed, Plan, Slices, StagePlan, Target, TopUp
+from shared.jobs.plan import EachShard, FixedShards, JobPlan, Slices, StagePlan, TopUp, Waves
 from shared.jobs.state import JobStatus, StageState
 
 States = Mapping[str, StageState]
@@ -44,7 +44,7 @@ class EndJob:
 Action = AddShards | CloseStage | EndJob
 
 
-def advance(plan: Plan, status: JobStatus, states: States) -> list[Action]:
+def advance(plan: JobPlan, status: JobStatus, states: States) -> list[Action]:
     """Every action that is due now, in plan order."""
     if status.terminal:
         return []
@@ -59,9 +59,9 @@ def advance(plan: Plan, status: JobStatus, states: States) -> list[Action]:
     return [action for stage in plan.stages for action in stage_actions(stage, states)]
 
 
-def lost_allowed(plan: Plan, stage: StagePlan) -> int:
+def lost_allowed(plan: JobPlan, stage: StagePlan) -> int:
     """Fixed shards are a test set, a collected set, a model: nothing that follows can do without one of them."""
-    return 0 if isinstance(stage.source, Fixed | TopUp) else plan.lost_allowed
+    return 0 if isinstance(stage.source, FixedShards | TopUp) else plan.lost_allowed
 
 
 def stage_actions(stage: StagePlan, states: States) -> list[Action]:
@@ -76,19 +76,19 @@ def stage_actions(stage: StagePlan, states: States) -> list[Action]:
         if upstream.counts.get(stage.need.count, 0) < stage.need.at_least:
             return [CloseStage(stage.id, skipped=True)]
     match stage.source:
-        case Fixed() as fixed:
+        case FixedShards() as fixed:
             return fixed_actions(stage.id, fixed)
-        case Each() as each:
+        case EachShard() as each:
             return each_actions(stage.id, state, states[each.stage])
         case Slices() as slices:
             return slice_actions(stage.id, slices, states[slices.stage])
         case TopUp():
             return []  # its target adds to it and closes it
-        case Target() as target:
-            return target_actions(stage.id, state, target, states)
+        case Waves() as target:
+            return wave_actions(stage.id, state, target, states)
 
 
-def fixed_actions(stage_id: str, source: Fixed) -> list[Action]:
+def fixed_actions(stage_id: str, source: FixedShards) -> list[Action]:
     """All shards at once."""
     return [AddShards(stage_id, dict(enumerate(source.shards))), CloseStage(stage_id)]
 
@@ -117,31 +117,31 @@ def slice_actions(stage_id: str, source: Slices, upstream: StageState) -> list[A
     return [AddShards(stage_id, shards), CloseStage(stage_id)] if shards else [CloseStage(stage_id)]
 
 
-def target_actions(stage_id: str, state: StageState, source: Target, states: States) -> list[Action]:
+def wave_actions(stage_id: str, state: StageState, source: Waves, states: States) -> list[Action]:
     """The next wave, when the last one is terminal where it is counted; closed when the amount is reached."""
     counted = states[source.stage]
     arrived = counted.done + counted.failed + sum(states[name].failed for name in source.via)
     reached = counted.counts.get(source.count, 0)
     if state.total and not (state.idle and arrived == state.done):
         return []
-    over = is_over(state, source, reached)
+    over = is_exhausted(state, source, reached)
     if state.total and (over or reached >= source.amount):
-        return settled(stage_id, state, source, states, over)
+        return close_or_top_up(stage_id, state, source, states, over)
     return [next_wave(stage_id, state, source, source.amount - reached, reached)]
 
 
-def asked_for(state: StageState, source: Target) -> int:
+def requested_count(state: StageState, source: Waves) -> int:
     """How many were asked for so far; 0 where that is not counted."""
     return sum(state.counts.get(name, 0) for name in source.asked)
 
 
-def is_over(state: StageState, source: Target, reached: int) -> bool:
+def is_exhausted(state: StageState, source: Waves, reached: int) -> bool:
     """Whether no wave may follow: as many shards as may be, a stop, or next to nothing for what was asked."""
     stopped = source.stop is not None and state.counts.get(source.stop, 0) > 0
-    return state.total >= source.most or stopped or reached < source.least * asked_for(state, source)
+    return state.total >= source.most or stopped or reached < source.least * requested_count(state, source)
 
 
-def settled(stage_id: str, state: StageState, source: Target, states: States, over: bool) -> list[Action]:
+def close_or_top_up(stage_id: str, state: StageState, source: Waves, states: States, over: bool) -> list[Action]:
     """Closed, once the collected set has the amount too; a wave for what it came out short of."""
     if source.collected is None:
         return [CloseStage(stage_id)]
@@ -158,9 +158,9 @@ def settled(stage_id: str, state: StageState, source: Target, states: States, ov
     return [next_wave(stage_id, state, source, short, states[source.stage].counts.get(source.count, 0))]
 
 
-def next_wave(stage_id: str, state: StageState, source: Target, missing: int, reached: int) -> AddShards:
+def next_wave(stage_id: str, state: StageState, source: Waves, missing: int, reached: int) -> AddShards:
     """Shards for what is missing, by the yield so far: what half of the asked came through for is asked for twice."""
-    asked = asked_for(state, source)
+    asked = requested_count(state, source)
     write = ceil(missing * min(LARGEST_WAVE, asked / max(reached, 1))) if asked > reached else missing
     wanted = max(ceil(write / source.per_shard), 1)
     if source.first is not None:
@@ -171,6 +171,6 @@ def next_wave(stage_id: str, state: StageState, source: Target, missing: int, re
     return AddShards(stage_id, shards)
 
 
-def wave_params(source: Target, missing: int, place: int) -> dict[str, Any]:
+def wave_params(source: Waves, missing: int, place: int) -> dict[str, Any]:
     """A full shard's amount, or what is left of the wave for its last one."""
     return {source.field: max(1, min(source.per_shard, missing - place * source.per_shard))}

@@ -6,41 +6,107 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Event, Thread
 
 from services.orchestrator.dispatch import Dispatcher
-from services.orchestrator.leader import Leadership
 from services.orchestrator.loop import SLICE_S, Orchestrator
 from services.orchestrator.settings import OrchestratorSettings
 from shared.errors import ConflictError, UnavailableError
-from shared.events.stream import FactReader
-from shared.jobs.connect import Client, connect_redis
+from shared.jobs.events import EventReader
 from shared.jobs.steps import NotLeaderError, Steps
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
 from shared.logging import configure_logging, get_logger
-from shared.metrics import ROUND_SECONDS, expose_metrics
+from shared.metrics import LEADING, ROUND_SECONDS, expose_metrics
 from shared.processes.health import check_data_version, touch_alive
 from shared.processes.lifecycle import exit_with_parent
+from shared.redis import RedisClient, connect_redis
 from shared.settings import RedisSettings
 from shared.storage.directory import DirectoryStore
 from shared.storage.open import StoreSettings, open_store
 from shared.storage.store import ObjectStore
 from shared.tasks.app import make_app
 
+KEY = "leader"
+log = get_logger()
+
+
+class Leadership:
+    """One process's part in the election. A token is good for one term: steps of an earlier term meet the fence too."""
+
+    def __init__(self, steps: Steps, lease_s: float) -> None:
+        self.steps = steps
+        self.lease_s = lease_s
+        self.token = ""
+        self.held_until = 0.0
+        self._over = Event()
+
+    @property
+    def fence(self) -> list[str]:
+        """What every step of this term is made to check."""
+        return [f"{self.steps.prefix}{KEY}", self.token]
+
+    @property
+    def leads(self) -> bool:
+        """By this process's monotonic clock, counted from before the last renewal was asked for."""
+        return not self._over.is_set() and time.monotonic() < self.held_until
+
+    def acquire(self) -> bool:
+        """Begins a term where nobody leads. Raises `UnavailableError`."""
+        self.token = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+        if not self._ask("take"):
+            return False
+        self._over.clear()
+        Thread(target=self._renew, args=(self.token,), name="leader", daemon=True).start()
+        LEADING.set(1)
+        return True
+
+    def lose(self) -> None:
+        """A step met the fence: the term is over, whatever this process's clock says."""
+        self._over.set()
+
+    def give_up(self) -> None:
+        """Ends the term; the next in line need not wait for the lease to run out."""
+        self._over.set()
+        LEADING.set(0)
+        try:
+            self._ask("give")
+        except UnavailableError as error:
+            log.warning("leader.not_given_up", error=error.message)
+
+    def _ask(self, how: str) -> bool:
+        began = time.monotonic()
+        held = bool(self.steps.run("lead", KEY, self.token, int(self.lease_s * 1000), how))
+        if held:
+            self.held_until = began + self.lease_s
+        return held
+
+    def _renew(self, token: str) -> None:
+        while not self._over.wait(self.lease_s / 3) and self.token == token:
+            try:
+                if not self._ask("renew"):
+                    log.warning("leader.lost", reason="another orchestrator holds the lease")
+                    self._over.set()
+            except UnavailableError as error:
+                log.warning("leader.renew_failed", error=error.message)
+                if time.monotonic() >= self.held_until:
+                    self._over.set()
+
+
 PAUSE_S = 1.0
 IDLE_S = 0.5
 STOP_S = 10.0
 STUCK_S = 60.0  # a loop that has not come round for so long: the process does not say any more that it lives
-log = get_logger()
 
 
 @dataclass
 class Process:
     """What stays over terms: connections, the part in the election, and the wish to stop."""
 
-    client: Client
+    client: RedisClient
     prefix: str
     objects: ObjectStore
     leadership: Leadership
@@ -74,7 +140,7 @@ class Process:
         def advance() -> None:
             nonlocal opened
             if not opened:
-                orchestrator.facts.open()
+                orchestrator.events.open()
             opened = False  # until it went well: a stream that was lost is made anew
             orchestrator.advance_some()
             opened = True
@@ -105,8 +171,8 @@ class Process:
         """An orchestrator whose steps are this term's; each thread has one of its own, on the same connections."""
         store = JobStore(self.client, self.prefix)
         store.steps.fence = self.leadership.fence
-        facts = FactReader(self.client, self.prefix, f"{socket.gethostname()}:{os.getpid()}")
-        dispatcher = Dispatcher(store, WorkerBoard(self.client, self.prefix), make_app())
+        facts = EventReader(self.client, self.prefix, f"{socket.gethostname()}:{os.getpid()}")
+        dispatcher = Dispatcher(store, WorkerRegistry(self.client, self.prefix), make_app())
         return Orchestrator(store, self.objects, facts, dispatcher)
 
     def repeat(self, name: str, part: Callable[[], None]) -> None:

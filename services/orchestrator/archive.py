@@ -10,19 +10,17 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from services.orchestrator.retention.objects import Going
-from services.orchestrator.retention.run import Retention
-from services.orchestrator.retention.settings import RetentionSettings
-from services.orchestrator.roster import Setbacks
+from services.orchestrator.admission import Backoff
+from services.orchestrator.retention import Removal, Retention
+from services.orchestrator.settings import RetentionSettings
 from shared.errors import NotFoundError, UnavailableError
-from shared.events.stream import Event, JobEvents
-from shared.jobs.connect import redis_errors
-from shared.jobs.plan import Plan
-from shared.jobs.rows import DAMAGE, summarize
-from shared.jobs.state import ShardRow
+from shared.jobs.events import Event, JobEvents
+from shared.jobs.plan import JobPlan
+from shared.jobs.state import DAMAGE_ERRORS, ShardRecord, summarize_error
 from shared.jobs.steps import NotLeaderError
 from shared.jobs.store import BATCH, JobStore, batches
 from shared.logging import get_logger
+from shared.redis import redis_errors
 from shared.storage.keys import archive_key
 from shared.storage.records import dump_records
 from shared.storage.store import ObjectStore
@@ -30,16 +28,16 @@ from shared.storage.store import ObjectStore
 log = get_logger()
 
 
-class Archivist:
+class Archiver:
     """Archives what is over, and removes what has stayed long enough: the slow work, for which no job waits."""
 
     def __init__(self, store: JobStore, objects: ObjectStore) -> None:
         self.store = store
         self.objects = objects
-        self.setbacks = Setbacks()
+        self.setbacks = Backoff()
         self.settings = RetentionSettings()
         self.next_retention = time.monotonic() + self.settings.every_s
-        self.turns: Iterator[list[Going]] | None = None
+        self.turns: Iterator[list[Removal]] | None = None
         self.gone: Counter[str] = Counter()
 
     def work(self, slice_s: float) -> None:
@@ -67,7 +65,7 @@ class Archivist:
                 if isinstance(error, UnavailableError):
                     self.store.ping()
                 self.setbacks.add(job_id)
-                log.warning("job.not_archived", job=job_id, error=summarize(error))
+                log.warning("job.not_archived", job=job_id, error=summarize_error(error))
             if time.monotonic() >= ends:
                 return
 
@@ -94,7 +92,7 @@ class Archivist:
         self.next_retention = time.monotonic() + self.settings.every_s
 
 
-def archive_job(store: JobStore, objects: ObjectStore, job_id: str, plan: Plan | None) -> None:
+def archive_job(store: JobStore, objects: ObjectStore, job_id: str, plan: JobPlan | None) -> None:
     """Writes rows and facts, then the record last: a job without `job.json` is not archived.
 
     Every ending of a job has keys of its own, so a writer that was paused over a retry overwrites nothing. What cannot
@@ -102,11 +100,11 @@ def archive_job(store: JobStore, objects: ObjectStore, job_id: str, plan: Plan |
     """
     job = store.shown_job(job_id)
     stages = [stage.id for stage in plan.stages] if plan else stored_stages(store, job_id)
-    rows: Iterator[ShardRow] = (row for stage in stages for row in store.readable_rows(job_id, stage))
-    put_rows(objects, archive_key(job_id, "rows.jsonl", job.epoch), rows)
-    put_rows(objects, archive_key(job_id, "facts.jsonl", job.epoch), facts_of(store, job_id))
+    rows: Iterator[ShardRecord] = (row for stage in stages for row in store.readable_shards(job_id, stage))
+    put_records(objects, archive_key(job_id, "rows.jsonl", job.epoch), rows)
+    put_records(objects, archive_key(job_id, "events.jsonl", job.epoch), job_events(store, job_id))
     states = {}
-    with suppress(*DAMAGE):
+    with suppress(*DAMAGE_ERRORS):
         states = store.stage_states(job_id, plan, members=False) if plan else {}
     record = {
         "job": job.model_dump(mode="json"),
@@ -119,11 +117,11 @@ def archive_job(store: JobStore, objects: ObjectStore, job_id: str, plan: Plan |
         objects.put(archive_key(job_id, "job.json", job.epoch), json.dumps(record, ensure_ascii=False).encode())
 
 
-def readable_plan(store: JobStore, job_id: str) -> Plan | None:
+def readable_plan(store: JobStore, job_id: str) -> JobPlan | None:
     """The job's plan, or None where there is none that this version can read."""
     try:
         return store.plan(job_id)
-    except DAMAGE:
+    except DAMAGE_ERRORS:
         return None
 
 
@@ -132,17 +130,17 @@ def stored_stages(store: JobStore, job_id: str) -> list[str]:
     try:
         with redis_errors():
             return list(store.client.lrange(store.key("job", job_id, "stages"), 0, -1))
-    except DAMAGE:
+    except DAMAGE_ERRORS:
         return []
 
 
-def facts_of(store: JobStore, job_id: str) -> Iterator[Event]:
+def job_events(store: JobStore, job_id: str) -> Iterator[Event]:
     """A job's facts, as far as its stream can be read."""
-    with suppress(*DAMAGE):
+    with suppress(*DAMAGE_ERRORS):
         yield from (event for event in JobEvents(store.client, store.prefix, job_id).all() if event.type == "fact")
 
 
-def put_rows(objects: ObjectStore, key: str, rows: Iterable[BaseModel]) -> None:
+def put_records(objects: ObjectStore, key: str, rows: Iterable[BaseModel]) -> None:
     """By a local file: a job may have more rows than fit in memory."""
     with tempfile.TemporaryDirectory(prefix="sense-archive-") as folder:
         path = Path(folder) / "rows.jsonl"

@@ -15,14 +15,13 @@ from shared.contracts.base import Command, Queue, TaskContract, as_json
 from shared.contracts.refs import StageRef
 from shared.contracts.registry import CONTRACTS
 from shared.errors import UnavailableError
-from shared.jobs.connect import redis_errors
-from shared.jobs.plan import Each, Plan, Slices, StagePlan
-from shared.jobs.rows import DAMAGE, summarize
-from shared.jobs.state import ErrorInfo, ShardRow
+from shared.jobs.plan import EachShard, JobPlan, Slices, StagePlan
+from shared.jobs.state import DAMAGE_ERRORS, ErrorInfo, ShardRecord, summarize_error
 from shared.jobs.store import JobStore, Load
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
 from shared.logging import get_logger
 from shared.metrics import LEASES_EXPIRED
+from shared.redis import redis_errors
 from shared.settings import LeaseSettings, RedisSettings
 from shared.tasks.app import queue_key
 
@@ -35,7 +34,7 @@ P = ParamSpec("P")
 class Dispatcher:
     """Turns queued rows into Celery messages."""
 
-    def __init__(self, store: JobStore, board: WorkerBoard, celery: Celery) -> None:
+    def __init__(self, store: JobStore, board: WorkerRegistry, celery: Celery) -> None:
         self.store = store
         self.board = board
         self.celery = celery
@@ -70,8 +69,8 @@ class Dispatcher:
         """One queue's keys that cannot be read stop that queue alone."""
         try:
             return step(queue, *args, **words)
-        except DAMAGE as error:
-            log.error("queue.unreadable", queue=queue.value, error=summarize(error))
+        except DAMAGE_ERRORS as error:
+            log.error("queue.unreadable", queue=queue.value, error=summarize_error(error))
             return otherwise
 
     def _take(self, queue: Queue, load: Load, slots: int) -> list[Place]:
@@ -97,7 +96,7 @@ class Dispatcher:
         stages = {(job, name): find_stage(plans[job], name) for job, name, _ in taken}
         upstream = {place: (place[0], source.stage, place[2]) for place, source in followers(taken, stages)}
         places = [*taken, *upstream.values()]
-        rows = dict(zip(places, self.store.readable_rows_at(places), strict=True))
+        rows = dict(zip(places, self.store.readable_shards_at(places), strict=True))
         requests = self.store.request_ids(plans)
         for place in taken:
             stage, row = stages[place[:2]], rows[place]
@@ -106,17 +105,17 @@ class Dispatcher:
                 continue  # the job's plan cannot be read, which ends it, or the job has left
             try:
                 command = make_command(requests[place[0]], place[0], stage, row, before)
-            except DAMAGE as error:
+            except DAMAGE_ERRORS as error:
                 self._refuse(place, error)
             else:
                 self._send_one(place, CONTRACTS[stage.task], command)
         return len(taken)
 
-    def _plan(self, job_id: str) -> Plan | None:
+    def _plan(self, job_id: str) -> JobPlan | None:
         try:
             return self.store.plan(job_id)
-        except DAMAGE as error:
-            self.store.mark_damaged(job_id, f"its plan cannot be read: {summarize(error)}")
+        except DAMAGE_ERRORS as error:
+            self.store.mark_damaged(job_id, f"its plan cannot be read: {summarize_error(error)}")
             return None
 
     def _send_one(self, place: Place, contract: TaskContract, command: Command) -> None:
@@ -133,7 +132,9 @@ class Dispatcher:
     def _refuse(self, place: Place, error: Exception) -> None:
         """Fails the row with its reason, by the steps of any attempt; its job where even that cannot be written."""
         job_id, stage, shard = place
-        reason = f"no command can be made of it ({summarize(error)}); it was written by another version, or damaged"
+        reason = (
+            f"no command can be made of it ({summarize_error(error)}); it was written by another version, or damaged"
+        )
         log.error("shard.refused", job=job_id, stage=stage, shard=shard, error=reason)
         token = uuid.uuid4().hex
         try:
@@ -143,37 +144,39 @@ class Dispatcher:
                 )
             if self.store.claim(*place, attempt, token=token, worker="orchestrator", lease_s=self.lease_s) == "ok":
                 self.store.fail(*place, token=token, error=ErrorInfo(code="bad_row", message=reason), pause_s=0)
-        except DAMAGE:
+        except DAMAGE_ERRORS:
             self.store.mark_damaged(job_id, f"shard {stage}/{shard}: {reason}")
 
 
-def find_stage(plan: Plan | None, name: str) -> StagePlan | None:
+def find_stage(plan: JobPlan | None, name: str) -> StagePlan | None:
     """A stage by its name."""
     return next((stage for stage in plan.stages if stage.id == name), None) if plan else None
 
 
-def followers(taken: list[Place], stages: Mapping[tuple[str, str], StagePlan | None]) -> Iterator[tuple[Place, Each]]:
+def followers(
+    taken: list[Place], stages: Mapping[tuple[str, str], StagePlan | None]
+) -> Iterator[tuple[Place, EachShard]]:
     """Of these rows, those that go on with what one row upstream left."""
     for place in taken:
         stage = stages.get(place[:2])
-        if stage is not None and isinstance(stage.source, Each):
+        if stage is not None and isinstance(stage.source, EachShard):
             yield place, stage.source
 
 
 def make_command(
-    request_id: str, job_id: str, stage: StagePlan, row: ShardRow | Exception, before: ShardRow | Exception | None
+    request_id: str, job_id: str, stage: StagePlan, row: ShardRecord | Exception, before: ShardRecord | Exception | None
 ) -> Command:
     """The row's command. Raises what reading damaged data raises."""
     for one in (row, before):
         if isinstance(one, Exception):
             raise one
-    assert isinstance(row, ShardRow) and not isinstance(before, Exception)
+    assert isinstance(row, ShardRecord) and not isinstance(before, Exception)
     fields = command_fields(request_id, job_id, stage, row, before)
     return CONTRACTS[stage.task].command.model_validate(fields)
 
 
 def command_fields(
-    request_id: str, job_id: str, stage: StagePlan, row: ShardRow, upstream: ShardRow | None
+    request_id: str, job_id: str, stage: StagePlan, row: ShardRecord, upstream: ShardRecord | None
 ) -> dict[str, Any]:
     """Everything a command says: who it is, the stage's parameters, the shard's own, its upstream outputs."""
     fields: dict[str, Any] = {
@@ -185,7 +188,7 @@ def command_fields(
         **stage.params,
     }
     match stage.source:
-        case Each(fields=wanted):
+        case EachShard(fields=wanted):
             outputs = upstream.outputs if upstream else {}
             fields |= {field: outputs[name] for field, name in wanted.items()}
         case Slices(stage=name, output=output, field=field):

@@ -9,20 +9,18 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from threading import Event as Signal
 
+from services.orchestrator.admission import AdmissionQueue, Backoff
 from services.orchestrator.advance import AddShards, CloseStage, EndJob, States, advance
-from services.orchestrator.archive import Archivist
-from services.orchestrator.compile import compile_spec
-from services.orchestrator.datasets import pin_datasets
+from services.orchestrator.archive import Archiver
 from services.orchestrator.dispatch import Dispatcher
-from services.orchestrator.roster import Roster, Setbacks
+from services.orchestrator.planning.compile import compile_spec, pin_datasets
 from services.orchestrator.settings import OrchestratorSettings
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
 from shared.errors import NotFoundError, SenseError
-from shared.events.stream import Event, FactReader
-from shared.jobs.plan import Each, Plan
-from shared.jobs.rows import DAMAGE, summarize
-from shared.jobs.state import ErrorInfo, JobStatus
+from shared.jobs.events import Event, EventReader
+from shared.jobs.plan import EachShard, JobPlan
+from shared.jobs.state import DAMAGE_ERRORS, ErrorInfo, JobStatus, summarize_error
 from shared.jobs.steps import NotLeaderError
 from shared.jobs.store import JobStore
 from shared.logging import get_logger
@@ -58,14 +56,14 @@ class Orchestrator:
     """`step` does everything once, one after the other; a process gives `advance_some`, `dispatch_some` and
     `archivist.work` a thread each (`app.py`), so that none of them waits for another."""
 
-    def __init__(self, store: JobStore, objects: ObjectStore, facts: FactReader, dispatcher: Dispatcher) -> None:
+    def __init__(self, store: JobStore, objects: ObjectStore, events: EventReader, dispatcher: Dispatcher) -> None:
         self.store = store
         self.objects = objects
-        self.facts = facts
+        self.events = events
         self.dispatcher = dispatcher
-        self.archivist = Archivist(store, objects)
-        self.roster = Roster(store, OrchestratorSettings().most_jobs)
-        self.setbacks = Setbacks()
+        self.archivist = Archiver(store, objects)
+        self.roster = AdmissionQueue(store, OrchestratorSettings().most_jobs)
+        self.setbacks = Backoff()
         self.acted = Signal()
         self.lease = LeaseSettings()
         self.to_sweep: deque[str] = deque()
@@ -80,13 +78,13 @@ class Orchestrator:
 
     def advance_some(self) -> None:
         """Facts that have come, and a slice of the sweep."""
-        events = self.facts.read(block_ms=None if self.to_sweep else BLOCK_MS)
+        events = self.events.read(block_ms=None if self.to_sweep else BLOCK_MS)
         for event in events:
             if event.name in WAKING:
                 self.setbacks.clear(event.job_id)
         for job_id, news in news_by_job(events).items():
             self.advance_job(job_id, news)
-        self.facts.acknowledge(events)
+        self.events.acknowledge(events)
         if events:
             self.acted.set()
         self.sweep()
@@ -138,14 +136,14 @@ class Orchestrator:
                 self._put_off(job_id, error)
             else:
                 self.break_off(job_id, ErrorInfo(code=error.code, message=error.message))
-        except DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             log.warning("job.unreadable", job=job_id, exc_info=error)
-            why = f"its record, plan or rows cannot be read ({summarize(error)}); submit its spec again"
+            why = f"its record, plan or rows cannot be read ({summarize_error(error)}); submit its spec again"
             self.break_off(job_id, ErrorInfo(code=DAMAGED, message=why))
         except Exception as error:
             log.exception("job.step_failed", job=job_id)
             if self._put_off(job_id, error) >= TRIES:
-                self.break_off(job_id, ErrorInfo(code="internal_error", message=summarize(error)))
+                self.break_off(job_id, ErrorInfo(code="internal_error", message=summarize_error(error)))
 
     def break_off(self, job_id: str, error: ErrorInfo) -> None:
         """Ends a job with the reason, in whatever state its keys are; one that cannot even be ended now is put off.
@@ -177,7 +175,7 @@ class Orchestrator:
             (status,) = self.store.statuses([job_id])
             end = JobStatus.CANCELLED if status == JobStatus.CANCELLING else JobStatus.FAILED
             return self.store.end(job_id, end.value, error)
-        except DAMAGE:
+        except DAMAGE_ERRORS:
             return False
 
     def _put_off(self, job_id: str, error: Exception) -> int:
@@ -185,10 +183,10 @@ class Orchestrator:
         self.store.ping()
         count = self.setbacks.add(job_id)
         JOBS_BROKEN.labels(end="put_off").inc()
-        log.warning("job.put_off", job=job_id, times=count, error=summarize(error))
+        log.warning("job.put_off", job=job_id, times=count, error=summarize_error(error))
         return count
 
-    def _plan(self, job_id: str) -> Plan | None:
+    def _plan(self, job_id: str) -> JobPlan | None:
         """The stored plan, which counts, whoever compiled it; None where the job is not worked on now."""
         plan = self.store.plan(job_id)
         if plan is not None:
@@ -209,7 +207,7 @@ class Orchestrator:
         log.info("job.compiled", job=job_id, stages=len(plan.stages))
         return plan
 
-    def _act(self, job_id: str, plan: Plan, news: News, thorough: bool) -> bool:
+    def _act(self, job_id: str, plan: JobPlan, news: News, thorough: bool) -> bool:
         """Takes the actions due now; True where the state may have moved enough for more."""
         status, states = self.store.look(job_id, plan, news)
         if thorough and (untold := self._untold(job_id, plan, states)):
@@ -226,11 +224,11 @@ class Orchestrator:
                     return False
         return bool(actions)
 
-    def _untold(self, job_id: str, plan: Plan, states: States) -> News:
+    def _untold(self, job_id: str, plan: JobPlan, states: States) -> News:
         """Finished shards that a following stage lacks; asked only where its number says that there are some."""
         found: dict[str, set[int]] = {}
         for stage in plan.stages:
-            if isinstance(stage.source, Each):
+            if isinstance(stage.source, EachShard):
                 upstream, state = stage.source.stage, states[stage.id]
                 if not state.closed and states[upstream].done > state.total:
                     found.setdefault(upstream, set()).update(self.store.missing(job_id, upstream, stage.id))
@@ -240,7 +238,7 @@ class Orchestrator:
         """The first lost shard's error, with its name."""
         if lost is None:
             return None
-        row = self.store.failed_row(job_id, lost)
+        row = self.store.first_failed_shard(job_id, lost)
         if row is None:
             return ErrorInfo(code="internal_error", message=f"stage {lost} lost a shard whose row cannot be read")
         cause = row.error or ErrorInfo(code="internal_error", message="no reason was recorded")

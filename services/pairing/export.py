@@ -12,7 +12,7 @@ from shared.contracts.refs import ObjectRef
 from shared.sql.completion import render_completion
 from shared.sql.prompt import render_messages
 from shared.storage.records import dump_records
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 
 def completions(example: Example, pair: Pair, target: Target) -> tuple[str, str]:

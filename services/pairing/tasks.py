@@ -41,15 +41,14 @@ from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmM
 from shared.models.manifest import chosen_model
 from shared.sampling import SamplingParams, candidate_outputs, draw_candidates, stage_budget
 from shared.storage.records import dump_records
-from shared.tasks.run import Done, Work
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult, Work
 
 # What an endpoint does to one question, whose pairs are then missed; anything else concerns all of them.
 REFUSALS = (LlmContentFilterError, LlmContextLengthError, LlmMalformedError)
 UNPAIRED = (Verdict.DISPUTED, Verdict.UNEXTRACTABLE)
 
 
-def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
+def sample_candidates(command: SampleCandidates, shard: Shard) -> TaskResult:
     """`samples` answers a question, from any endpoint through the common client."""
     examples = shard.rows(command.examples, Example)
     asking = SamplingParams(
@@ -73,26 +72,26 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
         **tokens.counts(),
         **endings,
     )
-    return Done(counts, candidate_outputs(shard, examples, candidates))
+    return TaskResult(counts, candidate_outputs(shard, examples, candidates))
 
 
 def chosen_temperature(command: SampleCandidates, shard: Shard) -> float:
     """What a sweep has chosen, else the command's own."""
-    tried = shard.stage_rows(command.chosen, "choice", TriedTemperature) if command.chosen is not None else ()
+    tried = shard.stage_records(command.chosen, "choice", TriedTemperature) if command.chosen is not None else ()
     return next((one.temperature for one in tried if one.chosen), command.temperature)
 
 
-def choose_temperature(command: ChooseTemperature, shard: Shard) -> Done:
+def choose_temperature(command: ChooseTemperature, shard: Shard) -> TaskResult:
     """The temperature with the largest share of questions that a pair can be made of."""
-    tried = choose(command.temperatures, [shard.stage_rows(stage, "judged", Judged) for stage in command.judged])
+    tried = choose(command.temperatures, [shard.stage_records(stage, "judged", Judged) for stage in command.judged])
     best = next(one for one in tried if one.chosen)
     counts = TemperatureCounts(
         questions=best.questions, mixed=best.mixed, temperature_milli=round(1000 * best.temperature)
     )
-    return Done(counts, {"choice": shard.write_rows("choice", tried)})
+    return TaskResult(counts, {"choice": shard.write_records("choice", tried)})
 
 
-def build_pairs(command: BuildPairs, shard: Shard) -> Done:
+def build_pairs(command: BuildPairs, shard: Shard) -> TaskResult:
     """One decision a question; questions without a pair, and pairings that may not be, are counted by name."""
     grouped: dict[str, list[Judged]] = {}
     for row in shard.rows(command.judged, Judged):
@@ -106,11 +105,11 @@ def build_pairs(command: BuildPairs, shard: Shard) -> Done:
         pairs += [as_pair(example_id, choice, judged[0], command.policy) for choice in decision.choices]
         suspects += [decision.suspect] if decision.suspect is not None else []
     outputs = {
-        "pairs": shard.write_rows("pairs", pairs),
-        "suspects": shard.write_rows("suspects", suspects),
-        "profile": shard.write_rows("profile", tally.rows()),
+        "pairs": shard.write_records("pairs", pairs),
+        "suspects": shard.write_records("suspects", suspects),
+        "profile": shard.write_records("profile", tally.rows()),
     }
-    return Done(pair_counts(tally, pairs, len(grouped)), outputs)
+    return TaskResult(pair_counts(tally, pairs, len(grouped)), outputs)
 
 
 def pair_counts(tally: Tally, pairs: Sequence[Pair], questions: int) -> PairCounts:
@@ -160,9 +159,9 @@ def as_pair(example_id: str, choice: Choice, row: Judged, policy: str) -> Pair:
     )
 
 
-def collect_pairs(command: CollectPairs, shard: Shard) -> Done:
+def collect_pairs(command: CollectPairs, shard: Shard) -> TaskResult:
     """Reads pair shards in order and writes DPO's rows, the control's (SFT on the same chosen SQL), and the card."""
-    examples = {row.example_id: row for row in shard.stage_rows(command.dataset, "examples", Example)}
+    examples = {row.example_id: row for row in shard.stage_records(command.dataset, "examples", Example)}
     catalog = CardCache(shard.objects)
     lengths = RowLengths(catalog, command.prompt_rows, command.style)
 
@@ -171,10 +170,10 @@ def collect_pairs(command: CollectPairs, shard: Shard) -> Done:
         return most is not None and lengths.longest(example, completions(example, pair, command.style.target)) > most
 
     rules = Rules(seed=command.seed, limit=command.limit, syntax_share=command.syntax_share)
-    selected = select(shard.stage_rows(command.pairs, "pairs", Pair), examples, too_long, rules)
-    suspects = [with_question(one, examples) for one in shard.stage_rows(command.pairs, "suspects", SuspectGold)]
+    selected = select(shard.stage_records(command.pairs, "pairs", Pair), examples, too_long, rules)
+    suspects = [with_question(one, examples) for one in shard.stage_records(command.pairs, "suspects", SuspectGold)]
     tally = Tally()
-    tally.merge(shard.stage_rows(command.pairs, "profile", ProfileRow))
+    tally.merge(shard.stage_records(command.pairs, "profile", ProfileRow))
     probe = probe_style(selected.pairs, command.seed)
     made, shape = Made(command, selected, tally, probe, suspects, examples), shape_of(selected.pairs)
     outputs = {
@@ -185,7 +184,7 @@ def collect_pairs(command: CollectPairs, shard: Shard) -> Done:
         "card": shard.export("card.md", write_card(made).encode()),
         "page": shard.export("card.html", write_page(made, shape).encode()),
     }
-    return Done(collected_counts(selected, len(suspects)), outputs)
+    return TaskResult(collected_counts(selected, len(suspects)), outputs)
 
 
 def with_question(suspect: SuspectGold, examples: dict[str, Example]) -> SuspectGold:
@@ -209,11 +208,11 @@ def collected_counts(selected: Selected, suspects: int) -> CollectedPairCounts:
     )
 
 
-def profile_errors(command: ProfileErrors, shard: Shard) -> Done:
+def profile_errors(command: ProfileErrors, shard: Shard) -> TaskResult:
     """What the answers of a stage get wrong, and what a writer should write more of for it."""
-    levels = {row.example_id: row.level for row in shard.stage_rows(command.asked, "examples", Example)}
+    levels = {row.example_id: row.level for row in shard.stage_records(command.asked, "examples", Example)}
     tally = Tally()
-    for row in shard.stage_rows(command.judged, "judged", Judged):
+    for row in shard.stage_records(command.judged, "judged", Judged):
         tally.add_answers([row], levels.get(row.candidate.example_id))
     profile = tally.profile()
     wishes = wishes_of(profile, command.levels)
@@ -221,9 +220,9 @@ def profile_errors(command: ProfileErrors, shard: Shard) -> Done:
     counts = ProfiledCounts(answers=answers, failed=failed, wishes=sum(wish.kind == "feature" for wish in wishes))
     outputs = {
         "profile": shard.export("profile.json", profile.model_dump_json().encode()),
-        "wishes": shard.write_rows("wishes", wishes),
+        "wishes": shard.write_records("wishes", wishes),
     }
-    return Done(counts, outputs)
+    return TaskResult(counts, outputs)
 
 
 TASKS: dict[TaskContract, Work[Any]] = {

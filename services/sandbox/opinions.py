@@ -7,7 +7,7 @@ from services.sandbox.worker_pool import worker_judge
 from shared.catalog.datasets import find_dataset
 from shared.contracts.records import Example, Policy, Verdict
 from shared.contracts.sandbox import JudgeCandidates
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 ByPolicy = dict[Policy, Verdict]
 

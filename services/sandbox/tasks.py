@@ -31,13 +31,12 @@ from shared.contracts.sandbox import (
 )
 from shared.sql.spider.hardness import matches_level
 from shared.storage.store import ObjectStore
-from shared.tasks.run import Done, Work
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult, Work
 
 JUDGED_AT_ONCE = 50
 
 
-def build_databases(command: BuildDatabase, shard: Shard) -> Done:
+def build_databases(command: BuildDatabase, shard: Shard) -> TaskResult:
     """Seals the database of every written example; a script that does not build rejects its example.
 
     Invented examples get rows of ours where theirs are missing, cannot be inserted, or leave the gold nothing to find.
@@ -50,13 +49,13 @@ def build_databases(command: BuildDatabase, shard: Shard) -> Done:
         rows_added=sum(written.rows_added for written in found.built),
     )
     outputs = {
-        "written": shard.write_rows("written", found.built),
-        "rejected": shard.write_rows("rejected", found.rejected),
+        "written": shard.write_records("written", found.built),
+        "rejected": shard.write_records("rejected", found.rejected),
     }
-    return Done(counts, outputs)
+    return TaskResult(counts, outputs)
 
 
-def verify_examples(command: VerifyExamples, shard: Shard) -> Done:
+def verify_examples(command: VerifyExamples, shard: Shard) -> TaskResult:
     """Passes every example through the gates; what does not pass is kept apart with its reason."""
     found = Verifier(command, shard.objects, worker_pool(shard)).verify(shard.rows(command.written, Written))
     reasons = found.reasons()
@@ -70,13 +69,13 @@ def verify_examples(command: VerifyExamples, shard: Shard) -> Done:
         as_asked=sum(matches_level(row.level, row.measured or "") for row in found.accepted),
     )
     outputs = {
-        "examples": shard.write_rows("examples", found.accepted),
-        "rejected": shard.write_rows("rejected", found.rejected),
+        "examples": shard.write_records("examples", found.accepted),
+        "rejected": shard.write_records("rejected", found.rejected),
     }
-    return Done(counts, outputs)
+    return TaskResult(counts, outputs)
 
 
-def judge_candidates(command: JudgeCandidates, shard: Shard) -> Done:
+def judge_candidates(command: JudgeCandidates, shard: Shard) -> TaskResult:
     """Judges an example's candidates together, so that its gold and equal answers run once."""
     examples = {example.example_id: example for example in shard.rows(command.examples, Example)}
     grouped: dict[str, list[Candidate]] = {}
@@ -97,7 +96,7 @@ def judge_candidates(command: JudgeCandidates, shard: Shard) -> Done:
         shard.progress(done=begin + len(part), total=len(names))
     verdicts = Counter(row.verdict.value for row in judged)
     counts = JudgedCounts(candidates=len(judged), by_chance=sum(row.neighbours_lost > 0 for row in judged), **verdicts)
-    return Done(counts, {"judged": shard.write_rows("judged", judged)})
+    return TaskResult(counts, {"judged": shard.write_records("judged", judged)})
 
 
 def neighbourhoods(

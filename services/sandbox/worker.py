@@ -11,7 +11,7 @@ from shared.contracts.base import Queue
 from shared.errors import SenseError
 from shared.logging import configure_logging
 from shared.tasks.app import make_app
-from shared.tasks.run import register_task
+from shared.tasks.task import register_task
 from shared.tasks.worker import attach_worker
 
 app = make_app()

@@ -10,7 +10,7 @@ from shared.contracts.records import Policy
 from shared.logging import get_logger
 from shared.metrics import WALLS
 from shared.settings import PathSettings, SandboxSettings
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 _lock = threading.Lock()
 _pools: list[SandboxPool] = []

@@ -24,8 +24,7 @@ from shared.models.bases import fetch_model_folders
 from shared.models.manifest import ModelManifest, chosen_model, read_manifest
 from shared.settings import EngineSettings
 from shared.storage.store import ObjectStore
-from shared.tasks.run import Done, Work
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult, Work
 
 
 def open_engine() -> Engine:
@@ -51,31 +50,31 @@ def check_files(manifest: ModelManifest, folder: Path) -> None:
             raise UnavailableError(f"the local copy of {manifest.name} is damaged at {name}; it is brought again")
 
 
-def deploy_model(command: DeployModel, shard: Shard) -> Done:
+def deploy_model(command: DeployModel, shard: Shard) -> TaskResult:
     """Brings base and adapter to this machine, whole, and has the engine answer under the model's name once it has
     loaded and checked it."""
     model = chosen_model(shard, command.model_from, command.model)
     command = command.model_copy(update={"model": model})
     base, adapter = checked_folders(shard.objects, command)
     open_engine().load(command.model, str(base.absolute()), str(adapter.absolute()) if adapter else None)
-    return Done(DeployedCounts(deployed=1))
+    return TaskResult(DeployedCounts(deployed=1))
 
 
-def undeploy_model(command: UndeployModel, shard: Shard) -> Done:
+def undeploy_model(command: UndeployModel, shard: Shard) -> TaskResult:
     """The engine answers to the name no more, once it has answered what it was asked; doing it twice is no error."""
     try:
         open_engine().unload(command.model)
     except NotFoundError:
-        return Done(UndeployedCounts(undeployed=0))
-    return Done(UndeployedCounts(undeployed=1))
+        return TaskResult(UndeployedCounts(undeployed=0))
+    return TaskResult(UndeployedCounts(undeployed=1))
 
 
-def release(command: Release, shard: Shard) -> Done:
+def release(command: Release, shard: Shard) -> TaskResult:
     """Gives the engine's memory back; its names stay and are loaded again when someone asks."""
     engine = open_engine()
     served = len(engine.models())
     engine.release()
-    return Done(ReleasedCounts(released=served))
+    return TaskResult(ReleasedCounts(released=served))
 
 
 TASKS: dict[TaskContract, Work[Any]] = {

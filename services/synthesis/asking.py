@@ -14,7 +14,7 @@ from shared.llm.errors import LlmBudgetError, LlmContentFilterError, LlmContextL
 from shared.llm.messages import ChatAnswer, answer_hash
 from shared.sampling import UsageTotals, count_endings, stage_budget
 from shared.storage.keys import answer_key
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 PILOT = 24  # answers after which a model that never follows the form is asked no more
 SCOPE = "write"  # all writing stages of a job share the strong model's budget

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from shared.contracts.records import Example, PromptStyle, Rejected
-from shared.jobs.state import ShardRow
+from shared.jobs.state import ShardRecord
 from shared.sampling import ENDING_COUNTS
 from shared.sql.features import FEATURES, sql_features
 
@@ -91,7 +91,7 @@ def gate_of(row: Rejected) -> str:
 def gather_facts(
     examples: Iterable[Example],
     rejected: Iterable[Rejected],
-    written: Iterable[ShardRow],
+    written: Iterable[ShardRecord],
     *,
     own: Iterable[str],
     style: PromptStyle,

@@ -7,7 +7,7 @@ from services.synthesis.collect import Dataset
 from shared.contracts.records import Rejected
 from shared.contracts.synthesis import Collect
 from shared.errors import SenseError
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 
 class NoExamplesError(SenseError):
@@ -36,7 +36,7 @@ def ending(shard: Shard, command: Collect, short: int) -> str | None:
         return None
     begun = f"Ended early: {short} of {command.limit} examples are missing."
     names = [f"write.{one.stage.partition('.')[2]}" for one in command.verified]
-    rows = [row for name in names for row in shard.jobs.rows(shard.command.job_id, name)]
+    rows = [row for name in names for row in shard.jobs.shards(shard.command.job_id, name)]
     if any(row.counts.get("unasked") for row in rows):
         return f"{begun} The budget would not have held; submit the job again with a larger one."
     return f"{begun} Too few of what was written passed the gates; see what was rejected, or name another model."

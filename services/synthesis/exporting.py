@@ -13,7 +13,7 @@ from shared.catalog.databases import CardCache
 from shared.contracts.refs import ObjectRef
 from shared.errors import NotFoundError
 from shared.storage.records import dump_records
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 FACTS_KEPT = 1024
 

@@ -16,7 +16,7 @@ from shared.jobs.state import ShardState
 from shared.jobs.store import JobStore
 from shared.storage.records import read_records
 from shared.storage.store import ObjectStore
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 SHARDS_READ = 40  # evenly spread over the completed ones: what is common shows in a sample, however large the job
 NAMED = 40  # domains that a prompt lists at most
@@ -59,7 +59,7 @@ def history_of(command: WriteExamples, shard: Shard) -> History:
 
 def refs_before(jobs: JobStore, job_id: str, stage: str, before: int) -> tuple[ObjectRef, ...]:
     """The accepted examples of some of the finished shards below `before`."""
-    done = [row for row in jobs.rows(job_id, stage) if row.shard < before and row.state is ShardState.DONE]
+    done = [row for row in jobs.shards(job_id, stage) if row.shard < before and row.state is ShardState.DONE]
     return tuple(row.outputs["examples"] for row in spread(done, SHARDS_READ) if "examples" in row.outputs)
 
 

@@ -11,15 +11,14 @@ from shared.llm.endpoints import load_profile
 from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmMalformedError
 from shared.llm.messages import ChatAnswer
 from shared.sampling import UsageTotals, stage_budget
-from shared.tasks.run import Done
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult
 
 REFUSED, UNCLEAR = "judge_says_no", "judge_unclear"
 # What an endpoint does to one call: that example is kept unjudged, and marked.
 SKIPPED = (LlmContentFilterError, LlmContextLengthError, LlmMalformedError)
 
 
-def review_examples(command: ReviewExamples, shard: Shard) -> Done:
+def review_examples(command: ReviewExamples, shard: Shard) -> TaskResult:
     """A clear no rejects an example; what has no clear answer is kept and marked."""
     examples = shard.rows(command.examples, Example)
     tokens = UsageTotals()
@@ -42,8 +41,11 @@ def review_examples(command: ReviewExamples, shard: Shard) -> Done:
         completion_tokens=tokens.completion,
         micro_usd=round(tokens.usd * 1_000_000),
     )
-    outputs = {"examples": shard.write_rows("examples", accepted), "rejected": shard.write_rows("rejected", rejected)}
-    return Done(counts, outputs)
+    outputs = {
+        "examples": shard.write_records("examples", accepted),
+        "rejected": shard.write_records("rejected", rejected),
+    }
+    return TaskResult(counts, outputs)
 
 
 def ask(

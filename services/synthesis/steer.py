@@ -14,7 +14,7 @@ from shared.contracts.records import Level, Wish, Written
 from shared.contracts.synthesis import WriteExamples
 from shared.sampling import stable_seed
 from shared.sql.features import FEATURES, sql_features
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 # Six times as many with intents made likelier meet more wishes than twelve times as many without (often twice as many,
 # where only hard golds use a feature), in about the same time.
@@ -73,7 +73,7 @@ def own_wish(command: WriteExamples) -> Wanted:
 
 def wanted(command: WriteExamples, shard: Shard) -> Wanted:
     """The command's own wishes, or those that a stage has left."""
-    wishes = list(shard.stage_rows(command.wishes, "wishes", Wish)) if command.wishes is not None else []
+    wishes = list(shard.stage_records(command.wishes, "wishes", Wish)) if command.wishes is not None else []
     levels = {
         level: wish.weight for wish in wishes for level in command.levels if (wish.kind, wish.name) == ("level", level)
     }

@@ -44,22 +44,21 @@ from shared.contracts.synthesis import (
 from shared.sampling import describe_endings
 from shared.sql.prompt import prompt_version
 from shared.storage.records import Spool
-from shared.tasks.run import Done, Work
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult, Work
 
 
-def write_examples(command: WriteExamples, shard: Shard) -> Done:
+def write_examples(command: WriteExamples, shard: Shard) -> TaskResult:
     """Writes by the command's writer; nothing written has been run yet."""
     wish = wanted(command, shard)
     if command.writer == "llm":
         return write_by_llm(command, shard, wish)
     if command.writer == "handwritten":
         written = load_handwritten()[: command.count]
-        return Done(WrittenCounts(written=len(written)), {"written": shard.write_rows("written", written)})
+        return TaskResult(WrittenCounts(written=len(written)), {"written": shard.write_records("written", written)})
     return write_offline(command, shard, wish)
 
 
-def write_offline(command: WriteExamples, shard: Shard, wish: Wanted) -> Done:
+def write_offline(command: WriteExamples, shard: Shard, wish: Wanted) -> TaskResult:
     """The grammar's domains, and in their share the databases of the user's; wishes for features are the former's."""
     owns = own_databases(shard.objects, command.databases)
     places = share_places(wish.levels, command.own_share if owns else 0.0, command.shard, command.count)
@@ -70,7 +69,7 @@ def write_offline(command: WriteExamples, shard: Shard, wish: Wanted) -> Done:
         rest, followed = write_steered(command, wish, features)
         written += rest
     counts = WrittenCounts(written=len(written), own=own, followed=followed)
-    return Done(counts, {"written": shard.write_rows("written", written)})
+    return TaskResult(counts, {"written": shard.write_records("written", written)})
 
 
 def known_now(command: WriteExamples, shard: Shard) -> Known:
@@ -79,7 +78,7 @@ def known_now(command: WriteExamples, shard: Shard) -> Known:
     return Known(seeds, history_of(command, shard), own_databases(shard.objects, command.databases))
 
 
-def write_by_llm(command: WriteExamples, shard: Shard, wish: Wanted) -> Done:
+def write_by_llm(command: WriteExamples, shard: Shard, wish: Wanted) -> TaskResult:
     """One call an example; answers are recorded before they are read. What the endpoint refuses costs one example."""
     answers, tokens = ask_strong(command, shard, make_calls(command, known_now(command, shard), wish))
     if answers.unasked:
@@ -87,13 +86,13 @@ def write_by_llm(command: WriteExamples, shard: Shard, wish: Wanted) -> Done:
     if said := describe_endings(answers.endings, "strong.max_tokens"):
         shard.progress(note="; ".join(said))
     outputs = {
-        "written": shard.write_rows("written", answers.written),
-        "unparsed": shard.write_rows("unparsed", answers.rejected),
+        "written": shard.write_records("written", answers.written),
+        "unparsed": shard.write_records("unparsed", answers.rejected),
     }
-    return Done(answers.counts(tokens), outputs)
+    return TaskResult(answers.counts(tokens), outputs)
 
 
-def load_dataset(command: LoadDataset, shard: Shard) -> Done:
+def load_dataset(command: LoadDataset, shard: Shard) -> TaskResult:
     """Reads a split of a stored data set; the version named is the version read, whatever came since."""
     manifest = find_dataset(shard.objects, command.dataset)
     health = manifest.health
@@ -105,7 +104,7 @@ def load_dataset(command: LoadDataset, shard: Shard) -> Done:
         held_back=loaded.held_back,
         gold_failed=loaded.gold_failed,
     )
-    return Done(counts, {"examples": shard.write_rows("examples", loaded.examples)})
+    return TaskResult(counts, {"examples": shard.write_records("examples", loaded.examples)})
 
 
 def rejections(stages: list[StageRef], shard: Shard) -> Iterator[Rejected]:
@@ -118,13 +117,13 @@ def rejections(stages: list[StageRef], shard: Shard) -> Iterator[Rejected]:
         if last == "review":
             gates.append((verified.stage, "rejected"))
         for stage, output in gates:
-            yield from shard.stage_rows(verified.model_copy(update={"stage": stage}), output, Rejected)
+            yield from shard.stage_records(verified.model_copy(update={"stage": stage}), output, Rejected)
 
 
-def collect_dataset(command: Collect, shard: Shard) -> Done:
+def collect_dataset(command: Collect, shard: Shard) -> TaskResult:
     """Reads shards in index order and alone writes the exports, so that the same answers give the same bytes."""
-    verified = (row for stage in command.verified for row in shard.stage_rows(stage, "examples", Example))
-    refused = (row for stage in command.refuse for row in shard.stage_rows(stage, "examples", Example))
+    verified = (row for stage in command.verified for row in shard.stage_records(stage, "examples", Example))
+    refused = (row for stage in command.refuse for row in shard.stage_records(stage, "examples", Example))
     catalog = CardCache(shard.objects)
     schema_of = schema_reader(catalog)
     dataset = collect(
@@ -133,7 +132,7 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
     short = max(0, (command.limit or 0) - len(dataset.examples))
     if short and not command.final:
         nothing = CollectedCounts(examples=0, selection=0, duplicates=0, leaked=0, rejected=0)
-        return Done(nothing.model_copy(update={"short": short - command.told}))
+        return TaskResult(nothing.model_copy(update={"short": short - command.told}))
     if all(example.split in ("test", "handwritten") for example in dataset.examples):
         dataset.examples = interleave(dataset.examples)
     dataset.selection = interleave(dataset.selection)
@@ -149,7 +148,7 @@ def collect_dataset(command: Collect, shard: Shard) -> Done:
         **export_cards(command, shard, dataset, chain(earlier, dataset.rejected), note),
     }
     counts = collected_counts(dataset, rejected=len(earlier), short=short - command.told)
-    return Done(counts, outputs)
+    return TaskResult(counts, outputs)
 
 
 def collected_counts(dataset: Dataset, *, rejected: int, short: int) -> CollectedCounts:
@@ -178,7 +177,7 @@ def export_cards(
     facts = gather_facts(
         dataset.examples,
         rejected,
-        (row for name in names for row in shard.jobs.rows(command.job_id, name)),
+        (row for name in names for row in shard.jobs.shards(command.job_id, name)),
         own=command.given,
         style=command.style,
         prompt=prompt_version(command.prompt_rows, command.style),

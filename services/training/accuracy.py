@@ -19,7 +19,7 @@ from shared.logging import get_logger
 from shared.settings import SandboxSettings
 from shared.sql.extraction import extract_sql
 from shared.sql.prompt import render_messages
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 POLL_S = 0.1
 SCORE_TIMEOUT_S = 120.0

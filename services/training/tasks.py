@@ -22,8 +22,7 @@ from shared.models.bases import fetch_model_folders
 from shared.models.manifest import ModelManifest, chosen_model, manifest_ref, publish_model, read_manifest
 from shared.settings import LeaseSettings, PathSettings
 from shared.sql.prompt import PROMPT_VERSION, prompt_version
-from shared.tasks.run import Done, Work
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult, Work
 
 
 def make_manifest(command: TrainModel, data: ObjectRef, facts: dict[str, Any], prompts: str) -> ModelManifest:
@@ -138,7 +137,7 @@ def stop_grace(reason: str | None) -> float:
     return min(DRAIN_GRACE_S, within) if reason == "draining" else within
 
 
-def train_model(command: TrainModel, shard: Shard) -> Done:
+def train_model(command: TrainModel, shard: Shard) -> TaskResult:
     """Trains, publishes, and tells rows and steps. A model that this stage published before is not trained again."""
     if command.parent_from is not None:
         command = command.model_copy(update={"parent": chosen_model(shard, command.parent_from, command.parent or "")})
@@ -157,7 +156,7 @@ def train_model(command: TrainModel, shard: Shard) -> Done:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def find_published(command: TrainModel, shard: Shard, data: ObjectRef) -> Done | None:
+def find_published(command: TrainModel, shard: Shard, data: ObjectRef) -> TaskResult | None:
     """What an attempt left that was lost between its manifest and its finish."""
     try:
         manifest = read_manifest(shard.objects, command.model)
@@ -167,7 +166,7 @@ def find_published(command: TrainModel, shard: Shard, data: ObjectRef) -> Done |
     return result_of(shard, manifest) if same and set(OUTPUT_FILES.values()) <= set(manifest.files) else None
 
 
-def run_training(folder: Path, command: TrainModel, shard: Shard, data: ObjectRef) -> Done:
+def run_training(folder: Path, command: TrainModel, shard: Shard, data: ObjectRef) -> TaskResult:
     """One run in a folder of its own, which is gone afterwards: what counts lies in the object store."""
     config = make_config(command, shard, data, folder)
     store = checkpoint_store(command, shard, config, data)
@@ -215,12 +214,12 @@ def prompt_version_of(command: TrainModel, shard: Shard) -> str:
     return prompt_version(params["prompt_rows"], PromptStyle.model_validate(params.get("style", {})))
 
 
-def result_of(shard: Shard, manifest: ModelManifest) -> Done:
+def result_of(shard: Shard, manifest: ModelManifest) -> TaskResult:
     """A published model as this task's result."""
     outputs = {name: manifest.files[file] for name, file in OUTPUT_FILES.items()}
     outputs["manifest"] = manifest_ref(shard.objects, manifest.name)
     counts = TrainedCounts(rows=int(manifest.facts["data"]["kept"]), steps=int(manifest.facts["steps"]))
-    return Done(counts, outputs)
+    return TaskResult(counts, outputs)
 
 
 def reset_attempts(shard: Shard) -> None:

@@ -7,26 +7,26 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from shared.contracts.registry import CONTRACTS
 
 
-class Part(BaseModel):
+class PlanPart(BaseModel):
     """Plan data is frozen and knows its fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Each(Part):
+class EachShard(PlanPart):
     """A shard goes on as soon as its upstream shard is done; `fields` receive that shard's outputs, by name."""
 
     stage: str
     fields: dict[str, str] = Field(min_length=1)
 
 
-class Fixed(Part):
+class FixedShards(PlanPart):
     """One shard for each set of parameters, known when the plan is made."""
 
     shards: list[dict[str, Any]] = Field(min_length=1)
 
 
-class Slices(Part):
+class Slices(PlanPart):
     """Shards over the rows of a single-shard stage's output, `size` rows each; `count` names the number of rows."""
 
     stage: str
@@ -37,7 +37,7 @@ class Slices(Part):
     field: str = "examples"
 
 
-class Target(Part):
+class Waves(PlanPart):
     """Waves of shards until `stage` has counted `amount`; a wave begins when the one before is terminal there.
 
     With `first`, so many shards are the first wave, and later ones at most double what is there. `history` is the
@@ -66,13 +66,13 @@ class Target(Part):
     stop: str | None = None
 
 
-class TopUp(Part):
+class TopUp(PlanPart):
     """Shards that the target of `stage` adds, one each time that its amount seems to be reached."""
 
     stage: str
 
 
-class Need(Part):
+class Need(PlanPart):
     """The stage is skipped where `stage` counted fewer than `at_least`."""
 
     stage: str
@@ -80,29 +80,29 @@ class Need(Part):
     at_least: int
 
 
-class Device(Part):
+class DeviceLease(PlanPart):
     """A device leased by name: for the shard, or from this stage on until a stage that `frees` it."""
 
     name: str
     hold: Literal["shard", "job"]
 
 
-class StagePlan(Part):
+class StagePlan(PlanPart):
     """One stage: its task, where its shards come from, what must be complete before."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     task: str
-    source: Each | Fixed | Slices | Target | TopUp
+    source: EachShard | FixedShards | Slices | Waves | TopUp
     after: list[str] = Field(default_factory=list, description="stages that must be closed and terminal")
     params: dict[str, Any] = Field(default_factory=dict)
     need: Need | None = None
-    device: Device | None = None
+    device: DeviceLease | None = None
     frees: str | None = None
 
     def upstream(self) -> set[str]:
         """Every stage this one waits for or reads from (a target is downstream, so it does not count)."""
         names = set(self.after)
-        if isinstance(self.source, Each | Slices | TopUp):
+        if isinstance(self.source, EachShard | Slices | TopUp):
             names.add(self.source.stage)
         if self.need:
             names.add(self.need.stage)
@@ -111,26 +111,26 @@ class StagePlan(Part):
     def given(self) -> set[str]:
         """The command's fields that the stage or its shards fill."""
         match self.source:
-            case Each(fields=fields):
+            case EachShard(fields=fields):
                 return {*self.params, *fields}
-            case Fixed(shards=shards):
+            case FixedShards(shards=shards):
                 return {*self.params, *(name for shard in shards for name in shard)}
             case Slices(field=field):
                 return {*self.params, field}
-            case Target(field=field, history=history):
+            case Waves(field=field, history=history):
                 return {*self.params, field, *([history] if history else [])}
             case TopUp():
                 return {*self.params, "final", "told"}
 
 
-class Plan(Part):
+class JobPlan(PlanPart):
     """Stages in an order in which every stage comes after its upstream."""
 
     stages: list[StagePlan]
     lost_allowed: int = 0
 
     @model_validator(mode="after")
-    def check_edges(self) -> "Plan":
+    def check_edges(self) -> "JobPlan":
         """Unique ids, known tasks, edges that point backwards, parameters that the command knows."""
         seen: set[str] = set()
         for stage in self.stages:

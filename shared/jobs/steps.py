@@ -1,13 +1,22 @@
 """Runs the Lua steps: text in, text out, and nothing else knows how they are called."""
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import redis
 from redis.commands.core import Script
 
 from shared.errors import SenseError
-from shared.jobs.connect import Client, redis_errors
-from shared.jobs.scripts import source
+from shared.redis import RedisClient, redis_errors
+
+FOLDER = Path(__file__).parent / "scripts"
+
+
+@cache
+def script_source(name: str) -> str:
+    """A step's text behind the common prelude."""
+    return (FOLDER / "prelude.lua").read_text() + (FOLDER / f"{name}.lua").read_text()
 
 
 class NotLeaderError(SenseError):
@@ -23,7 +32,7 @@ class Steps:
     orchestrator: Redis refuses the step of one that was paused and has been replaced meanwhile.
     """
 
-    def __init__(self, client: Client, prefix: str) -> None:
+    def __init__(self, client: RedisClient, prefix: str) -> None:
         self.client = client
         self.prefix = prefix
         self.scripts: dict[str, Script] = {}
@@ -33,7 +42,7 @@ class Steps:
         """Calls step `name`. Raises `UnavailableError` when Redis does not answer, `NotLeaderError` behind a fence."""
         script = self.scripts.get(name)
         if script is None:
-            script = self.scripts[name] = self.client.register_script(source(name))
+            script = self.scripts[name] = self.client.register_script(script_source(name))
         try:
             with redis_errors():
                 return script(keys=self.fence, args=[self.prefix, *args])

@@ -18,12 +18,25 @@ from shared.contracts.refs import ObjectRef, Owner
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import AnySpec
 from shared.errors import ConflictError, LimitError, NotFoundError, SenseError, UnavailableError
-from shared.jobs.connect import Client, redis_errors
-from shared.jobs.plan import Each, Plan, TopUp
-from shared.jobs.rows import DAMAGE, checked, read_job, read_or, read_row, read_stage, salvage_job, summarize
-from shared.jobs.state import ErrorInfo, JobRecord, JobStatus, ShardRow, StageState
+from shared.jobs.plan import EachShard, JobPlan, TopUp
+from shared.jobs.state import (
+    DAMAGE_ERRORS,
+    ErrorInfo,
+    JobRecord,
+    JobStatus,
+    ShardRecord,
+    StageState,
+    raise_if_error,
+    read_job,
+    read_or_default,
+    read_shard,
+    read_stage,
+    salvage_job,
+    summarize_error,
+)
 from shared.jobs.steps import Steps
 from shared.logging import get_logger
+from shared.redis import RedisClient, redis_errors
 
 IDEMPOTENCY_TTL_S = 24 * 3600
 PLANS_KEPT = 128
@@ -34,7 +47,14 @@ AT_ONCE_S = 0.2  # how long a caller works on the rows of what it cancelled or r
 HEALED_PAGES = 50
 RESENDS = 5
 ASIDE_DAYS = 30
-COMMON = {"jobs": "zset", "active": "set", "stale": "hash", "leases": "zset", "damaged": "hash", "facts": "stream"}
+COMMON_KEYS = {
+    "jobs": "zset",
+    "active": "set",
+    "stale": "hash",
+    "leases": "zset",
+    "damaged": "hash",
+    "events": "stream",
+}
 T = TypeVar("T")
 log = get_logger()
 
@@ -85,11 +105,11 @@ class Load(NamedTuple):
 class JobStore:
     """Jobs by id. Raises `UnavailableError` when Redis does not answer."""
 
-    def __init__(self, client: Client, prefix: str) -> None:
+    def __init__(self, client: RedisClient, prefix: str) -> None:
         self.client = client
         self.prefix = prefix
         self.steps = Steps(client, prefix)
-        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._plans: OrderedDict[str, JobPlan] = OrderedDict()
         self._compared: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def key(self, *parts: str) -> str:
@@ -150,7 +170,7 @@ class JobStore:
         """The job's record, or what is left of a damaged one. Raises `NotFoundError`."""
         try:
             return self.job(job_id)
-        except DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             with redis_errors():
                 is_hash = self.client.type(self.key("job", job_id)) == "hash"
                 return salvage_job(job_id, self.client.hgetall(self.key("job", job_id)) if is_hash else {}, error)
@@ -180,7 +200,7 @@ class JobStore:
             pipe.zscore(self.key("jobs"), job_id)
         with redis_errors():
             answers = iter(pipe.execute(raise_on_error=False))
-        return [(job_id, bool(next(answers)), read_or(0.0, float, next(answers))) for job_id in job_ids]
+        return [(job_id, bool(next(answers)), read_or_default(0.0, float, next(answers))) for job_id in job_ids]
 
     def statuses(self, job_ids: Sequence[str]) -> list[str | None]:
         """The statuses of these jobs; None for what is gone or cannot be read."""
@@ -188,7 +208,7 @@ class JobStore:
         for job_id in job_ids:
             pipe.hget(self.key("job", job_id), "status")
         with redis_errors():
-            return [read_or(None, str, answer) for answer in pipe.execute(raise_on_error=False)]
+            return [read_or_default(None, str, answer) for answer in pipe.execute(raise_on_error=False)]
 
     def ping(self) -> None:
         """Raises `UnavailableError` where Redis does not answer: what failed was not one job's matter."""
@@ -198,10 +218,10 @@ class JobStore:
     def check_common(self) -> None:
         """Raises `UnavailableError` where a key of all jobs holds something else: then no job is to blame."""
         pipe = self.client.pipeline(transaction=False)
-        for name in COMMON:
+        for name in COMMON_KEYS:
             pipe.type(self.key(name))
         with redis_errors():
-            found = zip(COMMON.items(), pipe.execute(), strict=True)
+            found = zip(COMMON_KEYS.items(), pipe.execute(), strict=True)
         if wrong := [name for (name, kind), held in found if held not in (kind, "none")]:
             raise UnavailableError(
                 f"Redis holds something else under {', '.join(map(self.key, wrong))}; rename it away"
@@ -218,10 +238,12 @@ class JobStore:
                 if status == "unknown" and not self.client.exists(self.key("job", job_id)):
                     raise self._unknown(job_id)
             found = JobStatus(status).value
-            self.settle_rows(job_id, AT_ONCE_S)
+            self.settle_shards(job_id, AT_ONCE_S)
             return found
-        except DAMAGE as error:
-            reason = f"it was cancelled, and its record could not be read ({summarize(error)}); submit its spec again"
+        except DAMAGE_ERRORS as error:
+            reason = (
+                f"it was cancelled, and its record could not be read ({summarize_error(error)}); submit its spec again"
+            )
             self.quarantine(job_id, ErrorInfo(code="damaged_record", message=reason))
             return self.shown_job(job_id).status.value
 
@@ -236,14 +258,14 @@ class JobStore:
             raise TooManyJobsError(owner.name if owner else "", most or 0)
         if status != "retried":
             raise ConflictError(f"job {job_id} is {status}; only a failed or cancelled job can be retried")
-        self.settle_rows(job_id, AT_ONCE_S)
+        self.settle_shards(job_id, AT_ONCE_S)
         return "running"
 
-    def settle_rows(self, job_id: str, within_s: float) -> bool:
+    def settle_shards(self, job_id: str, within_s: float) -> bool:
         """Brings rows to what `cancel`, `retry` and `end` have decided, slice by slice; whether that is done."""
         ends = time.monotonic() + within_s
         try:
-            while self.steps.run("settle_rows", job_id, SLICE):
+            while self.steps.run("settle_shards", job_id, SLICE):
                 if time.monotonic() >= ends:
                     return False
         except redis.ResponseError as error:
@@ -267,20 +289,20 @@ class JobStore:
             left = ends - time.monotonic()
             if left <= 0 and number:
                 break
-            self.settle_rows(job_id, max(0.0, left) / (len(settling) - number))
+            self.settle_shards(job_id, max(0.0, left) / (len(settling) - number))
         for job_id in leaving:
-            if not self.remove_readable_rows(job_id, max(0.0, ends - time.monotonic())):
+            if not self.remove_readable_shards(job_id, max(0.0, ends - time.monotonic())):
                 break
 
-    def remove_readable_rows(self, job_id: str, within_s: float) -> bool:
+    def remove_readable_shards(self, job_id: str, within_s: float) -> bool:
         """As `remove_rows`; what cannot be read stays, for a person to look at."""
         try:
-            return self.remove_rows(job_id, within_s)
-        except DAMAGE as error:
-            log.warning("retention.unreadable", job=job_id, error=summarize(error))
+            return self.remove_shards(job_id, within_s)
+        except DAMAGE_ERRORS as error:
+            log.warning("retention.unreadable", job=job_id, error=summarize_error(error))
             return True
 
-    def remove_rows(self, job_id: str, within_s: float) -> bool:
+    def remove_shards(self, job_id: str, within_s: float) -> bool:
         """Goes on with taking a job that left out of Redis; whether nothing of it is left. At least one slice."""
         ends = time.monotonic() + within_s
         with redis_errors():
@@ -334,7 +356,7 @@ class JobStore:
             for number, job_id in enumerate(sorted(later)):
                 if number and time.monotonic() >= ends:
                     break
-                if self.settle_rows(job_id, max(0.0, ends - time.monotonic()) / len(later)):
+                if self.settle_shards(job_id, max(0.0, ends - time.monotonic()) / len(later)):
                     later.discard(job_id)
             stale = self.client.hgetall(self.key("stale"))
         return {job_id: int(seen) for job_id, seen in sorted(stale.items()) if job_id not in later}
@@ -359,17 +381,17 @@ class JobStore:
 
     # plan and stages
 
-    def set_plan(self, job_id: str, plan: Plan) -> bool:
+    def set_plan(self, job_id: str, plan: JobPlan) -> bool:
         """Stores the compiled plan once; False where there is one already: that one counts, for who compiled too."""
         args: list[str | int] = []
         for stage in plan.stages:
             contract, device = CONTRACTS[stage.task], stage.device
             args += [stage.id, stage.task, contract.queue.value, contract.max_attempts]
             args += [device.name if device else "", device.hold if device else ""]
-            args += [stage.frees or "", int(isinstance(stage.source, Each))]
+            args += [stage.frees or "", int(isinstance(stage.source, EachShard))]
         return bool(self.steps.run("set_plan", job_id, plan.model_dump_json(), *args))
 
-    def plan(self, job_id: str) -> Plan | None:
+    def plan(self, job_id: str) -> JobPlan | None:
         """The stored plan, or None before the orchestrator compiled it. A plan never changes: it is read once.
 
         Raises `UnreadablePlanError` for one that this version cannot read.
@@ -382,7 +404,7 @@ class JobStore:
         if not text:
             return None
         try:
-            plan = self._plans[job_id] = Plan.model_validate_json(text)
+            plan = self._plans[job_id] = JobPlan.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
@@ -420,7 +442,7 @@ class JobStore:
         """No more shards will be added."""
         self.steps.run("close_stage", job_id, stage, int(skipped))
 
-    def stage_states(self, job_id: str, plan: Plan, *, members: bool = True) -> dict[str, StageState]:
+    def stage_states(self, job_id: str, plan: JobPlan, *, members: bool = True) -> dict[str, StageState]:
         """Every stage's state; `members` adds which shards exist and are done."""
         pipe = self.client.pipeline(transaction=True)
         for stage in plan.stages:
@@ -443,14 +465,16 @@ class JobStore:
         with redis_errors():
             return read_stage(self.client.hgetall(self.key("job", job_id, "stage", stage)), frozenset(), frozenset())
 
-    def look(self, job_id: str, plan: Plan, news: Mapping[str, Set[int]]) -> tuple[JobStatus, dict[str, StageState]]:
+    def look(self, job_id: str, plan: JobPlan, news: Mapping[str, Set[int]]) -> tuple[JobStatus, dict[str, StageState]]:
         """The job's status and its stages at one moment, at a cost that does not grow with the job.
 
         Of members it reads only `news`, finished shards by stage: they are `finished` there, and those of them that a
         following stage has are `existing` in it. Raises `NotFoundError`.
         """
         known = {stage: sorted(shards) for stage, shards in news.items() if shards}
-        asked = {stage.id: known.get(stage.source.stage, []) for stage in plan.stages if isinstance(stage.source, Each)}
+        asked = {
+            stage.id: known.get(stage.source.stage, []) for stage in plan.stages if isinstance(stage.source, EachShard)
+        }
         pipe = self.client.pipeline(transaction=True)
         pipe.hget(self.key("job", job_id), "status")
         for stage in plan.stages:
@@ -516,68 +540,68 @@ class JobStore:
 
     # rows
 
-    def row(self, job_id: str, stage: str, shard: int) -> ShardRow:
+    def shard(self, job_id: str, stage: str, shard: int) -> ShardRecord:
         """One row. Raises `NotFoundError`."""
         with redis_errors():
             fields = self.client.hgetall(self.key("job", job_id, "row", stage, str(shard)))
         if not fields:
             raise NotFoundError(f"job {job_id} has no shard {stage}/{shard}")
-        return read_row(stage, shard, fields)
+        return read_shard(stage, shard, fields)
 
-    def rows(self, job_id: str, stage: str) -> Iterator[ShardRow]:
+    def shards(self, job_id: str, stage: str) -> Iterator[ShardRecord]:
         """A stage's rows in shard order."""
         first = 0
         while shards := self._page(job_id, stage, first):
-            yield from filter(None, self.rows_at([(job_id, stage, int(shard)) for shard in shards]))
+            yield from filter(None, self.shards_at([(job_id, stage, int(shard)) for shard in shards]))
             if len(shards) < BATCH:
                 return
             first = int(shards[-1]) + 1
 
-    def failed_row(self, job_id: str, stage: str) -> ShardRow | None:
+    def first_failed_shard(self, job_id: str, stage: str) -> ShardRecord | None:
         """The row that failed first, at a cost that does not grow with the stage."""
         with redis_errors():
             shard = self.client.hget(self.key("job", job_id, "stage", stage), "first_failed")
-        row = next(iter(self.readable_rows_at([(job_id, stage, int(shard))])), None) if shard is not None else None
-        if isinstance(row, ShardRow) and row.state == "failed":
+        row = next(iter(self.readable_shards_at([(job_id, stage, int(shard))])), None) if shard is not None else None
+        if isinstance(row, ShardRecord) and row.state == "failed":
             return row
-        return next((row for row in self.readable_rows(job_id, stage) if row.state == "failed"), None)
+        return next((row for row in self.readable_shards(job_id, stage) if row.state == "failed"), None)
 
-    def readable_rows(self, job_id: str, stage: str) -> Iterator[ShardRow]:
+    def readable_shards(self, job_id: str, stage: str) -> Iterator[ShardRecord]:
         """As `rows`, without those that cannot be read: for lists and archives, never to compute with."""
         first = 0
         while True:
             try:
                 shards = [int(shard) for shard in self._page(job_id, stage, first)]
-            except DAMAGE:
+            except DAMAGE_ERRORS:
                 return
-            found = self.readable_rows_at([(job_id, stage, shard) for shard in shards])
-            yield from (row for row in found if isinstance(row, ShardRow))
+            found = self.readable_shards_at([(job_id, stage, shard) for shard in shards])
+            yield from (row for row in found if isinstance(row, ShardRecord))
             if len(shards) < BATCH:
                 return
             first = shards[-1] + 1
 
-    def rows_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRow | None]:
+    def shards_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRecord | None]:
         """Rows by job, stage and shard, in this order and in one exchange; None for what does not exist."""
-        found: list[ShardRow | None] = []
-        for row in self.readable_rows_at(places):
+        found: list[ShardRecord | None] = []
+        for row in self.readable_shards_at(places):
             if isinstance(row, Exception):
                 raise row
             found.append(row)
         return found
 
-    def readable_rows_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRow | Exception | None]:
+    def readable_shards_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRecord | Exception | None]:
         """As `rows_at`; for a row that cannot be read, why."""
         pipe = self.client.pipeline(transaction=False)
         for job_id, stage, shard in places:
             pipe.hgetall(self.key("job", job_id, "row", stage, str(shard)))
         with redis_errors():
             answers = pipe.execute(raise_on_error=False)
-        found: list[ShardRow | Exception | None] = []
+        found: list[ShardRecord | Exception | None] = []
         for (_, stage, shard), fields in zip(places, answers, strict=True):
             try:
                 with redis_errors():
-                    found.append(read_row(stage, shard, checked(fields)) if fields else None)
-            except DAMAGE as error:
+                    found.append(read_shard(stage, shard, raise_if_error(fields)) if fields else None)
+            except DAMAGE_ERRORS as error:
                 found.append(error)
         return found
 
@@ -674,4 +698,4 @@ class JobStore:
 
     def outputs(self, job_id: str, stage: str, name: str) -> list[ObjectRef]:
         """One named output of every finished shard, in shard order."""
-        return [row.outputs[name] for row in self.rows(job_id, stage) if row.state == "done" and name in row.outputs]
+        return [row.outputs[name] for row in self.shards(job_id, stage) if row.state == "done" and name in row.outputs]

@@ -1,15 +1,15 @@
 """Which workers live and how many slots they have: the dispatcher sends no more than they can take."""
 
 from shared.contracts.base import Queue
-from shared.jobs.connect import Client, redis_errors
+from shared.redis import RedisClient, redis_errors
 
 SILENT_S = 20.0
 
 
-class WorkerBoard:
+class WorkerRegistry:
     """Workers by queue, by their last beat (Redis's clock)."""
 
-    def __init__(self, client: Client, prefix: str) -> None:
+    def __init__(self, client: RedisClient, prefix: str) -> None:
         self.client = client
         self.prefix = prefix
 

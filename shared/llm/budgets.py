@@ -9,12 +9,12 @@ from typing import Any
 
 from shared.contracts.refs import Owner
 from shared.errors import InvalidInputError, UnavailableError
-from shared.jobs.connect import redis_errors
 from shared.jobs.store import JobStore
 from shared.llm.endpoints import EndpointProfile
 from shared.llm.errors import LlmBudgetError
 from shared.llm.messages import ChatRequest
 from shared.logging import get_logger
+from shared.redis import redis_errors
 
 TOKENS_PER_MESSAGE = 16
 

@@ -13,7 +13,7 @@ from shared.errors import ConflictError, NotFoundError
 from shared.storage.cache import local_folder
 from shared.storage.keys import model_key, model_manifest_key
 from shared.storage.store import ObjectStore
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 
 class ModelManifest(BaseModel):
@@ -82,7 +82,7 @@ def weights_hash(manifest: ModelManifest) -> str:
 
 def read_best_round(shard: Shard, choice: StageRef) -> RoundScore:
     """The best model of a choice. Raises `NotFoundError` where the stage has left none."""
-    for line in shard.stage_rows(choice, "choice", RoundScore):
+    for line in shard.stage_records(choice, "choice", RoundScore):
         if line.best:
             return line
     raise NotFoundError(f"stage {choice.stage} has chosen no model; did it end?")

@@ -13,7 +13,7 @@ from uuid import uuid4
 import redis
 
 from shared.errors import ConflictError, NotFoundError, SenseError, UnavailableError
-from shared.jobs.connect import Client, connect_redis, redis_errors
+from shared.redis import RedisClient, connect_redis, redis_errors
 from shared.settings import HealthSettings, RedisSettings
 from shared.storage.open import StoreSettings, open_store
 from shared.storage.store import ObjectStore
@@ -48,7 +48,7 @@ def is_alive(within_s: float = ALIVE_S) -> bool:
         return False
 
 
-def check_redis(client: Client) -> None:
+def check_redis(client: RedisClient) -> None:
     """Raises `ConflictError` for a server that may lose work, `UnavailableError` for one that does not answer."""
     with redis_errors():
         info = client.info()
@@ -73,7 +73,7 @@ def check_store(objects: ObjectStore) -> None:
     objects.delete(key)
 
 
-def check_data_version(client: Client, prefix: str, objects: ObjectStore) -> None:
+def check_data_version(client: RedisClient, prefix: str, objects: ObjectStore) -> None:
     """Claims both places for this version: what an older one wrote is read and written on from here, and the older one
     is refused at its next start. Raises `ConflictError` where a newer Sense has written.
     """
@@ -96,7 +96,7 @@ def check_data_version(client: Client, prefix: str, objects: ObjectStore) -> Non
             client.eval(RAISE_VERSION, 1, f"{prefix}{VERSION_KEY}", DATA_VERSION)
 
 
-def check_backing(client: Client, prefix: str, objects: ObjectStore) -> None:
+def check_backing(client: RedisClient, prefix: str, objects: ObjectStore) -> None:
     """All of the above, for a process that is about to start. Raises the first fault."""
     check_redis(client)
     check_store(objects)
@@ -106,7 +106,7 @@ def check_backing(client: Client, prefix: str, objects: ObjectStore) -> None:
 def faults() -> Iterator[str]:
     """Every fault of this environment's Redis and store, a sentence each."""
     settings = RedisSettings()
-    client: Client | None = None
+    client: RedisClient | None = None
     objects: ObjectStore | None = None
     try:
         client = connect_redis(settings)

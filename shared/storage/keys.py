@@ -167,7 +167,7 @@ def report_key(job: str, stage: str, suffix: str) -> str:
 
 
 def archive_key(job: str, name: str, epoch: int = 1) -> str:
-    """A file of a finished job's archive: `job.json`, `rows.jsonl`, `facts.jsonl`.
+    """A file of a finished job's archive: `job.json`, `rows.jsonl`, `events.jsonl`.
 
     Each retry's ending has files of its own (`job.2.json`), so that a late writer of an older one overwrites nothing.
     """

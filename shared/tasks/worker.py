@@ -11,15 +11,15 @@ from celery.signals import task_unknown, worker_init, worker_process_init, worke
 
 from shared.contracts.base import Queue
 from shared.errors import SenseError
-from shared.jobs.connect import connect_redis
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
 from shared.logging import configure_logging, get_logger
 from shared.metrics import expose_metrics
 from shared.processes.health import touch_alive
 from shared.processes.lifecycle import exit_with_parent, hide_memory
+from shared.redis import connect_redis
 from shared.settings import RedisSettings
-from shared.tasks.run import refuse_command
-from shared.tasks.watchdog import open_watchdog, start_watching
+from shared.tasks.liveness import open_watchdog, start_watching
+from shared.tasks.task import refuse_command
 
 BEAT_S = 5.0
 log = get_logger()
@@ -39,7 +39,7 @@ def attach_worker(app: Celery, queue: Queue) -> None:
         exit_with_parent()
         expose_metrics()
         slots = int(getattr(sender, "concurrency", 0) or getattr(getattr(sender, "controller", None), "concurrency", 1))
-        threading.Thread(target=beat, args=(queue, board_id, slots), name="board", daemon=True).start()
+        threading.Thread(target=send_beats, args=(queue, board_id, slots), name="board", daemon=True).start()
         start_watching()
         log.info("worker.ready", queue=queue.value, slots=slots)
 
@@ -56,20 +56,20 @@ def attach_worker(app: Celery, queue: Queue) -> None:
     @worker_shutting_down.connect(weak=False)
     def drain(**_: Any) -> None:
         # kombu may hold its own locks here: a thread of our own speaks to Redis
-        threading.Thread(target=raise_flag, args=(queue, board_id), daemon=True).start()
+        threading.Thread(target=drain_worker, args=(queue, board_id), daemon=True).start()
 
 
-def board() -> WorkerBoard:
+def open_registry() -> WorkerRegistry:
     """The board by this process's settings."""
     settings = RedisSettings()
-    return WorkerBoard(connect_redis(settings), settings.prefix)
+    return WorkerRegistry(connect_redis(settings), settings.prefix)
 
 
-def beat(queue: Queue, worker: str, slots: int) -> None:
+def send_beats(queue: Queue, worker: str, slots: int) -> None:
     """Says every five seconds how many slots this worker has."""
     while True:
         try:
-            board().beat(queue, worker, slots)
+            open_registry().beat(queue, worker, slots)
             touch_alive()
         except SenseError as error:
             log.warning("board.beat_failed", error=error.message)
@@ -89,9 +89,9 @@ def refuse_unknown(message: Any, name: str) -> None:
         log.warning("command.unreadable", task=name, error=str(error)[:300])
 
 
-def raise_flag(queue: Queue, worker: str) -> None:
+def drain_worker(queue: Queue, worker: str) -> None:
     """Heartbeats of this worker's tasks read it and hand their shards back, uncounted."""
     try:
-        board().drain(queue, worker)
+        open_registry().drain(queue, worker)
     except SenseError as error:
         log.warning("board.drain_failed", error=error.message)

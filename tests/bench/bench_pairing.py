@@ -35,11 +35,11 @@ from shared.contracts.refs import ObjectRef, StageRef
 from shared.contracts.sandbox import JUDGE_CANDIDATES
 from shared.contracts.spec import SynthesisSpec
 from shared.contracts.synthesis import COLLECT, CollectedCounts
-from shared.jobs.plan import Fixed, Plan, StagePlan
+from shared.jobs.plan import FixedShards, JobPlan, StagePlan
 from shared.jobs.store import JobStore
 from shared.storage.directory import DirectoryStore
 from shared.storage.records import dump_records
-from shared.tasks.run import run_shard
+from shared.tasks.task import run_shard
 from tests.support.datasets import make_example
 from tests.support.valkey import start_valkey
 from tests.unit.jobs.helpers import open_jobs
@@ -126,13 +126,13 @@ class Bench:
 
     def plan(self, shards: list[dict[str, Any]], examples: ObjectRef) -> None:
         """The plan, the rows of judging, and a collected dataset as if it had been made here."""
-        source = Fixed(shards=[{}])
+        source = FixedShards(shards=[{}])
         self.jobs.set_plan(
             self.job,
-            Plan(
+            JobPlan(
                 stages=[
                     StagePlan(id="data", task=COLLECT.name, source=source),
-                    StagePlan(id="judge", task=JUDGE_CANDIDATES.name, source=Fixed(shards=shards)),
+                    StagePlan(id="judge", task=JUDGE_CANDIDATES.name, source=FixedShards(shards=shards)),
                     StagePlan(id="pair", task=BUILD_PAIRS.name, source=source),
                     StagePlan(id="collect", task=COLLECT_PAIRS.name, source=source),
                 ]
@@ -187,7 +187,7 @@ def params_of(jobs: JobStore, job: str, stage: str) -> list[dict[str, Any]]:
     """Each shard's own fields."""
     if stage == "judge":
         plan = jobs.plan(job)
-        assert plan is not None and isinstance(plan.stage("judge").source, Fixed)
+        assert plan is not None and isinstance(plan.stage("judge").source, FixedShards)
         return [{**shard, "programs": True, "also": ["spider"]} for shard in plan.stage("judge").source.shards]
     if stage == "pair":
         return [{"judged": ref.model_dump()} for ref in jobs.outputs(job, "judge", "judged")]
@@ -237,7 +237,7 @@ def main() -> None:
                     f"{one['mib']:6.0f} MiB (largest child {one['child_mib']:.0f} MiB)",
                     flush=True,
                 )
-            counts = {stage: bench.jobs.rows(bench.job, stage) for stage in ("pair", "collect")}
+            counts = {stage: bench.jobs.shards(bench.job, stage) for stage in ("pair", "collect")}
             pairs = {stage: sum(row.counts.get("pairs", 0) for row in rows) for stage, rows in counts.items()}
             print(f"  pairs built {pairs['pair']}, kept {pairs['collect']}", flush=True)
 

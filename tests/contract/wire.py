@@ -18,9 +18,9 @@ import shared.contracts
 from shared.catalog.databases import SchemaCard, Upload
 from shared.contracts.base import TaskContract
 from shared.contracts.registry import CONTRACTS
-from shared.events.stream import Event
-from shared.jobs.plan import Plan
-from shared.jobs.state import ErrorInfo, JobRecord, ShardRow, StageState
+from shared.jobs.events import Event
+from shared.jobs.plan import JobPlan
+from shared.jobs.state import ErrorInfo, JobRecord, ShardRecord, StageState
 from shared.llm.messages import RecordedAnswer
 from shared.models.manifest import ModelManifest
 from shared.processes.health import DATA_VERSION
@@ -44,9 +44,9 @@ def wire_models() -> list[type[BaseModel]]:
             if one.__module__.startswith("shared.contracts.") and one.__module__ not in SPECS:
                 found[f"{one.__module__}.{one.__qualname__}"] = one
     stored: list[type[BaseModel]] = [
-        Plan,
+        JobPlan,
         JobRecord,
-        ShardRow,
+        ShardRecord,
         StageState,
         ErrorInfo,
         Event,

@@ -163,7 +163,7 @@ def test_the_job_is_archived(stack: Stack, job: Job) -> None:
     wait_until(lambda: stack.objects.exists(f"jobs/{job.id}/job.json"), "the archive", limit_s=30)
     record = json.loads(stack.objects.get(f"jobs/{job.id}/job.json"))
     rows = json_lines(stack.objects.get(f"jobs/{job.id}/rows.jsonl"))
-    facts = json_lines(stack.objects.get(f"jobs/{job.id}/facts.jsonl"))
+    facts = json_lines(stack.objects.get(f"jobs/{job.id}/events.jsonl"))
     assert (record["job"]["id"], record["job"]["status"]) == (job.id, "succeeded")
     assert len(rows) == sum(stage.total for stage in job.stages)
     assert [fact["name"] for fact in facts if fact["name"].startswith("job.")][-1] == "job.succeeded"
@@ -217,8 +217,8 @@ def test_early_shards_are_sampled_while_later_ones_are_written(stack: Stack) -> 
         "weak": {"endpoint": "weak", "model": "w", "samples": 4},
     }
     job = stack.succeed(spec, limit_s=120)
-    written = list(stack.jobs.rows(job.id, "write.train"))[:8]
-    sampled = list(stack.jobs.rows(job.id, "sample"))
+    written = list(stack.jobs.shards(job.id, "write.train"))[:8]
+    sampled = list(stack.jobs.shards(job.id, "sample"))
     assert len(written) == 8
     last_written = max(row.finished_at or 0.0 for row in written)
     assert min(row.started_at or last_written for row in sampled) < last_written

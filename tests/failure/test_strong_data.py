@@ -91,7 +91,7 @@ def check_account(stack: Stack, job_id: str, amount: int) -> None:
     counts = counts_of(stack, job_id)
     write, build, verify = counts["write.train"], counts["build.train"], counts["verify.train"]
     collect = counts["collect.train"]
-    rows = list(stack.jobs.rows(job_id, "write.train"))
+    rows = list(stack.jobs.shards(job_id, "write.train"))
     asked = sum(row.params["count"] for row in rows)
     assert {row.state for row in rows} == {ShardState.DONE}
     assert asked == write["written"] + write["unparsed"] + write["refused"] + write["unasked"]
@@ -146,7 +146,7 @@ def run_with_kill(world: World, amount: int, limit_s: float) -> str:
     check_account(world.stack, job_id, amount)
     again = {hashed: world.nasty.calls[hashed] for hashed in before}
     assert again == before, "an answer that was recorded before the kill was asked for again"
-    assert [row for row in world.stack.jobs.rows(job_id, "write.train") if row.attempt > 1]
+    assert [row for row in world.stack.jobs.shards(job_id, "write.train") if row.attempt > 1]
     for hashed in world.nasty.sold:
         answer = RecordedAnswer.model_validate_json(world.stack.objects.get(answer_key(hashed)))
         assert answer.texts

@@ -37,7 +37,7 @@ class Models:
 
     def learn(self, stack: Stack, job: str) -> None:
         """What a good student would know."""
-        for row in stack.jobs.rows(job, "verify.train"):
+        for row in stack.jobs.shards(job, "verify.train"):
             if "examples" in row.outputs:
                 for line in stack.objects.get(row.outputs["examples"].key).splitlines():
                     example = json.loads(line)

@@ -22,8 +22,7 @@ from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
 from shared.models.manifest import ModelManifest, chosen_model, publish_model
 from shared.sql.features import sql_features
 from shared.storage.records import read_records
-from shared.tasks.run import Done
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult
 from tests.flow import harness
 from tests.flow.conftest import StartStack
 from tests.flow.harness import Stack
@@ -47,7 +46,7 @@ SPEC: dict[str, Any] = {
 }
 
 
-def train(command: TrainModel, shard: Shard) -> Done:
+def train(command: TrainModel, shard: Shard) -> TaskResult:
     """A model without weights, with the parent that the real task would take."""
     if command.parent_from is not None:
         command = command.model_copy(update={"parent": chosen_model(shard, command.parent_from, command.parent or "")})
@@ -60,18 +59,18 @@ def train(command: TrainModel, shard: Shard) -> Done:
         ),
         "metrics": shard.write_text("metrics", json.dumps({"step": 1, "loss": 0.5}) + "\n", "jsonl"),
     }
-    return Done(TrainedCounts(rows=rows, steps=1), outputs)
+    return TaskResult(TrainedCounts(rows=rows, steps=1), outputs)
 
 
-def deploy(command: DeployModel, shard: Shard) -> Done:
+def deploy(command: DeployModel, shard: Shard) -> TaskResult:
     """Nothing: the server knows all models."""
     assert chosen_model(shard, command.model_from, command.model)
-    return Done(DeployedCounts(deployed=1))
+    return TaskResult(DeployedCounts(deployed=1))
 
 
-def release(command: Release, shard: Shard) -> Done:
+def release(command: Release, shard: Shard) -> TaskResult:
     """Nothing."""
-    return Done(ReleasedCounts(released=0))
+    return TaskResult(ReleasedCounts(released=0))
 
 
 def engine_of(golds: Golds, skills: Skills) -> Callable[[Request], list[str]]:

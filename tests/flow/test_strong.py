@@ -117,11 +117,11 @@ def exports(stack: Stack, job: str) -> dict[str, bytes]:
 def test_the_same_answers_give_the_same_bytes_and_later_waves_know_the_earlier_ones(
     start_stack: StartStack, serve: Callable[..., OpenAiServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.orchestrator.fragments.FIRST_WAVE_EXAMPLES", 4)
+    monkeypatch.setattr("services.orchestrator.planning.synthesis.FIRST_WAVE_EXAMPLES", 4)
     server, stack = serve(), start_stack()
     first = stack.succeed(spec(12))
     calls = len(server.bodies)
-    assert [row.params["before"] for row in stack.jobs.rows(first, "write.train")][:3] == [0, 1, 2]
+    assert [row.params["before"] for row in stack.jobs.shards(first, "write.train")][:3] == [0, 1, 2]
     avoided = [domains_to_avoid(asked(body)) for body in server.bodies]
     assert all(len(one) <= 2 for one in avoided[:4])
     assert all(len(one) > 2 for one in avoided[4:])

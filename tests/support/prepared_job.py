@@ -11,8 +11,8 @@ from shared.contracts.records import Example, Outcome, Pair, Provenance, Rejecte
 from shared.contracts.refs import ObjectRef, StageRef
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
-from shared.events.stream import JobEvents
-from shared.jobs.plan import Each, Fixed, Plan, Slices, StagePlan
+from shared.jobs.events import JobEvents
+from shared.jobs.plan import EachShard, FixedShards, JobPlan, Slices, StagePlan
 from shared.jobs.state import ErrorInfo
 from shared.storage.records import dump_records
 
@@ -20,22 +20,22 @@ HOSTILE = '<img src=x onerror="window.harmed=1"><script>window.harmed=1</script>
 HOSTILE_SQL = f"SELECT '{HOSTILE}' AS \"</pre><b>x\" -- <svg onload=window.harmed=1>"
 DATABASE = "a" * 64
 VERIFIED = StageRef(stage="verify.train").model_dump()
-PLAN = Plan(
+PLAN = JobPlan(
     stages=[
-        StagePlan(id="write.train", task="synthesis.write_examples", source=Fixed(shards=[{}, {}])),
+        StagePlan(id="write.train", task="synthesis.write_examples", source=FixedShards(shards=[{}, {}])),
         StagePlan(
             id="verify.train",
             task="sandbox.verify_examples",
-            source=Each(stage="write.train", fields={"written": "written"}),
+            source=EachShard(stage="write.train", fields={"written": "written"}),
         ),
         StagePlan(
             id="collect.train",
             task="synthesis.collect",
-            source=Fixed(shards=[{}]),
+            source=FixedShards(shards=[{}]),
             after=["verify.train"],
             params={"verified": [VERIFIED]},
         ),
-        StagePlan(id="sft", task="training.train_model", source=Fixed(shards=[{}]), after=["collect.train"]),
+        StagePlan(id="sft", task="training.train_model", source=FixedShards(shards=[{}]), after=["collect.train"]),
         StagePlan(
             id="sample",
             task="pairing.sample_candidates",
@@ -45,9 +45,9 @@ PLAN = Plan(
         StagePlan(
             id="judge",
             task="sandbox.judge_candidates",
-            source=Each(stage="sample", fields={"candidates": "candidates", "examples": "examples"}),
+            source=EachShard(stage="sample", fields={"candidates": "candidates", "examples": "examples"}),
         ),
-        StagePlan(id="pair", task="pairing.build_pairs", source=Each(stage="judge", fields={"judged": "judged"})),
+        StagePlan(id="pair", task="pairing.build_pairs", source=EachShard(stage="judge", fields={"judged": "judged"})),
     ]
 )
 
@@ -99,7 +99,7 @@ def hostile_pair() -> Pair:
 class PreparedJob:
     """A job that a test moves itself."""
 
-    def __init__(self, backend: Backend, name: str = "prepared", plan: Plan = PLAN) -> None:
+    def __init__(self, backend: Backend, name: str = "prepared", plan: JobPlan = PLAN) -> None:
         self.backend, self.jobs, self.plan = backend, backend.jobs, plan
         self.id = backend.jobs.submit(parse_spec({"kind": "pairing", "name": "prepared"}))[0]
         backend.jobs.client.hset(backend.jobs.key("job", self.id), "name", name)

@@ -17,8 +17,8 @@ import psutil
 from shared.contracts.base import Fact, Queue
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import SynthesisSpec
-from shared.jobs.plan import Fixed, Plan, StagePlan
-from shared.jobs.state import ShardRow, ShardState
+from shared.jobs.plan import FixedShards, JobPlan, StagePlan
+from shared.jobs.state import ShardRecord, ShardState
 from shared.jobs.store import JobStore
 from shared.models.manifest import ModelManifest, read_manifest
 from shared.storage.directory import DirectoryStore
@@ -55,7 +55,7 @@ class TrainingWorld:
 
     def submit(self, data: bytes, name: str, more: dict[str, Any] | None = None, **settings: Any) -> str:
         """A job of one stage on `data`, SFT unless `more` says otherwise; its model is called `name`."""
-        collect = StagePlan(id="collect.train", task="synthesis.collect", source=Fixed(shards=[{}]))
+        collect = StagePlan(id="collect.train", task="synthesis.collect", source=FixedShards(shards=[{}]))
         params = {
             "method": "sft",
             "recipe": "sft",
@@ -66,10 +66,10 @@ class TrainingWorld:
             "settings": {"preset": "cpu-smoke", **settings},
             **(more or {}),
         }
-        train = StagePlan(id="sft", task="training.train_model", source=Fixed(shards=[{}]), params=params)
+        train = StagePlan(id="sft", task="training.train_model", source=FixedShards(shards=[{}]), params=params)
         jobs = self.jobs
         job, _ = jobs.submit(SynthesisSpec(kind="synthesis"))
-        jobs.set_plan(job, Plan(stages=[collect, train]))
+        jobs.set_plan(job, JobPlan(stages=[collect, train]))
         jobs.add_shards(job, collect.id, {0: {}})
         self._collected(job, data)
         jobs.add_shards(job, train.id, {0: {}})
@@ -122,8 +122,8 @@ class TrainingWorld:
 
     # the job
 
-    def row(self, job: str) -> ShardRow:
-        return self.jobs.row(job, "sft", 0)
+    def row(self, job: str) -> ShardRecord:
+        return self.jobs.shard(job, "sft", 0)
 
     def step(self, job: str) -> int:
         """The last step that the running attempt has taken, from its own folder."""
@@ -148,7 +148,7 @@ class TrainingWorld:
             self.sweep()
             time.sleep(0.02)
 
-    def finish(self, job: str) -> ShardRow:
+    def finish(self, job: str) -> ShardRecord:
         """The row when it is settled."""
         ended = (ShardState.DONE, ShardState.FAILED, ShardState.CANCELLED)
         self.wait(lambda: self.row(job).state in ended, f"the end of {job}")

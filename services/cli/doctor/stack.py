@@ -34,7 +34,7 @@ def check_ports() -> Iterator[Finding]:
 
 def check_redis() -> Iterator[Finding]:
     """The server's version and what keeps work safe: append-only file, no eviction."""
-    from shared.jobs.connect import connect_redis
+    from shared.redis import connect_redis
     from shared.settings import RedisSettings
 
     running = stack()

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from services.cli.stack.config import StackFile
 from services.cli.terminal import stack_at
 from shared.errors import SenseError
-from shared.jobs.connect import connect_redis
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
+from shared.redis import connect_redis
 from shared.settings import RedisSettings
 
 PROBE_S = 1.0
@@ -34,7 +34,7 @@ def silent_workers(stack: StackFile) -> list[str]:
     """Queues without a living worker; all of them while Redis is away."""
     settings = RedisSettings(url=SecretStr(stack.redis_url))
     try:
-        living = WorkerBoard(connect_redis(settings), settings.prefix).living()
+        living = WorkerRegistry(connect_redis(settings), settings.prefix).living()
     except (SenseError, redis.RedisError):
         return ["redis"]
     return [f"worker-{queue}" for queue, slots in living.items() if not slots]

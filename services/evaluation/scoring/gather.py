@@ -29,11 +29,11 @@ from shared.contracts.pairing import ErrorProfile, PairShape
 from shared.contracts.records import Example, Judged, PromptStyle, Rejected
 from shared.contracts.refs import StageRef
 from shared.files import parse_json_lines
-from shared.jobs.plan import Plan
+from shared.jobs.plan import JobPlan
 from shared.models.manifest import ModelManifest, read_best_round
 from shared.sampling import describe_endings
 from shared.sql.prompt import prompt_version
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 LOADED = re.compile(r"load\.train\d*")
 # Why a question gave no pair, and why a pair was not kept: counts of the stages, and their names in the report.
@@ -63,7 +63,7 @@ class Gatherer:
     def __init__(self, command: Score, shard: Shard) -> None:
         self.command = command
         self.shard = shard
-        self.plan = shard.jobs.plan(command.job_id) or Plan(stages=[])
+        self.plan = shard.jobs.plan(command.job_id) or JobPlan(stages=[])
         self.states = shard.jobs.stage_states(command.job_id, self.plan, members=False)
 
     def gather(self) -> ReportInput:
@@ -111,13 +111,13 @@ class Gatherer:
         """Test and selection examples by id."""
         found: dict[str, Example] = {}
         for stage in self.command.tests:
-            found |= {row.example_id: row for row in self.shard.stage_rows(stage, "examples", Example)}
-        selection = self.shard.stage_rows(self.command.dataset, "selection", Example)
+            found |= {row.example_id: row for row in self.shard.stage_records(stage, "examples", Example)}
+        selection = self.shard.stage_records(self.command.dataset, "selection", Example)
         return found | {row.example_id: row for row in selection}
 
     def arm_results(self, arm: ArmPlan) -> ArmResults | None:
         """An arm's judged rows, or None where the arm was skipped."""
-        rows = list(self.shard.stage_rows(arm.judged, "judged", Judged))
+        rows = list(self.shard.stage_records(arm.judged, "judged", Judged))
         if not rows:
             return None
         arm = self.chosen_arm(arm)
@@ -158,7 +158,7 @@ class Gatherer:
         answered = [(arm.id, found) for arm in plan.arms if (found := self.arm_results(arm)) is not None]
         arms, names = [found for _, found in answered], {planned: found.arm.id for planned, found in answered}
         samples = max((arm.samples for arm in plan.arms), default=1)
-        asked = {row.example_id: row for row in self.shard.stage_rows(plan.examples, "examples", Example)}
+        asked = {row.example_id: row for row in self.shard.stage_records(plan.examples, "examples", Example)}
         return BenchmarkInput(
             name=f"{manifest.name}/{plan.split}" + (f", {samples} samples" if samples > 1 else ""),
             dataset=plan.dataset,
@@ -171,7 +171,7 @@ class Gatherer:
             examples=asked,
             arms=arms,
             strict={
-                names[name]: list(self.shard.stage_rows(stage, "judged", Judged))
+                names[name]: list(self.shard.stage_records(stage, "judged", Judged))
                 for name, stage in plan.strict.items()
                 if name in names
             },
@@ -182,7 +182,7 @@ class Gatherer:
         """Arms that were asked the selection split."""
         found = []
         for arm in self.command.arms:
-            rows = list(self.shard.stage_rows(arm.judged, "judged", Judged)) if arm.selection else []
+            rows = list(self.shard.stage_records(arm.judged, "judged", Judged)) if arm.selection else []
             if rows:
                 arm_id = arm.id.removesuffix(".selection")
                 found.append(PromotionCandidate(arm_id=arm_id, model=arm.model, eligible=arm.promotable, rows=rows))
@@ -228,11 +228,11 @@ class Gatherer:
 
     def data_stats(self) -> DataStats | None:
         """Who wrote the training data, how much was asked for, kept and refused."""
-        train = list(self.shard.stage_rows(self.command.dataset, "examples", Example))
+        train = list(self.shard.stage_records(self.command.dataset, "examples", Example))
         if not train or train[0].split != "train":
             return None
         first = train[0].provenance
-        refused = Counter(row.reason for row in self.shard.stage_rows(self.command.dataset, "rejected", Rejected))
+        refused = Counter(row.reason for row in self.shard.stage_records(self.command.dataset, "rejected", Rejected))
         collected = self.states[self.command.dataset.stage].counts
         refused.update({"duplicate": collected.get("duplicates", 0), "leaked": collected.get("leaked", 0)})
         refused["on a database of the selection split"] = collected.get("held_back", 0) + self.loaded("held_back")
@@ -243,8 +243,8 @@ class Gatherer:
             if stage in self.states
         )
         written += sum(self.loaded(name) for name in ("examples", "held_back", "gold_failed"))
-        selection = self.shard.stage_rows(self.command.dataset, "selection", Example)
-        tests = [row for stage in self.test_stages() for row in self.shard.stage_rows(stage, "examples", Example)]
+        selection = self.shard.stage_records(self.command.dataset, "selection", Example)
+        tests = [row for stage in self.test_stages() for row in self.shard.stage_records(stage, "examples", Example)]
         return DataStats(
             writer=first.writer,
             writer_version=first.writer_version,
@@ -278,7 +278,7 @@ class Gatherer:
 
     def training_facts(self, stage: str) -> TrainingFacts:
         """One run by its manifest and metrics."""
-        row = self.shard.jobs.row(self.command.job_id, stage, 0)
+        row = self.shard.jobs.shard(self.command.job_id, stage, 0)
         manifest = ModelManifest.model_validate_json(self.shard.objects.get(row.outputs["manifest"].key))
         lines = parse_json_lines(self.shard.objects.get(row.outputs["metrics"].key))
         curve = [(int(one["step"]), float(one["loss"])) for one in lines if "loss" in one]
@@ -302,7 +302,7 @@ class Gatherer:
         """One stage's finished shards on the job's clock."""
         shards = [
             ShardSpan(shard=row.shard, start=row.started_at - began, end=row.finished_at - began)
-            for row in self.shard.jobs.rows(self.command.job_id, stage)
+            for row in self.shard.jobs.shards(self.command.job_id, stage)
             if row.started_at and row.finished_at
         ]
         if not shards:

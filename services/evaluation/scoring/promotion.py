@@ -8,8 +8,7 @@ from services.evaluation.reports.format import percent
 from services.evaluation.scoring.arms import ScoredArm, check_rows, index_rows, question_scores, question_set
 from shared.contracts.evaluation import ArmPlan, ChooseModel, ChosenCounts
 from shared.contracts.records import Example, Judged, RoundScore
-from shared.tasks.run import Done
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult
 
 
 def choose_promoted(scores: list[SelectionScore], reference: str) -> Promotion:
@@ -92,7 +91,7 @@ REFERENCE = "sft"
 
 def candidate_of(arm: ArmPlan, shard: Shard) -> PromotionCandidate:
     """An arm with its verdicts on the selection split; none where its round was skipped."""
-    rows = list(shard.stage_rows(arm.judged, "judged", Judged))
+    rows = list(shard.stage_records(arm.judged, "judged", Judged))
     name = arm.id.removesuffix(".selection")
     return PromotionCandidate(arm_id=name, model=arm.model, eligible=arm.promotable, rows=rows)
 
@@ -120,9 +119,9 @@ def score_rounds(scores: Sequence[SelectionScore]) -> list[RoundScore]:
     return [line.model_copy(update={"best": line.arm_id == best}) for line in found]
 
 
-def choose_model(command: ChooseModel, shard: Shard) -> Done:
+def choose_model(command: ChooseModel, shard: Shard) -> TaskResult:
     """One line a model so far; the best is read by the stages of the next round."""
-    examples = {row.example_id: row for row in shard.stage_rows(command.dataset, "selection", Example)}
+    examples = {row.example_id: row for row in shard.stage_records(command.dataset, "selection", Example)}
     candidates = [candidate_of(arm, shard) for arm in command.arms]
     lines = score_rounds(selection_scores_of(candidates, examples))
     best = next(line for line in lines if line.best)
@@ -133,4 +132,4 @@ def choose_model(command: ChooseModel, shard: Shard) -> Done:
         correct=best.correct,
         questions=best.questions,
     )
-    return Done(counts, {"choice": shard.write_rows("choice", lines)})
+    return TaskResult(counts, {"choice": shard.write_records("choice", lines)})

@@ -8,7 +8,7 @@ from shared.contracts.evaluation import RoundPlan, Score
 from shared.contracts.records import RoundScore
 from shared.contracts.refs import StageRef
 from shared.jobs.state import StageState
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 BEFORE = "sft"
 
@@ -18,7 +18,7 @@ def gather_rounds(command: Score, shard: Shard, states: Mapping[str, StageState]
     if not command.rounds:
         return []
     last = StageRef(stage=command.rounds[-1].choose)
-    lines = {line.round: line for line in shard.stage_rows(last, "choice", RoundScore)}
+    lines = {line.round: line for line in shard.stage_records(last, "choice", RoundScore)}
     found: list[RoundFacts] = []
     began_from = command.weak_model or BEFORE
     for plan in command.rounds:

@@ -11,7 +11,7 @@ from shared.contracts.records import Candidate, Example, Wish
 from shared.contracts.refs import StageRef
 from shared.jobs.state import StageState
 from shared.sql.features import sql_features
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
 WRITE, VERIFY, REVIEW, SAMPLE = "write.errors", "verify.errors", "review.errors", "sample.errors"
 
@@ -22,13 +22,13 @@ def gather_wave(command: Score, shard: Shard, states: Mapping[str, StageState]) 
         return None
     (ref,) = shard.refs(command.followed, "profile")
     profile = ErrorProfile.model_validate_json(shard.objects.get(ref.key))
-    wishes = shard.stage_rows(command.followed, "wishes", Wish)
+    wishes = shard.stage_records(command.followed, "wishes", Wish)
     weights = {wish.name: wish.weight for wish in wishes if wish.kind == "feature"}
     used: Counter[str] = Counter()
     accepted = REVIEW if REVIEW in states else VERIFY
-    for example in shard.stage_rows(StageRef(stage=accepted), "examples", Example):
+    for example in shard.stage_records(StageRef(stage=accepted), "examples", Example):
         used.update(sql_features(example.gold).used)
-    first = next(shard.stage_rows(StageRef(stage=SAMPLE), "candidates", Candidate), None)
+    first = next(shard.stage_records(StageRef(stage=SAMPLE), "candidates", Candidate), None)
     counts = {stage: states[stage].counts for stage in (WRITE, accepted, command.followed.stage)}
     return WaveFacts(
         weak_model=first.model if first else "",

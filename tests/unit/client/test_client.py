@@ -122,7 +122,7 @@ def test_an_artifact_is_saved_whole(client: SenseClient, backend: Backend, tmp_p
 def test_damaged_bytes_leave_the_old_file_alone(client: SenseClient, backend: Backend, tmp_path: Path) -> None:
     driver = Driver(backend)
     driver.complete()
-    backend.objects.put(backend.jobs.row(driver.id, "write", 0).outputs["written"].key, b"WRITE 0\n")
+    backend.objects.put(backend.jobs.shard(driver.id, "write", 0).outputs["written"].key, b"WRITE 0\n")
     target = tmp_path / "rows.jsonl"
     target.write_text("old")
     with pytest.raises(UnavailableError, match="damaged"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from services.orchestrator.compile import MOST_STAGES, compile_spec
+from services.orchestrator.planning.compile import MOST_STAGES, compile_spec
 from shared.contracts.spec import MOST_MODELS, MOST_SCORED, SPEC, SpecError, parse_spec
 from shared.contracts.spec_sources import SpecPart
 from shared.contracts.training import TrainSettings

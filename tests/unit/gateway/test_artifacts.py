@@ -61,12 +61,12 @@ def test_a_name_is_no_path(api: TestClient, job_id: str, name: str) -> None:
 
 
 def test_the_key_of_an_output_is_no_name(api: TestClient, job_id: str, backend: Backend) -> None:
-    key = backend.jobs.row(job_id, "write", 0).outputs["written"].key
+    key = backend.jobs.shard(job_id, "write", 0).outputs["written"].key
     assert api.get(f"/v1/jobs/{job_id}/artifacts/{key}").status_code == 404
 
 
 def test_an_object_that_is_gone_is_said_to_be(api: TestClient, job_id: str, backend: Backend) -> None:
-    backend.objects.delete(backend.jobs.row(job_id, "write", 0).outputs["written"].key)
+    backend.objects.delete(backend.jobs.shard(job_id, "write", 0).outputs["written"].key)
     answer = api.get(f"/v1/jobs/{job_id}/artifacts/write/0/written")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 

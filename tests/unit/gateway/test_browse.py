@@ -10,12 +10,14 @@ from services.gateway import paging
 from services.gateway.backend import Backend
 from services.orchestrator.archive import archive_job
 from shared.contracts.records import Candidate, DpoRow, Example, Judged, Message, Outcome, Policy, Verdict
-from shared.jobs.plan import Fixed, Plan, StagePlan
+from shared.jobs.plan import FixedShards, JobPlan, StagePlan
 from shared.storage.records import dump_records
 from tests.support.prepared_job import PLAN, PreparedJob, hostile_example, hostile_pair, hostile_rejected
 
-COLLECT_PAIRS = StagePlan(id="collect.preferences", task="pairing.collect", source=Fixed(shards=[{}]), after=["pair"])
-WHOLE = Plan(stages=[*PLAN.stages, COLLECT_PAIRS])
+COLLECT_PAIRS = StagePlan(
+    id="collect.preferences", task="pairing.collect", source=FixedShards(shards=[{}]), after=["pair"]
+)
+WHOLE = JobPlan(stages=[*PLAN.stages, COLLECT_PAIRS])
 LEVELS = ("easy", "medium", "hard")
 
 

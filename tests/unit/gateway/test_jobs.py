@@ -5,7 +5,7 @@ from fastapi.testclient import TestClient
 
 from services.gateway.archive import archived_rows
 from services.gateway.backend import Backend
-from shared.jobs.state import ErrorInfo, ShardRow, ShardState
+from shared.jobs.state import ErrorInfo, ShardRecord, ShardState
 from shared.storage.keys import archive_key
 from shared.storage.records import dump_records
 from tests.support.gateway import Driver
@@ -96,7 +96,7 @@ def test_pages_hold_every_job_once_newest_first(api: TestClient, backend: Backen
 def test_an_archive_gives_the_rows_of_a_stage_and_parses_no_others(backend: Backend) -> None:
     """A look at a job of a million archived rows held all of them."""
     rows = [
-        ShardRow(stage=name, shard=n, state=ShardState.DONE, attempt=1) for name in ("a", "a.b", "b") for n in (0, 1)
+        ShardRecord(stage=name, shard=n, state=ShardState.DONE, attempt=1) for name in ("a", "a.b", "b") for n in (0, 1)
     ]
     other = b'{"stage":"of-tomorrow","what":"is this"}\n'
     backend.objects.put(archive_key("j", "job.json"), b"{}")

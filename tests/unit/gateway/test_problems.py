@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from services.gateway.app import create_app
 from services.gateway.backend import Backend
 from shared.client.models import Problem
-from shared.jobs.connect import connect_redis
 from shared.jobs.store import JobStore
+from shared.redis import connect_redis
 from shared.settings import RedisSettings
 from shared.storage.minio_store import MinioStore
 from tests.support.gateway import Driver

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from services.gateway.backend import Backend
 from services.gateway.datasets_intake import dataset_intake
 from shared.catalog.databases import SchemaCard
-from shared.jobs.ended import EndedJobs
+from shared.jobs.finished import FinishedJobs
 from shared.jobs.state import ErrorInfo
 from shared.storage.keys import card_key
 from tests.support.datasets import make_example, make_head
@@ -83,8 +83,8 @@ def leave(backend: Backend, driver: Driver) -> None:
     """Retention's way out of Redis."""
     for job_id, seen in backend.jobs.stale().items():
         backend.jobs.archived(job_id, seen)
-    (ended,) = [one for one in EndedJobs(backend.jobs).all() if one.id == driver.id]
-    assert EndedJobs(backend.jobs).forget(ended)
+    (ended,) = [one for one in FinishedJobs(backend.jobs).all() if one.id == driver.id]
+    assert FinishedJobs(backend.jobs).forget(ended)
     assert driver.id not in backend.jobs.job_ids()
 
 

@@ -231,7 +231,7 @@ def test_operations_names_every_alarm() -> None:
 
 ENTRIES = {
     "gateway": ("services.gateway.app", "services.gateway.__main__", "infra.minio.users", "shared.processes.health"),
-    "orchestrator": ("services.orchestrator.app", "services.orchestrator.retention.__main__"),
+    "orchestrator": ("services.orchestrator.app", "services.orchestrator.retention"),
     "synthesis": ("services.synthesis.worker",),
     "sandbox": ("services.sandbox.worker", "services.sandbox.app", "services.sandbox.child"),
     "pairing": ("services.pairing.worker",),

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ConflictError, UnavailableError
-from shared.jobs.connect import connect_redis
 from shared.processes.health import (
     DATA_VERSION,
     VERSION_KEY,
@@ -17,6 +16,7 @@ from shared.processes.health import (
     main,
     touch_alive,
 )
+from shared.redis import connect_redis
 from shared.settings import RedisSettings
 from shared.storage.directory import DirectoryStore
 from tests.support.valkey import start_valkey

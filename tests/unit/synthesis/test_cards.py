@@ -7,7 +7,7 @@ from services.synthesis.card_facts import CardFacts, gather_facts
 from services.synthesis.card_html import write_html
 from services.synthesis.data_card import write_card
 from shared.contracts.records import Example, PromptStyle, Provenance, Rejected, Written
-from shared.jobs.state import ShardRow, ShardState
+from shared.jobs.state import ShardRecord, ShardState
 from shared.pages.charts import count_chart, largest_counts
 
 NASTY = "<script>alert(1)</script> | pipes"
@@ -46,7 +46,7 @@ def facts() -> CardFacts:
     rows = [example(n) for n in range(40)]
     rows += [example(50, writer="imported", dataset="mine@1", hardness="extra", evidence="known", reasoning="so")]
     costs = {"micro_usd": 0, "answer_micro_usd": 1500, "answer_prompt_tokens": 10, "answer_completion_tokens": 5}
-    written = [ShardRow(stage="w", shard=n, state=ShardState.DONE, attempt=1, counts=costs) for n in range(2)]
+    written = [ShardRecord(stage="w", shard=n, state=ShardState.DONE, attempt=1, counts=costs) for n in range(2)]
     refused = [rejected("answer_empty"), rejected("gold_empty"), rejected("gold_empty"), rejected("schema_failed")]
     style = PromptStyle(target="reasoning_sql")
     return gather_facts(rows, refused, written, own=["d0"], style=style, prompt="create-select/1 rows=3")

@@ -10,7 +10,7 @@ PAUSE_S, LONGEST_S = 1.0, 60.0
 LOOKED_AT = 2 * BATCH
 
 
-class Setbacks:
+class Backoff:
     """Jobs that could not be worked on just now, each with a pause of its own: it is not the others' matter.
 
     Remembered in this process only: another orchestrator finds out for itself.
@@ -34,7 +34,7 @@ class Setbacks:
         self._known.pop(job_id, None)
 
 
-class Roster:
+class AdmissionQueue:
     """Queued jobs cost a round nothing until there is room for them: oldest first, `most` at once.
 
     Held by the leading orchestrator in memory, and compared with the store at each sweep.

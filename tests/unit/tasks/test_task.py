@@ -13,15 +13,14 @@ from shared.contracts.records import Provenance, Written
 from shared.contracts.refs import ObjectRef
 from shared.contracts.synthesis import WRITE_EXAMPLES, WriteExamples, WrittenCounts
 from shared.errors import InvalidInputError, UnavailableError
-from shared.events.stream import JobEvents
-from shared.jobs.state import ShardRow, ShardState
+from shared.jobs.events import JobEvents
+from shared.jobs.state import ShardRecord, ShardState
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
 from shared.storage.directory import DirectoryStore
 from shared.storage.records import read_records
-from shared.tasks.run import Done, refuse_command, register_task, run_shard, worker_id
-from shared.tasks.shard import Shard
-from tests.unit.jobs.helpers import add_job, claim, facts, snapshot, writing
+from shared.tasks.task import Shard, TaskResult, refuse_command, register_task, run_shard, worker_id
+from tests.unit.jobs.helpers import add_job, claim, job_events, snapshot, writing
 
 ROW = Written(
     domain="d",
@@ -39,22 +38,22 @@ def command(job: str, shard: int = 0, attempt: int = 1) -> WriteExamples:
     return WriteExamples.model_validate(own | more)
 
 
-def write_one(_: WriteExamples, shard: Shard) -> Done:
-    return Done(WrittenCounts(written=1), {"written": shard.write_rows("written", [ROW])})
+def write_one(_: WriteExamples, shard: Shard) -> TaskResult:
+    return TaskResult(WrittenCounts(written=1), {"written": shard.write_records("written", [ROW])})
 
 
-def raising(error: BaseException) -> Callable[[Any, Shard], Done]:
-    def work(_: WriteExamples, shard: Shard) -> Done:
-        shard.write_rows("written", [ROW])
+def raising(error: BaseException) -> Callable[[Any, Shard], TaskResult]:
+    def work(_: WriteExamples, shard: Shard) -> TaskResult:
+        shard.write_records("written", [ROW])
         raise error
 
     return work
 
 
-def until_told(before: Callable[[], object]) -> Callable[[Any, Shard], Done]:
+def until_told(before: Callable[[], object]) -> Callable[[Any, Shard], TaskResult]:
     """Work that has `before` happen, and that stops as real work does: children killed, then an error."""
 
-    def work(_: WriteExamples, shard: Shard) -> Done:
+    def work(_: WriteExamples, shard: Shard) -> TaskResult:
         killed = threading.Event()
         shard.on_abort(killed.set)
         before()
@@ -65,8 +64,8 @@ def until_told(before: Callable[[], object]) -> Callable[[Any, Shard], Done]:
     return work
 
 
-def first_row(jobs: JobStore, job: str) -> ShardRow:
-    return jobs.row(job, "write", 0)
+def first_row(jobs: JobStore, job: str) -> ShardRecord:
+    return jobs.shard(job, "write", 0)
 
 
 def test_done_records_outputs_that_can_be_read(jobs: JobStore, tmp_path: Path) -> None:
@@ -77,7 +76,7 @@ def test_done_records_outputs_that_can_be_read(jobs: JobStore, tmp_path: Path) -
     ref = row.outputs["written"]
     assert ref.key == f"jobs/{job}/write/0.1.written.jsonl"
     assert list(read_records(DirectoryStore(tmp_path / "objects"), ref, Written)) == [ROW]
-    assert len(facts(jobs, job, "examples.written")) == 1
+    assert len(job_events(jobs, job, "examples.written")) == 1
 
 
 def test_a_duplicate_message_does_nothing(jobs: JobStore) -> None:
@@ -86,7 +85,7 @@ def test_a_duplicate_message_does_nothing(jobs: JobStore) -> None:
     before = snapshot(jobs, job)
     worked: list[int] = []
 
-    def work(_: WriteExamples, shard: Shard) -> Done:
+    def work(_: WriteExamples, shard: Shard) -> TaskResult:
         worked.append(1)
         return write_one(_, shard)
 
@@ -138,11 +137,11 @@ def test_a_shard_that_always_breaks_fails_with_its_reason(jobs: JobStore) -> Non
 def test_outputs_that_the_contract_does_not_name_are_refused(jobs: JobStore) -> None:
     job = add_job(jobs, writing(1))
     ref = ObjectRef(key="a/b", sha256="0" * 64, size=0)
-    run_shard(WRITE_EXAMPLES, command(job), lambda *_: Done(WrittenCounts(written=1), {"surprise": ref}))
+    run_shard(WRITE_EXAMPLES, command(job), lambda *_: TaskResult(WrittenCounts(written=1), {"surprise": ref}))
     row = first_row(jobs, job)
     assert row.state is ShardState.FAILED
     assert row.error is not None and "surprise" in row.error.message
-    assert facts(jobs, job, "examples.written") == []
+    assert job_events(jobs, job, "examples.written") == []
 
 
 def test_a_lost_lease_records_nothing(jobs: JobStore) -> None:
@@ -163,7 +162,7 @@ def test_a_lost_lease_records_nothing(jobs: JobStore) -> None:
 def test_a_result_that_comes_after_the_lease_was_lost_is_thrown_away(jobs: JobStore) -> None:
     job = add_job(jobs, writing(1))
 
-    def work(given: WriteExamples, shard: Shard) -> Done:
+    def work(given: WriteExamples, shard: Shard) -> TaskResult:
         jobs.client.zadd(f"{jobs.prefix}leases", {f"{job}|write|0": 1.0})
         jobs.reap()
         return write_one(given, shard)
@@ -171,7 +170,7 @@ def test_a_result_that_comes_after_the_lease_was_lost_is_thrown_away(jobs: JobSt
     run_shard(WRITE_EXAMPLES, command(job), work)
     row = first_row(jobs, job)
     assert (row.state, row.attempt, row.outputs) == (ShardState.QUEUED, 2, {})
-    assert facts(jobs, job, "examples.written") == []
+    assert job_events(jobs, job, "examples.written") == []
 
 
 def test_work_learns_of_the_cancellation_and_its_row_follows(jobs: JobStore) -> None:
@@ -179,12 +178,12 @@ def test_work_learns_of_the_cancellation_and_its_row_follows(jobs: JobStore) -> 
     run_shard(WRITE_EXAMPLES, command(job), until_told(lambda: jobs.cancel(job)))
     assert first_row(jobs, job).state is ShardState.CANCELLED
     assert jobs.client.zcard(f"{jobs.prefix}leases") == 0
-    assert [event.name for event in facts(jobs, job)][-2:] == ["job.cancelling", "shard.cancelled"]
+    assert [event.name for event in job_events(jobs, job)][-2:] == ["job.cancelling", "shard.cancelled"]
 
 
 def test_a_draining_worker_hands_its_shard_back_uncounted(jobs: JobStore) -> None:
     job = add_job(jobs, writing(1))
-    board = WorkerBoard(jobs.client, jobs.prefix)
+    board = WorkerRegistry(jobs.client, jobs.prefix)
     run_shard(WRITE_EXAMPLES, command(job), until_told(lambda: board.drain(Queue.SYNTHESIS, worker_id())))
     row = first_row(jobs, job)
     assert (row.state, row.attempt, row.error) == (ShardState.QUEUED, 1, None)
@@ -201,7 +200,7 @@ def test_a_worker_that_is_made_to_exit_hands_back_too(jobs: JobStore) -> None:
 def test_long_work_keeps_its_lease(jobs: JobStore) -> None:
     job = add_job(jobs, writing(1))
 
-    def work(given: WriteExamples, shard: Shard) -> Done:
+    def work(given: WriteExamples, shard: Shard) -> TaskResult:
         for _ in range(6):
             assert not shard.abort.wait(0.25)
             assert jobs.reap() == []
@@ -234,7 +233,7 @@ def test_a_command_that_cannot_be_read_uses_up_its_attempts_and_fails_with_the_r
         row.error is not None and row.error.code == "other_version" and "cannot read the command" in row.error.message
     )
     app.tasks[WRITE_EXAMPLES.name].run(as_json(command(job, shard=1)))
-    assert jobs.row(job, "write", 1).state is ShardState.DONE
+    assert jobs.shard(job, "write", 1).state is ShardState.DONE
 
 
 @pytest.mark.parametrize(

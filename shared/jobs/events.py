@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.jobs.connect import Client, redis_errors
 from shared.logging import get_logger
+from shared.redis import RedisClient, redis_errors
 
-GROUP = "orchestrator"
+CONSUMER_GROUP = "orchestrator"
 log = get_logger()
 
 
@@ -43,12 +43,12 @@ def read_event(stream_id: str, fields: dict[str, str]) -> Event:
         return Event(id=stream_id, name=UNREADABLE, job_id=fields.get("job_id", ""), at=0.0, data={})
 
 
-class FactReader:
+class EventReader:
     """The orchestrator's side: one consumer of a group, entries acknowledged after their effect."""
 
-    def __init__(self, client: Client, prefix: str, consumer: str) -> None:
+    def __init__(self, client: RedisClient, prefix: str, consumer: str) -> None:
         self.client = client
-        self.stream = f"{prefix}facts"
+        self.stream = f"{prefix}events"
         self.consumer = consumer
 
     def open(self) -> None:
@@ -60,26 +60,28 @@ class FactReader:
             if self.client.type(self.stream) not in ("stream", "none"):
                 self.client.rename(self.stream, f"{self.stream}:aside")
             groups = self.client.xinfo_groups(self.stream) if self.client.exists(self.stream) else []
-            if not any(group["name"] == GROUP for group in groups):
-                self.client.xgroup_create(self.stream, GROUP, id="0", mkstream=True)
+            if not any(group["name"] == CONSUMER_GROUP for group in groups):
+                self.client.xgroup_create(self.stream, CONSUMER_GROUP, id="0", mkstream=True)
 
     def read(self, *, block_ms: int | None, most: int = 200) -> list[Event]:
         """New entries for this consumer, waiting up to `block_ms`; None: not at all."""
         with redis_errors():
-            answer = self.client.xreadgroup(GROUP, self.consumer, {self.stream: ">"}, count=most, block=block_ms)
+            answer = self.client.xreadgroup(
+                CONSUMER_GROUP, self.consumer, {self.stream: ">"}, count=most, block=block_ms
+            )
         return [read_event(entry_id, fields) for entry_id, fields in (answer[0][1] if answer else [])]
 
     def acknowledge(self, events: list[Event]) -> None:
         """The effects of these entries are done."""
         if events:
             with redis_errors():
-                self.client.xack(self.stream, GROUP, *[event.id for event in events])
+                self.client.xack(self.stream, CONSUMER_GROUP, *[event.id for event in events])
 
 
 class JobEvents:
     """One job's stream: facts and progress, capped; resumable by id."""
 
-    def __init__(self, client: Client, prefix: str, job_id: str) -> None:
+    def __init__(self, client: RedisClient, prefix: str, job_id: str) -> None:
         self.client = client
         self.job_id = job_id
         self.stream = f"{prefix}job:{job_id}:events"

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from services.orchestrator.following import wave_size
+from services.orchestrator.planning.synthesis import error_wave_size
 from shared.contracts.spec import PipelineSpec, SpecError, parse_spec
-from shared.jobs.plan import Fixed, Slices, Target, TopUp
-from tests.unit.orchestrator.test_compile import ENDPOINTS
-from tests.unit.orchestrator.test_rounds import plan_of, upstream
+from shared.jobs.plan import FixedShards, Slices, TopUp, Waves
+from tests.unit.orchestrator.planning.test_compile import ENDPOINTS
+from tests.unit.orchestrator.planning.test_rounds import plan_of, upstream
 
 TRAIN = {"sft": [{"synthesis": 200, "per_shard": 20}, {"dataset": "d"}]}
 
@@ -16,7 +16,7 @@ TRAIN = {"sft": [{"synthesis": 200, "per_shard": 20}, {"dataset": "d"}]}
 def test_a_wave_lies_between_the_first_set_and_the_one_that_is_trained_on() -> None:
     plan = plan_of(train=TRAIN, strong={"follow_errors": 0.25, "follow_questions": 40})
     write = plan.stage("write.errors")
-    assert isinstance(write.source, Target) and write.source.amount == 50
+    assert isinstance(write.source, Waves) and write.source.amount == 50
     assert write.params["wishes"] == {"stage": "profile.errors", "job_id": None}
     assert write.params["seed"] != plan.stage("write.train").params["seed"]
     asked = plan.stage("sample.errors").source
@@ -42,12 +42,12 @@ def test_the_second_wave_goes_on_until_the_set_of_both_has_its_amount() -> None:
     plan = plan_of(train={"sft": [{"synthesis": 200}]}, strong={"follow_errors": 0.25})
     assert plan.stage("collect.train").source == TopUp(stage="write.errors")
     write, first = plan.stage("write.errors").source, plan.stage("write.train").source
-    assert isinstance(write, Target) and write.collected == "collect.train"
+    assert isinstance(write, Waves) and write.collected == "collect.train"
     assert {"verify.train", "verify.selection"} <= set(write.beside) and "verify.errors" not in write.beside
-    assert isinstance(first, Target) and first.collected is None
-    assert isinstance(plan.stage("collect.first").source, Fixed), "the first set may be of any size"
+    assert isinstance(first, Waves) and first.collected is None
+    assert isinstance(plan.stage("collect.first").source, FixedShards), "the first set may be of any size"
     with_data = plan_of(train=TRAIN, strong={"follow_errors": 0.25})
-    assert isinstance(with_data.stage("collect.train").source, Fixed)
+    assert isinstance(with_data.stage("collect.train").source, FixedShards)
 
 
 def test_a_judge_reads_the_second_wave_too() -> None:
@@ -106,7 +106,7 @@ def test_budgets_of_tokens_are_shared_like_money() -> None:
 def test_a_wave_is_a_share_of_what_is_synthesised(share: float) -> None:
     spec = parse_spec({"kind": "pipeline", "train": TRAIN, "strong": {"follow_errors": share}})
     assert isinstance(spec, PipelineSpec)
-    assert wave_size(spec) == {0.0: 0, 0.001: 1, 0.5: 100, 4: 800}[share]
+    assert error_wave_size(spec) == {0.0: 0, 0.001: 1, 0.5: 100, 4: 800}[share]
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from shared.errors import UnavailableError
 from shared.settings import RedisSettings
 
 # redis-py types every answer as bytes | str, whatever decode_responses says; the store's own methods are typed.
-Client = Any
+RedisClient = Any
 
 # Answers that say nothing about the command: this server, or the one that takes its place, will run it later. As a
 # script's own error the word may stand inside the sentence; elsewhere it begins it.
-LATER = {
+RETRY_LATER_REASONS = {
     "LOADING": "it still reads its data",
     "BUSY": "another script runs",
     "READONLY": "it is a replica, or a failover is under way",
@@ -33,9 +33,9 @@ LATER = {
     "NOAUTH": "it wants a password; has it been started anew?",
     "WRONGPASS": "it refuses the password; has it been started anew?",
 }
-WORD = re.compile(rf"(?:^|[\s:-])({'|'.join(LATER)})\b")
+REASON_WORD = re.compile(rf"(?:^|[\s:-])({'|'.join(RETRY_LATER_REASONS)})\b")
 # Those that redis-py knows as classes are tried again by the client itself, as a lost connection is.
-RETRIED: list[type[redis.RedisError]] = [
+RETRIED_ERRORS: list[type[redis.RedisError]] = [
     redis.ConnectionError,
     redis.TimeoutError,
     redis.BusyLoadingError,
@@ -52,22 +52,22 @@ def redis_errors() -> Iterator[None]:
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError) as error:
-        if (found := unavailable(error)) is None:
+        if (found := as_unavailable(error)) is None:
             raise
         raise found from error
 
 
-def unavailable(error: redis.RedisError) -> UnavailableError | None:
+def as_unavailable(error: redis.RedisError) -> UnavailableError | None:
     """What to say where the server or the way to it is the reason; None where the command is."""
     told = type(error).__name__ if not str(error) else str(error)
     if word := reason_word(error):
-        return UnavailableError(f"Redis says try again later ({told[:200]}): {LATER[word]}")
+        return UnavailableError(f"Redis says try again later ({told[:200]}): {RETRY_LATER_REASONS[word]}")
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):
         return UnavailableError(f"Redis does not answer ({told[:200]}); is the stack up? try: sense status")
     return None
 
 
-CLASSES = {
+REASON_BY_CLASS = {
     redis.BusyLoadingError: "LOADING",
     redis.ReadOnlyError: "READONLY",
     redis.exceptions.MasterDownError: "MASTERDOWN",
@@ -79,12 +79,12 @@ CLASSES = {
 
 def reason_word(error: redis.RedisError) -> str | None:
     """The code of an answer that means later: redis-py takes it off the sentences whose class it knows."""
-    for known, word in CLASSES.items():
+    for known, word in REASON_BY_CLASS.items():
         if isinstance(error, known):
             return word
     if not isinstance(error, redis.ResponseError | redis.AuthenticationError):
         return None
-    found = WORD.search(str(error)[:500])
+    found = REASON_WORD.search(str(error)[:500])
     return found[1] if found else None
 
 
@@ -107,7 +107,7 @@ class TranslatingRedis(redis.Redis):
         return TranslatingPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
-def connect_redis(settings: RedisSettings, *, timeout_s: float = 15.0, retries: int = 5) -> Client:
+def connect_redis(settings: RedisSettings, *, timeout_s: float = 15.0, retries: int = 5) -> RedisClient:
     """A client that speaks text; with five retries it tries a lost connection again for about three seconds."""
     return TranslatingRedis.from_url(
         settings.url.get_secret_value(),
@@ -118,5 +118,5 @@ def connect_redis(settings: RedisSettings, *, timeout_s: float = 15.0, retries: 
         socket_connect_timeout=timeout_s,
         health_check_interval=25,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.1), retries=retries),
-        retry_on_error=list(RETRIED),
+        retry_on_error=list(RETRIED_ERRORS),
     )

@@ -4,21 +4,21 @@ from typing import Any
 
 import pytest
 
-from services.orchestrator.compile import compile_spec
+from services.orchestrator.planning.compile import compile_spec
 from shared.contracts.spec import parse_spec
-from shared.jobs.plan import Need, Plan, Slices
+from shared.jobs.plan import JobPlan, Need, Slices
 from shared.jobs.state import JobStatus
 from tests.unit.orchestrator.model import Counts, Model
-from tests.unit.orchestrator.test_compile import ENDPOINTS, JOB, SETS, work
+from tests.unit.orchestrator.planning.test_compile import ENDPOINTS, JOB, SETS, work
 
 WEAKS: list[dict[str, Any]] = [{}, {"weak": {"sft_first": False}}, ENDPOINTS]
 
 
-def plan_of(**fields: Any) -> Plan:
+def plan_of(**fields: Any) -> JobPlan:
     return compile_spec(JOB, parse_spec({"kind": "pipeline", **fields}), "cpu:0")
 
 
-def upstream(plan: Plan, stage: str) -> set[str]:
+def upstream(plan: JobPlan, stage: str) -> set[str]:
     """Everything that is over before a stage begins."""
     found: set[str] = set()
     waiting = [stage]

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.orchestrator.compile import compile_spec
+from services.orchestrator.planning.compile import compile_spec
 from shared.contracts.spec import parse_spec
 from shared.errors import InvalidInputError
-from shared.jobs.plan import Each, Fixed, Need, Plan, Slices, StagePlan
+from shared.jobs.plan import EachShard, FixedShards, JobPlan, Need, Slices, StagePlan
 from shared.jobs.state import JobStatus
 from tests.unit.orchestrator.model import Counts, Model
 
@@ -17,12 +17,12 @@ SETS = [{"dataset": "d", "policy": "spider"}, {"dataset": "d", "samples": 4, "po
 ENDPOINTS = {"strong": {"endpoint": "s", "model": "m"}, "weak": {"endpoint": "w", "model": "n"}}
 
 
-def plan_of(kind: str, **fields: Any) -> Plan:
+def plan_of(kind: str, **fields: Any) -> JobPlan:
     return compile_spec(JOB, parse_spec({"kind": kind, **fields}), "cpu:0")
 
 
 def stage(name: str = "a", task: str = "synthesis.collect", **fields: Any) -> StagePlan:
-    return StagePlan.model_validate({"id": name, "task": task, "source": Fixed(shards=[{}])} | fields)
+    return StagePlan.model_validate({"id": name, "task": task, "source": FixedShards(shards=[{}])} | fields)
 
 
 def work(stage_id: str, shard: int, params: dict[str, Any]) -> Counts:
@@ -82,7 +82,7 @@ def test_few_pairs_skip_preference_training_and_leave_a_report() -> None:
 
 def test_an_endpoints_weak_model_is_sampled_as_examples_are_verified() -> None:
     source = plan_of("pairing", **ENDPOINTS).stage("sample").source
-    assert source == Each(stage="verify.train", fields={"examples": "examples"})
+    assert source == EachShard(stage="verify.train", fields={"examples": "examples"})
 
 
 def test_all_sources_of_training_data_are_sampled() -> None:
@@ -150,17 +150,17 @@ def test_an_official_policy_is_judged_with_strict_beside_it() -> None:
         ([stage("a"), stage("a")], "stands twice"),
         ([stage("a", after=["b"]), stage("b")], "comes before"),
         ([stage("a", after=["a"])], "comes before"),
-        ([stage("a", source=Each(stage="b", fields={"x": "y"})), stage("b")], "comes before"),
+        ([stage("a", source=EachShard(stage="b", fields={"x": "y"})), stage("b")], "comes before"),
         ([stage("a", need=Need(stage="b", count="x", at_least=1)), stage("b")], "comes before"),
         ([stage("a", source=Slices(stage="b", output="o", count="c", size=1)), stage("b")], "comes before"),
         ([stage("a", params={"limmit": 3})], "has no field"),
         ([stage("a", task="synthesis.dream")], "no task"),
-        ([stage("a", source=Fixed(shards=[{"limmit": 3}]))], "has no field"),
+        ([stage("a", source=FixedShards(shards=[{"limmit": 3}]))], "has no field"),
     ],
 )
 def test_a_plan_with_a_fault_is_refused(stages: list[StagePlan], match: str) -> None:
     with pytest.raises(ValidationError, match=match):
-        Plan(stages=stages)
+        JobPlan(stages=stages)
 
 
 @pytest.mark.parametrize("models", [["m", "m"], ["Weird Name"], ["smollm2-135m"], ["a/b"]])

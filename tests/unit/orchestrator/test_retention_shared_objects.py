@@ -7,12 +7,11 @@ from hashlib import sha256
 import pytest
 
 from services.orchestrator.archive import archive_job
-from services.orchestrator.retention.run import DAY_S, Retention
-from services.orchestrator.retention.settings import NEVER, RetentionSettings
-from services.orchestrator.retention.stored import usage
+from services.orchestrator.retention import DAY_S, Retention, usage
+from services.orchestrator.settings import NEVER, RetentionSettings
 from shared.catalog.databases import Upload, add_upload
 from shared.contracts.spec import parse_spec
-from shared.jobs.ended import EndedJobs
+from shared.jobs.finished import FinishedJobs
 from shared.jobs.store import JobStore
 from shared.storage.keys import (
     answer_key,
@@ -37,7 +36,7 @@ A, B, C, D = (sha256(name.encode()).hexdigest() for name in "abcd")
 
 def retain(jobs: JobStore, objects: ObjectStore, days: float, *, dry: bool = False, **settings: float) -> list[str]:
     """What goes `days` from now."""
-    chosen = RetentionSettings.model_validate({"facts_days": NEVER, **settings})
+    chosen = RetentionSettings.model_validate({"events_days": NEVER, **settings})
     found = Retention(jobs, objects, chosen).run(dry_run=dry, now=time.time() + days * DAY_S)
     return [f"{one.kind} {one.what}" for one in found]
 
@@ -112,8 +111,8 @@ def test_an_upload_goes_only_where_nothing_names_it(jobs: JobStore, objects: Obj
     seen = jobs.stale()[archived]
     archive_job(jobs, objects, archived, None)
     jobs.archived(archived, seen)
-    (ended,) = EndedJobs(jobs).all()
-    assert EndedJobs(jobs).forget(ended)
+    (ended,) = FinishedJobs(jobs).all()
+    assert FinishedJobs(jobs).forget(ended)
     assert retain(jobs, objects, 1000, orphans_days=NEVER) == [], "by default never"
     assert retain(jobs, objects, 100, uploads_days=90) == [f"upload database {D}"]
     assert not objects.exists(database_key(D)) and objects.exists(database_key(C))

@@ -1,46 +1,141 @@
-"""The base of every task: claim, heartbeat, work, one atomic finish."""
+"""What a task's code sees of the shard it works on: inputs by reference, outputs by name, progress, abort."""
 
 import os
 import socket
+import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from shared.contracts.base import Command, Counts, Fact, TaskContract
-from shared.contracts.refs import ObjectRef
-from shared.errors import SenseError, UnavailableError
-from shared.jobs.connect import connect_redis
-from shared.jobs.rows import summarize
-from shared.jobs.state import ErrorInfo
+from shared.contracts.refs import ObjectRef, Slice, StageRef
+from shared.errors import NotFoundError, SenseError, UnavailableError
+from shared.jobs.events import JobEvents
+from shared.jobs.finished import archived_key
+from shared.jobs.state import ErrorInfo, ShardRecord, summarize_error
 from shared.jobs.store import JobStore
 from shared.logging import get_logger
 from shared.metrics import SHARD_SECONDS, SHARDS
-from shared.settings import LeaseSettings, RedisSettings
+from shared.redis import connect_redis
+from shared.settings import LeaseSettings, PathSettings, RedisSettings
+from shared.storage.keys import export_key, shard_key
 from shared.storage.open import StoreSettings, open_store
-from shared.tasks.heartbeat import Heartbeat
-from shared.tasks.shard import Shard
-from shared.tasks.watchdog import watched
+from shared.storage.records import dump_records, read_records, read_slice
+from shared.storage.store import ObjectStore
+from shared.tasks.liveness import Heartbeat, watched
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Shard:
+    """One claimed shard. Keys of outputs carry the attempt, so a late twin overwrites nothing."""
+
+    def __init__(self, command: Command, jobs: JobStore, objects: ObjectStore, heartbeat: Heartbeat) -> None:
+        self.command = command
+        self.jobs = jobs
+        self.objects = objects
+        self.heartbeat = heartbeat
+
+    @property
+    def abort(self) -> threading.Event:
+        """Set when the work must stop."""
+        return self.heartbeat.abort
+
+    def on_abort(self, action: Callable[[], None]) -> None:
+        """What to kill when the lease ends."""
+        self.heartbeat.on_abort(action)
+
+    def key(self, name: str, suffix: str = "jsonl") -> str:
+        """The key of this attempt's output `name`."""
+        command = self.command
+        return shard_key(command.job_id, command.stage, command.shard, command.attempt, f"{name}.{suffix}")
+
+    def write_records(self, name: str, rows: Iterable[BaseModel]) -> ObjectRef:
+        """Stores rows as this attempt's output `name`."""
+        return self.objects.put(self.key(name), dump_records(rows))
+
+    def write_text(self, name: str, text: str, suffix: str) -> ObjectRef:
+        """Stores a text as this attempt's output `name`."""
+        return self.objects.put(self.key(name, suffix), text.encode())
+
+    def write_file(self, name: str, path: Path, suffix: str) -> ObjectRef:
+        """Stores a local file as this attempt's output `name`."""
+        return self.objects.put_file(self.key(name, suffix), path)
+
+    def export(self, name: str, data: bytes) -> ObjectRef:
+        """Stores a file people fetch, under the stage's `export/`; equal inputs give equal bytes, so twins agree."""
+        return self.objects.put(export_key(self.command.job_id, self.command.stage, name), data)
+
+    def export_file(self, name: str, path: Path) -> ObjectRef:
+        """As `export`, from a local file: for what does not fit in memory."""
+        return self.objects.put_file(export_key(self.command.job_id, self.command.stage, name), path)
+
+    def refs(self, stage: StageRef, output: str) -> list[ObjectRef]:
+        """One output of all finished shards of a stage, in shard order. Raises `NotFoundError` where there is none."""
+        found = self.jobs.outputs(stage.job_id or self.command.job_id, stage.stage, output)
+        if stage.job_id and not self.jobs.knows(stage.job_id):  # asked afterwards: what is leaving may be read in part
+            found = self._archived_refs(stage.job_id, stage.stage, output)
+        if not found and stage.job_id:
+            raise NotFoundError(f"job {stage.job_id} has no output {output} of stage {stage.stage}")
+        return found
+
+    def _archived_refs(self, job_id: str, stage: str, output: str) -> list[ObjectRef]:
+        """The same of a job that has left Redis."""
+        try:
+            key = archived_key(self.objects, job_id, "rows.jsonl")
+        except NotFoundError:
+            return []
+        rows = [
+            row for row in read_records(self.objects, key, ShardRecord) if row.stage == stage and row.state == "done"
+        ]
+        return [row.outputs[output] for row in rows if output in row.outputs]
+
+    def stage_records(self, stage: StageRef, output: str, model: type[M]) -> Iterator[M]:
+        """Rows of one output of a stage, in shard order."""
+        for ref in self.refs(stage, output):
+            yield from read_records(self.objects, ref, model)
+
+    def rows(self, source: ObjectRef | Slice, model: type[M]) -> list[M]:
+        """The rows a shard works on: a whole object, or a slice of a collected one."""
+        if isinstance(source, ObjectRef):
+            return list(read_records(self.objects, source, model))
+        refs = self.refs(source.stage, source.output)
+        return list(read_slice(self.objects, refs, source.offset, source.limit, model, PathSettings().records))
+
+    def checkpointed(self) -> bool:
+        """Says that a part of the work is safe in the object store; False where the lease is lost."""
+        command = self.command
+        return self.jobs.checkpointed(command.job_id, command.stage, command.shard, token=self.heartbeat.token)
+
+    def progress(self, **data: Any) -> None:
+        """Tells people who watch; never decides anything, and where it cannot be told nothing is lost."""
+        events = JobEvents(self.jobs.client, self.jobs.prefix, self.command.job_id)
+        with suppress(UnavailableError):
+            events.progress(self.command.stage, self.command.shard, data)
+
 
 log = get_logger()
 C = TypeVar("C", bound=Command)
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class TaskResult:
     """What a task leaves: its counts, and its outputs by name."""
 
     counts: Counts
     outputs: dict[str, ObjectRef] = field(default_factory=dict)
 
 
-Work = Callable[[C, Shard], Done]
+Work = Callable[[C, Shard], TaskResult]
 T = TypeVar("T")
 SETTLE_PAUSE_S = 1.0
 
@@ -57,7 +152,7 @@ def register_task(app: Celery, contract: TaskContract, work: Work[C]) -> None:
         try:
             parsed = contract.command.model_validate(command)
         except ValidationError as error:
-            reason = f"this worker cannot read the command for {contract.name} ({summarize(error)})"
+            reason = f"this worker cannot read the command for {contract.name} ({summarize_error(error)})"
             refuse_command(command, reason)
         else:
             run_shard(contract, parsed, work)
@@ -93,7 +188,7 @@ def retry_pause_s(attempt: int) -> float:
     return float(LeaseSettings().retry_pause_s * 2 ** min(6, attempt - 1))
 
 
-def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Shard], Done]) -> None:
+def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Shard], TaskResult]) -> None:
     """Runs one shard where the claim is granted; a message without a claim ends here, quietly."""
     redis = RedisSettings()
     jobs = JobStore(connect_redis(redis), redis.prefix)
@@ -130,7 +225,7 @@ class Attempt:
         self.token = token
         self.where = (command.job_id, command.stage, command.shard)
 
-    def run(self, work: Callable[[Any, Shard], Done]) -> None:
+    def run(self, work: Callable[[Any, Shard], TaskResult]) -> None:
         """Works and settles; whatever goes wrong ends in the row, with a sentence."""
         try:
             shard = Shard(self.command, self.jobs, open_store(StoreSettings()), self.heartbeat)
@@ -142,10 +237,10 @@ class Attempt:
             self.settle_failure(error)
         except BaseException:
             self.heartbeat.stop()
-            self.patiently(lambda: self.jobs.hand_back(*self.where, token=self.token))
+            self.settle_with_retries(lambda: self.jobs.hand_back(*self.where, token=self.token))
             raise
 
-    def patiently(self, settle: Callable[[], T]) -> T:
+    def settle_with_retries(self, settle: Callable[[], T]) -> T:
         """A Redis that is away for a moment (a restart, a failover, a script that blocks it) costs no finished work:
         settling is tried again for as long as the lease may hold. Raises `UnavailableError` then."""
         while True:
@@ -157,7 +252,7 @@ class Attempt:
                 log.warning("shard.not_settled", error=error.message)
                 time.sleep(SETTLE_PAUSE_S)
 
-    def finish(self, done: Done) -> None:
+    def finish(self, done: TaskResult) -> None:
         """Records the result; unknown outputs are a bug of the service, named at once."""
         if unknown := set(done.outputs) - set(self.contract.outputs):
             raise SenseError(f"{self.contract.name} left outputs {sorted(unknown)} that its contract does not name")
@@ -170,7 +265,7 @@ class Attempt:
             attempt=command.attempt,
             outputs=done.outputs,
         )
-        kept = self.patiently(lambda: self.jobs.finish(fact, done.counts, token=self.token))
+        kept = self.settle_with_retries(lambda: self.jobs.finish(fact, done.counts, token=self.token))
         SHARDS.labels(task=self.contract.name, end="done" if kept else "lost").inc()
         log.info("shard.done" if kept else "shard.lost", **done.counts.model_dump())
 
@@ -178,18 +273,18 @@ class Attempt:
         """Maps what stopped the work to the row's next state."""
         reason = self.heartbeat.reason
         if reason == "draining":
-            self.patiently(lambda: self.jobs.hand_back(*self.where, token=self.token))
+            self.settle_with_retries(lambda: self.jobs.hand_back(*self.where, token=self.token))
         elif reason == "cancelling":
-            self.patiently(lambda: self.jobs.hand_back(*self.where, token=self.token, cancelled=True))
+            self.settle_with_retries(lambda: self.jobs.hand_back(*self.where, token=self.token, cancelled=True))
         elif reason is None:
-            info = describe(error)
+            info = describe_error(error)
             log.error("shard.failed", code=info.code, error=info.message, exc_info=not isinstance(error, SenseError))
             pause_s = retry_pause_s(self.command.attempt)
-            self.patiently(lambda: self.jobs.fail(*self.where, token=self.token, error=info, pause_s=pause_s))
+            self.settle_with_retries(lambda: self.jobs.fail(*self.where, token=self.token, error=info, pause_s=pause_s))
         SHARDS.labels(task=self.contract.name, end=reason or "failed").inc()
 
 
-def describe(error: Exception) -> ErrorInfo:
+def describe_error(error: Exception) -> ErrorInfo:
     """An exception as the row keeps it. What is not ours is tried again: it may be the machine's."""
     if isinstance(error, SenseError):
         return ErrorInfo(code=error.code, message=error.message, retryable=error.retryable)

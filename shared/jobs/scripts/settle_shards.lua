@@ -44,7 +44,7 @@ end
 redis.call('HDEL', kjob(j), 'settle', 'settle_stage', 'settle_from')
 redis.call('SREM', KSETTLING, j)
 -- wakes the orchestrator: the job may end now, or its archive is to be written anew
-redis.call('XADD', KFACTS, 'MAXLEN', '~', 100000, '*', 'name', 'job.settled', 'job_id', j, 'stage', '', 'shard', '',
+redis.call('XADD', KALL_EVENTS, 'MAXLEN', '~', 100000, '*', 'name', 'job.settled', 'job_id', j, 'stage', '', 'shard', '',
   'at', stamp(now()))
 if terminal(held[5]) then redis.call('HINCRBY', KSTALE, j, 1) end
 return 0

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import NotFoundError
-from shared.jobs.connect import redis_errors
-from shared.jobs.rows import DAMAGE, checked, summarize
-from shared.jobs.state import JobStatus
+from shared.jobs.state import DAMAGE_ERRORS, JobStatus, raise_if_error, summarize_error
 from shared.jobs.store import AT_ONCE_S, BATCH, JobStore, batches
 from shared.logging import get_logger
+from shared.redis import redis_errors
 from shared.storage.keys import archive_key, newest_epoch
 from shared.storage.store import ObjectStore
 
@@ -25,7 +24,7 @@ def archived_key(objects: ObjectStore, job_id: str, name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class FinishedJob:
     """A terminal job whose archive is fresh. `swept`: the store's retention was done for this ending."""
 
     id: str
@@ -35,14 +34,14 @@ class Ended:
     rows: int
 
 
-class EndedJobs:
+class FinishedJobs:
     """Reads and forgets them. A job leaves at once, for every reader; its rows follow, and a broken-off end goes on."""
 
     def __init__(self, store: JobStore) -> None:
         self.store = store
         self.client = store.client
 
-    def all(self) -> Iterator[Ended]:
+    def all(self) -> Iterator[FinishedJob]:
         """Oldest first."""
         with redis_errors():
             stale = {*self.client.hkeys(self.store.key("stale")), *self.client.smembers(self.store.key("settling"))}
@@ -56,15 +55,15 @@ class EndedJobs:
                 if job_id not in stale and (job := self._read(job_id, answer)) is not None:
                     yield job
 
-    def mark_swept(self, job: Ended) -> None:
+    def mark_swept(self, job: FinishedJob) -> None:
         """The store holds nothing more of this job that may go."""
         self.store.steps.run("swept", job.id, job.epoch)
 
-    def forget(self, job: Ended) -> bool:
+    def forget(self, job: FinishedJob) -> bool:
         """Takes the job out of Redis; False where it lives again, or its archive is not fresh."""
         if not self.store.steps.run("forget", job.id, job.epoch):
             return False
-        self.store.remove_rows(job.id, AT_ONCE_S)
+        self.store.remove_shards(job.id, AT_ONCE_S)
         return True
 
     def finish_leaving(self) -> None:
@@ -72,19 +71,19 @@ class EndedJobs:
         with redis_errors():
             leaving = self.client.smembers(self.store.key("leaving"))
         for job_id in sorted(leaving):
-            self.store.remove_readable_rows(job_id, AT_ONCE_S)
+            self.store.remove_readable_shards(job_id, AT_ONCE_S)
 
-    def _read(self, job_id: str, answer: Any) -> Ended | None:
+    def _read(self, job_id: str, answer: Any) -> FinishedJob | None:
         """None for a job that goes on, and for one whose record cannot be read: it stays for a person to look at."""
         try:
             with redis_errors():
-                status, finished_at, epoch, swept = checked(answer)
+                status, finished_at, epoch, swept = raise_if_error(answer)
             if not status or not JobStatus(status).terminal or not finished_at:
                 return None
             fresh = swept is not None and swept == epoch
-            return Ended(job_id, float(finished_at), int(epoch or 1), fresh, self._rows(job_id))
-        except DAMAGE as error:
-            log.warning("retention.unreadable", job=job_id, error=summarize(error))
+            return FinishedJob(job_id, float(finished_at), int(epoch or 1), fresh, self._rows(job_id))
+        except DAMAGE_ERRORS as error:
+            log.warning("retention.unreadable", job=job_id, error=summarize_error(error))
             return None
 
     def _rows(self, job_id: str) -> int:

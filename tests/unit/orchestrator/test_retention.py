@@ -7,13 +7,13 @@ import pytest
 
 from services.gateway.archive import archived_rows, read_archived
 from services.orchestrator.archive import archive_job
-from services.orchestrator.retention.run import DAY_S, Retention
-from services.orchestrator.retention.settings import NEVER, RetentionSettings
+from services.orchestrator.retention import DAY_S, Retention
+from services.orchestrator.settings import NEVER, RetentionSettings
 from shared.contracts.base import Fact
 from shared.contracts.refs import ObjectRef
 from shared.contracts.synthesis import WrittenCounts
 from shared.errors import NotFoundError
-from shared.events.stream import FactReader
+from shared.jobs.events import EventReader
 from shared.jobs.state import ErrorInfo
 from shared.jobs.store import JobStore
 from shared.storage.directory import DirectoryStore
@@ -124,13 +124,13 @@ def test_a_dry_run_names_the_same_and_changes_nothing(store: JobStore, objects: 
 def test_what_is_young_stays(store: JobStore, objects: DirectoryStore, age_days: float) -> None:
     job = ended_job(store, objects)
     before = snapshot(store, job)
-    assert retain(store, objects, now=time.time() + age_days * DAY_S, facts_days=NEVER) == []
+    assert retain(store, objects, now=time.time() + age_days * DAY_S, events_days=NEVER) == []
     assert snapshot(store, job) == before
 
 
 def test_never_means_never(store: JobStore, objects: DirectoryStore) -> None:
     ended_job(store, objects)
-    never = dict.fromkeys(("rows_days", "orphans_days", "checkpoints_days", "facts_days"), NEVER)
+    never = dict.fromkeys(("rows_days", "orphans_days", "checkpoints_days", "events_days"), NEVER)
     assert retain(store, objects, now=LATE * 2, **never) == []
 
 
@@ -148,9 +148,9 @@ def test_a_retried_job_is_left_alone_and_swept_again_after_its_second_end(
     job = ended_job(store, objects, fail=True)
     retain(store, objects, rows_days=NEVER)
     assert not objects.exists(shard_key(job, "write", 1, 1, "written.jsonl"))
-    assert retain(store, objects, rows_days=NEVER, facts_days=NEVER) == [], "swept once an ending"
+    assert retain(store, objects, rows_days=NEVER, events_days=NEVER) == [], "swept once an ending"
     store.retry(job)
-    assert retain(store, objects, facts_days=NEVER) == []
+    assert retain(store, objects, events_days=NEVER) == []
     put(objects, shard_key(job, "write", 1, 2, "written.jsonl"))
     store.end(job, "failed")
     archived(store, objects, job)
@@ -182,15 +182,15 @@ def test_late_words_about_a_job_that_left_make_no_keys(store: JobStore, objects:
 
 
 def test_facts_that_were_read_go_and_unread_ones_stay(store: JobStore, objects: DirectoryStore) -> None:
-    reader = FactReader(store.client, store.prefix, "one")
+    reader = EventReader(store.client, store.prefix, "one")
     reader.open()
     add_job(store, writing(1))
     read = reader.read(block_ms=10, most=1)
     reader.acknowledge(read)
-    before = store.client.xlen(store.key("facts"))
+    before = store.client.xlen(store.key("events"))
     assert before >= 2
     retain(store, objects)
-    assert store.client.xlen(store.key("facts")) == before, "the last read one is kept, the unread ones of course"
+    assert store.client.xlen(store.key("events")) == before, "the last read one is kept, the unread ones of course"
     reader.acknowledge(reader.read(block_ms=10))
     retain(store, objects)
-    assert store.client.xlen(store.key("facts")) == 1
+    assert store.client.xlen(store.key("events")) == 1

@@ -5,20 +5,27 @@ best, and stages of the next round name that stage (`model_from`, `parent_from`)
 does not beat the best before it changes nothing but the seed of the next: that one samples the same model anew.
 """
 
-from services.orchestrator.fragments import deployed, judged, ref, released, sampling_params, trained
-from services.orchestrator.naming import Names
-from services.orchestrator.paired import pair_stages, pairs_needed
-from services.orchestrator.sizes import ANSWERED_PER_SHARD, SAMPLED_PER_SHARD
-from services.orchestrator.sweep import CHOICE
+from services.orchestrator.planning.pairs import SWEEP_STAGE, pair_stages, pairs_needed
+from services.orchestrator.planning.stages import (
+    ANSWERED_PER_SHARD,
+    SAMPLED_PER_SHARD,
+    ModelNames,
+    deploy_stage,
+    judge_stage,
+    release_stage,
+    sampling_params,
+    stage_ref,
+    train_stage,
+)
 from shared.contracts.evaluation import ArmPlan, RoundPlan
 from shared.contracts.refs import StageRef
 from shared.contracts.spec import PipelineSpec
-from shared.jobs.plan import Fixed, Need, Slices, StagePlan
+from shared.jobs.plan import FixedShards, Need, Slices, StagePlan
 
-ROUND_SEED = 11_000_027
+ROUND_SEED_STEP = 11_000_027
 
 
-def in_round(stage: str, number: int) -> str:
+def round_stage_id(stage: str, number: int) -> str:
     """A stage's name in a round: the first round's has no suffix."""
     return stage if number == 1 else f"{stage}.r{number}"
 
@@ -28,11 +35,11 @@ def round_plans(rounds: int) -> list[RoundPlan]:
     return [
         RoundPlan(
             number=number,
-            sample=in_round("sample", number),
-            judge=in_round("judge", number),
-            pair=in_round("pair", number),
-            collect=in_round("collect.preferences", number),
-            train=in_round("dpo", number),
+            sample=round_stage_id("sample", number),
+            judge=round_stage_id("judge", number),
+            pair=round_stage_id("pair", number),
+            collect=round_stage_id("collect.preferences", number),
+            train=round_stage_id("dpo", number),
             choose=f"choose.r{number}",
         )
         for number in range(1, rounds + 1)
@@ -42,7 +49,7 @@ def round_plans(rounds: int) -> list[RoundPlan]:
 class Rounds:
     """The rounds of a pipeline; without a second one there are no stages here and the report alone promotes."""
 
-    def __init__(self, spec: PipelineSpec, names: Names, dataset: str) -> None:
+    def __init__(self, spec: PipelineSpec, names: ModelNames, dataset: str) -> None:
         self.spec = spec
         self.names = names
         self.dataset = dataset
@@ -62,17 +69,17 @@ class Rounds:
         """Everything up to the round's model; the first round's is planned like a pipeline's without rounds."""
         if plan.number == 1:
             return []
-        chosen = ref(self.plans[plan.number - 2].choose)
-        seed = self.spec.seed + (plan.number - 1) * ROUND_SEED
+        chosen = stage_ref(self.plans[plan.number - 2].choose)
+        seed = self.spec.seed + (plan.number - 1) * ROUND_SEED_STEP
         deploy = self._deploy(f"deploy.weak.r{plan.number}", "dpo", [chosen["stage"]], model_from=chosen)
-        release = released(f"release.weak.r{plan.number}", [plan.sample], self.names.device)
-        dpo = trained(
+        release = release_stage(f"release.weak.r{plan.number}", [plan.sample], self.names.device)
+        dpo = train_stage(
             plan.train,
             method="dpo",
             recipe="dpo",
             model=self.names.model(plan.train),
             student=self.spec.student,
-            data=ref(plan.collect),
+            data=stage_ref(plan.collect),
             output="dpo",
             settings=self.spec.dpo,
             seed=seed,
@@ -91,7 +98,7 @@ class Rounds:
         params = sampling_params(weak, "engine", model, seed, rows, self.spec.style)
         params["model_from"] = chosen
         if weak.sweep is not None:
-            params["chosen"] = ref(CHOICE)
+            params["chosen"] = stage_ref(SWEEP_STAGE)
         source = Slices(
             stage=self.dataset, output="examples", count="examples", size=SAMPLED_PER_SHARD, limit=weak.questions
         )
@@ -109,9 +116,9 @@ class Rounds:
         choice = StagePlan(
             id=plan.choose,
             task="evaluation.choose_model",
-            source=Fixed(shards=[{}]),
+            source=FixedShards(shards=[{}]),
             after=[arm.judged.stage for arm in self.arms],
-            params={"arms": [arm.model_dump() for arm in self.arms], "dataset": ref("collect.train")},
+            params={"arms": [arm.model_dump() for arm in self.arms], "dataset": stage_ref("collect.train")},
         )
         return [*stages, choice]
 
@@ -144,7 +151,7 @@ class Rounds:
                 "style": self.spec.style.model_dump(),
             },
         )
-        return [answer, judged(f"judge.{arm_id}", answer.id)]
+        return [answer, judge_stage(f"judge.{arm_id}", answer.id)]
 
     def _deploy(
         self,
@@ -155,7 +162,7 @@ class Rounds:
         need: Need | None = None,
         model_from: dict[str, object] | None = None,
     ) -> StagePlan:
-        plan = deployed(
+        plan = deploy_stage(
             stage,
             model=self.names.model(which),
             base=self.spec.student.base,
@@ -164,9 +171,9 @@ class Rounds:
             device=self.names.device,
             need=need,
         )
-        return plan if model_from is None else chosen_model(plan, model_from)
+        return plan if model_from is None else with_model_from(plan, model_from)
 
 
-def chosen_model(plan: StagePlan, choice: dict[str, object]) -> StagePlan:
+def with_model_from(plan: StagePlan, choice: dict[str, object]) -> StagePlan:
     """The same stage with the model that a stage of choice has recorded."""
     return plan.model_copy(update={"params": {**plan.params, "model_from": choice}})

@@ -7,7 +7,7 @@ import pytest
 
 from services.orchestrator import loop
 from services.orchestrator.loop import Orchestrator
-from shared.jobs.plan import Plan
+from shared.jobs.plan import JobPlan
 from shared.jobs.state import JobStatus
 from shared.jobs.store import JobStore
 from shared.storage.directory import DirectoryStore
@@ -55,7 +55,7 @@ def test_a_job_that_waits_is_cancelled_without_a_plan(lab: Lab, told: bool, monk
     ids = [lab.submit(planned=False) for _ in range(6)]
     rounds(lab)
     if not told:
-        monkeypatch.setattr(lab.orchestrator.facts, "read", lambda **_: [])
+        monkeypatch.setattr(lab.orchestrator.events, "read", lambda **_: [])
     lab.store.cancel(ids[-1])
     rounds(lab)
     assert lab.store.job(ids[-1]).status is JobStatus.CANCELLED
@@ -66,7 +66,7 @@ def test_another_orchestrator_goes_on_with_the_same_jobs(lab: Lab, tmp_path: Pat
     ids = [lab.submit(planned=False) for _ in range(8)]
     rounds(lab)
     lab.store.cancel(ids[0])
-    other = Orchestrator(lab.store, lab.objects, lab.orchestrator.facts, lab.orchestrator.dispatcher)
+    other = Orchestrator(lab.store, lab.objects, lab.orchestrator.events, lab.orchestrator.dispatcher)
     for _ in range(12):
         other.advance_some()
     assert compiled(lab, ids) == ids[: MOST + 1]
@@ -84,11 +84,11 @@ def test_a_job_with_a_plan_is_worked_on_whatever_waits(lab: Lab) -> None:
 def test_a_plan_that_another_stored_meanwhile_is_the_one_that_is_used(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job, theirs = lab.submit(planned=False), Plan(stages=[writing(5), building()])
+    job, theirs = lab.submit(planned=False), JobPlan(stages=[writing(5), building()])
 
-    def compile_late(*args: object) -> Plan:
+    def compile_late(*args: object) -> JobPlan:
         assert open_jobs_of(lab).set_plan(job, theirs)
-        return Plan(stages=[writing(1, stage="mine")])
+        return JobPlan(stages=[writing(1, stage="mine")])
 
     monkeypatch.setattr(loop, "compile_spec", compile_late)
     rounds(lab)
@@ -105,7 +105,7 @@ def open_jobs_of(lab: Lab) -> JobStore:
 
 def test_a_sweep_goes_on_where_the_round_before_had_no_time_left(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [lab.submit() for _ in range(5)]
-    monkeypatch.setattr(lab.orchestrator.facts, "read", lambda **_: [])
+    monkeypatch.setattr(lab.orchestrator.events, "read", lambda **_: [])
     monkeypatch.setattr(loop, "SLICE_S", 0.0)
     seen: list[str] = []
     plain = lab.orchestrator.advance_job
