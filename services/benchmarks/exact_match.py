@@ -12,7 +12,7 @@ from services.benchmarks.run import BEYOND
 from services.benchmarks.text_files import unknown_database
 from services.evaluation.metrics.exact_match import ExactScore, exact_match, fixes_that_change
 from services.evaluation.metrics.quirks import Mode
-from services.sandbox.pool import SandboxPool
+from services.sandbox.execution.pool import SandboxPool
 from shared.errors import InvalidInputError
 from shared.sql.spider.hardness import MeasuredHardness, hardness
 from shared.sql.spider.parser import parse_spider_sql

@@ -11,13 +11,12 @@ from services.benchmarks.options import SHOWN_ROWS, Options
 from services.benchmarks.prediction_files import Pair
 from services.evaluation.metrics.bird import rves_of, soft_f1, time_ratio, ves_of
 from services.evaluation.metrics.quirks import Mode
-from services.sandbox.execution import Execution, Request
-from services.sandbox.golds import GoldMemory
-from services.sandbox.judge import Judge, Question, now_ms
-from services.sandbox.limits import Limits
-from services.sandbox.policies import Reading
-from services.sandbox.pool import SandboxPool
-from services.sandbox.verdicts import Judgement
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.execution.requests import Execution, ExecutionRequest
+from services.sandbox.judging.judge import GoldCache, Judge, JudgeQuestion, now_ms
+from services.sandbox.judging.policies import ConfiguredPolicy
+from services.sandbox.judging.verdicts import Judgement
 from shared.contracts.records import Policy, Verdict
 
 TOKEN = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|\d*\.\d+|\w+|[<>!=]=|<>|\S""")
@@ -68,12 +67,12 @@ class Examiner:
 
     def __init__(self, pool: SandboxPool, databases: Databases, options: Options) -> None:
         self.pool, self.databases, self.options = pool, databases, options
-        self._golds = GoldMemory()
+        self._golds = GoldCache()
 
     def judge_of(self, mode: Mode, keep_rows: int = SHOWN_ROWS) -> Judge:
         """The judge of a mode."""
         policy = self.options.official_policy if mode == "official" else Policy.STRICT
-        reading = Reading(policy, keep_distinct=self.options.keep_distinct)
+        reading = ConfiguredPolicy(policy, keep_distinct=self.options.keep_distinct)
         return Judge(self.pool, reading, golds=self._golds, keep_rows=keep_rows, only_wrong=not self.options.show_all)
 
     def execution(self, pairs: Sequence[Pair], mode: Mode, progress: Progress) -> list[Judgement]:
@@ -133,20 +132,23 @@ class Examiner:
     ) -> list[bool]:
         """Neighbours count only where the gold's result follows from the rows; elsewhere the main database decides."""
         from services.benchmarks.suites import keys_of
-        from services.sandbox.second_look import Neighbourhood, SecondLook  # brings sqlglot: a quarter of a second
+        from services.sandbox.judging.suite_review import (  # brings sqlglot: a quarter of a second
+            DatabaseSuite,
+            SuiteReview,
+        )
 
         names = {pair.db_id for pair in pairs}
         around = {
-            self.databases.main(name): Neighbourhood(
+            self.databases.main(name): DatabaseSuite(
                 self.databases.suite(name)[1:], keys_of(self.databases.main(name), self.pool)
             )
             for name in sorted(names)
         }
-        look, found = SecondLook(self.judge_of(mode)), []
+        look, found = SuiteReview(self.judge_of(mode)), []
         for begin in range(0, len(pairs), AT_ONCE):
             part = slice(begin, begin + AT_ONCE)
             questions = [
-                Question(self.databases.main(pair.db_id), pair.gold, (pair.prediction,)) for pair in pairs[part]
+                JudgeQuestion(self.databases.main(pair.db_id), pair.gold, (pair.prediction,)) for pair in pairs[part]
             ]
             reviewed = look.review(questions, [[one] for one in first[part]], around)
             found += [ok and not one.neighbours_lost for ok, (one,) in zip(right[part], reviewed, strict=True)]
@@ -162,7 +164,9 @@ class Examiner:
         at_once: int = AT_ONCE,
     ) -> list[Judgement]:
         found: list[Judgement] = []
-        questions = [Question(file, pair.gold, (pair.prediction,)) for pair, file in zip(pairs, files, strict=True)]
+        questions = [
+            JudgeQuestion(file, pair.gold, (pair.prediction,)) for pair, file in zip(pairs, files, strict=True)
+        ]
         for begin in range(0, len(questions), at_once):
             part = questions[begin : begin + at_once]
             found += [judgements[0] for judgements in judge.judge_many(part)]
@@ -182,18 +186,18 @@ def soft_f1_scores(
     progress: Callable[[int], None],
 ) -> list[float]:
     """One score a pair, 0 to 1; 0 where gold or prediction gave no whole result."""
-    rule = Reading(Policy.BIRD).rule("")
+    rule = ConfiguredPolicy(Policy.BIRD).rule("")
     whole = replace(limits, max_cell_chars=max(limits.value_bytes, limits.stored_value_bytes))
     found: list[float] = []
     with SandboxPool(children, whole) as pool:
         for begin in range(0, len(pairs), F1_AT_ONCE):
             part = pairs[begin : begin + F1_AT_ONCE]
-            requests: list[Request] = []
+            requests: list[ExecutionRequest] = []
             now = now_ms()
             for pair in part:
                 path, keep = databases.main(pair.db_id), limits.max_rows
-                requests.append(Request(path, pair.gold, limits.gold_deadline_s, keep, rule, now_ms=now))
-                requests.append(Request(path, pair.prediction, limits.deadline_s, keep, rule, now_ms=now))
+                requests.append(ExecutionRequest(path, pair.gold, limits.gold_deadline_s, keep, rule, now_ms=now))
+                requests.append(ExecutionRequest(path, pair.prediction, limits.deadline_s, keep, rule, now_ms=now))
             ran = pool.execute_many(requests)
             found += [f1_of_runs(*both, mode) for both in zip(ran[::2], ran[1::2], strict=True)]
             progress(len(part))
@@ -228,5 +232,5 @@ class Stopwatch:
 
     def _timings(self, pair: Pair, sql: str) -> Sequence[tuple[float, float]]:
         path, budget = self.databases.main(pair.db_id), ONE_RUN_S * self.runs
-        ran = self.pool.run(Request(path, sql, budget, keep_rows=0, repeat=self.runs))
+        ran = self.pool.run(ExecutionRequest(path, sql, budget, keep_rows=0, repeat=self.runs))
         return [(first, last) for first, last in ran.timings]

@@ -17,10 +17,10 @@ from services.evaluation.metrics.aggregate import QuestionRow
 from services.evaluation.metrics.failures import failure_of
 from services.evaluation.metrics.quirks import Mode
 from services.evaluation.metrics.results import ScoredQuestion, facts_of
-from services.sandbox.limits import Limits
-from services.sandbox.policies import Reading
-from services.sandbox.pool import SandboxPool
-from services.sandbox.verdicts import Judgement
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.judging.policies import ConfiguredPolicy
+from services.sandbox.judging.verdicts import Judgement
 from shared.errors import InvalidInputError
 from shared.sql.features import features_from_words
 
@@ -49,7 +49,7 @@ class Assembler:
 
     def __init__(self, options: Options, levels: dict[int, str], found: PassResults) -> None:
         self.options, self.levels, self.found = options, levels, found
-        self.reading = Reading(options.official_policy, keep_distinct=options.keep_distinct)
+        self.reading = ConfiguredPolicy(options.official_policy, keep_distinct=options.keep_distinct)
 
     def question(self, place: int, pair: Pair) -> ScoredQuestion:
         """One scored question."""

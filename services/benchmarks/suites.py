@@ -9,10 +9,10 @@ from pathlib import Path
 
 from services.benchmarks.databases import SUITE_FILE, Databases
 from services.benchmarks.prediction_files import Gold
-from services.sandbox.neighbours.constants import constants_of
-from services.sandbox.neighbours.generate import make_neighbours
-from services.sandbox.neighbours.validity import Keys
-from services.sandbox.pool import SandboxPool
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.test_suites.constants import extract_constants
+from services.sandbox.test_suites.generate import generate_suite
+from services.sandbox.test_suites.validity import PrimaryKeys
 from shared.errors import InvalidInputError
 
 LABEL = (
@@ -66,12 +66,12 @@ def add_database(database: Path, folder: Path, sqls: Sequence[str], count: int, 
     """The database under its own name, and its neighbours. One that cannot be varied is there alone."""
     folder.mkdir(parents=True)
     shutil.copyfile(database, folder / f"{folder.name}.sqlite")
-    constants = constants_of(sqls)
-    for path in make_neighbours(database, folder, count=count, seed=seed, constants=constants):
+    constants = extract_constants(sqls)
+    for path in generate_suite(database, folder, count=count, seed=seed, constants=constants):
         path.rename(folder / f"neighbour-{path.name}")
 
 
-def keys_of(database: Path, pool: SandboxPool) -> Keys:
+def keys_of(database: Path, pool: SandboxPool) -> PrimaryKeys:
     """Table -> the columns of its primary key, lower case."""
     return {
         table["name"].lower(): frozenset(column["name"].lower() for column in table["columns"] if column["primary_key"])

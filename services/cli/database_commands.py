@@ -35,9 +35,9 @@ def add(
     url: UrlOption = None,
 ) -> None:
     """Bring a SQLite file into the stack; the same file gives the same id."""
-    from services.sandbox.files import identify
+    from services.sandbox.execution.database_files import check_database_file
 
-    identify(file)  # only here can it be seen that pages still wait beside the file
+    check_database_file(file)  # only here can it be seen that pages still wait beside the file
     with connect(url) as client:
         found = client.upload_database(file, name)
     if as_json:

@@ -57,7 +57,7 @@ def evaluate(
         checked_metrics,
         checked_mode,
     )
-    from services.sandbox.limits import checked_deadline
+    from services.sandbox.execution.limits import checked_deadline
 
     name = checked_benchmark(benchmark)
     options = Options(
@@ -103,13 +103,13 @@ def without_unusable(options: "Options", paired: "PairedFiles", databases: "Data
 
     Raises InvalidInputError naming the first file that cannot be used, unless lenient.
     """
-    from services.sandbox.files import identify
+    from services.sandbox.execution.database_files import check_database_file
 
     unusable: dict[str, str] = {}
     for name in dict.fromkeys(pair.db_id for pair in paired.pairs):
         try:
             for path in databases.suite(name) if "ts" in options.metrics else [databases.main(name)]:
-                identify(path)
+                check_database_file(path)
         except SenseError as error:
             if not options.lenient:
                 raise InvalidInputError(f"{error.message.rstrip('.')}; --lenient leaves its questions out") from error

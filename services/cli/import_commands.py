@@ -92,7 +92,7 @@ def examine(
     from services.benchmarks.importing.dataset import Measure, examples_of, head_of
     from services.benchmarks.importing.gold_health import check_golds
     from services.benchmarks.importing.source import read_source
-    from services.sandbox.pool import SandboxPool
+    from services.sandbox.execution.pool import SandboxPool
 
     source = read_source(asked)
     with progress_bars() as step, SandboxPool(children, tolerant=True) as pool:

@@ -55,7 +55,7 @@ def bring_databases(client: "SenseClient", data: dict[str, Any], folder: Path) -
 
     What else is wrong with them is the gateway's to say. Raises `InvalidInputError` for a file that cannot be used.
     """
-    from services.sandbox.files import identify
+    from services.sandbox.execution.database_files import check_database_file
 
     listed = data.get("databases")
     if not isinstance(listed, list):
@@ -68,7 +68,7 @@ def bring_databases(client: "SenseClient", data: dict[str, Any], folder: Path) -
         if set(one) != {"file"} or not isinstance(one["file"], str):
             raise InvalidInputError("an entry of databases is {file: PATH} or {id: SHA256}, and nothing beside it")
         path = folder / Path(one["file"]).expanduser()
-        identify(path)
+        check_database_file(path)
         named.append({"id": client.upload_database(path).id})
     return {**data, "databases": named}
 

@@ -44,7 +44,7 @@ def execute(
 
 def run_sql(db: Path, sql: str, deadline: float, max_rows: int) -> dict[str, Any]:
     """One SQL in a child of this process."""
-    from services.sandbox.execute import execute_once
+    from services.sandbox.execution.pool import execute_once
 
     return execute_once(db, sql, deadline_s=deadline, max_rows=max_rows)
 
@@ -113,9 +113,9 @@ def stored(client: "SenseClient", db: Path) -> str:
     """The file's id in the stack; it is sent only where it is not there yet. Raises `NotFoundError`."""
     from hashlib import file_digest
 
-    from services.sandbox.files import identify
+    from services.sandbox.execution.database_files import check_database_file
 
-    identify(db)  # says by its path what is wrong with the file, before anything is sent
+    check_database_file(db)  # says by its path what is wrong with the file, before anything is sent
     with db.open("rb") as file:
         database_id = file_digest(file, "sha256").hexdigest()
     try:

@@ -8,8 +8,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from services.sandbox.app import create_app
-from services.sandbox.desk import Desk
-from services.sandbox.worker_pool import announce_walls
+from services.sandbox.service import SandboxService
+from services.sandbox.shard_pool import report_walls
 from shared.errors import SenseError
 from shared.http.guard import Guard, check_bind_address
 from shared.http.server import address_parser, uvicorn_config
@@ -33,7 +33,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT."""
         desk = getattr(self.app.state, "desk", None)
-        if isinstance(desk, Desk):
+        if isinstance(desk, SandboxService):
             last = threading.Timer(QUERIES_S, desk.kill)
             last.daemon = True
             last.start()
@@ -48,7 +48,7 @@ def main() -> int:
     try:
         check_bind_address(chosen.host, Guard.from_settings())
         objects = open_store(StoreSettings())
-        walls = announce_walls()
+        walls = report_walls()
     except SenseError as error:
         print(error.message, file=sys.stderr)
         return 2

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox.databases import local_database, seal_database
-from services.sandbox.execution import Request
-from services.sandbox.neighbourhood import neighbourhood
-from services.sandbox.pool import SandboxPool
-from services.sandbox.rules import Rule
+from services.sandbox.building.databases import build_stored_database, local_database
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.execution.requests import ExecutionRequest
+from services.sandbox.judging.comparison import ComparisonRule
+from services.sandbox.test_suites.generate import prepare_suite
 from services.synthesis.grammar import writer
 from services.synthesis.grammar.pool import LITERAL
 from services.synthesis.grammar.rows import fill, script
@@ -143,7 +143,7 @@ def gates(rows: Sequence[Written]) -> Counter[str]:
             for row in rows:
                 try:
                     assert row.database is not None
-                    by_database[seal_database(objects, row.database, pool)].append(row.sql)
+                    by_database[build_stored_database(objects, row.database, pool)].append(row.sql)
                 except InvalidInputError:
                     found["schema does not build"] += 1
             for database, sqls in by_database.items():
@@ -153,9 +153,9 @@ def gates(rows: Sequence[Written]) -> Counter[str]:
 
 def gold_faults(objects: DirectoryStore, pool: SandboxPool, database: str, sqls: Sequence[str]) -> Counter[str]:
     """The verdicts on the golds of one database."""
-    around = neighbourhood(objects, database, sqls, NEIGHBOURS).files
+    around = prepare_suite(objects, database, sqls, NEIGHBOURS).files
     files = [local_database(objects, database), *around]
-    requests = [Request(file, sql, keep_rows=20, rule=Rule()) for sql in sqls for file in files]
+    requests = [ExecutionRequest(file, sql, keep_rows=20, rule=ComparisonRule()) for sql in sqls for file in files]
     ran = pool.execute_many(requests)
     found: Counter[str] = Counter()
     for place in range(len(sqls)):

@@ -25,8 +25,8 @@ from typing import Any
 import psutil
 
 from services.pairing.tasks import TASKS as PAIRING
-from services.sandbox.databases import store_database
-from services.sandbox.pool import SandboxPool
+from services.sandbox.building.databases import store_database
+from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.tasks import TASKS as SANDBOX
 from shared.contracts.base import Fact, TaskContract
 from shared.contracts.pairing import BUILD_PAIRS, COLLECT_PAIRS

@@ -33,7 +33,7 @@ from openai import AsyncOpenAI
 
 from services.orchestrator.planning.stages import ENDPOINT_SAMPLED_PER_SHARD, SAMPLED_PER_SHARD
 from services.pairing.tasks import TASKS as PAIRING
-from services.sandbox.pool import SandboxPool
+from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.tasks import TASKS as SANDBOX
 from shared.catalog.databases import CardCache
 from shared.contracts.base import TaskContract

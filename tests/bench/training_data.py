@@ -6,7 +6,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from services.sandbox.card import make_card
+from services.sandbox.building.databases import make_card
 from shared.catalog.databases import SchemaCard
 from shared.contracts.records import DpoRow, Message, SftRow
 from shared.sql.prompt import render_messages

@@ -11,8 +11,8 @@ from services.benchmarks.importing.dataset import examples_of, head_of
 from services.benchmarks.importing.gold_health import check_golds
 from services.benchmarks.importing.source import ImportRequest, read_source
 from services.gateway.datasets_intake import dataset_intake
-from services.sandbox.databases import store_database
-from services.sandbox.pool import SandboxPool
+from services.sandbox.building.databases import store_database
+from services.sandbox.execution.pool import SandboxPool
 from shared.contracts.datasets import DatasetManifest
 from shared.contracts.records import DpoRow, SftRow
 from shared.storage.store import ObjectStore

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from services.sandbox.databases import store_database
-from services.sandbox.pool import SandboxPool
+from services.sandbox.building.databases import store_database
+from services.sandbox.execution.pool import SandboxPool
 from services.synthesis.grammar.writer import write_examples
 from services.synthesis.seeds import BUILTIN, BUILTIN_LICENCE
 from shared.catalog.databases import CardCache

@@ -10,8 +10,8 @@ from services.benchmarks.importing.dataset import examples_of, head_of
 from services.benchmarks.importing.gold_health import check_golds
 from services.benchmarks.importing.source import ImportRequest, read_source
 from services.gateway.datasets_intake import dataset_intake
-from services.sandbox.databases import store_database
-from services.sandbox.pool import SandboxPool
+from services.sandbox.building.databases import store_database
+from services.sandbox.execution.pool import SandboxPool
 from shared.contracts.pairing import ErrorProfile
 from shared.contracts.records import DpoRow, Judged, Policy, SuspectGold
 from shared.llm.client import RetryPolicy

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from services.sandbox.card import make_card
+from services.sandbox.building.databases import make_card
 from services.training.config import TrainConfig
 from services.training.merge import merge_adapter, read_trained_adapter
 from services.training.supervisor import RunStatus, TrainingProcess

@@ -13,7 +13,7 @@ import httpx
 import openai
 import pytest
 
-from services.sandbox.card import make_card
+from services.sandbox.building.databases import make_card
 from services.serving.registry import logprob_distance
 from shared.client.client import SenseClient
 from shared.client.sql_models import SqlRequest

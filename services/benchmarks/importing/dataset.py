@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.benchmarks.importing.formats import ImportedQuestion
 from services.benchmarks.importing.source import LICENCES, ImportSource
-from services.sandbox.pool import SandboxPool
+from services.sandbox.execution.pool import SandboxPool
 from shared.catalog.datasets import example_id
 from shared.contracts.datasets import DatasetHead, GoldHealth
 from shared.contracts.records import Example, Level, Provenance

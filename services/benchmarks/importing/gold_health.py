@@ -7,11 +7,11 @@ from pathlib import Path
 
 from services.benchmarks.importing.formats import ImportedQuestion
 from services.benchmarks.importing.source import ImportSource
-from services.sandbox.execution import Execution
-from services.sandbox.files import identify
-from services.sandbox.judge import Judge
-from services.sandbox.judge import Question as Asked
-from services.sandbox.pool import SandboxPool
+from services.sandbox.execution.database_files import check_database_file
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.execution.requests import Execution
+from services.sandbox.judging.judge import Judge
+from services.sandbox.judging.judge import JudgeQuestion as Asked
 from shared.contracts.datasets import GoldFault, GoldHealth
 from shared.contracts.records import Outcome, Policy
 from shared.errors import SenseError
@@ -84,7 +84,7 @@ def check_golds(source: ImportSource, pool: SandboxPool, progress: Progress) -> 
 def why_unusable(path: Path) -> str | None:
     """What is wrong with a file before it is opened."""
     try:
-        identify(path)
+        check_database_file(path)
     except SenseError as error:
         return error.message
     return None

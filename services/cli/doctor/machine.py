@@ -91,8 +91,8 @@ def check_sandbox() -> Iterator[Finding]:
     """One statement in a real child, behind its walls."""
     import sqlite3
 
-    from services.sandbox.execute import execute_once
-    from services.sandbox.process import probe_walls
+    from services.sandbox.execution.child_process import probe_walls
+    from services.sandbox.execution.pool import execute_once
 
     with tempfile.TemporaryDirectory(prefix="sense-doctor-") as folder:
         path = Path(folder) / "look.sqlite"

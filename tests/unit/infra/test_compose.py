@@ -233,7 +233,7 @@ ENTRIES = {
     "gateway": ("services.gateway.app", "services.gateway.__main__", "infra.minio.users", "shared.processes.health"),
     "orchestrator": ("services.orchestrator.app", "services.orchestrator.retention"),
     "synthesis": ("services.synthesis.worker",),
-    "sandbox": ("services.sandbox.worker", "services.sandbox.app", "services.sandbox.child"),
+    "sandbox": ("services.sandbox.worker", "services.sandbox.app", "services.sandbox.execution.child"),
     "pairing": ("services.pairing.worker",),
     "evaluation": ("services.evaluation.worker",),
     "training": ("services.training.worker",),

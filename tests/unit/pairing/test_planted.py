@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 
 from services.pairing.decide import Decision, decide
-from services.sandbox.judge import Judge, Question
-from services.sandbox.limits import Limits
-from services.sandbox.neighbours.constants import constants_of
-from services.sandbox.neighbours.generate import make_neighbours
-from services.sandbox.pool import SandboxPool
-from services.sandbox.programs import find_programs
-from services.sandbox.second_look import Neighbourhood, SecondLook
-from services.sandbox.tasks import as_judged
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.judging.judge import Judge, JudgeQuestion
+from services.sandbox.judging.suite_review import DatabaseSuite, SuiteReview
+from services.sandbox.tasks import find_programs, judged_records
+from services.sandbox.test_suites.constants import extract_constants
+from services.sandbox.test_suites.generate import generate_suite
 from shared.contracts.records import Candidate, Judged, Policy, Verdict
 from shared.sql.extraction import extract_sql
 from tests.support.datasets import make_file
@@ -51,20 +50,20 @@ def judge_all(
 ) -> list[Judged]:
     """What `sandbox.judge_candidates` does, with the official `policy` beside strict."""
     given = [candidate(slot, answer) for slot, answer in enumerate(answers)]
-    question = Question(database, gold, tuple(one.sql for one in given))
+    question = JudgeQuestion(database, gold, tuple(one.sql for one in given))
     judge = Judge(pool, Policy.STRICT)
     judged = judge.judge_many([question])
     if neighbours:
-        constants = constants_of([gold, *(one.sql for one in given if one.sql)])
-        files = make_neighbours(database, folder, count=neighbours, seed=0, constants=constants)
-        judged = SecondLook(judge).review(
-            [question], judged, {database: Neighbourhood(files, {"singer": frozenset({"id"})})}
+        constants = extract_constants([gold, *(one.sql for one in given if one.sql)])
+        files = generate_suite(database, folder, count=neighbours, seed=0, constants=constants)
+        judged = SuiteReview(judge).review(
+            [question], judged, {database: DatabaseSuite(files, {"singer": frozenset({"id"})})}
         )
     others = [
         {policy: one.verdict} if policy is not Policy.STRICT else {}
         for one in Judge(pool, policy).judge_many([question])[0]
     ]
-    return as_judged(given, question, judged[0], others, find_programs(pool, [question], judged))
+    return judged_records(given, question, judged[0], others, find_programs(pool, [question], judged))
 
 
 @pytest.mark.parametrize(

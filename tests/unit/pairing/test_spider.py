@@ -9,11 +9,10 @@ from services.pairing.decide import decide
 from services.pairing.policies import POLICIES
 from services.pairing.probe import probe_style
 from services.pairing.tasks import as_pair
-from services.sandbox.judge import Judge, Question
-from services.sandbox.policies import Reading
-from services.sandbox.pool import SandboxPool
-from services.sandbox.programs import find_programs
-from services.sandbox.tasks import as_judged
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.judging.judge import Judge, JudgeQuestion
+from services.sandbox.judging.policies import ConfiguredPolicy
+from services.sandbox.tasks import find_programs, judged_records
 from shared.contracts.records import Candidate, Judged, Pair, Policy
 from shared.sql.extraction import extract_sql
 from tests.support.benchmarks import needs_data, read_json, spider_database, spider_golds, spider_predictions
@@ -45,15 +44,17 @@ def judged() -> list[list[Judged]]:
     """Every question's candidates, as `sandbox.judge_candidates` judges them for pairs (without neighbours)."""
     given = list(candidates())
     questions = [
-        Question(spider_database(name), gold, tuple(one.sql for one in asked))
+        JudgeQuestion(spider_database(name), gold, tuple(one.sql for one in asked))
         for (gold, name), asked in zip(spider_golds(), given, strict=True)
     ]
     with SandboxPool(2) as pool:
-        strict = Judge(pool, Reading(Policy.STRICT)).judge_many(questions)
-        spider = Judge(pool, Reading(Policy.SPIDER)).judge_many(questions)
+        strict = Judge(pool, ConfiguredPolicy(Policy.STRICT)).judge_many(questions)
+        spider = Judge(pool, ConfiguredPolicy(Policy.SPIDER)).judge_many(questions)
         programs = find_programs(pool, questions, strict)
     others = [[{Policy.SPIDER: one.verdict} for one in found] for found in spider]
-    return [as_judged(*question_rows, programs) for question_rows in zip(given, questions, strict, others, strict=True)]
+    return [
+        judged_records(*question_rows, programs) for question_rows in zip(given, questions, strict, others, strict=True)
+    ]
 
 
 def built(policy: str) -> list[Pair]:
@@ -79,7 +80,7 @@ def test_pairs_in_plain_style_are_judged_as_their_answers_were() -> None:
     golds = spider_golds()
     pairs = built("one_per_question")
     questions = [
-        Question(spider_database(golds[number][1]), golds[number][0], (pair.chosen, pair.rejected))
+        JudgeQuestion(spider_database(golds[number][1]), golds[number][0], (pair.chosen, pair.rejected))
         for pair in pairs
         for number in [int(pair.example_id[1:])]
     ]

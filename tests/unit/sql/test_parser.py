@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sqlglot.errors import SqlglotError
 
-from services.sandbox.constant import reads_no_table
-from services.sandbox.filling.wants import wants
-from services.sandbox.neighbours.validity import static_fault
+from services.sandbox.building.filling import read_conditions
+from services.sandbox.judging.verification import reads_no_table
+from services.sandbox.test_suites.validity import static_fault
 from services.serving.sql.answering import translate_sql
 from shared.sql.completion import render_completion
 from shared.sql.features import sql_features
@@ -43,7 +43,7 @@ READERS: list[Callable[[str], Any]] = [
     sql_features,
     reads_no_table,
     static_fault,
-    lambda sql: wants(sql, {"t": frozenset({"a", "b"})}),
+    lambda sql: read_conditions(sql, {"t": frozenset({"a", "b"})}),
     lambda sql: render_completion("reasoning_sql", sql),
     lambda sql: translate_sql(sql, "duckdb"),
 ]

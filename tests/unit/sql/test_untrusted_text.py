@@ -10,12 +10,11 @@ import pytest
 from services.benchmarks.judging import tokens_of
 from services.pairing.distance import token_distance
 from services.pairing.length import estimated_tokens
-from services.sandbox.comments import comments
-from services.sandbox.filling.values import limits, unique_columns
-from services.sandbox.filling.wants import satisfying, wants
-from services.sandbox.neighbours.surgery import outline, tie_probes
-from services.sandbox.script import split_script
-from services.sandbox.text import has_outer_order_by, one_line, only_blank
+from services.sandbox.building.databases import split_script
+from services.sandbox.building.filling import allowed_values, read_conditions, satisfying_value, unique_columns
+from services.sandbox.execution.sql_text import has_outer_order_by, is_blank, one_line
+from services.sandbox.intake.describe import read_comments
+from services.sandbox.test_suites.validity import outline, tie_probes
 from services.synthesis.gates.review import read_verdict
 from services.synthesis.parse import UnparsableError, parse_answer
 from services.synthesis.script import read_script
@@ -99,14 +98,14 @@ READERS: dict[str, Callable[[str], Any]] = {
     "question": lambda text: find_disagreement(text, "SELECT a FROM t WHERE b = 'c d e' AND f = 17"),
     "distance": lambda text: token_distance(text[:20_000], text[1:20_000]),
     "length": estimated_tokens,
-    "comments": comments,
+    "comments": read_comments,
     "unique": lambda text: unique_columns(card(text)),
-    "limits": lambda text: limits(card(text)),
+    "limits": lambda text: allowed_values(card(text)),
     "outline": outline,
     "probes": lambda text: tie_probes(text, 3),
     "order_by": has_outer_order_by,
     "one_line": one_line,
-    "only_blank": only_blank,
+    "only_blank": is_blank,
     "plug": tokens_of,
 }
 
@@ -129,15 +128,15 @@ NUMBERS = ("9" * 400, "9" * 5000, "1.2.3", "1e999", "-" + "1" * 30, "²", "٣", 
 def test_no_number_stops_a_reader(number: str) -> None:
     """A number that does not fit is a fault of its row at the most: whatever is raised here fails a whole shard."""
     ddl = f"CREATE TABLE t (a INT CHECK(a BETWEEN {number} AND {number}9), b INT CHECK(b IN ({number}, 2)))"
-    assert set(limits(card(ddl))) <= {"a", "b"}
-    allowed = [value for values in limits(card(ddl)).values() for value in values]
+    assert set(allowed_values(card(ddl))) <= {"a", "b"}
+    allowed = [value for values in allowed_values(card(ddl)).values() for value in values]
     assert all(math.isfinite(value) for value in allowed if isinstance(value, int | float)), "no column holds it"
     columns = {"t": frozenset({"a", "b"})}
     for condition in (f"a > {number}", f"a BETWEEN 1 AND {number}", f"a = -{number}", f"a IN ({number})"):
         gold = f"SELECT a FROM t WHERE {condition} GROUP BY b HAVING COUNT(*) > {number}"
-        for select in wants(gold, columns).selects:
+        for select in read_conditions(gold, columns).selects:
             for conditions in select.values():
-                satisfying(conditions, 3)
+                satisfying_value(conditions, 3)
         find_disagreement("q 12", gold)
         with contextlib.suppress(UnparsableError):
             parse_answer(f"Question: q {number}\nSQL: {gold}", own=True)

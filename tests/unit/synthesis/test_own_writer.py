@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox.card import make_card
+from services.sandbox.building.databases import make_card
 from services.synthesis.own import Own, domain_of, own_databases
 from services.synthesis.own_view import plural, quoted, spoken
 from services.synthesis.own_writer import write_own
