@@ -4,18 +4,21 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from services.pairing.card import Made, write_card
-from services.pairing.choices import PAIR_FILTERS, Choice
-from services.pairing.decide import BAD_GOLD, decide
-from services.pairing.export import completions, export_pairs
-from services.pairing.length import RowLengths
-from services.pairing.page import write_page
-from services.pairing.probe import probe_style
-from services.pairing.profile import Tally
-from services.pairing.selecting import Rules, Selected, select
-from services.pairing.shape import shape_of
-from services.pairing.sweep import choose
-from services.pairing.wishes import totals, wishes_of
+from services.pairing.card import PairCardData, render_markdown
+from services.pairing.card_html import render_html
+from services.pairing.collect import (
+    LengthEstimator,
+    SelectedPairs,
+    SelectionRules,
+    completion_texts,
+    export_pairs,
+    measure_shape,
+    select_pairs,
+)
+from services.pairing.decide import BAD_GOLD_VERDICTS, decide_pairs
+from services.pairing.error_profile import ErrorTally, compare_temperatures, count_answers, derive_wishes
+from services.pairing.policies import PAIR_FILTERS, Pairing
+from services.pairing.style_probe import probe_style
 from shared.catalog.databases import CardCache
 from shared.contracts.base import TaskContract
 from shared.contracts.pairing import (
@@ -45,7 +48,7 @@ from shared.tasks.task import Shard, TaskResult, Work
 
 # What an endpoint does to one question, whose pairs are then missed; anything else concerns all of them.
 REFUSALS = (LlmContentFilterError, LlmContextLengthError, LlmMalformedError)
-UNPAIRED = (Verdict.DISPUTED, Verdict.UNEXTRACTABLE)
+UNPAIRED_VERDICTS = (Verdict.DISPUTED, Verdict.UNEXTRACTABLE)
 
 
 def sample_candidates(command: SampleCandidates, shard: Shard) -> TaskResult:
@@ -83,7 +86,9 @@ def chosen_temperature(command: SampleCandidates, shard: Shard) -> float:
 
 def choose_temperature(command: ChooseTemperature, shard: Shard) -> TaskResult:
     """The temperature with the largest share of questions that a pair can be made of."""
-    tried = choose(command.temperatures, [shard.stage_records(stage, "judged", Judged) for stage in command.judged])
+    tried = compare_temperatures(
+        command.temperatures, [shard.stage_records(stage, "judged", Judged) for stage in command.judged]
+    )
     best = next(one for one in tried if one.chosen)
     counts = TemperatureCounts(
         questions=best.questions, mixed=best.mixed, temperature_milli=round(1000 * best.temperature)
@@ -98,11 +103,11 @@ def build_pairs(command: BuildPairs, shard: Shard) -> TaskResult:
         grouped.setdefault(row.candidate.example_id, []).append(row)
     pairs: list[Pair] = []
     suspects: list[SuspectGold] = []
-    tally = Tally()
+    tally = ErrorTally()
     for example_id, judged in grouped.items():
-        decision = decide(judged, command)
+        decision = decide_pairs(judged, command)
         tally.add(judged, decision)
-        pairs += [as_pair(example_id, choice, judged[0], command.policy) for choice in decision.choices]
+        pairs += [make_pair(example_id, choice, judged[0], command.policy) for choice in decision.choices]
         suspects += [decision.suspect] if decision.suspect is not None else []
     outputs = {
         "pairs": shard.write_records("pairs", pairs),
@@ -112,10 +117,10 @@ def build_pairs(command: BuildPairs, shard: Shard) -> TaskResult:
     return TaskResult(pair_counts(tally, pairs, len(grouped)), outputs)
 
 
-def pair_counts(tally: Tally, pairs: Sequence[Pair], questions: int) -> PairCounts:
+def pair_counts(tally: ErrorTally, pairs: Sequence[Pair], questions: int) -> PairCounts:
     """The stage's numbers."""
     reasons, verdicts = Counter(tally.named("reason")), Counter(tally.verdicts())
-    bad = {verdict.value: reasons[verdict.value] for verdict in BAD_GOLD}
+    bad = {verdict.value: reasons[verdict.value] for verdict in BAD_GOLD_VERDICTS}
     return PairCounts(
         questions=questions,
         pairs=len(pairs),
@@ -125,13 +130,13 @@ def pair_counts(tally: Tally, pairs: Sequence[Pair], questions: int) -> PairCoun
         suspect_gold=reasons["suspect_gold"],
         filtered=reasons["filtered"],
         gold_chosen=sum(pair.gold_chosen for pair in pairs),
-        unpaired=sum(verdicts[verdict.value] for verdict in UNPAIRED),
+        unpaired=sum(verdicts[verdict.value] for verdict in UNPAIRED_VERDICTS),
         **bad,
         **{name: tally.named("filter").get(name, 0) for name in PAIR_FILTERS},
     )
 
 
-def as_pair(example_id: str, choice: Choice, row: Judged, policy: str) -> Pair:
+def make_pair(example_id: str, choice: Pairing, row: Judged, policy: str) -> Pair:
     """A pair with why its rejected side was rejected; `row` is any of the question's."""
     chosen, rejected = choice.chosen, choice.rejected
     return Pair(
@@ -163,26 +168,28 @@ def collect_pairs(command: CollectPairs, shard: Shard) -> TaskResult:
     """Reads pair shards in order and writes DPO's rows, the control's (SFT on the same chosen SQL), and the card."""
     examples = {row.example_id: row for row in shard.stage_records(command.dataset, "examples", Example)}
     catalog = CardCache(shard.objects)
-    lengths = RowLengths(catalog, command.prompt_rows, command.style)
+    lengths = LengthEstimator(catalog, command.prompt_rows, command.style)
 
     def too_long(example: Example, pair: Pair) -> bool:
         most = command.max_length
-        return most is not None and lengths.longest(example, completions(example, pair, command.style.target)) > most
+        return (
+            most is not None and lengths.longest(example, completion_texts(example, pair, command.style.target)) > most
+        )
 
-    rules = Rules(seed=command.seed, limit=command.limit, syntax_share=command.syntax_share)
-    selected = select(shard.stage_records(command.pairs, "pairs", Pair), examples, too_long, rules)
+    rules = SelectionRules(seed=command.seed, limit=command.limit, syntax_share=command.syntax_share)
+    selected = select_pairs(shard.stage_records(command.pairs, "pairs", Pair), examples, too_long, rules)
     suspects = [with_question(one, examples) for one in shard.stage_records(command.pairs, "suspects", SuspectGold)]
-    tally = Tally()
+    tally = ErrorTally()
     tally.merge(shard.stage_records(command.pairs, "profile", ProfileRow))
     probe = probe_style(selected.pairs, command.seed)
-    made, shape = Made(command, selected, tally, probe, suspects, examples), shape_of(selected.pairs)
+    made, shape = PairCardData(command, selected, tally, probe, suspects, examples), measure_shape(selected.pairs)
     outputs = {
         **export_pairs(shard, selected.pairs, examples, catalog, command),
         "suspects": shard.export("suspect_golds.jsonl", dump_records(suspects)),
         "profile": shard.export("profile.json", tally.profile().model_dump_json().encode()),
         "shape": shard.export("shape.json", shape.model_dump_json().encode()),
-        "card": shard.export("card.md", write_card(made).encode()),
-        "page": shard.export("card.html", write_page(made, shape).encode()),
+        "card": shard.export("card.md", render_markdown(made).encode()),
+        "page": shard.export("card.html", render_html(made, shape).encode()),
     }
     return TaskResult(collected_counts(selected, len(suspects)), outputs)
 
@@ -195,7 +202,7 @@ def with_question(suspect: SuspectGold, examples: dict[str, Example]) -> Suspect
     return suspect.model_copy(update={"question": example.question, "database_id": example.database_id})
 
 
-def collected_counts(selected: Selected, suspects: int) -> CollectedPairCounts:
+def collected_counts(selected: SelectedPairs, suspects: int) -> CollectedPairCounts:
     """The stage's numbers."""
     return CollectedPairCounts(
         pairs=len(selected.pairs),
@@ -211,12 +218,12 @@ def collected_counts(selected: Selected, suspects: int) -> CollectedPairCounts:
 def profile_errors(command: ProfileErrors, shard: Shard) -> TaskResult:
     """What the answers of a stage get wrong, and what a writer should write more of for it."""
     levels = {row.example_id: row.level for row in shard.stage_records(command.asked, "examples", Example)}
-    tally = Tally()
+    tally = ErrorTally()
     for row in shard.stage_records(command.judged, "judged", Judged):
         tally.add_answers([row], levels.get(row.candidate.example_id))
     profile = tally.profile()
-    wishes = wishes_of(profile, command.levels)
-    answers, failed = totals(profile.outcomes)
+    wishes = derive_wishes(profile, command.levels)
+    answers, failed = count_answers(profile.outcomes)
     counts = ProfiledCounts(answers=answers, failed=failed, wishes=sum(wish.kind == "feature" for wish in wishes))
     outputs = {
         "profile": shard.export("profile.json", profile.model_dump_json().encode()),

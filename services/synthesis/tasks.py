@@ -4,25 +4,24 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from services.synthesis.asking import ask_strong
-from services.synthesis.card_facts import gather_facts
-from services.synthesis.card_html import write_html
-from services.synthesis.collect import Dataset, collect, interleave
-from services.synthesis.data_card import write_card
-from services.synthesis.dataset_seeds import dataset_seeds
-from services.synthesis.endings import check_any, ending
-from services.synthesis.exporting import export_rows, schema_reader
-from services.synthesis.handwritten import load_handwritten
-from services.synthesis.history import history_of
-from services.synthesis.llm_writer import Known, make_calls
-from services.synthesis.load import load
-from services.synthesis.own import own_databases
-from services.synthesis.own_writer import write_own
-from services.synthesis.reviewing import review_examples
-from services.synthesis.seeds import builtin_seeds
-from services.synthesis.sft import sft_row
-from services.synthesis.shares import share_places
-from services.synthesis.steer import Wanted, wanted, write_steered
+from services.synthesis.collecting.card import gather_facts, render_markdown
+from services.synthesis.collecting.card_html import render_html
+from services.synthesis.collecting.collect import CollectedDataset, collect, interleave
+from services.synthesis.collecting.export import (
+    check_not_empty,
+    export_records,
+    schema_facts_reader,
+    sft_record,
+    shortfall_note,
+)
+from services.synthesis.gates.review import review_examples
+from services.synthesis.load_dataset import select_examples
+from services.synthesis.steering import WritingGoals, plan_slots, read_goals, write_to_goals
+from services.synthesis.writers.handwritten import load_handwritten
+from services.synthesis.writers.llm import PromptContext, ask_strong_model, make_calls
+from services.synthesis.writers.llm_prompts import read_history
+from services.synthesis.writers.seeds import builtin_seeds, dataset_seeds
+from services.synthesis.writers.user_databases import load_user_databases, write_for_user_databases
 from shared.catalog.databases import CardCache
 from shared.catalog.datasets import find_dataset, read_examples
 from shared.contracts.base import TaskContract
@@ -49,38 +48,40 @@ from shared.tasks.task import Shard, TaskResult, Work
 
 def write_examples(command: WriteExamples, shard: Shard) -> TaskResult:
     """Writes by the command's writer; nothing written has been run yet."""
-    wish = wanted(command, shard)
+    wish = read_goals(command, shard)
     if command.writer == "llm":
-        return write_by_llm(command, shard, wish)
+        return write_with_llm(command, shard, wish)
     if command.writer == "handwritten":
         written = load_handwritten()[: command.count]
         return TaskResult(WrittenCounts(written=len(written)), {"written": shard.write_records("written", written)})
-    return write_offline(command, shard, wish)
+    return write_with_grammar(command, shard, wish)
 
 
-def write_offline(command: WriteExamples, shard: Shard, wish: Wanted) -> TaskResult:
+def write_with_grammar(command: WriteExamples, shard: Shard, wish: WritingGoals) -> TaskResult:
     """The grammar's domains, and in their share the databases of the user's; wishes for features are the former's."""
-    owns = own_databases(shard.objects, command.databases)
-    places = share_places(wish.levels, command.own_share if owns else 0.0, command.shard, command.count)
+    owns = load_user_databases(shard.objects, command.databases)
+    places = plan_slots(wish.levels, command.user_database_share if owns else 0.0, command.shard, command.count)
     mine = [place for place in places if place.own]
-    written = write_own(seed=command.seed, split=command.split, shard=command.shard, places=mine, owns=owns)
+    written = write_for_user_databases(
+        seed=command.seed, split=command.split, shard=command.shard, places=mine, owns=owns
+    )
     own, followed = len(written), 0
     if features := [one for one, place in zip(wish.draw(command), places, strict=True) if not place.own]:
-        rest, followed = write_steered(command, wish, features)
+        rest, followed = write_to_goals(command, wish, features)
         written += rest
     counts = WrittenCounts(written=len(written), own=own, followed=followed)
     return TaskResult(counts, {"written": shard.write_records("written", written)})
 
 
-def known_now(command: WriteExamples, shard: Shard) -> Known:
+def load_prompt_context(command: WriteExamples, shard: Shard) -> PromptContext:
     """Seeds, what completed waves left, and the user's databases."""
     seeds = dataset_seeds(shard.objects, command.seeds, command.seeds_split) if command.seeds else builtin_seeds()
-    return Known(seeds, history_of(command, shard), own_databases(shard.objects, command.databases))
+    return PromptContext(seeds, read_history(command, shard), load_user_databases(shard.objects, command.databases))
 
 
-def write_by_llm(command: WriteExamples, shard: Shard, wish: Wanted) -> TaskResult:
+def write_with_llm(command: WriteExamples, shard: Shard, wish: WritingGoals) -> TaskResult:
     """One call an example; answers are recorded before they are read. What the endpoint refuses costs one example."""
-    answers, tokens = ask_strong(command, shard, make_calls(command, known_now(command, shard), wish))
+    answers, tokens = ask_strong_model(command, shard, make_calls(command, load_prompt_context(command, shard), wish))
     if answers.unasked:
         shard.progress(note=f"the budget does not hold {answers.unasked} more examples; the job ends with what it has")
     if said := describe_endings(answers.endings, "strong.max_tokens"):
@@ -97,7 +98,7 @@ def load_dataset(command: LoadDataset, shard: Shard) -> TaskResult:
     manifest = find_dataset(shard.objects, command.dataset)
     health = manifest.health
     faults = [*health.failed, *health.timeouts, *health.capped] if health else []
-    loaded = load(command, read_examples(shard.objects, manifest), {fault.index for fault in faults})
+    loaded = select_examples(command, read_examples(shard.objects, manifest), {fault.index for fault in faults})
     counts = LoadedCounts(
         examples=len(loaded.examples),
         selection=loaded.selection,
@@ -107,7 +108,7 @@ def load_dataset(command: LoadDataset, shard: Shard) -> TaskResult:
     return TaskResult(counts, {"examples": shard.write_records("examples", loaded.examples)})
 
 
-def rejections(stages: list[StageRef], shard: Shard) -> Iterator[Rejected]:
+def read_rejections(stages: list[StageRef], shard: Shard) -> Iterator[Rejected]:
     """What the gates before verification and verification itself refused, stage by stage."""
     for verified in stages:
         last, _, name = verified.stage.partition(".")
@@ -125,7 +126,7 @@ def collect_dataset(command: Collect, shard: Shard) -> TaskResult:
     verified = (row for stage in command.verified for row in shard.stage_records(stage, "examples", Example))
     refused = (row for stage in command.refuse for row in shard.stage_records(stage, "examples", Example))
     catalog = CardCache(shard.objects)
-    schema_of = schema_reader(catalog)
+    schema_of = schema_facts_reader(catalog)
     dataset = collect(
         verified, refused, command.limit, schema_of=schema_of, near=command.near_duplicates, given=command.given
     )
@@ -136,22 +137,22 @@ def collect_dataset(command: Collect, shard: Shard) -> TaskResult:
     if all(example.split in ("test", "handwritten") for example in dataset.examples):
         dataset.examples = interleave(dataset.examples)
     dataset.selection = interleave(dataset.selection)
-    earlier = Spool(Rejected, rejections(command.verified, shard))
-    check_any(dataset, earlier)
-    rows = (sft_row(example, catalog, command.prompt_rows, command.style) for example in dataset.examples)
-    note = ending(shard, command, short)
+    earlier = Spool(Rejected, read_rejections(command.verified, shard))
+    check_not_empty(dataset, earlier)
+    rows = (sft_record(example, catalog, command.prompt_rows, command.style) for example in dataset.examples)
+    note = shortfall_note(shard, command, short)
     outputs = {
-        "examples": export_rows(shard, "examples.jsonl", dataset.examples),
-        "selection": export_rows(shard, "selection.jsonl", dataset.selection),
-        "sft": export_rows(shard, "sft.jsonl", rows),
-        "rejected": export_rows(shard, "rejected.jsonl", chain(earlier, dataset.rejected)),
+        "examples": export_records(shard, "examples.jsonl", dataset.examples),
+        "selection": export_records(shard, "selection.jsonl", dataset.selection),
+        "sft": export_records(shard, "sft.jsonl", rows),
+        "rejected": export_records(shard, "rejected.jsonl", chain(earlier, dataset.rejected)),
         **export_cards(command, shard, dataset, chain(earlier, dataset.rejected), note),
     }
     counts = collected_counts(dataset, rejected=len(earlier), short=short - command.told)
     return TaskResult(counts, outputs)
 
 
-def collected_counts(dataset: Dataset, *, rejected: int, short: int) -> CollectedCounts:
+def collected_counts(dataset: CollectedDataset, *, rejected: int, short: int) -> CollectedCounts:
     """The numbers of one collected dataset; `rejected` by earlier gates."""
     return CollectedCounts(
         examples=len(dataset.examples),
@@ -170,7 +171,7 @@ def collected_counts(dataset: Dataset, *, rejected: int, short: int) -> Collecte
 
 
 def export_cards(
-    command: Collect, shard: Shard, dataset: Dataset, rejected: Iterable[Rejected], note: str | None
+    command: Collect, shard: Shard, dataset: CollectedDataset, rejected: Iterable[Rejected], note: str | None
 ) -> dict[str, ObjectRef]:
     """The card in both forms."""
     names = [f"write.{stage.stage.partition('.')[2]}" for stage in command.verified]
@@ -187,8 +188,8 @@ def export_cards(
     facts.selection, facts.beside_tests = len(dataset.selection), dataset.beside_tests
     licences = {ref: find_dataset(shard.objects, ref).licence for ref in facts.data_sets}
     return {
-        "card": shard.export("card.md", write_card(facts, licences).encode()),
-        "card_html": shard.export("card.html", write_html(facts, licences).encode()),
+        "card": shard.export("card.md", render_markdown(facts, licences).encode()),
+        "card_html": shard.export("card.html", render_html(facts, licences).encode()),
     }
 
 

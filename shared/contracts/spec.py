@@ -93,12 +93,14 @@ class WritingSpec(JobSpec):
         """A share of own databases needs some, and some need a source that writes."""
         sources = [*self.train.sft, *(self.train.pairs or [])]
         written = [one for one in sources if isinstance(one, SynthesisSource)]
-        if not self.databases and any(one.own_share for one in written):
-            raise ValueError("own_share needs databases to write for: databases: [{id: …}]")
+        if not self.databases and any(one.user_database_share for one in written):
+            raise ValueError("user_database_share needs databases to write for: databases: [{id: …}]")
         if self.databases and not written:
             raise ValueError("databases are written for by a synthesis source: add {synthesis: N} to train.sft")
-        if self.databases and all(one.own_share == 0 for one in written):
-            raise ValueError("databases are named but every own_share is 0: raise it, or leave the databases out")
+        if self.databases and all(one.user_database_share == 0 for one in written):
+            raise ValueError(
+                "databases are named but every user_database_share is 0: raise it, or leave the databases out"
+            )
         if len({one.id for one in self.databases}) < len(self.databases):
             raise ValueError("a database stands twice in databases")
         return self

@@ -32,13 +32,13 @@ def default_levels() -> dict[Level, float]:
 class SynthesisSource(SpecPart):
     """`synthesis` examples written at the shares of `levels`, `per_shard` at a time (default: by the writer).
 
-    `own_share` of them is for the spec's `databases`, half where it is not said; the rest is cross-domain.
+    `user_database_share` of them is for the spec's `databases`, half where it is not said; the rest is cross-domain.
     """
 
     synthesis: int = Field(default=320, ge=4, le=1_000_000)
     levels: dict[Level, Annotated[float, Field(ge=0, le=1_000_000)]] = Field(default_factory=default_levels)
     per_shard: int | None = Field(default=None, ge=1, le=1000)
-    own_share: float | None = Field(default=None, ge=0, le=1)
+    user_database_share: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def check_levels(self) -> "SynthesisSource":

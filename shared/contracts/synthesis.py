@@ -16,7 +16,7 @@ class WriteExamples(Command):
     """Writes `count` examples; the shard's number is part of the seed.
 
     `seeds` is a stored data set (NAME@VERSION) whose split gives the examples that are shown; None: our own. Of
-    `databases`, a share `own_share` of the examples is written for. `before` is the number of shards in completed
+    `databases`, a share `user_database_share` of the examples is written for. `before` is the number of shards in completed
     waves: their accepted examples, left by the stage `accepted`, say which domains are common by now.
     `features` are SQL features (names of `shared.sql.features.FEATURES`) with weights: what the examples should use.
     `wishes` is a stage that has left such weights, and weights of levels; they go before `features` and `levels`.
@@ -38,7 +38,7 @@ class WriteExamples(Command):
     evidence: bool = False
     target: Target = "sql"
     databases: list[str] = Field(default_factory=list)
-    own_share: float = Field(default=0.0, ge=0, le=1)
+    user_database_share: float = Field(default=0.0, ge=0, le=1)
     before: int = Field(default=0, ge=0)
     accepted: StageRef | None = None
     features: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)

@@ -20,12 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from services.synthesis.collect import collect
+from services.synthesis.collecting.collect import Gate, collect, duplicate_scope
 from services.synthesis.gates.duplicates import NEAR_QUESTION, NearDuplicates
-from services.synthesis.gates.features import features
-from services.synthesis.gates.gate import Gate, scope
-from services.synthesis.gates.schemas import NO_SCHEMA, SchemaFacts, facts
-from services.synthesis.grammar.writer import write_examples
+from services.synthesis.gates.features import NO_SCHEMA, SchemaFacts, extract_features, schema_facts
+from services.synthesis.writers.grammar.writer import write_examples
 from shared.catalog.datasets import example_id
 from shared.contracts.records import Example, Written
 from shared.sql.agreement import compared_literals, find_disagreement, parse_number
@@ -138,7 +136,7 @@ def offline(count: int, split: str, seed: int, known: dict[str, SchemaFacts]) ->
     made = [(as_example(one), one.database) for shard in written for one in shard][:count]
     for example, script in made:
         if script is not None and example.database_id not in known:
-            known[example.database_id] = facts(planted.script_card(example.database_id, script))
+            known[example.database_id] = schema_facts(planted.script_card(example.database_id, script))
     return [example for example, _ in made]
 
 
@@ -195,14 +193,14 @@ def prices(count: int = 1500) -> Iterator[tuple[str, float]]:
     dev = planted.examples("spider/dev.json", split="test")
     gate, near = Gate(dev, known.__getitem__), NearDuplicates()
     cards = {one["db_id"]: schema_of_card(planted.card(one)) for one in read_json("spider/tables.json")}
-    found = [features(one, known[one.database_id]) for one in train]
+    found = [extract_features(one, known[one.database_id]) for one in train]
     works: list[tuple[str, Callable[[int], object]]] = [
         ("parse (sqlglot)", lambda n: find_syntax_error(train[n].gold)),
         ("hardness", lambda n: measured_hardness(train[n].gold, cards[train[n].database_id])),
         ("agreement", lambda n: find_disagreement(train[n].question, train[n].gold)),
         ("features of question and SQL", lambda n: gate.features(train[n])),
         ("leakage", lambda n: gate.tests.leak(train[n], found[n], own=False)),
-        ("near-duplicates (MinHash)", lambda n: near.seen(scope(train[n]), found[n])),
+        ("near-duplicates (MinHash)", lambda n: near.seen(duplicate_scope(train[n]), found[n])),
     ]
     for name, work in works:
         start = time.process_time()

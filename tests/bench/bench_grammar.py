@@ -25,10 +25,10 @@ from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.execution.requests import ExecutionRequest
 from services.sandbox.judging.comparison import ComparisonRule
 from services.sandbox.test_suites.generate import prepare_suite
-from services.synthesis.grammar import writer
-from services.synthesis.grammar.pool import LITERAL
-from services.synthesis.grammar.rows import fill, script
-from services.synthesis.grammar.schema import load_domains
+from services.synthesis.writers.grammar import writer
+from services.synthesis.writers.grammar.database import database_script, generate_rows
+from services.synthesis.writers.grammar.domain import load_domains
+from services.synthesis.writers.grammar.writer import LITERAL
 from shared.contracts.records import Outcome, Split, Written
 from shared.errors import InvalidInputError
 from shared.sql.features import FEATURES, sql_features
@@ -58,7 +58,7 @@ def write(seed: int, examples: int, shard: int, split: Split = "train") -> list[
 
 def forget() -> None:
     """As a fresh process."""
-    for cache in (writer._pool, writer._world):
+    for cache in (writer._stream, writer._database):
         cache.cache_clear()
 
 
@@ -80,14 +80,17 @@ def speed(examples: int, shard: int, rounds: int) -> None:
     for seed in range(100, 100 + rounds):
         forget()
         for name in names:
-            writer._world("train", seed, name)
+            writer._database("train", seed, name)
         warm.append(cpu(lambda s=seed: write(s, examples, shard)))
         golds.append(
             cpu(lambda s=seed: run_golds(write(s, examples, shard))) - cpu(lambda s=seed: write(s, examples, shard))
         )
         forget()
         cold.append(cpu(lambda s=seed: write(s, examples, shard)))
-    made = [cpu(lambda s=seed: [script(one, fill(one, s)) for one in load_domains("train")]) for seed in range(rounds)]
+    made = [
+        cpu(lambda s=seed: [database_script(one, generate_rows(one, s)) for one in load_domains("train")])
+        for seed in range(rounds)
+    ]
     count = sum(table.rows for domain in load_domains("train") for table in domain.tables)
     own, all_of_it = statistics.median(warm), statistics.median(cold)
     print(f"written before row generation: {examples / own:,.0f} examples a CPU second (wanted 500)")

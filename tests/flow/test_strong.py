@@ -12,8 +12,8 @@ import pytest
 
 from services.sandbox.building.databases import store_database
 from services.sandbox.execution.pool import SandboxPool
-from services.synthesis.grammar.writer import write_examples
-from services.synthesis.seeds import BUILTIN, BUILTIN_LICENCE
+from services.synthesis.writers.grammar.writer import write_examples
+from services.synthesis.writers.seeds import BUILTIN, BUILTIN_LICENCE
 from shared.catalog.databases import CardCache
 from shared.catalog.datasets import newest_datasets
 from shared.contracts.records import Example, Policy, Rejected, SftRow
@@ -88,7 +88,7 @@ def serve(openai_server: Callable[..., OpenAiServer], monkeypatch: pytest.Monkey
 
 def spec(amount: int = 12, per_shard: int = 4, own: float | None = None, **fields: Any) -> dict[str, Any]:
     strong = {"endpoint": "strong", "model": "s", **fields.pop("strong", {})}
-    source = {"synthesis": amount, "per_shard": per_shard, **({} if own is None else {"own_share": own})}
+    source = {"synthesis": amount, "per_shard": per_shard, **({} if own is None else {"user_database_share": own})}
     return {"kind": "synthesis", "train": {"sft": [source]}, "strong": strong, **fields}
 
 

@@ -43,7 +43,7 @@ def render_written(written: Written) -> str:
 
 def strong_writer(request: Request) -> list[str]:
     """One new example a sample, at the level that the prompt asks for."""
-    from services.synthesis.grammar.writer import write_examples
+    from services.synthesis.writers.grammar.writer import write_examples
 
     level = asked_level(request["messages"][-1]["content"])
     answers = []

@@ -161,8 +161,8 @@ def seed_params(strong: StrongModel) -> dict[str, Any]:
 
 def database_params(source: SynthesisSource, databases: Sequence[str]) -> dict[str, Any]:
     """The share of a source that is written for databases of the user's: half, where it is not said."""
-    share = USER_DATABASE_SHARE if source.own_share is None else source.own_share
-    return {"databases": list(databases), "own_share": share} if databases and share else {}
+    share = USER_DATABASE_SHARE if source.user_database_share is None else source.user_database_share
+    return {"databases": list(databases), "user_database_share": share} if databases and share else {}
 
 
 def examples_per_shard(strong: StrongModel, amount: int) -> int:

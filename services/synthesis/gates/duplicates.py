@@ -21,7 +21,7 @@ NEAR_SKELETON = 0.9
 PERMUTATIONS = 96
 SEED = 1
 LEAST_WORDS = 4  # a shorter question is only compared as a whole, by others
-BY_CHANCE = 1 / 256
+CHANCE_AGREEMENT = 1 / 256
 
 
 class NearDuplicates:
@@ -51,8 +51,8 @@ class NearDuplicates:
         import numpy as np
 
         known = np.frombuffer(group, dtype=np.uint8).reshape(-1, 2, PERMUTATIONS)
-        near = similar(known[:, 0], question) >= self.question
-        return bool((near & (similar(known[:, 1], skeleton) >= self.skeleton)).any())
+        near = estimate_similarity(known[:, 0], question) >= self.question
+        return bool((near & (estimate_similarity(known[:, 1], skeleton) >= self.skeleton)).any())
 
     def signature(self, parts: list[bytes]) -> "NDArray[np.uint8]":
         """One byte a permutation."""
@@ -64,12 +64,12 @@ class NearDuplicates:
         return low
 
 
-def similar(known: "NDArray[np.uint8]", own: "NDArray[np.uint8]") -> "NDArray[np.float64]":
+def estimate_similarity(known: "NDArray[np.uint8]", own: "NDArray[np.uint8]") -> "NDArray[np.float64]":
     """Estimated Jaccard similarity of each known signature, without what agrees by chance."""
     import numpy as np
 
     matched: NDArray[np.float64] = (known == own).mean(axis=1, dtype=np.float64)
-    return (matched - BY_CHANCE) / (1 - BY_CHANCE)
+    return (matched - CHANCE_AGREEMENT) / (1 - CHANCE_AGREEMENT)
 
 
 def group_key(scope: str, found: Features) -> int:
@@ -83,3 +83,17 @@ def shingles(parts: Sequence[str]) -> list[bytes]:
     """Single words and pairs of neighbours."""
     pairs = (f"{one} {two}" for one, two in pairwise(parts))
     return [part.encode("utf-8", "surrogatepass") for part in (*parts, *pairs)]
+
+
+class SeenTexts:
+    """Remembers groups of texts by 64 bits; among a million, two are taken for one with a chance of 1 in 37 million."""
+
+    def __init__(self) -> None:
+        self.hashes: set[int] = set()
+
+    def add(self, *parts: str) -> bool:
+        """Whether they are new; they are remembered."""
+        digest = hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        before = len(self.hashes)
+        self.hashes.add(int.from_bytes(digest, "big"))
+        return len(self.hashes) > before

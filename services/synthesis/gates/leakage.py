@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from services.synthesis.gates.features import Features
-from services.synthesis.gates.schemas import SchemaFacts, jaccard
+from services.synthesis.gates.features import Features, SchemaFacts, jaccard
 from shared.contracts.records import Example
 
 # Jaccard similarities: of the questions' lemmas, of their content words, of pairs in their masked forms; and the sum of
@@ -37,18 +36,18 @@ class Leak:
         return f"{self.sign}: {self.of[:200]}"
 
 
-def likeness(one: tuple[str, ...], other: tuple[str, ...]) -> float:
+def bigram_similarity(one: tuple[str, ...], other: tuple[str, ...]) -> float:
     """Shared of all pairs of neighbours."""
     return jaccard(frozenset(pairwise(("", *one, ""))), frozenset(pairwise(("", *other, ""))))
 
 
-def closeness(one: Features, other: Features) -> float:
+def combined_similarity(one: Features, other: Features) -> float:
     """0 to 3: questions in words, questions when masked, and SQL."""
     words = jaccard(frozenset(one.plain), frozenset(other.plain))
     sql = jaccard(one.tokens, other.tokens)
     if one.shape.slots == other.shape.slots:
         sql = max(sql, SAME_SLOTS)
-    return words + likeness(one.masked, other.masked) + sql
+    return words + bigram_similarity(one.masked, other.masked) + sql
 
 
 def gold_key(example: Example) -> tuple[str, str]:
@@ -56,7 +55,7 @@ def gold_key(example: Example) -> tuple[str, str]:
     return example.database_id, " ".join(example.gold.lower().rstrip("; ").split())
 
 
-class Tests:
+class TestSetIndex:
     """The test sets' questions, indexed by every form in which a copy may come."""
 
     def __init__(self, examples: Iterable[Example], features_of: Callable[[Example], Features]) -> None:
@@ -128,7 +127,7 @@ class Tests:
         """On a copy of a test's schema: close enough in words, in the masked question and in the SQL together."""
         for name in near:
             for test in self.by_database[name]:
-                if closeness(found, test) >= CLOSE_ON_COPY:
+                if combined_similarity(found, test) >= CLOSE_ON_COPY:
                     return Leak("near question and SQL on its schema", test.question)
         return None
 
@@ -144,6 +143,6 @@ class Tests:
         if found.schema.size < LEAST_FORM:
             return None
         for test in self.slots.get(found.shape.slots, ()):
-            if test.schema.form == found.schema.form and likeness(found.masked, test.masked) >= CLOSE_MASKED:
+            if test.schema.form == found.schema.form and bigram_similarity(found.masked, test.masked) >= CLOSE_MASKED:
                 return Leak("masked question on a schema of its form", test.question)
         return None

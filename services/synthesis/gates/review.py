@@ -1,14 +1,21 @@
-"""The judge model: is the SQL the answer to the question? Asked back once an example, through the common client."""
+"""The task that asks a judge model back about verified examples."""
 
 import re
 from pathlib import Path
 
-from shared.catalog.databases import SchemaCard
-from shared.contracts.records import Example, Message
-from shared.llm.messages import ChatRequest
-from shared.sampling import stable_seed
+from services.synthesis.collecting.collect import to_written
+from shared.catalog.databases import CardCache, SchemaCard
+from shared.contracts.records import Example, Message, Rejected
+from shared.contracts.synthesis import ReviewedCounts, ReviewExamples
+from shared.errors import SenseError
+from shared.llm.client import ChatClient
+from shared.llm.endpoints import load_profile
+from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmMalformedError
+from shared.llm.messages import ChatAnswer, ChatRequest
+from shared.sampling import UsageTotals, stable_seed, stage_budget
 from shared.sql.prompt import render_schema
 from shared.sql.reasoning import BLANK, blank_reasoning
+from shared.tasks.task import Shard, TaskResult
 
 REVIEW_VERSION = "review-v1"
 PROMPT = Path(__file__).parents[1] / "prompts" / f"{REVIEW_VERSION}.md"
@@ -38,3 +45,64 @@ def read_verdict(answer: str) -> tuple[bool | None, str]:
     if found is None:
         return None, said.strip()[:300]
     return found.group().lower() == "yes", said[found.end() :].lstrip(" \n.,:;*-—").rstrip()[:300]
+
+
+JUDGE_SAYS_NO, JUDGE_UNCLEAR = "judge_says_no", "judge_unclear"
+# What an endpoint does to one call: that example is kept unjudged, and marked.
+SKIPPED = (LlmContentFilterError, LlmContextLengthError, LlmMalformedError)
+
+
+def review_examples(command: ReviewExamples, shard: Shard) -> TaskResult:
+    """A clear no rejects an example; what has no clear answer is kept and marked."""
+    examples = shard.rows(command.examples, Example)
+    tokens = UsageTotals()
+    answers = ask_judge(command, shard, examples, tokens)
+    accepted: list[Example] = []
+    rejected: list[Rejected] = []
+    for example, answer in zip(examples, answers, strict=True):
+        right, said = read_verdict(answer.texts[0]) if isinstance(answer, ChatAnswer) else (None, answer.message)
+        if right is False:
+            written = to_written(example)
+            rejected.append(Rejected(reason=JUDGE_SAYS_NO, detail=said, written=written, gate="judge"))
+        else:
+            flags = [] if right else [JUDGE_UNCLEAR]
+            accepted.append(example.model_copy(update={"flags": [*example.flags, *flags]}))
+    counts = ReviewedCounts(
+        accepted=len(accepted),
+        rejected=len(rejected),
+        unclear=sum(JUDGE_UNCLEAR in example.flags for example in accepted),
+        prompt_tokens=tokens.prompt,
+        completion_tokens=tokens.completion,
+        micro_usd=round(tokens.usd * 1_000_000),
+    )
+    outputs = {
+        "examples": shard.write_records("examples", accepted),
+        "rejected": shard.write_records("rejected", rejected),
+    }
+    return TaskResult(counts, outputs)
+
+
+def ask_judge(
+    command: ReviewExamples, shard: Shard, examples: list[Example], tokens: UsageTotals
+) -> list[ChatAnswer | SenseError]:
+    """One answer an example, in order. Raises what concerns all calls."""
+    budget = stage_budget(shard, command.endpoint, command.budget_usd)
+    profile = load_profile(command.endpoint)
+    client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)
+    catalog = CardCache(shard.objects)
+    requests = [
+        review_request(
+            example,
+            catalog.card(example.database_id),
+            model=command.model,
+            rows=command.prompt_rows,
+            max_tokens=command.max_tokens,
+        )
+        for example in examples
+    ]
+    outcomes = dict(client.stream_many(requests))
+    answers = [outcomes[place] for place in range(len(requests))]
+    hard = [one for one in answers if isinstance(one, SenseError) and not isinstance(one, SKIPPED)]
+    if hard:
+        raise hard[0]
+    return answers

@@ -99,9 +99,9 @@ OWN = [{"id": "ab" * 32}]
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"train": {"sft": [{"own_share": 0.5}]}}, "own_share needs databases"),
+        ({"train": {"sft": [{"user_database_share": 0.5}]}}, "user_database_share needs databases"),
         ({"train": {"sft": [{"dataset": "mine"}]}, "databases": OWN}, "add {synthesis: N}"),
-        ({"train": {"sft": [{"own_share": 0}]}, "databases": OWN}, "every own_share is 0"),
+        ({"train": {"sft": [{"user_database_share": 0}]}, "databases": OWN}, "every user_database_share is 0"),
         ({"databases": OWN + OWN}, "stands twice"),
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.pairing.decide import Decision, decide
+from services.pairing.decide import Decision, decide_pairs
 from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.judging.judge import Judge, JudgeQuestion
@@ -16,7 +16,7 @@ from services.sandbox.test_suites.generate import generate_suite
 from shared.contracts.records import Candidate, Judged, Policy, Verdict
 from shared.sql.extraction import extract_sql
 from tests.support.datasets import make_file
-from tests.unit.pairing.made import command
+from tests.unit.pairing.builders import command
 
 CONCERTS = """
 CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, age INTEGER, country TEXT);
@@ -125,7 +125,7 @@ def test_planted(
 ) -> None:
     judged = judge_all(pool, concerts, gold, [answer, WRONG], policy, 0, tmp_path)
     assert judged[0].verdict is verdict
-    decision = decide(judged, command())
+    decision = decide_pairs(judged, command())
     assert decision.reason == reason
     for choice in decision.choices:
         assert choice.rejected.text == WRONG
@@ -137,13 +137,15 @@ def test_equal_by_chance_is_disputed_and_takes_no_side(pool: SandboxPool, concer
     judged = judge_all(pool, concerts, OLD, [chance, WRONG, OLD], Policy.SPIDER, 8, tmp_path)
     assert [row.verdict for row in judged] == [Verdict.DISPUTED, Verdict.WRONG, Verdict.CORRECT]
     assert judged[0].neighbours_lost > 0 and judged[2].neighbours > 0 == judged[2].neighbours_lost
-    (choice,) = decide(judged, command("all_capped")).choices
+    (choice,) = decide_pairs(judged, command("all_capped")).choices
     assert (choice.chosen.text, choice.rejected.text) == (OLD, WRONG)
 
 
 def test_a_right_answer_in_two_forms_is_one_side(pool: SandboxPool, concerts: Path, tmp_path: Path) -> None:
     forms = [OLD, f"{OLD};", OLD.lower(), f"{OLD} -- x", OLD.replace(" ", "  ")]
-    decision: Decision = decide(judge_all(pool, concerts, OLD, [*forms, WRONG], Policy.BIRD, 0, tmp_path), command())
+    decision: Decision = decide_pairs(
+        judge_all(pool, concerts, OLD, [*forms, WRONG], Policy.BIRD, 0, tmp_path), command()
+    )
     (choice,) = decision.choices
     assert (choice.chosen.slot, choice.chosen.samples) == (0, 5)
 
@@ -156,5 +158,6 @@ def test_a_right_answer_that_is_too_slow_is_no_mistake_of_sql(
     judged = judge_all(pool, concerts, OLD, [OLD, slow], Policy.BIRD, 0, tmp_path)
     assert judged[1].verdict is Verdict.TIMEOUT and judged[1].program not in (None, judged[0].program)
     assert (
-        decide([judged[0], judged[1].model_copy(update={"program": judged[0].program})], command()).reason == "filtered"
+        decide_pairs([judged[0], judged[1].model_copy(update={"program": judged[0].program})], command()).reason
+        == "filtered"
     )

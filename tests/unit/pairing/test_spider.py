@@ -5,10 +5,10 @@ from functools import cache
 
 import pytest
 
-from services.pairing.decide import decide
+from services.pairing.decide import decide_pairs
 from services.pairing.policies import POLICIES
-from services.pairing.probe import probe_style
-from services.pairing.tasks import as_pair
+from services.pairing.style_probe import probe_style
+from services.pairing.tasks import make_pair
 from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.judging.judge import Judge, JudgeQuestion
 from services.sandbox.judging.policies import ConfiguredPolicy
@@ -16,7 +16,7 @@ from services.sandbox.tasks import find_programs, judged_records
 from shared.contracts.records import Candidate, Judged, Pair, Policy
 from shared.sql.extraction import extract_sql
 from tests.support.benchmarks import needs_data, read_json, spider_database, spider_golds, spider_predictions
-from tests.unit.pairing.made import command
+from tests.unit.pairing.builders import command
 
 pytestmark = needs_data
 SYSTEMS = ("c3_chatgpt", "dail_sql_gpt4", "din_sql_gpt4", "graphix_t5_3b")
@@ -60,8 +60,8 @@ def judged() -> list[list[Judged]]:
 def built(policy: str) -> list[Pair]:
     found = []
     for rows in judged():
-        choices = decide(rows, command(policy)).choices
-        found += [as_pair(rows[0].candidate.example_id, choice, rows[0], policy) for choice in choices]
+        choices = decide_pairs(rows, command(policy)).choices
+        found += [make_pair(rows[0].candidate.example_id, choice, rows[0], policy) for choice in choices]
     return found
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.synthesis.grammar.writer import write_examples
-from services.synthesis.handwritten import load_handwritten
+from services.synthesis.writers.grammar.writer import write_examples
+from services.synthesis.writers.handwritten import load_handwritten
 from shared.sql.agreement import find_disagreement
 from shared.sql.english import split_words, spoken_numbers
 from tests.support.benchmarks import needs_data, read_json

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from services.benchmarks.judging import tokens_of
-from services.pairing.distance import token_distance
-from services.pairing.length import estimated_tokens
+from services.pairing.collect import estimate_tokens
+from services.pairing.policies import token_distance
 from services.sandbox.building.databases import split_script
 from services.sandbox.building.filling import allowed_values, read_conditions, satisfying_value, unique_columns
 from services.sandbox.execution.sql_text import has_outer_order_by, is_blank, one_line
 from services.sandbox.intake.describe import read_comments
 from services.sandbox.test_suites.validity import outline, tie_probes
 from services.synthesis.gates.review import read_verdict
-from services.synthesis.parse import UnparsableError, parse_answer
-from services.synthesis.script import read_script
+from services.synthesis.writers.llm_answers import UnparsableAnswerError, parse_answer
+from services.synthesis.writers.sql_scripts import read_script
 from shared.catalog.databases import ColumnCard, SchemaCard, TableCard
 from shared.errors import SenseError
 from shared.sql.agreement import find_disagreement
@@ -97,7 +97,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "disagreement": lambda text: find_disagreement(text[:2000], text),
     "question": lambda text: find_disagreement(text, "SELECT a FROM t WHERE b = 'c d e' AND f = 17"),
     "distance": lambda text: token_distance(text[:20_000], text[1:20_000]),
-    "length": estimated_tokens,
+    "length": estimate_tokens,
     "comments": read_comments,
     "unique": lambda text: unique_columns(card(text)),
     "limits": lambda text: allowed_values(card(text)),
@@ -114,7 +114,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 def test_a_reader_comes_back(name: str) -> None:
     def read_all() -> int:
         for text in TEXTS:
-            with contextlib.suppress(SenseError, UnparsableError):
+            with contextlib.suppress(SenseError, UnparsableAnswerError):
                 READERS[name](text)
         return len(TEXTS)
 
@@ -138,12 +138,12 @@ def test_no_number_stops_a_reader(number: str) -> None:
             for conditions in select.values():
                 satisfying_value(conditions, 3)
         find_disagreement("q 12", gold)
-        with contextlib.suppress(UnparsableError):
+        with contextlib.suppress(UnparsableAnswerError):
             parse_answer(f"Question: q {number}\nSQL: {gold}", own=True)
 
 
 @pytest.mark.parametrize("depth", [100, 900, 990, 5000, 100_000])
 def test_no_depth_stops_a_reader_of_json(depth: int) -> None:
     for text in ('{"question": ' + "[" * depth + "]" * depth + "}", '{"sql":' * depth + "1" + "}" * depth):
-        with contextlib.suppress(UnparsableError):
+        with contextlib.suppress(UnparsableAnswerError):
             parse_answer(text, own=True)

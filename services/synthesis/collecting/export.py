@@ -1,0 +1,106 @@
+"""Between the collected dataset and the object store: rows out by file, schemas in by card."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from services.synthesis.collecting.collect import CollectedDataset, SchemaOf
+from services.synthesis.gates.features import NO_SCHEMA, SchemaFacts, schema_facts
+from shared.catalog.databases import CardCache
+from shared.contracts.records import Example, Message, PromptStyle, Rejected, SftRow
+from shared.contracts.refs import ObjectRef
+from shared.contracts.synthesis import Collect
+from shared.errors import NotFoundError, SenseError
+from shared.sql.completion import render_completion
+from shared.sql.prompt import render_messages
+from shared.storage.records import dump_records
+from shared.tasks.task import Shard
+
+FACTS_KEPT = 1024
+
+
+def export_records(shard: Shard, name: str, rows: Iterable[BaseModel]) -> ObjectRef:
+    """Stores rows under the stage's `export/`, by way of a file: one row in memory at a time."""
+    with tempfile.TemporaryDirectory(prefix="sense-export-") as folder:
+        path = Path(folder) / name
+        with path.open("wb") as file:
+            for row in rows:
+                file.write(dump_records([row]))
+        return shard.export_file(name, path)
+
+
+def schema_facts_reader(catalog: CardCache) -> SchemaOf:
+    """Facts of a database by its id; the last ones used are remembered."""
+
+    @lru_cache(maxsize=FACTS_KEPT)
+    def read(database_id: str) -> SchemaFacts:
+        try:
+            return schema_facts(catalog.card(database_id))
+        except NotFoundError:
+            return NO_SCHEMA
+
+    return read
+
+
+def sft_record(example: Example, catalog: CardCache, rows: int, style: PromptStyle) -> SftRow:
+    """The prompt as serving and evaluation render it; the completion is what the target asks for."""
+    card = catalog.card(example.database_id)
+    prompt = render_messages(card, example.question, evidence=example.evidence, rows=rows, style=style)
+    made = example.provenance
+    return SftRow(
+        prompt=prompt,
+        completion=[
+            Message(role="assistant", content=render_completion(style.target, example.gold, example.reasoning))
+        ],
+        example_id=example.example_id,
+        database_id=example.database_id,
+        domain=example.domain,
+        level=example.level,
+        writer=made.writer,
+        writer_version=made.writer_version,
+        source=made.source,
+        source_model=made.model,
+        prompt_hash=made.prompt_hash,
+        seed=made.seed,
+        seed_examples=made.seed_examples,
+        seed_source=made.seed_source,
+        seed_licence=made.seed_licence,
+        dataset=example.dataset,
+        hardness=example.hardness,
+    )
+
+
+class NoExamplesError(SenseError):
+    """Everything that was written was refused."""
+
+    code = "no_examples"
+    http_status = 422
+
+
+def check_not_empty(dataset: CollectedDataset, rejected: Sequence[Rejected]) -> None:
+    """Raises `NoExamplesError` where nothing is left and something had been written: an empty set helps nobody."""
+    if dataset.examples or dataset.selection or not (rejected or dataset.duplicates or dataset.leaked):
+        return
+    reasons = Counter(one.reason for one in rejected)
+    reasons += Counter({"duplicate": dataset.duplicates, "leaked": dataset.leaked})
+    told = ", ".join(f"{name} {count}" for name, count in reasons.most_common())
+    raise NoExamplesError(
+        f"none of {reasons.total()} written examples passed the gates ({told}); "
+        "look at the stages' rejected rows, then name another model or other levels"
+    )
+
+
+def shortfall_note(shard: Shard, command: Collect, short: int) -> str | None:
+    """A sentence where the set is smaller than what was asked for."""
+    if not short:
+        return None
+    begun = f"Ended early: {short} of {command.limit} examples are missing."
+    names = [f"write.{one.stage.partition('.')[2]}" for one in command.verified]
+    rows = [row for name in names for row in shard.jobs.shards(shard.command.job_id, name)]
+    if any(row.counts.get("unasked") for row in rows):
+        return f"{begun} The budget would not have held; submit the job again with a larger one."
+    return f"{begun} Too few of what was written passed the gates; see what was rejected, or name another model."
