@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.catalog.databases import CardCache, SchemaCard
+from shared.contracts.base import ObjectRef
 from shared.contracts.records import Candidate, Example, Message, PromptStyle
-from shared.contracts.refs import ObjectRef
 from shared.errors import SenseError
 from shared.llm.budgets import Budget, DayBudget, JobBudget
 from shared.llm.call import SAMPLING

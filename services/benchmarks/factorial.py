@@ -13,8 +13,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from services.evaluation.scoring.statistics import Estimate, clustered_mean
-from shared.contracts.spec import SpecError, describe, parse_spec
-from shared.contracts.spec_sources import TrainSource
+from shared.contracts.spec import SpecError, TrainSource, describe_fault, parse_spec
 
 Diet = Literal["human", "human+strong"]
 DIETS: tuple[Diet, ...] = ("human", "human+strong")
@@ -64,7 +63,7 @@ def read_experiment(data: object) -> ExperimentSpec:
     try:
         return ExperimentSpec.model_validate(data)
     except ValidationError as error:
-        raise SpecError([describe(fault) for fault in error.errors(include_url=False)]) from error
+        raise SpecError([describe_fault(fault) for fault in error.errors(include_url=False)]) from error
 
 
 def plan_jobs(experiment: ExperimentSpec) -> Iterator[JobPlan]:

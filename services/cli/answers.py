@@ -2,7 +2,7 @@
 
 from services.cli.render import rows_table
 from services.cli.terminal import console
-from shared.client.sql_models import SqlAnswer
+from shared.api.sql import SqlAnswer
 
 RAN = ("ok", "empty", None)
 

@@ -9,7 +9,7 @@ from services.cli.terminal import JsonOption, UrlOption, connect, console, print
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from shared.client.models import Dataset
+    from shared.api.resources import Dataset
 
 dataset_commands = typer.Typer(help="Data sets of the stack: list them, look at one. Bring one with: sense import.")
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from services.benchmarks.factorial import JobPlan
+    from shared.api.resources import Job
     from shared.client.client import SenseClient
-    from shared.client.models import Job
 
 experiment_commands = typer.Typer(help="Experiments over several jobs.")
 POLL_S = 5.0

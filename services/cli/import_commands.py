@@ -10,13 +10,13 @@ import typer
 
 from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json
 from services.evaluation.metrics.aggregate import LEVELS
-from shared.contracts.datasets import DatasetHead, GoldFault, GoldHealth
+from shared.contracts.datasets import DatasetHeader, GoldFault, GoldHealth
 from shared.contracts.records import Example
 from shared.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from services.benchmarks.importing.source import ImportRequest
-    from shared.contracts.datasets import DatasetHead
+    from shared.contracts.datasets import DatasetHeader
     from shared.contracts.records import Example
 
 import_commands = typer.Typer()
@@ -87,7 +87,7 @@ def check_name(name: str) -> str:
 
 def examine(
     asked: "ImportRequest", name: str, licence: str | None, children: int
-) -> "tuple[DatasetHead, list[Example], dict[str, Path]]":
+) -> "tuple[DatasetHeader, list[Example], dict[str, Path]]":
     """Head and examples, and the files of the databases in use; every gold has been run."""
     from services.benchmarks.importing.dataset import Measure, examples_of, head_of
     from services.benchmarks.importing.gold_health import check_golds
@@ -107,7 +107,7 @@ def examine(
     return head_of(source, name, health, licence), examples_of(source, hardness), files
 
 
-def check_json(head: "DatasetHead", examples: "list[Example]") -> dict[str, object]:
+def check_json(head: "DatasetHeader", examples: "list[Example]") -> dict[str, object]:
     """The report for programs."""
     from collections import Counter
 
@@ -133,7 +133,7 @@ def progress_bars() -> Iterator[Step]:
 SHOWN = 10
 
 
-def report_lines(head: DatasetHead, examples: Sequence[Example]) -> Iterator[str]:
+def report_lines(head: DatasetHeader, examples: Sequence[Example]) -> Iterator[str]:
     """The whole report."""
     splits = ", ".join(f"{name} {count}" for name, count in sorted(Counter(one.split for one in examples).items()))
     databases = len({one.database_id for one in examples})

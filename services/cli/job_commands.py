@@ -9,8 +9,8 @@ from services.cli.terminal import FAILED, JsonOption, UrlOption, connect, consol
 from shared.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from shared.api.resources import Job
     from shared.client.client import SenseClient
-    from shared.client.models import Job
 
 job_commands = typer.Typer()
 JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id; see: sense jobs")]

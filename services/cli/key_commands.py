@@ -7,7 +7,7 @@ import typer
 from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json, show_list
 
 if TYPE_CHECKING:
-    from shared.client.models import KeyLimits
+    from shared.api.resources import KeyLimits
 
 key_commands = typer.Typer(help="Keys of the gateway: list them, make one, remove one.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="For people: whose key it is.")]
@@ -49,7 +49,7 @@ def add(
     url: UrlOption = None,
 ) -> None:
     """Make a key. It is shown this once. The first has to be an admin's, and from then on callers need keys."""
-    from shared.client.models import KEY_NAME
+    from shared.api.resources import KEY_NAME
 
     check_name(name, KEY_NAME)
     limits = key_limits(jobs, examples, usd_per_day, tokens_per_day, stored_bytes)
@@ -79,7 +79,7 @@ def change(
     url: UrlOption = None,
 ) -> None:
     """Change what a key may use; what is not named stays, and so does what the key owns."""
-    from shared.client.models import KeyChange
+    from shared.api.resources import KeyChange
 
     limits = key_limits(jobs, examples, usd_per_day, tokens_per_day, stored_bytes)
     named = KeyChange(limits=limits) if per_minute is None else KeyChange(limits=limits, per_minute=per_minute)
@@ -104,7 +104,7 @@ def key_limits(
     stored_bytes: int | None,
 ) -> "KeyLimits":
     """Only limits that are named: to the server, one of null is another than one that is left out."""
-    from shared.client.models import KeyLimits
+    from shared.api.resources import KeyLimits
 
     named = {
         "jobs": jobs,

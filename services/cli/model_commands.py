@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json, show_list
-from shared.client.models import Job
+from shared.api.resources import Job
 
 model_commands = typer.Typer(
     help="Trained models: list them, look at one and its origin, serve one or stop serving it."

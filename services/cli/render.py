@@ -9,8 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from shared.catalog.databases import TableCard, ViewCard
-from shared.client.models import (
+from shared.api.resources import (
     Adapter,
     Artifact,
     DatabaseSummary,
@@ -20,6 +19,7 @@ from shared.client.models import (
     JobSummary,
     KeySummary,
 )
+from shared.catalog.databases import TableCard, ViewCard
 
 STYLES = {"running": "cyan", "succeeded": "green", "done": "green", "failed": "red", "cancelling": "yellow"}
 KIB = 1024

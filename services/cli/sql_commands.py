@@ -9,8 +9,8 @@ from services.cli.terminal import FAILED, JsonOption, UrlOption, connect, print_
 from shared.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
+    from shared.api.sql import SqlRequest
     from shared.client.client import SenseClient
-    from shared.client.sql_models import SqlRequest
 
 ANSWERED = ("ok", "empty")
 sql_commands = typer.Typer()
@@ -83,7 +83,7 @@ def ask(
 ) -> None:
     """Ask a served model a question about a database; shows the SQL and its rows."""
     from services.cli.answers import show_answer
-    from shared.client.sql_models import SqlRequest
+    from shared.api.sql import SqlRequest
 
     if sum(one is not None for one in (db, db_id, ddl)) != 1:
         raise InvalidInputError("name the database by --db, --db-id or --ddl, one of them")

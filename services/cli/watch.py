@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.render import brief, counts_text, plain_table, seconds, span, status_text
+from shared.api.resources import Job, Stage
 from shared.client.client import SenseClient
-from shared.client.models import Job, Stage
 from shared.errors import UnavailableError
 
 POLL_S = 0.5

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.pairing import ErrorProfile, PairShape
-from shared.contracts.records import Example, Judged, Outcome, Policy, ResultView, Verdict
+from shared.contracts.records import Example, JudgedCandidate, Outcome, Policy, ResultView, Verdict
 
 
 class Part(BaseModel):
@@ -32,7 +32,7 @@ class ArmResults(Part):
     """An arm's judged answers; rows of one example differ in `candidate.slot`."""
 
     arm: ArmSpec
-    rows: list[Judged]
+    rows: list[JudgedCandidate]
 
 
 class PromotionCandidate(Part):
@@ -44,7 +44,7 @@ class PromotionCandidate(Part):
     arm_id: str
     model: str
     eligible: bool = True
-    rows: list[Judged] = Field(default_factory=list)
+    rows: list[JudgedCandidate] = Field(default_factory=list)
 
 
 class PairStats(Part):
@@ -175,7 +175,7 @@ class BenchmarkInput(Part):
     prompt: str
     examples: dict[str, Example]
     arms: list[ArmResults]
-    strict: dict[str, list[Judged]] = Field(default_factory=dict)
+    strict: dict[str, list[JudgedCandidate]] = Field(default_factory=dict)
     sqlite: str | None = None
 
 

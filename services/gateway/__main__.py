@@ -7,7 +7,7 @@ import uvicorn
 
 from services.gateway.app import create_app
 from services.gateway.backend import Backend, open_backend
-from services.gateway.keys import KeyRing
+from services.gateway.keys.service import KeyRing
 from shared.errors import InvalidInputError, SenseError, UnavailableError
 from shared.http.guard import is_loopback
 from shared.http.server import address_parser, uvicorn_config

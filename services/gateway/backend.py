@@ -1,16 +1,21 @@
 """What the gateway speaks to: job store, object store, engine, sandbox, and the endpoints that the operator named."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from threading import Event
+from typing import Any
 
+import httpx
 import redis
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from services.gateway.keys import KeySigner, open_signer
+from services.gateway.http.problems import request_id
+from services.gateway.keys.service import KeySigner, open_signer
 from services.gateway.settings import AuthSettings, GatewaySettings
+from shared.client.internal import open_service_client, response_timeout, sandbox_service
 from shared.errors import UnavailableError
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerRegistry
@@ -79,3 +84,36 @@ def get_backend(request: Request) -> Backend:
     if not isinstance(backend, Backend):
         raise UnavailableError("the gateway is still starting; try again in a second")
     return backend
+
+
+OVERHEAD_S = 30.0  # what a call may take beside its own budget: waiting for a slot, fetching the database
+PIECE_BYTES = 65_536  # bytes of an answer that are compressed and sent at once
+UPLOAD_STEPS = 3  # of an upload once it is there: check, describe, store; each may take `intake_timeout_s`
+
+
+def open_sandbox_client(backend: Backend) -> httpx.AsyncClient:
+    """One client a process."""
+    return open_service_client(sandbox_service(backend.sandbox.url), response_timeout(OVERHEAD_S), kept=16)
+
+
+async def call_sandbox(request: Request, path: str, *, seconds: float, **options: Any) -> httpx.Response:
+    """The sandbox's good answer to a POST. Raises RefusedError, or UnavailableError (code sandbox_unavailable)."""
+    client: httpx.AsyncClient = request.app.state.sandbox
+    headers = {"X-Request-ID": request_id(request) or "", **options.pop("headers", {})}
+    call = client.post(path, headers=headers, timeout=response_timeout(seconds + OVERHEAD_S), **options)
+    return await sandbox_service(get_backend(request).sandbox.url).answered(call)
+
+
+def pass_through(content: bytes) -> Response:
+    """A good answer of one of our services as it came: reading a large one again would keep the event loop.
+
+    In pieces, so that others have their turn between the compressing of two.
+    """
+    if len(content) <= PIECE_BYTES:
+        return Response(content, media_type="application/json")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for begin in range(0, len(content), PIECE_BYTES):
+            yield content[begin : begin + PIECE_BYTES]
+
+    return StreamingResponse(pieces(), media_type="application/json")

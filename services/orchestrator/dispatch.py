@@ -11,8 +11,7 @@ import redis
 from celery import Celery
 from kombu.exceptions import EncodeError, OperationalError
 
-from shared.contracts.base import Command, Queue, TaskContract, as_json
-from shared.contracts.refs import StageRef
+from shared.contracts.base import Command, Queue, StageRef, TaskContract, to_json
 from shared.contracts.registry import CONTRACTS
 from shared.errors import UnavailableError
 from shared.jobs.plan import EachShard, JobPlan, Slices, StagePlan
@@ -120,7 +119,7 @@ class Dispatcher:
 
     def _send_one(self, place: Place, contract: TaskContract, command: Command) -> None:
         try:
-            self.celery.send_task(contract.name, kwargs={"command": as_json(command)}, queue=contract.queue.value)
+            self.celery.send_task(contract.name, kwargs={"command": to_json(command)}, queue=contract.queue.value)
         except (OperationalError, redis.RedisError) as error:
             raise UnavailableError(
                 f"the broker takes no message ({error}); is the stack up? try: sense status"

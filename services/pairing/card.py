@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from services.pairing.collect import SelectedPairs, draw_key, measure_shape
 from services.pairing.error_profile import ErrorTally
 from services.pairing.style_probe import StyleProbe
-from shared.contracts.pairing import Bin, CollectPairs, ErrorProfile, PairShape, ProfileLine
+from shared.contracts.pairing import CollectPairs, ErrorProfile, HistogramBin, PairShape, ProfileLine
 from shared.contracts.records import Example, Pair, SuspectGold
 from shared.sql.prompt import prompt_version
 
@@ -168,7 +168,7 @@ def shape_tables(shape: PairShape) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def bin_name(one: Bin) -> str:
+def bin_name(one: HistogramBin) -> str:
     """Its first and last value."""
     return str(one.low) if one.high == one.low + 1 else f"{one.low} to {one.high - 1}"
 

@@ -10,9 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from shared.catalog.databases import CardCache
+from shared.contracts.base import ObjectRef
 from shared.contracts.pairing import CollectPairs, PairShape
-from shared.contracts.records import DpoRow, Example, Message, Outcome, Pair, PromptStyle, SftRow, Target
-from shared.contracts.refs import ObjectRef
+from shared.contracts.records import AnswerTarget, DpoRecord, Example, Message, Outcome, Pair, PromptStyle, SftRecord
 from shared.pages.charts import bin_values
 from shared.sql.completion import render_completion
 from shared.sql.prompt import render_messages
@@ -141,7 +141,7 @@ class LengthEstimator:
         return self._schema(example.database_id) + asked + answer
 
 
-def completion_texts(example: Example, pair: Pair, target: Target) -> tuple[str, str]:
+def completion_texts(example: Example, pair: Pair, target: AnswerTarget) -> tuple[str, str]:
     """What the chosen and the rejected side say; a gold that stands in brings the reasoning of its example."""
     chosen = example.reasoning if pair.gold_chosen else pair.chosen_reasoning
     return render_completion(target, pair.chosen, chosen), render_completion(
@@ -149,13 +149,15 @@ def completion_texts(example: Example, pair: Pair, target: Target) -> tuple[str,
     )
 
 
-def training_records(example: Example, pair: Pair, catalog: CardCache, command: CollectPairs) -> tuple[DpoRow, SftRow]:
+def training_records(
+    example: Example, pair: Pair, catalog: CardCache, command: CollectPairs
+) -> tuple[DpoRecord, SftRecord]:
     """A pair in TRL's preference form with explicit prompt, and its chosen side in the prompt-completion form."""
     card, style = catalog.card(example.database_id), command.style
     prompt = render_messages(card, example.question, evidence=example.evidence, rows=command.prompt_rows, style=style)
     texts = completion_texts(example, pair, style.target)
     chosen, rejected = ([Message(role="assistant", content=text)] for text in texts)
-    dpo = DpoRow(
+    dpo = DpoRecord(
         prompt=prompt,
         chosen=chosen,
         rejected=rejected,
@@ -175,7 +177,7 @@ def training_records(example: Example, pair: Pair, catalog: CardCache, command: 
         answer_rejected=pair.rejected_answer,
         dataset=example.dataset,
     )
-    sft = SftRow(
+    sft = SftRecord(
         prompt=prompt,
         completion=chosen,
         example_id=example.example_id,

@@ -15,12 +15,12 @@ from services.pairing.policies import (
     sort_by_slot,
 )
 from shared.contracts.pairing import BuildPairs
-from shared.contracts.records import Judged, Outcome, SuspectGold, Verdict
+from shared.contracts.records import JudgedCandidate, Outcome, SuspectGold, Verdict
 
 AGREEING_SHARE = 0.5
 
 
-def agrees_with_gold(row: Judged) -> bool:
+def agrees_with_gold(row: JudgedCandidate) -> bool:
     """Whether a sample gives the gold's result on the original database, under any policy that was asked."""
     return (
         row.verdict is Verdict.CORRECT
@@ -30,7 +30,7 @@ def agrees_with_gold(row: Judged) -> bool:
     )
 
 
-def find_suspect_gold(judged: Sequence[Judged]) -> SuspectGold | None:
+def find_suspect_gold(judged: Sequence[JudgedCandidate]) -> SuspectGold | None:
     """The gold where no sample agrees with it and at least half of all samples agree on one other result.
 
     An empty result is no agreement: most mistakes in a condition give it. Nor is a single sample.
@@ -70,7 +70,7 @@ class Decision:
     suspect: SuspectGold | None = None
 
 
-def decide_pairs(judged: Sequence[Judged], command: BuildPairs) -> Decision:
+def decide_pairs(judged: Sequence[JudgedCandidate], command: BuildPairs) -> Decision:
     """The decision for one question's judged candidates (at least one), in any order.
 
     A gold that failed, timed out or is empty like an answer's result gives no pair at all: what is right cannot be told

@@ -7,7 +7,7 @@ from typing import Literal
 from services.pairing.decide import Decision
 from services.pairing.policies import REJECTED_VERDICTS
 from shared.contracts.pairing import ErrorProfile, ProfileLine
-from shared.contracts.records import Judged, Level, ProfileRow, TriedTemperature, Verdict, Wish
+from shared.contracts.records import JudgedCandidate, Level, ProfileCount, TriedTemperature, Verdict, Wish
 from shared.sql.features import FEATURES, features_from_words
 
 Kind = Literal["outcome", "feature", "level", "reason", "filter"]
@@ -25,14 +25,14 @@ class ErrorTally:
     def __init__(self) -> None:
         self.counts: Counter[Key] = Counter()
 
-    def add(self, judged: Sequence[Judged], decision: Decision) -> None:
+    def add(self, judged: Sequence[JudgedCandidate], decision: Decision) -> None:
         """One question."""
         self.add_answers(judged)
         self.counts["reason", decision.reason, None] += 1
         for name, count in decision.dropped.items():
             self.counts["filter", name, None] += count
 
-    def add_answers(self, judged: Sequence[Judged], level: Level | None = None) -> None:
+    def add_answers(self, judged: Sequence[JudgedCandidate], level: Level | None = None) -> None:
         """A question's answers alone, under its level where that is known."""
         gold = judged[0].gold
         features = sorted(features_from_words(gold).used) or [NO_FEATURE] if gold else []
@@ -43,15 +43,15 @@ class ErrorTally:
             if level is not None:
                 self.counts["level", level, row.verdict] += 1
 
-    def merge(self, rows: Iterable[ProfileRow]) -> None:
+    def merge(self, rows: Iterable[ProfileCount]) -> None:
         """What another tally left."""
         for row in rows:
             self.counts[row.kind, row.name, row.verdict] += row.count
 
-    def rows(self) -> list[ProfileRow]:
+    def rows(self) -> list[ProfileCount]:
         """In one order, whatever came first."""
         ordered = sorted(self.counts.items(), key=lambda item: (item[0][0], item[0][1], str(item[0][2])))
-        return [ProfileRow(kind=kind, name=name, verdict=verdict, count=n) for (kind, name, verdict), n in ordered]
+        return [ProfileCount(kind=kind, name=name, verdict=verdict, count=n) for (kind, name, verdict), n in ordered]
 
     def named(self, kind: Kind) -> dict[str, int]:
         """Counts of a kind without verdicts, largest first."""
@@ -138,7 +138,7 @@ def normalize_weights(weights: Mapping[str, float]) -> dict[str, float]:
     return {name: round(weight / total, 6) for name, weight in ordered} if total else {}
 
 
-def count_mixed_questions(judged: Iterable[Judged]) -> tuple[int, int]:
+def count_mixed_questions(judged: Iterable[JudgedCandidate]) -> tuple[int, int]:
     """(questions, those with a right and a wrong answer)."""
     right: set[str] = set()
     wrong: set[str] = set()
@@ -153,7 +153,9 @@ def count_mixed_questions(judged: Iterable[Judged]) -> tuple[int, int]:
     return len(every), len(right & wrong)
 
 
-def compare_temperatures(temperatures: Sequence[float], judged: Iterable[Iterable[Judged]]) -> list[TriedTemperature]:
+def compare_temperatures(
+    temperatures: Sequence[float], judged: Iterable[Iterable[JudgedCandidate]]
+) -> list[TriedTemperature]:
     """One line a temperature, in their order, one of them chosen.
 
     Among equals the lowest is: its answers are nearest to what the model says when it is served.

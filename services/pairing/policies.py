@@ -13,7 +13,7 @@ from functools import lru_cache
 from rapidfuzz.distance import Levenshtein
 
 from shared.contracts.pairing import PairPolicy
-from shared.contracts.records import Judged, Outcome, Verdict
+from shared.contracts.records import JudgedCandidate, Outcome, Verdict
 from shared.sampling import stable_seed
 from shared.sql.completion import extract_reasoning
 from shared.sql.tokens import normalize_sql, tokens
@@ -56,12 +56,12 @@ class Side:
     reasoning: str = ""
 
 
-def sort_by_slot(judged: Iterable[Judged]) -> list[Judged]:
+def sort_by_slot(judged: Iterable[JudgedCandidate]) -> list[JudgedCandidate]:
     """One order, whatever the order of arrival."""
     return sorted(judged, key=lambda row: (row.candidate.slot, row.candidate.answer_key, row.candidate.answer))
 
 
-def distinct_sides(judged: Sequence[Judged], verdicts: Iterable[Verdict]) -> list[Side]:
+def distinct_sides(judged: Sequence[JudgedCandidate], verdicts: Iterable[Verdict]) -> list[Side]:
     """Distinct texts among these verdicts, by slot. What no SQL was found in is on no side."""
     wanted = frozenset(verdicts)
     rows = [row for row in sort_by_slot(judged) if row.candidate.sql]
@@ -88,7 +88,7 @@ def distinct_sides(judged: Sequence[Judged], verdicts: Iterable[Verdict]) -> lis
     return list(found.values())
 
 
-def gold_side(judged: Sequence[Judged]) -> Side | None:
+def gold_side(judged: Sequence[JudgedCandidate]) -> Side | None:
     """The gold as a side; None where it was not recorded or gave no rows."""
     row = judged[0]
     ran = row.gold_result

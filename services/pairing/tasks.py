@@ -38,7 +38,15 @@ from shared.contracts.pairing import (
     SampledCounts,
     TemperatureCounts,
 )
-from shared.contracts.records import Example, Judged, Pair, ProfileRow, SuspectGold, TriedTemperature, Verdict
+from shared.contracts.records import (
+    Example,
+    JudgedCandidate,
+    Pair,
+    ProfileCount,
+    SuspectGold,
+    TriedTemperature,
+    Verdict,
+)
 from shared.llm.endpoints import load_profile
 from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmMalformedError
 from shared.models.manifest import chosen_model
@@ -87,7 +95,7 @@ def chosen_temperature(command: SampleCandidates, shard: Shard) -> float:
 def choose_temperature(command: ChooseTemperature, shard: Shard) -> TaskResult:
     """The temperature with the largest share of questions that a pair can be made of."""
     tried = compare_temperatures(
-        command.temperatures, [shard.stage_records(stage, "judged", Judged) for stage in command.judged]
+        command.temperatures, [shard.stage_records(stage, "judged", JudgedCandidate) for stage in command.judged]
     )
     best = next(one for one in tried if one.chosen)
     counts = TemperatureCounts(
@@ -98,8 +106,8 @@ def choose_temperature(command: ChooseTemperature, shard: Shard) -> TaskResult:
 
 def build_pairs(command: BuildPairs, shard: Shard) -> TaskResult:
     """One decision a question; questions without a pair, and pairings that may not be, are counted by name."""
-    grouped: dict[str, list[Judged]] = {}
-    for row in shard.rows(command.judged, Judged):
+    grouped: dict[str, list[JudgedCandidate]] = {}
+    for row in shard.rows(command.judged, JudgedCandidate):
         grouped.setdefault(row.candidate.example_id, []).append(row)
     pairs: list[Pair] = []
     suspects: list[SuspectGold] = []
@@ -136,7 +144,7 @@ def pair_counts(tally: ErrorTally, pairs: Sequence[Pair], questions: int) -> Pai
     )
 
 
-def make_pair(example_id: str, choice: Pairing, row: Judged, policy: str) -> Pair:
+def make_pair(example_id: str, choice: Pairing, row: JudgedCandidate, policy: str) -> Pair:
     """A pair with why its rejected side was rejected; `row` is any of the question's."""
     chosen, rejected = choice.chosen, choice.rejected
     return Pair(
@@ -180,7 +188,7 @@ def collect_pairs(command: CollectPairs, shard: Shard) -> TaskResult:
     selected = select_pairs(shard.stage_records(command.pairs, "pairs", Pair), examples, too_long, rules)
     suspects = [with_question(one, examples) for one in shard.stage_records(command.pairs, "suspects", SuspectGold)]
     tally = ErrorTally()
-    tally.merge(shard.stage_records(command.pairs, "profile", ProfileRow))
+    tally.merge(shard.stage_records(command.pairs, "profile", ProfileCount))
     probe = probe_style(selected.pairs, command.seed)
     made, shape = PairCardData(command, selected, tally, probe, suspects, examples), measure_shape(selected.pairs)
     outputs = {
@@ -219,7 +227,7 @@ def profile_errors(command: ProfileErrors, shard: Shard) -> TaskResult:
     """What the answers of a stage get wrong, and what a writer should write more of for it."""
     levels = {row.example_id: row.level for row in shard.stage_records(command.asked, "examples", Example)}
     tally = ErrorTally()
-    for row in shard.stage_records(command.judged, "judged", Judged):
+    for row in shard.stage_records(command.judged, "judged", JudgedCandidate):
         tally.add_answers([row], levels.get(row.candidate.example_id))
     profile = tally.profile()
     wishes = derive_wishes(profile, command.levels)

@@ -25,10 +25,10 @@ from services.sandbox.intake.upload import TooLargeError
 from services.sandbox.judging.comparison import ComparisonRule
 from services.sandbox.judging.judge import now_ms
 from services.sandbox.service import Caller, SandboxService, budget, caller_of, get_service, owner_of, to_executed
+from shared.api.resources import DATABASE_NAME, ExecuteRequest, ExecutionResult
+from shared.api.sql import RunRequest, RunResponse, RunResult, ScriptRequest, ScriptResponse
 from shared.catalog.databases import Upload
-from shared.client.models import DATABASE_NAME, Executed, ExecuteRequest
-from shared.client.sandbox_models import Run, RunAnswer, RunRequest, ScriptAnswer, ScriptRequest
-from shared.contracts.refs import Owner
+from shared.contracts.base import Owner
 from shared.errors import CancelledError, ConflictError, InvalidInputError, SenseError, UnavailableError
 from shared.http.guard import Guard, GuardMiddleware
 from shared.logging import get_logger
@@ -42,7 +42,7 @@ Service = Annotated[SandboxService, Depends(get_service)]
 
 
 @router.post("/runs")
-async def run_together(desk: Service, caller: Caller, asked: RunRequest) -> RunAnswer:
+async def run_together(desk: Service, caller: Caller, asked: RunRequest) -> RunResponse:
     """All of them, on one slot; what fails is an answer."""
     one = ExecuteRequest(database_id=asked.database_id, sql="", deadline_s=asked.deadline_s, max_rows=asked.max_rows)
     seconds, rows = budget(one, desk.settings)
@@ -50,7 +50,7 @@ async def run_together(desk: Service, caller: Caller, asked: RunRequest) -> RunA
         executions = await desk.off_loop(run_all, desk, asked, seconds, rows)
     for execution in executions:
         OUTCOMES.labels(outcome=execution.outcome.value).inc()
-    return RunAnswer(runs=[to_run(execution) for execution in executions])
+    return RunResponse(runs=[to_run(execution) for execution in executions])
 
 
 def run_all(desk: SandboxService, asked: RunRequest, seconds: float, rows: int) -> list[Execution]:
@@ -66,13 +66,15 @@ def run_all(desk: SandboxService, asked: RunRequest, seconds: float, rows: int) 
         raise InvalidInputError(message, code="invalid_database") from error
 
 
-def to_run(execution: Execution) -> Run:
+def to_run(execution: Execution) -> RunResult:
     """What the caller sees."""
-    return Run(**to_executed(execution).model_dump(), fingerprint=execution.fingerprint if execution.complete else None)
+    return RunResult(
+        **to_executed(execution).model_dump(), fingerprint=execution.fingerprint if execution.complete else None
+    )
 
 
 @router.post("/scripts")
-async def build(desk: Service, caller: Caller, asked: ScriptRequest) -> ScriptAnswer:
+async def build(desk: Service, caller: Caller, asked: ScriptRequest) -> ScriptResponse:
     """Builds and stores it by its content; the same script gives the same database."""
     split = await run_in_threadpool(split_script, asked.ddl)
     async with desk.uploads.taken(caller):
@@ -80,7 +82,7 @@ async def build(desk: Service, caller: Caller, asked: ScriptRequest) -> ScriptAn
             database_id = await desk.off_loop(build_temporary_database, desk.objects, split.script, desk.pool)
         except InvalidInputError as error:
             raise InvalidInputError(error.message, code=INVALID_DDL) from error
-    return ScriptAnswer(database_id=database_id, skipped=split.skipped)
+    return ScriptResponse(database_id=database_id, skipped=split.skipped)
 
 
 MOST_JSON_BYTES = 1_000_000
@@ -127,7 +129,7 @@ def create_app(
     return app
 
 
-async def execute(request: Request, desk: Annotated[SandboxService, Depends(get_service)]) -> Executed:
+async def execute(request: Request, desk: Annotated[SandboxService, Depends(get_service)]) -> ExecutionResult:
     """Runs one SQL on one stored database."""
     body = bytearray()
     async for chunk in request.stream():

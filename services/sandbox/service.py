@@ -12,8 +12,8 @@ from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.execution.requests import Execution
 from services.sandbox.intake.upload import INVALID_DATABASE, Intake
-from shared.client.models import Executed, ExecuteRequest
-from shared.contracts.refs import Owner
+from shared.api.resources import ExecuteRequest, ExecutionResult
+from shared.contracts.base import Owner
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
 from shared.http.slots import CALLER_HEADER, CALLER_NAME_HEADER, Slots
 from shared.metrics import OUTCOMES
@@ -46,7 +46,7 @@ class SandboxService:
         """Runs what blocks in a thread; its number is bounded by the slots."""
         return await to_thread.run_sync(work, *given, limiter=self._threads)
 
-    async def execute(self, asked: ExecuteRequest, caller: str = "") -> Executed:
+    async def execute(self, asked: ExecuteRequest, caller: str = "") -> ExecutionResult:
         """Runs one SQL on a stored database. Raises InvalidInputError, NotFoundError, BusyError, OwnShareError."""
         seconds, rows = budget(asked, self.settings)
         async with self.queries.taken(caller):
@@ -114,9 +114,9 @@ def budget(asked: ExecuteRequest, settings: SandboxSettings) -> tuple[float, int
     return seconds, rows
 
 
-def to_executed(execution: Execution) -> Executed:
+def to_executed(execution: Execution) -> ExecutionResult:
     """The part of an execution that callers see."""
-    return Executed(
+    return ExecutionResult(
         outcome=execution.outcome.value,
         columns=execution.columns,
         rows=execution.rows,

@@ -17,7 +17,7 @@ from services.sandbox.shard_pool import shard_judge, shard_pool
 from services.sandbox.test_suites.generate import prepare_suite
 from shared.catalog.datasets import find_dataset
 from shared.contracts.base import TaskContract
-from shared.contracts.records import Candidate, Example, Judged, Outcome, Policy, Verdict, Written
+from shared.contracts.records import Candidate, Example, JudgedCandidate, Outcome, Policy, Verdict, WrittenExample
 from shared.contracts.sandbox import (
     BUILD_DATABASE,
     JUDGE_CANDIDATES,
@@ -96,7 +96,7 @@ def build_databases(command: BuildDatabase, shard: Shard) -> TaskResult:
 
     Invented examples get rows of ours where theirs are missing, cannot be inserted, or leave the gold nothing to find.
     """
-    found = ExampleBuilder(shard.objects, shard_pool(shard)).build(shard.rows(command.written, Written))
+    found = ExampleBuilder(shard.objects, shard_pool(shard)).build(shard.rows(command.written, WrittenExample))
     counts = BuiltCounts(
         built=len(found.built),
         databases=len({written.database_id for written in found.built}),
@@ -112,7 +112,7 @@ def build_databases(command: BuildDatabase, shard: Shard) -> TaskResult:
 
 def verify_examples(command: VerifyExamples, shard: Shard) -> TaskResult:
     """Passes every example through the gates; what does not pass is kept apart with its reason."""
-    found = Verifier(command, shard.objects, shard_pool(shard)).verify(shard.rows(command.written, Written))
+    found = Verifier(command, shard.objects, shard_pool(shard)).verify(shard.rows(command.written, WrittenExample))
     reasons = found.reasons()
     counts = VerifiedCounts(
         accepted=len(found.accepted),
@@ -136,7 +136,7 @@ def judge_candidates(command: JudgeCandidates, shard: Shard) -> TaskResult:
     grouped: dict[str, list[Candidate]] = {}
     for candidate in shard.rows(command.candidates, Candidate):
         grouped.setdefault(candidate.example_id, []).append(candidate)
-    judged: list[Judged] = []
+    judged: list[JudgedCandidate] = []
     judge, names = shard_judge(shard, command.policy), list(grouped)
     opinions = FurtherPolicies(command, shard)
     around = prepare_suites(shard.objects, examples.values(), grouped, command.neighbours)
@@ -195,10 +195,10 @@ def judged_records(
     judgements: Sequence[Judgement],
     others: Sequence[ByPolicy],
     programs: Programs,
-) -> list[Judged]:
+) -> list[JudgedCandidate]:
     """Rows for the object store, both results cut down for people. `others` are further policies' verdicts."""
     return [
-        Judged(
+        JudgedCandidate(
             candidate=candidate,
             verdict=combine_verdicts([judgement.verdict, *other.values()]),
             policy=judgement.policy,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from services.synthesis.writers.grammar.writer import write_examples as write_by_grammar
-from shared.contracts.records import Level, Wish, Written
+from shared.contracts.records import Level, Wish, WrittenExample
 from shared.contracts.synthesis import WriteExamples
 from shared.sampling import stable_seed
 from shared.sql.features import FEATURES, sql_features
@@ -133,7 +133,7 @@ def read_goals(command: WriteExamples, shard: Shard) -> WritingGoals:
 
 def write_to_goals(
     command: WriteExamples, wish: WritingGoals, features: Sequence[str | None]
-) -> tuple[list[Written], int]:
+) -> tuple[list[WrittenExample], int]:
     """An example by the grammar for each of the features drawn, and how many use theirs."""
     steered = any(features)
     pool = write_by_grammar(
@@ -148,8 +148,8 @@ def write_to_goals(
 
 
 def pick_examples(
-    pool: Sequence[Written], wish: WritingGoals, features: Sequence[str | None]
-) -> tuple[list[Written], int]:
+    pool: Sequence[WrittenExample], wish: WritingGoals, features: Sequence[str | None]
+) -> tuple[list[WrittenExample], int]:
     """One example of the pool for each feature, levels by their shares; and how many use the feature drawn for them.
 
     Level and feature first, then the feature at another level, then the level: what a grammar cannot write is made up
@@ -176,7 +176,7 @@ def feature_instruction(feature: str | None) -> str:
     )
 
 
-def count_followed(written: Sequence[Written], features: Sequence[str | None]) -> int:
+def count_followed(written: Sequence[WrittenExample], features: Sequence[str | None]) -> int:
     """How many examples use the feature that was asked of them."""
     asked = [(one, feature) for one, feature in zip(written, features, strict=True) if feature is not None]
     return sum(feature in sql_features(one.sql).used for one, feature in asked)

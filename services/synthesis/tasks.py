@@ -24,9 +24,8 @@ from services.synthesis.writers.seeds import builtin_seeds, dataset_seeds
 from services.synthesis.writers.user_databases import load_user_databases, write_for_user_databases
 from shared.catalog.databases import CardCache
 from shared.catalog.datasets import find_dataset, read_examples
-from shared.contracts.base import TaskContract
-from shared.contracts.records import Example, Rejected
-from shared.contracts.refs import ObjectRef, StageRef
+from shared.contracts.base import ObjectRef, StageRef, TaskContract
+from shared.contracts.records import Example, RejectedExample
 from shared.contracts.synthesis import (
     COLLECT,
     HARDNESS,
@@ -108,7 +107,7 @@ def load_dataset(command: LoadDataset, shard: Shard) -> TaskResult:
     return TaskResult(counts, {"examples": shard.write_records("examples", loaded.examples)})
 
 
-def read_rejections(stages: list[StageRef], shard: Shard) -> Iterator[Rejected]:
+def read_rejections(stages: list[StageRef], shard: Shard) -> Iterator[RejectedExample]:
     """What the gates before verification and verification itself refused, stage by stage."""
     for verified in stages:
         last, _, name = verified.stage.partition(".")
@@ -118,7 +117,7 @@ def read_rejections(stages: list[StageRef], shard: Shard) -> Iterator[Rejected]:
         if last == "review":
             gates.append((verified.stage, "rejected"))
         for stage, output in gates:
-            yield from shard.stage_records(verified.model_copy(update={"stage": stage}), output, Rejected)
+            yield from shard.stage_records(verified.model_copy(update={"stage": stage}), output, RejectedExample)
 
 
 def collect_dataset(command: Collect, shard: Shard) -> TaskResult:
@@ -137,7 +136,7 @@ def collect_dataset(command: Collect, shard: Shard) -> TaskResult:
     if all(example.split in ("test", "handwritten") for example in dataset.examples):
         dataset.examples = interleave(dataset.examples)
     dataset.selection = interleave(dataset.selection)
-    earlier = Spool(Rejected, read_rejections(command.verified, shard))
+    earlier = Spool(RejectedExample, read_rejections(command.verified, shard))
     check_not_empty(dataset, earlier)
     rows = (sft_record(example, catalog, command.prompt_rows, command.style) for example in dataset.examples)
     note = shortfall_note(shard, command, short)
@@ -171,7 +170,7 @@ def collected_counts(dataset: CollectedDataset, *, rejected: int, short: int) ->
 
 
 def export_cards(
-    command: Collect, shard: Shard, dataset: CollectedDataset, rejected: Iterable[Rejected], note: str | None
+    command: Collect, shard: Shard, dataset: CollectedDataset, rejected: Iterable[RejectedExample], note: str | None
 ) -> dict[str, ObjectRef]:
     """The card in both forms."""
     names = [f"write.{stage.stage.partition('.')[2]}" for stage in command.verified]

@@ -8,11 +8,11 @@ import httpx
 
 from services.training.config import TrainConfig
 from services.training.scores import ANSWERS, SelectionQuestion, SelectionScore, score_file, write_file
+from shared.api.sql import RunRequest, RunResponse, RunResult
 from shared.catalog.databases import CardCache
-from shared.client.internal import internal_headers, sandbox_at
-from shared.client.sandbox_models import Run, RunAnswer, RunRequest
+from shared.client.internal import internal_headers, sandbox_service
+from shared.contracts.base import RecordSlice, StageRef
 from shared.contracts.records import Example, PromptStyle
-from shared.contracts.refs import Slice, StageRef
 from shared.contracts.training import TrainModel
 from shared.errors import InvalidInputError, SenseError
 from shared.logging import get_logger
@@ -39,7 +39,7 @@ def selection_questions(
     Raises `InvalidInputError` where none were.
     """
     assert command.questions is not None
-    examples = shard.rows(Slice(stage=command.questions, output="selection", offset=0, limit=most), Example)
+    examples = shard.rows(RecordSlice(stage=command.questions, output="selection", offset=0, limit=most), Example)
     if not examples:
         raise InvalidInputError(
             f"score_steps asks questions of the selection split, and stage {command.questions.stage} set none aside: "
@@ -72,7 +72,7 @@ class AccuracyScorer:
     def __init__(self, config: TrainConfig, questions: list[SelectionQuestion], style: PromptStyle) -> None:
         self.config, self.questions = config, questions
         self.last = style.target == "reasoning_sql"
-        self.sandbox = sandbox_at(SandboxSettings().url)
+        self.sandbox = sandbox_service(SandboxSettings().url)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="accuracy", daemon=True)
 
@@ -121,11 +121,11 @@ class AccuracyScorer:
             return False
         asked = RunRequest(database_id=question.database_id, sqls=[question.gold, sql], deadline_s=QUERY_DEADLINE_S)
         answer = self.sandbox.good(http.post("/runs", content=asked.model_dump_json(), headers=JSON_HEADERS))
-        gold, given = RunAnswer.model_validate_json(answer.content).runs
+        gold, given = RunResponse.model_validate_json(answer.content).runs
         return same_result(gold, given)
 
 
-def same_result(gold: Run, given: Run) -> bool:
+def same_result(gold: RunResult, given: RunResult) -> bool:
     """Whether both ran and gave the same."""
     return (
         gold.outcome in RAN_OUTCOMES

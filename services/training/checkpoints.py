@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.training.config import TrainConfig
 from services.training.scores import BEST_FOLDER
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.errors import NotFoundError, SenseError
 from shared.logging import get_logger
 from shared.storage.keys import checkpoint_key, checkpoints_prefix

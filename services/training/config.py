@@ -6,7 +6,7 @@ from typing import Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from shared.contracts.training import Launch, Loss, Quantization, Schedule, Tracker
+from shared.contracts.training import LaunchMode, Loss, Quantization, Schedule, Tracker
 from shared.errors import InvalidInputError
 
 
@@ -55,7 +55,7 @@ class Recipe(BaseModel):
         default=None, ge=1, description="steps between execution accuracies on the selection split; the best is kept"
     )
     score_questions: int = Field(default=32, ge=1, le=1000, description="how many of the split's questions are asked")
-    launch: Launch = Field(default="single", description="one process, or `accelerate launch` with this strategy")
+    launch: LaunchMode = Field(default="single", description="one process, or `accelerate launch` with this strategy")
     processes: int = Field(default=1, ge=1, le=64, description="processes of a launch, one a GPU of this machine")
     report_to: Tracker = Field(default="none", description="a tracker beside metrics.jsonl and the TensorBoard file")
 

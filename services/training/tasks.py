@@ -12,9 +12,8 @@ from services.training.checkpoints import CheckpointStore, CheckpointUploader, r
 from services.training.config import TrainConfig, load_preset
 from services.training.scores import QUESTIONS, write_file
 from services.training.supervisor import RunStatus, TrainingProcess
-from shared.contracts.base import TaskContract
+from shared.contracts.base import ObjectRef, TaskContract
 from shared.contracts.records import PromptStyle
-from shared.contracts.refs import ObjectRef
 from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
 from shared.errors import CancelledError, InvalidInputError, NotFoundError, SenseError, UnavailableError
 from shared.logging import get_logger

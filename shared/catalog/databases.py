@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.refs import Owner
+from shared.contracts.base import Owner
 from shared.errors import NotFoundError
 from shared.storage.keys import UPLOADS_PREFIX, card_key, ddl_card_key, upload_key
 from shared.storage.store import ObjectStore

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from shared.contracts.datasets import DatasetManifest, split_ref
+from shared.contracts.datasets import DatasetManifest, parse_dataset_ref
 from shared.contracts.records import Example, Policy
 from shared.errors import InvalidInputError, NotFoundError
 from shared.storage.keys import DATASETS_PREFIX, dataset_key
@@ -65,7 +65,7 @@ def find_dataset(objects: ObjectStore, ref: str) -> DatasetManifest:
     Raises NotFoundError (code dataset_not_found), InvalidInputError for what is no such name.
     """
     try:
-        name, version = split_ref(ref)
+        name, version = parse_dataset_ref(ref)
     except ValueError as error:
         raise InvalidInputError(str(error)) from error
     if version is not None and objects.exists(key := dataset_key(name, version, MANIFEST)):

@@ -2,9 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.base import Command, Counts, Queue, TaskContract
+from shared.contracts.base import Command, Counts, Queue, RecordSlice, StageRef, TaskContract
 from shared.contracts.records import Policy, PromptStyle
-from shared.contracts.refs import Slice, StageRef
 
 
 class AnswerQuestions(Command):
@@ -13,7 +12,7 @@ class AnswerQuestions(Command):
     `model_from` is a stage that has chosen the model; it goes before `model`.
     """
 
-    examples: Slice
+    examples: RecordSlice
     shots_from: StageRef | None = None
     shots: int = Field(default=0, ge=0, le=8)
     endpoint: str
@@ -152,7 +151,7 @@ ANSWER_QUESTIONS = TaskContract(
     name="evaluation.answer_questions",
     queue=Queue.EVALUATION,
     command=AnswerQuestions,
-    fact="questions.answered",
+    event="questions.answered",
     counts=AnsweredCounts,
     outputs=("candidates", "examples"),
     hard_limit_s=3600,
@@ -162,7 +161,7 @@ SCORE = TaskContract(
     name="evaluation.score",
     queue=Queue.EVALUATION,
     command=Score,
-    fact="report.written",
+    event="report.written",
     counts=ScoredCounts,
     outputs=("report", "markdown", "html", "terminal", "questions"),
     hard_limit_s=900,
@@ -172,7 +171,7 @@ CHOOSE_MODEL = TaskContract(
     name="evaluation.choose_model",
     queue=Queue.EVALUATION,
     command=ChooseModel,
-    fact="model.chosen",
+    event="model.chosen",
     counts=ChosenCounts,
     outputs=("choice",),
     hard_limit_s=900,

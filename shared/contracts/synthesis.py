@@ -4,12 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.contracts.base import Command, Counts, Queue, TaskContract
+from shared.contracts.base import Command, Counts, ObjectRef, Queue, StageRef, TaskContract
 from shared.contracts.datasets import DatasetSplit
-from shared.contracts.records import Level, PromptStyle, Split, Target
-from shared.contracts.refs import ObjectRef, StageRef
+from shared.contracts.records import AnswerTarget, Level, PromptStyle, Split
 
-Writer = Literal["grammar", "llm", "handwritten"]
+WriterName = Literal["grammar", "llm", "handwritten"]
 
 
 class WriteExamples(Command):
@@ -22,7 +21,7 @@ class WriteExamples(Command):
     `wishes` is a stage that has left such weights, and weights of levels; they go before `features` and `levels`.
     """
 
-    writer: Writer
+    writer: WriterName
     split: Split
     count: int = Field(ge=1)
     levels: dict[Level, float]
@@ -36,7 +35,7 @@ class WriteExamples(Command):
     seeds: str | None = None
     seeds_split: DatasetSplit = "train"
     evidence: bool = False
-    target: Target = "sql"
+    target: AnswerTarget = "sql"
     databases: list[str] = Field(default_factory=list)
     user_database_share: float = Field(default=0.0, ge=0, le=1)
     before: int = Field(default=0, ge=0)
@@ -183,7 +182,7 @@ WRITE_EXAMPLES = TaskContract(
     name="synthesis.write_examples",
     queue=Queue.SYNTHESIS,
     command=WriteExamples,
-    fact="examples.written",
+    event="examples.written",
     counts=WrittenCounts,
     outputs=("written", "unparsed"),
     hard_limit_s=1800,
@@ -193,7 +192,7 @@ LOAD_DATASET = TaskContract(
     name="synthesis.load_dataset",
     queue=Queue.SYNTHESIS,
     command=LoadDataset,
-    fact="dataset.loaded",
+    event="dataset.loaded",
     counts=LoadedCounts,
     outputs=("examples",),
     hard_limit_s=900,
@@ -203,7 +202,7 @@ REVIEW_EXAMPLES = TaskContract(
     name="synthesis.review_examples",
     queue=Queue.SYNTHESIS,
     command=ReviewExamples,
-    fact="examples.reviewed",
+    event="examples.reviewed",
     counts=ReviewedCounts,
     outputs=("examples", "rejected"),
     hard_limit_s=1800,
@@ -213,7 +212,7 @@ COLLECT = TaskContract(
     name="synthesis.collect",
     queue=Queue.SYNTHESIS,
     command=Collect,
-    fact="dataset.collected",
+    event="dataset.collected",
     counts=CollectedCounts,
     outputs=("examples", "selection", "sft", "rejected", "card", "card_html"),
     hard_limit_s=3600,

@@ -4,13 +4,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.base import Command, Counts, Queue, TaskContract
-from shared.contracts.refs import StageRef
+from shared.contracts.base import Command, Counts, Queue, StageRef, TaskContract
 
 Loss = Literal["sigmoid", "ipo"]
 Quantization = Literal["none", "4bit"]
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
-Launch = Literal["single", "ddp", "fsdp", "zero3"]
+LaunchMode = Literal["single", "ddp", "fsdp", "zero3"]
 Tracker = Literal["none", "mlflow", "wandb"]
 
 # What `max_length` is where settings leave it to the preset: pairs that would be cut are refused before training.
@@ -113,7 +112,7 @@ TRAIN_MODEL = TaskContract(
     name="training.train_model",
     queue=Queue.TRAINING,
     command=TrainModel,
-    fact="model.trained",
+    event="model.trained",
     counts=TrainedCounts,
     outputs=("manifest", "metrics", "tensorboard"),
     hard_limit_s=None,

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import redis
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shared.contracts.refs import ObjectRef, Owner
+from shared.contracts.base import ObjectRef, Owner
 from shared.redis import as_unavailable
 
 

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import redis
 from pydantic import ValidationError
 
-from shared.contracts.base import Counts, Fact, Queue
-from shared.contracts.refs import ObjectRef, Owner
+from shared.contracts.base import Counts, ObjectRef, Owner, Queue, ShardFinished
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import AnySpec
 from shared.errors import ConflictError, LimitError, NotFoundError, SenseError, UnavailableError
@@ -646,7 +645,7 @@ class JobStore:
         """A part of the work is safe: the shard has all its attempts again; False where the lease is lost."""
         return bool(self.steps.run("checkpointed", job_id, stage, shard, token) == "ok")
 
-    def finish(self, fact: Fact, counts: Counts, *, token: str) -> bool:
+    def finish(self, fact: ShardFinished, counts: Counts, *, token: str) -> bool:
         """Records a shard as done with its outputs and counts, and appends the fact; False where the lease is lost."""
         outputs = compact({name: ref.model_dump() for name, ref in fact.outputs.items()})
         numbers = counts.model_dump_json()

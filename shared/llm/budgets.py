@@ -7,7 +7,7 @@ from math import ceil
 from threading import Lock
 from typing import Any
 
-from shared.contracts.refs import Owner
+from shared.contracts.base import Owner
 from shared.errors import InvalidInputError, UnavailableError
 from shared.jobs.store import JobStore
 from shared.llm.endpoints import EndpointProfile

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.contracts.base import ObjectRef, StageRef
 from shared.contracts.records import RoundScore
-from shared.contracts.refs import ObjectRef, StageRef
 from shared.errors import ConflictError, NotFoundError
 from shared.storage.cache import local_folder
 from shared.storage.keys import model_key, model_manifest_key

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 
-from shared.contracts.pairing import Bin, ErrorProfile, PairShape, ProfileLine
+from shared.contracts.pairing import ErrorProfile, HistogramBin, PairShape, ProfileLine
 
 
 def nice_step(span: float, most: int) -> float:
@@ -88,7 +88,7 @@ def largest_counts(counts: Mapping[str, int], most: int) -> dict[str, int]:
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 176, 40, 10, 8, 38
 
 
-def bin_values(series: Sequence[Sequence[int]], most: int = 16) -> list[list[Bin]]:
+def bin_values(series: Sequence[Sequence[int]], most: int = 16) -> list[list[HistogramBin]]:
     """Each series (whole numbers, 0 or more) into the same bins: at most about `most`, of a round width, from 0 on."""
     top = max((max(values) for values in series if values), default=0)
     width = max(1, round(nice_step(top, most)))
@@ -98,11 +98,11 @@ def bin_values(series: Sequence[Sequence[int]], most: int = 16) -> list[list[Bin
         counts = [0] * count
         for value in values:
             counts[value // width] += 1
-        found.append([Bin(low=k * width, high=(k + 1) * width, count=counts[k]) for k in range(count)])
-    return found if top else [[Bin(low=0, high=1, count=len(values))] if values else [] for values in series]
+        found.append([HistogramBin(low=k * width, high=(k + 1) * width, count=counts[k]) for k in range(count)])
+    return found if top else [[HistogramBin(low=0, high=1, count=len(values))] if values else [] for values in series]
 
 
-def histogram(series: Mapping[str, Sequence[Bin]], unit: str) -> str:
+def histogram(series: Mapping[str, Sequence[HistogramBin]], unit: str) -> str:
     """Bars beside each other, one colour a series by its name; empty without bins."""
     bins = next((one for one in series.values() if one), None)
     if not bins:

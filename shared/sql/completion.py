@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
-from shared.contracts.records import Target
+from shared.contracts.records import AnswerTarget
 from shared.sql.extraction import sql_start
 from shared.sql.parser import parse_one_sql
 from shared.sql.reasoning import blank_reasoning
@@ -99,7 +99,7 @@ WRAPPING = re.compile(
 )
 
 
-def render_completion(target: Target, sql: str, reasoning: str | None = None) -> str:
+def render_completion(target: AnswerTarget, sql: str, reasoning: str | None = None) -> str:
     """The completion of one example. Where no one has written reasoning, an outline of the SQL stands for it."""
     if target == "sql":
         return sql

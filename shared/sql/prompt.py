@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shared.catalog.databases import Scalar, SchemaCard, TableCard, ViewCard
-from shared.contracts.records import Message, PromptStyle, Target
+from shared.contracts.records import AnswerTarget, Message, PromptStyle
 from shared.sql.completion import render_completion
 
 PROMPT_VERSION = "create-select/1"
 SYSTEM_PROMPT = "Answer with one SQLite query and nothing else."
-SYSTEM_PROMPTS: dict[Target, str] = {
+SYSTEM_PROMPTS: dict[AnswerTarget, str] = {
     "sql": SYSTEM_PROMPT,
     "reasoning_sql": (
         "Say in two or three short sentences how the question is answered from these tables. "
@@ -41,7 +41,7 @@ def read_prompt_version(text: str) -> tuple[int, PromptStyle] | None:
     form, _, rows = head.partition(" rows=")
     if form != PROMPT_VERSION or not rows.isdecimal():
         return None
-    target: Target = "reasoning_sql" if "reasoning_sql" in more else "sql"
+    target: AnswerTarget = "reasoning_sql" if "reasoning_sql" in more else "sql"
     return int(rows), PromptStyle(comments="comments" in more, foreign_keys="foreign_keys" in more, target=target)
 
 

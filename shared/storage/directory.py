@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
 from shared.files import read_chunks, write_atomically
 from shared.storage.keys import TEMPORARY_PREFIX, check_key, check_prefix

@@ -15,7 +15,7 @@ import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
 from shared.files import read_chunks, write_atomically
 from shared.storage.keys import check_key, check_prefix, parents

@@ -14,7 +14,7 @@ from typing import BinaryIO, Generic, TypeVar, overload
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticSerializationError
 
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.errors import InvalidInputError, SenseError, UnavailableError
 from shared.files import write_atomically
 from shared.logging import get_logger

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,7 @@ from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from pydantic import BaseModel, ValidationError
 
-from shared.contracts.base import Command, Counts, Fact, TaskContract
-from shared.contracts.refs import ObjectRef, Slice, StageRef
+from shared.contracts.base import Command, Counts, ObjectRef, RecordSlice, ShardFinished, StageRef, TaskContract
 from shared.errors import NotFoundError, SenseError, UnavailableError
 from shared.jobs.events import JobEvents
 from shared.jobs.finished import archived_key
@@ -104,7 +103,7 @@ class Shard:
         for ref in self.refs(stage, output):
             yield from read_records(self.objects, ref, model)
 
-    def rows(self, source: ObjectRef | Slice, model: type[M]) -> list[M]:
+    def rows(self, source: ObjectRef | RecordSlice, model: type[M]) -> list[M]:
         """The rows a shard works on: a whole object, or a slice of a collected one."""
         if isinstance(source, ObjectRef):
             return list(read_records(self.objects, source, model))
@@ -257,8 +256,8 @@ class Attempt:
         if unknown := set(done.outputs) - set(self.contract.outputs):
             raise SenseError(f"{self.contract.name} left outputs {sorted(unknown)} that its contract does not name")
         command = self.command
-        fact = Fact(
-            name=self.contract.fact,
+        fact = ShardFinished(
+            name=self.contract.event,
             job_id=command.job_id,
             stage=command.stage,
             shard=command.shard,

@@ -25,7 +25,7 @@ from services.synthesis.gates.duplicates import NEAR_QUESTION, NearDuplicates
 from services.synthesis.gates.features import NO_SCHEMA, SchemaFacts, extract_features, schema_facts
 from services.synthesis.writers.grammar.writer import write_examples
 from shared.catalog.datasets import example_id
-from shared.contracts.records import Example, Written
+from shared.contracts.records import Example, WrittenExample
 from shared.sql.agreement import compared_literals, find_disagreement, parse_number
 from shared.sql.parser import find_syntax_error
 from shared.sql.spider.hardness import measured_hardness, schema_of_card
@@ -113,7 +113,7 @@ def row(name: str, signs: Counter[str]) -> Row:
     return name, total - signs[""], total, said
 
 
-def as_example(written: Written) -> Example:
+def as_example(written: WrittenExample) -> Example:
     """As verification names it; the domain stands for the database."""
     database = f"offline/{written.domain}"
     return Example(

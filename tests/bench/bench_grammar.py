@@ -29,7 +29,7 @@ from services.synthesis.writers.grammar import writer
 from services.synthesis.writers.grammar.database import database_script, generate_rows
 from services.synthesis.writers.grammar.domain import load_domains
 from services.synthesis.writers.grammar.writer import LITERAL
-from shared.contracts.records import Outcome, Split, Written
+from shared.contracts.records import Outcome, Split, WrittenExample
 from shared.errors import InvalidInputError
 from shared.sql.features import FEATURES, sql_features
 from shared.storage.directory import DirectoryStore
@@ -47,7 +47,7 @@ def cpu(action: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def write(seed: int, examples: int, shard: int, split: Split = "train") -> list[Written]:
+def write(seed: int, examples: int, shard: int, split: Split = "train") -> list[WrittenExample]:
     """What a job of so many examples writes."""
     return [
         row
@@ -62,7 +62,7 @@ def forget() -> None:
         cache.cache_clear()
 
 
-def run_golds(rows: Sequence[Written]) -> None:
+def run_golds(rows: Sequence[WrittenExample]) -> None:
     """Every gold once, on its database in memory."""
     open_ones: dict[str, sqlite3.Connection] = {}
     for row in rows:
@@ -99,7 +99,7 @@ def speed(examples: int, shard: int, rounds: int) -> None:
     print(f"rows made: {count / statistics.median(made):,.0f} rows a CPU second ({count} rows, {len(names)} databases)")
 
 
-def variety(rows: Sequence[Written], shard: int) -> None:
+def variety(rows: Sequence[WrittenExample], shard: int) -> None:
     """Distinct shapes and questions, and the histograms."""
     shapes = {(row.domain, LITERAL.sub("?", row.sql)) for row in rows}
     questions = {(row.domain, row.question) for row in rows}
@@ -112,7 +112,7 @@ def variety(rows: Sequence[Written], shard: int) -> None:
     print(f"  {len({row.provenance.source for row in rows})} templates used by them")
 
 
-def hardness(rows: Sequence[Written]) -> None:
+def hardness(rows: Sequence[WrittenExample]) -> None:
     """Requested against measured."""
     table: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
@@ -124,7 +124,7 @@ def hardness(rows: Sequence[Written]) -> None:
         print(f"{level:<10}" + "".join(f"{counts[name]:>15}" for name in columns) + f"{share:>10.1%}")
 
 
-def histograms(rows: Sequence[Written]) -> None:
+def histograms(rows: Sequence[WrittenExample]) -> None:
     """SQL features and domains."""
     used = Counter(feature for row in rows for feature in sql_features(row.sql).used)
     joins = Counter(sql_features(row.sql).joins for row in rows)
@@ -135,7 +135,7 @@ def histograms(rows: Sequence[Written]) -> None:
     print("  " + ", ".join(f"{name} {count}" for name, count in domains.most_common()))
 
 
-def gates(rows: Sequence[Written]) -> Counter[str]:
+def gates(rows: Sequence[WrittenExample]) -> Counter[str]:
     """Why examples are refused, or `accepted`."""
     found: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="grammar-bench-") as folder, pytest.MonkeyPatch.context() as patch:

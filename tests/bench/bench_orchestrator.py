@@ -25,8 +25,7 @@ from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.loop import Orchestrator
 from services.orchestrator.retention import Retention
 from services.orchestrator.settings import RetentionSettings
-from shared.contracts.base import Fact, Queue
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef, Queue, ShardFinished
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import SynthesisSpec
 from shared.jobs.events import EventReader
@@ -69,7 +68,9 @@ def no_work(message: bytes, jobs: JobStore) -> None:
         return
     key = f"jobs/{where[0]}/{where[1]}/{where[2]}.1.{contract.outputs[0]}.jsonl"
     outputs = {name: ObjectRef(key=key, sha256=token * 2, size=1234) for name in contract.outputs}
-    fact = Fact(name=contract.fact, job_id=where[0], stage=where[1], shard=where[2], attempt=1, outputs=outputs)
+    fact = ShardFinished(
+        name=contract.event, job_id=where[0], stage=where[1], shard=where[2], attempt=1, outputs=outputs
+    )
     zeros = {name: 2 for name, field in contract.counts.model_fields.items() if field.is_required()}
     jobs.finish(fact, contract.counts.model_validate(zeros), token=token)
 

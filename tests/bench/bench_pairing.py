@@ -28,10 +28,9 @@ from services.pairing.tasks import TASKS as PAIRING
 from services.sandbox.building.databases import store_database
 from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.tasks import TASKS as SANDBOX
-from shared.contracts.base import Fact, TaskContract
+from shared.contracts.base import ObjectRef, ShardFinished, StageRef, TaskContract
 from shared.contracts.pairing import BUILD_PAIRS, COLLECT_PAIRS
 from shared.contracts.records import Candidate, Example
-from shared.contracts.refs import ObjectRef, StageRef
 from shared.contracts.sandbox import JUDGE_CANDIDATES
 from shared.contracts.spec import SynthesisSpec
 from shared.contracts.synthesis import COLLECT, CollectedCounts
@@ -142,8 +141,8 @@ class Bench:
         self.jobs.add_shards(self.job, "data", {0: {}})
         token = uuid.uuid4().hex
         self.jobs.claim(self.job, "data", 0, 1, token=token, worker="bench", lease_s=60)
-        fact = Fact(
-            name=COLLECT.fact,
+        fact = ShardFinished(
+            name=COLLECT.event,
             job_id=self.job,
             stage="data",
             shard=0,

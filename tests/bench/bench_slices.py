@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from shared.contracts.base import ObjectRef
 from shared.contracts.records import Example, Provenance
-from shared.contracts.refs import ObjectRef
 from shared.storage.directory import DirectoryStore
 from shared.storage.records import dump_records, read_records, read_slice
 

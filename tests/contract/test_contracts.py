@@ -10,8 +10,7 @@ from services.pairing.tasks import TASKS as PAIRING
 from services.sandbox.tasks import TASKS as SANDBOX
 from services.serving.tasks import TASKS as SERVING
 from services.synthesis.tasks import TASKS as SYNTHESIS
-from shared.contracts.base import Command, Counts, Queue, TaskContract
-from shared.contracts.refs import ObjectRef, StageRef
+from shared.contracts.base import Command, Counts, ObjectRef, Queue, StageRef, TaskContract
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
 from shared.jobs.plan import EachShard, FixedShards, JobPlan, Slices, StagePlan, TopUp, Waves
@@ -94,8 +93,8 @@ def shard_params(stage: StagePlan) -> list[dict[str, Any]]:
 
 
 def test_the_registry_is_the_designs_table() -> None:
-    assert {(contract.name, contract.queue.value, contract.fact) for contract in CONTRACTS.values()} == TABLE
-    facts = [contract.fact for contract in CONTRACTS.values()]
+    assert {(contract.name, contract.queue.value, contract.event) for contract in CONTRACTS.values()} == TABLE
+    facts = [contract.event for contract in CONTRACTS.values()]
     assert len(facts) == len(set(facts))
 
 
@@ -115,7 +114,7 @@ def test_a_contract_of_another_queue_is_refused() -> None:
             name="pairing.judge",
             queue=Queue.SANDBOX,
             command=Command,
-            fact="a.b",
+            event="a.b",
             counts=Counts,
             outputs=(),
             hard_limit_s=1,

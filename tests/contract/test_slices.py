@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.contracts.base import ObjectRef
 from shared.contracts.records import Message
-from shared.contracts.refs import ObjectRef
 from shared.errors import NotFoundError
 from shared.storage import records
 from shared.storage.records import STRIDE, CorruptObjectError, dump_records, read_slice

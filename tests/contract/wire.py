@@ -28,7 +28,7 @@ from shared.processes.health import DATA_VERSION
 PAGE = Path(__file__).with_name("wire.txt")
 HEAD = "data version"
 # What people write, checked anew by whoever reads it; an old Sense says which field it does not know.
-SPECS = ("shared.contracts.spec", "shared.contracts.spec_models", "shared.contracts.spec_sources")
+SPECS = ("shared.contracts.spec", "shared.contracts.spec", "shared.contracts.spec")
 # Words that say nothing about what can be read.
 SILENT = frozenset({"title", "description", "default", "examples"})
 Shapes = dict[str, str]
@@ -71,7 +71,7 @@ def shapes() -> Shapes:
             needed = "required" if field in one.get("required", []) else "optional"
             lines[f"{name}.{field}"] = f"{needed} {compact(described)}"
     for task in CONTRACTS.values():
-        parts = (task.queue.value, task.command.__name__, task.fact, task.counts.__name__, ",".join(task.outputs))
+        parts = (task.queue.value, task.command.__name__, task.event, task.counts.__name__, ",".join(task.outputs))
         lines[f"task {task.name}"] = " ".join(parts)
     return dict(sorted(lines.items()))
 

@@ -41,7 +41,7 @@ SERVED: dict[str, Any] = {
     "prompt": {"rows": 0},
     "weak": {"base": "builtin:smollm2-135m", "sft_first": False, "questions": 6, "samples": 2, "max_tokens": 16},
 }
-FACTS = {contract.fact for contract in CONTRACTS.values()}
+FACTS = {contract.event for contract in CONTRACTS.values()}
 
 
 @dataclass(frozen=True)

@@ -20,16 +20,15 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.archive import archived_rows, read_archived
 from services.orchestrator.app import Leadership
 from services.orchestrator.archive import Archiver, archive_job
-from shared.contracts.base import Queue
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef, Queue
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import SynthesisSpec
 from shared.errors import SenseError
 from shared.jobs.events import JobEvents
 from shared.jobs.plan import JobPlan
+from shared.jobs.reading import read_archived_job, read_archived_shards
 from shared.jobs.state import ErrorInfo, JobStatus, ShardState
 from shared.jobs.steps import NotLeaderError
 from shared.jobs.store import JobStore
@@ -44,7 +43,7 @@ from tests.unit.jobs.helpers import add_job, claim, open_jobs, snapshot, writing
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 LEASE_S = 1.5
 START_S = 90.0
-FACTS = {contract.fact for contract in CONTRACTS.values()}
+FACTS = {contract.event for contract in CONTRACTS.values()}
 
 
 @dataclass
@@ -193,8 +192,8 @@ def check_job(store: JobStore, objects: DirectoryStore, job: str, shards: int) -
     told = Counter((event.stage, int(event.shard)) for event in events if event.name in FACTS)
     assert told == {(row.stage, row.shard): 1 for row in rows}
     assert [event.name for event in events if event.name in ("job.succeeded", "job.failed")] == ["job.succeeded"]
-    assert list(archived_rows(objects, job)) == rows
-    assert read_archived(objects, job).job == store.job(job)
+    assert list(read_archived_shards(objects, job)) == rows
+    assert read_archived_job(objects, job).job == store.job(job)
 
 
 def test_a_leader_that_stops_in_order_is_followed_at_once(tmp_path: Path) -> None:
@@ -291,10 +290,10 @@ def test_an_archive_of_an_older_ending_never_replaces_a_newer_one(url: str, tmp_
     assert store.end(job, "cancelled")
     plain = DirectoryStore(tmp_path / "objects")
     Archiver(store, plain).archive_stale(slice_s=60)
-    newest = read_archived(plain, job), list(archived_rows(plain, job))
+    newest = read_archived_job(plain, job), list(read_archived_shards(plain, job))
     objects.go_on.set()
     late.join(60)
-    assert (read_archived(plain, job), list(archived_rows(plain, job))) == newest
+    assert (read_archived_job(plain, job), list(read_archived_shards(plain, job))) == newest
     assert newest[0].job.status is JobStatus.CANCELLED and newest[0].job.epoch == 2
     assert json.loads(plain.get(f"jobs/{job}/job.2.json"))["job"]["epoch"] == 2
 

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from shared.contracts.records import Example, Rejected
+from shared.contracts.records import Example, RejectedExample
 from shared.jobs.state import ShardState
 from shared.llm.messages import RecordedAnswer
 from shared.storage.keys import answer_key
@@ -103,7 +103,8 @@ def check_account(stack: Stack, job_id: str, amount: int) -> None:
     ]
     assert len(examples) == len({one.example_id for one in examples}) == collect["examples"] == amount
     rejected = [
-        Rejected.model_validate(one) for one in json_lines(stack.export(job_id, "collect.train", "rejected.jsonl"))
+        RejectedExample.model_validate(one)
+        for one in json_lines(stack.export(job_id, "collect.train", "rejected.jsonl"))
     ]
     reasons = Counter(one.reason for one in rejected)
     assert all(one.detail or one.reason for one in rejected)

@@ -14,9 +14,9 @@ import pytest
 
 from services.evaluation.tasks import TASKS as EVALUATION
 from services.training.tasks import make_manifest, prompt_version_of
+from shared.contracts.base import ObjectRef
 from shared.contracts.evaluation import ArmPlan
 from shared.contracts.records import Candidate, Example, Pair, RoundScore, Wish
-from shared.contracts.refs import ObjectRef
 from shared.contracts.serving import DEPLOY_MODEL, RELEASE, DeployedCounts, DeployModel, Release, ReleasedCounts
 from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
 from shared.models.manifest import ModelManifest, chosen_model, publish_model

@@ -16,8 +16,8 @@ from services.synthesis.writers.grammar.writer import write_examples
 from services.synthesis.writers.seeds import BUILTIN, BUILTIN_LICENCE
 from shared.catalog.databases import CardCache
 from shared.catalog.datasets import newest_datasets
-from shared.contracts.records import Example, Policy, Rejected, SftRow
-from shared.contracts.refs import Owner
+from shared.contracts.base import Owner
+from shared.contracts.records import Example, Policy, RejectedExample, SftRecord
 from shared.contracts.spec import parse_spec
 from shared.jobs.state import JobRecord, JobStatus
 from shared.llm.budgets import set_day_limits, spent_today
@@ -105,8 +105,8 @@ def examples(stack: Stack, job: str) -> list[Example]:
     return [Example.model_validate_json(line) for line in lines]
 
 
-def sft(stack: Stack, job: str) -> list[SftRow]:
-    return [SftRow.model_validate_json(line) for line in stack.output(job, "collect.train", "sft").splitlines()]
+def sft(stack: Stack, job: str) -> list[SftRecord]:
+    return [SftRecord.model_validate_json(line) for line in stack.output(job, "collect.train", "sft").splitlines()]
 
 
 def exports(stack: Stack, job: str) -> dict[str, bytes]:
@@ -294,7 +294,7 @@ def test_every_answer_that_is_no_example_is_kept_with_its_reason(
     stack = start_stack()
     job = stack.succeed(spec(6))
     lines = stack.output(job, "collect.train", "rejected").splitlines()
-    reasons = Counter(Rejected.model_validate_json(line).reason for line in lines)
+    reasons = Counter(RejectedExample.model_validate_json(line).reason for line in lines)
     counted = stack.counts(job, "write.train")
     assert counted["unparsed"] == sum(n for name, n in reasons.items() if name.startswith("answer_")) > 0
     assert set(reasons) & {"answer_empty", "answer_refused", "answer_without_question"}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.contracts.records import Example, SftRow
+from shared.contracts.records import Example, SftRecord
 from shared.contracts.synthesis import WriteExamples
 from shared.errors import InvalidInputError, UnavailableError
 from shared.jobs.state import JobStatus, ShardState
@@ -24,7 +24,7 @@ def exports(stack: Stack, job: str) -> dict[str, bytes]:
 def test_the_same_seed_gives_the_same_bytes_in_any_order(start_stack: StartStack) -> None:
     straight = start_stack()
     first = straight.succeed(SPEC)
-    rows = [SftRow.model_validate_json(line) for line in straight.output(first, "collect.train", "sft").splitlines()]
+    rows = [SftRecord.model_validate_json(line) for line in straight.output(first, "collect.train", "sft").splitlines()]
     assert len(rows) == straight.counts(first, "collect.train")["examples"] > 8
     second = straight.succeed(SPEC)
     assert exports(straight, second) == exports(straight, first)

@@ -21,7 +21,7 @@ from services.training.config import TrainConfig
 from services.training.merge import merge_adapter, read_trained_adapter
 from services.training.supervisor import RunStatus, TrainingProcess
 from shared.catalog.databases import SchemaCard
-from shared.contracts.records import DpoRow, Message, SftRow
+from shared.contracts.records import DpoRecord, Message, SftRecord
 from shared.sql.prompt import render_messages
 from tests.bench.training_data import write
 from tests.gpu.answers import Answerer, official_scores
@@ -58,9 +58,9 @@ class Question:
     def line(self) -> str:
         return f"{self.gold}\t{self.database}"
 
-    def sft(self, answer: str) -> SftRow:
+    def sft(self, answer: str) -> SftRecord:
         """A training row with this answer."""
-        return SftRow(
+        return SftRecord(
             prompt=self.prompt,
             completion=[Message(role="assistant", content=answer)],
             example_id=str(self.number),
@@ -79,7 +79,9 @@ def load(file: str, most: int) -> list[Question]:
     return [Question(row, number) for number, row in enumerate(rows)]
 
 
-def train(out: Path, name: str, method: str, rows: "Sequence[SftRow | DpoRow]", base: Path, **more: Any) -> TrainConfig:
+def train(
+    out: Path, name: str, method: str, rows: "Sequence[SftRecord | DpoRecord]", base: Path, **more: Any
+) -> TrainConfig:
     """A supervised run to its end. Raises what it ended with."""
     data = write(out / f"{name}.jsonl", list(rows))  # type: ignore[arg-type]
     files = {"base_dir": base, "base_name": REF, "data": data, "out_dir": out / name, "name": name}
@@ -91,7 +93,7 @@ def train(out: Path, name: str, method: str, rows: "Sequence[SftRow | DpoRow]", 
     return config
 
 
-def build_pairs(questions: Sequence[Question], samples: list[list[str]], right: list[list[int]]) -> list[DpoRow]:
+def build_pairs(questions: Sequence[Question], samples: list[list[str]], right: list[list[int]]) -> list[DpoRecord]:
     """One pair a question that has right and wrong answers, drawn by seed."""
     pairs = []
     for index, question in enumerate(questions):
@@ -103,7 +105,7 @@ def build_pairs(questions: Sequence[Question], samples: list[list[str]], right: 
             fields = {name: base[name] for name in ("prompt", "example_id", "database_id", "domain")}
             sides = {"chosen": base["completion"], "rejected": [{"role": "assistant", "content": rng.choice(bad)}]}
             lineage = {"source_model": "sft", "outcome_rejected": "ok", "verdict_rejected": "wrong"}
-            pairs.append(DpoRow.model_validate({**fields, **sides, **lineage}))
+            pairs.append(DpoRecord.model_validate({**fields, **sides, **lineage}))
     return pairs
 
 

@@ -13,11 +13,10 @@ import uvicorn
 
 from services.gateway.app import create_app
 from services.gateway.backend import Backend
-from services.gateway.keys import KeySigner
+from services.gateway.keys.service import KeySigner
 from services.gateway.settings import GatewaySettings
 from services.orchestrator.archive import archive_job
-from shared.contracts.base import Fact
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef, ShardFinished
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
 from shared.jobs.events import JobEvents
@@ -127,7 +126,7 @@ class Driver:
         for name, data in outputs.items():
             refs[name.partition(".")[0]] = self.backend.objects.put(f"jobs/{self.id}/{stage}/{shard}.1.{name}", data)
         contract = CONTRACTS[next(part.task for part in PLAN.stages if part.id == stage)]
-        fact = Fact(name=contract.fact, job_id=self.id, stage=stage, shard=shard, attempt=1, outputs=refs)
+        fact = ShardFinished(name=contract.event, job_id=self.id, stage=stage, shard=shard, attempt=1, outputs=refs)
         zeros = {name: 0 for name, field in contract.counts.model_fields.items() if field.is_required()}
         assert self.jobs.finish(fact, contract.counts.model_validate({**zeros, **(counts or {})}), token=token)
 

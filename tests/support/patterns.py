@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from shared.client.models import KEY_NAME
+from shared.api.resources import KEY_NAME
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("services", "shared", "infra")

@@ -6,9 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 from services.gateway.backend import Backend
-from shared.contracts.base import Fact
-from shared.contracts.records import Example, Outcome, Pair, Provenance, Rejected, Verdict, Written
-from shared.contracts.refs import ObjectRef, StageRef
+from shared.contracts.base import ObjectRef, ShardFinished, StageRef
+from shared.contracts.records import Example, Outcome, Pair, Provenance, RejectedExample, Verdict, WrittenExample
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
 from shared.jobs.events import JobEvents
@@ -73,10 +72,10 @@ def hostile_example() -> Example:
     )
 
 
-def hostile_rejected() -> Rejected:
+def hostile_rejected() -> RejectedExample:
     """Refused, with a reason and a detail of markup."""
-    written = Written(domain=HOSTILE, level="easy", question=HOSTILE, sql=HOSTILE_SQL, provenance=provenance())
-    return Rejected(reason="gold_failed", detail=HOSTILE, written=written)
+    written = WrittenExample(domain=HOSTILE, level="easy", question=HOSTILE, sql=HOSTILE_SQL, provenance=provenance())
+    return RejectedExample(reason="gold_failed", detail=HOSTILE, written=written)
 
 
 def hostile_pair() -> Pair:
@@ -120,7 +119,7 @@ class PreparedJob:
             name: self.backend.objects.put(f"jobs/{self.id}/{stage}/{shard}.1.{name}.jsonl", data)
             for name, data in outputs.items()
         }
-        fact = Fact(name=contract.fact, job_id=self.id, stage=stage, shard=shard, attempt=1, outputs=refs)
+        fact = ShardFinished(name=contract.event, job_id=self.id, stage=stage, shard=shard, attempt=1, outputs=refs)
         zeros = {name: 0 for name, one in contract.counts.model_fields.items() if one.is_required()}
         assert self.jobs.finish(fact, contract.counts.model_validate({**zeros, **(counts or {})}), token=token)
 

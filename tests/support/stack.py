@@ -17,8 +17,8 @@ from pydantic import BaseModel, SecretStr
 
 from services.cli.stack.config import DEFAULT_PORTS, StackFile, read_stack
 from services.cli.stack.manager import program_states, supervisor_pid
+from shared.api.resources import Job
 from shared.client.client import SenseClient
-from shared.client.models import Job
 from shared.contracts.records import Example
 from shared.jobs.store import JobStore
 from shared.redis import connect_redis

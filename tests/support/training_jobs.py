@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from shared.contracts.base import Fact, Queue
+from shared.contracts.base import Queue, ShardFinished
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import SynthesisSpec
 from shared.jobs.plan import FixedShards, JobPlan, StagePlan
@@ -81,7 +81,9 @@ class TrainingWorld:
         ref = self.objects.put(f"jobs/{job}/collect.train/0.1.sft.jsonl", data)
         contract, jobs = CONTRACTS["synthesis.collect"], self.jobs
         assert jobs.claim(job, "collect.train", 0, 1, token="t", worker="w", lease_s=60) == "ok"
-        fact = Fact(name=contract.fact, job_id=job, stage="collect.train", shard=0, attempt=1, outputs={"sft": ref})
+        fact = ShardFinished(
+            name=contract.event, job_id=job, stage="collect.train", shard=0, attempt=1, outputs={"sft": ref}
+        )
         counts = contract.counts.model_validate(dict.fromkeys(contract.counts.model_fields, 0))
         assert jobs.finish(fact, counts, token="t")
 

@@ -9,9 +9,9 @@ import pytest
 from services.training.checkpoints import metric_lines_up_to
 from services.training.config import TrainConfig
 from services.training.run.data import read_rows
-from shared.client.models import JobEvent
-from shared.client.sse import read_events
-from shared.contracts.records import Message, SftRow
+from shared.api.resources import JobEvent
+from shared.client.client import read_events
+from shared.contracts.records import Message, SftRecord
 from shared.files import iter_lines, parse_json_lines, split_lines
 from shared.sql.prompt import SHORTENINGS, shorten_text
 from shared.storage.records import dump_records
@@ -58,7 +58,7 @@ def test_training_reads_rows_whole(tmp_path: Path) -> None:
     turn = Message(role="user", content=f"first rows: A talk{ENDS}by an author")
     answer = Message(role="assistant", content="SELECT 1")
     about = {"example_id": "e", "database_id": "d", "domain": "talks", "level": "easy", "writer": "grammar"}
-    row = SftRow.model_validate({**about, "prompt": [turn], "completion": [answer]})
+    row = SftRecord.model_validate({**about, "prompt": [turn], "completion": [answer]})
     path = tmp_path / "data.jsonl"
     path.write_bytes(dump_records([row] * 3))
     config = TrainConfig.model_construct(method="sft", data=path)

@@ -15,8 +15,8 @@ import pytest
 
 from services.sandbox.building.databases import make_card
 from services.serving.registry import logprob_distance
+from shared.api.sql import SqlRequest
 from shared.client.client import SenseClient
-from shared.client.sql_models import SqlRequest
 from shared.errors import ConflictError, InvalidInputError
 from shared.sql.prompt import SYSTEM_PROMPT, render_messages
 from tests.support.asking import serve_asking

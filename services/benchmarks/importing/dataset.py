@@ -10,15 +10,15 @@ from services.benchmarks.importing.formats import ImportedQuestion
 from services.benchmarks.importing.source import LICENCES, ImportSource
 from services.sandbox.execution.pool import SandboxPool
 from shared.catalog.datasets import example_id
-from shared.contracts.datasets import DatasetHead, GoldHealth
+from shared.contracts.datasets import DatasetHeader, GoldHealth
 from shared.contracts.records import Example, Level, Provenance
 from shared.errors import InvalidInputError, NotFoundError
 from shared.sql.spider.hardness import measured_hardness
 from shared.sql.spider.schema import SpiderSchema
 
 if TYPE_CHECKING:
+    from shared.api.resources import Dataset
     from shared.client.client import SenseClient
-    from shared.client.models import Dataset
 
 Describe = Callable[[str], SpiderSchema]
 LEVELS: dict[str, Level] = {
@@ -113,9 +113,9 @@ def as_example(
     )
 
 
-def head_of(source: ImportSource, name: str, health: GoldHealth, licence: str | None) -> DatasetHead:
+def head_of(source: ImportSource, name: str, health: GoldHealth, licence: str | None) -> DatasetHeader:
     """What is said of the data set beside its examples."""
-    return DatasetHead(
+    return DatasetHeader(
         name=name,
         format=source.asked.format,
         policy=source.policy,
@@ -130,7 +130,7 @@ def head_of(source: ImportSource, name: str, health: GoldHealth, licence: str | 
 
 def upload(
     client: "SenseClient",
-    head: DatasetHead,
+    head: DatasetHeader,
     examples: Sequence[Example],
     files: Mapping[str, Path],
     progress: Callable[[int], None],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from services.benchmarks.text_files import Problem, read_any_text
-from shared.contracts.datasets import DATASET_SPLITS, Format
+from shared.contracts.datasets import DATASET_SPLITS, DatasetFormat
 from shared.contracts.records import Policy
 from shared.errors import InvalidInputError, NotFoundError
 from shared.files import split_lines
@@ -171,7 +171,7 @@ def bird_question(entry: Entry, split: str) -> ImportedQuestion:
 
 SPIDER_TABLES = ("tables.json", "../spider/tables.json")
 SPIDER_DATABASES = ("database", "../spider/database")
-LAYOUTS: dict[Format, Layout] = {
+LAYOUTS: dict[DatasetFormat, Layout] = {
     "spider": Layout(
         policy=Policy.SPIDER,
         splits={

@@ -23,13 +23,13 @@ from services.benchmarks.importing.formats import (
 )
 from services.benchmarks.prediction_files import Gold, read_golds
 from services.benchmarks.text_files import Problems
-from shared.contracts.datasets import DATASET_SPLITS, Format
+from shared.contracts.datasets import DATASET_SPLITS, DatasetFormat
 from shared.contracts.records import Policy
 from shared.errors import InvalidInputError
 from shared.files import read_chunks
 
 SPIDER_LICENCE = "CC BY-SA 4.0 (Spider, Yu et al. 2018)"
-LICENCES: dict[Format, str] = {
+LICENCES: dict[DatasetFormat, str] = {
     "spider": SPIDER_LICENCE,
     "spider-syn": "MIT (Spider-Syn, Gan et al. 2021), over Spider's databases, CC BY-SA 4.0",
     "spider-dk": "MIT (Spider-DK, Gan et al. 2021), over Spider's databases, CC BY-SA 4.0",
@@ -73,7 +73,7 @@ SHOWN = 5
 class ImportRequest:
     """What the command was given."""
 
-    format: Format
+    format: DatasetFormat
     path: Path
     split: str | None = None
     limit: int | None = None
@@ -118,13 +118,13 @@ class ImportSource:
         return release_of(self.hashes)
 
 
-def checked_format(name: str) -> Format:
+def checked_format(name: str) -> DatasetFormat:
     """The format. Raises InvalidInputError."""
-    for known in get_args(Format):
+    for known in get_args(DatasetFormat):
         if name == known:
-            found: Format = known
+            found: DatasetFormat = known
             return found
-    raise InvalidInputError(f"no format is called {name!r}; known are {', '.join(get_args(Format))}")
+    raise InvalidInputError(f"no format is called {name!r}; known are {', '.join(get_args(DatasetFormat))}")
 
 
 def read_source(asked: ImportRequest) -> ImportSource:

@@ -19,7 +19,7 @@ from services.evaluation.scoring.arms import (
 from services.evaluation.scoring.comparisons import compare_all, pick_cases
 from services.evaluation.scoring.datasets import ScoredBenchmark, is_right, score_benchmark
 from services.evaluation.scoring.promotion import promote
-from shared.contracts.records import Example, Judged, Verdict
+from shared.contracts.records import Example, JudgedCandidate, Verdict
 
 WRITE, VERIFY = "synthesis.write_examples", "sandbox.verify_examples"
 SAMPLE, JUDGE, TRAIN = "pairing.sample_candidates", "sandbox.judge_candidates", "training.train_model"
@@ -209,7 +209,7 @@ def benchmark_lines(board: ScoredBenchmark) -> Iterator[dict[str, Any]]:
         yield {**line, "hardness": example.hardness, "dataset": given.dataset, "arms": arms}
 
 
-def strict_part(rows: dict[str, list[Judged]], row: Judged) -> dict[str, str]:
+def strict_part(rows: dict[str, list[JudgedCandidate]], row: JudgedCandidate) -> dict[str, str]:
     """The strict verdict of the same answer, where it was judged strictly too."""
     same = (one for one in rows.get(row.candidate.example_id, ()) if one.candidate.slot == row.candidate.slot)
     found = next(same, None)
@@ -238,7 +238,7 @@ def question_line(
     }
 
 
-def answer_line(row: Judged) -> dict[str, Any]:
+def answer_line(row: JudgedCandidate) -> dict[str, Any]:
     """One answer."""
     return {
         "slot": row.candidate.slot,

@@ -18,7 +18,7 @@ from services.evaluation.reports.format import (
     tally_text,
 )
 from services.evaluation.scoring.arms import LEVELS
-from shared.contracts.pairing import Bin, ProfileLine
+from shared.contracts.pairing import HistogramBin, ProfileLine
 
 
 def set_title(one: SetFacts) -> str:
@@ -240,7 +240,7 @@ def shape_tables(pairs: PairStats) -> list[Table]:
     ]
 
 
-def bin_name(one: Bin) -> str:
+def bin_name(one: HistogramBin) -> str:
     """Its first and last value."""
     return str(one.low) if one.high == one.low + 1 else f"{one.low} to {one.high - 1}"
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from services.evaluation.model import ArmResults, ArmScore, Interval, ReportInput, SetFacts, SetName, Tally
 from services.evaluation.scoring.statistics import Estimate, clustered_mean, pass_at_k
-from shared.contracts.records import Example, Judged, Level, Outcome, Verdict
+from shared.contracts.records import Example, JudgedCandidate, Level, Outcome, Verdict
 from shared.errors import InvalidInputError
 
 SET_NAMES: dict[str, SetName] = {"test": "held-out", "handwritten": "handwritten", "selection": "selection"}
@@ -23,7 +23,7 @@ class ScoredArm:
     """An arm's rows by example id, in slot order."""
 
     results: ArmResults
-    by_example: dict[str, list[Judged]]
+    by_example: dict[str, list[JudgedCandidate]]
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class QuestionSet:
         )
 
 
-def index_rows(rows: Iterable[Judged]) -> dict[str, list[Judged]]:
+def index_rows(rows: Iterable[JudgedCandidate]) -> dict[str, list[JudgedCandidate]]:
     """Rows by example id, each list in slot order."""
-    found: dict[str, list[Judged]] = defaultdict(list)
+    found: dict[str, list[JudgedCandidate]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row.candidate.example_id, row.candidate.slot)):
         found[row.candidate.example_id].append(row)
     return dict(found)
@@ -71,7 +71,7 @@ def index_arms(given: ReportInput) -> dict[str, ScoredArm]:
     return arms
 
 
-def check_rows(arm_id: str, rows: Iterable[Judged], examples: dict[str, Example]) -> None:
+def check_rows(arm_id: str, rows: Iterable[JudgedCandidate], examples: dict[str, Example]) -> None:
     """Raises InvalidInputError for an unknown or training example and for a slot that was answered twice."""
     seen: set[tuple[str, int]] = set()
     for row in rows:
@@ -85,7 +85,7 @@ def check_rows(arm_id: str, rows: Iterable[Judged], examples: dict[str, Example]
         seen.add(place)
 
 
-def question_set(name: SetName, examples: Iterable[Example], rows: Iterable[Judged]) -> QuestionSet:
+def question_set(name: SetName, examples: Iterable[Example], rows: Iterable[JudgedCandidate]) -> QuestionSet:
     """Questions of one set; a gold that failed or gave nothing in any row takes its question out for every arm."""
     ordered = sorted(examples, key=lambda one: (one.domain, one.database_id, one.example_id))
     questions = [one for one in ordered if SET_NAMES.get(one.split) == name]
@@ -102,14 +102,16 @@ def question_set(name: SetName, examples: Iterable[Example], rows: Iterable[Judg
     return QuestionSet(name, questions, scored, failed, empty)
 
 
-def gold_is_empty(row: Judged) -> bool:
+def gold_is_empty(row: JudgedCandidate) -> bool:
     """True where the gold ran and gave no row, whatever the candidate gave."""
     if row.verdict is Verdict.BOTH_EMPTY:
         return True
     return row.gold_result is not None and row.gold_result.outcome is Outcome.EMPTY
 
 
-def question_scores(by_example: dict[str, list[Judged]], greedy: bool, questions: QuestionSet) -> dict[str, float]:
+def question_scores(
+    by_example: dict[str, list[JudgedCandidate]], greedy: bool, questions: QuestionSet
+) -> dict[str, float]:
     """Example id -> share of right answers; a greedy arm that answered any of the set gets 0 where it did not."""
     ids = [one.example_id for one in questions.scored]
     answered = {name: by_example[name] for name in ids if name in by_example}
@@ -125,7 +127,7 @@ def arm_scores(arm: ScoredArm, questions: QuestionSet) -> dict[str, float]:
     return question_scores(arm.by_example, arm.results.arm.greedy, questions)
 
 
-def right(rows: Iterable[Judged]) -> int:
+def right(rows: Iterable[JudgedCandidate]) -> int:
     """How many rows are correct."""
     return sum(row.verdict is Verdict.CORRECT for row in rows)
 
@@ -172,7 +174,7 @@ def score_arm(arm: ScoredArm, questions: QuestionSet, resamples: int, seed: int)
     )
 
 
-def answer_rows(arm: ScoredArm, scores: dict[str, float]) -> list[Judged]:
+def answer_rows(arm: ScoredArm, scores: dict[str, float]) -> list[JudgedCandidate]:
     """The rows that count: all slots of a sampled arm, the first of a greedy one."""
     last = 1 if arm.results.arm.greedy else None
     return [row for name in scores for row in arm.by_example.get(name, [])[:last]]

@@ -7,7 +7,7 @@ from typing import Literal
 from services.evaluation.model import Case, CaseAnswer, Comparison, ReportInput
 from services.evaluation.scoring.arms import QuestionSet, ScoredArm, arm_scores, by_database, interval_of
 from services.evaluation.scoring.statistics import Estimate, clustered_mean, mcnemar_exact
-from shared.contracts.records import Example, Judged
+from shared.contracts.records import Example, JudgedCandidate
 
 NO_EFFECT = "no effect shown at this size"
 ABOVE = "above, interval clear of zero"
@@ -145,7 +145,7 @@ def case_of(
     )
 
 
-def answer_of(title: str, row: Judged) -> CaseAnswer:
+def answer_of(title: str, row: JudgedCandidate) -> CaseAnswer:
     """One arm's answer as the report shows it."""
     return CaseAnswer(
         arm_title=title,

@@ -21,16 +21,16 @@ from services.evaluation.model import (
     Tally,
 )
 from services.evaluation.scoring.arms import QuestionSet, ScoredArm, check_rows, gold_is_empty, index_rows, score_arm
-from shared.contracts.records import Example, Judged, Outcome, Verdict
+from shared.contracts.records import Example, JudgedCandidate, Outcome, Verdict
 
 RIGHT = (Verdict.CORRECT, Verdict.BOTH_EMPTY)
 RAN = (Outcome.OK, Outcome.EMPTY)
 UNANSWERED = "unanswered"
 NOT_STATED = "not stated"
-Rows = dict[str, list[Judged]]
+Rows = dict[str, list[JudgedCandidate]]
 
 
-def is_right(row: Judged) -> bool:
+def is_right(row: JudgedCandidate) -> bool:
     """Whether the policy calls it right; empty against empty is."""
     return row.verdict in RIGHT
 
@@ -87,7 +87,7 @@ class ScoredBenchmark:
                 found[name.value].add(row.candidate.example_id)
         return {name: len(found[name]) for name in DEPENDS if name in found}
 
-    def _gold_row(self, name: str) -> Judged | None:
+    def _gold_row(self, name: str) -> JudgedCandidate | None:
         return next((row for one in self.given.arms for row in one.rows if row.candidate.example_id == name), None)
 
     def _arm(self, results: ArmResults) -> BenchmarkArm:
@@ -120,21 +120,21 @@ def score_benchmark(given: BenchmarkInput) -> ScoredBenchmark:
     return ScoredBenchmark(given, QuestionSet(given.name, questions, questions, failed, empty), arms)
 
 
-def gold_lost(row: Judged) -> bool:
+def gold_lost(row: JudgedCandidate) -> bool:
     """Whether the gold did not run to its end: no answer can be right then."""
     if row.gold_result is not None:
         return row.gold_result.outcome not in RAN
     return row.verdict in (Verdict.GOLD_FAILED, Verdict.GOLD_TIMEOUT)
 
 
-def gold_line(example: Example, row: Judged | None) -> str:
+def gold_line(example: Example, row: JudgedCandidate | None) -> str:
     """A gold that failed, in a line."""
     view = row.gold_result if row is not None else None
     said = f"{view.outcome.value}: {view.message or 'no message'}" if view is not None else "it failed"
     return f"question {example.index} ({example.domain}): {said}"
 
 
-def counted(rows: Rows, greedy: bool) -> Iterable[Judged]:
+def counted(rows: Rows, greedy: bool) -> Iterable[JudgedCandidate]:
     """The rows that count: the first of a greedy arm, all of a sampled one."""
     return (row for found in rows.values() for row in found[: 1 if greedy else None])
 
@@ -170,9 +170,9 @@ def majority(rows: Rows, questions: Sequence[Example]) -> Tally:
     return Tally(correct=right, total=len(questions))
 
 
-def elected(rows: Sequence[Judged]) -> Judged | None:
+def elected(rows: Sequence[JudgedCandidate]) -> JudgedCandidate | None:
     """The first answer of the most frequent result, in slot order."""
-    groups: dict[str, list[Judged]] = defaultdict(list)
+    groups: dict[str, list[JudgedCandidate]] = defaultdict(list)
     for row in rows:
         if row.result_hash is not None and row.outcome in RAN:
             groups[row.result_hash].append(row)

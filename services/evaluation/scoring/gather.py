@@ -24,10 +24,10 @@ from services.evaluation.model import (
 from services.evaluation.scoring.rounds import gather_rounds
 from services.evaluation.scoring.wave import gather_wave
 from shared.catalog.datasets import find_dataset
+from shared.contracts.base import StageRef
 from shared.contracts.evaluation import ArmPlan, BenchmarkPlan, Score
 from shared.contracts.pairing import ErrorProfile, PairShape
-from shared.contracts.records import Example, Judged, PromptStyle, Rejected
-from shared.contracts.refs import StageRef
+from shared.contracts.records import Example, JudgedCandidate, PromptStyle, RejectedExample
 from shared.files import parse_json_lines
 from shared.jobs.plan import JobPlan
 from shared.models.manifest import ModelManifest, read_best_round
@@ -117,7 +117,7 @@ class Gatherer:
 
     def arm_results(self, arm: ArmPlan) -> ArmResults | None:
         """An arm's judged rows, or None where the arm was skipped."""
-        rows = list(self.shard.stage_records(arm.judged, "judged", Judged))
+        rows = list(self.shard.stage_records(arm.judged, "judged", JudgedCandidate))
         if not rows:
             return None
         arm = self.chosen_arm(arm)
@@ -171,7 +171,7 @@ class Gatherer:
             examples=asked,
             arms=arms,
             strict={
-                names[name]: list(self.shard.stage_records(stage, "judged", Judged))
+                names[name]: list(self.shard.stage_records(stage, "judged", JudgedCandidate))
                 for name, stage in plan.strict.items()
                 if name in names
             },
@@ -182,7 +182,7 @@ class Gatherer:
         """Arms that were asked the selection split."""
         found = []
         for arm in self.command.arms:
-            rows = list(self.shard.stage_records(arm.judged, "judged", Judged)) if arm.selection else []
+            rows = list(self.shard.stage_records(arm.judged, "judged", JudgedCandidate)) if arm.selection else []
             if rows:
                 arm_id = arm.id.removesuffix(".selection")
                 found.append(PromotionCandidate(arm_id=arm_id, model=arm.model, eligible=arm.promotable, rows=rows))
@@ -232,7 +232,9 @@ class Gatherer:
         if not train or train[0].split != "train":
             return None
         first = train[0].provenance
-        refused = Counter(row.reason for row in self.shard.stage_records(self.command.dataset, "rejected", Rejected))
+        refused = Counter(
+            row.reason for row in self.shard.stage_records(self.command.dataset, "rejected", RejectedExample)
+        )
         collected = self.states[self.command.dataset.stage].counts
         refused.update({"duplicate": collected.get("duplicates", 0), "leaked": collected.get("leaked", 0)})
         refused["on a database of the selection split"] = collected.get("held_back", 0) + self.loaded("held_back")

@@ -7,7 +7,7 @@ from services.evaluation.model import Promotion, PromotionCandidate, ReportInput
 from services.evaluation.reports.format import percent
 from services.evaluation.scoring.arms import ScoredArm, check_rows, index_rows, question_scores, question_set
 from shared.contracts.evaluation import ArmPlan, ChooseModel, ChosenCounts
-from shared.contracts.records import Example, Judged, RoundScore
+from shared.contracts.records import Example, JudgedCandidate, RoundScore
 from shared.tasks.task import Shard, TaskResult
 
 
@@ -72,7 +72,9 @@ def selection_scores_of(candidates: Sequence[PromotionCandidate], examples: dict
     return found
 
 
-def selection_rows(given: ReportInput, arms: dict[str, ScoredArm], arm_id: str, rows: list[Judged]) -> list[Judged]:
+def selection_rows(
+    given: ReportInput, arms: dict[str, ScoredArm], arm_id: str, rows: list[JudgedCandidate]
+) -> list[JudgedCandidate]:
     """The candidate's own rows, or the selection rows among its arm's."""
     if rows or arm_id not in arms:
         return rows
@@ -91,7 +93,7 @@ REFERENCE = "sft"
 
 def candidate_of(arm: ArmPlan, shard: Shard) -> PromotionCandidate:
     """An arm with its verdicts on the selection split; none where its round was skipped."""
-    rows = list(shard.stage_records(arm.judged, "judged", Judged))
+    rows = list(shard.stage_records(arm.judged, "judged", JudgedCandidate))
     name = arm.id.removesuffix(".selection")
     return PromotionCandidate(arm_id=name, model=arm.model, eligible=arm.promotable, rows=rows)
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from services.evaluation.model import RoundFacts
 from services.evaluation.reports.format import NONE, Table, percent
+from shared.contracts.base import StageRef
 from shared.contracts.evaluation import RoundPlan, Score
 from shared.contracts.records import RoundScore
-from shared.contracts.refs import StageRef
 from shared.jobs.state import StageState
 from shared.tasks.task import Shard
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 from services.evaluation.model import WaveFacts, WaveLine
 from services.evaluation.reports.format import NONE, Table, percent
+from shared.contracts.base import StageRef
 from shared.contracts.evaluation import Score
 from shared.contracts.pairing import ErrorProfile
 from shared.contracts.records import Candidate, Example, Wish
-from shared.contracts.refs import StageRef
 from shared.jobs.state import StageState
 from shared.sql.features import sql_features
 from shared.tasks.task import Shard

@@ -31,16 +31,19 @@ from services.orchestrator.planning.synthesis import (
 from shared.catalog.datasets import choose_split, find_dataset
 from shared.contracts.spec import (
     AnySpec,
+    DatasetSource,
     DeploymentSpec,
     DpoSpec,
     EvaluationSpec,
     PairingSpec,
     PipelineSpec,
     SftSpec,
+    StrongModel,
+    SynthesisSource,
     SynthesisSpec,
+    TestSet,
+    TrainSources,
 )
-from shared.contracts.spec_models import StrongModel
-from shared.contracts.spec_sources import DatasetSource, SynthesisSource, TestSet, TrainSources
 from shared.errors import InvalidInputError, NotFoundError
 from shared.jobs.plan import FixedShards, JobPlan, StagePlan
 from shared.storage.keys import card_key
@@ -211,7 +214,7 @@ def pin_datasets(spec: AnySpec, objects: ObjectStore) -> AnySpec:
         if isinstance(spec, PipelineSpec | PairingSpec | SynthesisSpec):
             changes["train"] = pin_sources(spec.train, objects)
             changes["strong"] = pin_seeds(spec.strong, objects)
-            check_databases(spec.own_ids, objects)
+            check_databases(spec.database_ids, objects)
         if isinstance(spec, PipelineSpec | EvaluationSpec):
             changes["evaluate"] = [pin_test(test, objects) for test in spec.evaluate]
     except NotFoundError as error:

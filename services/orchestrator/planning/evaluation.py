@@ -16,12 +16,10 @@ from services.orchestrator.planning.stages import (
     stage_ref,
 )
 from services.orchestrator.planning.synthesis import PROFILE_STAGE, TEST_SEED, test_set_stages
+from shared.contracts.base import StageRef
 from shared.contracts.evaluation import ArmPlan, BenchmarkPlan
 from shared.contracts.records import Policy
-from shared.contracts.refs import StageRef
-from shared.contracts.spec import EvaluationSpec, PipelineSpec
-from shared.contracts.spec_models import EndpointModel
-from shared.contracts.spec_sources import TestSet
+from shared.contracts.spec import EndpointModel, EvaluationSpec, PipelineSpec, TestSet
 from shared.jobs.plan import FixedShards, JobPlan, Need, Slices, StagePlan
 
 SAMPLED_TEMPERATURE = 1.0

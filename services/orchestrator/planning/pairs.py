@@ -22,9 +22,7 @@ from services.orchestrator.planning.synthesis import (
     exact_total,
     source_stages,
 )
-from shared.contracts.spec import PairingSpec, PipelineSpec
-from shared.contracts.spec_models import WeakModel
-from shared.contracts.spec_sources import DatasetSource, SynthesisSource
+from shared.contracts.spec import DatasetSource, PairingSpec, PipelineSpec, SynthesisSource, WeakModel
 from shared.contracts.training import PRESET_LENGTHS
 from shared.jobs.plan import EachShard, FixedShards, Need, Slices, StagePlan
 

@@ -17,8 +17,8 @@ from services.orchestrator.planning.stages import (
     stage_ref,
     train_stage,
 )
+from shared.contracts.base import StageRef
 from shared.contracts.evaluation import ArmPlan, RoundPlan
-from shared.contracts.refs import StageRef
 from shared.contracts.spec import PipelineSpec
 from shared.jobs.plan import FixedShards, Need, Slices, StagePlan
 

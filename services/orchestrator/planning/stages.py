@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from shared.contracts.base import StageRef
 from shared.contracts.records import PromptStyle
-from shared.contracts.refs import StageRef
-from shared.contracts.spec_models import StrongModel, Student, WeakModel
+from shared.contracts.spec import StrongModel, Student, WeakModel
 from shared.contracts.training import TrainSettings
 from shared.jobs.plan import DeviceLease, EachShard, FixedShards, Need, StagePlan
 

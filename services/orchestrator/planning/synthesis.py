@@ -19,10 +19,16 @@ from services.orchestrator.planning.stages import (
     stage_ref,
     train_stage,
 )
-from shared.contracts.records import Level, PromptStyle, Target
-from shared.contracts.spec import PairingSpec, PipelineSpec, SynthesisSpec
-from shared.contracts.spec_models import StrongModel
-from shared.contracts.spec_sources import DatasetSource, SynthesisSource, TestSet
+from shared.contracts.records import AnswerTarget, Level, PromptStyle
+from shared.contracts.spec import (
+    DatasetSource,
+    PairingSpec,
+    PipelineSpec,
+    StrongModel,
+    SynthesisSource,
+    SynthesisSpec,
+    TestSet,
+)
 from shared.jobs.plan import EachShard, FixedShards, Slices, StagePlan, TopUp, Waves
 
 SELECTION_SEED_OFFSET = 1_000_003
@@ -87,7 +93,7 @@ def source_stages(
                 amount=amount,
                 seed=seed + number,
                 target=spec.target,
-                databases=spec.own_ids,
+                databases=spec.database_ids,
             )
         else:
             stages.append(load_stage(own, source, selection=selection, seed=seed + number))
@@ -104,7 +110,7 @@ def write_and_verify(
     split: str,
     amount: int,
     seed: int,
-    target: Target = "sql",
+    target: AnswerTarget = "sql",
     databases: Sequence[str] = (),
 ) -> list[StagePlan]:
     """Write until `amount` examples are accepted, each shard built and verified as soon as it is there.
@@ -243,7 +249,7 @@ def collect_stages(
     `last` names the source that is written to until the set has its `total`.
     """
     collect = collect_stage(
-        name, ready, refuse=refuse, limit=total, rows=spec.prompt.rows, style=spec.style, given=spec.own_ids
+        name, ready, refuse=refuse, limit=total, rows=spec.prompt.rows, style=spec.style, given=spec.database_ids
     )
     return [*stages, collect] if total is None else with_top_up(stages, f"write.{last}", collect)
 
@@ -366,7 +372,7 @@ class ErrorWave:
             limit=None,
             rows=spec.prompt.rows,
             style=spec.style,
-            given=spec.own_ids,
+            given=spec.database_ids,
         )
         return [first, *self._weak_model(), *self._errors(), *self._written()]
 
@@ -450,7 +456,7 @@ class ErrorWave:
             amount=error_wave_size(spec),
             seed=spec.seed + WAVE_SEED_OFFSET,
             target=spec.target,
-            databases=spec.own_ids,
+            databases=spec.database_ids,
         )
         params = {**write.params, **writer_params(strong), "wishes": stage_ref(PROFILE_STAGE)}
         return [write.model_copy(update={"after": [PROFILE_STAGE], "params": params}), *checks]

@@ -12,7 +12,7 @@ from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.execution.requests import Execution, ExecutionRequest
 from services.sandbox.judging.verification import gold_request
 from shared.catalog.databases import CardCache, TableCard
-from shared.contracts.records import DatabaseScript, Outcome, Rejected, Written
+from shared.contracts.records import DatabaseScript, Outcome, RejectedExample, WrittenExample
 from shared.errors import InvalidInputError
 from shared.storage.store import ObjectStore
 
@@ -87,8 +87,8 @@ class FillTrial:
 class BuiltExamples:
     """Written examples with sealed databases, and those whose script does not build."""
 
-    built: list[Written] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
+    built: list[WrittenExample] = field(default_factory=list)
+    rejected: list[RejectedExample] = field(default_factory=list)
 
 
 class ExampleBuilder:
@@ -98,7 +98,7 @@ class ExampleBuilder:
         self.objects, self.pool = objects, pool
         self.catalog = CardCache(objects)
 
-    def build(self, rows: Sequence[Written]) -> BuiltExamples:
+    def build(self, rows: Sequence[WrittenExample]) -> BuiltExamples:
         """Every row is built or rejected, in order; rows on given databases pass."""
         found = BuiltExamples()
         for written in rows:
@@ -109,11 +109,11 @@ class ExampleBuilder:
                 found.built.append(self.sealed(written, written.database))
             except InvalidInputError as error:
                 found.rejected.append(
-                    Rejected(reason="schema_failed", detail=error.message, written=written, gate="build")
+                    RejectedExample(reason="schema_failed", detail=error.message, written=written, gate="build")
                 )
         return found
 
-    def sealed(self, written: Written, script: DatabaseScript) -> Written:
+    def sealed(self, written: WrittenExample, script: DatabaseScript) -> WrittenExample:
         """The row on its sealed database. Raises InvalidInputError."""
         invented = written.provenance.writer == "llm"
         try:
@@ -126,12 +126,12 @@ class ExampleBuilder:
             return self.mended(written, script)
         return written.model_copy(update={"database": None, "database_id": database_id})
 
-    def lacks_rows(self, written: Written, database_id: str) -> bool:
+    def lacks_rows(self, written: WrittenExample, database_id: str) -> bool:
         """Whether a table is empty, or the gold finds nothing."""
         ran = self.pool.run(gold_request(local_database(self.objects, database_id), written.sql, 5))
         return lacks_rows(self.catalog.card(database_id).tables, ran)
 
-    def mended(self, written: Written, script: DatabaseScript) -> Written:
+    def mended(self, written: WrittenExample, script: DatabaseScript) -> WrittenExample:
         """The row on a database with rows of ours, where those help. Raises InvalidInputError."""
         better, added = fill_script(script, written.sql, self.pool)
         database_id = build_stored_database(self.objects, better, self.pool)

@@ -18,7 +18,7 @@ from services.sandbox.execution.database_files import MAGIC, check_database_file
 from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.pool import SandboxPool
 from shared.catalog.databases import Upload, add_upload, find_upload
-from shared.contracts.refs import Owner
+from shared.contracts.base import Owner
 from shared.errors import CancelledError, InvalidInputError, SenseError
 from shared.storage.cache import locked
 from shared.storage.store import ObjectStore

@@ -17,7 +17,7 @@ from services.sandbox.judging.suite_review import DatabaseSuite
 from services.sandbox.test_suites.generate import prepare_suite
 from shared.catalog.databases import CardCache
 from shared.catalog.datasets import example_id
-from shared.contracts.records import Example, Outcome, Rejected, Written
+from shared.contracts.records import Example, Outcome, RejectedExample, WrittenExample
 from shared.contracts.sandbox import VerifyExamples
 from shared.errors import NotFoundError
 from shared.metrics import OUTCOMES
@@ -78,7 +78,7 @@ class Verified:
     """What passed, and what did not with its reason; both in the order of writing."""
 
     accepted: list[Example] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
+    rejected: list[RejectedExample] = field(default_factory=list)
 
     def reasons(self) -> Counter[str]:
         """How many were rejected, by reason."""
@@ -112,7 +112,7 @@ class Verifier:
         self.command, self.objects, self.pool = command, objects, pool
         self.catalog = CardCache(objects)
 
-    def verify(self, written: Sequence[Written]) -> Verified:
+    def verify(self, written: Sequence[WrittenExample]) -> Verified:
         """Every row is accepted or rejected."""
         requests = [gold_request(self.file(row), row.sql, 50) for row in written]
         ran = self.pool.execute_many(requests)
@@ -123,14 +123,16 @@ class Verifier:
             if fault is None:
                 found.accepted.append(self.as_example(row))
             else:
-                found.rejected.append(Rejected(reason=fault.reason, detail=fault.detail, written=row, gate=fault.gate))
+                found.rejected.append(
+                    RejectedExample(reason=fault.reason, detail=fault.detail, written=row, gate=fault.gate)
+                )
         return found
 
-    def file(self, row: Written) -> Path:
+    def file(self, row: WrittenExample) -> Path:
         """The row's database as a local file."""
         return local_database(self.objects, row.database_id or "")
 
-    def fault(self, row: Written, execution: Execution) -> Fault | None:
+    def fault(self, row: WrittenExample, execution: Execution) -> Fault | None:
         """What one row shows by itself."""
         OUTCOMES.labels(outcome=execution.outcome.value).inc()
         reason = gold_fault(execution)
@@ -145,7 +147,9 @@ class Verifier:
             return Fault(DISAGREES, str(disagree), "agreement") if disagree else None
         return None
 
-    def find_constant(self, written: Sequence[Written], ran: Sequence[Execution], faults: list[Fault | None]) -> None:
+    def find_constant(
+        self, written: Sequence[WrittenExample], ran: Sequence[Execution], faults: list[Fault | None]
+    ) -> None:
         """Sets the fault of golds that no neighbour changes."""
         left = [place for place, fault in enumerate(faults) if fault is None]
         if not self.command.neighbours or not left:
@@ -165,10 +169,10 @@ class Verifier:
                 detail = f"the gold's result is the same on {count} neighbours of its database"
                 faults[place] = Fault(CONSTANT, detail, "neighbours")
 
-    def as_example(self, row: Written) -> Example:
+    def as_example(self, row: WrittenExample) -> Example:
         """A verified example under its own name, with the hardness that it has."""
         database_id = row.database_id or ""
-        shared = {name: getattr(row, name) for name in Written.model_fields if name in Example.model_fields}
+        shared = {name: getattr(row, name) for name in WrittenExample.model_fields if name in Example.model_fields}
         own = {
             "example_id": example_id(database_id, row.question, row.evidence, row.sql),
             "database_id": database_id,

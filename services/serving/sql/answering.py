@@ -11,11 +11,20 @@ from anyio import to_thread
 
 from services.serving.sql.models import TOO_LONG, ChatEngine, SamplingParams, TrainedPrompts, choose_model
 from services.serving.sql.voting import RAN_OUTCOMES, DistinctSql, Vote, distinct_statements, elect_sample, rank_samples
+from shared.api.resources import ExecutionResult
+from shared.api.sql import (
+    RunRequest,
+    RunResponse,
+    RunResult,
+    ScriptRequest,
+    ScriptResponse,
+    SqlAnswer,
+    SqlRepair,
+    SqlRequest,
+    SqlTokens,
+)
 from shared.catalog.databases import CardCache, SchemaCard
-from shared.client.internal import patience, sandbox_at
-from shared.client.models import Executed
-from shared.client.sandbox_models import Run, RunAnswer, RunRequest, ScriptAnswer, ScriptRequest
-from shared.client.sql_models import SqlAnswer, SqlRepair, SqlRequest, SqlTokens
+from shared.client.internal import response_timeout, sandbox_service
 from shared.contracts.records import Message, PromptStyle
 from shared.errors import InvalidInputError, NotFoundError
 from shared.http.slots import CALLER_HEADER
@@ -58,25 +67,25 @@ class SandboxClient:
     """One sandbox service at `url`."""
 
     def __init__(self, http: httpx.AsyncClient, url: str) -> None:
-        self._http, self._service = http, sandbox_at(url)
+        self._http, self._service = http, sandbox_service(url)
 
     async def run(
         self, database_id: str, sqls: Sequence[str], deadline_s: float | None, max_rows: int | None, caller: str = ""
-    ) -> list[Run]:
+    ) -> list[RunResult]:
         """What each SQL did, in their order. Raises RefusedError, UnavailableError."""
         asked = RunRequest(database_id=database_id, sqls=list(sqls), deadline_s=deadline_s, max_rows=max_rows)
         seconds = (deadline_s or STATEMENT_S) * len(sqls) + OVERHEAD_S
         answer = await self._post("/runs", asked.model_dump_json(), seconds, caller)
-        return RunAnswer.model_validate_json(answer.content).runs
+        return RunResponse.model_validate_json(answer.content).runs
 
-    async def build(self, ddl: str, caller: str = "") -> ScriptAnswer:
+    async def build(self, ddl: str, caller: str = "") -> ScriptResponse:
         """A stored database of this script. Raises RefusedError (code invalid_ddl), UnavailableError."""
         answer = await self._post("/scripts", ScriptRequest(ddl=ddl).model_dump_json(), BUILD_TIMEOUT_S, caller)
-        return ScriptAnswer.model_validate_json(answer.content)
+        return ScriptResponse.model_validate_json(answer.content)
 
     async def _post(self, path: str, body: str, seconds: float, caller: str) -> httpx.Response:
         url, headers = self._service.root + path, {**JSON_HEADERS, CALLER_HEADER: caller}
-        call = self._http.post(url, content=body, headers=headers, timeout=patience(seconds))
+        call = self._http.post(url, content=body, headers=headers, timeout=response_timeout(seconds))
         return await self._service.answered(call)
 
 
@@ -97,7 +106,7 @@ class SqlQuestion:
     style: PromptStyle = PLAIN_STYLE
     messages: list[Message] = field(default_factory=list)
     tokens: list[tuple[int, int]] = field(default_factory=list)
-    runs: dict[str, Run] = field(default_factory=dict)
+    runs: dict[str, RunResult] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     cut_off: int = 0
 
@@ -325,5 +334,7 @@ class SqlAnswerer:
         run = question.runs.get(sql)
         if run is None:
             return {}
-        result = Executed.model_validate(run.model_dump(exclude={"fingerprint"})) if question.asked.execute else None
+        result = (
+            ExecutionResult.model_validate(run.model_dump(exclude={"fingerprint"})) if question.asked.execute else None
+        )
         return {"outcome": run.outcome, "message": run.message, "result": result}

@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect
 from services.serving.settings import SqlServiceSettings
 from services.serving.sql.answering import SandboxClient, SqlAnswerer
 from services.serving.sql.models import ChatEngine
+from shared.api.sql import SqlAnswer, SqlRequest
 from shared.client.internal import internal_headers
-from shared.client.sql_models import SqlAnswer, SqlRequest
 from shared.errors import SenseError, UnavailableError
 from shared.http.guard import Guard, GuardMiddleware
 from shared.http.server import cancel_on_disconnect

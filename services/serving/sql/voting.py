@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.client.sandbox_models import Run
-from shared.client.sql_models import SqlSample
+from shared.api.sql import RunResult, SqlSample
 from shared.sql.extraction import extract_sql
 from shared.sql.tokens import tokens
 
@@ -33,7 +32,7 @@ def distinct_statements(answers: Sequence[str], *, last: bool = False) -> list[D
     return list(found.values())
 
 
-def elect_sample(samples: Sequence[DistinctSql], runs: Mapping[str, Run], vote: Vote) -> DistinctSql:
+def elect_sample(samples: Sequence[DistinctSql], runs: Mapping[str, RunResult], vote: Vote) -> DistinctSql:
     """The sample that most agree with. Those that ran go before those that failed, those before none at all.
 
     Equal votes: the one that was drawn first. A result that was not seen whole agrees with its own text only.
@@ -47,7 +46,7 @@ def elect_sample(samples: Sequence[DistinctSql], runs: Mapping[str, Run], vote: 
     return max(samples, key=lambda one: (outcome_rank(one, runs), one.votes, -one.place))
 
 
-def agreement_key(sample: DistinctSql, runs: Mapping[str, Run], vote: Vote) -> object:
+def agreement_key(sample: DistinctSql, runs: Mapping[str, RunResult], vote: Vote) -> object:
     """What must be equal for two samples to agree."""
     run = runs.get(sample.sql or "")
     if sample.sql is None or run is None:
@@ -57,7 +56,7 @@ def agreement_key(sample: DistinctSql, runs: Mapping[str, Run], vote: Vote) -> o
     return ("text", normalize_sql(sample.sql))
 
 
-def outcome_rank(sample: DistinctSql, runs: Mapping[str, Run]) -> int:
+def outcome_rank(sample: DistinctSql, runs: Mapping[str, RunResult]) -> int:
     """2 where it ran, 1 where it is a statement that failed, 0 where there is none."""
     run = runs.get(sample.sql or "")
     return 0 if sample.sql is None else 2 if run is None or run.outcome in RAN_OUTCOMES else 1
@@ -69,7 +68,7 @@ def normalize_sql(sql: str) -> str:
     return " ".join(parts)
 
 
-def rank_samples(samples: Sequence[DistinctSql], runs: Mapping[str, Run]) -> list[SqlSample]:
+def rank_samples(samples: Sequence[DistinctSql], runs: Mapping[str, RunResult]) -> list[SqlSample]:
     """For the caller, most votes first."""
     ranked = sorted(samples, key=lambda one: (-outcome_rank(one, runs), -one.votes, one.place))
     views = []

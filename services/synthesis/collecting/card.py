@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from shared.contracts.records import Example, PromptStyle, Rejected
+from shared.contracts.records import Example, PromptStyle, RejectedExample
 from shared.jobs.state import ShardRecord
 from shared.pages.charts import largest_counts
 from shared.sampling import ENDING_COUNTS
@@ -83,7 +83,7 @@ def hardness_of(example: Example) -> str | None:
     return getattr(example, "measured", None) or example.hardness
 
 
-def gate_of(row: Rejected) -> str:
+def gate_of(row: RejectedExample) -> str:
     """The gate that refused it: its own word, else by the reason's first word."""
     named: str = getattr(row, "gate", "")
     return named or next((gate for begin, gate in GATES if row.reason.startswith(begin)), "call")
@@ -91,7 +91,7 @@ def gate_of(row: Rejected) -> str:
 
 def gather_facts(
     examples: Iterable[Example],
-    rejected: Iterable[Rejected],
+    rejected: Iterable[RejectedExample],
     written: Iterable[ShardRecord],
     *,
     own: Iterable[str],

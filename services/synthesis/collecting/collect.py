@@ -13,7 +13,7 @@ from itertools import zip_longest
 from services.synthesis.gates.duplicates import NEAR_QUESTION, NearDuplicates, SeenTexts
 from services.synthesis.gates.features import NO_SCHEMA, Features, SchemaFacts, extract_features
 from services.synthesis.gates.leakage import TestSetIndex
-from shared.contracts.records import Example, Rejected, Written
+from shared.contracts.records import Example, RejectedExample, WrittenExample
 from shared.sql.agreement import find_disagreement
 from shared.sql.spider.hardness import matches_level
 from shared.storage.records import Spool
@@ -100,9 +100,9 @@ def no_examples() -> Spool[Example]:
     return Spool(Example)
 
 
-def no_rejections() -> Spool[Rejected]:
+def no_rejections() -> Spool[RejectedExample]:
     """An empty file of rejections."""
-    return Spool(Rejected)
+    return Spool(RejectedExample)
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ class CollectedDataset:
 
     examples: Sequence[Example] = field(default_factory=no_examples)
     selection: Sequence[Example] = field(default_factory=no_examples)
-    rejected: Spool[Rejected] = field(default_factory=no_rejections)
+    rejected: Spool[RejectedExample] = field(default_factory=no_rejections)
     reasons: Counter[str] = field(default_factory=Counter)
     levels: Counter[tuple[str, str]] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
@@ -156,13 +156,13 @@ class CollectedDataset:
     def refuse(self, example: Example, reason: str, detail: str) -> None:
         """Counts and keeps a refused example."""
         self.reasons[reason] += 1
-        self.rejected.append(Rejected(reason=reason, detail=detail, written=to_written(example), gate="collect"))
+        self.rejected.append(RejectedExample(reason=reason, detail=detail, written=to_written(example), gate="collect"))
 
 
-def to_written(example: Example) -> Written:
+def to_written(example: Example) -> WrittenExample:
     """An example as its writer left it, on its stored database."""
-    shared = {name: getattr(example, name) for name in Written.model_fields if name in Example.model_fields}
-    return Written.model_validate({**shared, "sql": example.gold})
+    shared = {name: getattr(example, name) for name in WrittenExample.model_fields if name in Example.model_fields}
+    return WrittenExample.model_validate({**shared, "sql": example.gold})
 
 
 def collect(

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from services.synthesis.collecting.collect import CollectedDataset, SchemaOf
 from services.synthesis.gates.features import NO_SCHEMA, SchemaFacts, schema_facts
 from shared.catalog.databases import CardCache
-from shared.contracts.records import Example, Message, PromptStyle, Rejected, SftRow
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
+from shared.contracts.records import Example, Message, PromptStyle, RejectedExample, SftRecord
 from shared.contracts.synthesis import Collect
 from shared.errors import NotFoundError, SenseError
 from shared.sql.completion import render_completion
@@ -46,12 +46,12 @@ def schema_facts_reader(catalog: CardCache) -> SchemaOf:
     return read
 
 
-def sft_record(example: Example, catalog: CardCache, rows: int, style: PromptStyle) -> SftRow:
+def sft_record(example: Example, catalog: CardCache, rows: int, style: PromptStyle) -> SftRecord:
     """The prompt as serving and evaluation render it; the completion is what the target asks for."""
     card = catalog.card(example.database_id)
     prompt = render_messages(card, example.question, evidence=example.evidence, rows=rows, style=style)
     made = example.provenance
-    return SftRow(
+    return SftRecord(
         prompt=prompt,
         completion=[
             Message(role="assistant", content=render_completion(style.target, example.gold, example.reasoning))
@@ -81,7 +81,7 @@ class NoExamplesError(SenseError):
     http_status = 422
 
 
-def check_not_empty(dataset: CollectedDataset, rejected: Sequence[Rejected]) -> None:
+def check_not_empty(dataset: CollectedDataset, rejected: Sequence[RejectedExample]) -> None:
     """Raises `NoExamplesError` where nothing is left and something had been written: an empty set helps nobody."""
     if dataset.examples or dataset.selection or not (rejected or dataset.duplicates or dataset.leaked):
         return

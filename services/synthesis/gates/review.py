@@ -5,7 +5,7 @@ from pathlib import Path
 
 from services.synthesis.collecting.collect import to_written
 from shared.catalog.databases import CardCache, SchemaCard
-from shared.contracts.records import Example, Message, Rejected
+from shared.contracts.records import Example, Message, RejectedExample
 from shared.contracts.synthesis import ReviewedCounts, ReviewExamples
 from shared.errors import SenseError
 from shared.llm.client import ChatClient
@@ -58,12 +58,12 @@ def review_examples(command: ReviewExamples, shard: Shard) -> TaskResult:
     tokens = UsageTotals()
     answers = ask_judge(command, shard, examples, tokens)
     accepted: list[Example] = []
-    rejected: list[Rejected] = []
+    rejected: list[RejectedExample] = []
     for example, answer in zip(examples, answers, strict=True):
         right, said = read_verdict(answer.texts[0]) if isinstance(answer, ChatAnswer) else (None, answer.message)
         if right is False:
             written = to_written(example)
-            rejected.append(Rejected(reason=JUDGE_SAYS_NO, detail=said, written=written, gate="judge"))
+            rejected.append(RejectedExample(reason=JUDGE_SAYS_NO, detail=said, written=written, gate="judge"))
         else:
             flags = [] if right else [JUDGE_UNCLEAR]
             accepted.append(example.model_copy(update={"flags": [*example.flags, *flags]}))

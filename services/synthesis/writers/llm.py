@@ -19,7 +19,7 @@ from services.synthesis.writers.llm_answers import ParsedAnswer, UnparsableAnswe
 from services.synthesis.writers.llm_prompts import EMPTY_HISTORY, History
 from services.synthesis.writers.seeds import Seed, SeedSet, builtin_seeds, render_seed
 from services.synthesis.writers.user_databases import UserDatabase
-from shared.contracts.records import Level, Message, Provenance, Rejected, Split, Written
+from shared.contracts.records import Level, Message, Provenance, RejectedExample, Split, WrittenExample
 from shared.contracts.synthesis import WriteExamples, WrittenCounts
 from shared.errors import SenseError
 from shared.llm.client import ChatClient
@@ -159,7 +159,7 @@ def user_database_prompt(
     )
 
 
-def read_answer(answer: ChatAnswer, call: Call) -> Written | Rejected:
+def read_answer(answer: ChatAnswer, call: Call) -> WrittenExample | RejectedExample:
     """The example in an answer, or why there is none; the answer itself stays under its key."""
     provenance = call.provenance.model_copy(update={"source": answer.key})
     try:
@@ -169,9 +169,9 @@ def read_answer(answer: ChatAnswer, call: Call) -> Written | Rejected:
     return written_record(call, parsed, provenance)
 
 
-def written_record(call: Call, parsed: ParsedAnswer, provenance: Provenance) -> Written:
+def written_record(call: Call, parsed: ParsedAnswer, provenance: Provenance) -> WrittenExample:
     """The example; for a database of the user's there is nothing to build."""
-    return Written(
+    return WrittenExample(
         domain=call.own.name if call.own else parsed.domain,
         split=call.split,
         level=call.level,
@@ -185,9 +185,9 @@ def written_record(call: Call, parsed: ParsedAnswer, provenance: Provenance) -> 
     )
 
 
-def rejected_record(call: Call, reason: str, detail: str, source: str = "") -> Rejected:
+def rejected_record(call: Call, reason: str, detail: str, source: str = "") -> RejectedExample:
     """A call that gave no example, kept with its reason."""
-    empty = Written(
+    empty = WrittenExample(
         domain=call.own.name if call.own else "",
         split=call.split,
         level=call.level,
@@ -196,7 +196,7 @@ def rejected_record(call: Call, reason: str, detail: str, source: str = "") -> R
         database_id=call.own.card.database_id if call.own else None,
         provenance=call.provenance.model_copy(update={"source": source}),
     )
-    return Rejected(reason=reason, detail=detail, written=empty)
+    return RejectedExample(reason=reason, detail=detail, written=empty)
 
 
 PILOT_ANSWERS = 24  # answers after which a model that never follows the form is asked no more
@@ -216,9 +216,9 @@ class FormatError(SenseError):
 class ShardAnswers:
     """Rows in the order of the requests."""
 
-    written: list[Written] = field(default_factory=list)
-    unparsed: list[Rejected] = field(default_factory=list)
-    refused: list[Rejected] = field(default_factory=list)
+    written: list[WrittenExample] = field(default_factory=list)
+    unparsed: list[RejectedExample] = field(default_factory=list)
+    refused: list[RejectedExample] = field(default_factory=list)
     unasked: int = 0
     followed: int = 0
     worth: dict[str, int] = field(default_factory=dict)
@@ -226,7 +226,7 @@ class ShardAnswers:
     over: LlmBudgetError | None = None
 
     @property
-    def rejected(self) -> list[Rejected]:
+    def rejected(self) -> list[RejectedExample]:
         """Everything that came to nothing here."""
         return [*self.unparsed, *self.refused]
 
@@ -305,14 +305,14 @@ def sort_outcome(answers: ShardAnswers, one: Call, outcome: ChatAnswer | SenseEr
         answers.refused.append(refused_record(one, outcome, endpoint))
     elif isinstance(outcome, SenseError):
         raise outcome
-    elif isinstance(row := read_answer(outcome, one), Written):
+    elif isinstance(row := read_answer(outcome, one), WrittenExample):
         answers.written.append(row)
         answers.followed += count_followed([row], [one.feature])
     else:
         answers.unparsed.append(row)
 
 
-def refused_record(one: Call, error: SenseError, endpoint: EndpointProfile) -> Rejected:
+def refused_record(one: Call, error: SenseError, endpoint: EndpointProfile) -> RejectedExample:
     """The endpoint would not answer this prompt: kept like an answer without an example, under its key."""
     source = answer_key(answer_hash(endpoint.name, one.request, endpoint.changes))
     return rejected_record(one, error.code.removeprefix("llm_"), error.message, source)

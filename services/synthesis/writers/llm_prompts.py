@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from services.synthesis.writers.seeds import RecentCache
+from shared.contracts.base import ObjectRef
 from shared.contracts.records import Example
-from shared.contracts.refs import ObjectRef
 from shared.contracts.synthesis import WriteExamples
 from shared.jobs.state import ShardState
 from shared.jobs.store import JobStore

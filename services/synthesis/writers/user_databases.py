@@ -12,7 +12,7 @@ from pathlib import PurePath
 
 from services.synthesis.steering import ExampleSlot
 from shared.catalog.databases import CardCache, ColumnCard, Scalar, SchemaCard, TableCard, read_uploads, upload_keys
-from shared.contracts.records import Level, PromptStyle, Provenance, Split, Written
+from shared.contracts.records import Level, PromptStyle, Provenance, Split, WrittenExample
 from shared.sampling import stable_seed
 from shared.sql.prompt import render_cell, render_schema
 from shared.storage.store import ObjectStore
@@ -341,7 +341,7 @@ MAX_TRIES = 60
 
 def write_for_user_databases(
     *, seed: int, split: Split, shard: int, places: Sequence[ExampleSlot], owns: Sequence[UserDatabase]
-) -> list[Written]:
+) -> list[WrittenExample]:
     """An example for each place for which a new one can be found."""
     seen: set[tuple[str, str]] = set()
     found = []
@@ -368,10 +368,10 @@ def draw_questions(view: SchemaSampler, level: Level) -> Iterator[tuple[str, str
 
 def written_record(
     own: UserDatabase, level: Level, split: Split, seed: int, intent: str, question: str, sql: str
-) -> Written:
+) -> WrittenExample:
     """One example; its database is there already."""
     source = Provenance(writer="grammar", writer_version=WRITER_VERSION, seed=seed, source=intent)
-    return Written(
+    return WrittenExample(
         domain=own.name,
         split=split,
         level=level,

@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
-from shared.contracts.records import DpoRow, Message, SftRow
+from shared.contracts.records import DpoRecord, Message, SftRecord
 from shared.files import split_lines
 from shared.models.shared_prefixes import group_by_prefix
 from shared.models.tokenization import ChatEncoder
@@ -73,9 +73,9 @@ def read_rows(config: TrainConfig) -> list[tuple[list[Message], list[list[Messag
 def _parse(config: TrainConfig, number: int, line: str) -> tuple[list[Message], list[list[Message]]]:
     try:
         if config.method == "sft":
-            row = SftRow.model_validate_json(line)
+            row = SftRecord.model_validate_json(line)
             return row.prompt, [row.completion]
-        pair = DpoRow.model_validate_json(line)
+        pair = DpoRecord.model_validate_json(line)
         return pair.prompt, [pair.chosen, pair.rejected]
     except ValidationError as error:
         problem = error.errors()[0]

@@ -10,7 +10,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from services.orchestrator.dispatch import command_fields
-from shared.contracts.base import Queue, as_json
+from shared.contracts.base import Queue, to_json
 from shared.contracts.registry import CONTRACTS
 from shared.errors import SenseError
 from shared.jobs.plan import EachShard
@@ -57,7 +57,7 @@ def commands_in_flight(world: ChaosWorld, job: str) -> list[tuple[str, dict[str,
                 before = jobs.shard(job, source.stage, row.shard) if isinstance(source, EachShard) else None
                 command = CONTRACTS[stage.task].command
                 fields = command_fields(job, job, stage, row, before)
-                found.append((stage.task, as_json(command.model_validate(fields))))
+                found.append((stage.task, to_json(command.model_validate(fields))))
     return found
 
 

@@ -12,8 +12,8 @@ from shared.catalog.datasets import (
     newest_datasets,
     store_manifest,
 )
+from shared.contracts.base import ObjectRef
 from shared.contracts.datasets import DatasetManifest
-from shared.contracts.refs import ObjectRef
 from shared.errors import InvalidInputError, NotFoundError
 from shared.storage.directory import DirectoryStore
 from shared.storage.records import CorruptObjectError

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from services.gateway.backend import Backend
 from services.orchestrator.planning.compile import compile_spec
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.contracts.spec import parse_spec
 from shared.models.manifest import ModelManifest, publish_model
 

@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.gateway.backend import Backend
-from services.gateway.report_compare import clustered_interval, mcnemar
+from services.gateway.reports.service import clustered_interval, mcnemar
 from shared.jobs.plan import FixedShards, JobPlan, StagePlan
 from tests.support.prepared_job import PreparedJob
 

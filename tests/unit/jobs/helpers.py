@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from shared.contracts.base import Fact
+from shared.contracts.base import ShardFinished
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import SynthesisSpec
 from shared.contracts.synthesis import WrittenCounts
@@ -72,7 +72,7 @@ def finish(store: JobStore, job: str, shard: int = 0, *, stage: str = "write", t
     plan = store.plan(job)
     assert plan is not None
     contract = CONTRACTS[plan.stage(stage).task]
-    fact = Fact(name=contract.fact, job_id=job, stage=stage, shard=shard, attempt=1, outputs={})
+    fact = ShardFinished(name=contract.event, job_id=job, stage=stage, shard=shard, attempt=1, outputs={})
     return store.finish(fact, WrittenCounts.model_validate({"written": 2} | counts), token=token)
 
 

@@ -6,8 +6,7 @@ from threading import Barrier
 
 import pytest
 
-from shared.contracts.base import Fact, Queue
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef, Queue, ShardFinished
 from shared.contracts.synthesis import WrittenCounts
 from shared.jobs.plan import JobPlan
 from shared.jobs.state import ErrorInfo, ShardState, StageState
@@ -29,7 +28,7 @@ def test_finish_leaves_one_fact_and_adds_to_the_sums(store: JobStore) -> None:
     ref = ObjectRef(key=f"jobs/{job}/write/1.1.written.jsonl", sha256="a" * 64, size=12)
     for shard in (1, 0):
         claim(store, job, shard)
-        fact = Fact(
+        fact = ShardFinished(
             name="examples.written", job_id=job, stage="write", shard=shard, attempt=1, outputs={"written": ref}
         )
         counts = WrittenCounts(written=5 + shard, unparsed=shard, micro_usd=1_000_000_007)

@@ -4,7 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from shared.contracts.base import Counts, Fact, Queue
+from shared.contracts.base import Counts, Queue, ShardFinished
 from shared.contracts.serving import DeployedCounts, ReleasedCounts
 from shared.contracts.training import TrainedCounts
 from shared.jobs.plan import DeviceLease, EachShard, FixedShards, StagePlan
@@ -31,7 +31,7 @@ def done(store: JobStore, job: str, stage: str) -> None:
         "serving.release": ReleasedCounts(released=1),
     }
     assert claim(store, job, stage=stage) == "ok"
-    fact = Fact(name="some.fact", job_id=job, stage=stage, shard=0, attempt=1, outputs={})
+    fact = ShardFinished(name="some.fact", job_id=job, stage=stage, shard=0, attempt=1, outputs={})
     assert store.finish(fact, counts[task], token="t")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.errors import LostLeaseError, UnavailableError
 from shared.llm import errors, messages
 from shared.llm.client import ChatClient, RetryPolicy

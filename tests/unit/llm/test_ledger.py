@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.contracts.refs import Owner
+from shared.contracts.base import Owner
 from shared.jobs.store import JobStore
 from shared.llm import budgets
 from shared.llm.budgets import Budget, Cost, DayBudget, JobBudget, set_day_limits, spent_today, to_nano_usd

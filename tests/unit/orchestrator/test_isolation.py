@@ -13,20 +13,19 @@ from typing import Any
 import pytest
 import redis
 
-from services.gateway.listing import find_page, stages_of
-from services.gateway.views import view_summary
+from services.gateway.jobs.service import view_summary
 from services.orchestrator import loop
 from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.loop import Orchestrator
 from services.orchestrator.retention import Retention
 from services.orchestrator.settings import RetentionSettings
-from shared.contracts.base import Queue
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef, Queue
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
 from shared.errors import SenseError, UnavailableError
 from shared.jobs.events import EventReader
 from shared.jobs.plan import JobPlan
+from shared.jobs.reading import read_job_page, read_stages
 from shared.jobs.state import JobRecord, JobStatus
 from shared.jobs.store import COMMON_KEYS, JobStore
 from shared.jobs.workers import WorkerRegistry
@@ -244,8 +243,8 @@ def test_what_is_wrong_with_one_job_ends_that_job(lab: Lab, poison: str, moment:
 
 def shown(lab: Lab) -> None:
     """The API's list has both jobs."""
-    page = find_page(lab.store, kind=None, status=None, after=None, limit=10)
-    stages = stages_of(lab.store, [job.id for job in page.jobs])
+    page = read_job_page(lab.store, kind=None, status=None, after=None, limit=10)
+    stages = read_stages(lab.store, [job.id for job in page.jobs])
     summaries = [view_summary(job, stages[job.id]) for job in page.jobs]
     assert lab.innocent in [one.id for one in summaries]
 

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.archive import archived_rows, read_archived
 from services.orchestrator.archive import archive_job
 from services.orchestrator.retention import DAY_S, Retention
 from services.orchestrator.settings import NEVER, RetentionSettings
-from shared.contracts.base import Fact
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef, ShardFinished
 from shared.contracts.synthesis import WrittenCounts
 from shared.errors import NotFoundError
 from shared.jobs.events import EventReader
+from shared.jobs.reading import read_archived_job, read_archived_shards
 from shared.jobs.state import ErrorInfo
 from shared.jobs.store import JobStore
 from shared.storage.directory import DirectoryStore
@@ -46,7 +45,7 @@ def ended_job(store: JobStore, objects: DirectoryStore, *, fail: bool = False, a
         if fail and shard == 1:
             assert store.fail(job, "write", 1, token="t", error=ErrorInfo(code="boom", message="no"), pause_s=0)
             continue
-        fact = Fact(
+        fact = ShardFinished(
             name="examples.written", job_id=job, stage="write", shard=shard, attempt=attempt, outputs={"written": ref}
         )
         assert store.finish(fact, WrittenCounts(written=2), token="t")
@@ -86,8 +85,8 @@ def test_a_job_leaves_redis_and_is_read_from_its_archive(store: JobStore, object
     assert left == [] and job not in store.job_ids()
     with pytest.raises(NotFoundError):
         store.job(job)
-    assert read_archived(objects, job).job.status == "succeeded"
-    assert [row.attempt for row in archived_rows(objects, job)] == [2, 1]
+    assert read_archived_job(objects, job).job.status == "succeeded"
+    assert [row.attempt for row in read_archived_shards(objects, job)] == [2, 1]
     assert snapshot(store, other) == before
     assert store.client.smembers(store.key("leaving")) == set()
 

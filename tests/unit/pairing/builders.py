@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from shared.contracts.base import ObjectRef
 from shared.contracts.pairing import BuildPairs
-from shared.contracts.records import Candidate, Judged, Outcome, Pair, Policy, ResultView, Verdict
-from shared.contracts.refs import ObjectRef
+from shared.contracts.records import Candidate, JudgedCandidate, Outcome, Pair, Policy, ResultView, Verdict
 
 GOOD, WRONG, ERROR = Verdict.CORRECT, Verdict.WRONG, Verdict.ERROR
 GOLD = "SELECT name FROM singer WHERE age > 30"
@@ -16,7 +16,7 @@ OUTCOMES = {
 }
 
 
-def row(slot: int, verdict: Verdict, sql: str | None = None, example: str = "e1", **changes: Any) -> Judged:
+def row(slot: int, verdict: Verdict, sql: str | None = None, example: str = "e1", **changes: Any) -> JudgedCandidate:
     """One judged candidate; a wrong one has a result of its own unless `changes` says otherwise."""
     text = None if verdict is Verdict.UNEXTRACTABLE else sql if sql is not None else f"SELECT {slot}, name FROM singer"
     candidate = Candidate(
@@ -40,10 +40,10 @@ def row(slot: int, verdict: Verdict, sql: str | None = None, example: str = "e1"
         "gold_result": ResultView(outcome=Outcome.OK, rows=[["Ann"]], row_count=1),
         "gold": GOLD,
     }
-    return Judged.model_validate(fields | changes)
+    return JudgedCandidate.model_validate(fields | changes)
 
 
-def rows(*verdicts: Verdict, example: str = "e1") -> list[Judged]:
+def rows(*verdicts: Verdict, example: str = "e1") -> list[JudgedCandidate]:
     """One candidate a verdict, in slot order, all with texts of their own."""
     return [row(slot, verdict, example=example) for slot, verdict in enumerate(verdicts)]
 

@@ -4,13 +4,13 @@ import pytest
 
 from services.pairing.decide import decide_pairs
 from services.pairing.error_profile import NO_FEATURE, ErrorTally
-from shared.contracts.records import Judged, Verdict
+from shared.contracts.records import JudgedCandidate, Verdict
 from tests.unit.pairing.builders import ERROR, GOOD, WRONG, command, row, rows
 
 JOIN = "SELECT count(*) FROM a JOIN b ON a.id = b.id GROUP BY a.id"
 
 
-def tally(*questions: list[Judged]) -> ErrorTally:
+def tally(*questions: list[JudgedCandidate]) -> ErrorTally:
     found = ErrorTally()
     for judged in questions:
         found.add(judged, decide_pairs(judged, command()))

@@ -13,7 +13,7 @@ from services.sandbox.judging.suite_review import DatabaseSuite, SuiteReview
 from services.sandbox.tasks import find_programs, judged_records
 from services.sandbox.test_suites.constants import extract_constants
 from services.sandbox.test_suites.generate import generate_suite
-from shared.contracts.records import Candidate, Judged, Policy, Verdict
+from shared.contracts.records import Candidate, JudgedCandidate, Policy, Verdict
 from shared.sql.extraction import extract_sql
 from tests.support.datasets import make_file
 from tests.unit.pairing.builders import command
@@ -47,7 +47,7 @@ def candidate(slot: int, answer: str) -> Candidate:
 
 def judge_all(
     pool: SandboxPool, database: Path, gold: str, answers: Sequence[str], policy: Policy, neighbours: int, folder: Path
-) -> list[Judged]:
+) -> list[JudgedCandidate]:
     """What `sandbox.judge_candidates` does, with the official `policy` beside strict."""
     given = [candidate(slot, answer) for slot, answer in enumerate(answers)]
     question = JudgeQuestion(database, gold, tuple(one.sql for one in given))

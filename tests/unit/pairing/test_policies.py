@@ -8,7 +8,7 @@ from services.pairing.decide import decide_pairs
 from services.pairing.policies import POLICIES
 from services.pairing.tasks import make_pair
 from shared.contracts.pairing import PairPolicy
-from shared.contracts.records import Judged, Outcome, Verdict
+from shared.contracts.records import JudgedCandidate, Outcome, Verdict
 from tests.unit.pairing.builders import ERROR, GOLD, GOOD, WRONG, command, row, rows
 
 NAMES: list[PairPolicy] = sorted(POLICIES)
@@ -24,7 +24,7 @@ MIXED = [
 ]
 
 
-def taken(judged: list[Judged], policy: str, **fields: int) -> list[tuple[int, int]]:
+def taken(judged: list[JudgedCandidate], policy: str, **fields: int) -> list[tuple[int, int]]:
     """Slots of the pairs."""
     return [choice.order for choice in decide_pairs(judged, command(policy, **fields)).choices]
 

@@ -13,7 +13,7 @@ from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.judging.judge import Judge, JudgeQuestion
 from services.sandbox.judging.policies import ConfiguredPolicy
 from services.sandbox.tasks import find_programs, judged_records
-from shared.contracts.records import Candidate, Judged, Pair, Policy
+from shared.contracts.records import Candidate, JudgedCandidate, Pair, Policy
 from shared.sql.extraction import extract_sql
 from tests.support.benchmarks import needs_data, read_json, spider_database, spider_golds, spider_predictions
 from tests.unit.pairing.builders import command
@@ -40,7 +40,7 @@ def candidates() -> Iterator[list[Candidate]]:
 
 
 @cache
-def judged() -> list[list[Judged]]:
+def judged() -> list[list[JudgedCandidate]]:
     """Every question's candidates, as `sandbox.judge_candidates` judges them for pairs (without neighbours)."""
     given = list(candidates())
     questions = [

@@ -1,11 +1,11 @@
 """The temperature with the most questions that pairs can be made of."""
 
 from services.pairing.error_profile import compare_temperatures, count_mixed_questions
-from shared.contracts.records import Judged, Verdict
+from shared.contracts.records import JudgedCandidate, Verdict
 from tests.unit.pairing.builders import ERROR, GOOD, WRONG, rows
 
 
-def questions(*verdicts: tuple[Verdict, ...]) -> list[Judged]:
+def questions(*verdicts: tuple[Verdict, ...]) -> list[JudgedCandidate]:
     return [row for number, one in enumerate(verdicts) for row in rows(*one, example=f"e{number}")]
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from services.serving.sql.answering import MAX_LISTED_NAMES, SqlAnswerer, select_tables
 from services.serving.sql.models import TOO_LONG, Completions, ListedModel, SamplingParams
+from shared.api.sql import SqlRequest
 from shared.catalog.databases import ColumnCard, SchemaCard, TableCard, ViewCard
-from shared.client.sql_models import SqlRequest
 from shared.contracts.records import Message
 from shared.errors import InvalidInputError
 from shared.storage.directory import DirectoryStore

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from services.serving.tasks import checked_folders, deploy_model, undeploy_model
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.contracts.serving import DeployModel, UndeployModel
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
 from shared.models.bases import find_base

@@ -6,7 +6,7 @@ import pytest
 
 from services.serving.registry import BrokenModelError, ReferenceLogprobs, check_weights
 from services.serving.sql.voting import distinct_statements, elect_sample, normalize_sql
-from shared.client.sandbox_models import Run
+from shared.api.sql import RunResult
 
 BASE = [-1.0, -2.0, -3.0]
 
@@ -36,8 +36,8 @@ def test_another_tokenizer_is_another_model() -> None:
         check_weights("m", ReferenceLogprobs(own=BASE[:2]), ReferenceLogprobs(own=BASE))
 
 
-def run(outcome: str, fingerprint: str | None = None) -> Run:
-    return Run(outcome=outcome, fingerprint=fingerprint)
+def run(outcome: str, fingerprint: str | None = None) -> RunResult:
+    return RunResult(outcome=outcome, fingerprint=fingerprint)
 
 
 def test_what_ran_goes_before_what_failed_and_ties_go_to_the_first() -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.contracts.base import ObjectRef
 from shared.contracts.records import Message, Outcome, ResultView
-from shared.contracts.refs import ObjectRef
 from shared.errors import InvalidInputError, NotFoundError
 from shared.storage.directory import DirectoryStore
 from shared.storage.records import CorruptObjectError, dump_records, read_records

@@ -8,7 +8,7 @@ import pytest
 from services.synthesis.steering import FEATURE_WORDS, WritingGoals, count_followed, pick_examples, write_to_goals
 from services.synthesis.writers.grammar.writer import write_examples
 from services.synthesis.writers.llm import PromptContext, make_calls
-from shared.contracts.records import Written
+from shared.contracts.records import WrittenExample
 from shared.contracts.synthesis import WriteExamples
 from shared.sql.features import FEATURES, sql_features
 
@@ -22,11 +22,11 @@ def command(**fields: Any) -> WriteExamples:
     return WriteExamples.model_validate({**ids, **given, **fields})
 
 
-def write(given: WriteExamples, wish: WritingGoals) -> tuple[list[Written], int]:
+def write(given: WriteExamples, wish: WritingGoals) -> tuple[list[WrittenExample], int]:
     return write_to_goals(given, wish, wish.draw(given))
 
 
-def used(written: list[Written]) -> Counter[str]:
+def used(written: list[WrittenExample]) -> Counter[str]:
     return Counter(name for one in written for name in sql_features(one.sql).used)
 
 

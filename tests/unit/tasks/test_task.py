@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from shared.contracts.base import Queue, as_json
-from shared.contracts.records import Provenance, Written
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef, Queue, to_json
+from shared.contracts.records import Provenance, WrittenExample
 from shared.contracts.synthesis import WRITE_EXAMPLES, WriteExamples, WrittenCounts
 from shared.errors import InvalidInputError, UnavailableError
 from shared.jobs.events import JobEvents
@@ -22,7 +21,7 @@ from shared.storage.records import read_records
 from shared.tasks.task import Shard, TaskResult, refuse_command, register_task, run_shard, worker_id
 from tests.unit.jobs.helpers import add_job, claim, job_events, snapshot, writing
 
-ROW = Written(
+ROW = WrittenExample(
     domain="d",
     level="easy",
     question="q?",
@@ -75,7 +74,7 @@ def test_done_records_outputs_that_can_be_read(jobs: JobStore, tmp_path: Path) -
     assert (row.state, row.counts["written"], row.worker) == (ShardState.DONE, 1, worker_id())
     ref = row.outputs["written"]
     assert ref.key == f"jobs/{job}/write/0.1.written.jsonl"
-    assert list(read_records(DirectoryStore(tmp_path / "objects"), ref, Written)) == [ROW]
+    assert list(read_records(DirectoryStore(tmp_path / "objects"), ref, WrittenExample)) == [ROW]
     assert len(job_events(jobs, job, "examples.written")) == 1
 
 
@@ -225,14 +224,14 @@ def test_a_command_that_cannot_be_read_uses_up_its_attempts_and_fails_with_the_r
     register_task(app, WRITE_EXAMPLES, write_one)
     job = add_job(jobs, writing(2))
     for attempt in (1, 2, 3):
-        app.tasks[WRITE_EXAMPLES.name].run({**as_json(command(job, attempt=attempt)), **change})
+        app.tasks[WRITE_EXAMPLES.name].run({**to_json(command(job, attempt=attempt)), **change})
         jobs.reap()
     row = first_row(jobs, job)
     assert (row.state, row.attempt) == (ShardState.FAILED, 3)
     assert (
         row.error is not None and row.error.code == "other_version" and "cannot read the command" in row.error.message
     )
-    app.tasks[WRITE_EXAMPLES.name].run(as_json(command(job, shard=1)))
+    app.tasks[WRITE_EXAMPLES.name].run(to_json(command(job, shard=1)))
     assert jobs.shard(job, "write", 1).state is ShardState.DONE
 
 

@@ -10,8 +10,7 @@ import pytest
 from celery import Celery
 
 from services.orchestrator.archive import archive_job
-from shared.contracts.base import Queue, as_json
-from shared.contracts.refs import StageRef
+from shared.contracts.base import Queue, StageRef, to_json
 from shared.contracts.synthesis import WRITE_EXAMPLES
 from shared.errors import NotFoundError, SenseError
 from shared.jobs.finished import FinishedJobs
@@ -54,20 +53,20 @@ def without(raw: dict[str, Any], name: str) -> dict[str, Any]:
 def test_a_command_of_another_version_is_an_attempt_with_its_reason(jobs: JobStore, spoil: Any, field: str) -> None:
     job = add_job(jobs, writing(1))
     for attempt in (1, 2, 3):
-        receive(spoil(as_json(command(job, attempt=attempt))))
+        receive(spoil(to_json(command(job, attempt=attempt))))
         assert jobs.reap() == [f"{job}|write|0"]
     row = first_row(jobs, job)
     assert row.state is ShardState.FAILED and row.error is not None
     assert row.error.code == "other_version"
     assert field in row.error.message and "bring all of them to one" in row.error.message
     before = snapshot(jobs, job)
-    receive(spoil(as_json(command(job, attempt=3))))
+    receive(spoil(to_json(command(job, attempt=3))))
     assert snapshot(jobs, job) == before, "a message that comes again does nothing"
 
 
 def test_a_worker_that_can_read_it_takes_over(jobs: JobStore) -> None:
     job = add_job(jobs, writing(1))
-    receive({**as_json(command(job)), "tomorrows_field": 1})
+    receive({**to_json(command(job)), "tomorrows_field": 1})
     jobs.reap()
     run_shard(WRITE_EXAMPLES, command(job, attempt=2), write_one)
     row = first_row(jobs, job)
@@ -131,8 +130,8 @@ def test_a_real_worker_fails_what_it_does_not_know(server: Server, tmp_path: Pat
     )
     try:
         unknown, other = add_job(jobs, writing(1)), add_job(jobs, writing(1))
-        send(app, "synthesis.of_tomorrow", as_json(command(unknown)))
-        send(app, "synthesis.write_examples", {**as_json(command(other)), "tomorrows_field": 1})
+        send(app, "synthesis.of_tomorrow", to_json(command(unknown)))
+        send(app, "synthesis.write_examples", {**to_json(command(other)), "tomorrows_field": 1})
         for job, reason in ((unknown, "no task synthesis.of_tomorrow"), (other, "tomorrows_field")):
             until_slow(lambda: first_row(jobs, job).error is not None, worker)  # noqa: B023
             error = first_row(jobs, job).error

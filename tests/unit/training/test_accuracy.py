@@ -25,7 +25,7 @@ from services.training.scores import (
     score_file,
     write_file,
 )
-from shared.client.internal import sandbox_at
+from shared.client.internal import sandbox_service
 from shared.contracts.records import Message, PromptStyle
 from tests.support.sandbox import Sandbox, make_database, module_sandbox
 from tests.unit.training.test_training import run, weights
@@ -179,7 +179,7 @@ def test_without_a_sandbox_the_training_hears_that_it_is_not_known(
 ) -> None:
     monkeypatch.setattr("services.training.accuracy.SCORE_TIMEOUT_S", 0.2)
     monkeypatch.setattr("services.training.accuracy.RETRY_S", 0.1)
-    supervisor.sandbox = sandbox_at("http://127.0.0.1:9")
+    supervisor.sandbox = sandbox_service("http://127.0.0.1:9")
     supervisor.start()
     write_file(supervisor.config.out_dir / "scores" / "4.answers.json", ANSWERS.dump_json({"q0": "SELECT 1"}))
     assert wait_for(score_file(supervisor.config.out_dir, 4)) is None

@@ -8,7 +8,7 @@ import pytest
 
 from services.training.checkpoints import CheckpointStore, CheckpointUploader, newest_sealed, seal
 from services.training.config import TrainConfig
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.errors import UnavailableError
 from shared.storage.directory import DirectoryStore
 

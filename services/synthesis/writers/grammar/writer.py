@@ -16,7 +16,7 @@ from services.synthesis.writers.grammar.database import DomainDatabase, NoFit
 from services.synthesis.writers.grammar.domain import DATA, load_domains, sentence
 from services.synthesis.writers.grammar.draw import Draw
 from services.synthesis.writers.grammar.intents import Intent, intents_by_level, load_intents, steered_weight
-from shared.contracts.records import Level, Provenance, Split, Written
+from shared.contracts.records import Level, Provenance, Split, WrittenExample
 from shared.errors import InvalidInputError
 from shared.sql.features import FEATURES
 
@@ -154,7 +154,7 @@ def write_examples(
     count: int,
     levels: Mapping[Level, float],
     features: Mapping[str, float] | None = None,
-) -> list[Written]:
+) -> list[WrittenExample]:
     """Exactly `count` examples; level shares are met to the nearest whole example.
 
     Golds return rows, have no tie at a LIMIT or in an ORDER BY, and no part of a WHERE is idle. At each level domains
@@ -209,9 +209,9 @@ def _quota(count: int, levels: Mapping[Level, float]) -> Counter[Level]:
     return Counter({level: whole[level] + (level in rest) for level in INTENTS})
 
 
-def _written(pool: ExampleStream, drawn: DrawnExample, seed: int) -> Written:
+def _written(pool: ExampleStream, drawn: DrawnExample, seed: int) -> WrittenExample:
     """A drawn example with its database and its provenance."""
-    return Written(
+    return WrittenExample(
         domain=pool.world.domain.name,
         split=pool.split,
         level=pool.menu.level,

@@ -5,7 +5,7 @@ from services.evaluation.reports.build import build_report, per_question
 from services.evaluation.reports.html import render_html
 from services.evaluation.reports.text import render_markdown, render_terminal
 from services.evaluation.scoring.datasets import elected, score_benchmark
-from shared.contracts.records import Example, Judged, Outcome, Policy, ResultView, Verdict
+from shared.contracts.records import Example, JudgedCandidate, Outcome, Policy, ResultView, Verdict
 from tests.unit.evaluation.sample import example, judged, make_input
 
 HARDNESS = ("easy", "extra", None)
@@ -17,12 +17,12 @@ def questions(count: int = 6) -> dict[str, Example]:
     return {one.example_id: one for one in found}
 
 
-def rows_of(examples: dict[str, Example], verdicts: list[Verdict], slot: int = 0) -> list[Judged]:
+def rows_of(examples: dict[str, Example], verdicts: list[Verdict], slot: int = 0) -> list[JudgedCandidate]:
     pairs = zip(examples, verdicts, strict=False)
     return [judged(name, verdict, slot, policy=Policy.SPIDER) for name, verdict in pairs]
 
 
-def given(rows: list[Judged], strict: list[Judged], **arm: object) -> BenchmarkInput:
+def given(rows: list[JudgedCandidate], strict: list[JudgedCandidate], **arm: object) -> BenchmarkInput:
     spec = ArmSpec.model_validate({"id": "m", "title": "M", "model": "m", **arm})
     return BenchmarkInput(
         name="spider-dev/dev",
@@ -83,7 +83,7 @@ def test_a_gold_that_the_sandbox_does_not_read_to_its_end_lowers_the_ceiling() -
 
 
 def test_the_vote_goes_by_result_and_ties_by_the_first_seen() -> None:
-    def row(slot: int, result: str | None, verdict: Verdict = Verdict.WRONG) -> Judged:
+    def row(slot: int, result: str | None, verdict: Verdict = Verdict.WRONG) -> JudgedCandidate:
         outcome = Outcome.OK if result else Outcome.SYNTAX_ERROR
         return judged("a", verdict, slot).model_copy(update={"result_hash": result, "outcome": outcome})
 

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 from services.synthesis.collecting.card import CardFacts, gather_facts, render_markdown
 from services.synthesis.collecting.card_html import render_html
-from shared.contracts.records import Example, PromptStyle, Provenance, Rejected, Written
+from shared.contracts.records import Example, PromptStyle, Provenance, RejectedExample, WrittenExample
 from shared.jobs.state import ShardRecord, ShardState
 from shared.pages.charts import count_chart, largest_counts
 
@@ -34,10 +34,10 @@ def example(number: int, *, writer: str = "llm", **fields: object) -> Example:
     return Example.model_validate(row | fields)
 
 
-def rejected(reason: str) -> Rejected:
+def rejected(reason: str) -> RejectedExample:
     made = Provenance(writer="llm", writer_version="v", seed=1, source="s")
-    return Rejected(
-        reason=reason, detail="", written=Written(domain="", level="easy", question="", sql="", provenance=made)
+    return RejectedExample(
+        reason=reason, detail="", written=WrittenExample(domain="", level="easy", question="", sql="", provenance=made)
     )
 
 

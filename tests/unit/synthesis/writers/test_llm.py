@@ -11,7 +11,7 @@ from services.synthesis.writers.llm_prompts import EMPTY_HISTORY, count_history
 from services.synthesis.writers.seeds import BUILTIN, builtin_seeds
 from services.synthesis.writers.user_databases import UserDatabase
 from shared.catalog.databases import ColumnCard, SchemaCard, TableCard
-from shared.contracts.records import Example, Provenance, Rejected, Written
+from shared.contracts.records import Example, Provenance, RejectedExample, WrittenExample
 from shared.contracts.synthesis import WriteExamples
 from shared.llm.messages import ChatAnswer
 from tests.support.writers import asked_level
@@ -142,7 +142,7 @@ def test_own_databases_get_their_share_and_their_schema() -> None:
 def test_an_answer_becomes_an_example_with_its_lineage() -> None:
     call = calls(levels={"hard": 1.0})[0]
     written = read_answer(answer(PLAIN), call)
-    assert isinstance(written, Written)
+    assert isinstance(written, WrittenExample)
     assert (written.question, written.sql) == ("Which breads are there?", "SELECT name FROM bread")
     assert (written.level, written.reasoning, written.database_id) == ("hard", None, None)
     assert written.database is not None
@@ -156,14 +156,14 @@ def test_an_answer_becomes_an_example_with_its_lineage() -> None:
 def test_an_own_answer_has_its_database() -> None:
     call = calls(OWN, user_database_share=1.0)[0]
     written = read_answer(answer("Question: Which colours?\nAnswer: SELECT colour FROM orders"), call)
-    assert isinstance(written, Written)
+    assert isinstance(written, WrittenExample)
     assert (written.domain, written.database, written.database_id) == ("shop", None, "f" * 64)
 
 
 @pytest.mark.parametrize(("text", "reason"), [("Sorry, no.", "answer_without_domain"), ("", "answer_empty")])
 def test_an_answer_without_an_example_is_kept_with_its_reason(text: str, reason: str) -> None:
     rejected = read_answer(answer(text), calls()[0])
-    assert isinstance(rejected, Rejected)
+    assert isinstance(rejected, RejectedExample)
     assert rejected.reason == reason and rejected.detail
     assert rejected.written.provenance.source == "answers/abc.json"
 

@@ -17,7 +17,7 @@ from services.synthesis.writers.user_databases import (
     write_for_user_databases,
 )
 from shared.catalog.databases import SchemaCard, Upload, add_upload
-from shared.contracts.records import Written
+from shared.contracts.records import WrittenExample
 from shared.errors import NotFoundError
 from shared.storage.directory import DirectoryStore
 from shared.storage.keys import card_key
@@ -44,7 +44,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, UserDatabase]:
     return file, UserDatabase("odd names", make_card(file, "a" * 64))
 
 
-def write(own: UserDatabase, count: int, seed: int = 1, shard: int = 0) -> list[Written]:
+def write(own: UserDatabase, count: int, seed: int = 1, shard: int = 0) -> list[WrittenExample]:
     places = plan_slots(LEVELS, 1.0, shard, count)
     return write_for_user_databases(seed=seed, split="train", shard=shard, places=places, owns=[own])
 

@@ -7,7 +7,7 @@ import pytest
 
 from services.synthesis.writers.grammar.intents import CATALOG, intent, intents_using
 from services.synthesis.writers.grammar.writer import write_examples
-from shared.contracts.records import Written
+from shared.contracts.records import WrittenExample
 from shared.errors import InvalidInputError
 from shared.sql.features import FEATURES, SqlFeatures, sql_features
 from tests.unit.synthesis.golds import as_meant
@@ -17,7 +17,7 @@ SPLITS = ("train", "selection", "test")
 
 
 @cache
-def sample(split: str) -> tuple[Written, ...]:
+def sample(split: str) -> tuple[WrittenExample, ...]:
     return tuple(
         row for shard in range(6) for row in write_examples(seed=3, split=split, shard=shard, count=150, levels=EVEN)
     )
@@ -28,7 +28,7 @@ def used_by(sql: str) -> SqlFeatures:
     return sql_features(sql)
 
 
-def intent_of(row: Written) -> str:
+def intent_of(row: WrittenExample) -> str:
     return row.provenance.source.split("/")[0]
 
 

@@ -14,7 +14,7 @@ from sqlglot import exp, parse_one
 
 from services.synthesis.writers.grammar import writer
 from services.synthesis.writers.grammar.writer import INTENTS, LITERAL, load_phrases, write_examples
-from shared.contracts.records import Written
+from shared.contracts.records import WrittenExample
 from shared.errors import InvalidInputError
 from tests.unit.synthesis.golds import rows_of, sort_keys
 
@@ -29,7 +29,7 @@ print(hashlib.sha256("\\n".join(row.model_dump_json() for row in rows).encode())
 """
 
 
-def written(split: str, seed: int = 1, shard: int = 0, count: int = 200) -> list[Written]:
+def written(split: str, seed: int = 1, shard: int = 0, count: int = 200) -> list[WrittenExample]:
     return write_examples(seed=seed, split=split, shard=shard, count=count, levels=LEVELS)
 
 
@@ -149,7 +149,7 @@ def test_a_domain_has_one_database_in_all_shards():
     assert all(len(found) == 1 for found in databases.values())
 
 
-def shape(row: Written) -> tuple[str, str]:
+def shape(row: WrittenExample) -> tuple[str, str]:
     return row.domain, LITERAL.sub("?", row.sql)
 
 
