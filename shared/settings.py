@@ -50,9 +50,9 @@ class PathSettings(BaseSettings):
         return self.state / "cache" / "databases"
 
     @property
-    def rows(self) -> Path:
+    def records(self) -> Path:
         """Large sets of rows that are read in parts, by content."""
-        return self.state / "cache" / "rows"
+        return self.state / "cache" / "records"
 
     @property
     def golds(self) -> Path:

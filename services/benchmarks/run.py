@@ -125,7 +125,7 @@ class Assembler:
     def quirks(self, pair: Pair, judgement: Judgement) -> tuple[str, ...]:
         """Why official and strict may differ on a question on which they do."""
         found = list(self.reading.quirks(pair.gold, pair.prediction))
-        if judgement.execution is not None and judgement.execution.flagged:
+        if judgement.execution is not None and judgement.execution.double_quoted_strings:
             found.append("quoted_name")
         if self.late(judgement):
             found.append("slow_together")

@@ -50,7 +50,7 @@ class GoldFindings:
             self.timeouts
             if ran.outcome is Outcome.TIMEOUT
             else self.capped
-            if ran.capped or ran.walled
+            if ran.capped or ran.sandbox_limited
             else self.failed
         )
         kind.append(fault)

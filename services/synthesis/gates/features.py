@@ -85,11 +85,11 @@ class Features:
 
     database_id: str
     question: str
-    split_words: frozenset[str]
+    words: frozenset[str]
     content: frozenset[str]
     plain: tuple[str, ...]
     masked: tuple[str, ...]
-    sql_shape: SqlShape
+    shape: SqlShape
     tokens: frozenset[str]
     schema: SchemaFacts
 
