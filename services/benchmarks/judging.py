@@ -89,7 +89,7 @@ class Examiner:
         for place, pair in enumerate(pairs):
             if is_right(found[place]):
                 continue
-            tried = plugged(judge.policy.candidate_text(pair.prediction), judge.reading.gold_text(pair.gold))
+            tried = plugged(judge.policy.candidate_text(pair.prediction), judge.policy.gold_text(pair.gold))
             while candidates := list(islice(tried, AT_ONCE)):
                 judged = judge.judge(self.databases.main(pair.db_id), pair.gold, candidates)
                 right = next((judgement for judgement in judged if is_right(judgement)), None)
