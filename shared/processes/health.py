@@ -96,13 +96,6 @@ def check_data_version(client: RedisClient, prefix: str, objects: ObjectStore) -
             client.eval(RAISE_VERSION, 1, f"{prefix}{VERSION_KEY}", DATA_VERSION)
 
 
-def check_backing(client: RedisClient, prefix: str, objects: ObjectStore) -> None:
-    """All of the above, for a process that is about to start. Raises the first fault."""
-    check_redis(client)
-    check_store(objects)
-    check_data_version(client, prefix, objects)
-
-
 def faults() -> Iterator[str]:
     """Every fault of this environment's Redis and store, a sentence each."""
     settings = RedisSettings()

@@ -5,7 +5,6 @@ import io
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from threading import Lock
@@ -70,17 +69,11 @@ class MinioStore:
         bucket: str,
         secure: bool = False,
         region: str = "us-east-1",
-        public_endpoint: str | None = None,
     ) -> None:
         self.endpoint, self.bucket = endpoint, bucket
         self._client = Minio(
             endpoint, access_key, secret_key, secure=secure, region=region, http_client=_transport(secure)
         )
-        self._signer = self._client
-        if public_endpoint:
-            scheme, separator, host = public_endpoint.rpartition("://")
-            public_secure = scheme == "https" if separator else secure
-            self._signer = Minio(host.rstrip("/"), access_key, secret_key, secure=public_secure, region=region)
         self._lock = Lock()
         self._bucket_made = False
         self._folders: set[str] = set()
@@ -142,18 +135,6 @@ class MinioStore:
             self._client.remove_object(self.bucket, key)
         with self._lock:
             self._folders.clear()
-
-    def presigned_get(self, key: str, seconds: int) -> str:
-        """An address that gives the object to whoever holds it, for `seconds` (1 to 604 800)."""
-        with self._server(check_key(key)):
-            return self._signer.presigned_get_object(self.bucket, key, expires=timedelta(seconds=seconds))
-
-    def recorded_sha256(self, key: str) -> str | None:
-        """The SHA-256 (hex) that the put left in the object's metadata; None for objects of other writers."""
-        self._make_bucket()
-        with self._server(check_key(key)):
-            metadata = self._client.stat_object(self.bucket, key).metadata or {}
-        return metadata.get("x-amz-meta-sha256")
 
     def _upload(self, key: str, data: BinaryIO, size: int, digest: str) -> ObjectRef:
         self._make_bucket()

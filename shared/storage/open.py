@@ -30,7 +30,6 @@ class StoreSettings(BaseSettings):
     """`root` is used by the directory store, the rest by MinIO or another S3 server.
 
     `endpoint` is `host:port`; with `http://` or `https://` in front of it, the scheme decides `secure`.
-    `public_endpoint` is the address under which browsers reach the same server, for presigned addresses.
     """
 
     model_config = SettingsConfigDict(env_prefix="SENSE_STORE_", extra="ignore")
@@ -38,7 +37,6 @@ class StoreSettings(BaseSettings):
     kind: Literal["directory", "minio"] = "directory"
     root: Path = Path(".sense/objects")
     endpoint: str = "127.0.0.1:9000"
-    public_endpoint: str | None = None
     access_key: SecretStr | None = None
     secret_key: SecretStr | None = None
     credentials: Path | None = Field(
@@ -88,5 +86,4 @@ def open_store(settings: StoreSettings) -> ObjectStore:
         bucket=settings.bucket,
         secure=settings.secure,
         region=settings.region,
-        public_endpoint=settings.public_endpoint,
     )

@@ -103,7 +103,7 @@ def ours(url: str, calls: int, name: str) -> int:
         for number in range(calls)
     ]
     with tempfile.TemporaryDirectory(prefix="sense-bench-") as folder:
-        ChatClient(profile, DirectoryStore(Path(folder))).complete_many(requests)
+        list(ChatClient(profile, DirectoryStore(Path(folder))).stream_many(requests))
     return int(endpoint_limit(profile).limit)
 
 

@@ -17,7 +17,7 @@ from shared.llm.messages import ChatAnswer
 from shared.storage.directory import DirectoryStore
 from tests.support.valkey import module_redis_url
 from tests.unit.jobs.helpers import open_jobs
-from tests.unit.llm.helpers import QUICK, StartServer, ask, profile_of
+from tests.unit.llm.helpers import QUICK, StartServer, ask, complete_many, profile_of
 
 __all__ = ["module_redis_url"]
 OpenBudget = Callable[..., JobBudget]
@@ -177,8 +177,8 @@ def test_an_endpoint_without_prices_is_held_by_tokens(
     set_day_limits(jobs, "k1", tokens=10**6, usd=5.0)
     server = openai_server(lambda _request: "one two three")
     client = ChatClient(profile_of(server), store, budget=day("j"), policy=QUICK)
-    assert len(client.complete_many([ask("a"), ask("b")])) == 2
+    assert len(complete_many(client, [ask("a"), ask("b")])) == 2
     spent = spent_today(jobs, "k1").tokens
     assert 0 < spent < 1000
-    client.complete_many([ask("a"), ask("b")])
+    complete_many(client, [ask("a"), ask("b")])
     assert spent_today(jobs, "k1").tokens == spent  # recorded answers cost nothing
