@@ -1,10 +1,44 @@
-"""Settings that several processes share: one class a concern, read from the environment, prefix `SENSE_`."""
+"""Settings that several processes share: one class per concern, read from the environment, prefix `SENSE_`."""
 
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import pydantic_settings
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from shared.errors import InvalidInputError
+
+# Old environment variable -> its new name; None for a setting that no longer exists.
+RENAMED: dict[str, str | None] = {
+    "SENSE_CACHE_ROWS_BYTES": "SENSE_CACHE_RECORDS_BYTES",
+    "SENSE_SANDBOX_INTAKE_S": "SENSE_SANDBOX_INTAKE_TIMEOUT_S",
+    "SENSE_SANDBOX_LONGEST_S": "SENSE_SANDBOX_MAX_DEADLINE_S",
+    "SENSE_SANDBOX_MOST_ROWS": "SENSE_SANDBOX_MAX_ROWS",
+    "SENSE_SANDBOX_UPLOAD_BYTES": "SENSE_SANDBOX_MAX_UPLOAD_BYTES",
+    "SENSE_STORE_PUBLIC_ENDPOINT": None,
+}
+
+
+def find_renamed(environ: Mapping[str, str] = os.environ) -> Iterator[tuple[str, str]]:
+    """Each variable of the environment that has an old name, and what to do about it."""
+    for name in environ:
+        if (old := name.upper()) in RENAMED:  # pydantic-settings ignores case too
+            new = RENAMED[old]
+            yield name, f"rename it to {new}" if new else "remove it: this setting no longer exists"
+
+
+class BaseSettings(pydantic_settings.BaseSettings):
+    """Refuses an environment that holds an old name: the process would run with the default instead, unnoticed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_names(cls, values: Any) -> Any:
+        for name, remedy in find_renamed():
+            raise InvalidInputError(f"the environment variable {name} is no longer read; {remedy}", code="old_setting")
+        return values
 
 
 class RedisSettings(BaseSettings):
@@ -51,7 +85,7 @@ class PathSettings(BaseSettings):
 
     @property
     def records(self) -> Path:
-        """Large sets of rows that are read in parts, by content."""
+        """Large objects of records that are read in parts, by content."""
         return self.state / "cache" / "records"
 
     @property
@@ -154,8 +188,8 @@ class SandboxSettings(BaseSettings):
     """Where the sandbox's HTTP service is, and how much may be asked of it. Times in seconds, sizes in bytes.
 
     `children` are those of one sandbox worker, `http_children` those of the HTTP service. A call waits `wait_s` for a
-    free one, at most `waiting` calls at once; then it is refused, retryable. `intake_timeout_s` bounds each step of checking
-    an uploaded database.
+    free one, at most `waiting` calls at once; then it is refused, retryable. `intake_timeout_s` bounds each step of
+    checking an uploaded database.
     """
 
     model_config = SettingsConfigDict(env_prefix="SENSE_SANDBOX_", extra="ignore")

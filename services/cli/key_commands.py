@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json, show_list
+from services.cli.terminal import JsonOption, UrlOption, connect, print_json, say, show_list
 
 if TYPE_CHECKING:
     from shared.api.resources import KeyLimits
@@ -58,12 +58,11 @@ def add(
     if as_json:
         print_json(made.model_dump(mode="json"))
         return
-    out = console()
-    out.print(made.key, markup=False)
-    console(stderr=True).print(
+    say(made.key)
+    say(
         f"key {made.name} ({made.role}, {made.per_minute} calls a minute); it is not shown again. "
         "Use it: export SENSE_API_KEY=…",
-        markup=False,
+        stderr=True,
     )
 
 
@@ -85,7 +84,7 @@ def change(
     named = KeyChange(limits=limits) if per_minute is None else KeyChange(limits=limits, per_minute=per_minute)
     with connect(url) as client:
         client.change_key(name, named)
-    console().print(f"key {name} has its new limits; see: sense keys", markup=False)
+    say(f"key {name} has its new limits; see: sense keys")
 
 
 @key_commands.command()
@@ -93,7 +92,7 @@ def remove(name: Name, url: UrlOption = None) -> None:
     """Remove a key; it is refused within two seconds."""
     with connect(url) as client:
         client.remove_key(name)
-    console().print(f"key {name} is gone", markup=False)
+    say(f"key {name} is gone")
 
 
 def key_limits(
@@ -103,8 +102,8 @@ def key_limits(
     tokens_per_day: int | None,
     stored_bytes: int | None,
 ) -> "KeyLimits":
-    """Only limits that are named: to the server, one of null is another than one that is left out."""
-    from shared.api.resources import KeyLimits
+    """Only the limits that are named: the server treats null differently from a limit that is left out."""
+    from shared.client.models import KeyLimits
 
     named = {
         "jobs": jobs,

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from shared.errors import InvalidInputError
-from shared.settings import InternalSettings
+from shared.settings import BaseSettings, InternalSettings
 
 
 class LlmSettings(BaseSettings):

@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
 from shared.errors import UnavailableError
 from shared.logging import get_logger
-from shared.storage.open import CacheSettings
+from shared.settings import BaseSettings
 from shared.storage.store import ObjectStore
 
 LOCK_NAME = ".lock"
@@ -24,6 +27,24 @@ LEFTOVER_S = 86_400.0  # a temporary file this old belongs to nobody
 FETCHES = 3
 GONE_PREFIX = ".gone-"
 log = get_logger()
+
+
+class CacheSettings(BaseSettings):
+    """How much disk local copies may use: `bytes` for databases, `records_bytes` for large objects of records,
+    `models_bytes` for models.
+
+    A copy that was used within `keep_s` seconds is never evicted: longer than any task may hold its path.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_CACHE_", extra="ignore")
+
+    bytes: int = Field(default=20_000_000_000, ge=0, description="0: no bound")
+    records_bytes: int = Field(
+        default=5_000_000_000, ge=0, description="large objects of records that are read in parts; 0: no bound"
+    )
+    models_bytes: int = Field(default=100_000_000_000, ge=0, description="none goes within a day; 0: no bound")
+    keep_s: float = Field(default=1800.0, ge=0)
+
 
 _room: dict[Path, float] = {}  # bytes that this process may add to a folder before it looks again
 

@@ -1,29 +1,16 @@
-"""Opens the store that the settings name."""
+"""The settings of the object store, and opening the store that they name."""
 
 import json
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from shared.errors import InvalidInputError
+from shared.settings import BaseSettings
 from shared.storage.directory import DirectoryStore
 from shared.storage.store import ObjectStore
-
-
-class CacheSettings(BaseSettings):
-    """How much disk local copies may take: `bytes` for databases, `records_bytes` for sets that are read in parts,
-    `models_bytes` for models brought from the store. A copy
-    asked for within `keep_s` seconds is never evicted: longer than any task that may hold its path.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="SENSE_CACHE_", extra="ignore")
-
-    bytes: int = Field(default=20_000_000_000, ge=0, description="0: no bound")
-    records_bytes: int = Field(default=5_000_000_000, ge=0, description="sets that are read in parts; 0: no bound")
-    models_bytes: int = Field(default=100_000_000_000, ge=0, description="none goes within a day; 0: no bound")
-    keep_s: float = Field(default=1800.0, ge=0)
 
 
 class StoreSettings(BaseSettings):

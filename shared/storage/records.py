@@ -18,8 +18,7 @@ from shared.contracts.base import ObjectRef
 from shared.errors import InvalidInputError, SenseError, UnavailableError
 from shared.files import write_atomically
 from shared.logging import get_logger
-from shared.storage.cache import cached_copy
-from shared.storage.open import CacheSettings
+from shared.storage.cache import CacheSettings, cached_copy
 from shared.storage.store import ObjectStore
 
 Model = TypeVar("Model", bound=BaseModel)

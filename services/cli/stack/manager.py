@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
+import redis
+from pydantic import SecretStr
 from supervisor.xmlrpc import SupervisorTransport
 
 from services.cli.stack.config import (
@@ -30,10 +34,14 @@ from services.cli.stack.config import (
     write_private,
     write_stack,
 )
-from services.cli.stack.readiness import unready
+from services.cli.terminal import stack_at
 from shared.errors import SenseError, UnavailableError
+from shared.jobs.connect import connect_redis
+from shared.jobs.workers import WorkerBoard
 from shared.processes.lifecycle import STACK_MARK, live_pids
+from shared.settings import RedisSettings
 
+READY_S = 1.0  # for one answer of a part
 STALL_S = 60.0  # a start in which nothing that is missing moves for so long is given up
 MOVED_CPU_S, MOVED_BYTES = 0.5, 1_000_000  # what a process that still starts uses and reads within that, at least
 MOST_ENDS = 5  # of one program in one start, once Redis answers
@@ -270,6 +278,46 @@ def usage(pid: int) -> tuple[float, float]:
                 cpu_s += times.user + times.system
                 read += process.io_counters().read_chars
     return cpu_s, read
+
+
+def answers(url: str) -> bool:
+    """Whether a GET comes back with a good status."""
+    try:
+        with urllib.request.urlopen(url, timeout=READY_S) as answer:
+            return bool(answer.status < 400)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def is_own_gateway(stack: StackFile) -> bool:
+    """Whether the gateway at the stack's address is of this very start: another clone may have been quicker."""
+    return stack_at(stack.gateway_url) == stack.id and answers(f"{stack.gateway_url}/readyz")
+
+
+def silent_workers(stack: StackFile) -> list[str]:
+    """Queues without a living worker; all of them while Redis is away."""
+    settings = RedisSettings(url=SecretStr(stack.redis_url))
+    try:
+        living = WorkerBoard(connect_redis(settings), settings.prefix).living()
+    except (SenseError, redis.RedisError):
+        return ["redis"]
+    return [f"worker-{queue}" for queue, slots in living.items() if not slots]
+
+
+def unready(stack: StackFile) -> list[str]:
+    """Names of programs that do not answer."""
+    missing = silent_workers(stack)
+    if not is_own_gateway(stack):
+        missing.append("gateway")
+    for name, url in (
+        ("engine", f"{stack.engine_url}/health"),
+        ("sandbox-http", f"{stack.sandbox_url}/readyz"),
+        ("serving-http", f"{stack.serving_url}/healthz"),
+        ("flower", f"{stack.flower_url}/healthcheck"),
+    ):
+        if not answers(url):
+            missing.append(name)
+    return missing
 
 
 def wait_ready(stack: StackFile, tell: Callable[[str], None], told: Mapping[str, int]) -> None:

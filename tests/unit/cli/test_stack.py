@@ -30,8 +30,15 @@ from services.cli.stack.config import (
     word,
     write_stack,
 )
-from services.cli.stack.manager import StackError, family, running_stack, start_stack, stop_stack, supervisor_pid
-from services.cli.stack.readiness import is_own_gateway
+from services.cli.stack.manager import (
+    StackError,
+    family,
+    is_own_gateway,
+    running_stack,
+    start_stack,
+    stop_stack,
+    supervisor_pid,
+)
 from services.gateway.backend import Backend
 from shared.errors import InvalidInputError
 from shared.processes.lifecycle import STACK_ID
