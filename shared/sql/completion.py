@@ -31,7 +31,8 @@ def outline_tree(tree: "exp.Expr") -> str:
 
     if isinstance(tree, exp.SetOperation):
         word = SETS.get(type(tree).__name__, "combined with")
-        return f"Two queries are combined, the first one's rows {word} the second one's. {outline_select(first_query(tree))}"
+        first = outline_select(first_query(tree))
+        return f"Two queries are combined, the first one's rows {word} the second one's. {first}"
     return outline_select(tree)
 
 

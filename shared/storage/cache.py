@@ -1,4 +1,4 @@
-"""Local copies of immutable objects: brought once, named by their key's last part, never changed.
+"""Local copies of immutable objects: fetched once, named by their key's last part, never changed.
 
 The folder of databases is bounded: the least recently used copies go first. Recency is a file's access time, set by
 hand (the time of change stays, for readers tell files apart by it). Readers touch under a shared lock and evictors

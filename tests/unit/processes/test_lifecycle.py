@@ -73,7 +73,10 @@ def test_nobody_reads_a_hidden_process(monkeypatch: pytest.MonkeyPatch, dumpable
             os.waitpid(pid, 0)
 
 
-HIDING = "from shared.processes.lifecycle import hide_memory; import sys; hide_memory(); print(1, flush=True); sys.stdin.read()"
+HIDING = (
+    "from shared.processes.lifecycle import hide_memory; import sys; "
+    "hide_memory(); print(1, flush=True); sys.stdin.read()"
+)
 
 
 def test_a_hidden_process_is_found_by_the_pid_it_left_while_it_lives(tmp_path: Path) -> None:
