@@ -1,4 +1,4 @@
-"""Asking a model the questions of examples: the same rendering, seeds and extraction wherever it is done."""
+"""Draws candidate SQL for examples from a model: one way to prompt, seed and extract for all stages that do it."""
 
 import hashlib
 from collections import Counter
@@ -25,7 +25,7 @@ Shot = tuple[SchemaCard, str, str]
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How a model is asked; temperature 0 is greedy."""
+    """How a model is sampled; temperature 0 is greedy."""
 
     model: str
     samples: int
@@ -49,7 +49,6 @@ class UsageTotals:
     seconds: float = 0.0
 
     def add(self, usage: Usage) -> None:
-        """Counts one answer."""
         if usage.cached:
             return
         self.prompt += usage.prompt_tokens
@@ -59,7 +58,7 @@ class UsageTotals:
         self.seconds += usage.seconds
 
     def counts(self) -> dict[str, int]:
-        """The fields of a shard's counts, whole numbers: millionths of a dollar; milliseconds of all calls together."""
+        """As a shard's counts, which are integers: millionths of a dollar, and milliseconds of all calls together."""
         return {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
@@ -70,31 +69,32 @@ class UsageTotals:
 
 
 def count_endings(answers: Iterable[ChatAnswer], without_sql: int) -> dict[str, int]:
-    """How answers came about, as fields of a shard's counts: those cut off before any SQL (`without_sql`, counted by
-    the caller), and those that the endpoint was asked for without a parameter that it does not take."""
-    left_out = Counter(name for answer in answers for name in answer.left_out for _ in answer.texts)
-    return {"cut_off": without_sql, **{f"without_{name}": left_out[name] for name in SAMPLING}}
+    """A shard's counts of answers cut off before any SQL (`without_sql`, from the caller) and of answers requested
+    without a parameter that the endpoint does not accept.
+    """
+    omitted = Counter(name for answer in answers for name in answer.omitted for _ in answer.texts)
+    return {"cut_off": without_sql, **{f"without_{name}": omitted[name] for name in SAMPLING}}
 
 
 def describe_endings(counts: Mapping[str, int], setting: str) -> list[str]:
-    """The same in sentences; `setting` is the bound on an answer's tokens, as the spec has it."""
-    said = []
+    """The same in sentences; `setting` is the spec's name for the token limit of an answer."""
+    sentences = []
     if cut := counts.get("cut_off"):
-        said.append(
+        sentences.append(
             f"{cut} answers ended at their bound on tokens before any SQL, often while reasoning: raise {setting}"
         )
     for name in SAMPLING:
         if count := counts.get(f"without_{name}"):
-            said.append(f"{count} answers were asked for without {name}, which the endpoint does not take")
-    return said
+            sentences.append(f"{count} answers were asked for without {name}, which the endpoint does not take")
+    return sentences
 
 
 def stage_budget(
     shard: Shard, endpoint: str | None, usd: float | None, tokens: int | None = None, *, scope: str = ""
 ) -> Budget | None:
-    """The cap that all shards of this shard's stage share, or all stages of one `scope` of its job.
+    """The budget that all shards of this stage share, or all stages of the job with the same `scope`.
 
-    At the operator's endpoints the day of the key that submitted the job is charged too; the engine costs nothing.
+    At the operator's endpoints the day of the API key that submitted the job is charged too; our engine costs nothing.
     """
     command = shard.command
     holder, own = f"{command.stage}/{command.shard}", None
@@ -107,21 +107,20 @@ def stage_budget(
 
 
 def stable_seed(*parts: object) -> int:
-    """31 bits that depend on the parts alone, the same on every machine."""
+    """31 bits that depend on `parts` alone, on every machine."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
-def render_example(example: Example, catalog: CardCache, asking: SamplingParams) -> list[Message]:
-    """The messages for one example."""
+def render_example(example: Example, catalog: CardCache, sampling: SamplingParams) -> list[Message]:
     card = catalog.card(example.database_id)
     return render_messages(
         card,
         example.question,
         evidence=example.evidence,
-        rows=asking.prompt_rows,
-        style=asking.style,
-        shots=asking.shots,
+        rows=sampling.prompt_rows,
+        style=sampling.style,
+        shots=sampling.shots,
     )
 
 
@@ -129,28 +128,29 @@ def draw_candidates(
     shard: Shard,
     profile: EndpointProfile,
     examples: Sequence[Example],
-    asking: SamplingParams,
+    sampling: SamplingParams,
     budget: Budget | None = None,
     *,
     skip: tuple[type[LlmError], ...] = (),
 ) -> tuple[list[Candidate], UsageTotals, dict[str, int]]:
-    """`asking.samples` candidates an example, in example and slot order, what was paid, and how the answers came about
-    (`count_endings`). Raises the client's errors by cause.
+    """`sampling.samples` candidates per example, in the order of examples and slots, what they cost, and how the
+    answers ended (`count_endings`). Raises the client's errors by cause.
 
-    An example whose request ends in one of `skip` has no candidates; where that is every example's end, it is raised.
+    An example whose request ends in one of `skip` has no candidates; if that happens to all of them, the error is
+    raised.
     """
     tokens = UsageTotals()
     client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)
     catalog = CardCache(shard.objects)
     requests = [
         ChatRequest(
-            model=asking.model,
-            messages=render_example(example, catalog, asking),
-            temperature=asking.temperature,
-            top_p=asking.top_p,
-            max_tokens=asking.max_tokens,
-            seed=stable_seed(asking.seed, example.example_id),
-            n=asking.samples,
+            model=sampling.model,
+            messages=render_example(example, catalog, sampling),
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            seed=stable_seed(sampling.seed, example.example_id),
+            n=sampling.samples,
         )
         for example in examples
     ]
@@ -165,37 +165,36 @@ def draw_candidates(
     for place, example in enumerate(examples):
         if isinstance(answer := outcomes[place], ChatAnswer):
             answers.append(answer)
-            found = parse_candidates(example, answer, asking)
+            found = parse_candidates(example, answer, sampling)
             ends = zip(found, answer.finish_reasons, strict=True)
             cut_off += sum(one.sql is None and reason == "length" for one, reason in ends)
             candidates += found
     endings = count_endings(answers, cut_off)
-    if said := describe_endings(endings, "weak.max_tokens or answer_tokens"):
-        shard.progress(note="; ".join(said))
+    if sentences := describe_endings(endings, "weak.max_tokens or answer_tokens"):
+        shard.progress(note="; ".join(sentences))
     return candidates, tokens, endings
 
 
 def candidate_outputs(
     shard: Shard, examples: Sequence[Example], candidates: Sequence[Candidate]
 ) -> dict[str, ObjectRef]:
-    """A shard's candidates, with the examples they answer: judging then needs nothing else."""
+    """A shard's candidates with the examples that they answer: judging needs nothing else."""
     return {
         "candidates": shard.write_records("candidates", candidates),
         "examples": shard.write_records("examples", examples),
     }
 
 
-def parse_candidates(example: Example, answer: ChatAnswer, asking: SamplingParams) -> list[Candidate]:
-    """One candidate a sample."""
+def parse_candidates(example: Example, answer: ChatAnswer, sampling: SamplingParams) -> list[Candidate]:
     return [
         Candidate(
             example_id=example.example_id,
             slot=slot,
             answer=text,
-            sql=extract_sql(text, last=asking.style.target == "reasoning_sql"),
-            model=asking.model,
+            sql=extract_sql(text, last=sampling.style.target == "reasoning_sql"),
+            model=sampling.model,
             answer_key=answer.key,
-            clipped_rows=asking.prompt_rows,
+            clipped_rows=sampling.prompt_rows,
         )
         for slot, text in enumerate(answer.texts)
     ]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from shared.client.models import Dataset
 
 database_commands = typer.Typer(help="Databases of the stack: list them, add one, look at one.")
-dataset_commands = typer.Typer(help="Data sets of the stack: list them, look at one. Bring one with: sense import.")
+dataset_commands = typer.Typer(help="Datasets of the stack: list them, look at one. Bring one with: sense import.")
 
 
 @database_commands.callback(invoke_without_command=True)
@@ -58,7 +58,7 @@ def add_database(
 def remove_database(
     database_id: Annotated[str, typer.Argument(metavar="ID", help="An uploaded database's id.")], url: UrlOption = None
 ) -> None:
-    """Remove an uploaded database that no data set and no job names."""
+    """Remove an uploaded database that no dataset and no job names."""
     with connect(url) as client:
         client.remove_database(database_id)
     say(f"database {database_id} is gone")
@@ -93,38 +93,38 @@ def datasets(
     as_json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """List data sets, newest first; or show one."""
+    """List datasets, newest first; or show one."""
     if context.invoked_subcommand is not None:
         return
     from services.cli.render import datasets_table
 
     with connect(url) as client:
         found = list(client.datasets(limit=limit))
-    show_list(found, as_json, "no data sets; bring one with: sense import FORMAT PATH --name N", datasets_table)
+    show_list(found, as_json, "no datasets; bring one with: sense import FORMAT PATH --name N", datasets_table)
 
 
 @dataset_commands.command("remove")
 def remove_dataset(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name, or NAME@VERSION.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A dataset's name, or NAME@VERSION.")],
     url: UrlOption = None,
 ) -> None:
-    """Remove a data set, or one version of it; its databases stay."""
+    """Remove a dataset, or one version of it; its databases stay."""
     plain, _, version = name.partition("@")
     with connect(url) as client:
         client.remove_dataset(plain, version=version or None)
-    say(f"data set {name} is gone")
+    say(f"dataset {name} is gone")
 
 
 @dataset_commands.command("show")
 def show_dataset(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set's name, or NAME@VERSION.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A dataset's name, or NAME@VERSION.")],
     examples: Annotated[int, typer.Option(min=0, help="Show so many examples too.")] = 0,
     split: Annotated[str | None, typer.Option(help="Examples of this split only.")] = None,
     hardness: Annotated[str | None, typer.Option(help="Examples of this hardness only.")] = None,
     as_json: JsonOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Look at a data set: counts, licence, sources, versions, and how its golds ran."""
+    """Look at a dataset: counts, licence, sources, versions, and how its golds ran."""
     plain, _, version = name.partition("@")
     with connect(url) as client:
         found = client.dataset(plain, version=version or None)
@@ -150,7 +150,7 @@ def describe_dataset(found: "Dataset") -> list[str]:
 
     counts = ", ".join(f"{split} {count}" for split, count in found.splits.items())
     lines = [
-        f"data set {found.name}@{found.version}: {found.questions} questions ({counts}), {found.databases} databases",
+        f"dataset {found.name}@{found.version}: {found.questions} questions ({counts}), {found.databases} databases",
         f"format {found.format}, official policy {found.policy.value}, {found.licence}",
         f"published version: {found.release or 'unknown'}",
         *(f"{name}: SHA-256 {sha}" for name, sha in found.sources.items()),

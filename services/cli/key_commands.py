@@ -16,7 +16,7 @@ Jobs = Annotated[int | None, typer.Option(min=1, help="Jobs that are not over, a
 Examples = Annotated[int | None, typer.Option(min=1, help="Examples that one job asks for.")]
 UsdPerDay = Annotated[float | None, typer.Option(min=0, help="Dollars a day (UTC) at endpoints.")]
 TokensPerDay = Annotated[int | None, typer.Option(min=0, help="Tokens a day (UTC) at endpoints.")]
-StoredBytes = Annotated[int | None, typer.Option(min=0, help="Bytes of its databases and data sets.")]
+StoredBytes = Annotated[int | None, typer.Option(min=0, help="Bytes of its databases and datasets.")]
 
 
 @key_commands.callback(invoke_without_command=True)

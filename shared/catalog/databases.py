@@ -1,4 +1,7 @@
-"""Schema cards: what a prompt and a person need to know of a database, without opening it."""
+"""What the stack knows of its databases: schema cards, and the records of uploads.
+
+A schema card holds what a prompt and a reader need to know of a database, without opening it.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,10 +17,10 @@ Scalar = str | int | float | None
 
 
 class ColumnCard(BaseModel):
-    """A column as declared; `type` is the declared type, upper case, possibly empty.
+    """A column as declared; `type` is upper case and may be empty.
 
-    `comment`: the SQL comment that stands beside it in the CREATE statement. `samples`: up to three distinct values,
-    clipped, of the table's first rows.
+    `comment` is the SQL comment beside it in the CREATE statement, `samples` up to three distinct clipped values of the
+    table's first rows.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,7 +34,7 @@ class ColumnCard(BaseModel):
 
 
 class ForeignKeyCard(BaseModel):
-    """One column that points at another table's column."""
+    """One column that references another table's column."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,7 +44,7 @@ class ForeignKeyCard(BaseModel):
 
 
 class TableCard(BaseModel):
-    """A table: its CREATE statement, columns, keys, row count and its first rows (at most five, in rowid order)."""
+    """A table with up to five sample rows, in rowid order."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,7 +58,7 @@ class TableCard(BaseModel):
 
 
 class ViewCard(BaseModel):
-    """A view that can be read: its CREATE statement, columns, and first rows where they cost little."""
+    """A readable view; sample rows only if they are cheap."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,15 +70,12 @@ class ViewCard(BaseModel):
 
 
 def is_empty(value: list[object]) -> bool:
-    """Whether a list says nothing."""
     return not value
 
 
 class SchemaCard(BaseModel):
     """All tables and readable views of one database; `database_id` is the SHA-256 (hex) of the SQLite file, `size` its
-    bytes. `warnings` name what is left out and why. Cards of databases without views are as they were before views.
-
-    Cards that were written before a field was added have its default.
+    bytes. `warnings` say what is left out and why.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,7 +88,7 @@ class SchemaCard(BaseModel):
 
     @property
     def relations(self) -> list[TableCard | ViewCard]:
-        """Whatever a query may read: tables, then views."""
+        """Everything a query may read: tables, then views."""
         return [*self.tables, *self.views]
 
 
@@ -96,7 +96,7 @@ REMEMBERED = 2048
 
 
 def find_card(objects: ObjectStore, database_id: str) -> SchemaCard:
-    """The card of a stored database, or of one that was built for a question. Raises `NotFoundError`."""
+    """The card of a stored database or of a DDL database. Raises `NotFoundError`."""
     try:
         return SchemaCard.model_validate_json(objects.get(card_key(database_id)))
     except NotFoundError:
@@ -104,14 +104,13 @@ def find_card(objects: ObjectStore, database_id: str) -> SchemaCard:
 
 
 class CardCache:
-    """Cards by database id. Raises `NotFoundError` for a database that was never sealed."""
+    """Schema cards by database id, from the object store; the last ones used are kept. Raises `NotFoundError`."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self.objects = objects
         self.cards: OrderedDict[str, SchemaCard] = OrderedDict()
 
     def card(self, database_id: str) -> SchemaCard:
-        """The card of one database."""
         card = self.cards.get(database_id)
         if card is None:
             card = find_card(self.objects, database_id)
@@ -123,8 +122,10 @@ class CardCache:
 
 
 class Upload(BaseModel):
-    """A database that somebody brought. `size` in bytes; `created_at` in seconds since 1970; `views` and `triggers` lie
-    in the file: views can be queried, triggers never fire. `warnings` are sentences about what is odd but readable.
+    """An uploaded database, recorded once, after everything else is stored.
+
+    `size` in bytes, `created_at` in seconds since 1970. Views in the file can be queried, triggers never fire.
+    `warnings` are sentences about what is odd but readable.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -141,7 +142,7 @@ class Upload(BaseModel):
 
 
 def upload_keys(objects: ObjectStore) -> dict[str, str]:
-    """Keys of the records by database id, oldest first; of two that raced the older one counts."""
+    """Keys of the records by database id, oldest first; if two raced, the older one counts."""
     ids: dict[str, str] = {}
     for key in objects.list(UPLOADS_PREFIX):
         ids.setdefault(key.removesuffix(".json").rpartition("-")[2], key)
@@ -149,25 +150,23 @@ def upload_keys(objects: ObjectStore) -> dict[str, str]:
 
 
 def uploads_of_database(objects: ObjectStore, database_id: str) -> dict[str, Upload]:
-    """Every record of one database by its key, oldest first: each key that brought it has one."""
+    """Every record of one database by its key, oldest first: each owner has one."""
     keys = [key for key in objects.list(UPLOADS_PREFIX) if key.endswith(f"-{database_id}.json")]
     return dict(zip(keys, read_uploads(objects, keys), strict=True))
 
 
 def find_upload(objects: ObjectStore, database_id: str) -> Upload | None:
-    """The record of one database, where it was uploaded."""
     key = upload_keys(objects).get(database_id)
     return Upload.model_validate_json(objects.get(key)) if key else None
 
 
 def read_uploads(objects: ObjectStore, keys: list[str]) -> Iterator[Upload]:
-    """These records, in this order."""
     for key in keys:
         yield Upload.model_validate_json(objects.get(key))
 
 
 def add_upload(objects: ObjectStore, upload: Upload) -> Upload:
-    """Records it, unless its owner has; gives the record that counts, the oldest."""
+    """Records the upload unless its owner already has; returns the record that counts, the oldest."""
     known = list(uploads_of_database(objects, upload.id).values())
     if any(one.owner == upload.owner for one in known):
         return known[0]

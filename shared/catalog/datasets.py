@@ -1,4 +1,4 @@
-"""Stored data sets: found by name and version, listed, read. A data set without a manifest does not exist."""
+"""Stored datasets: found by name and version, listed, read. A dataset without a manifest does not exist."""
 
 import hashlib
 from collections.abc import Iterator
@@ -18,32 +18,31 @@ VERSION_DIGITS = 16
 
 
 def example_id(database_id: str, question: str, evidence: str | None, gold: str, *, copy: int = 0) -> str:
-    """Content decides the name (as the sandbox names what it verifies); `copy` tells equal questions of a set apart."""
+    """A hash of the content, as the sandbox computes it for verified examples; `copy` distinguishes equal questions."""
     parts = [database_id, question, evidence or "", gold, *([str(copy)] if copy else [])]
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
 def dataset_version(examples_sha256: str, policy: Policy) -> str:
-    """The version of a data set with these examples, 16 hex digits."""
+    """The version of a dataset with these examples: 16 hex digits."""
     return hashlib.sha256(f"{examples_sha256}\x1f{policy.value}".encode()).hexdigest()[:VERSION_DIGITS]
 
 
 def manifest_keys(objects: ObjectStore, name: str | None = None) -> Iterator[str]:
-    """Keys of manifests, of one name or of all."""
     prefix = DATASETS_PREFIX if name is None else f"{DATASETS_PREFIX}{name}/"
     return (key for key in objects.list(prefix) if key.endswith(f"/{MANIFEST}"))
 
 
 def read_manifest(objects: ObjectStore, key: str) -> DatasetManifest:
-    """Raises NotFoundError, or CorruptObjectError for what is no manifest."""
+    """Raises `NotFoundError`, or `CorruptObjectError` for something that is no manifest."""
     try:
         return DatasetManifest.model_validate_json(objects.get(key))
     except ValidationError as error:
-        raise CorruptObjectError(f"object {key!r} is no manifest of this version; import the data set again") from error
+        raise CorruptObjectError(f"object {key!r} is no manifest of this version; import the dataset again") from error
 
 
 def dataset_versions(objects: ObjectStore, name: str) -> list[DatasetManifest]:
-    """Every version of a name, newest first; of two of one moment the higher hash first."""
+    """Every version of a name, newest first; of two with the same time, the higher hash first."""
     found = [read_manifest(objects, key) for key in manifest_keys(objects, name)]
     return sorted(found, key=lambda one: (one.created_at, one.version), reverse=True)
 
@@ -60,9 +59,9 @@ def newest_datasets(objects: ObjectStore) -> list[DatasetManifest]:
 
 
 def find_dataset(objects: ObjectStore, ref: str) -> DatasetManifest:
-    """The manifest that NAME (its newest version) or NAME@VERSION means.
+    """The manifest for NAME (its newest version) or NAME@VERSION.
 
-    Raises NotFoundError (code dataset_not_found), InvalidInputError for what is no such name.
+    Raises `NotFoundError` (code dataset_not_found), or `InvalidInputError` for an invalid name.
     """
     try:
         name, version = parse_dataset_ref(ref)
@@ -74,29 +73,29 @@ def find_dataset(objects: ObjectStore, ref: str) -> DatasetManifest:
     if version is None and known:
         return known[0]
     remedy = f"its versions: {', '.join(one.version for one in known)}" if known else "list them with: sense datasets"
-    raise NotFoundError(f"there is no data set {ref!r}; {remedy}", code="dataset_not_found")
+    raise NotFoundError(f"there is no dataset {ref!r}; {remedy}", code="dataset_not_found")
 
 
 def read_examples(objects: ObjectStore, manifest: DatasetManifest) -> Iterator[Example]:
-    """All examples of a data set in its order, checked against the manifest's hash."""
+    """All examples of a dataset in order, checked against the manifest's hash."""
     return read_records(objects, manifest.examples, Example)
 
 
 def choose_split(manifest: DatasetManifest, asked: str | None, order: tuple[str, ...]) -> str:
-    """The split asked for, else the first of `order` that there is. Raises InvalidInputError with those there are."""
+    """The split `asked` for, else the first of `order` that exists. Raises `InvalidInputError`."""
     there = ", ".join(sorted(manifest.splits))
     if asked is not None:
         if asked not in manifest.splits:
-            raise InvalidInputError(f"data set {manifest.name} has no split {asked!r}; it has {there}")
+            raise InvalidInputError(f"dataset {manifest.name} has no split {asked!r}; it has {there}")
         return asked
     found = next((name for name in order if name in manifest.splits), None)
     if found is None:
-        raise InvalidInputError(f"data set {manifest.name} has none of the splits {', '.join(order)}; it has {there}")
+        raise InvalidInputError(f"dataset {manifest.name} has none of the splits {', '.join(order)}; it has {there}")
     return found
 
 
 def store_manifest(objects: ObjectStore, manifest: DatasetManifest) -> DatasetManifest:
-    """Writes it last, unless this version is there; gives the one that counts."""
+    """Writes the manifest last, unless this version exists; returns the one that counts."""
     key = dataset_key(manifest.name, manifest.version, MANIFEST)
     if objects.exists(key):
         return read_manifest(objects, key)

@@ -1,4 +1,8 @@
-"""A cap on tokens and money that refuses before the call that could exceed it."""
+"""Caps on tokens and money, checked before the call that could exceed them.
+
+A `Budget` counts in this process. The sums of a `JobBudget` (one job, all its shards and workers) and a `DayBudget`
+(one API key's day) are in Redis, and every step on them is atomic.
+"""
 
 import time
 from collections import deque
@@ -21,14 +25,16 @@ TOKENS_PER_MESSAGE = 16
 
 @dataclass(frozen=True)
 class Cost:
-    """Tokens, prompt and completion together, and dollars."""
+    """Tokens (prompt and completion together) and dollars."""
 
     tokens: int = 0
     usd: float = 0.0
 
 
 def worst_case(request: ChatRequest, profile: EndpointProfile) -> Cost:
-    """An upper bound: a byte of UTF-8 is at least one token's worth in byte-level vocabularies, `n` full answers."""
+    """An upper bound: `n` full answers, and as many prompt tokens as UTF-8 bytes (byte-level vocabularies need no
+    more).
+    """
     prompt = sum(len(message.content.encode()) for message in request.messages)
     prompt += TOKENS_PER_MESSAGE * (len(request.messages) + 1)
     completion = request.n * request.max_tokens
@@ -36,10 +42,10 @@ def worst_case(request: ChatRequest, profile: EndpointProfile) -> Cost:
 
 
 class Budget:
-    """Counts what was spent and what is in flight. Safe between threads.
+    """Counts what is spent and what is in flight. Safe between threads.
 
-    `spent` at the start is what the job has already paid elsewhere. A call whose end is unknown
-    (timeout, lost connection, unreadable answer) counts at its worst.
+    `spent` is what the job has already paid elsewhere. A call with an unknown end (timeout, lost connection, unreadable
+    answer) counts at its worst case.
     """
 
     def __init__(self, *, max_tokens: int | None = None, max_usd: float | None = None, spent: Cost = Cost()) -> None:
@@ -52,7 +58,7 @@ class Budget:
         return self._spent
 
     def check_prices(self, profile: EndpointProfile) -> None:
-        """Raises `InvalidInputError` when a cap in dollars meets a profile without prices."""
+        """Raises `InvalidInputError` if dollars are capped and the profile has no prices."""
         if self.max_usd is not None and profile.price(0, 0) is None:
             raise InvalidInputError(
                 f"endpoint {profile.name!r} has no prices, so a budget in dollars cannot be kept; "
@@ -60,7 +66,9 @@ class Budget:
             )
 
     def reserve(self, cost: Cost, endpoint: str, model: str, *, last: bool = False) -> bool:
-        """True: it may begin. False: wait, calls in flight hold the rest (not if `last`). `LlmBudgetError`: never."""
+        """True: go. False: wait, since calls in flight hold the rest (never with `last`). `LlmBudgetError`: it cannot
+        fit.
+        """
         with self._lock:
             if not self._fits(cost, self._reserved if last else Cost()):
                 raise self.refusal(cost, endpoint, model)
@@ -80,7 +88,7 @@ class Budget:
             self._spent = Cost(self._spent.tokens + paid.tokens, self._spent.usd + paid.usd)
 
     def refusal(self, cost: Cost, endpoint: str, model: str) -> LlmBudgetError:
-        """What to tell when a call of that cost is not made."""
+        """The error for a call that the budget does not allow."""
         needed = f"{cost.usd:.4f} dollars" if self.max_usd is not None else f"{cost.tokens} tokens"
         return LlmBudgetError(
             f"the next call to model {model!r} at endpoint {endpoint!r} may cost {needed} and could exceed the budget "
@@ -107,9 +115,9 @@ log = get_logger()
 
 
 class Ledger:
-    """Sums under one name: what was spent, and what calls in flight hold, whichever process makes them.
+    """Sums in Redis under one name: what was spent, and what calls in flight hold, in any process.
 
-    `holder` is the shard. What a killed attempt had reserved is counted as spent when the shard is begun again, for
+    `holder` is the shard. What a killed attempt had reserved counts as spent once the shard is started again, because
     its calls may have been billed; until then the others wait.
     """
 
@@ -118,14 +126,14 @@ class Ledger:
         jobs.steps.run("budget_open", name, holder)
 
     def reserve(self, cost: Cost, most_tokens: int | None, most_usd: float | None, *, last: bool) -> tuple[str, Cost]:
-        """`ok`, `wait` (calls in flight hold the rest) or `never`, with what was spent."""
+        """`ok`, `wait` (calls in flight hold the rest) or `never`, and what was spent."""
         most = (-1 if most_tokens is None else most_tokens, -1 if most_usd is None else to_nano_usd(most_usd))
         asked = (*most, cost.tokens, to_nano_usd(cost.usd), int(last), self.kept_s)
         answer, tokens, spent = self.jobs.steps.run("budget_reserve", self.name, self.holder, *asked)
         return str(answer), Cost(int(tokens), int(spent) / NANO)
 
     def settle(self, reserved: Cost, paid: Cost) -> None:
-        """Ends a reservation; without Redis it stays, and counts at its worst. No paid answer is lost."""
+        """Ends a reservation. Without Redis it stays and counts at its worst: a paid answer must not be lost for it."""
         sums = (reserved.tokens, to_nano_usd(reserved.usd), paid.tokens, to_nano_usd(paid.usd))
         try:
             self.jobs.steps.run("budget_settle", self.name, self.holder, *sums)
@@ -134,7 +142,7 @@ class Ledger:
 
 
 class JobBudget(Budget):
-    """Calls reserve what they may cost at worst, before they are made, whichever process of the job makes them."""
+    """A budget that all shards of a job draw on."""
 
     def __init__(
         self,
@@ -149,14 +157,12 @@ class JobBudget(Budget):
         self.ledger = Ledger(jobs, f"job:{job_id}:budget:{scope}", holder)
 
     def reserve(self, cost: Cost, endpoint: str, model: str, *, last: bool = False) -> bool:
-        """As `Budget.reserve`, over all of the job."""
         answer, self._spent = self.ledger.reserve(cost, self.max_tokens, self.max_usd, last=last)
         if answer == "never":
             raise self.refusal(cost, endpoint, model)
         return answer == "ok"
 
     def settle(self, reserved: Cost, paid: Cost) -> None:
-        """As `Budget.settle`."""
         self.ledger.settle(reserved, paid)
 
 
@@ -167,7 +173,7 @@ class DayBudgetError(LlmBudgetError):
 
 
 class DayBudget(Budget):
-    """What a key may spend a day (UTC) at the operator's endpoints, beside the job's `own` budget."""
+    """What an API key may spend per day (UTC) at the operator's endpoints, on top of the job's `own` budget."""
 
     def __init__(self, jobs: JobStore, owner: Owner, holder: str, own: Budget | None = None) -> None:
         tokens, usd = day_limits(jobs, owner.id)
@@ -179,15 +185,15 @@ class DayBudget(Budget):
 
     @property
     def spent(self) -> Cost:
-        """Of the job."""
+        """What the job has spent, not the day."""
         return self.own.spent
 
     def check_prices(self, profile: EndpointProfile) -> None:
-        """A day's dollars count where there are prices; the tokens count everywhere."""
+        """The day's dollars count only at endpoints with prices; its tokens count everywhere."""
         self.own.check_prices(profile)
 
     def reserve(self, cost: Cost, endpoint: str, model: str, *, last: bool = False) -> bool:
-        """As `Budget.reserve`, in both sums or in none."""
+        """Reserves in both sums or in none."""
         if not self.own.reserve(cost, endpoint, model, last=last):
             return False
         day, answer = today(), ""
@@ -204,14 +210,12 @@ class DayBudget(Budget):
         return answer == "ok"
 
     def settle(self, reserved: Cost, paid: Cost) -> None:
-        """As `Budget.settle`, in both sums."""
         self.own.settle(reserved, paid)
         with self._days:
             day = self._open.popleft()
         self._ledger(day).settle(reserved, paid)
 
     def refusal(self, cost: Cost, endpoint: str, model: str) -> LlmBudgetError:
-        """What to tell when a call of that cost is not made."""
         return DayBudgetError(
             f"the key {self.owner.name} has spent {self._describe()} of today (UTC), and the next call to {model!r} at "
             f"{endpoint!r} may cost {cost.usd:.4f} dollars and {cost.tokens} tokens; retry the job tomorrow, or have "
@@ -227,14 +231,14 @@ class DayBudget(Budget):
 
 
 def set_day_limits(jobs: JobStore, owner_id: str, *, tokens: int | None, usd: float | None) -> None:
-    """What workers hold the owner's jobs to; set with each job that is submitted or retried."""
+    """Stores the limits that workers enforce; called with each job that is submitted or retried."""
     fields = {"tokens": -1 if tokens is None else tokens, "nano": -1 if usd is None else to_nano_usd(usd)}
     with redis_errors():
         jobs.client.hset(jobs.key("owner", owner_id, "limits"), mapping=fields)
 
 
 def day_limits(jobs: JobStore, owner_id: str) -> tuple[int | None, float | None]:
-    """Tokens and dollars a day; None: any."""
+    """Tokens and dollars per day; None means no limit."""
     with redis_errors():
         tokens, usd = jobs.client.hmget(jobs.key("owner", owner_id, "limits"), "tokens", "nano")
     return (
@@ -244,7 +248,7 @@ def day_limits(jobs: JobStore, owner_id: str) -> tuple[int | None, float | None]
 
 
 def spent_today(jobs: JobStore, owner_id: str) -> Cost:
-    """What the owner's jobs have spent today, and what their calls in flight may cost."""
+    """What the owner's jobs have spent today, including what calls in flight may cost."""
     names = ("spent:tokens", "held:tokens", "spent:nano", "held:nano")
     with redis_errors():
         found: list[Any] = jobs.client.hmget(jobs.key(day_ledger_name(owner_id, today())), names)
@@ -253,15 +257,14 @@ def spent_today(jobs: JobStore, owner_id: str) -> Cost:
 
 
 def day_ledger_name(owner_id: str, day: str) -> str:
-    """The name of a day's ledger."""
     return f"owner:{owner_id}:spent:{day}"
 
 
 def today() -> str:
-    """The day in UTC."""
+    """The date in UTC."""
     return time.strftime("%Y-%m-%d", time.gmtime())
 
 
 def to_nano_usd(usd: float) -> int:
-    """Whole billionths of a dollar, rounded up: sums of whole numbers do not drift."""
+    """Whole billionths of a dollar, rounded up: sums of integers do not drift."""
     return ceil(usd * NANO - 1e-6)

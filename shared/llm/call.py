@@ -1,4 +1,9 @@
-"""One HTTP call to a chat endpoint, with no retries: an answer, or an error that names the cause."""
+"""One HTTP call to a chat endpoint, without retries: an answer, or an error that names the cause.
+
+Parameters that a server rejects by name are learned and left out of later calls of this process: OpenAI's reasoning
+models reject any temperature but their own and the name `max_tokens`, others reject `seed` or `n`, or return one choice
+whatever `n` is. A profile can state all of it beforehand (`omit`, `extra`, `max_tokens_field`).
+"""
 
 import asyncio
 import email.utils
@@ -11,13 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from shared.llm import errors
 from shared.llm.endpoints import EndpointProfile
-from shared.llm.errors import LlmBadRequestError
 from shared.llm.messages import ChatRequest, RecordedAnswer
 from shared.llm.responses import (
     BrokenBodyError,
@@ -32,99 +35,11 @@ from shared.llm.responses import (
 if TYPE_CHECKING:
     import openai
 
-CONTEXT = re.compile(
-    r"context[ _]?(?:length|window|size)|maximum context|too many tokens|prompt is too long|max_model_len",
-    re.IGNORECASE,
-)
-FILTERED = re.compile(r"content[ _](?:filter|policy|management)", re.IGNORECASE)
-NOT_RETRYABLE = (501, 505)  # not implemented: asking again does not help
-QUOTA = re.compile(r"insufficient_quota|current quota|billing|credit", re.IGNORECASE)
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds from `Retry-After-Ms` or `Retry-After` (RFC 9110 section 10.2.3: seconds or a date); None without."""
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        try:
-            return max(0.0, float(headers[name]) * scale)
-        except (KeyError, ValueError):
-            continue
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
-    except (KeyError, ValueError, TypeError):
-        return None
-
-
-def classify_connection(error: "openai.APIConnectionError", profile: EndpointProfile, model: str) -> errors.LlmError:
-    """A call without an HTTP status: nothing connected, the line broke, or the time was up."""
-    import openai
-
-    cause = type(error.__cause__).__name__
-    never_sent = cause in ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
-    if isinstance(error, openai.APITimeoutError) and not never_sent:
-        return timed_out(profile, model)
-    how = "cannot be reached" if never_sent else "broke the connection"
-    return errors.LlmUnreachableError(
-        f"endpoint {profile.name!r} {how} for model {model!r} ({cause}); check that its server runs at its base URL",
-        may_be_billed=not never_sent,
-        fatal=never_sent,
-    )
-
-
-def timed_out(profile: EndpointProfile, model: str) -> errors.LlmTimeoutError:
-    """The profile's `timeout_s` passed."""
-    return errors.LlmTimeoutError(
-        f"endpoint {profile.name!r} did not answer for model {model!r} within {profile.timeout_s:g} s; "
-        "raise its timeout_s or lower max_tokens"
-    )
-
-
-def classify_status(error: "openai.APIStatusError", profile: EndpointProfile, model: str) -> errors.LlmError:
-    """A call that the server answered with a status of 4xx or 5xx."""
-    asked = retry_after_s(error.response.headers)
-    return classify_error(error.status_code, parse_server_error(error.response.text), profile, model, asked)
-
-
-def classify_error(
-    status: int, error: ServerError, profile: EndpointProfile, model: str, asked: float | None = None
-) -> errors.LlmError:
-    """An error by its status and its words, wherever they stood."""
-    said = f"{error.code} {error.words}"
-    at = f"endpoint {profile.name!r}"
-    secret = profile.api_key.get_secret_value() if profile.api_key is not None else None
-    words = redact(error.words, secret)
-    told = f": {words}" if words else ""
-    if status == 402 or (status == 429 and QUOTA.search(said)):
-        return errors.LlmQuotaError(f"{at} has no credit left for model {model!r} ({status}{told}); top up its account")
-    if status == 429:
-        message = f"{at} limits the rate for model {model!r} (429{told}); lower its max_concurrency or wait"
-        return errors.LlmRateLimitError(message, retry_after_s=asked)
-    if status in (401, 403):
-        return errors.LlmAuthError(
-            f"{at} refuses its key for model {model!r} ({status}{told}); set a valid key in its profile"
-        )
-    if status == 408:
-        return timed_out(profile, model)
-    if status == 409 or (status >= 500 and status not in NOT_RETRYABLE):
-        message = f"{at} answers {status} for model {model!r}{told}; wait, or check its server"
-        return errors.LlmUnreachableError(message, retry_after_s=asked, overload=status in (503, 529))
-    if status == 413 or CONTEXT.search(said):
-        return errors.LlmContextLengthError(
-            f"the prompt is too long for model {model!r} at {at}{told}; shorten it or lower max_tokens"
-        )
-    if FILTERED.search(said):
-        return errors.LlmContentFilterError(f"{at} filters this prompt for model {model!r}{told}; change its words")
-    if status == 404:
-        return errors.LlmUnknownModelError(
-            f"{at} does not know model {model!r} (404{told}); check the model's name and the endpoint's base URL"
-        )
-    refused = errors.LlmBadRequestError(
-        f"{at} rejects the request for model {model!r} ({status}{told}); change the parameter it names, or leave it "
-        f"out with SENSE_ENDPOINT_{profile.name.upper().replace('-', '_')}_OMIT"
-    )
-    refused.said, refused.param = said, error.param
-    return refused
-
-
+CHAT = "/chat/completions"
+MAX_REJECTED = 6  # parameters that a server may reject of one call, one after the other
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+STORE_THREADS = 16  # answers that are read or recorded at once
+IDLE_CLIENTS = 8
 SAMPLING = ("temperature", "top_p", "seed")
 OMITTABLE = (*SAMPLING, "n")
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
@@ -139,19 +54,26 @@ ONE_CHOICE = re.compile(
     r"only one (?:completion|choice|sample|candidate)|multiple (?:completions|choices)", re.IGNORECASE
 )
 _learned: dict[tuple[str, str, str], "LearnedLimits"] = {}
-_lock = Lock()
+_learned_lock = threading.Lock()
+CONTEXT = re.compile(
+    r"context[ _]?(?:length|window|size)|maximum context|too many tokens|prompt is too long|max_model_len",
+    re.IGNORECASE,
+)
+FILTERED = re.compile(r"content[ _](?:filter|policy|management)", re.IGNORECASE)
+NOT_RETRYABLE = (501, 505)  # not implemented: a retry does not help
+QUOTA = re.compile(r"insufficient_quota|current quota|billing|credit", re.IGNORECASE)
 
 
 @dataclass(slots=True)
 class LearnedLimits:
-    """Of one model at one endpoint: parameters to leave out, the name of the bound, whether `n` is one choice."""
+    """What one model at one endpoint does not accept: parameters, the name of the token limit, `n` above 1."""
 
-    left_out: set[str] = field(default_factory=set)
+    omitted: set[str] = field(default_factory=set)
     bound: str | None = None
     single: bool = False
 
     def body(self, request: ChatRequest, profile: EndpointProfile) -> dict[str, Any]:
-        """The JSON body; parameters that are None are left out, and what the profile and the server do not want."""
+        """The JSON body, without parameters that are None or that the profile or the server excludes."""
         body: dict[str, Any] = {
             "model": request.model,
             "messages": [message.model_dump() for message in request.messages],
@@ -159,18 +81,18 @@ class LearnedLimits:
             "n": request.n,
         }
         body |= {name: value for name in SAMPLING if (value := getattr(request, name)) is not None}
-        unwanted = self.left_out | set(profile.omit)
+        unwanted = self.omitted | set(profile.omit)
         return {name: value for name, value in body.items() if name not in unwanted} | profile.extra
 
     def missing(self, request: ChatRequest, profile: EndpointProfile) -> list[str]:
-        """Sampling parameters that the request has and the body does not."""
+        """Sampling parameters of the request that the body leaves out."""
         body = self.body(request, profile)
         return [name for name in SAMPLING if getattr(request, name) is not None and name not in body]
 
-    def learn(self, error: LlmBadRequestError, body: dict[str, Any]) -> bool:
-        """Whether the error names a parameter of this body that can be left out or renamed, and it now is."""
+    def learn(self, error: errors.LlmBadRequestError, body: dict[str, Any]) -> bool:
+        """Whether the error names a parameter of this body that can be left out or renamed; from now on it is."""
         for bound in LIMIT_FIELDS:
-            if bound in body and mentions(error, bound) and UNSUPPORTED.search(error.said):
+            if bound in body and mentions(error, bound) and UNSUPPORTED.search(error.server_text):
                 other = LIMIT_FIELDS[1 - LIMIT_FIELDS.index(bound)]
                 if self.bound == other:  # known since this call was made
                     return True
@@ -179,79 +101,50 @@ class LearnedLimits:
                 self.bound = other
                 return True
         exact = [name for name in OMITTABLE if name in body and error.param.rpartition(".")[2] == name]
-        said = [name for name in OMITTABLE if name in body and mentions(error, name)]
-        if "top_p" in said:  # "temperature and top_p cannot both be given": the temperature is what was chosen
-            said = ["top_p"]
-        for name in exact or said[:1]:
-            self.left_out.add(name)
+        named = [name for name in OMITTABLE if name in body and mentions(error, name)]
+        if "top_p" in named:  # "temperature and top_p cannot both be given": the temperature was chosen
+            named = ["top_p"]
+        for name in exact or named[:1]:
+            self.omitted.add(name)
             self.single = self.single or name == "n"
             return True
         return False
 
 
-def mentions(error: LlmBadRequestError, parameter: str) -> bool:
-    """Whether an error speaks of a parameter: in a field of its own, or by its name in quotes or as a word."""
+def mentions(error: errors.LlmBadRequestError, parameter: str) -> bool:
+    """Whether an error is about a parameter: by its own field, or by the name as a word of the message."""
     if error.param.rpartition(".")[2] == parameter:
         return True
     if parameter == "n":
-        return ONE_CHOICE.search(error.said) is not None or NAMED_N.search(error.said) is not None
-    return parameter in WORD.findall(error.said)
+        return ONE_CHOICE.search(error.server_text) is not None or NAMED_N.search(error.server_text) is not None
+    return parameter in WORD.findall(error.server_text)
 
 
 def learned_limits(profile: EndpointProfile, model: str) -> LearnedLimits:
-    """What this process knows of a model at an endpoint."""
     key = (profile.name, profile.base_url, model)
-    with _lock:
+    with _learned_lock:
         return _learned.setdefault(key, LearnedLimits())
-
-
-CHAT = "/chat/completions"
-MOST_LESSONS = 6  # parameters that one call may be refused for, one after the other
-LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-def open_client(profile: EndpointProfile) -> "openai.AsyncOpenAI":
-    """An `AsyncOpenAI` for the running event loop; close it there. OpenAI's organisation goes to OpenAI only."""
-    import openai
-
-    url = urlsplit(profile.base_url)
-    local = url.hostname in LOCAL_HOSTS
-    client = openai.AsyncOpenAI(
-        base_url=urlunsplit(url._replace(query="", fragment="")),
-        default_query=dict(parse_qsl(url.query, keep_blank_values=True)),  # Azure's api-version
-        api_key=profile.api_key.get_secret_value() if profile.api_key is not None else "none",
-        max_retries=0,
-        timeout=openai.Timeout(profile.timeout_s, connect=min(10.0, profile.timeout_s)),
-        # A proxy from the environment cannot reach a server on this machine.
-        # Plain HTTP needs none of the certificates, which take 0.1 s to read.
-        http_client=openai.DefaultAsyncHttpxClient(
-            trust_env=not local, verify=not profile.base_url.startswith("http:")
-        ),
-    )
-    if profile.name != "openai":
-        client.organization = client.project = None
-    return client
 
 
 def _headers(profile: EndpointProfile, hashed: str) -> dict[str, Any]:
     import openai
 
-    more: dict[str, Any] = {}
+    headers: dict[str, Any] = {"Idempotency-Key": hashed}
     if profile.api_key is None:
-        more["Authorization"] = openai.Omit()
+        headers["Authorization"] = openai.Omit()
     elif (urlsplit(profile.base_url).hostname or "").endswith(".azure.com"):
-        more["api-key"] = profile.api_key.get_secret_value()
-    return {"Idempotency-Key": hashed, **more}
+        headers["api-key"] = profile.secret
+    return headers
 
 
 async def call_once(
     client: "openai.AsyncOpenAI", profile: EndpointProfile, request: ChatRequest, hashed: str, learned: LearnedLimits
 ) -> RecordedAnswer:
-    """Raises a subclass of `LlmError`. The hash goes along as `Idempotency-Key`, for gateways that honour it.
+    """Raises a subclass of `LlmError`. The hash is sent as `Idempotency-Key`, for gateways that honour it.
 
-    A parameter that the server refuses by name is left out from then on, and the call is made again: it cost nothing.
+    If the server rejects a parameter by name, the call is repeated without it: a rejected call costs nothing.
     """
-    for _ in range(MOST_LESSONS):
+    for _ in range(MAX_REJECTED):
         body = learned.body(request, profile)
         try:
             return await _call(client, profile, request, hashed, body, learned)
@@ -273,8 +166,8 @@ async def _call(
 
     started = time.monotonic()
     try:
-        # The client's timeout is per read; a server that trickles bytes is stopped by this one.
-        # The method by path: the typed one walks the body through its own types first, for a third of a call's CPU.
+        # The client's timeout is per read, so a server that trickles bytes needs this one. `post` instead of the typed
+        # method, which spends a third of a call's CPU on converting the body.
         async with asyncio.timeout(profile.timeout_s):
             text = await client.post(CHAT, cast_to=str, body=body, options={"headers": _headers(profile, hashed)})
     except TimeoutError:
@@ -292,7 +185,7 @@ async def _call(
 def _read(
     text: str, profile: EndpointProfile, request: ChatRequest, seconds: float, learned: LearnedLimits
 ) -> RecordedAnswer:
-    """The answer in a body; it may have fewer samples than were asked for, never more."""
+    """The answer in a body; it may have fewer samples than requested, never more."""
     try:
         completion = read_completion(text)
     except ErrorBodyError as error:
@@ -302,33 +195,30 @@ def _read(
     except BrokenBodyError as error:
         raise _malformed(profile, request, str(error)) from None
     except UnexpectedBodyError as error:
-        secret = profile.api_key.get_secret_value() if profile.api_key is not None else None
         raise errors.LlmUnreadableError(
             f"endpoint {profile.name!r} answered model {request.model!r} in a form that is no chat completion: "
-            f"{redact(str(error), secret)}; check that its base URL is that of an OpenAI-compatible server"
+            f"{redact(str(error), profile.secret)}; check that its base URL is that of an OpenAI-compatible server"
         ) from None
     choices = completion.choices[: request.n]
     texts = [choice.text for choice in choices]
-    thoughts = [choice.thought for choice in choices]
     prompt, written = completion.prompt_tokens, completion.completion_tokens
-    reported = prompt is not None and written is not None
-    guessed = _estimate(request, [*texts, *thoughts])
+    estimate = _estimate(request, [*texts, *(choice.reasoning for choice in choices)])
     return RecordedAnswer(
         endpoint=profile.name,
         request=request,
         served_model=completion.model,
         texts=texts,
         finish_reasons=[choice.finish_reason for choice in choices],
-        prompt_tokens=guessed[0] if prompt is None else prompt,
-        completion_tokens=guessed[1] if written is None else written,
-        usage_reported=reported,
+        prompt_tokens=estimate[0] if prompt is None else prompt,
+        completion_tokens=estimate[1] if written is None else written,
+        usage_reported=prompt is not None and written is not None,
         seconds=round(seconds, 6),
-        left_out=learned.missing(request, profile),
+        omitted=learned.missing(request, profile),
     )
 
 
 def _estimate(request: ChatRequest, texts: list[str]) -> tuple[int, int]:
-    """Four bytes a token, for servers that report no usage."""
+    """Four bytes per token, for servers that report no usage."""
     prompt = sum(len(message.content.encode()) for message in request.messages)
     completion = sum(len(text.encode("utf-8", "replace")) for text in texts)
     return prompt // 4 + 1, completion // 4 + 1
@@ -340,20 +230,42 @@ def _malformed(profile: EndpointProfile, request: ChatRequest, what: str) -> err
     )
 
 
-STORE_THREADS = 16  # answers that are read or recorded at once
-IDLE_CLIENTS = 8
+def open_client(profile: EndpointProfile) -> "openai.AsyncOpenAI":
+    """A client for the running event loop, to be closed there. OpenAI's organisation is sent to OpenAI only."""
+    import openai
+
+    url = urlsplit(profile.base_url)
+    local = url.hostname in LOCAL_HOSTS
+    client = openai.AsyncOpenAI(
+        base_url=urlunsplit(url._replace(query="", fragment="")),
+        default_query=dict(parse_qsl(url.query, keep_blank_values=True)),  # Azure's api-version
+        api_key=profile.secret or "none",
+        max_retries=0,
+        timeout=openai.Timeout(profile.timeout_s, connect=min(10.0, profile.timeout_s)),
+        # A proxy of the environment cannot reach a server on this machine, and plain HTTP needs no certificates,
+        # which take 0.1 s to read.
+        http_client=openai.DefaultAsyncHttpxClient(
+            trust_env=not local, verify=not profile.base_url.startswith("http:")
+        ),
+    )
+    if profile.name != "openai":
+        client.organization = client.project = None
+    return client
 
 
 @dataclass
 class Held:
-    """A client and how many runs use it now."""
+    """A client, and how many runs use it now."""
 
     client: "openai.AsyncOpenAI"
     users: int = 0
 
 
 class Connections:
-    """A loop in a thread of its own. Clients are touched on that loop alone."""
+    """One event loop in a thread of its own, and one client per endpoint, which only that loop touches.
+
+    They outlive a shard: otherwise every shard would begin with a handshake per call.
+    """
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -367,11 +279,9 @@ class Connections:
 
     @asynccontextmanager
     async def client(self, profile: EndpointProfile) -> "AsyncIterator[openai.AsyncOpenAI]":
-        """The endpoint's client."""
-        key = profile.api_key.get_secret_value() if profile.api_key is not None else ""
-        name = f"{profile.model_dump_json(exclude={'models'})} {key}"
+        name = f"{profile.model_dump_json(exclude={'models'})} {profile.secret or ''}"
         held = self._held.pop(name, None) or Held(open_client(profile))
-        self._held[name] = held  # the last one used lies last
+        self._held[name] = held  # the last one used comes last
         held.users += 1
         try:
             yield held.client
@@ -380,17 +290,99 @@ class Connections:
             await self._close_idle()
 
     async def _close_idle(self) -> None:
-        """Endpoints that are asked no more are forgotten, the longest unused first."""
+        """Closes the clients that were unused for longest."""
         idle = [name for name, held in self._held.items() if not held.users]
         for name in idle[: max(0, len(idle) - IDLE_CLIENTS)]:
             await self._held.pop(name).client.close()
 
 
 def connections() -> Connections:
-    """Those of this process; a fork gets its own."""
+    """The connections of this process; a fork gets its own."""
     return _connections_of(os.getpid())
 
 
 @lru_cache(maxsize=1)
 def _connections_of(pid: int) -> Connections:
     return Connections()
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds from `Retry-After-Ms` or `Retry-After` (seconds or a date, RFC 9110 section 10.2.3)."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            return max(0.0, float(headers[name]) * scale)
+        except (KeyError, ValueError):
+            continue
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def classify_connection(error: "openai.APIConnectionError", profile: EndpointProfile, model: str) -> errors.LlmError:
+    """The error for a call that got no HTTP status: not connected, connection lost, or timed out."""
+    import openai
+
+    cause = type(error.__cause__).__name__
+    never_sent = cause in ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
+    if isinstance(error, openai.APITimeoutError) and not never_sent:
+        return timed_out(profile, model)
+    how = "cannot be reached" if never_sent else "broke the connection"
+    return errors.LlmUnreachableError(
+        f"endpoint {profile.name!r} {how} for model {model!r} ({cause}); check that its server runs at its base URL",
+        may_be_billed=not never_sent,
+        fatal=never_sent,
+    )
+
+
+def timed_out(profile: EndpointProfile, model: str) -> errors.LlmTimeoutError:
+    return errors.LlmTimeoutError(
+        f"endpoint {profile.name!r} did not answer for model {model!r} within {profile.timeout_s:g} s; "
+        "raise its timeout_s or lower max_tokens"
+    )
+
+
+def classify_status(error: "openai.APIStatusError", profile: EndpointProfile, model: str) -> errors.LlmError:
+    asked = retry_after_s(error.response.headers)
+    return classify_error(error.status_code, parse_server_error(error.response.text), profile, model, asked)
+
+
+def classify_error(
+    status: int, error: ServerError, profile: EndpointProfile, model: str, asked: float | None = None
+) -> errors.LlmError:
+    """The error for a status and the server's words; also for a 200 whose body is an error."""
+    text = f"{error.code} {error.words}"
+    at = f"endpoint {profile.name!r}"
+    quoted = f": {words}" if (words := redact(error.words, profile.secret)) else ""
+    if status == 402 or (status == 429 and QUOTA.search(text)):
+        return errors.LlmQuotaError(
+            f"{at} has no credit left for model {model!r} ({status}{quoted}); top up its account"
+        )
+    if status == 429:
+        message = f"{at} limits the rate for model {model!r} (429{quoted}); lower its max_concurrency or wait"
+        return errors.LlmRateLimitError(message, retry_after_s=asked)
+    if status in (401, 403):
+        return errors.LlmAuthError(
+            f"{at} refuses its key for model {model!r} ({status}{quoted}); set a valid key in its profile"
+        )
+    if status == 408:
+        return timed_out(profile, model)
+    if status == 409 or (status >= 500 and status not in NOT_RETRYABLE):
+        message = f"{at} answers {status} for model {model!r}{quoted}; wait, or check its server"
+        return errors.LlmUnreachableError(message, retry_after_s=asked, overload=status in (503, 529))
+    if status == 413 or CONTEXT.search(text):
+        return errors.LlmContextLengthError(
+            f"the prompt is too long for model {model!r} at {at}{quoted}; shorten it or lower max_tokens"
+        )
+    if FILTERED.search(text):
+        return errors.LlmContentFilterError(f"{at} filters this prompt for model {model!r}{quoted}; change its words")
+    if status == 404:
+        return errors.LlmUnknownModelError(
+            f"{at} does not know model {model!r} (404{quoted}); check the model's name and the endpoint's base URL"
+        )
+    rejected = errors.LlmBadRequestError(
+        f"{at} rejects the request for model {model!r} ({status}{quoted}); change the parameter it names, or leave it "
+        f"out with SENSE_ENDPOINT_{profile.name.upper().replace('-', '_')}_OMIT"
+    )
+    rejected.server_text, rejected.param = text, error.param
+    return rejected

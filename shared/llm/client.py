@@ -1,4 +1,7 @@
-"""The one client for every caller of a model: a synchronous face over concurrent calls."""
+"""The one client for every caller of a model: synchronous to its callers, concurrent inside.
+
+Per request: look for a recorded answer, reserve the budget, wait for a slot, call, record.
+"""
 
 import asyncio
 import queue
@@ -33,10 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Bounded tries with full jitter: a wait is drawn from 0 to `base_s` * 2**failures, at most `cap_s`.
+    """Bounded retries with full jitter: each wait is drawn from 0 to `base_s` * 2**failures, at most `cap_s`.
 
-    Rate limits have a bound of their own, since they end by waiting. A server that asks for more than
-    `longest_wait_s` is not waited for.
+    Rate limits have their own bound, since waiting ends them. A server that asks for more than `longest_wait_s` is not
+    waited for.
     """
 
     tries: int = 6
@@ -46,7 +49,7 @@ class RetryPolicy:
     longest_wait_s: float = 300.0
 
     def wait_s(self, failures: int, error: LlmError, rng: random.Random) -> float | None:
-        """Seconds before the next try after `failures` failures of this kind; None to give up."""
+        """Seconds before the next try, after `failures` failures of this kind; None to give up."""
         bound = self.rate_limit_tries if isinstance(error, LlmRateLimitError) else self.tries
         asked = error.retry_after_s or 0.0
         if not error.retryable or failures >= bound or asked > self.longest_wait_s:
@@ -61,7 +64,7 @@ Outcome = ChatAnswer | SenseError
 
 
 class Batch:
-    """Answers the requests of one call of the client; `deliver(index, outcome)` is called once for each."""
+    """Answers the requests of one call of the client; `deliver(index, outcome)` is called once per request."""
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class Batch:
         self._first: dict[str, asyncio.Future[Outcome]] = {}
 
     async def run(self, requests: Sequence[ChatRequest], deliver: Callable[[int, Outcome], None]) -> None:
-        """Raises only what no single request is to blame for, for example a store that is down."""
+        """Raises only errors that no single request caused, such as a store that is down."""
         queue = iter(enumerate(requests))
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self.profile.max_concurrency, len(requests))):
@@ -114,8 +117,7 @@ class Batch:
         return answer_hash(self.profile.name, request, self.profile.changes)
 
     def _note(self, error: LlmError) -> None:
-        """One request may be poison to a server; several given up in a row mean that the server is down, or speaks
-        another language."""
+        """One request may crash a server; several failures in a row mean that it is down or no model server at all."""
         self._given_up += error.retryable or isinstance(error, LlmUnreadableError)
         most = min(self.profile.max_concurrency, GIVEN_UP_MOST)
         if self._fatal is None and (error.fatal or self._given_up > most):
@@ -141,11 +143,11 @@ class Batch:
             key=answer_key(hashed),
             cached=cached,
             seconds=recorded.seconds,
-            left_out=recorded.left_out,
+            omitted=recorded.omitted,
         )
 
     async def _buy(self, hashed: str, request: ChatRequest) -> RecordedAnswer:
-        """All samples: in one call where the server gives them, else in as many calls as samples."""
+        """All samples: in one call if the server returns them, else in one call per sample."""
         self._check_model(request)
         learned = learned_limits(self.profile, request.model)
         learned.single = learned.single or "n" in self.profile.omit
@@ -158,7 +160,7 @@ class Batch:
         return await self._buy_singly(hashed, request, parts_of(answer))
 
     async def _buy_singly(self, hashed: str, request: ChatRequest, parts: dict[int, RecordedAnswer]) -> RecordedAnswer:
-        """One call a sample, each recorded by itself; then all of them as the request's answer."""
+        """One call per sample, each recorded by itself, then all of them as the request's answer."""
         missing = [place for place in range(request.n) if place not in parts]
         found = await asyncio.gather(*(self._buy_sample(request, place) for place in missing), return_exceptions=True)
         for one in found:
@@ -176,7 +178,7 @@ class Batch:
             completion_tokens=sum(row.completion_tokens for row in rows),
             usage_reported=all(row.usage_reported for row in rows),
             seconds=max(row.seconds for row in rows),
-            left_out=sorted({name for row in rows for name in row.left_out}),
+            omitted=sorted({name for row in rows for name in row.omitted}),
         )
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self.log.record, hashed, whole))
         return whole
@@ -236,7 +238,7 @@ class Batch:
         return answer
 
     async def _call(self, hashed: str, request: ChatRequest, call: CallSlot) -> RecordedAnswer:
-        """One call with its outcome told to the limiter, whatever it is."""
+        """One call, whose outcome the limiter learns whatever it is."""
         try:
             learned = learned_limits(self.profile, request.model)
             answer = await call_once(self.client, self.profile, request, hashed, learned)
@@ -272,14 +274,14 @@ class Batch:
         LLM_CONCURRENCY.labels(endpoint=self.profile.name).set(int(self.limiter.pace.limit))
 
     async def _reserve(self, worst: Cost, request: ChatRequest) -> None:
-        """Waits while calls in flight hold what is left, here or elsewhere; not for ever: a process may have died."""
+        """Waits while calls in flight hold the rest of the budget; not for ever, since their process may have died."""
         patience = 2.0 * self.profile.timeout_s
         while not self.budget.reserve(worst, self.profile.name, request.model, last=patience <= 0.0):
             await asyncio.sleep(BUDGET_POLL_S)
             patience -= BUDGET_POLL_S
 
     def _record_parts(self, _: str, answer: RecordedAnswer) -> None:
-        """The samples that came, as answers of their own: they are paid, and are not bought again."""
+        """Records the samples that came as answers of their own: they are paid and not bought again."""
         for part in parts_of(answer).values():
             self.log.record(self._hash(part.request), part)
         self._count_paid(answer)
@@ -316,7 +318,7 @@ class Batch:
 
 
 def single_request(request: ChatRequest, place: int) -> ChatRequest:
-    """The request for one sample of several: its seed and its try tell it from the others."""
+    """The request for one of several samples; its seed and try number tell it from the others."""
     if place == 0:
         return request.model_copy(update={"n": 1})
     seed = None if request.seed is None else (request.seed + place) % 2**31
@@ -324,7 +326,7 @@ def single_request(request: ChatRequest, place: int) -> ChatRequest:
 
 
 def parts_of(answer: RecordedAnswer) -> dict[int, RecordedAnswer]:
-    """An answer's samples by their place, as answers of their own; the first one carries what all have cost."""
+    """An answer's samples by place, as answers of their own; the first carries the cost of all."""
     parts: dict[int, RecordedAnswer] = {}
     for place, (text, reason) in enumerate(zip(answer.texts, answer.finish_reasons, strict=True)):
         paid = {} if place == 0 else {"prompt_tokens": 0, "completion_tokens": 0}
@@ -338,10 +340,10 @@ JOIN_S = 0.5
 
 
 class ChatClient:
-    """Calls one endpoint. Recorded answers are taken from the store; new ones are stored before they are given out.
+    """Calls one endpoint. Recorded answers come from the store; new ones are stored before they are returned.
 
-    `on_usage` is called once for each answer, cached or bought, from a thread of the client and never twice at
-    once. When `abort` is set, calls in flight are dropped within a second and `LostLeaseError` is raised.
+    `on_usage` is called once per answer, recorded or bought, from a thread of the client and never twice at once. When
+    `abort` is set, calls in flight are dropped within a second and `LostLeaseError` is raised.
     """
 
     def __init__(
@@ -363,20 +365,10 @@ class ChatClient:
         self._callback = on_usage
         self._callback_lock = threading.Lock()
 
-    def complete_many(self, requests: Sequence[ChatRequest]) -> list[ChatAnswer]:
-        """Answers in the order of the requests. Raises the first request's error, after the others have ended."""
-        outcomes = dict(self.stream_many(requests))
-        for index in range(len(requests)):
-            outcome = outcomes[index]
-            if isinstance(outcome, SenseError):
-                raise outcome
-        return [answer for _, answer in sorted(outcomes.items()) if isinstance(answer, ChatAnswer)]
-
     def stream_many(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, ChatAnswer | SenseError]]:
-        """Index and answer as they come; an error in an answer's place concerns that request.
+        """Index and answer as they arrive; an error in an answer's place concerns that request only.
 
-        After a fatal error (key, quota, model, budget, endpoint down, or more given up in a row than fly at
-        once) the requests that are not yet bought get
+        After a fatal error (key, quota, model, budget, endpoint down, or too many failures) the remaining requests get
         that error without a call. Leaving the iterator early drops the calls in flight.
         """
         run = _Run(self, list(requests))
@@ -389,14 +381,12 @@ class ChatClient:
             run.stop()
 
     def make_batch(self, client: "openai.AsyncOpenAI") -> Batch:
-        """The work of one call, for the event loop that `client` belongs to."""
         on_usage = self._report if self._callback is not None else None
         return Batch(
             self.profile, client=client, log=self._log, policy=self.policy, budget=self.budget, on_usage=on_usage
         )
 
     def check_abort(self) -> None:
-        """Raises `LostLeaseError` once the abort event is set."""
         if self._abort.is_set():
             raise LostLeaseError(
                 f"the calls to endpoint {self.profile.name!r} were aborted: the shard is no longer this worker's"
@@ -427,7 +417,7 @@ class _Run:
                 return self._out.get(timeout=ABORT_POLL_S)
 
     def stop(self) -> None:
-        """Cancels what is in flight. A store that hangs does not hold the caller."""
+        """Cancels what is in flight, without waiting for a store that hangs."""
         if self._future.cancel():
             self._ended.wait(JOIN_S)
 

@@ -1,6 +1,6 @@
-"""How many calls may fly at once, found from what the endpoint does. Time comes from a clock; no loop, no network.
+"""How many calls may be in flight at once, measured by what the endpoint does (decision 0011).
 
-Decision 0011 has the reasons and the measurements.
+`AdaptiveLimit` decides by a clock, without a loop or network; `Limiter` queues the callers of one event loop.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ UNKNOWN_S = 1.0  # a call's latency before there was an answer
 
 @dataclass(slots=True)
 class Cohort:
-    """Calls that began one after another: how deep they flew, when the last began, the latencies that are known.
+    """Consecutive calls: how many were in flight, when the last one began, and the latencies known so far.
 
-    The median does not wait for the slowest calls, and does not favour the fast ones as the first answers would.
+    Their median neither waits for the slowest calls nor favours the fast ones, as the first answers would.
     """
 
     drop: int = 0  # decreases before it: what began before a decrease and ended after it measures neither
@@ -43,7 +43,7 @@ class Cohort:
     seconds: list[float] = field(default_factory=list)
 
     def median(self, now: float) -> float | None:
-        """Once it is certain: half have answered, and those that have not have waited for longer."""
+        """The median once it is certain: half have answered, and the others have waited for longer."""
         if self.begun < COHORT or len(self.seconds) < COHORT // 2:
             return None
         middle = sorted(self.seconds)[COHORT // 2 - 1]
@@ -52,7 +52,7 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True)
 class CallSlot:
-    """A place taken: when, and after how many decreases."""
+    """A slot taken: since when, and after how many decreases of the limit."""
 
     began: float
     epoch: int
@@ -60,9 +60,9 @@ class CallSlot:
 
 
 class AdaptiveLimit:
-    """Grows until the endpoint refuses (429) or more calls give no more throughput; holds there; asks for more rarely.
+    """Grows until the endpoint rejects calls (429) or more calls give no more throughput; then holds and rarely probes.
 
-    `most` is the operator's bound, `first` where growth begins. Safe between threads; lives as long as its process.
+    `most` is the operator's limit, `first` the start. Safe between threads; lives as long as the process.
     """
 
     def __init__(self, most: int, first: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
@@ -85,7 +85,7 @@ class AdaptiveLimit:
         self._best_depth = self._best_rate = 0.0
 
     def begin(self) -> CallSlot | None:
-        """A place, or None where there is none now."""
+        """A slot, or None if there is none now."""
         with self._lock:
             now = self.clock()
             if now < self.paused_until or self.in_flight >= int(self.limit):
@@ -94,7 +94,7 @@ class AdaptiveLimit:
             return CallSlot(now, self._epoch, self._join(now))
 
     def tick(self) -> None:
-        """Called while calls wait for a place: opens one more where it is time to."""
+        """Called while calls wait for a slot: opens one more when it is time."""
         with self._lock:
             now = self.clock()
             if now < self.paused_until or self.in_flight < int(self.limit):
@@ -107,7 +107,6 @@ class AdaptiveLimit:
                 self._probe(now)
 
     def succeeded(self, call: CallSlot) -> None:
-        """An answer came."""
         with self._lock:
             now = self.clock()
             full = self.in_flight >= int(self.limit)
@@ -120,7 +119,7 @@ class AdaptiveLimit:
                 self._set(min(self._wall, self.limit + 1.0 / self.limit))
 
     def rejected(self, call: CallSlot, retry_after_s: float | None) -> None:
-        """A 429. A server with a number of places tells that number exactly: the calls that still fly."""
+        """After a 429. A server with a fixed number of slots reveals it: the calls still in flight."""
         with self._lock:
             now = self.clock()
             self.in_flight -= 1
@@ -142,12 +141,12 @@ class AdaptiveLimit:
                 self._probe_at = now + PROBE_FIRST * self.latency_s
 
     def _new_epoch(self) -> None:
-        """Calls in flight tell of the limit before; however many they are, they take no more than half."""
+        """Calls in flight say something about the old limit; however many fail, they take at most half of it."""
         self._epoch += 1
         self._floor = max(1.0, self.limit / 2.0)
 
     def failed(self, call: CallSlot, *, overload: bool) -> None:
-        """No answer. `overload` (503, a timeout): fewer at once, once for all calls that were in flight then."""
+        """After no answer. `overload` (503 or a timeout) lowers the limit once for all calls in flight."""
         with self._lock:
             self.in_flight -= 1
             if overload and call.epoch == self._epoch:
@@ -156,7 +155,7 @@ class AdaptiveLimit:
                 self._set(self.limit * OVERLOADED)
 
     def _hold(self, level: float, now: float) -> None:
-        """The wall stands here; the more often it was met in the same place, the later it is tried again."""
+        """Stops growth here; the more often the limit was found in the same place, the later it is probed again."""
         same = abs(level - self._wall) <= max(1.0, SAME_WALL * self._wall)
         last = max(PROBE_LAST, PROBE_CALLS / level)
         self._probe_gap = min(last, self._probe_gap * 2.0) if same else PROBE_FIRST
@@ -166,7 +165,7 @@ class AdaptiveLimit:
         self._probe_at = now + self._probe_gap * self.latency_s
 
     def _probe(self, now: float) -> None:
-        """One call more than is known to go; where that stood for a while, growth begins again."""
+        """Allows one call more than is known to work; if that stands for a while, growth begins again."""
         self.growing, self._probed = self._probed, True
         self._probe_at = now + PROBE_FIRST * self.latency_s
         self._set(self.limit + 1.0)
@@ -189,7 +188,9 @@ class AdaptiveLimit:
             self._compare(cohort.depths / COHORT, median)
 
     def _compare(self, depth: float, seconds: float) -> None:
-        """Little's law: calls in flight by latency is throughput. Where deeper gives no more, calls only queue."""
+        """Little's law: calls in flight divided by latency is throughput. Without more throughput, more calls only
+        queue.
+        """
         rate = depth / max(seconds, 1e-6)
         deeper, flatter = depth >= DEEPER * self._best_depth, depth * DEEPER <= self._best_depth
         if not self._best_rate or (deeper and rate >= GAIN * self._best_rate) or (flatter and rate > self._best_rate):
@@ -210,7 +211,7 @@ _paces_lock = Lock()
 
 
 def endpoint_limit(profile: EndpointProfile) -> AdaptiveLimit:
-    """This process's pace for an endpoint: what one shard found out, the next one begins with."""
+    """This process's limit for an endpoint: what one shard found out, the next one starts with."""
     key = (profile.name, profile.base_url, profile.max_concurrency, profile.start_concurrency)
     with _paces_lock:
         if key not in _paces:
@@ -219,7 +220,7 @@ def endpoint_limit(profile: EndpointProfile) -> AdaptiveLimit:
 
 
 class Limiter:
-    """Callers wait in line for a place. Every place is given back by exactly one of the methods below `acquire`."""
+    """Callers queue for a slot. Each slot is returned by exactly one of `succeeded`, `rejected` and `failed`."""
 
     def __init__(self, pace: AdaptiveLimit) -> None:
         self.pace = pace
@@ -227,7 +228,6 @@ class Limiter:
         self._timer: asyncio.TimerHandle | None = None
 
     async def acquire(self) -> CallSlot:
-        """Waits for a place."""
         if not self._line and (call := self.pace.begin()) is not None:
             return call
         future: asyncio.Future[CallSlot] = asyncio.get_running_loop().create_future()
@@ -241,17 +241,16 @@ class Limiter:
             raise
 
     def succeeded(self, call: CallSlot) -> None:
-        """An answer came."""
         self.pace.succeeded(call)
         self._admit()
 
     def rejected(self, call: CallSlot, retry_after_s: float | None) -> None:
-        """A 429; a Retry-After holds back every new call."""
+        """After a 429; its Retry-After holds back every new call."""
         self.pace.rejected(call, retry_after_s)
         self._admit()
 
     def failed(self, call: CallSlot, *, overload: bool) -> None:
-        """No answer; `overload` where the endpoint had too much to do."""
+        """After no answer; `overload` if the endpoint was too busy."""
         self.pace.failed(call, overload=overload)
         self._admit()
 

@@ -1,4 +1,4 @@
-"""Endpoint profiles: the operator names them, a spec only refers to them."""
+"""Endpoint profiles: the operator defines them, specs only name them."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from shared.settings import BaseSettings, InternalSettings
 
 
 class LlmSettings(BaseSettings):
-    """`SENSE_ENDPOINTS_FILE`, `SENSE_ENGINE_URL`, and the two names that OpenAI's own tools use."""
+    """`SENSE_ENDPOINTS_FILE`, `SENSE_ENGINE_URL`, and the two variables of OpenAI's own tools."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_", extra="ignore", populate_by_name=True)
 
@@ -25,7 +25,7 @@ class LlmSettings(BaseSettings):
     openai_base_url: str = Field(default="https://api.openai.com/v1", validation_alias="OPENAI_BASE_URL")
 
 
-ENGINE = "engine"  # the profile of our own engine: it costs nothing
+ENGINE = "engine"  # our own engine, which costs nothing
 ENVIRONMENT_PREFIX = "SENSE_ENDPOINT_"
 ENVIRONMENT_FIELDS = (
     "BASE_URL",
@@ -40,17 +40,17 @@ ENVIRONMENT_FIELDS = (
     "OMIT",
     "EXTRA",
 )
-# What the client itself decides; money and answers are counted by it.
+# The client decides these, since it counts money and answers by them.
 RESERVED = frozenset(("model", "messages", "n", "stream", "max_tokens", "max_completion_tokens"))
 
 
 class EndpointProfile(BaseModel):
     """An OpenAI-compatible server. `base_url` ends where `/chat/completions` begins, usually in `/v1`.
 
-    `models` is an allow list; None allows any name. Prices are dollars a million tokens; both or none. How many calls
-    fly at once is found by each process, from `start_concurrency` on, and never more than `max_concurrency`.
-    `max_tokens_field` is the name under which the server takes the bound on an answer. Parameters in `omit` are never
-    sent (`temperature`, `top_p`, `seed`, `n`); those in `extra` always are. A query in `base_url` goes with every call.
+    `models` is an allow list; None allows any model. Prices are dollars per million tokens: both or none. Each process
+    finds how many calls at once work, from `start_concurrency` up to `max_concurrency`. `max_tokens_field` is the
+    server's name for the limit of an answer. Parameters in `omit` are never sent (`temperature`, `top_p`, `seed`, `n`),
+    those in `extra` always. A query in `base_url` goes with every call.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -86,20 +86,24 @@ class EndpointProfile(BaseModel):
         return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
     @property
+    def secret(self) -> str | None:
+        return self.api_key.get_secret_value() if self.api_key is not None else None
+
+    @property
     def changes(self) -> dict[str, Any]:
-        """What the profile changes of every request, so that an answer depends on it; empty for most."""
+        """What the profile changes in every request, so that answers depend on it."""
         chosen = {"omit": sorted(self.omit), "extra": self.extra}
         return {name: value for name, value in chosen.items() if value}
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """Dollars for one call; None where the profile has no prices."""
+        """Dollars for one call; None without prices."""
         if self.usd_per_million_in is None or self.usd_per_million_out is None:
             return None
         return (prompt_tokens * self.usd_per_million_in + completion_tokens * self.usd_per_million_out) / 1e6
 
 
 def load_profiles(settings: LlmSettings, environ: Mapping[str, str] = os.environ) -> dict[str, EndpointProfile]:
-    """All profiles by name: built in, then the operator's file, then the environment; the later ones win by field.
+    """All profiles by name: built-in, then the operator's file, then the environment; later fields win.
 
     Raises `InvalidInputError` for a file or variable that cannot be used; no message holds a key.
     """
@@ -109,13 +113,13 @@ def load_profiles(settings: LlmSettings, environ: Mapping[str, str] = os.environ
         for name, fields in source.items():
             known = merged.setdefault(name, {})
             if "base_url" in fields and known.get("api_key") == token:
-                known.pop("api_key", None)  # our services' token is for our engine, not for what stands in its place
+                known.pop("api_key", None)  # the internal token is for our engine, not for a server in its place
             known.update(fields)
     return {name: _make(name, fields) for name, fields in sorted(merged.items())}
 
 
 def find_profile(profiles: Mapping[str, EndpointProfile], name: str) -> EndpointProfile:
-    """Raises `InvalidInputError` that names the profiles that exist."""
+    """Raises `InvalidInputError` with the names of the profiles that exist."""
     if name not in profiles:
         known = ", ".join(sorted(profiles)) or "none"
         raise InvalidInputError(
@@ -130,13 +134,10 @@ def _built_in(settings: LlmSettings) -> dict[str, dict[str, Any]]:
     if settings.openai_api_key is not None:
         found["openai"] = {"base_url": settings.openai_base_url, "api_key": settings.openai_api_key}
     if settings.engine_url is not None:
-        # our own engine batches what waits: many calls at once cost it nothing
+        # Our engine batches waiting requests, so that many calls at once cost it nothing.
         url = f"{settings.engine_url.rstrip('/')}/v1"
         own = {"api_key": token} if (token := InternalSettings().token) else {}
-        found[ENGINE] = {
-            **{"base_url": url, "timeout_s": 600.0, "max_concurrency": 128, "start_concurrency": 128},
-            **own,
-        }
+        found[ENGINE] = {"base_url": url, "timeout_s": 600.0, "max_concurrency": 128, "start_concurrency": 128, **own}
     return found
 
 
@@ -149,7 +150,7 @@ def _from_file(path: Path | None) -> dict[str, dict[str, Any]]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"SENSE_ENDPOINTS_FILE {path} cannot be read; check the path and its owner") from error
     except yaml.YAMLError:
-        # The parser's own message quotes lines of the file, and keys stand in it.
+        # The parser's message quotes lines of the file, which holds keys.
         raise InvalidInputError(f"SENSE_ENDPOINTS_FILE {path} is neither YAML nor JSON; check its form") from None
     entries = content.get("endpoints", content) if isinstance(content, dict) else content
     if not isinstance(entries, dict) or not all(isinstance(fields, dict) for fields in entries.values()):
@@ -180,5 +181,5 @@ def _make(name: str, fields: dict[str, Any]) -> EndpointProfile:
 
 
 def load_profile(name: str) -> EndpointProfile:
-    """One profile by this process's settings. Raises `InvalidInputError` with the names there are."""
+    """One profile by this process's settings."""
     return find_profile(load_profiles(LlmSettings()), name)

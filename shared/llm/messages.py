@@ -1,4 +1,4 @@
-"""What callers give to a model and get back."""
+"""What callers send to a model and get back, and the log of recorded answers: a paid answer is never bought again."""
 
 import hashlib
 import json
@@ -18,10 +18,10 @@ from shared.storage.store import ObjectStore
 
 
 class ChatRequest(BaseModel):
-    """One call. `n` samples come back from it; `slot` and `try_number` tell apart calls that are otherwise equal.
+    """One call for `n` samples; `slot` and `try_number` distinguish calls that are otherwise equal.
 
-    None for a sampling parameter leaves it to the endpoint. `max_tokens` bounds each sample, so that a
-    budget can know the worst case.
+    None leaves a sampling parameter to the endpoint. `max_tokens` bounds each sample, so that a budget knows the worst
+    case.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,16 +39,16 @@ class ChatRequest(BaseModel):
     @field_validator("messages")
     @classmethod
     def _check_unicode(cls, messages: list[Message]) -> list[Message]:
-        """Half a surrogate pair cannot be sent or recorded; it must not be found out after the call is paid."""
+        """Half a surrogate pair can be neither sent nor recorded; this must show before the call is paid."""
         for message in messages:
             message.content.encode()
         return messages
 
 
 class ChatAnswer(BaseModel):
-    """`texts` and `finish_reasons` in the order of the samples; `seconds` is the time of the call that was paid.
+    """`texts` and `finish_reasons` in the order of the samples; `seconds` is the duration of the paid call.
 
-    `left_out`: parameters that the endpoint does not take, so that it was asked without them.
+    `omitted`: parameters that the endpoint does not accept and that were left out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,12 +60,12 @@ class ChatAnswer(BaseModel):
     key: str = Field(description="object key of the recorded answer")
     cached: bool
     seconds: float
-    left_out: list[str] = Field(default_factory=list)
+    omitted: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Usage:
-    """One answer's cost. Cached answers cost nothing now: their tokens are zero. `usd` is None without prices."""
+    """The cost of one answer; a recorded one costs nothing now: its tokens are zero. `usd` is None without prices."""
 
     endpoint: str
     model: str
@@ -86,10 +86,7 @@ log = get_logger()
 
 
 class RecordedAnswer(BaseModel):
-    """What the object holds: the request as asked, and the answer as it came.
-
-    `left_out` are parameters of the request that the server does not take, so that it was asked without them.
-    """
+    """What the object holds: the request as sent, and the answer as received."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -103,16 +100,15 @@ class RecordedAnswer(BaseModel):
     completion_tokens: int
     usage_reported: bool
     seconds: float
-    left_out: list[str] = Field(default_factory=list)
+    omitted: list[str] = Field(default_factory=list)
 
     def encoded(self) -> bytes:
-        """As it is stored: without what an older version would not know, where there is nothing of it."""
-        return self.model_dump_json(exclude=None if self.left_out else {"left_out"}).encode()
+        """The stored bytes; without `omitted` if it is empty."""
+        return self.model_dump_json(exclude=None if self.omitted else {"omitted"}).encode()
 
 
 def answer_hash(endpoint: str, request: ChatRequest, changes: Mapping[str, Any] | None = None) -> str:
-    """SHA-256 (hex) over canonical JSON of endpoint name, model, parameters, messages, slot and try, and of what the
-    endpoint's profile changes."""
+    """SHA-256 (hex) of canonical JSON: endpoint name, request, and what the endpoint's profile changes."""
     content: dict[str, Any] = {
         "version": HASH_VERSION,
         "endpoint": endpoint,
@@ -125,14 +121,14 @@ def answer_hash(endpoint: str, request: ChatRequest, changes: Mapping[str, Any] 
 
 
 class AnswerLog:
-    """Recorded answers in the object store. Once `abort` is set, a store that takes no answer is not waited for."""
+    """Recorded answers in the object store. `abort` ends the wait for a store that accepts nothing."""
 
     def __init__(self, store: ObjectStore, abort: threading.Event | None = None) -> None:
         self.store = store
         self.abort = abort or threading.Event()
 
     def find(self, hashed: str) -> RecordedAnswer | None:
-        """None when nothing is recorded. A damaged record raises, since buying again would hide the damage."""
+        """Raises for a damaged record: buying the answer again would hide the damage."""
         key = answer_key(hashed)
         try:
             return RecordedAnswer.model_validate_json(self.store.get(key))
@@ -145,10 +141,9 @@ class AnswerLog:
             ) from None
 
     def record(self, hashed: str, answer: RecordedAnswer) -> str:
-        """Stores the answer durably and gives its object key.
+        """Stores the answer and returns its object key.
 
-        It is paid: a store that is full or away gets it again and again for a while, and until then nothing more is
-        bought in its place.
+        The answer is paid: while the store is full or down this retries, and nothing more is bought meanwhile.
         """
         key, data = answer_key(hashed), answer.encoded()
         ends, pause = time.monotonic() + RECORD_PATIENCE_S, FIRST_PAUSE_S

@@ -1,7 +1,7 @@
-"""What servers answer, in the shapes that they have: a chat completion's texts, or the words of an error.
+"""What servers return: the texts of a chat completion, or the message of an error.
 
-One reader, generous in what it takes: content as text or as a list of chunks, tool calls and refusals in its place,
-server-sent events that nobody asked for, usage under other names; errors as OpenAI, FastAPI and others write them.
+Tolerant on purpose: content as text or a list of chunks, tool calls and refusals in its place, server-sent events that
+nobody requested, usage under other names; errors as OpenAI, FastAPI and others write them.
 """
 
 import json
@@ -38,16 +38,16 @@ REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "thoughts")
 
 
 class UnexpectedBodyError(ValueError):
-    """A body that was read whole and is no chat completion: asking again gives the same."""
+    """A complete body that is no chat completion: a retry gets the same."""
 
 
 class BrokenBodyError(ValueError):
-    """A body that did not arrive whole, or is not the server's own: asking again may help."""
+    """An incomplete body, or one that is not the server's own: a retry may help."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerError:
-    """An error's words, the parameter that it names, and its code, from a body of any form."""
+    """The message of an error, the parameter that it names, and its code."""
 
     words: str = ""
     code: str = ""
@@ -55,7 +55,7 @@ class ServerError:
 
 
 class ErrorBodyError(ValueError):
-    """A success whose body is an error."""
+    """A 200 whose body is an error."""
 
     def __init__(self, error: ServerError) -> None:
         super().__init__(error.words)
@@ -64,17 +64,17 @@ class ErrorBodyError(ValueError):
 
 @dataclass(slots=True)
 class Choice:
-    """One choice: its text, the thought that was kept apart from it, and why it ended."""
+    """One choice: its text, the reasoning that came separately, and why it ended."""
 
     index: int
     text: str
-    thought: str
+    reasoning: str
     finish_reason: str
 
 
 @dataclass(slots=True)
 class Completion:
-    """What is used of a body. Tokens are None where the server reports none."""
+    """The parts of a body that we use. Tokens are None if the server does not report them."""
 
     model: str | None
     choices: list[Choice] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Completion:
 
 
 def read_completion(text: str) -> Completion:
-    """Raises `ErrorBodyError`, `ShapeError`, or `BrokenError`."""
+    """Raises `ErrorBodyError`, `UnexpectedBodyError`, or `BrokenBodyError`."""
     data = read_events(text) if text.lstrip()[:6] in ("data: ", "data:{", "event:") else read_body(text)
     if not isinstance(data, Mapping):
         raise UnexpectedBodyError(f"JSON that is no object: {text.strip()[:80]}")
@@ -101,14 +101,14 @@ def read_completion(text: str) -> Completion:
     model = data.get("model")
     return Completion(
         model=replace_surrogates(model) if isinstance(model, str) else None,
-        choices=sorted((read_choice(one, place) for place, one in enumerate(choices)), key=lambda said: said.index),
+        choices=sorted((read_choice(one, place) for place, one in enumerate(choices)), key=lambda choice: choice.index),
         prompt_tokens=token_count(usage, "prompt_tokens", "input_tokens"),
         completion_tokens=token_count(usage, "completion_tokens", "output_tokens"),
     )
 
 
 def read_body(text: str) -> Any:
-    """JSON, or why it is none."""
+    """JSON, or `BrokenBodyError` with what it is instead."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -117,7 +117,7 @@ def read_body(text: str) -> Any:
 
 
 def read_events(text: str) -> dict[str, Any]:
-    """Server-sent events put together as one completion, for servers that stream whatever they are asked."""
+    """Server-sent events assembled to one completion, for servers that always stream."""
     choices: dict[int, dict[str, Any]] = {}
     whole: dict[str, Any] = {}
     ended = False
@@ -139,27 +139,26 @@ def read_events(text: str) -> dict[str, Any]:
             if isinstance(one, dict):
                 ended = ended or bool(one.get("finish_reason"))
                 index = one["index"] if isinstance(one.get("index"), int) else 0
-                add_chunk(choices.setdefault(index, {"content": "", "thought": ""}), one)
+                add_chunk(choices.setdefault(index, {"content": "", "reasoning": ""}), one)
     if not ended:
         raise BrokenBodyError("events that break off")
     whole["choices"] = [
-        {"index": index, "message": {"content": one["content"], "reasoning": one["thought"]}, **one.get("end", {})}
+        {"index": index, "message": {"content": one["content"], "reasoning": one["reasoning"]}, **one.get("end", {})}
         for index, one in sorted(choices.items())
     ]
     return whole
 
 
 def add_chunk(choice: dict[str, Any], event: Mapping[str, Any]) -> None:
-    """One event's part of a choice."""
-    said = read_choice(event, 0)
-    choice["content"] += said.text
-    choice["thought"] += said.thought
+    part = read_choice(event, 0)
+    choice["content"] += part.text
+    choice["reasoning"] += part.reasoning
     if event.get("finish_reason"):
         choice["end"] = {"finish_reason": event["finish_reason"]}
 
 
 def read_choice(choice: object, place: int) -> Choice:
-    """Text from where the server has put it; a thought is never a text."""
+    """The text, wherever the server has put it; reasoning never counts as text."""
     if not isinstance(choice, Mapping):
         raise UnexpectedBodyError("a choice that is no object")
     message = choice.get("message") or choice.get("delta")
@@ -170,26 +169,26 @@ def read_choice(choice: object, place: int) -> Choice:
             raise UnexpectedBodyError("a choice without a message")
         message = {}
     text = content_text(message.get("content"))
-    thought = next((str(message[name]) for name in REASONING_FIELDS if isinstance(message.get(name), str)), "")
+    reasoning = next((str(message[name]) for name in REASONING_FIELDS if isinstance(message.get(name), str)), "")
     if not text.strip():
         text = tool_call_text(message) or (message["refusal"] if isinstance(message.get("refusal"), str) else text)
     index, finish = choice.get("index"), choice.get("finish_reason") or choice.get("stop_reason")
-    said = finish.lower() if isinstance(finish, str) else "unknown"
+    reason = finish.lower() if isinstance(finish, str) else "unknown"
     return Choice(
         index if isinstance(index, int) else place,
         replace_surrogates(text),
-        replace_surrogates(thought),
-        FINISH_REASONS.get(said, said),
+        replace_surrogates(reasoning),
+        FINISH_REASONS.get(reason, reason),
     )
 
 
 def replace_surrogates(text: str) -> str:
-    """The text without halves of surrogate pairs, which JSON can carry and nothing can store."""
+    """Replaces halves of surrogate pairs, which JSON can carry and nothing can store."""
     return text.encode("utf-8", "replace").decode()
 
 
 def content_text(content: object) -> str:
-    """A message's content as text: chunks of text joined, chunks of thinking left out."""
+    """A message's content as text: text chunks joined, reasoning chunks left out."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -202,7 +201,6 @@ def content_text(content: object) -> str:
 
 
 def chunk_text(chunk: object) -> str:
-    """One chunk of a list."""
     if isinstance(chunk, str):
         return chunk
     if not isinstance(chunk, Mapping):
@@ -214,7 +212,7 @@ def chunk_text(chunk: object) -> str:
 
 
 def tool_call_text(message: Mapping[str, Any]) -> str:
-    """What a model has said as a tool's arguments, where it called one in place of an answer."""
+    """The arguments of tool calls, for models that answer with one."""
     calls = message.get("tool_calls")
     functions = [one.get("function") for one in calls if isinstance(one, Mapping)] if isinstance(calls, list) else []
     found = [one.get("arguments") for one in (*functions, message.get("function_call")) if isinstance(one, Mapping)]
@@ -222,7 +220,6 @@ def tool_call_text(message: Mapping[str, Any]) -> str:
 
 
 def token_count(usage: Mapping[str, Any], *names: str) -> int | None:
-    """A whole number under one of the names."""
     for name in names:
         value = usage.get(name)
         if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
@@ -230,11 +227,7 @@ def token_count(usage: Mapping[str, Any], *names: str) -> int | None:
     return None
 
 
-# Errors
-
-
 def parse_server_error(text: str) -> ServerError:
-    """The words of an error's body."""
     text = text[:READ_CHARS]
     try:
         data = json.loads(text)
@@ -248,7 +241,7 @@ def parse_server_error(text: str) -> ServerError:
 
 
 def error_sentences(value: object, depth: int = 0) -> Iterator[str]:
-    """The sentences of an error, from the outside in."""
+    """The messages of an error, from the outside in."""
     if depth > 5:
         return
     if isinstance(value, str):
@@ -280,7 +273,7 @@ def error_param(named: Mapping[str, Any], data: object) -> str:
 
 
 def redact(words: str, secret: str | None = None) -> str:
-    """A server's words for a user: on one line, cut, without the key and what looks like one."""
+    """A server's message for a user: on one line, cut, without the key and anything that looks like one."""
     if secret:
         words = words.replace(secret, "[key]")
     words = SECRET.sub("[key]", " ".join(replace_surrogates(words[: 4 * QUOTED_CHARS]).split()))

@@ -19,9 +19,9 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DirectoryStore:
-    """Objects as files below `root`. A put is a temporary file, synced, then renamed; the folder is synced too.
+    """Objects as files below `root`. A put writes a temporary file, syncs it, renames it, and syncs the folder.
 
-    Safe between threads and processes on one machine. Raises `UnavailableError` for a full or unreadable disk.
+    Safe between threads and processes of one machine. Raises `UnavailableError` for a full or unreadable disk.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -78,7 +78,7 @@ class DirectoryStore:
             self._sync_folder(path.parent)
 
     def remove_leftovers(self, older_than_s: float = 86_400.0) -> int:
-        """Deletes temporary files of writers that were killed; gives their number. Young ones may still be written."""
+        """Deletes old temporary files of killed writers; returns how many."""
         limit, removed = time.time() - older_than_s, 0
         with self._disk():
             for path in self.root.rglob(f"{TEMPORARY_PREFIX}*"):
@@ -118,7 +118,7 @@ class DirectoryStore:
         return digest.hexdigest(), size
 
     def _make_folders(self, key: str, folder: Path) -> None:
-        """Makes the folders of a key and syncs each new one's parent, so that a power cut loses no path."""
+        """Creates the folders of a key and syncs each new one's parent, so that a power cut loses no path."""
         if folder == self.root or folder.is_dir():
             return
         self._make_folders(key, folder.parent)
@@ -139,7 +139,7 @@ class DirectoryStore:
             temporary.replace(path)
 
     def _remove_empty(self, folder: Path) -> None:
-        """Folders that deleted objects left behind stand in nobody's way."""
+        """Removes folders that deleted objects left behind."""
         for below, _, _ in os.walk(folder, topdown=False):
             Path(below).rmdir()
 
@@ -191,7 +191,7 @@ class DirectoryStore:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """False for what cannot be looked at: reading it says why, and the other objects are listed."""
+    """False for what cannot be examined: reading it reports the error, and the other objects are listed."""
     try:
         return entry.is_dir()
     except OSError:

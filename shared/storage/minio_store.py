@@ -31,20 +31,20 @@ TRANSPORT = urllib3.Timeout(connect=5.0, read=60.0)
 
 
 class StoreDeniedError(SenseError):
-    """The server answers and refuses the key."""
+    """The server answers and rejects the key."""
 
     code = "store_denied"
 
 
 def _transport(secure: bool) -> urllib3.PoolManager:
-    """The client's own default waits five minutes for a dead host; a shard's lease is 30 s."""
+    """The client's default waits five minutes for a dead host; a shard's lease is 30 s."""
     retries = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504])
     certificates = "CERT_REQUIRED" if secure else "CERT_NONE"
     return urllib3.PoolManager(timeout=TRANSPORT, retries=retries, maxsize=16, cert_reqs=certificates)
 
 
 def clock_skew_s(error: S3Error) -> float:
-    """How far this machine's clock is from the server's: a refusal without a body does not say that this is why."""
+    """How far this machine's clock is from the server's: a rejection without a body does not name it as the cause."""
     date = error.response.headers.get("date") if error.response is not None else None
     try:
         return parsedate_to_datetime(date or "").timestamp() - time.time()
@@ -53,11 +53,11 @@ def clock_skew_s(error: S3Error) -> float:
 
 
 class MinioStore:
-    """Objects in one bucket, made on first use if absent; the SHA-256 travels as user metadata.
+    """Objects in one bucket, created on first use; the SHA-256 is kept as user metadata.
 
-    That no key is a folder of another is checked before a put, by requests: two writers that put `a` and
-    `a/b` at the same instant are not told apart. Raises `UnavailableError` when the server does not
-    answer and `StoreDeniedError` when it refuses the key.
+    Before a put, requests check that no key is a folder of another; two writers that put `a` and `a/b` at the same
+    instant are not detected. Raises `UnavailableError` if the server does not answer, `StoreDeniedError` if it rejects
+    the key.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class MinioStore:
         return ObjectRef(key=key, sha256=digest, size=size)
 
     def _check_folders(self, key: str) -> None:
-        """Folders seen once are remembered until a delete, so a usual put costs one request more."""
+        """Folders seen once are remembered until a delete, so that a put usually costs one extra request."""
         with self._server(key):
             below = next(iter(self._client.list_objects(self.bucket, f"{key}/", recursive=True)), None)
         if below is not None:

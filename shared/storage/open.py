@@ -14,9 +14,9 @@ from shared.storage.store import ObjectStore
 
 
 class StoreSettings(BaseSettings):
-    """`root` is used by the directory store, the rest by MinIO or another S3 server.
+    """`root` is for the directory store, the rest for MinIO or another S3 server.
 
-    `endpoint` is `host:port`; with `http://` or `https://` in front of it, the scheme decides `secure`.
+    `endpoint` is `host:port`; an `http://` or `https://` in front of it decides `secure`.
     """
 
     model_config = SettingsConfigDict(env_prefix="SENSE_STORE_", extra="ignore")
@@ -42,7 +42,7 @@ class StoreSettings(BaseSettings):
 
 
 def read_credentials(path: Path) -> tuple[str, str]:
-    """Access key and secret key of a file. Raises `InvalidInputError` where it is not one of them."""
+    """Access key and secret key from a file. Raises `InvalidInputError` if it holds none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return str(found["access_key"]), str(found["secret_key"])
@@ -52,7 +52,7 @@ def read_credentials(path: Path) -> tuple[str, str]:
 
 
 def open_store(settings: StoreSettings) -> ObjectStore:
-    """Raises `InvalidInputError` when a MinIO store lacks its keys. Nothing is asked over the network yet."""
+    """Raises `InvalidInputError` if a MinIO store lacks its keys. Sends nothing over the network yet."""
     if settings.kind == "directory":
         return DirectoryStore(settings.root)
     if settings.credentials is not None:

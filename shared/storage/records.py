@@ -1,4 +1,9 @@
-"""Rows in the object store: one compact JSON object a line, keys in field order, UTF-8."""
+"""Records in the object store: one compact JSON object per line, keys in field order, UTF-8.
+
+`read_slice` reads some records of a large object at their own cost: the first slice on a machine copies the object to
+its disk, checks its SHA-256 and notes where lines begin; later ones seek. Copies are named by their content, shared by
+the machine's workers and limited as a whole (`shared.storage.cache`).
+"""
 
 import fcntl
 import hashlib
@@ -25,14 +30,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class CorruptObjectError(SenseError):
-    """The bytes of an object are not those that were recorded for it."""
+    """An object holds other bytes than were recorded for it."""
 
     code = "corrupt_object"
     http_status = 409
 
 
 def dump_records(rows: Iterable[BaseModel]) -> bytes:
-    """Equal rows give equal bytes. Raises `InvalidInputError` for text that is not valid Unicode."""
+    """Equal records give equal bytes. Raises `InvalidInputError` for text that is not valid Unicode."""
     lines: list[str] = []
     for row in rows:
         try:
@@ -44,10 +49,10 @@ def dump_records(rows: Iterable[BaseModel]) -> bytes:
 
 
 def read_records(store: ObjectStore, ref_or_key: ObjectRef | str, model: type[Model]) -> Iterator[Model]:
-    """Rows as they are read; memory stays at one chunk and one line.
+    """Reads lazily; memory stays at one chunk and one line.
 
-    With a ref the SHA-256 is checked as the last row is handed out: a reader that runs to the end gets
-    `CorruptObjectError` for changed bytes. A line that is not a row raises it too, with its number.
+    With a ref the SHA-256 is checked after the last record: a reader that runs to the end gets `CorruptObjectError` for
+    changed bytes. So does a line that is no record, with its number.
     """
     key = ref_or_key.key if isinstance(ref_or_key, ObjectRef) else ref_or_key
     lines = read_lines(store, key) if isinstance(ref_or_key, str) else read_checked_lines(store, ref_or_key)
@@ -56,7 +61,7 @@ def read_records(store: ObjectStore, ref_or_key: ObjectRef | str, model: type[Mo
 
 
 def read_checked_lines(store: ObjectStore, ref: ObjectRef) -> Iterator[bytes]:
-    """The lines of an object, not parsed. Raises `CorruptObjectError` behind the last one for changed bytes."""
+    """The lines of an object, not parsed. Raises `CorruptObjectError` after the last one if bytes have changed."""
     digest = hashlib.sha256()
     yield from _lines(store.open_chunks(ref.key), digest)
     if digest.hexdigest() != ref.sha256:
@@ -64,17 +69,16 @@ def read_checked_lines(store: ObjectStore, ref: ObjectRef) -> Iterator[bytes]:
 
 
 def changed(key: str) -> CorruptObjectError:
-    """What to say of an object that has other bytes than were recorded."""
     return CorruptObjectError(f"object {key!r} changed after it was recorded (SHA-256 differs); run its stage again")
 
 
 def read_lines(store: ObjectStore, key: str) -> Iterator[bytes]:
-    """The lines of an object as they are read, not parsed, not checked against a hash: for who looks at a part."""
+    """The lines of an object, neither parsed nor checked against a hash: for readers of a part."""
     return _lines(store.open_chunks(key), hashlib.sha256())
 
 
 def parse_line(line: bytes, model: type[Model], where: str) -> Model:
-    """A line as a row. Raises `CorruptObjectError` that names `where`."""
+    """Raises `CorruptObjectError` that names `where`."""
     try:
         return model.model_validate_json(line)
     except ValidationError as error:
@@ -108,9 +112,9 @@ FOOTER = struct.Struct("<QQ")  # behind data and notes: bytes of data, lines
 def read_slice(
     store: ObjectStore, refs: Iterable[ObjectRef], offset: int, limit: int, model: type[M], folder: Path
 ) -> Iterator[M]:
-    """Rows `offset` to `offset + limit` of these objects, one behind the other. Large ones are kept in `folder`.
+    """Records `offset` to `offset + limit` of these objects in sequence. Large ones are cached in `folder`.
 
-    Raises `CorruptObjectError` for bytes that are not those that were recorded.
+    Raises `CorruptObjectError` if bytes have changed.
     """
     for ref in refs:
         if limit <= 0:
@@ -133,8 +137,9 @@ def read_slice(
 
 
 def open_copy(store: ObjectStore, ref: ObjectRef, folder: Path) -> BinaryIO | None:
-    """The checked copy of a set, open, so that it outlives its eviction; None where this disk cannot hold it: then the
-    set is read through each time, which takes longer and no more memory.
+    """The checked copy of an object, open, so that it outlives its eviction.
+
+    None if this disk cannot hold it: the object is then read through each time, slower and with no more memory.
     """
     settings = CacheSettings()
     bound = settings.model_copy(update={"bytes": settings.records_bytes})
@@ -162,7 +167,7 @@ def lines_from(file: BinaryIO, size: int, count: int, first: int) -> Iterator[by
 
 
 def bring(store: ObjectStore, ref: ObjectRef, path: Path) -> None:
-    """Writes the copy, one process at a time: the others find it made. Raises `CorruptObjectError`."""
+    """Writes the copy in one process at a time; the others find it. Raises `CorruptObjectError`."""
     with (path.parent / f".{path.name}.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
@@ -170,7 +175,9 @@ def bring(store: ObjectStore, ref: ObjectRef, path: Path) -> None:
 
 
 def noted(store: ObjectStore, ref: ObjectRef) -> Iterator[bytes]:
-    """The object's bytes as they come, then every `STRIDE`th line's place; fails at the end for changed bytes."""
+    """The object's bytes as they arrive, then the place of every `STRIDE`th line. Fails at the end if bytes have
+    changed.
+    """
     digest, starts, lines, size, tail = hashlib.sha256(), array("Q"), 0, 0, b""
     for chunk in store.open_chunks(ref.key):
         digest.update(chunk)
@@ -193,9 +200,9 @@ COPY_BYTES = 1 << 20
 
 
 class Spool(Sequence[M], Generic[M]):
-    """Rows of one model in a nameless temporary file; 16 bytes of memory a row.
+    """Records of one model in an unnamed temporary file, as a sequence; 16 bytes of memory per record.
 
-    A view by `arranged` shares the file: the same rows in another order, or some of them.
+    A view by `arranged` shares the file: the same records in another order, or some of them.
     """
 
     def __init__(self, model: type[M], rows: Iterable[M] = ()) -> None:
@@ -207,7 +214,7 @@ class Spool(Sequence[M], Generic[M]):
             self.append(row)
 
     def append(self, row: M) -> None:
-        """One more row at the end. Raises `InvalidInputError` for text that is not valid Unicode."""
+        """Raises `InvalidInputError` for text that is not valid Unicode."""
         line = dump_records([row])
         self.file.seek(self.end)
         self.file.write(line)
@@ -216,7 +223,7 @@ class Spool(Sequence[M], Generic[M]):
         self.end += len(line)
 
     def arranged(self, places: Iterable[int]) -> "Spool[M]":
-        """The rows at these places, in their order; nothing may be appended to the view."""
+        """A read-only view of the records at these places, in their order."""
         view = Spool.__new__(type(self))
         view.model, view.file, view.end = self.model, self.file, self.end
         view.starts, view.sizes = array("Q"), array("Q")
@@ -226,7 +233,7 @@ class Spool(Sequence[M], Generic[M]):
         return view
 
     def lines(self) -> Iterator[bytes]:
-        """Each row's line, as `dump_rows` writes it."""
+        """Each record's line, as `dump_records` writes it."""
         for start, size in zip(self.starts, self.sizes, strict=True):
             self.file.seek(start)
             yield self.file.read(size)

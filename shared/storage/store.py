@@ -1,4 +1,4 @@
-"""The object store: what every service may ask of it, whatever lies behind."""
+"""The object store as all services use it, whatever is behind it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from shared.contracts.base import ObjectRef
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object as a listing shows it; `modified` in seconds since 1970 by the store's clock."""
+    """An object in a listing; `modified` in seconds since 1970 by the store's clock."""
 
     key: str
     size: int
@@ -18,10 +18,9 @@ class ObjectInfo:
 
 
 class ObjectStore(Protocol):
-    """Keys are slash-separated; no key is a prefix folder of another. A put is seen whole or not at all.
+    """Keys are separated by slashes; no key is a folder of another. A put is visible whole or not at all.
 
-    Every method raises `UnavailableError` when the store does not answer or has no space left;
-    reads raise `NotFoundError` for an absent key.
+    Every method raises `UnavailableError` if the store does not answer or is full; reads raise `NotFoundError`.
     """
 
     def put(self, key: str, data: bytes) -> ObjectRef: ...
@@ -31,7 +30,7 @@ class ObjectStore(Protocol):
     def get(self, key: str) -> bytes: ...
 
     def get_file(self, key: str, path: Path) -> None:
-        """Writes the object to `path`, atomically."""
+        """Writes the object to `path` atomically."""
         ...
 
     def open_chunks(self, key: str, size: int = 1 << 20) -> Iterator[bytes]: ...
@@ -43,13 +42,13 @@ class ObjectStore(Protocol):
         ...
 
     def entries(self, prefix: str) -> Iterator[ObjectInfo]:
-        """As `list`, with sizes and ages, in no certain order."""
+        """Like `list`, with sizes and ages, in any order."""
         ...
 
     def marks(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """Keys that begin with `prefix`, each with a mark that changes when the object is written anew."""
+        """Keys that begin with `prefix`, each with a mark that changes when the object is written again."""
         ...
 
     def delete(self, key: str) -> None:
-        """Absent keys are fine: the wish is that the key is gone."""
+        """Deleting an absent key succeeds."""
         ...

@@ -137,10 +137,10 @@ def test_a_refused_parameter_is_left_out_from_then_on(
     assert len(server.bodies) == 7
     assert sum(parameter in body for body in server.bodies) == 1
     assert {"temperature", "top_p", "seed"} - set(server.bodies[-1]) == {parameter} - {"n"}
-    left_out = [parameter] if parameter != "n" else []
-    assert all(answer.left_out == left_out for answer in answers)
+    omitted = [parameter] if parameter != "n" else []
+    assert all(answer.omitted == omitted for answer in answers)
     replayed = complete_many(client(server, store), requests)
-    assert [one.left_out for one in replayed] == [left_out] * 6 and len(server.bodies) == 7
+    assert [one.omitted for one in replayed] == [omitted] * 6 and len(server.bodies) == 7
 
 
 def test_a_server_that_refuses_nearly_all(openai_server: StartServer, store: DirectoryStore) -> None:
@@ -155,7 +155,7 @@ def test_a_server_that_refuses_nearly_all(openai_server: StartServer, store: Dir
 
     server = openai_server(lambda _: SQL, quirk=quirk)
     answer = complete_many(client(server, store), [ask(temperature=0.0, top_p=0.9, seed=5, n=2)])[0]
-    assert answer.texts == [SQL, SQL] and answer.left_out == ["seed", "temperature", "top_p"]
+    assert answer.texts == [SQL, SQL] and answer.omitted == ["seed", "temperature", "top_p"]
     assert set(server.bodies[-1]) == {"model", "messages", "max_completion_tokens"}
     told = describe_endings(count_endings([answer], 0), "weak.max_tokens")
     assert told[0] == "2 answers were asked for without temperature, which the endpoint does not take"
@@ -418,5 +418,5 @@ def test_what_was_learned_is_told_with_the_answers(openai_server: StartServer, s
     refusal = REFUSALS["openai value"][1]
     server = openai_server(lambda _: SQL, quirk=lambda body: (400, refusal) if "temperature" in body else None)
     answer = complete_many(client(server, store), [ask(temperature=0.0)])[0]
-    assert isinstance(answer, ChatAnswer) and answer.left_out == ["temperature"]
+    assert isinstance(answer, ChatAnswer) and answer.omitted == ["temperature"]
     assert count_endings([answer], 0)["without_temperature"] == 1
