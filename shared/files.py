@@ -1,7 +1,7 @@
-"""Lines of files that programs write: JSON lines, metrics, event streams.
+"""Local files in chunks and whole, and lines of files that programs write.
 
-Only a line feed ends one. `str.splitlines` and `httpx`'s `iter_lines` also cut at U+2028, U+0085, form feeds and
-others, which JSON leaves as they are inside its strings.
+Only a line feed ends a line: `str.splitlines` and httpx's `iter_lines` also split at U+2028, U+0085, form feeds and
+others, which JSON leaves as they are inside strings.
 """
 
 import errno
@@ -17,18 +17,18 @@ from shared.errors import NotFoundError, UnavailableError
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines without their ends, of which a carriage return is a part; nothing follows the last line feed."""
+    """Lines without their ends, of which a carriage return is a part."""
     lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
     return lines if lines[-1] else lines[:-1]
 
 
 def parse_json_lines(data: bytes) -> list[Any]:
-    """The value of every line that is not blank. Raises ValueError for what is not JSON, or not UTF-8."""
+    """The value of every line that is not blank. Raises `ValueError` for anything but JSON in UTF-8."""
     return [json.loads(line) for line in split_lines(data.decode()) if line.strip()]
 
 
 def iter_lines(chunks: Iterable[bytes]) -> Iterator[str]:
-    """Lines as their bytes arrive; what is not UTF-8 is marked."""
+    """Lines as their bytes arrive; invalid UTF-8 is replaced."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
@@ -39,8 +39,7 @@ def iter_lines(chunks: Iterable[bytes]) -> Iterator[str]:
 
 
 def read_chunks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
-    """The bytes of a local file. Raises `NotFoundError` when it is absent or not a file,
-    `UnavailableError` when it cannot be read."""
+    """Raises `NotFoundError` if the file is absent or not a file, `UnavailableError` if it cannot be read."""
     try:
         file = path.open("rb")
     except (FileNotFoundError, IsADirectoryError):
@@ -53,7 +52,7 @@ def read_chunks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
 
 
 def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
-    """Writes a local file by a temporary beside it: `path` holds all bytes or is not touched."""
+    """Writes a temporary file and renames it: `path` holds all bytes or is not touched."""
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}")
     try:
         with temporary.open("xb") as file:

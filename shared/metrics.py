@@ -1,4 +1,4 @@
-"""Prometheus metrics under the design's names; a process with SENSE_METRICS_PORT exposes its own."""
+"""The product's Prometheus metrics; a process with SENSE_METRICS_PORT serves its own."""
 
 import atexit
 import os
@@ -13,7 +13,9 @@ from shared.settings import MetricsSettings
 
 
 def share_between_forks() -> None:
-    """A worker's tasks run in forks of it: their values go through files of one folder, set before the client loads."""
+    """A worker's tasks run in forks: their values go through files in a folder that must be set before the client
+    loads.
+    """
     if MetricsSettings().port is None or "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         return
     folder, owner = tempfile.mkdtemp(prefix="sense-metrics-"), os.getpid()
@@ -75,13 +77,11 @@ OUTCOMES = Counter("sense_sandbox_outcomes_total", "Outcomes of SQL run in the s
 
 
 class MetricsServer6(ThreadingWSGIServer):
-    """On an address with colons."""
-
     address_family = socket.AF_INET6
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Prometheus asks every few seconds: no log lines."""
+    """No log line for each scrape."""
 
     timeout = 10.0  # a connection that sends nothing holds its thread no longer
 
@@ -90,9 +90,9 @@ class QuietHandler(WSGIRequestHandler):
 
 
 def expose_metrics() -> None:
-    """Serves what this process and its forks counted on SENSE_METRICS_PORT; nothing where none is set.
+    """Serves what this process and its forks counted, if SENSE_METRICS_PORT is set.
 
-    Raises `InvalidInputError` where other machines would reach it without a token.
+    Raises `InvalidInputError` if other machines could reach it without a token.
     """
     settings = MetricsSettings()
     if settings.port is None:

@@ -1,8 +1,8 @@
-"""JSON and YAML as people send them: plain data that JSON can hold, read at a bounded cost.
+"""JSON and YAML from people, read at a bounded cost into data that JSON can hold.
 
-YAML is read by its 1.2 core schema: `on`, `off`, `yes`, `no` and `1_000` are texts. Aliases (a few bytes of them can
-stand for more data than fits in memory), tags, and keys that stand twice are refused. libyaml reads it event by event,
-so that nothing is built, and nothing nests, beyond the bounds.
+YAML follows the core schema of version 1.2: `on`, `off`, `yes`, `no` and `1_000` are strings. Aliases (a few bytes can
+stand for more data than fits in memory), tags and duplicate keys are rejected. libyaml parses event by event, so that
+nothing beyond the limits is built.
 """
 
 import json
@@ -29,7 +29,7 @@ NO_NUMBERS = {f"{sign}.{name}": float(name) for sign in ("", "-", "+") for name 
 
 
 def read_json(body: bytes, what: str = "the body") -> object:
-    """Raises InvalidInputError (code unreadable_body)."""
+    """Raises `InvalidInputError` (code unreadable_body)."""
     try:
         check_json(body, what)
         data = json.loads(body.decode())
@@ -40,7 +40,7 @@ def read_json(body: bytes, what: str = "the body") -> object:
 
 
 def read_yaml(body: bytes, what: str = "the body") -> object:
-    """Raises InvalidInputError (code unreadable_body), with the place where there is one."""
+    """Raises `InvalidInputError` (code unreadable_body) with the place of the fault."""
     try:
         data = Builder(what).build(yaml.parse(body.decode(), Loader=LOADER))
         json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
@@ -55,10 +55,10 @@ def read_yaml(body: bytes, what: str = "the body") -> object:
 
 
 def check_json(body: bytes | bytearray, what: str = "the body", most: int = MAX_VALUES) -> None:
-    """Raises InvalidInputError for JSON of too many values or levels, before any of it is made.
+    """Raises `InvalidInputError` for JSON with too many values or levels, before any of it is built.
 
-    A megabyte of them takes a parser 50 ms, and a validator seconds; this stops at the first one too many. What is no
-    JSON at all is left to the parser.
+    A megabyte of them takes a parser 50 ms and a validator seconds; this stops at the first one too many. Invalid JSON
+    is left to the parser.
     """
     seen, depth = 1, 0
     for mark in JSON_MARK.finditer(body):
@@ -78,17 +78,15 @@ def check_json(body: bytes | bytearray, what: str = "the body", most: int = MAX_
 
 
 def too_many(what: str, most: int = MAX_VALUES) -> InvalidInputError:
-    """The error for data that is too wide."""
     return InvalidInputError(f"{what} holds more than {most:,} values; send less at once", code=UNREADABLE)
 
 
 def too_deep(what: str) -> InvalidInputError:
-    """The error for data that is too deep."""
     return InvalidInputError(f"{what} is nested deeper than {MAX_DEPTH} levels", code=UNREADABLE)
 
 
 class Builder:
-    """Makes data of YAML's events, without recursion."""
+    """Builds data from YAML events, without recursion."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -97,7 +95,7 @@ class Builder:
         self.values = self.documents = 0
 
     def build(self, events: Any) -> Any:
-        """The one document's data; None where there is none. Raises YAMLError, InvalidInputError."""
+        """The one document's data; None if there is none. Raises `YAMLError`, `InvalidInputError`."""
         for event in events:
             match event:
                 case yaml.AliasEvent():
@@ -115,7 +113,6 @@ class Builder:
         return self.root
 
     def begin(self, event: Any) -> None:
-        """A list or a mapping."""
         mapping = isinstance(event, yaml.MappingStartEvent)
         if event.tag not in (None, "!", f"tag:yaml.org,2002:{'map' if mapping else 'seq'}"):
             raise refused(event, "tags are not read here")
@@ -126,7 +123,7 @@ class Builder:
             raise too_deep(self.what)
 
     def scalar(self, event: Any) -> None:
-        """A text, number, truth value or nothing; a key stands as it is written."""
+        """Places a scalar; a key stays as it is written."""
         if event.tag is not None and event.tag not in TEXT_TAGS:
             raise refused(event, "tags are not read here")
         if self.open and isinstance(self.open[-1][0], dict) and not self.open[-1][1]:
@@ -141,7 +138,6 @@ class Builder:
         self.place(event, resolved(event.value) if plain else event.value)
 
     def place(self, event: Any, value: Any) -> None:
-        """Puts a value where it belongs."""
         self.count()
         if not self.open:
             self.root = value
@@ -155,19 +151,17 @@ class Builder:
             raise refused(event, "a key is a list or a mapping; it must be a text")
 
     def count(self) -> None:
-        """One more value."""
         self.values += 1
         if self.values > 2 * MAX_VALUES:  # keys are counted here as well
             raise too_many(self.what)
 
 
 def refused(event: Any, reason: str) -> yaml.YAMLError:
-    """An error at an event's place."""
     return yaml.MarkedYAMLError(problem=reason, problem_mark=event.start_mark)
 
 
 def resolved(text: str) -> Any:
-    """What a plain scalar says by YAML 1.2's core schema."""
+    """The value of a plain scalar in YAML 1.2's core schema."""
     if text in NULLS:
         return None
     if text in BOOLS:

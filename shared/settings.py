@@ -42,7 +42,7 @@ class BaseSettings(pydantic_settings.BaseSettings):
 
 
 class RedisSettings(BaseSettings):
-    """Where Redis is. One database holds broker and job store under one key prefix."""
+    """One Redis database holds broker and job store under one key prefix."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_REDIS_", extra="ignore")
 
@@ -51,7 +51,7 @@ class RedisSettings(BaseSettings):
 
 
 class LeaseSettings(BaseSettings):
-    """How long a worker may be silent. Seconds."""
+    """How long a worker may be silent, in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_LEASE_", extra="ignore")
 
@@ -60,12 +60,12 @@ class LeaseSettings(BaseSettings):
 
     @property
     def renew_s(self) -> float:
-        """Three renewals a lease: two may be lost."""
+        """Three renewals per lease: two may be lost."""
         return self.seconds / 3
 
     @property
     def reap_s(self) -> float:
-        """Six sweeps a lease."""
+        """Six sweeps per lease."""
         return self.seconds / 6
 
 
@@ -85,17 +85,17 @@ class PathSettings(BaseSettings):
 
     @property
     def records(self) -> Path:
-        """Large objects of records that are read in parts, by content."""
+        """Large objects of records, by content."""
         return self.state / "cache" / "records"
 
     @property
     def golds(self) -> Path:
-        """How golds ran, by content."""
+        """How gold queries ran, by content."""
         return self.state / "cache" / "golds.sqlite"
 
     @property
     def adapters(self) -> Path:
-        """Trained models brought from the store."""
+        """Trained models fetched from the store."""
         return self.state / "cache" / "models"
 
     @property
@@ -105,17 +105,14 @@ class PathSettings(BaseSettings):
 
     @property
     def work(self) -> Path:
-        """Training runs."""
         return self.state / "work"
 
     def allowed_roots(self) -> list[Path]:
-        """Folders that the operator opened for bases."""
+        """Folders from which a spec may name a base."""
         return [Path(part) for part in self.model_dirs.split(":") if part]
 
 
 class EngineSettings(BaseSettings):
-    """Where models are served."""
-
     model_config = SettingsConfigDict(env_prefix="SENSE_ENGINE_", extra="ignore")
 
     url: str = "http://127.0.0.1:8101"
@@ -124,7 +121,7 @@ class EngineSettings(BaseSettings):
 
 
 class MetricsSettings(BaseSettings):
-    """Where a worker or the orchestrator shows its counters; no port: nowhere. The gateway has /metrics."""
+    """Where a worker or the orchestrator serves its metrics; without a port nowhere. The gateway has /metrics."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_METRICS_", extra="ignore")
 
@@ -133,7 +130,7 @@ class MetricsSettings(BaseSettings):
 
 
 class InternalSettings(BaseSettings):
-    """What our services show each other; `hosts` are names of this machine, beside its addresses, that are answered."""
+    """How our services trust each other; `hosts` are names of this machine that are answered beside its addresses."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_INTERNAL_", extra="ignore")
 
@@ -142,7 +139,7 @@ class InternalSettings(BaseSettings):
 
     @property
     def secret(self) -> str | None:
-        """The token as text; an empty one is none."""
+        """The token; an empty one is none."""
         return (self.token.get_secret_value() or None) if self.token is not None else None
 
     @property
@@ -152,7 +149,7 @@ class InternalSettings(BaseSettings):
 
 
 class HealthSettings(BaseSettings):
-    """`alive`: a file that a worker or the orchestrator touches every few seconds; for a container's health check."""
+    """`alive`: a file that workers and the orchestrator touch every few seconds, for a container's health check."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_HEALTH_", extra="ignore")
 
@@ -160,7 +157,7 @@ class HealthSettings(BaseSettings):
 
 
 class ServingSettings(BaseSettings):
-    """Where the serving service's HTTP process is, which answers questions with SQL."""
+    """Where the serving service's HTTP process is."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_SERVING_", extra="ignore")
 
@@ -168,7 +165,7 @@ class ServingSettings(BaseSettings):
 
 
 class LogSettings(BaseSettings):
-    """How log lines look: `text` for people, `json` for machines."""
+    """`text` for people, `json` for machines."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_LOG_", extra="ignore")
 
@@ -177,7 +174,7 @@ class LogSettings(BaseSettings):
 
 
 class ProcessSettings(BaseSettings):
-    """What the machine's other programs may see of our processes."""
+    """What other programs of this machine may see of our processes."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_PROCESS_", extra="ignore")
 
@@ -185,11 +182,11 @@ class ProcessSettings(BaseSettings):
 
 
 class SandboxSettings(BaseSettings):
-    """Where the sandbox's HTTP service is, and how much may be asked of it. Times in seconds, sizes in bytes.
+    """Where the sandbox's HTTP service is, and its limits. Times in seconds, sizes in bytes.
 
-    `children` are those of one sandbox worker, `http_children` those of the HTTP service. A call waits `wait_s` for a
-    free one, at most `waiting` calls at once; then it is refused, retryable. `intake_timeout_s` bounds each step of
-    checking an uploaded database.
+    `children` are those of one sandbox worker, `http_children` those of the HTTP service. A call waits up to `wait_s`
+    for a free one, at most `waiting` calls at once; others get a retryable error. `intake_timeout_s` limits each step
+    of checking an uploaded database.
     """
 
     model_config = SettingsConfigDict(env_prefix="SENSE_SANDBOX_", extra="ignore")

@@ -1,4 +1,4 @@
-"""Commands about bearer keys: make one, list them, remove one."""
+"""Commands about API keys: create, list, change and remove them."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Commands about one SQL: run it in the sandbox, or have a served model write it."""
+"""Commands about single queries: run one in the sandbox, or let a served model write one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

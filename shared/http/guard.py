@@ -1,8 +1,8 @@
-"""Who may call an HTTP service of ours: one check of Host, Origin and token for all of them.
+"""Who may call our HTTP services: one check of Host, Origin and token for all of them.
 
-A page in the user's browser reaches ports of this machine. It cannot choose what the browser says of it: Host (another
-name, where it had its own name point here), Origin and Sec-Fetch-Site. Programs say nothing of themselves, so between
-our services a token does.
+A page in the user's browser reaches ports of this machine. It cannot control what the browser reports: Host (another
+name, if the page's own name resolves to this machine), Origin and Sec-Fetch-Site. Programs report nothing about
+themselves, so between our services a token does.
 """
 
 import hmac
@@ -24,9 +24,7 @@ if TYPE_CHECKING:  # workers and Flower run without it
 class Headers(Protocol):
     """Headers of any framework, names in lower case."""
 
-    def get(self, name: str, default: str, /) -> str:
-        """The first value."""
-        ...
+    def get(self, name: str, default: str, /) -> str: ...
 
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -41,15 +39,15 @@ ORIGIN = re.compile(r"https?://(?P<authority>[^/?#@\s]{1,300})", re.I | re.A)
 
 
 def host_name(host: str) -> str | None:
-    """The name or address of a Host header, lower case, without port and brackets; None for what is no host."""
+    """The name or address of a Host header, lower case, without port and brackets; None if it is not valid."""
     found = AUTHORITY.fullmatch(host)
     return (found["v6"] or found["name"]).lower() if found else None
 
 
 def is_own_host(host: str, names: Collection[str] = ()) -> bool:
-    """Whether a Host header can only come from who asked for this server.
+    """Whether a Host header can only come from a caller who means this server.
 
-    An address cannot be made to point elsewhere, as a name can; 0.0.0.0 is no address of anybody's.
+    A name can be made to resolve to this machine, an address cannot; 0.0.0.0 is nobody's address.
     """
     name = host_name(host)
     if name is None:
@@ -63,7 +61,10 @@ def is_own_host(host: str, names: Collection[str] = ()) -> bool:
 
 
 def is_cross_site(method: str, headers: Headers, origins: Collection[str] = ()) -> bool:
-    """Whether a browser says that another site's page asks, and not a person who follows a link; `origins` are ours."""
+    """Whether the browser says that another site's page sends this, and not a person who follows a link.
+
+    `origins` are those that are allowed.
+    """
     origin = headers.get("origin", "")
     if origin and origin in origins:
         return False
@@ -77,14 +78,14 @@ def is_cross_site(method: str, headers: Headers, origins: Collection[str] = ()) 
 
 
 def shows_token(headers: Headers, token: str) -> bool:
-    """Whether the bearer token is this one; compared in constant time."""
+    """Compares the bearer token in constant time."""
     scheme, _, shown = headers.get("authorization", "").partition(" ")
     return scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), token.encode())
 
 
 @dataclass(frozen=True)
 class Guard:
-    """The rules of one internal service. Without a token it is for the loopback alone: `check_address`."""
+    """The rules of one internal service. Without a token it serves the loopback only: `check_bind_address`."""
 
     token: str | None = None
     names: frozenset[str] = frozenset()
@@ -98,7 +99,9 @@ class Guard:
         return cls(token=settings.secret, names=settings.host_names, **more)
 
     def refusal(self, method: str, path: str, headers: Headers) -> "Refusal | None":
-        """Why this request is not answered. `path` is compared whole: what is not exactly open needs the token."""
+        """Why this request is refused, or None. `path` is compared as a whole: anything not exactly open needs the
+        token.
+        """
         is_open = path in self.open_paths and method in SAFE_METHODS
         knows_token = self.token is not None and shows_token(headers, self.token)
         refusal = self.page_refusal(method, path, headers, any_host=knows_token)
@@ -109,7 +112,7 @@ class Guard:
         return None if self.takes(method, path, headers) else WRONG_TYPE
 
     def page_refusal(self, method: str, path: str, headers: Headers, *, any_host: bool = False) -> "Refusal | None":
-        """Why a browser is not answered; `any_host` for who showed the token, which no page knows."""
+        """Why a browser is refused; `any_host` for a caller who showed the token, which no page knows."""
         if UNSAFE_CHARACTERS.search(path):
             return Refusal(400, "invalid_address", "the path has control characters or bytes that are not UTF-8")
         if is_cross_site(method, headers):
@@ -135,12 +138,10 @@ class Refusal:
     message: str
 
     def body(self) -> bytes:
-        """As JSON."""
         error = {"message": self.message, "type": "invalid_request_error", "param": None, "code": self.code}
         return json.dumps({"code": self.code, "message": self.message, "error": error}).encode()
 
     def headers(self) -> list[tuple[str, str]]:
-        """With what a 401 has to say."""
         ask = [("www-authenticate", 'Bearer realm="sense-internal"')] if self.status == 401 else []
         return [("content-type", JSON_TYPE), ("content-length", str(len(self.body()))), *ask]
 
@@ -155,7 +156,6 @@ class GuardMiddleware:
         self.app, self.guard = app, guard
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """One request; what is no request is the server's own."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -172,8 +172,6 @@ class GuardMiddleware:
 
 
 def guard_wsgi(app: WSGIApplication, guard: Guard) -> WSGIApplication:
-    """The same for a WSGI application."""
-
     def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         headers = {
             name.removeprefix("HTTP_").replace("_", "-").lower(): value
@@ -190,7 +188,6 @@ def guard_wsgi(app: WSGIApplication, guard: Guard) -> WSGIApplication:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches that address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -198,7 +195,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_bind_address(host: str, guard: Guard) -> None:
-    """Raises `InvalidInputError` where other machines would reach a service that asks for no token."""
+    """Raises `InvalidInputError` if other machines could reach a service that has no token."""
     if guard.token is None and not is_loopback(host):
         raise InvalidInputError(
             f"--host {host} would open this service to other machines without a token; set SENSE_INTERNAL_TOKEN "

@@ -1,4 +1,4 @@
-"""What the HTTP processes of our services have in common: their command line, and how they are served."""
+"""How our HTTP processes are served: command line, uvicorn, deadlines, and callers who hang up."""
 
 import argparse
 import asyncio
@@ -12,25 +12,23 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 
 class HeadTimeoutProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's protocol, which waits for the head of a request for ever: here a connection that does not finish one in
-    `head_s` is closed. How long a body may take is the application's to say.
+    """Closes a connection that does not finish the head of a request within `head_s`; uvicorn waits for ever.
+
+    How long a body may take is up to the application.
     """
 
     head_s = 20.0
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """The first head is due."""
         super().connection_made(transport)
         self._look()
 
     def data_received(self, data: bytes) -> None:
-        """A part of a head, or of a body."""
         super().data_received(data)
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is due any more."""
         super().connection_lost(exc)
         self._forget()
 
@@ -51,7 +49,7 @@ class HeadTimeoutProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
 
 def address_parser(module: str, *, port: int | None, note: str = "") -> argparse.ArgumentParser:
-    """`python -m MODULE [--host H] [--port P]`; without a usual `port` it has to be named."""
+    """`python -m MODULE [--host H] [--port P]`; without a default `port` it is required."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}")
     parser.add_argument("--host", default="127.0.0.1", help=note or None)
     parser.add_argument("--port", type=int, default=port, required=port is None)
@@ -59,7 +57,7 @@ def address_parser(module: str, *, port: int | None, note: str = "") -> argparse
 
 
 def uvicorn_config(app: FastAPI, given: argparse.Namespace, *, grace_s: int) -> uvicorn.Config:
-    """Our log lines instead of uvicorn's, no name of it, a deadline for heads; `grace_s` for what runs at the end."""
+    """Our logs instead of uvicorn's, no Server header, a deadline for heads, and `grace_s` for requests at shutdown."""
     return uvicorn.Config(
         app,
         host=given.host,
@@ -77,7 +75,9 @@ Result = TypeVar("Result")
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The work's result. Call it once the body is read. Raises ClientDisconnect where the caller left before."""
+    """The result of `work`, which is cancelled with `ClientDisconnect` if the caller hangs up. Call it after the body
+    is read.
+    """
     task, leaving = asyncio.create_task(work), asyncio.create_task(gone(request))
     try:
         await asyncio.wait([task, leaving], return_when=asyncio.FIRST_COMPLETED)
@@ -91,6 +91,5 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Resul
 
 
 async def gone(request: Request) -> None:
-    """Returns when the caller has hung up; after the body the server says nothing else."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Bounded concurrency of an HTTP service: so many at once, a few that wait a little, and shares for those who ask."""
+"""Bounded concurrency of an HTTP service: a number of slots, a short queue, and fair shares for named callers."""
 
 import asyncio
 from collections import Counter, OrderedDict, deque
@@ -12,16 +12,16 @@ CALLER_NAME_HEADER = "X-Sense-Caller-Name"
 
 
 class CallerShareError(LimitError):
-    """The caller's own share is taken; others' calls still go."""
+    """The caller's share is used up; calls of others still go."""
 
     code = "key_busy"
 
 
 class Slots:
-    """`count` may be held at once; at most `waiting` calls wait for one, none longer than `wait_s`.
+    """`count` slots; at most `waiting` calls wait for one, none longer than `wait_s`.
 
-    A named caller never holds all of several slots, nor all places of those who wait: the rest is for others. Callers
-    that wait are served in turn. Calls without a name are one caller without such bounds. Of one event loop.
+    A named caller never holds all slots or all places of the queue, and waiting callers are served in turn. Calls
+    without a name count as one caller without such limits. For one event loop.
     """
 
     def __init__(self, count: int, *, wait_s: float, waiting: int, what: str, busy: type[UnavailableError]) -> None:
@@ -33,7 +33,7 @@ class Slots:
 
     @asynccontextmanager
     async def taken(self, caller: str = "") -> AsyncIterator[None]:
-        """Holds a slot. Raises `busy`, or `OwnShareError` where it is the caller's own calls that are in the way."""
+        """Holds a slot. Raises `busy`, or `CallerShareError` if the caller's own calls are in the way."""
         await self._acquire(caller)
         try:
             yield

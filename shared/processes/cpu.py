@@ -1,4 +1,6 @@
-"""What this processor is good at, by what it lists: measured at a start, it was chance on a busy machine."""
+"""What this processor is good at, by the flags that it lists: a benchmark at start gave random results on busy
+machines.
+"""
 
 from pathlib import Path
 
@@ -10,8 +12,8 @@ FULL_RATE = "AuthenticAMD"  # whose vectors multiply bfloat16 faster than float3
 def favours_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
     """Whether bfloat16 multiplies faster than float32 here: by tiles, or by AMD's vectors.
 
-    An Intel Xeon with AVX512-BF16 and without AMX took 1.75 times as long in bfloat16, with one thread and with two; an
-    EPYC with the same flag was the faster one in it (docs/decisions/0018). What lists nothing gets float32.
+    An Intel Xeon with AVX512-BF16 and without AMX took 1.75 times as long in bfloat16; an EPYC with the same flag was
+    faster in it (docs/decisions/0018). A processor that lists no flags gets float32.
     """
     first = _first_processor(cpuinfo)
     flags = first.get("flags", "").split()
@@ -19,7 +21,7 @@ def favours_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
 
 
 def _first_processor(cpuinfo: Path) -> dict[str, str]:
-    """The fields of the first processor; none where the system has no such file."""
+    """The fields of the first processor; empty if the system has no such file."""
     if not cpuinfo.exists():
         return {}
     block = cpuinfo.read_text(errors="replace").split("\n\n")[0]

@@ -32,7 +32,7 @@ ALIVE_S = 30.0
 
 
 def touch_alive() -> None:
-    """Says that this process still beats, where SENSE_HEALTH_ALIVE names a file; a container's check asks its age."""
+    """Touches the file of SENSE_HEALTH_ALIVE, if set; a container's health check reads its age."""
     path = HealthSettings().alive
     if path is not None:
         with suppress(OSError):
@@ -40,7 +40,6 @@ def touch_alive() -> None:
 
 
 def is_alive(within_s: float = ALIVE_S) -> bool:
-    """Whether the process beat lately."""
     path = HealthSettings().alive
     try:
         return path is not None and time.time() - path.stat().st_mtime <= within_s
@@ -65,7 +64,7 @@ def check_redis(client: RedisClient) -> None:
 
 
 def check_store(objects: ObjectStore) -> None:
-    """Writes, reads and deletes one object. Raises what the store says: a wrong key, no bucket, no room."""
+    """Writes, reads and deletes one object. Raises the store's error: a wrong key, no bucket, no space."""
     key = f"sense/probe/{uuid4().hex}"
     objects.put(key, b"probe")
     if objects.get(key) != b"probe":
@@ -73,9 +72,10 @@ def check_store(objects: ObjectStore) -> None:
     objects.delete(key)
 
 
-def check_data_version(client: RedisClient, prefix: str, objects: ObjectStore) -> None:
-    """Claims both places for this version: what an older one wrote is read and written on from here, and the older one
-    is refused at its next start. Raises `ConflictError` where a newer Sense has written.
+def check_data_version(client: Client, prefix: str, objects: ObjectStore) -> None:
+    """Marks Redis and the store with this data version, so that an older Sense refuses to start on them.
+
+    Raises `ConflictError` if a newer Sense has written there.
     """
     with redis_errors():
         in_redis = int(client.get(f"{prefix}{VERSION_KEY}") or 0)
@@ -97,7 +97,7 @@ def check_data_version(client: RedisClient, prefix: str, objects: ObjectStore) -
 
 
 def faults() -> Iterator[str]:
-    """Every fault of this environment's Redis and store, a sentence each."""
+    """Every fault of this environment's Redis and store, one sentence each."""
     settings = RedisSettings()
     client: RedisClient | None = None
     objects: ObjectStore | None = None
@@ -121,7 +121,6 @@ def faults() -> Iterator[str]:
 
 
 def main(words: list[str]) -> int:
-    """`preflight`, or `alive`."""
     if words[:1] == ["alive"]:
         return 0 if is_alive(float(words[1]) if len(words) > 1 else ALIVE_S) else 1
     if words != ["preflight"]:

@@ -1,4 +1,4 @@
-"""What each of our long-lived processes is to others on the machine: it ends with its parent, and nobody reads it."""
+"""Our long-lived processes on a machine: each ends with its parent, and no other program reads its memory."""
 
 import ctypes
 import os
@@ -21,9 +21,8 @@ SECRET_VALUE = re.compile(r"://[^/@\s:]*+:[^/@\s]++@|\"(api_key|password|secret)
 
 
 def exit_with_parent() -> None:
-    """Watches the parent from a thread; at its end this process gets SIGTERM, and five seconds later SIGKILL.
-
-    Until then `hide_memory` holds.
+    """Hides this process's memory and watches its parent from a thread; when the parent ends, this process gets SIGTERM
+    and, five seconds later, SIGKILL.
     """
     hide_memory()
     parent = os.getppid()
@@ -39,9 +38,9 @@ def _watch(parent: int) -> None:
 
 
 def hide_memory() -> None:
-    """Lets no other program of this user trace this process or read its memory and environment; root still can.
+    """Lets no other program of this user trace this process or read its memory and environment, which hold keys.
 
-    They hold passwords and keys. A child that this process starts, unless it forks, is as readable as any.
+    Root still can, and a child that is not a fork is readable.
     """
     if ProcessSettings().dumpable:
         return
@@ -53,14 +52,14 @@ def hide_memory() -> None:
 
 
 def write_pid(state: Path) -> None:
-    """Where `sense down` finds this process: it cannot read the mark in a hidden environment."""
+    """Tells `sense down` of this process, whose hidden environment it cannot read."""
     folder = state / "pids"
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / str(os.getpid())).write_text(f"{start_time(os.getpid())} {state}")
 
 
 def live_pids(state: Path) -> list[int]:
-    """Processes of a state folder that left their pid and live; what a dead one left is deleted."""
+    """Processes of a state folder that wrote their pid and live; files of dead ones are deleted."""
     found = []
     for path in (state / "pids").glob("[0-9]*"):
         with suppress(OSError):
@@ -72,13 +71,13 @@ def live_pids(state: Path) -> list[int]:
 
 
 def start_time(pid: int) -> str:
-    """In ticks since the machine's start, with which start that was: a pid comes back, the pair does not."""
+    """Ticks since boot, with the id of the boot: a pid is reused, this pair is not."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment for a child that calls nobody: no keys, no passwords, no addresses that hold one."""
+    """An environment for a child that calls nobody: without keys, passwords, and addresses that contain one."""
     return {
         name: value
         for name, value in environment.items()

@@ -1,9 +1,8 @@
-"""Whether a question and its SQL speak of the same values: literals of one appear in the other. By token; pure.
+"""Whether a question and its SQL mention the same values: literals of one appear in the other. By token.
 
-Forgiving on purpose: what a reader could mean by the words passes, because a right example that is thrown away is lost
-while a wrong one has further gates before it. Numbers agree with digits, number words, thousands, percents and the
-neighbour that `more than` and `at least` differ by; texts with any form of one of their words, their initials, or a
-start that they share; dates with their parts.
+Tolerant on purpose: a right example that is dropped is lost, while a wrong one has further gates before it. Numbers
+agree with digits, number words, thousands, percents and the number next to them (`more than`, `at least`); texts with
+any form of one of their words, their initials, or a common prefix; dates with their parts.
 """
 
 import re
@@ -25,7 +24,7 @@ YEARS = range(1000, 2101)
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """A literal that only one side has. `side` is the one that has it."""
+    """A literal that only one side has; `side` is that side."""
 
     side: str
     literal: str
@@ -37,7 +36,7 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """A text as it is looked into."""
+    """The words and numbers of a text."""
 
     split_words: list[str]
     lemmas: frozenset[str]
@@ -46,7 +45,6 @@ class Vocabulary:
 
     @classmethod
     def of(cls, text: str) -> "Vocabulary":
-        """From any text."""
         found = split_words(text)
         return cls(found, frozenset(map(stem, found)), frozenset(spoken_numbers(found)), "".join(found))
 
@@ -65,13 +63,13 @@ def find_disagreement(question: str, sql: str, evidence: str | None = None) -> D
 
 
 def compared_literals(sql: str) -> list[str]:
-    """Values that rows are held against: not formats, and not arguments of functions that only shape."""
+    """Values that rows are compared with: no formats, and no arguments of formatting functions."""
     pieces = read_pieces(sql)
     return [piece.text for place, piece in enumerate(pieces) if piece.kind == "value" and is_compared(pieces, place)]
 
 
 def is_compared(pieces: list[SqlPiece], place: int) -> bool:
-    """Whether a literal is no argument of a shaping function, and no part of arithmetic or of a result column."""
+    """Whether a literal is outside formatting functions, arithmetic and result columns."""
     depth = 0
     for piece in reversed(pieces[max(0, place - 12) : place]):
         if piece.text == ")" and piece.kind == "sign":
@@ -87,7 +85,7 @@ def is_compared(pieces: list[SqlPiece], place: int) -> bool:
 
 
 def question_literals(question: str) -> list[str]:
-    """Quoted texts, and numbers in digits that are no small ones."""
+    """Quoted texts, and numbers in digits above one."""
     quoted = ["".join(groups) for groups in QUOTED.findall(question)]
     rest = split_words(QUOTED.sub(" ", question))
     digits = [word for word in rest if (value := parse_digits(word)) is not None and value not in SMALL]
@@ -95,7 +93,6 @@ def question_literals(question: str) -> list[str]:
 
 
 def mentions_literal(said: Vocabulary, literal: str) -> bool:
-    """Whether a text speaks of a literal."""
     value = parse_number(literal)
     if value is not None:
         return mentions_number(said, value)
@@ -108,7 +105,6 @@ def mentions_literal(said: Vocabulary, literal: str) -> bool:
 
 
 def parse_number(literal: str) -> float | None:
-    """The value of a literal that is a number, whichever way it is written."""
     try:
         return float(literal.strip().replace(",", ""))
     except ValueError:
@@ -116,7 +112,7 @@ def parse_number(literal: str) -> float | None:
 
 
 def mentions_number(said: Vocabulary, value: float) -> bool:
-    """Whether a number is said, or one that `more than` makes of it, or what it is in percents or thousands."""
+    """Also the number next to it (`more than`), and the number in percents or thousands."""
     if value in SMALL:
         return True
     near = (value, value - 1, value + 1, *(scale * value for scale in SCALES))
@@ -124,7 +120,7 @@ def mentions_number(said: Vocabulary, value: float) -> bool:
 
 
 def mentions_word(said: Vocabulary, part: str) -> bool:
-    """Whether a word of a literal is said in some form."""
+    """Whether a word occurs in some form."""
     value = parse_digits(part)
     if value is not None:
         return value in said.numbers or part in said.joined
@@ -135,6 +131,6 @@ def mentions_word(said: Vocabulary, part: str) -> bool:
 
 
 def mentions_initials(said: Vocabulary, text: str) -> bool:
-    """Whether a short text is made of first letters of words that stand in a row."""
+    """Whether a short text is made of the first letters of consecutive words."""
     letters = "".join(word[0] for word in said.words)
     return 2 <= len(text) <= 6 and text in letters

@@ -1,4 +1,8 @@
-"""What a model is taught to say: the SQL alone, or short reasoning and then the SQL in a fence."""
+"""What a model learns to write: the SQL alone, or short reasoning and then the SQL in a fence.
+
+Without written reasoning an outline of the SQL stands in: a few plain sentences from its tree that say what the
+statement does, not why, and the same for the same SQL.
+"""
 
 import re
 from typing import TYPE_CHECKING
@@ -16,7 +20,7 @@ SETS = {"Union": "together with", "Intersect": "that are also among", "Except": 
 
 
 def outline_sql(sql: str) -> str:
-    """At least one sentence for any text; one that sqlglot cannot read is only announced."""
+    """At least one sentence for any text, also for SQL that sqlglot cannot parse."""
     from sqlglot.errors import SqlglotError
 
     try:
@@ -26,7 +30,7 @@ def outline_sql(sql: str) -> str:
 
 
 def outline_tree(tree: "exp.Expr") -> str:
-    """The sentences of a tree. Raises RecursionError where it is too deep to be written."""
+    """Raises `RecursionError` for a tree that is too deep."""
     from sqlglot import exp
 
     if isinstance(tree, exp.SetOperation):
@@ -46,7 +50,7 @@ def first_query(tree: "exp.Expr") -> "exp.Expr":
 
 
 def outline_select(tree: "exp.Expr") -> str:
-    """Tables, filter, groups, order, result: a sentence for each that there is."""
+    """One sentence each for tables, filter, groups, order and result."""
     from sqlglot import exp
 
     if not isinstance(tree, exp.Select):
@@ -69,7 +73,6 @@ def outline_select(tree: "exp.Expr") -> str:
 
 
 def outline_tables(tree: "exp.Expr") -> str:
-    """Which tables are read, and on what they are joined."""
     from sqlglot import exp
 
     source = tree.args.get("from_") or tree.args.get("from")
@@ -82,7 +85,6 @@ def outline_tables(tree: "exp.Expr") -> str:
 
 
 def source_name(source: "exp.Expr") -> str:
-    """A table with its alias, or that it is a query of its own."""
     from sqlglot import exp
 
     if not isinstance(source, exp.Table):
@@ -91,7 +93,6 @@ def source_name(source: "exp.Expr") -> str:
 
 
 def to_sqlite(node: "exp.Expr") -> str:
-    """A part of the statement as SQLite text."""
     return node.sql(dialect="sqlite")
 
 
@@ -100,8 +101,8 @@ WRAPPING = re.compile(
 )
 
 
-def render_completion(target: AnswerTarget, sql: str, reasoning: str | None = None) -> str:
-    """The completion of one example. Where no one has written reasoning, an outline of the SQL stands for it."""
+def render_completion(target: Target, sql: str, reasoning: str | None = None) -> str:
+    """The completion of one example."""
     if target == "sql":
         return sql
     said = " ".join((reasoning or outline_sql(sql)).split())
@@ -109,8 +110,7 @@ def render_completion(target: AnswerTarget, sql: str, reasoning: str | None = No
 
 
 def extract_reasoning(answer: str) -> str:
-    """What an answer says before its SQL, without a reasoning model's thoughts; empty where it begins with it, or has
-    none."""
+    """The text before an answer's SQL, without the model's internal reasoning; empty if there is none."""
     begin = sql_start(answer, last=True)
     said = blank_reasoning(answer)[: begin or 0]
     said = " ".join(WRAPPING.sub(" ", said).split())

@@ -1,4 +1,4 @@
-"""Numbers, dates and word forms of English questions, as far as literals of a SQL are looked for in them. Pure."""
+"""Numbers, dates and word forms of English questions, for finding the literals of SQL in them."""
 
 import re
 from functools import lru_cache
@@ -25,7 +25,7 @@ ENDINGS = re.compile(r"(?:ies|ied|ing|ers|er|es|ed|ly|s|y|e)$")
 
 @lru_cache(maxsize=100_000)
 def stem(word: str) -> str:
-    """A word without its ending, so that plural and singular, or `cancelled` and `cancels`, are mostly the same."""
+    """A word without its ending: plural and singular, or `cancelled` and `cancels`, are mostly the same."""
     if len(word) <= 3 or not word.isalpha():
         return word
     short = ENDINGS.sub("", word)
@@ -39,7 +39,6 @@ def split_words(text: str) -> list[str]:
 
 
 def parse_digits(word: str) -> float | None:
-    """The value of digits."""
     try:
         return float(word) if word[:1].isdigit() else None
     except ValueError:
@@ -47,7 +46,7 @@ def parse_digits(word: str) -> float | None:
 
 
 def spoken_numbers(found: list[str]) -> set[float]:
-    """Every number that a list of words says, also those in words (`twenty five`, `3 thousand`)."""
+    """Every number in a list of words, including `twenty five` and `3 thousand`."""
     values: set[float] = set()
     run: float | None = None
     for place, word in enumerate(found):

@@ -1,10 +1,10 @@
-"""The one reader of SQL in what a model answered, strong, weak or served. An answer without SQL is an outcome of its
-own, never a guess.
+"""Extracts SQL from a model's answer, for every model and stage. An answer without SQL is a result of its own, never a
+guess.
 
-What is delimited is read as its delimiter says, and rules for prose hold for prose alone. In this order: thoughts and
-control tokens are left out (`shared.sql.reasoning`); JSON with a key for SQL; tags such as `<sql>` and `<answer>`; code
-fences of SQL or of no language; a statement that begins a line; fences of other languages; a statement inside a
-sentence. Of several of a kind the first one counts, or the last for answers that reason first.
+Delimited text is read by its delimiter; rules for prose apply to prose only. The order: reasoning and control tokens
+are blanked (`shared.sql.reasoning`); JSON with a key for SQL; tags such as `<sql>` and `<answer>`; code fences of SQL
+or of no language; a statement that begins a line; fences of other languages; a statement inside a sentence. Of several
+of a kind the first one counts, or the last for answers that reason first.
 """
 
 import html
@@ -55,10 +55,10 @@ LABEL = re.compile(r"[\s>*#_-]*+(?:[\w \t/-]{0,40}+[:：])?[\s*_]*+(?:sqlite>)?\
 
 @dataclass(frozen=True, slots=True)
 class FoundSql:
-    """A statement as it was found. `begin` is its place in the answer (for JSON, the object's).
+    """A statement in an answer; `begin` is its place there (for JSON, the object's).
 
-    `rest` is what a closed container holds beside it and its comments; `closed` tells that a semicolon or the
-    container's own end ended it; `strict` that it stands where a statement begins, not inside a sentence.
+    `rest` is what a closed container holds beside it, without comments; `closed`: a semicolon or the container's end
+    ended it; `strict`: it stands where a statement begins, not inside a sentence.
     """
 
     sql: str
@@ -70,7 +70,7 @@ class FoundSql:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A fence or a tag: the stretch between its marks, and where what follows it begins."""
+    """A fence or a tag: the stretch between its marks, and where the text after it begins."""
 
     kind: str
     begin: int
@@ -82,9 +82,9 @@ class Container:
 
 
 def find_sql(answer: str, *, last: bool = False, delimited: bool = False) -> FoundSql | None:
-    """The statement in an answer; None where there is none, or the answer is longer than anybody reads.
+    """The statement in an answer; None without one, or for an answer that is too long.
 
-    `delimited`: a form around it (JSON's quotes) has said where it begins and ends.
+    `delimited`: a form around the answer (JSON's quotes) already marks its beginning and end.
     """
     if len(answer) > MOST_CHARS:
         return None
@@ -103,13 +103,13 @@ def extract_sql(answer: str, *, last: bool = False) -> str | None:
 
 
 def sql_start(answer: str, *, last: bool = False) -> int | None:
-    """Where in the answer the statement begins that `extract_sql` gives."""
+    """Where the statement of `extract_sql` begins in the answer."""
     found = find_sql(answer, last=last)
     return found.begin if found else None
 
 
 def read_stretch(text: str, begin: int, end: int, last: bool, depth: int = 0) -> FoundSql | None:
-    """As `read_sql`, for a stretch of a text whose thoughts are left out."""
+    """Like `find_sql`, for a stretch of a text whose reasoning is blanked."""
     if BEGIN.search(text, begin, end) is None and '"' not in text[begin:end] and "'" not in text[begin:end]:
         return None
     if depth < DEEPEST:
@@ -135,7 +135,7 @@ def read_stretch(text: str, begin: int, end: int, last: bool, depth: int = 0) ->
 def read_containers(
     text: str, begin: int, end: int, last: bool, depth: int
 ) -> tuple[list[FoundSql], list[FoundSql], list[FoundSql]]:
-    """What tags hold, what fences hold, and what is read where neither and no line holds a statement."""
+    """SQL in tags, SQL in fences, and SQL that counts only if neither they nor a line holds any."""
     tags, fences, others = list[FoundSql](), list[FoundSql](), list[FoundSql]()
     for one in containers(text, begin, end):
         if (found := read_container(text, one, last, depth)) is None:
@@ -150,7 +150,7 @@ def read_containers(
 
 
 def containers(text: str, begin: int, end: int) -> Iterator[Container]:
-    """The outermost fences and tags, in their order."""
+    """The outermost fences and tags, in order."""
     count = 0
     unclosed: set[str] = set()
     while count < MOST_CONTAINERS and (mark := CONTAINER.search(text, begin, end)) is not None:
@@ -177,7 +177,7 @@ def containers(text: str, begin: int, end: int) -> Iterator[Container]:
 
 
 def find_folded(text: str, wanted: str, begin: int, end: int) -> int | None:
-    """Where a mark stands, whatever its case."""
+    """Where a mark stands, in any case."""
     found = re.compile(re.escape(wanted), re.IGNORECASE).search(text, begin, end)
     return found.start() if found else None
 
@@ -202,10 +202,10 @@ def fence(text: str, mark: re.Match[str], end: int) -> Container:
 
 
 def fence_end(text: str, begin: int, end: int, run: str, depth: int = 0) -> tuple[int, int, bool]:
-    """Where a fence's content ends, where what follows begins, and whether it was closed.
+    """Where a fence's content ends, where the text after it begins, and whether the fence was closed.
 
-    A line of the fence's characters alone closes it, as does a run of them behind SQL. In a literal of a statement
-    neither does, where the literal itself is closed and no other fence opens in it.
+    A line of the fence's characters closes it, and so does a run of them after SQL; but not inside a literal of a
+    statement, if the literal is closed and no other fence opens in it.
     """
     sign, least = run[0], len(run)
     mark = re.compile(rf"{re.escape(sign)}{{{least},}}+")
@@ -232,7 +232,7 @@ def fence_end(text: str, begin: int, end: int, run: str, depth: int = 0) -> tupl
 
 
 def opens_in(literal: re.Match[str], sign: str) -> bool:
-    """Whether what looks like a literal spans the end of one fence and the beginning of another, or is a backtick's."""
+    """Whether a seeming literal spans the end of one fence and the beginning of another, or is in backticks."""
     text = literal.group()
     return (
         text[0] == "`" or re.search(rf"(?<!{re.escape(sign)}){re.escape(sign)}{{3,}}+[ \t]*+[A-Za-z]", text) is not None
@@ -242,7 +242,7 @@ def opens_in(literal: re.Match[str], sign: str) -> bool:
 def nested_end(
     text: str, begin: int, end: int, nearest: re.Match[str], run: str, depth: int
 ) -> tuple[int, int, bool] | None:
-    """The end of a fence in which another one stands that names its language; None where there is none."""
+    """The end of a fence that contains another fence with a language; None if it contains none."""
     if SQL_LINE.match(text, nearest.end(), end) is None:
         return None
     if statement_at(text, begin, nearest.start()) is not None:
@@ -255,7 +255,6 @@ def nested_end(
 
 
 def read_container(text: str, one: Container, last: bool, depth: int) -> FoundSql | None:
-    """The statement in a container."""
     begin, end = one.begin, one.end
     if one.kind == "tag" and not one.closed:  # what else opens in it is found by itself
         return read_delimited(text, begin, end, False)
@@ -274,8 +273,10 @@ def read_container(text: str, one: Container, last: bool, depth: int) -> FoundSq
 
 
 def plain_content(text: str, begin: int, end: int, one: Container) -> tuple[str, int, int]:
-    """The text, and a container's stretch in it, without what its form has added: marks of quoted lines, an
-    indentation, entities. Where there are any the text is another one, in which all before the stretch is blank."""
+    """A container's stretch without what its form adds: marks of quoted lines, indentation, entities.
+
+    If there are any, the returned text is another one, in which everything before the stretch is blank.
+    """
     content = text[begin:end]
     if ">" in one.indent:
         plain = LINE_MARK.sub("", content)
@@ -289,7 +290,7 @@ def plain_content(text: str, begin: int, end: int, one: Container) -> tuple[str,
 
 
 def read_delimited(text: str, begin: int, end: int, closed: bool) -> FoundSql | None:
-    """The first statement of a stretch of SQL, whole; what else stands there is its rest."""
+    """The first whole statement of a stretch of SQL; everything else is its rest."""
     place, strict = first_statement(text, begin, end), True
     if place is None and is_other_kind(text, begin, end):
         return None
@@ -311,7 +312,7 @@ def read_delimited(text: str, begin: int, end: int, closed: bool) -> FoundSql | 
 
 
 def first_statement(text: str, begin: int, end: int) -> int | None:
-    """Where the first SELECT or WITH stands that begins a statement; statements of other kinds before it are passed."""
+    """Where the first SELECT or WITH begins a statement; statements of other kinds before it are skipped."""
     fresh = True
     for match in TOKEN.finditer(text, begin, end):
         kind, piece = match.lastgroup, match.group()
@@ -343,7 +344,7 @@ def is_other_kind(text: str, begin: int, end: int) -> bool:
 
 
 def significant(text: str) -> str:
-    """A stretch without blanks, comments and semicolons, cut to a length for messages."""
+    """A stretch without blanks, comments and semicolons, shortened for messages."""
     if not text.strip():
         return ""
     pieces = (match.group() for match in TOKEN.finditer(text) if match.lastgroup not in ("blank", "comment"))
@@ -354,7 +355,7 @@ def significant(text: str) -> str:
 
 
 def sentence_at(text: str, begin: int, end: int) -> int | None:
-    """The next SELECT or WITH wherever it stands, as long as what follows can be SQL."""
+    """The next SELECT or WITH anywhere, if what follows can be SQL."""
     tries = 0
     while tries < 64 and (found := BEGIN.search(text, begin, end)) is not None:
         if is_expression(text, found.start(), end):
@@ -366,7 +367,7 @@ def sentence_at(text: str, begin: int, end: int) -> int | None:
 def read_prose(
     text: str, begin: int, end: int, last: bool, find: Callable[[str, int, int], int | None]
 ) -> FoundSql | None:
-    """The first or the last statement of those that `find` gives one after the other."""
+    """The first or last of the statements that `find` locates."""
     best: FoundSql | None = None
     while (place := find(text, begin, end)) is not None:
         opened = place
@@ -387,7 +388,7 @@ def read_prose(
 
 
 def quoted_end(text: str, begin: int, place: int, end: int) -> int | None:
-    """Where the quotes close that open directly before a statement; None where none do."""
+    """Where the quotes close that open directly before a statement."""
     before = text[begin:place].rstrip(" \t\n")
     if not before or before[-1] not in OPENING:
         return None
@@ -418,7 +419,7 @@ def found_between(text: str, begin: int, stop: int, end: int, closed: bool, rest
 
 
 def unwrapped(sql: str) -> str | None:
-    """What stands in the brackets that enclose all of it; None where they do not."""
+    """The content of brackets that enclose the whole text."""
     depth = 0
     for match in TOKEN.finditer(sql):
         piece = match.group()
@@ -432,7 +433,7 @@ def unwrapped(sql: str) -> str | None:
 
 
 def read_json(text: str, begin: int, end: int, last: bool, depth: int) -> FoundSql | None:
-    """The statement under a key for SQL, of an object that stands before any statement of its own."""
+    """The statement under a key for SQL, in an object that comes before any bare statement."""
     stretch = text[begin:end]
     bare = stretch.strip()
     if len(bare) > 8 and bare[0] == bare[-1] == '"' and BEGIN.match(bare[1:].lstrip()):
@@ -458,7 +459,7 @@ def read_json(text: str, begin: int, end: int, last: bool, depth: int) -> FoundS
 
 
 def read_inner(said: str | None, begin: int, last: bool, depth: int) -> FoundSql | None:
-    """The statement in a decoded string, at the place of what held it."""
+    """The statement in a decoded string, at the place of its object."""
     found = read_stretch(said, 0, len(said), last, depth + 1) if said else None
     if found is None or said is None:
         return None
@@ -467,7 +468,7 @@ def read_inner(said: str | None, begin: int, last: bool, depth: int) -> FoundSql
 
 
 def sql_of(value: object, last: bool, depth: int = 0) -> str | None:
-    """The text under the likeliest key; of a list the first one's, or the last one's."""
+    """The text under the likeliest key; of a list the first or the last one's."""
     if depth > 8:
         return None
     if isinstance(value, str):
@@ -487,7 +488,7 @@ def sql_of(value: object, last: bool, depth: int = 0) -> str | None:
 
 
 def loose_sql(text: str, begin: int) -> str | None:
-    """The string under a key for SQL in what is nearly JSON: cut off, with Python's quotes, with bare quotes inside."""
+    """The string under a key for SQL in invalid JSON: cut off, with Python's quotes, or with bare quotes inside."""
     key = LOOSE_KEY.search(text, begin)
     if key is None:
         return None

@@ -1,4 +1,4 @@
-"""What a SQL uses, for scores by feature: from sqlglot's tree, or from its words where that cannot read it."""
+"""Which SQL features a query uses, for scores by feature: from sqlglot's tree, or else from its words."""
 
 import re
 from dataclasses import dataclass
@@ -67,9 +67,9 @@ WORDS = {
 
 @dataclass(frozen=True)
 class SqlFeatures:
-    """`joins` counts joined tables beyond the first, `depth` how deep queries stand in each other (0: none inside).
+    """`joins` counts joined tables beyond the first, `depth` the levels of nested queries.
 
-    `used` holds names of FEATURES. `parsed` is False where the words alone had to do.
+    `used` holds names of FEATURES. `parsed` is False for features from words.
     """
 
     joins: int
@@ -79,7 +79,7 @@ class SqlFeatures:
 
 
 def sql_features(sql: str) -> SqlFeatures:
-    """The features of one SQL of the SQLite dialect; any text has some."""
+    """The features of one SQLite query; any text has some."""
     from sqlglot.errors import SqlglotError
 
     try:
@@ -90,12 +90,11 @@ def sql_features(sql: str) -> SqlFeatures:
 
 
 def bare_words(sql: str) -> str:
-    """The text lower-cased, with quoted parts and comments blanked (`?` stands for a quoted part)."""
+    """The text in lower case, with comments blanked and quoted parts replaced by `?`."""
     return OPAQUE.sub(lambda match: " " if match.lastgroup == "comment" else " ? ", sql).lower()
 
 
 def combined(used: set[str], joins: int, depth: int, parsed: bool) -> SqlFeatures:
-    """Features with those that the counts say."""
     counted = {"join": joins > 0, "many_joins": joins >= MANY_JOINS, "nested": depth > 0}
     return SqlFeatures(joins, depth, frozenset(used | {name for name, there in counted.items() if there}), parsed)
 
@@ -109,7 +108,7 @@ def features_from_words(sql: str) -> SqlFeatures:
 
 
 def depth_of_words(text: str) -> int:
-    """The deepest bracket of brackets that open with SELECT."""
+    """The deepest nesting of brackets that open with SELECT."""
     starts = {match.start() for match in NESTED.finditer(text)}
     depth = deepest = 0
     open_brackets: list[bool] = []
@@ -124,7 +123,7 @@ def depth_of_words(text: str) -> int:
 
 
 def features_from_tree(tree: "exp.Expr", sql: str) -> SqlFeatures:
-    """Features by the tree's nodes; NULL handling and dates by words, for their many spellings."""
+    """Features by the tree's nodes; NULL handling and dates by words, because of their many spellings."""
     from sqlglot import exp
 
     kinds: dict[str, tuple[type[exp.Expr], ...]] = {
@@ -153,7 +152,7 @@ def features_from_tree(tree: "exp.Expr", sql: str) -> SqlFeatures:
 
 
 def depth_of_tree(nodes: "list[exp.Expr]") -> int:
-    """The most SELECTs that stand around a SELECT."""
+    """The most SELECTs around a SELECT."""
     from sqlglot import exp
 
     deepest = 0

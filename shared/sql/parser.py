@@ -1,9 +1,9 @@
-"""sqlglot's trees of SQL that a model or a user wrote, at a bounded cost.
+"""sqlglot's trees of untrusted SQL, at a bounded cost.
 
-sqlglot reads some constructs (a type's name before a bracket, `STRUCT(STRUCT(…`) by trying one way and going back.
-That doubles the work with every level: eighteen take seconds, thirty take days. Every try goes through `_advance`, so
-counting there bounds the work whatever the construct is. The bound counts steps, not seconds: the same text is read, or
-refused, on every machine. All golds and published answers of Spider and BIRD need at most 1.6 steps a token.
+sqlglot reads some constructs (a type's name before a bracket, `STRUCT(STRUCT(…`) by trial and backtracking, which
+doubles the work with every level: eighteen take seconds, thirty take days. Every trial goes through `_advance`, so
+counting there bounds the work. The limit counts steps, not seconds, so that every machine accepts the same texts. All
+golds and published answers of Spider and BIRD need at most 1.6 steps per token.
 """
 
 import logging
@@ -24,7 +24,7 @@ FREE = 2_000
 
 
 def parse_sql(sql: str) -> "list[exp.Expr]":
-    """The statements of a text in SQLite's dialect. Whatever stops sqlglot is raised as SqlglotError."""
+    """The statements of a text in SQLite's dialect. Every failure of sqlglot is a `SqlglotError`."""
     from sqlglot.dialects.dialect import Dialect
     from sqlglot.errors import ParseError
 
@@ -46,7 +46,7 @@ def parse_sql(sql: str) -> "list[exp.Expr]":
 
 
 def parse_one_sql(sql: str) -> "exp.Expr":
-    """The first statement of a text that holds one. Raises SqlglotError."""
+    """The one statement of a text. Raises `SqlglotError`."""
     from sqlglot import exp
     from sqlglot.errors import ParseError
 
@@ -57,7 +57,7 @@ def parse_one_sql(sql: str) -> "exp.Expr":
 
 
 def write_sql(tree: "exp.Expr", dialect: str) -> str:
-    """A statement in another dialect. Raises SqlglotError for what it does not have, or what grows without bound."""
+    """A statement in another dialect. Raises `SqlglotError` for what the dialect lacks, or what grows without limit."""
     from sqlglot import ErrorLevel
     from sqlglot.dialects.dialect import Dialect
     from sqlglot.errors import UnsupportedError
@@ -85,7 +85,7 @@ def is_deeper(tree: "exp.Expr", most: int) -> bool:
 
 @cache
 def bounded_parser() -> "type[Parser]":
-    """SQLite's parser that gives up on a text which makes it go back and forth."""
+    """SQLite's parser, which gives up on texts that make it backtrack too much."""
     from sqlglot.dialects.dialect import Dialect
     from sqlglot.errors import SqlglotError
 
@@ -108,7 +108,7 @@ def bounded_parser() -> "type[Parser]":
 
 @cache
 def bounded_generator(dialect: str) -> "type[Generator]":
-    """A dialect's generator that gives up where it writes the same part again and again (CASE for a two-value MAX)."""
+    """A dialect's generator, which gives up if it writes the same part again and again (CASE for a two-value MAX)."""
     from sqlglot.dialects.dialect import Dialect
     from sqlglot.errors import SqlglotError
 
@@ -127,7 +127,7 @@ def bounded_generator(dialect: str) -> "type[Generator]":
 
 
 def find_syntax_error(sql: str) -> str | None:
-    """Why not, or None."""
+    """Why sqlglot does not read the text as one query, or None."""
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
 

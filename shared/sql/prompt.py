@@ -1,9 +1,11 @@
-"""The one prompt renderer: synthesis exports, pairs, serving and evaluation all speak through it.
+"""The prompt renderer of synthesis exports, pairs, serving and evaluation.
 
-The form is `create-select-N`: CREATE TABLE text, then N example rows a table (0 to 5, 3 by default), readable views in
-the same way where there are any, then the question, last, so that questions on one database share a prefix. The paper's
-own format is not known. A `PromptStyle` adds comments and foreign keys, and says whether SQL alone is wanted or
-reasoning before it.
+The form is `create-select-N`: CREATE TABLE text and N sample rows per table (0 to 5, 3 by default), readable views
+likewise, then the question, last, so that questions on one database share a prefix. The paper's own format is unknown.
+A `PromptStyle` adds comments and foreign keys, and asks for SQL alone or for reasoning before it.
+
+Prompts that are too long are shortened as text (clipped cells first, then fewer sample rows: 3, 1, 0), because trainer,
+serving and evaluation hold messages but no schema card. Nothing but sample rows is ever removed.
 """
 
 import re
@@ -29,14 +31,14 @@ COMMENT_LIMIT = 200
 
 
 def prompt_version(rows: int, style: PromptStyle = PLAIN_STYLE) -> str:
-    """The form's name with what is set, for cards and manifests."""
+    """The form's name with its options, for cards and manifests."""
     more = [name for name in ("comments", "foreign_keys") if getattr(style, name)]
     target = [] if style.target == "sql" else [style.target]
     return "+".join([f"{PROMPT_VERSION} rows={rows}", *more, *target])
 
 
 def read_prompt_version(text: str) -> tuple[int, PromptStyle] | None:
-    """Rows and style that `prompt_version` named; None for another form, or an older manifest that names no rows."""
+    """Rows and style from a `prompt_version`; None for any other text."""
     head, *more = text.split("+")
     form, _, rows = head.partition(" rows=")
     if form != PROMPT_VERSION or not rows.isdecimal():
@@ -46,7 +48,7 @@ def read_prompt_version(text: str) -> tuple[int, PromptStyle] | None:
 
 
 def render_cell(value: Scalar) -> str:
-    """A value as a person would read it in a row, cut to `CELL_LIMIT` characters."""
+    """A value as a person would read it, cut to `CELL_LIMIT` characters."""
     text = "NULL" if value is None else str(value).replace("\n", " ")
     return text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - 1] + "…"
 
@@ -58,14 +60,13 @@ def render_comment(text: str) -> str:
 
 
 def render_comments(table: TableCard | ViewCard) -> list[str]:
-    """What the schema says of the table and its columns; nothing where it is silent."""
     said = [f"{column.name}: {render_comment(column.comment)}" for column in table.columns if column.comment]
     head = [render_comment(table.comment)] if table.comment else []
     return ["/* comments:", *head, *said, "*/"] if head or said else []
 
 
 def render_table(table: TableCard, rows: int, style: PromptStyle = PLAIN_STYLE) -> str:
-    """One table's CREATE statement, its comments where they are wanted, and its first `rows` rows."""
+    """CREATE statement, comments if wanted, and the first `rows` sample rows."""
     lines = [table.ddl.strip().rstrip(";") + ";"]
     if style.comments:
         lines += render_comments(table)
@@ -73,7 +74,7 @@ def render_table(table: TableCard, rows: int, style: PromptStyle = PLAIN_STYLE) 
 
 
 def render_view(view: ViewCard, rows: int, style: PromptStyle = PLAIN_STYLE) -> str:
-    """As a table, marked as a view and with its columns, which a CREATE VIEW need not name."""
+    """Like a table, marked as a view and with its columns, which a CREATE VIEW need not name."""
     columns = ", ".join(render_comment(column.name) for column in view.columns)
     lines = [view.ddl.strip().rstrip(";") + ";", f"/* view with columns: {columns} */"]
     if style.comments:
@@ -82,7 +83,6 @@ def render_view(view: ViewCard, rows: int, style: PromptStyle = PLAIN_STYLE) -> 
 
 
 def render_rows(table: TableCard | ViewCard, rows: int) -> list[str]:
-    """The first `rows` rows; nothing where there are none."""
     if not (shown := table.sample_rows[:rows]):
         return []
     header = " | ".join(column.name for column in table.columns)
@@ -90,7 +90,7 @@ def render_rows(table: TableCard | ViewCard, rows: int) -> list[str]:
 
 
 def render_keys(card: SchemaCard) -> list[str]:
-    """Every foreign key as an equation; nothing where there is none."""
+    """Every foreign key as an equation."""
     keys = [
         f"{table.name}.{key.column} = {key.to_table}.{key.to_column}"
         for table in card.tables
@@ -100,7 +100,6 @@ def render_keys(card: SchemaCard) -> list[str]:
 
 
 def render_schema(card: SchemaCard, rows: int = 3, style: PromptStyle = PLAIN_STYLE) -> str:
-    """All tables of a database, in the card's order, its views, then its foreign keys where they are wanted."""
     parts = [render_table(table, rows, style) for table in card.tables]
     parts += [render_view(view, rows, style) for view in card.views]
     return "\n".join([*parts, *(render_keys(card) if style.foreign_keys else [])])
@@ -109,7 +108,7 @@ def render_schema(card: SchemaCard, rows: int = 3, style: PromptStyle = PLAIN_ST
 def render_question(
     card: SchemaCard, question: str, *, evidence: str | None = None, rows: int = 3, style: PromptStyle = PLAIN_STYLE
 ) -> Message:
-    """The user's turn: schema, evidence where there is one, question."""
+    """The user's turn: schema, evidence, question."""
     parts = [render_schema(card, rows, style)]
     if evidence:
         parts.append(f"External knowledge: {evidence}")
@@ -142,7 +141,7 @@ BLOCK = re.compile(r"\n/\* first rows:\n(?P<header>[^\n]*)\n(?P<rows>(?:(?!/\* f
 
 @dataclass(frozen=True)
 class Shortening:
-    """One way of shortening: characters a cell, rows a table (None: as they are)."""
+    """One way to shorten: characters per cell, sample rows per table (None: unchanged)."""
 
     name: str
     cell: int | None = None
@@ -158,8 +157,6 @@ SHORTENINGS = (
 
 
 def shorten_text(text: str, step: Shortening) -> str:
-    """`text` with every block of example rows shortened."""
-
     def replace(block: "re.Match[str]") -> str:
         rows = block["rows"].split("\n")[:-1][: step.rows]
         if not rows:
@@ -173,7 +170,7 @@ def shorten_text(text: str, step: Shortening) -> str:
 def shorten_prompt(
     messages: Sequence[Message], fits: Callable[[list[Message]], bool]
 ) -> tuple[list[Message], Shortening]:
-    """The longest form of a prompt that fits, with the step that led there; the last step's form where none does."""
+    """The longest form of a prompt that fits, and how it was shortened; the shortest form if none fits."""
     found, taken = list(messages), UNCHANGED
     if fits(found):
         return found, taken

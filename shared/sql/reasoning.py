@@ -1,6 +1,6 @@
-"""What of an answer is said to the reader: thoughts and the model's own control tokens are blanked out.
+"""Blanks the parts of an answer that are not addressed to the reader: reasoning and control tokens.
 
-Blanked, not cut: every other character keeps its place, so that offsets hold in the answer as it came.
+Blanked, not cut: every other character keeps its place, so that offsets hold in the original answer.
 """
 
 import re
@@ -48,9 +48,9 @@ ROLE = frozenset(("", "assistant", "model"))
 
 
 def blank_reasoning(answer: str) -> str:
-    """The answer, of the same length, with blanks for thoughts, for control tokens, and for what follows a turn's end.
+    """The answer at the same length, with blanks for reasoning, control tokens, and everything after the end of a turn.
 
-    A thought that is never closed reaches to the end. What stands in a quoted literal of a statement is no mark.
+    Reasoning that is never closed reaches to the end. Marks inside a quoted literal of a statement do not count.
     """
     if (spoken := bare_response(answer)) is not None:
         answer = BLANK * spoken + answer[spoken:]
@@ -63,7 +63,7 @@ def blank_reasoning(answer: str) -> str:
 
 
 def bare_response(answer: str) -> int | None:
-    """Where the response begins in forms whose thought has words for marks; None where there is no such thought."""
+    """Where the response begins if words, not marks, delimit the reasoning; None if there is no such reasoning."""
     if BARE_CHANNEL.match(answer):
         place = answer.rfind(BARE_FINAL)
         return place + len(BARE_FINAL) if place >= 0 else len(answer)
@@ -74,7 +74,7 @@ def bare_response(answer: str) -> int | None:
 
 
 class Literals:
-    """Tells whether a mark stands inside a literal of a statement; asked from left to right."""
+    """Whether a mark is inside a literal of a statement; to be asked from left to right."""
 
     def __init__(self, answer: str) -> None:
         self._answer = answer
@@ -87,7 +87,7 @@ class Literals:
         self._found = self._literal = None
 
     def hold(self, mark: re.Match[str], place: int) -> bool:
-        """Whether one does, of a statement that begins behind `place`, or of the one that was seen last."""
+        """Whether a mark is inside a literal of a statement that begins after `place`, or of the last one seen."""
         if self._found is None:
             begin = STATEMENT.search(self._answer, max(0, place - 1), mark.start())
             if begin is None or QUOTE.search(self._answer, begin.end(), mark.start()) is None:
@@ -103,7 +103,7 @@ class Literals:
 
 
 def family(mark: re.Match[str]) -> tuple[str, bool] | None:
-    """The kind of a thought's mark and whether it closes; None for a control token."""
+    """The kind of a reasoning mark and whether it closes; None for a control token."""
     kind = mark.lastgroup or ""
     if kind in ("turn", "other"):
         return None
@@ -155,7 +155,7 @@ def blanked(answer: str, marks: list[re.Match[str]]) -> str:
 
 
 def next_after(places: list[int], number: int) -> int | None:
-    """The first of the sorted places behind `number`; those before are dropped, for nobody asks for them again."""
+    """The first of the sorted places after `number`; earlier ones are dropped, since nobody asks for them again."""
     while places and places[0] <= number:
         places.pop(0)
     return places[0] if places else None

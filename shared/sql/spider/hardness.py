@@ -1,4 +1,4 @@
-"""Spider's four levels, by the official counts (Evaluator.eval_hardness of taoyds/test-suite-sql-eval)."""
+"""Spider's hardness levels, by the official counts (Evaluator.eval_hardness of taoyds/test-suite-sql-eval)."""
 
 from itertools import chain
 from typing import Literal
@@ -13,7 +13,7 @@ MeasuredHardness = Literal["easy", "medium", "hard", "extra", "beyond_spider"]
 
 
 def hardness(sql: ParsedSql) -> Hardness:
-    """The level; the tests stand in the official order."""
+    """The tests are in the official order."""
     clauses, nested, others = clause_count(sql), nested_count(sql), other_count(sql)
     if clauses <= 1 and others == 0 and nested == 0:
         return "easy"
@@ -25,7 +25,7 @@ def hardness(sql: ParsedSql) -> Hardness:
 
 
 def measured_hardness(sql: str, schema: SpiderSchema) -> MeasuredHardness:
-    """The level of any SQL; "beyond_spider" where the official grammar cannot read it."""
+    """The level of any SQL; "beyond_spider" if the official grammar cannot read it."""
     try:
         return hardness(parse_spider_sql(sql, schema))
     except UnreadableSqlError:
@@ -38,7 +38,7 @@ def all_conditions(sql: ParsedSql) -> tuple[Conditions, Conditions, Conditions]:
 
 
 def clause_count(sql: ParsedSql) -> int:
-    """WHERE, GROUP BY, ORDER BY, LIMIT, joins, ORs and LIKEs. HAVING is not counted, whatever the README says."""
+    """WHERE, GROUP BY, ORDER BY, LIMIT, joins, ORs and LIKEs; not HAVING, whatever the README says."""
     count = bool(sql.where) + bool(sql.group_by) + (sql.order_by is not None) + (sql.limit is not None)
     count += max(0, len(sql.tables) - 1)
     for conditions in all_conditions(sql):
@@ -47,7 +47,7 @@ def clause_count(sql: ParsedSql) -> int:
 
 
 def nested_count(sql: ParsedSql) -> int:
-    """Subqueries in conditions and the operands of set operations; those in FROM do not count."""
+    """Subqueries in conditions, and operands of set operations; those in FROM do not count."""
     conditions = chain.from_iterable(conditions[::2] for conditions in all_conditions(sql))
     values = [value for one in conditions if isinstance(one, Condition) for value in (one.low, one.high)]
     return sum(isinstance(value, ParsedSql) for value in values) + sum(one is not None for one in sql.operands())
@@ -60,7 +60,7 @@ def other_count(sql: ParsedSql) -> int:
 
 
 def aggregate_count(sql: ParsedSql) -> int:
-    """What the official code takes for aggregates: a NOT in WHERE or HAVING is one, so is a connector in HAVING."""
+    """The official code also counts a NOT in WHERE or HAVING, and a connector in HAVING."""
     ordered: list[ColumnUnit] = []
     if sql.order_by is not None:
         ordered = [unit for value in sql.order_by.values for unit in (value.left, value.right) if unit is not None]
@@ -73,15 +73,14 @@ OUR_LEVEL = {"easy": "easy", "medium": "medium", "hard": "hard", "extra": "hard"
 
 
 def schema_of_card(card: SchemaCard) -> SpiderSchema:
-    """The schema as the official evaluator reads it from a file."""
     return SpiderSchema.from_listing({table.name: [column.name for column in table.columns] for table in card.tables})
 
 
 def card_hardness(sql: str, card: SchemaCard) -> MeasuredHardness:
-    """Spider's level; `beyond_spider` where its grammar cannot read the SQL."""
+    """Spider's level on a card's database; `beyond_spider` if its grammar cannot read the SQL."""
     return measured_hardness(sql, schema_of_card(card))
 
 
 def matches_level(level: str, measured: str) -> bool:
-    """Whether a measured level is the one that was asked for; ours has no level above hard."""
+    """Whether a measured level is the requested one; our levels end at hard."""
     return OUR_LEVEL.get(measured) == level

@@ -35,177 +35,6 @@ AFTER_VALUE = CLAUSES | {"join", "on", "as", ",", ")", "and", END}
 COMPARISONS = frozenset(["not", "between", "=", ">", "<", ">=", "<=", "!=", "in", "like", "is", "exists"])
 ARITHMETIC = frozenset([NONE, "-", "+", "*", "/"])
 AGGREGATES = frozenset([NONE, "max", "min", "count", "sum", "avg"])
-
-
-class ValueReader:
-    """Reads one token after the other; `at` is the place of the next."""
-
-    __slots__ = ("at", "end", "in_from", "names", "schema", "tokens")
-
-    def __init__(self, tokens: list[str], schema: SpiderSchema, names: dict[str, str]) -> None:
-        self.end = len(tokens)
-        self.tokens = [*tokens, END]
-        self.schema = schema
-        self.names = names
-        self.at = 0
-        self.in_from = False
-
-    def fail(self) -> UnreadableSqlError:
-        """The error for the token at hand."""
-        at = min(self.at, self.end)
-        reason = name_reason(self.tokens, at, self.in_from, self.names)
-        return UnreadableSqlError(reason, self.tokens[at])
-
-    def skip(self, token: str) -> bool:
-        """Whether the next token is `token`; it is passed then."""
-        if self.tokens[self.at] != token:
-            return False
-        self.at += 1
-        return True
-
-    def expect(self, token: str) -> None:
-        """Passes `token`. Raises UnreadableSqlError where another one stands."""
-        if self.tokens[self.at] != token:
-            raise self.fail()
-        self.at += 1
-
-    def query(self) -> ParsedSql:
-        """A subquery; a reader of values alone knows none."""
-        raise self.fail()
-
-    def aggregate(self) -> str:
-        """The aggregate's word, passed; "none" where none stands."""
-        word = self.tokens[self.at]
-        if word not in AGGREGATES:
-            return NONE
-        self.at += 1
-        return word
-
-    def value_unit(self, scope: list[str]) -> ValueUnit:
-        """A column, or two with an operator, in at most one bracket."""
-        bracket = self.skip("(")
-        left = self.column_unit(scope)
-        operator, right = NONE, None
-        if self.tokens[self.at] in ARITHMETIC:
-            operator = self.tokens[self.at]
-            self.at += 1
-            right = self.column_unit(scope)
-        if bracket:
-            self.expect(")")
-        return ValueUnit(operator, left, right)
-
-    def column_unit(self, scope: list[str]) -> ColumnUnit:
-        """A column, bare or in a bracket, or an aggregate of one.
-
-        An opening bracket before an aggregate is passed and its closing one left for the caller, as officially.
-        """
-        bracket = self.skip("(")
-        aggregate = NONE
-        if self.tokens[self.at] in AGGREGATES:
-            aggregate = self.aggregate()
-            self.expect("(")
-            bracket = True
-        distinct = self.skip("distinct")
-        column = self.column(scope)
-        if bracket:
-            self.expect(")")
-        return ColumnUnit(aggregate, column, distinct)
-
-    def column(self, scope: list[str]) -> str:
-        """The column's full name: by its table or alias, else the first table of `scope` that has it."""
-        token = self.tokens[self.at]
-        found = EVERY_COLUMN if token == EVERY_COLUMN else self.qualified(token) or self.in_scope(token, scope)
-        if found is None:
-            raise self.fail()
-        self.at += 1
-        return found
-
-    def qualified(self, token: str) -> str | None:
-        """The full name of `alias.column`."""
-        alias, dot, name = token.partition(".")
-        table = self.names.get(alias) if dot and "." not in name else None
-        full = f"{table}.{name}"
-        return full if table is not None and full in self.schema.known else None
-
-    def in_scope(self, token: str, scope: list[str]) -> str | None:
-        """The full name of a bare column; a table that is no table ends the search, as officially."""
-        if "." in token:
-            return None
-        for name in scope:
-            table = self.names.get(name)
-            if table not in self.schema.tables:
-                return None
-            if token in self.schema.tables[table]:
-                return f"{table}.{token}"
-        return None
-
-    def conditions(self, scope: list[str]) -> Conditions:
-        """Conditions with their connectors, up to a clause, `)` `;` `join` `on` or `as`."""
-        found: list[Condition | str] = []
-        while self.at < self.end:
-            found.append(self.condition(scope))
-            token = self.tokens[self.at]
-            if token in AFTER_CONDITION:
-                break
-            if token in ("and", "or"):
-                found.append(token)
-                self.at += 1
-        return tuple(found)
-
-    def condition(self, scope: list[str]) -> Condition:
-        """One comparison; `between` takes two values."""
-        left = self.value_unit(scope)
-        negated = self.skip("not")
-        operator = self.tokens[self.at]
-        if operator not in COMPARISONS:
-            raise self.fail()
-        self.at += 1
-        low = self.value(scope)
-        high: Value = None
-        if operator == "between":
-            self.expect("and")
-            high = self.value(scope)
-        return Condition(negated, operator, left, low, high)
-
-    def value(self, scope: list[str]) -> Value:
-        """A subquery, a literal, a number, or the first column of a longer text, in at most one bracket."""
-        start = self.at
-        bracket = self.skip("(")
-        found = self.bare_value(start, scope)
-        if bracket:
-            self.expect(")")
-        return found
-
-    def bare_value(self, start: int, scope: list[str]) -> Value:
-        """The value in the bracket; a text that begins before it, at `start`, is read with its bracket."""
-        token = self.tokens[self.at]
-        if token == "select":
-            return self.query()
-        if '"' in token:
-            self.at += 1
-            return token
-        try:
-            number = float(token)
-        except ValueError:
-            return self.column_in_text(start, scope)
-        self.at += 1
-        return number
-
-    def column_in_text(self, start: int, scope: list[str]) -> ColumnUnit:
-        """The column at the head of the text from `start`; all up to the text's end is passed."""
-        end = self.at
-        while self.tokens[end] not in AFTER_VALUE:
-            end += 1
-        found = ValueReader(self.tokens[start:end], self.schema, self.names)
-        try:
-            unit = found.column_unit(scope)
-        except UnreadableSqlError as error:
-            self.at = min(start + found.at, end)
-            raise self.fail() from error
-        self.at = end
-        return unit
-
-
 COMPARED = ("!", ">", "<")
 # One pass gives what the ordered rules give, unless the text holds one of these.
 SLOW_MARKS = (",,", ",:", ":,", "::", "__val_", "cannot", "gimme", "gonna", "gotta", "lemme", "wanna")
@@ -235,66 +64,8 @@ ORDERED = [
 ]
 
 
-class OddQuotesError(ValueError):
-    """The text has an odd number of quote characters."""
-
-
-def tokenize_spider(sql: str) -> list[str]:
-    """The official tokens of `sql`. Raises OddQuotesError; the official code asserts there."""
-    text = sql.replace("'", '"')
-    if text.count('"') % 2:
-        raise OddQuotesError("odd number of quotes")
-    return joined(one_pass(text) or by_ordered_rules(text))
-
-
-def one_pass(text: str) -> list[str] | None:
-    """Tokens by one scan; None where only the ordered rules are sure to be right."""
-    lowered = text.lower()
-    if not text.isascii() or text.rstrip(CLOSERS).endswith(".") or any(mark in lowered for mark in SLOW_MARKS):
-        return None
-    tokens: list[str] = ONE_PASS.findall(text)
-    for place, token in enumerate(tokens):
-        if '"' not in token:
-            tokens[place] = token.lower()
-        elif LITERAL.fullmatch(token) is None:  # a literal glued to a word: its text is lost officially
-            return None
-    return tokens
-
-
-def by_ordered_rules(text: str) -> list[str]:
-    """Tokens by the rules one after the other, with each literal behind a key as the official code hides it."""
-    literals: dict[str, str] = {}
-    hide: Callable[[re.Match[str]], str] = partial(hidden, literals)
-    text = LITERAL.sub(hide, text)
-    for rule, spaced in ORDERED:
-        text = rule.sub(spaced, text)
-    return [literals.get(token, token) for token in map(str.lower, text.split())]
-
-
-def hidden(literals: dict[str, str], match: re.Match[str]) -> str:
-    """The key that stands for a literal; it is made of word characters, so it sticks to letters beside it."""
-    key = f"__val_{match.start()}_{match.end() - 1}__"
-    literals[key] = match.group()
-    return key
-
-
-def joined(tokens: list[str]) -> list[str]:
-    """`tokens` with each `=` joined to a `!`, `>` or `<` right before it."""
-    if "=" not in tokens:
-        return tokens
-    found: list[str] = []
-    before = ""
-    for token in tokens:
-        if token == "=" and before in COMPARED:
-            found[-1] = before + "="
-        else:
-            found.append(token)
-        before = token
-    return found
-
-
 def parse_spider_sql(sql: str, schema: SpiderSchema) -> ParsedSql:
-    """The tree of `sql`. Raises UnreadableSqlError with a named reason where the official grammar gives up."""
+    """The tree of `sql`. Raises `UnreadableSqlError` with the reason if the official grammar gives up."""
     try:
         tokens = tokenize_spider(sql)
     except OddQuotesError as error:
@@ -302,7 +73,7 @@ def parse_spider_sql(sql: str, schema: SpiderSchema) -> ParsedSql:
     if not tokens:
         raise UnreadableSqlError(Unreadable.EMPTY)
     try:
-        return QueryReader(tokens, schema, known_names(tokens, schema)).query()
+        return SpiderReader(tokens, schema, known_names(tokens, schema)).query()
     except RecursionError as error:
         raise UnreadableSqlError(Unreadable.TOO_DEEP) from error
 
@@ -322,13 +93,40 @@ def known_names(tokens: list[str], schema: SpiderSchema) -> dict[str, str]:
     return names | schema.itself
 
 
-class QueryReader(ValueReader):
-    """Reads whole queries."""
+class SpiderReader:
+    """Reads one token after the other; `at` is the place of the next."""
 
-    __slots__ = ()
+    __slots__ = ("at", "end", "in_from", "names", "schema", "tokens")
+
+    def __init__(self, tokens: list[str], schema: SpiderSchema, names: dict[str, str]) -> None:
+        self.end = len(tokens)
+        self.tokens = [*tokens, END]
+        self.schema = schema
+        self.names = names
+        self.at = 0
+        self.in_from = False
+
+    def fail(self) -> UnreadableSqlError:
+        """The error for the current token."""
+        at = min(self.at, self.end)
+        reason = name_reason(self.tokens, at, self.in_from, self.names)
+        return UnreadableSqlError(reason, self.tokens[at])
+
+    def skip(self, token: str) -> bool:
+        """Consumes `token` if it is next; says whether it was."""
+        if self.tokens[self.at] != token:
+            return False
+        self.at += 1
+        return True
+
+    def expect(self, token: str) -> None:
+        """Consumes `token`. Raises `UnreadableSqlError` if another one is next."""
+        if self.tokens[self.at] != token:
+            raise self.fail()
+        self.at += 1
 
     def query(self) -> ParsedSql:
-        """One SELECT and the set operation behind it. FROM is read before SELECT, for the columns' tables."""
+        """One SELECT and the set operation after it. FROM is read before SELECT, for the columns' tables."""
         start = self.at
         bracket = self.skip("(")
         select_at = self.at
@@ -364,7 +162,6 @@ class QueryReader(ValueReader):
         )
 
     def skip_semicolons(self) -> None:
-        """Passes any number of `;`."""
         while self.skip(";"):
             pass
 
@@ -377,7 +174,7 @@ class QueryReader(ValueReader):
         return word, self.query()
 
     def from_clause(self, start: int) -> tuple[tuple[TableUnit, ...], Conditions, list[str]]:
-        """FROM's tables, its ON conditions in one list, and the names of its tables for columns without one."""
+        """FROM's tables, its ON conditions in one list, and the tables in scope for unqualified columns."""
         try:
             self.at = self.tokens.index("from", start) + 1
         except ValueError as error:
@@ -400,7 +197,7 @@ class QueryReader(ValueReader):
         return tuple(tables), tuple(joins), scope
 
     def table_unit(self, scope: list[str]) -> TableUnit:
-        """A subquery, or a table with its alias passed; the table's name goes into `scope`."""
+        """A subquery, or a table with its alias skipped; the table's name is added to `scope`."""
         if self.tokens[self.at] == "select":
             return TableUnit("sql", self.query())
         self.in_from = True
@@ -414,7 +211,7 @@ class QueryReader(ValueReader):
         return TableUnit("table_unit", table)
 
     def select_clause(self, scope: list[str]) -> tuple[bool, tuple[SelectItem, ...]]:
-        """Whether DISTINCT, and the items; a comma between two is not asked for."""
+        """Whether DISTINCT, and the items; commas between them are optional."""
         self.expect("select")
         distinct = self.skip("distinct")
         items: list[SelectItem] = []
@@ -425,7 +222,6 @@ class QueryReader(ValueReader):
         return distinct, tuple(items)
 
     def group_by(self, scope: list[str]) -> tuple[ColumnUnit, ...]:
-        """The columns of GROUP BY."""
         if not self.skip("group"):
             return ()
         self.expect("by")
@@ -437,7 +233,7 @@ class QueryReader(ValueReader):
         return tuple(found)
 
     def order_by(self, scope: list[str]) -> tuple[OrderBy | None, tuple[str, ...]]:
-        """ORDER BY with the last direction that is written, and the direction of each value."""
+        """ORDER BY with the last direction written, and the direction of each value."""
         if not self.skip("order"):
             return None, ()
         self.expect("by")
@@ -455,10 +251,202 @@ class QueryReader(ValueReader):
         return OrderBy(last, tuple(values)), tuple(directions)
 
     def limit(self) -> str | None:
-        """The word after LIMIT; None without one."""
+        """The word after LIMIT."""
         if not self.skip("limit"):
             return None
         if self.at >= self.end:
             raise self.fail()
         self.at += 1
         return self.tokens[self.at - 1]
+
+    def aggregate(self) -> str:
+        """The aggregate's word; "none" without one."""
+        word = self.tokens[self.at]
+        if word not in AGGREGATES:
+            return NONE
+        self.at += 1
+        return word
+
+    def value_unit(self, scope: list[str]) -> ValueUnit:
+        """A column, or two with an operator, in at most one bracket."""
+        bracket = self.skip("(")
+        left = self.column_unit(scope)
+        operator, right = NONE, None
+        if self.tokens[self.at] in ARITHMETIC:
+            operator = self.tokens[self.at]
+            self.at += 1
+            right = self.column_unit(scope)
+        if bracket:
+            self.expect(")")
+        return ValueUnit(operator, left, right)
+
+    def column_unit(self, scope: list[str]) -> ColumnUnit:
+        """A column, bare or in a bracket, or an aggregate of one.
+
+        As officially, an opening bracket before an aggregate is consumed and its closing one left to the caller.
+        """
+        bracket = self.skip("(")
+        aggregate = NONE
+        if self.tokens[self.at] in AGGREGATES:
+            aggregate = self.aggregate()
+            self.expect("(")
+            bracket = True
+        distinct = self.skip("distinct")
+        column = self.column(scope)
+        if bracket:
+            self.expect(")")
+        return ColumnUnit(aggregate, column, distinct)
+
+    def column(self, scope: list[str]) -> str:
+        """The column's full name: by its table or alias, else the first table of `scope` that has it."""
+        token = self.tokens[self.at]
+        found = EVERY_COLUMN if token == EVERY_COLUMN else self.qualified(token) or self.in_scope(token, scope)
+        if found is None:
+            raise self.fail()
+        self.at += 1
+        return found
+
+    def qualified(self, token: str) -> str | None:
+        """The full name of `alias.column`."""
+        alias, dot, name = token.partition(".")
+        table = self.names.get(alias) if dot and "." not in name else None
+        full = f"{table}.{name}"
+        return full if table is not None and full in self.schema.known else None
+
+    def in_scope(self, token: str, scope: list[str]) -> str | None:
+        """The full name of an unqualified column; as officially, a name that is no table ends the search."""
+        if "." in token:
+            return None
+        for name in scope:
+            table = self.names.get(name)
+            if table not in self.schema.tables:
+                return None
+            if token in self.schema.tables[table]:
+                return f"{table}.{token}"
+        return None
+
+    def conditions(self, scope: list[str]) -> Conditions:
+        """Conditions with their connectors, up to a clause, `)` `;` `join` `on` or `as`."""
+        found: list[Condition | str] = []
+        while self.at < self.end:
+            found.append(self.condition(scope))
+            token = self.tokens[self.at]
+            if token in AFTER_CONDITION:
+                break
+            if token in ("and", "or"):
+                found.append(token)
+                self.at += 1
+        return tuple(found)
+
+    def condition(self, scope: list[str]) -> Condition:
+        left = self.value_unit(scope)
+        negated = self.skip("not")
+        operator = self.tokens[self.at]
+        if operator not in COMPARISONS:
+            raise self.fail()
+        self.at += 1
+        low = self.value(scope)
+        high: Value = None
+        if operator == "between":
+            self.expect("and")
+            high = self.value(scope)
+        return Condition(negated, operator, left, low, high)
+
+    def value(self, scope: list[str]) -> Value:
+        """A subquery, a literal, a number, or the first column of a longer text, in at most one bracket."""
+        start = self.at
+        bracket = self.skip("(")
+        found = self.bare_value(start, scope)
+        if bracket:
+            self.expect(")")
+        return found
+
+    def bare_value(self, start: int, scope: list[str]) -> Value:
+        """The value in the bracket; a text is read from `start`, with the bracket before it."""
+        token = self.tokens[self.at]
+        if token == "select":
+            return self.query()
+        if '"' in token:
+            self.at += 1
+            return token
+        try:
+            number = float(token)
+        except ValueError:
+            return self.column_in_text(start, scope)
+        self.at += 1
+        return number
+
+    def column_in_text(self, start: int, scope: list[str]) -> ColumnUnit:
+        """The column at the head of the text from `start`; the whole text is consumed."""
+        end = self.at
+        while self.tokens[end] not in AFTER_VALUE:
+            end += 1
+        found = SpiderReader(self.tokens[start:end], self.schema, self.names)
+        try:
+            unit = found.column_unit(scope)
+        except UnreadableSqlError as error:
+            self.at = min(start + found.at, end)
+            raise self.fail() from error
+        self.at = end
+        return unit
+
+
+class OddQuotesError(ValueError):
+    """The text has an odd number of quote characters."""
+
+
+def tokenize_spider(sql: str) -> list[str]:
+    """The tokens of process_sql.tokenize, which uses NLTK: every quoted literal is one token in its own case,
+    everything else is lower case, and `! =`, `> =` and `< =` are joined. Raises `OddQuotesError`, where the official
+    code asserts.
+    """
+    text = sql.replace("'", '"')
+    if text.count('"') % 2:
+        raise OddQuotesError("odd number of quotes")
+    return joined(one_pass(text) or by_ordered_rules(text))
+
+
+def one_pass(text: str) -> list[str] | None:
+    """Tokens by one scan; None if only the ordered rules are certain to be right."""
+    lowered = text.lower()
+    if not text.isascii() or text.rstrip(CLOSERS).endswith(".") or any(mark in lowered for mark in SLOW_MARKS):
+        return None
+    tokens: list[str] = ONE_PASS.findall(text)
+    for place, token in enumerate(tokens):
+        if '"' not in token:
+            tokens[place] = token.lower()
+        elif LITERAL.fullmatch(token) is None:  # a literal glued to a word: its text is lost officially
+            return None
+    return tokens
+
+
+def by_ordered_rules(text: str) -> list[str]:
+    """Tokens by one rule after the other, with each literal behind a key as the official code hides it."""
+    literals: dict[str, str] = {}
+    hide: Callable[[re.Match[str]], str] = partial(hidden, literals)
+    text = LITERAL.sub(hide, text)
+    for rule, spaced in ORDERED:
+        text = rule.sub(spaced, text)
+    return [literals.get(token, token) for token in map(str.lower, text.split())]
+
+
+def hidden(literals: dict[str, str], match: re.Match[str]) -> str:
+    """A literal's key; it consists of word characters, so it sticks to letters beside it."""
+    key = f"__val_{match.start()}_{match.end() - 1}__"
+    literals[key] = match.group()
+    return key
+
+
+def joined(tokens: list[str]) -> list[str]:
+    """`tokens` with each `=` joined to a `!`, `>` or `<` directly before it."""
+    if "=" not in tokens:
+        return tokens
+    found: list[str] = []
+    before = ""
+    for token in tokens:
+        if token == "=" and before in COMPARED:
+            found[-1] = before + "="
+        else:
+            found.append(token)
+        before = token
+    return found

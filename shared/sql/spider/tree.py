@@ -1,4 +1,7 @@
-"""What the official Spider grammar makes of a SQL. Two trees are equal where the official dictionaries are."""
+"""What the official Spider grammar makes of a SQL text: a tree, or a named reason why it cannot read it.
+
+Two trees are equal if the official dictionaries are.
+"""
 
 import re
 from collections.abc import Collection, Sequence
@@ -10,7 +13,7 @@ NONE = "none"
 
 
 class ColumnUnit(NamedTuple):
-    """`count(distinct t.c)`; `aggregate` is "none" without one, `distinct` None once it is not compared."""
+    """`count(distinct t.c)`; without an aggregate it is "none"; `distinct` is None once it is not compared."""
 
     aggregate: str
     column: str
@@ -26,7 +29,7 @@ class ValueUnit(NamedTuple):
 
 
 class SelectItem(NamedTuple):
-    """One item of SELECT; the aggregate before a bracket stands here, not in the column."""
+    """One item of SELECT; an aggregate before a bracket stands here, not in the column."""
 
     aggregate: str
     value: ValueUnit
@@ -43,14 +46,14 @@ class Condition(NamedTuple):
 
 
 class TableUnit(NamedTuple):
-    """A table's name or a subquery in FROM."""
+    """A table's name, or a subquery in FROM."""
 
     kind: str
     what: "str | ParsedSql"
 
 
 class OrderBy(NamedTuple):
-    """The values ordered by, and one direction: officially the last that was written, else asc."""
+    """The ordered values and one direction: officially the last one written, else asc."""
 
     direction: str
     values: tuple[ValueUnit, ...]
@@ -63,9 +66,9 @@ Conditions: TypeAlias = tuple[Condition | str, ...]
 
 @dataclass(frozen=True, slots=True)
 class ParsedSql:
-    """One SELECT with its set operation. `limit` is 1 wherever there is a LIMIT, as officially.
+    """One SELECT with its set operation. As officially, `limit` is 1 for any LIMIT.
 
-    `directions` (one a value) and `limit_text` hold what the official tree forgets; they take no part in equality.
+    `directions` (one per value) and `limit_text` hold what the official tree forgets; equality ignores them.
     """
 
     select: tuple[SelectItem, ...] = ()
@@ -102,7 +105,7 @@ NUMBER = re.compile(r"[-+]?\d[\d,.]*$")
 
 
 class Unreadable(StrEnum):
-    """The construct that ends the reading."""
+    """The construct at which the grammar gives up."""
 
     EMPTY = "empty"
     ODD_QUOTES = "odd_quotes"
@@ -159,7 +162,7 @@ BY_PAIR = {
 
 
 class UnreadableSqlError(ValueError):
-    """The official grammar cannot read the SQL. A prediction counts as the empty SQL; a gold stops the official run."""
+    """The official grammar cannot read the SQL. A prediction counts as empty SQL; a gold stops the official run."""
 
     def __init__(self, reason: Unreadable, token: str = "") -> None:
         where = f" at {token!r}" if token.strip(END) else ""
@@ -168,7 +171,7 @@ class UnreadableSqlError(ValueError):
 
 
 def name_reason(tokens: Sequence[str], at: int, in_from: bool, aliases: Collection[str]) -> Unreadable:
-    """The reason that fits the token where the reading ended; `aliases` are the tables and aliases that are known."""
+    """The reason for the token where reading ended; `aliases` are the known tables and aliases."""
     before, token, after = (tokens[place] if 0 <= place < len(tokens) else END for place in (at - 1, at, at + 1))
     if tokens[0] == "with":
         return Unreadable.CTE
@@ -196,7 +199,7 @@ def reason_in_from(tokens: Sequence[str], at: int, aliases: Collection[str]) -> 
 
 
 def reason_of_value(before: str, token: str, after: str, aliases: Collection[str]) -> Unreadable:
-    """The reason for a token that is no column, number or operator where one has to stand."""
+    """The reason for a token where a column, number or operator must stand."""
     if token == "as":
         return Unreadable.COLUMN_ALIAS
     if token in ("(", "select"):
