@@ -38,9 +38,9 @@ class Disagreement:
 class Vocabulary:
     """The words and numbers of a text."""
 
-    split_words: list[str]
+    words: list[str]
     lemmas: frozenset[str]
-    spoken_numbers: frozenset[float]
+    numbers: frozenset[float]
     joined: str
 
     @classmethod
