@@ -13,9 +13,7 @@ from shared.settings import MetricsSettings
 
 
 def share_between_forks() -> None:
-    """A worker's tasks run in forks: their values go through files in a folder that must be set before the client
-    loads.
-    """
+    """A worker's tasks run in forks, which share values through a folder that must be set before the client loads."""
     if MetricsSettings().port is None or "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         return
     folder, owner = tempfile.mkdtemp(prefix="sense-metrics-"), os.getpid()

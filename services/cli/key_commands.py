@@ -1,10 +1,12 @@
 """Commands about API keys: create, list, change and remove them."""
 
+import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from services.cli.terminal import JsonOption, UrlOption, connect, print_json, say, show_list
+from shared.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from shared.api.resources import KeyLimits
@@ -51,7 +53,8 @@ def add(
     """Make a key. It is shown this once. The first has to be an admin's, and from then on callers need keys."""
     from shared.api.resources import KEY_NAME
 
-    check_name(name, KEY_NAME)
+    if not re.fullmatch(KEY_NAME, name):
+        raise InvalidInputError(f"{name!r} cannot name a key; use small letters, digits and . _ - (at most 64)")
     limits = key_limits(jobs, examples, usd_per_day, tokens_per_day, stored_bytes)
     with connect(url) as client:
         made = client.add_key(name, role=role, per_minute=per_minute, limits=limits)
@@ -95,31 +98,10 @@ def remove(name: Name, url: UrlOption = None) -> None:
     say(f"key {name} is gone")
 
 
-def key_limits(
-    jobs: int | None,
-    examples: int | None,
-    usd_per_day: float | None,
-    tokens_per_day: int | None,
-    stored_bytes: int | None,
-) -> "KeyLimits":
+def key_limits(*given: float | None) -> "KeyLimits":
     """Only the limits that are named: the server treats null differently from a limit that is left out."""
     from shared.client.models import KeyLimits
 
-    named = {
-        "jobs": jobs,
-        "examples": examples,
-        "usd_per_day": usd_per_day,
-        "tokens_per_day": tokens_per_day,
-        "stored_bytes": stored_bytes,
-    }
-    return KeyLimits.model_validate({limit: value for limit, value in named.items() if value is not None})
-
-
-def check_name(name: str, pattern: str) -> None:
-    """Raises `InvalidInputError`."""
-    import re
-
-    from shared.errors import InvalidInputError
-
-    if not re.fullmatch(pattern, name):
-        raise InvalidInputError(f"{name!r} cannot name a key; use small letters, digits and . _ - (at most 64)")
+    names = ("jobs", "examples", "usd_per_day", "tokens_per_day", "stored_bytes")
+    named = zip(names, given, strict=True)
+    return KeyLimits.model_validate({limit: value for limit, value in named if value is not None})

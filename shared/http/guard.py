@@ -99,9 +99,7 @@ class Guard:
         return cls(token=settings.secret, names=settings.host_names, **more)
 
     def refusal(self, method: str, path: str, headers: Headers) -> "Refusal | None":
-        """Why this request is refused, or None. `path` is compared as a whole: anything not exactly open needs the
-        token.
-        """
+        """Why this request is refused. `path` is compared as a whole: anything not exactly open needs the token."""
         is_open = path in self.open_paths and method in SAFE_METHODS
         knows_token = self.token is not None and shows_token(headers, self.token)
         refusal = self.page_refusal(method, path, headers, any_host=knows_token)

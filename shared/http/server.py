@@ -75,9 +75,7 @@ Result = TypeVar("Result")
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`, which is cancelled with `ClientDisconnect` if the caller hangs up. Call it after the body
-    is read.
-    """
+    """The result of `work`; cancels it with `ClientDisconnect` if the caller hangs up. The body must be read before."""
     task, leaving = asyncio.create_task(work), asyncio.create_task(gone(request))
     try:
         await asyncio.wait([task, leaving], return_when=asyncio.FIRST_COMPLETED)

@@ -32,9 +32,7 @@ class Cost:
 
 
 def worst_case(request: ChatRequest, profile: EndpointProfile) -> Cost:
-    """An upper bound: `n` full answers, and as many prompt tokens as UTF-8 bytes (byte-level vocabularies need no
-    more).
-    """
+    """`n` full answers, and as many prompt tokens as UTF-8 bytes: byte-level vocabularies never need more."""
     prompt = sum(len(message.content.encode()) for message in request.messages)
     prompt += TOKENS_PER_MESSAGE * (len(request.messages) + 1)
     completion = request.n * request.max_tokens
@@ -66,9 +64,7 @@ class Budget:
             )
 
     def reserve(self, cost: Cost, endpoint: str, model: str, *, last: bool = False) -> bool:
-        """True: go. False: wait, since calls in flight hold the rest (never with `last`). `LlmBudgetError`: it cannot
-        fit.
-        """
+        """False: wait, since calls in flight hold the rest (never with `last`). `LlmBudgetError`: it cannot fit."""
         with self._lock:
             if not self._fits(cost, self._reserved if last else Cost()):
                 raise self.refusal(cost, endpoint, model)

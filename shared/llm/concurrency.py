@@ -188,9 +188,7 @@ class AdaptiveLimit:
             self._compare(cohort.depths / COHORT, median)
 
     def _compare(self, depth: float, seconds: float) -> None:
-        """Little's law: calls in flight divided by latency is throughput. Without more throughput, more calls only
-        queue.
-        """
+        """Calls in flight divided by latency is throughput (Little's law); without more of it, calls only queue."""
         rate = depth / max(seconds, 1e-6)
         deeper, flatter = depth >= DEEPER * self._best_depth, depth * DEEPER <= self._best_depth
         if not self._best_rate or (deeper and rate >= GAIN * self._best_rate) or (flatter and rate > self._best_rate):

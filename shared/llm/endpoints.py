@@ -27,19 +27,6 @@ class LlmSettings(BaseSettings):
 
 ENGINE = "engine"  # our own engine, which costs nothing
 ENVIRONMENT_PREFIX = "SENSE_ENDPOINT_"
-ENVIRONMENT_FIELDS = (
-    "BASE_URL",
-    "API_KEY",
-    "MODELS",
-    "MAX_CONCURRENCY",
-    "START_CONCURRENCY",
-    "TIMEOUT_S",
-    "USD_PER_MILLION_IN",
-    "USD_PER_MILLION_OUT",
-    "MAX_TOKENS_FIELD",
-    "OMIT",
-    "EXTRA",
-)
 # The client decides these, since it counts money and answers by them.
 RESERVED = frozenset(("model", "messages", "n", "stream", "max_tokens", "max_completion_tokens"))
 
@@ -100,6 +87,9 @@ class EndpointProfile(BaseModel):
         if self.usd_per_million_in is None or self.usd_per_million_out is None:
             return None
         return (prompt_tokens * self.usd_per_million_in + completion_tokens * self.usd_per_million_out) / 1e6
+
+
+ENVIRONMENT_FIELDS = tuple(name.upper() for name in EndpointProfile.model_fields if name != "name")
 
 
 def load_profiles(settings: LlmSettings, environ: Mapping[str, str] = os.environ) -> dict[str, EndpointProfile]:

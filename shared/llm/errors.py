@@ -1,5 +1,6 @@
 """What can go wrong between this process and a model, by cause."""
 
+from copy import copy
 from typing import Self
 
 from shared.errors import SenseError
@@ -38,13 +39,10 @@ class LlmError(SenseError):
 
     def again(self, suffix: str = "") -> Self:
         """A fresh error of the same cause, without the traceback of the first."""
-        return type(self)(
-            f"{self.message}{suffix}",
-            retry_after_s=self.retry_after_s,
-            may_be_billed=self.may_be_billed,
-            fatal=self.fatal,
-            overload=self.overload,
-        )
+        fresh = copy(self)
+        fresh.message += suffix
+        fresh.args = (fresh.message,)
+        return fresh
 
 
 class LlmRateLimitError(LlmError):

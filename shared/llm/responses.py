@@ -16,7 +16,7 @@ TAG = re.compile(r"<(?:script|style)\b[^<]*<|<[^<>]*>", re.IGNORECASE)
 SECRET = re.compile(
     r"\b(?:sk|pk|rk|gsk|hf|xai|nvapi|AIza|Bearer|Basic)(?:[-_]|\s+)?[A-Za-z0-9*_.=+/-]{12,}|\b[0-9a-fA-F]{32,}\b"
 )
-MESSAGE_KEYS = (
+MESSAGE_KEYS = [
     "message",
     "error",
     "detail",
@@ -26,7 +26,7 @@ MESSAGE_KEYS = (
     "error_description",
     "description",
     "title",
-)
+]
 FINISH_REASONS = {
     "max_tokens": "length", "max_length": "length", "model_length": "length", "max_output_tokens": "length",
     "token_limit": "length", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop",

@@ -11,28 +11,11 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 # In the order of the reports.
-FEATURES = (
-    "join",
-    "many_joins",
-    "nested",
-    "aggregate",
-    "group",
-    "having",
-    "set_operation",
-    "order",
-    "limit",
-    "distinct",
-    "like",
-    "between",
-    "in",
-    "exists",
-    "case",
-    "window",
-    "cte",
-    "null",
-    "date",
-    "arithmetic",
-)
+FEATURE_LIST = """
+join many_joins nested aggregate group having set_operation order limit distinct like between in exists case window cte
+null date arithmetic
+"""
+FEATURES = tuple(FEATURE_LIST.split())
 MANY_JOINS = 2
 NESTED = re.compile(r"\(\s*(?:select|with)\b")
 BRACKET = re.compile(r"[()]")

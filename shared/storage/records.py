@@ -175,9 +175,7 @@ def bring(store: ObjectStore, ref: ObjectRef, path: Path) -> None:
 
 
 def noted(store: ObjectStore, ref: ObjectRef) -> Iterator[bytes]:
-    """The object's bytes as they arrive, then the place of every `STRIDE`th line. Fails at the end if bytes have
-    changed.
-    """
+    """The object's bytes as they arrive, then the place of every `STRIDE`th line; fails at the end on changed bytes."""
     digest, starts, lines, size, tail = hashlib.sha256(), array("Q"), 0, 0, b""
     for chunk in store.open_chunks(ref.key):
         digest.update(chunk)

@@ -17,7 +17,7 @@ FOLDERS = ("services", "shared", "infra")
 SEARCH = frozenset({"search"})
 CALLS = frozenset({"compile", "match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer"})
 # Parameters that are patterns: module and name, and what is given for them.
-PARAMETERS = {("services.cli.key_commands", "pattern"): KEY_NAME}
+PARAMETERS = {("services.cli.key_commands", "KEY_NAME"): KEY_NAME}
 
 # Patterns that are made of values known only when they run: module, and what such values look like.
 VALUES: dict[str, dict[str, Any]] = {

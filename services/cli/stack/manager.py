@@ -136,7 +136,7 @@ def start_alone(state: Path, tell: Callable[[str], None]) -> StackFile:
     try:
         with undisturbed():
             stack = prepare_stack(state)
-        log_starts = log_sizes(stack)
+        log_starts = {path.stem: path.stat().st_size for path in (state / "logs").glob("*.log")}
         start_supervisor(stack)
         wait_ready(stack, tell, log_starts)
     except BaseException:
@@ -177,9 +177,7 @@ def alone(state: Path, tell: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Delays Ctrl-C until the end of the block: in the middle of a call, some libraries turn it into errors of their
-    own.
-    """
+    """Delays Ctrl-C until the end of the block: in the middle of a call, some libraries turn it into other errors."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -342,17 +340,9 @@ def wait_ready(stack: StackFile, tell: Callable[[str], None], log_starts: Mappin
         time.sleep(0.2)
 
 
-def log_path(stack: StackFile, name: str) -> Path:
-    return stack.state / "logs" / f"{name}.log"
-
-
-def log_sizes(stack: StackFile) -> dict[str, int]:
-    return {path.stem: path.stat().st_size for path in (stack.state / "logs").glob("*.log")}
-
-
 def own_lines(stack: StackFile, name: str, log_starts: Mapping[str, int], lines: int = 8) -> str:
     """The last lines that a program wrote after its log had the size in `log_starts`."""
-    path = log_path(stack, name)
+    path = stack.state / "logs" / f"{name}.log"
     try:
         with path.open("rb") as file:
             size, before = file.seek(0, os.SEEK_END), log_starts.get(name, 0)
@@ -370,20 +360,17 @@ def stop_programs(stack: StackFile) -> None:
 
     supervisord's own shutdown takes a second per program, so nothing may be left to it.
     """
-    names = {program.name for program in program_states(stack)}
-    for round_ in (names - {"redis"}, {"redis"}):
-        stop_together(stack, round_)
-
-
-def stop_together(stack: StackFile, names: set[str]) -> None:
-    calls, deadline = supervisor_calls(stack), time.monotonic() + STOP_WAIT_S + 5
-    for program in program_states(stack):
-        if program.name in names and program.state in ("RUNNING", "STARTING", "BACKOFF"):
-            calls.stopProcess(program.name, False)
-    while time.monotonic() < deadline and any(
-        one.state == "STOPPING" for one in program_states(stack) if one.name in names
-    ):
-        time.sleep(0.1)
+    calls = supervisor_calls(stack)
+    all_names = {program.name for program in program_states(stack)}
+    for names in (all_names - {"redis"}, {"redis"}):
+        deadline = time.monotonic() + STOP_WAIT_S + 5
+        for program in program_states(stack):
+            if program.name in names and program.state in ("RUNNING", "STARTING", "BACKOFF"):
+                calls.stopProcess(program.name, False)
+        while time.monotonic() < deadline and any(
+            one.state == "STOPPING" for one in program_states(stack) if one.name in names
+        ):
+            time.sleep(0.1)
 
 
 def family(state: Path) -> list[psutil.Process]:
