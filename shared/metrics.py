@@ -32,7 +32,7 @@ SHARD_SECONDS = Histogram(
     "sense_shard_seconds", "Seconds a shard worked", ["task"], buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 1800)
 )
 JOBS = Gauge("sense_jobs", "Jobs by kind and status", ["kind", "status"])
-QUEUE_DEPTH = Gauge("sense_queue_depth", "Rows sent or running by queue", ["queue", "state"])
+QUEUE_DEPTH = Gauge("sense_queue_depth", "Shards sent or running by queue", ["queue", "state"])
 WORKER_SLOTS = Gauge("sense_worker_slots", "Slots of living workers by queue", ["queue"])
 REDIS_MEMORY = Gauge("sense_redis_memory_bytes", "Memory of Redis: used, and the limit that holds", ["kind"])
 LEADING = Gauge(
@@ -81,7 +81,7 @@ class MetricsServer6(ThreadingWSGIServer):
 class QuietHandler(WSGIRequestHandler):
     """No log line for each scrape."""
 
-    timeout = 10.0  # a connection that sends nothing holds its thread no longer
+    timeout = 10.0  # a silent connection releases its thread after this
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""

@@ -13,8 +13,8 @@ import yaml
 
 from shared.errors import InvalidInputError
 
-MAX_VALUES = 3_000  # of a text: keys, texts, numbers, lists
-MAX_ENGINE_VALUES = 50_000  # of a request to a model: a prompt may come as a list of tokens
+MAX_VALUES = 3_000  # in one text: keys, strings, numbers, lists
+MAX_ENGINE_VALUES = 50_000  # in a request to a model, whose prompt may be a list of tokens
 MAX_DEPTH = 50
 UNREADABLE = "unreadable_body"
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -90,7 +90,7 @@ class Builder:
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self.open: list[tuple[Any, list[str]]] = []  # lists and mappings, each with the key that waits for its value
+        self.open: list[tuple[Any, list[str]]] = []  # open lists and mappings, each with the key that has no value yet
         self.root: Any = None
         self.values = self.documents = 0
 
@@ -152,7 +152,7 @@ class Builder:
 
     def count(self) -> None:
         self.values += 1
-        if self.values > 2 * MAX_VALUES:  # keys are counted here as well
+        if self.values > 2 * MAX_VALUES:  # keys count as well
             raise too_many(self.what)
 
 

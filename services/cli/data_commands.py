@@ -41,7 +41,7 @@ def add_database(
     """Bring a SQLite file into the stack; the same file gives the same id."""
     from services.sandbox.files import identify
 
-    identify(file)  # only here can it be seen that pages still wait beside the file
+    identify(file)  # only here one can see a write-ahead log beside the file
     with connect(url) as client:
         found = client.upload_database(file, name)
     if as_json:

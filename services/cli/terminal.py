@@ -26,7 +26,7 @@ UrlOption = Annotated[
     typer.Option("--url", help="The gateway; default: SENSE_URL, else this folder's stack.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-# The gateway of this call where it is neither this folder's stack nor named in the command: errors say which it was.
+# This call's gateway, if it is neither this folder's stack nor named on the command line: errors then name it.
 unnamed_gateway: list[str] = []
 
 

@@ -17,7 +17,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from shared.errors import InvalidInputError
 from shared.settings import InternalSettings
 
-if TYPE_CHECKING:  # workers and Flower run without it
+if TYPE_CHECKING:  # workers and Flower run without starlette
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
@@ -30,7 +30,7 @@ class Headers(Protocol):
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 JSON_TYPE = "application/json"
-# Controls, line ends, halves of characters, and what stands for bytes that were not UTF-8.
+# Control characters, line separators, surrogates, and the replacement character for invalid UTF-8.
 UNSAFE_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd\ud800-\udfff]")
 AUTHORITY = re.compile(
     r"(?:\[(?P<v6>[0-9a-f:.]{2,45})\]|(?P<name>[a-z0-9](?:[a-z0-9._-]{0,252})))(?::[0-9]{1,5})?", re.I | re.A
@@ -90,7 +90,7 @@ class Guard:
     token: str | None = None
     names: frozenset[str] = frozenset()
     open_paths: frozenset[str] = frozenset({"/health", "/healthz", "/readyz"})  # probes have no token
-    other_types: Mapping[str, frozenset[str]] = field(default_factory=dict)  # paths that take other bodies than JSON
+    other_types: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by path: bodies other than JSON
 
     @classmethod
     def from_settings(cls, **more: Any) -> "Guard":

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from shared.errors import LimitError, UnavailableError
 
-CALLER_HEADER = "X-Sense-Caller"  # the gateway names the key for which it asks by its id; nothing: no key was needed
+CALLER_HEADER = "X-Sense-Caller"  # the id of the API key that the gateway calls for; absent without keys
 CALLER_NAME_HEADER = "X-Sense-Caller-Name"
 
 
@@ -49,7 +49,7 @@ class Slots:
 
     async def _acquire(self, caller: str) -> None:
         queue = self._queues.get(caller, ())
-        if not queue and self._may(caller):  # who else waits then has its share already
+        if not queue and self._may(caller):  # every other waiting caller has its share already
             self._take(caller)
             return
         if caller and self.most_waiting and len(queue) >= max(1, self.most_waiting // 2):
@@ -63,7 +63,7 @@ class Slots:
             async with asyncio.timeout(self.wait_s):
                 await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():  # its turn came at the same moment
+            if turn.done() and not turn.cancelled():  # the slot was granted at the same moment
                 if isinstance(error, TimeoutError):
                     return
                 self._release(caller)
@@ -96,7 +96,7 @@ class Slots:
         if not self._held[caller]:
             del self._held[caller]
         for waiting, queue in list(self._queues.items()):
-            while queue and queue[0].done():  # given up, and about to leave by itself
+            while queue and queue[0].done():  # cancelled, and about to leave the queue
                 queue.popleft()
             if queue and self._may(waiting):
                 queue.popleft().set_result(None)

@@ -78,7 +78,7 @@ class Budget:
         """Ends a reservation; `paid` is what the call really cost."""
         with self._lock:
             self._calls -= 1
-            # Sums of floats drift: with nothing in flight the reserve is exactly nothing.
+            # Sums of floats drift: with nothing in flight, reset the reserve to exactly zero.
             rest = Cost(self._reserved.tokens - reserved.tokens, self._reserved.usd - reserved.usd)
             self._reserved = rest if self._calls else Cost()
             self._spent = Cost(self._spent.tokens + paid.tokens, self._spent.usd + paid.usd)
@@ -176,7 +176,7 @@ class DayBudget(Budget):
         super().__init__(max_tokens=tokens, max_usd=usd)
         self.jobs, self.owner, self.holder, self.own = jobs, owner, holder, own or Budget()
         self._ledgers: dict[str, Ledger] = {}
-        self._open: deque[str] = deque()  # the days of calls in flight, oldest first: each is settled on its own day
+        self._open: deque[str] = deque()  # days of calls in flight, oldest first: each is settled on its day
         self._days = Lock()
 
     @property

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 CHAT = "/chat/completions"
 MAX_REJECTED = 6  # parameters that a server may reject of one call, one after the other
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-STORE_THREADS = 16  # answers that are read or recorded at once
+STORE_THREADS = 16  # recorded answers read or written at once
 IDLE_CLIENTS = 8
 SAMPLING = ("temperature", "top_p", "seed")
 OMITTABLE = (*SAMPLING, "n")
@@ -94,7 +94,7 @@ class LearnedLimits:
         for bound in LIMIT_FIELDS:
             if bound in body and mentions(error, bound) and UNSUPPORTED.search(error.server_text):
                 other = LIMIT_FIELDS[1 - LIMIT_FIELDS.index(bound)]
-                if self.bound == other:  # known since this call was made
+                if self.bound == other:  # learned since this call was made
                     return True
                 if self.bound is not None:
                     return False

@@ -59,7 +59,7 @@ class RetryPolicy:
 
 BUDGET_POLL_S = 0.05
 GIVEN_UP_MOST = 8
-SAMPLE_STEP = 100_000  # between the tries of samples that are bought one by one
+SAMPLE_STEP = 100_000  # between the try numbers of samples that are bought one by one
 Outcome = ChatAnswer | SenseError
 
 
@@ -219,17 +219,17 @@ class Batch:
         paid = Cost()
         try:
             call = await self.limiter.acquire()
-            paid = worst  # a call cut short counts at its worst
+            paid = worst  # an aborted call counts at its worst case
             try:
                 answer = await self._call(hashed, request, call)
             except LlmContentFilterError:
-                answer = self._refusal(request)  # recorded like an answer: another run of the job must end the same
+                answer = self._refusal(request)  # recorded like an answer: a rerun of the job must end the same
             except LlmError as error:
                 paid = worst if error.may_be_billed else Cost()
                 raise
             paid = self._paid(answer, worst)
-            # Handed to its thread at once, with no await between: an abort must not lose what is already paid.
-            # Where samples are missing, those that came are recorded by themselves.
+            # Passed to a thread without an await in between: an abort must not lose what is paid. If samples are
+            # missing, those that came are recorded by themselves.
             record = self._record if len(answer.texts) >= request.n else self._record_parts
             stored = asyncio.get_running_loop().run_in_executor(None, record, hashed, answer)
         finally:
@@ -406,7 +406,7 @@ class _Run:
         self._out: queue.SimpleQueue[tuple[int, Outcome] | BaseException | None] = queue.SimpleQueue()
         self._ended = threading.Event()
         owner.check_abort()
-        self._connections = connections()  # one and the same for the loop and the client that belongs to it
+        self._connections = connections()  # the loop and its clients belong together
         self._future = self._connections.start(self._main())
 
     def next(self) -> tuple[int, Outcome] | BaseException | None:

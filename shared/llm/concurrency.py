@@ -14,19 +14,19 @@ from shared.llm.endpoints import EndpointProfile
 
 BLIND_MOST = 64  # calls opened before the first answer, one every BLIND_STEP_S
 BLIND_STEP_S = 0.04
-COHORT = 64  # calls begun one after another, whose median latency is one measurement
+COHORT = 64  # consecutive calls, whose median latency is one measurement
 DEEPER = 1.5  # times as many calls in flight …
-AHEAD = 3.0  # times the depth that was measured, and no further before the next measurement
-GAIN = 1.2  # … must give at least so many times the throughput
-HELD = 1.1  # times the depth that gave the most, where more gave no more
-ALLOWED = 0.01  # share of 429s that is left alone while nothing more was asked for
+AHEAD = 3.0  # times the measured depth: no further before the next measurement
+GAIN = 1.2  # … must give at least this many times the throughput
+HELD = 1.1  # times the best depth, when more calls gave no more throughput
+ALLOWED = 0.01  # share of 429s that is ignored while not probing
 DEEPEST_CUT = 0.25
-OVERLOADED = 0.8  # of the limit, after an answer that never came or a 503
-SAME_WALL = 0.1  # how far apart two refusals may lie and still speak of one bound
-PROBE_FIRST = 2.0  # mean latencies between a refusal and the first try of one call more
-PROBE_CALLS, PROBE_LAST = 128.0, 16.0  # at the end so many calls, and so many mean latencies, between two tries
+OVERLOADED = 0.8  # of the limit, after a timeout or a 503
+SAME_WALL = 0.1  # how far apart two rejections may be and still show the same limit
+PROBE_FIRST = 2.0  # mean latencies between a rejection and the first probe
+PROBE_CALLS, PROBE_LAST = 128.0, 16.0  # in the end, calls and mean latencies between two probes
 SMOOTH, DRIFT = 1 / 32, 1 / 8
-UNKNOWN_S = 1.0  # a call's latency before there was an answer
+UNKNOWN_S = 1.0  # assumed latency before the first answer
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Cohort:
     Their median neither waits for the slowest calls nor favours the fast ones, as the first answers would.
     """
 
-    drop: int = 0  # decreases before it: what began before a decrease and ended after it measures neither
+    drop: int = 0  # decreases before it: calls that span a decrease measure neither limit
     begun: int = 0
     depths: int = 0
     last: float = 0.0
@@ -75,11 +75,11 @@ class AdaptiveLimit:
         self._lock = Lock()
         self._epoch = 0
         self._wall = float(most)
-        self._refused = 0.0  # share of 429s of late
+        self._refused = 0.0  # recent share of 429s
         self._stepped_at = clock()
         self._probe_at, self._probe_gap = 0.0, PROBE_FIRST
         self._floor = 1.0
-        self._probed = False  # whether the last try for more still stands
+        self._probed = False  # whether the last probe still stands
         self._answered = False
         self._drops, self._cohort = 0, Cohort()
         self._best_depth = self._best_rate = 0.0
@@ -127,13 +127,13 @@ class AdaptiveLimit:
             if retry_after_s:
                 self.paused_until = max(self.paused_until, now + retry_after_s)
             accepted = min(self.limit, float(self.in_flight))
-            if call.epoch != self._epoch:  # it began before the last decrease, which may not have gone far enough
+            if call.epoch != self._epoch:  # it began before the last decrease, which may have been too small
                 self._set(max(self._floor, accepted))
                 self._wall = min(self._wall, self.limit)
             elif self.growing or self._probed:
                 self._new_epoch()
                 self._hold(max(self._floor, accepted), now)
-            elif self._refused > ALLOWED:  # calls that used to go are refused: less room, or a rate is limited
+            elif self._refused > ALLOWED:  # calls that used to work are rejected: less room, or a rate limit
                 self._new_epoch()
                 self._hold(max(self._floor, accepted), now)
                 self._set(self.limit * (1.0 - min(DEEPEST_CUT, self._refused)))

@@ -121,7 +121,7 @@ def read_events(text: str) -> dict[str, Any]:
     choices: dict[int, dict[str, Any]] = {}
     whole: dict[str, Any] = {}
     ended = False
-    for line in text.replace("\r\n", "\n").split("\n"):  # no other character ends a line of an event
+    for line in text.replace("\r\n", "\n").split("\n"):  # no other character ends an event's line
         data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
         if data == "[DONE]":
             ended = True
@@ -258,7 +258,7 @@ def error_sentences(value: object, depth: int = 0) -> Iterator[str]:
                 yield from found
                 break
         metadata = value.get("metadata")
-        if isinstance(metadata, Mapping) and isinstance(metadata.get("raw"), str):  # OpenRouter: the provider's own
+        if isinstance(metadata, Mapping) and isinstance(metadata.get("raw"), str):  # OpenRouter quotes the provider
             yield str(metadata["raw"])
 
 

@@ -5,8 +5,8 @@ machines.
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-TILES, VECTORS = "amx_bf16", "avx512_bf16"  # flags, as Linux names them
-FULL_RATE = "AuthenticAMD"  # whose vectors multiply bfloat16 faster than float32
+TILES, VECTORS = "amx_bf16", "avx512_bf16"  # flags in /proc/cpuinfo
+FULL_RATE = "AuthenticAMD"  # their vectors multiply bfloat16 faster than float32
 
 
 def favours_bfloat16(cpuinfo: Path = CPUINFO) -> bool:

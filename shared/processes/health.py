@@ -1,6 +1,6 @@
 """What must hold before anything starts on a Redis and a store, and the sign of life that a container's check reads.
 
-python -m shared.processes.health preflight     # exit 0, or one sentence a fault
+python -m shared.processes.health preflight     # exit 0, or one sentence per fault
 python -m shared.processes.health alive [SECONDS]
 """
 
@@ -18,16 +18,16 @@ from shared.settings import HealthSettings, RedisSettings
 from shared.storage.open import StoreSettings, open_store
 from shared.storage.store import ObjectStore
 
-# Of keys in Redis, messages and objects in the store. Raised when one version could misread what another one wrote:
-# tests/contract/test_wire.py fails where a plan, a command or a row changed and this did not.
-# 2: cancel and retry move a stage's sums first and its rows later (an older orchestrator would leave rows behind).
+# The version of keys in Redis, of messages, and of objects in the store. Raise it when one version could misread what
+# another one wrote: tests/contract/test_wire.py fails if a plan, command or record changes and this does not.
+# 2: cancel and retry move a stage's sums before its shards (an older orchestrator would leave shards behind).
 DATA_VERSION = 2
 VERSION_KEY = "data-version"
 RAISE_VERSION = """
 if tonumber(redis.call('GET', KEYS[1]) or 0) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
 """
 VERSION_OBJECT = "sense/data-version"
-OLDEST_REDIS = (6, 2)  # ZADD, XADD and XAUTOCLAIM as the scripts use them; what was tested is 7 and 8
+OLDEST_REDIS = (6, 2)  # for ZADD, XADD and XAUTOCLAIM as the scripts use them; tested with 7 and 8
 ALIVE_S = 30.0
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from shared.settings import ProcessSettings
 
 POLL_S = 1.0
-STACK_MARK = "SENSE_STACK"  # set for the stack's own processes alone: people may export SENSE_STATE in every shell
-STACK_ID = "SENSE_STACK_ID"  # of one start of a stack; its gateway tells it, so that a caller knows whose it is
+STACK_MARK = "SENSE_STACK"  # set for the stack's processes only; people may export SENSE_STATE in every shell
+STACK_ID = "SENSE_STACK_ID"  # of one start of a stack; the gateway reports it, so that callers know whose it is
 PR_SET_DUMPABLE = 4
 SECRET_NAME = re.compile(r"(^|_)(KEYS?|SECRETS?|PASSWORD|PASSWD|TOKEN|CREDENTIALS?)(_|$)", re.IGNORECASE)
 SECRET_VALUE = re.compile(r"://[^/@\s:]*+:[^/@\s]++@|\"(api_key|password|secret)\"")
@@ -44,7 +44,7 @@ def hide_memory() -> None:
     """
     if ProcessSettings().dumpable:
         return
-    with suppress(OSError, AttributeError):  # another kernel than Linux
+    with suppress(OSError, AttributeError):  # not on Linux
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     if state := os.environ.get(STACK_MARK):
         with suppress(OSError):
@@ -63,7 +63,7 @@ def live_pids(state: Path) -> list[int]:
     found = []
     for path in (state / "pids").glob("[0-9]*"):
         with suppress(OSError):
-            if path.read_text() == f"{start_time(int(path.name))} {state}":  # a copied folder holds another one's
+            if path.read_text() == f"{start_time(int(path.name))} {state}":  # a copied folder holds pids of another one
                 found.append(int(path.name))
                 continue
         path.unlink(missing_ok=True)

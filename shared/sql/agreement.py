@@ -92,16 +92,16 @@ def question_literals(question: str) -> list[str]:
     return [*quoted, *digits]
 
 
-def mentions_literal(said: Vocabulary, literal: str) -> bool:
+def mentions_literal(vocabulary: Vocabulary, literal: str) -> bool:
     value = parse_number(literal)
     if value is not None:
-        return mentions_number(said, value)
+        return mentions_number(vocabulary, value)
     parts = split_words(literal)
     if not parts or len(literal.strip()) <= 2 or parts[0] in FLAGS:
-        return True  # flags, initials and patterns of wildcards alone
-    if 2 * sum(mentions_word(said, part) for part in parts) >= len(parts):
+        return True  # flags, initials, and patterns of wildcards only
+    if 2 * sum(mentions_word(vocabulary, part) for part in parts) >= len(parts):
         return True
-    return mentions_initials(said, "".join(parts)) or "".join(part[0] for part in parts) in said.words
+    return mentions_initials(vocabulary, "".join(parts)) or "".join(part[0] for part in parts) in vocabulary.words
 
 
 def parse_number(literal: str) -> float | None:
@@ -111,26 +111,28 @@ def parse_number(literal: str) -> float | None:
         return None
 
 
-def mentions_number(said: Vocabulary, value: float) -> bool:
+def mentions_number(vocabulary: Vocabulary, value: float) -> bool:
     """Also the number next to it (`more than`), and the number in percents or thousands."""
     if value in SMALL:
         return True
     near = (value, value - 1, value + 1, *(scale * value for scale in SCALES))
-    return any(one in said.numbers for one in near) or (len(text := f"{value:g}") > 2 and text in said.joined)
+    return any(one in vocabulary.numbers for one in near) or (
+        len(text := f"{value:g}") > 2 and text in vocabulary.joined
+    )
 
 
-def mentions_word(said: Vocabulary, part: str) -> bool:
+def mentions_word(vocabulary: Vocabulary, part: str) -> bool:
     """Whether a word occurs in some form."""
     value = parse_digits(part)
     if value is not None:
-        return value in said.numbers or part in said.joined
-    if stem(part) in said.lemmas or (len(part) > 2 and part in said.joined):
+        return value in vocabulary.numbers or part in vocabulary.joined
+    if stem(part) in vocabulary.lemmas or (len(part) > 2 and part in vocabulary.joined):
         return True
     start = part[:COMMON_START]
-    return len(start) == COMMON_START and any(word.startswith(start) for word in said.words)
+    return len(start) == COMMON_START and any(word.startswith(start) for word in vocabulary.words)
 
 
-def mentions_initials(said: Vocabulary, text: str) -> bool:
+def mentions_initials(vocabulary: Vocabulary, text: str) -> bool:
     """Whether a short text is made of the first letters of consecutive words."""
-    letters = "".join(word[0] for word in said.words)
+    letters = "".join(word[0] for word in vocabulary.words)
     return 2 <= len(text) <= 6 and text in letters

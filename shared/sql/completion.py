@@ -59,8 +59,8 @@ def outline_select(tree: "exp.Expr") -> str:
     for name, text in (("where", "Only rows count where"), ("group", "They are grouped by")):
         if part := tree.args.get(name):
             shown = part.this if name == "where" else None
-            said = to_sqlite(shown) if shown is not None else ", ".join(to_sqlite(one) for one in part.expressions)
-            sentences.append(f"{text} {said}.")
+            sentence = to_sqlite(shown) if shown is not None else ", ".join(to_sqlite(one) for one in part.expressions)
+            sentences.append(f"{text} {sentence}.")
     if having := tree.args.get("having"):
         sentences.append(f"Groups are kept where {to_sqlite(having.this)}.")
     if order := tree.args.get("order"):
@@ -80,8 +80,8 @@ def outline_tables(tree: "exp.Expr") -> str:
     joins = [one for one in tree.args.get("joins") or [] if isinstance(one, exp.Join)]
     names += [source_name(one.this) for one in joins]
     conditions = [to_sqlite(on) for one in joins if (on := one.args.get("on")) is not None]
-    said = f"The rows come from {', '.join(names)}" if names else "No table is needed"
-    return f"{said}, joined on {' and '.join(conditions)}." if conditions else f"{said}."
+    sentence = f"The rows come from {', '.join(names)}" if names else "No table is needed"
+    return f"{sentence}, joined on {' and '.join(conditions)}." if conditions else f"{sentence}."
 
 
 def source_name(source: "exp.Expr") -> str:
@@ -105,13 +105,13 @@ def render_completion(target: Target, sql: str, reasoning: str | None = None) ->
     """The completion of one example."""
     if target == "sql":
         return sql
-    said = " ".join((reasoning or outline_sql(sql)).split())
-    return f"{said}\n```sql\n{sql.strip().rstrip(';').rstrip()}\n```"
+    sentence = " ".join((reasoning or outline_sql(sql)).split())
+    return f"{sentence}\n```sql\n{sql.strip().rstrip(';').rstrip()}\n```"
 
 
 def extract_reasoning(answer: str) -> str:
     """The text before an answer's SQL, without the model's internal reasoning; empty if there is none."""
     begin = sql_start(answer, last=True)
-    said = blank_reasoning(answer)[: begin or 0]
-    said = " ".join(WRAPPING.sub(" ", said).split())
-    return said.rstrip(f"{OPENING}( ") if any(char.isalnum() for char in said) else ""
+    sentence = blank_reasoning(answer)[: begin or 0]
+    sentence = " ".join(WRAPPING.sub(" ", sentence).split())
+    return sentence.rstrip(f"{OPENING}( ") if any(char.isalnum() for char in sentence) else ""

@@ -17,10 +17,10 @@ from shared.sql.reasoning import blank_reasoning
 from shared.sql.statement import BEGIN, OPENING, OTHER, begins_line, is_expression, statement_at, statement_end
 from shared.sql.tokens import CLOSED, TOKEN
 
-MOST_CHARS = 2_000_000  # of an answer with its thoughts; a longer one is none
-MOST_SPOKEN = 262_144  # of what is left without them
-DEEPEST = 4  # containers within containers
-MOST_CONTAINERS = 256
+MAX_ANSWER_CHARS = 2_000_000  # of an answer with its reasoning; a longer one has no SQL
+MAX_CHARS = 262_144  # of the answer without its reasoning
+DEEPEST = 4  # nested containers
+MAX_CONTAINERS = 256
 SQL_KEYS = (
     "sql", "sql_query", "sqlquery", "final_sql", "predicted_sql", "generated_sql", "gold_sql", "sqlite", "sql_code",
     "sql_statement", "query", "statement", "final_answer", "answer", "solution", "result", "response", "output", "code",
@@ -86,14 +86,14 @@ def find_sql(answer: str, *, last: bool = False, delimited: bool = False) -> Fou
 
     `delimited`: a form around the answer (JSON's quotes) already marks its beginning and end.
     """
-    if len(answer) > MOST_CHARS:
+    if len(answer) > MAX_ANSWER_CHARS:
         return None
-    spoken = blank_reasoning(answer).rstrip()
-    if len(spoken) - len(spoken.lstrip()) + MOST_SPOKEN < len(spoken):
+    visible = blank_reasoning(answer).rstrip()
+    if len(visible) - len(visible.lstrip()) + MAX_CHARS < len(visible):
         return None
-    if delimited and first_statement(spoken, 0, len(spoken)) is not None:
-        return read_delimited(spoken, 0, len(spoken), True)
-    return read_stretch(spoken, len(spoken) - len(spoken.lstrip()), len(spoken), last)
+    if delimited and first_statement(visible, 0, len(visible)) is not None:
+        return read_delimited(visible, 0, len(visible), True)
+    return read_stretch(visible, len(visible) - len(visible.lstrip()), len(visible), last)
 
 
 def extract_sql(answer: str, *, last: bool = False) -> str | None:
@@ -153,7 +153,7 @@ def containers(text: str, begin: int, end: int) -> Iterator[Container]:
     """The outermost fences and tags, in order."""
     count = 0
     unclosed: set[str] = set()
-    while count < MOST_CONTAINERS and (mark := CONTAINER.search(text, begin, end)) is not None:
+    while count < MAX_CONTAINERS and (mark := CONTAINER.search(text, begin, end)) is not None:
         count += 1
         kind = mark.lastgroup or ""
         if kind != "fence":
@@ -246,7 +246,7 @@ def nested_end(
     if SQL_LINE.match(text, nearest.end(), end) is None:
         return None
     if statement_at(text, begin, nearest.start()) is not None:
-        return nearest.start(), nearest.start(), False  # the one before was never closed
+        return nearest.start(), nearest.start(), False  # the fence before was never closed
     inner = fence_end(text, nearest.end(), end, run, depth + 1)
     outer = re.compile(rf"{re.escape(run[0])}{{{len(run)},}}+").search(text, inner[1], end) if inner[2] else None
     if outer is None or text[inner[1] : outer.start()].strip():
@@ -256,7 +256,7 @@ def nested_end(
 
 def read_container(text: str, one: Container, last: bool, depth: int) -> FoundSql | None:
     begin, end = one.begin, one.end
-    if one.kind == "tag" and not one.closed:  # what else opens in it is found by itself
+    if one.kind == "tag" and not one.closed:  # containers inside it are found separately
         return read_delimited(text, begin, end, False)
     stripped = text[begin:end].strip()
     if stripped.startswith("<![CDATA["):
@@ -438,10 +438,10 @@ def read_json(text: str, begin: int, end: int, last: bool, depth: int) -> FoundS
     bare = stretch.strip()
     if len(bare) > 8 and bare[0] == bare[-1] == '"' and BEGIN.match(bare[1:].lstrip()):
         try:
-            said = json.loads(bare, strict=False)
+            decoded = json.loads(bare, strict=False)
         except ValueError:
-            said = None
-        return read_inner(said, begin, last, depth) if isinstance(said, str) and "\\" in bare else None
+            decoded = None
+        return read_inner(decoded, begin, last, depth) if isinstance(decoded, str) and "\\" in bare else None
     first = statement_at(stretch, 0, len(stretch))
     place = 0
     for _ in range(8):
@@ -450,20 +450,24 @@ def read_json(text: str, begin: int, end: int, last: bool, depth: int) -> FoundS
             return None
         try:
             value, place = json.JSONDecoder(strict=False).raw_decode(stretch, found.start())
-            said = sql_of(value, last)
+            decoded = sql_of(value, last)
         except (ValueError, RecursionError):
-            said, place = loose_sql(stretch, found.start()), found.end()
-        if said is not None and (read := read_inner(said, begin + found.start(), last, depth)) is not None:
+            decoded, place = loose_sql(stretch, found.start()), found.end()
+        if decoded is not None and (read := read_inner(decoded, begin + found.start(), last, depth)) is not None:
             return read
     return None
 
 
-def read_inner(said: str | None, begin: int, last: bool, depth: int) -> FoundSql | None:
+def read_inner(decoded: str | None, begin: int, last: bool, depth: int) -> FoundSql | None:
     """The statement in a decoded string, at the place of its object."""
-    found = read_stretch(said, 0, len(said), last, depth + 1) if said else None
-    if found is None or said is None:
+    found = read_stretch(decoded, 0, len(decoded), last, depth + 1) if decoded else None
+    if found is None or decoded is None:
         return None
-    whole = read_delimited(said, 0, len(said), True) if first_statement(said, 0, len(said)) is not None else None
+    whole = (
+        read_delimited(decoded, 0, len(decoded), True)
+        if first_statement(decoded, 0, len(decoded)) is not None
+        else None
+    )
     return replace(whole or found, begin=begin, closed=True)
 
 

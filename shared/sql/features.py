@@ -10,7 +10,7 @@ from shared.sql.tokens import OPAQUE
 if TYPE_CHECKING:
     from sqlglot import exp
 
-# In the order of the reports.
+# In the order of reports.
 FEATURE_LIST = """
 join many_joins nested aggregate group having set_operation order limit distinct like between in exists case window cte
 null date arithmetic
@@ -21,7 +21,7 @@ NESTED = re.compile(r"\(\s*(?:select|with)\b")
 BRACKET = re.compile(r"[()]")
 JOIN = re.compile(r"\bjoin\b")
 FROM_LIST = re.compile(r"\bfrom\b((?:(?!\b(?:where|group|order|having|limit|union|intersect|except)\b)[^()])*)")
-# By words alone, on lower-cased text without quoted parts.
+# For lower-case text without quoted parts.
 WORDS = {
     "aggregate": re.compile(r"\b(?:count|sum|avg|min|max|total|group_concat)\s*\("),
     "group": re.compile(r"\bgroup\s+by\b"),

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from sqlglot.generator import Generator
     from sqlglot.parser import Parser
 
-MOST_CHARS = 50_000
-MOST_DEPTH = 1_000  # SQLite's own limit for an expression
-SHALLOW = 2_000  # so few tokens need no look at the depth of their tree
+MAX_CHARS = 50_000
+MAX_DEPTH = 1_000  # SQLite's own limit for an expression
+SHALLOW = 2_000  # with fewer tokens the depth needs no check
 STEPS_A_TOKEN = 20
 CALLS_A_NODE = 20
 FREE = 2_000
@@ -28,8 +28,8 @@ def parse_sql(sql: str) -> "list[exp.Expr]":
     from sqlglot.dialects.dialect import Dialect
     from sqlglot.errors import ParseError
 
-    if len(sql) > MOST_CHARS:
-        raise ParseError(f"the SQL is longer than {MOST_CHARS:,} characters")
+    if len(sql) > MAX_CHARS:
+        raise ParseError(f"the SQL is longer than {MAX_CHARS:,} characters")
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     sqlite = Dialect.get_or_raise("sqlite")
     try:
@@ -38,10 +38,10 @@ def parse_sql(sql: str) -> "list[exp.Expr]":
         trees = [tree for tree in parser.parse(tokens, sql) if tree is not None]
     except RecursionError as error:
         raise ParseError("the SQL is nested too deeply") from error
-    except (ValueError, AttributeError, TypeError, IndexError) as error:  # what sqlglot's own faults look like
+    except (ValueError, AttributeError, TypeError, IndexError) as error:  # bugs of sqlglot
         raise ParseError(str(error) or type(error).__name__) from error
-    if len(tokens) > SHALLOW and any(is_deeper(tree, MOST_DEPTH) for tree in trees):
-        raise ParseError(f"the SQL is nested deeper than {MOST_DEPTH:,} levels")
+    if len(tokens) > SHALLOW and any(is_deeper(tree, MAX_DEPTH) for tree in trees):
+        raise ParseError(f"the SQL is nested deeper than {MAX_DEPTH:,} levels")
     return trees
 
 
@@ -99,7 +99,7 @@ def bounded_parser() -> "type[Parser]":
                 self.left = FREE + STEPS_A_TOKEN * sum(map(len, self._chunks))
             self.left -= 1
             if self.left < 0:
-                # no ParseError: the parser takes those for one way that did not work, and tries the next
+                # not a ParseError: the parser would catch it and try the next alternative
                 raise SqlglotError("the SQL is too involved to be read")
             super()._advance(times)
 

@@ -60,9 +60,9 @@ def render_comment(text: str) -> str:
 
 
 def render_comments(table: TableCard | ViewCard) -> list[str]:
-    said = [f"{column.name}: {render_comment(column.comment)}" for column in table.columns if column.comment]
+    columns = [f"{column.name}: {render_comment(column.comment)}" for column in table.columns if column.comment]
     head = [render_comment(table.comment)] if table.comment else []
-    return ["/* comments:", *head, *said, "*/"] if head or said else []
+    return ["/* comments:", *head, *columns, "*/"] if head or columns else []
 
 
 def render_table(table: TableCard, rows: int, style: PromptStyle = PLAIN_STYLE) -> str:

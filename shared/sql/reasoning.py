@@ -16,8 +16,8 @@ TURNS = (
     r"im_start|im_end|endoftext|end_of_text|eot_id|eot|eom_id|eos|end_of_turn|end_of_turn_token|end|return|call|start|"
     r"start_header_id|user|system|human|end[_▁]of[_▁]sentence|end_of_sentence"
 )
-# An opening and its closing mark have the same family; a closing one without an opening one ends a thought that the
-# chat template had begun.
+# An opening mark and its closing mark have the same family; a closing mark alone ends reasoning that the chat template
+# has opened.
 REASONING_MARK = (
     rf"<(?P<close_tag>/)?(?P<tag>{NAMES})(?:\s[^<>\n]{{0,80}})?>"
     r"|\[(?P<close_bracket>/)?(?P<bracket>think|thinking)\]"
@@ -34,15 +34,15 @@ CONTROL_TOKEN = (
 )
 MARK = re.compile(f"{REASONING_MARK}|{CONTROL_TOKEN}", re.IGNORECASE)
 CLOSERS = frozenset(("inner_suffix", "<channel|>", "final"))
-# gpt-oss where the tokens themselves were left out of the text, and Granite's two sentences.
+# gpt-oss without its special tokens, and Granite's two sentences.
 BARE_CHANNEL = re.compile(r"\s*analysis(?=[A-Z])")
 BARE_FINAL = "assistantfinal"
 SENTENCE = re.compile(r"\s*(?:\*\*)?here(?:'s|’s| is) my (?:thought|thinking|reasoning) process\b", re.IGNORECASE)
 RESPONSE = re.compile(r"\bhere(?:'s|’s| is) my (?:response|answer|reply)\b[:*]{0,3}", re.IGNORECASE)
 STATEMENT = re.compile(r"(?:^|[:`\"“(>][ \t]*+[\"'`]?)[ \t]*+(?:SELECT|WITH)\b", re.IGNORECASE | re.MULTILINE)
-BLANK = "\f"  # not a space, so that it is no indentation
-MOST_MARKS = 4096
-MOST_STATEMENTS = 64
+BLANK = "\f"  # not a space, which would be indentation
+MAX_MARKS = 4096
+MAX_STATEMENTS = 64
 QUOTE = re.compile(r"['\"`\[]|--|/\*")
 ROLE = frozenset(("", "assistant", "model"))
 
@@ -56,8 +56,8 @@ def blank_reasoning(answer: str) -> str:
         answer = BLANK * spoken + answer[spoken:]
     if not any(sign in answer for sign in ("<", "[", "◁")):
         return answer
-    marks = list(islice(MARK.finditer(answer), MOST_MARKS + 1))
-    if len(marks) > MOST_MARKS:
+    marks = list(islice(MARK.finditer(answer), MAX_MARKS + 1))
+    if len(marks) > MAX_MARKS:
         return BLANK * len(answer)
     return blanked(answer, marks) if marks else answer
 
@@ -93,7 +93,7 @@ class Literals:
             if begin is None or QUOTE.search(self._answer, begin.end(), mark.start()) is None:
                 return False
             self._begun += 1
-            if self._begun > MOST_STATEMENTS:
+            if self._begun > MAX_STATEMENTS:
                 return False
             self._found = CLOSED.finditer(self._answer, begin.end())
             self._literal = next(self._found, None)
@@ -122,7 +122,7 @@ def blanked(answer: str, marks: list[re.Match[str]]) -> str:
             closes.setdefault(kind[0], []).append(place)
     literals = Literals(answer)
     pieces: list[str] = []
-    said, seen, number, heard = 0, 0, 0, False
+    copied, seen, number, started = 0, 0, 0, False
     while number < len(marks):
         mark = marks[number]
         held = literals.hold(mark, seen)
@@ -131,17 +131,17 @@ def blanked(answer: str, marks: list[re.Match[str]]) -> str:
             number += 1
             continue
         literals.forget()
-        pieces.append(answer[said : mark.start()])
-        heard = heard or pieces[-1].strip().lower() not in ROLE
+        pieces.append(answer[copied : mark.start()])
+        started = started or pieces[-1].strip().lower() not in ROLE
         kind = family(mark)
         if kind is None:
-            if mark.lastgroup == "turn" and heard:
+            if mark.lastgroup == "turn" and started:
                 pieces.append(BLANK * (len(answer) - mark.start()))
                 return "".join(pieces)
-            # A box or a solution ends here: what follows stands in a paragraph of its own.
+            # A box or a solution ends here: what follows is a new paragraph.
             pieces.append("\n\n".ljust(mark.end() - mark.start(), BLANK))
         elif kind[1]:
-            pieces, heard = [BLANK * mark.end()], False
+            pieces, started = [BLANK * mark.end()], False
         else:
             after = next_after(closes.get(kind[0], []), number)
             if after is None:
@@ -149,9 +149,9 @@ def blanked(answer: str, marks: list[re.Match[str]]) -> str:
                 return "".join(pieces)
             number, seen = after, marks[after].end()
             pieces.append(BLANK * (seen - mark.start()))
-        said = seen
+        copied = seen
         number += 1
-    return "".join([*pieces, answer[said:]])
+    return "".join([*pieces, answer[copied:]])
 
 
 def next_after(places: list[int], number: int) -> int | None:

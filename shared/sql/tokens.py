@@ -7,21 +7,21 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Blank is what SQLite takes for blank. A no-break space is a letter to it, so that `;` and one of those is a second
-# statement; a byte order mark is blank wherever it stands.
+# Blanks as in SQLite: a no-break space is a letter, so that `;` and one of those begin a second statement; a byte order
+# mark is blank anywhere.
 COMMENT = r"(?P<comment>--[^\n]*|/\*(?:(?!\*/).)*(?:\*/|\Z))"
 QUOTED = (
     r"(?P<quoted>'[^']*(?:''[^']*)*(?:'|\Z)|\"[^\"]*(?:\"\"[^\"]*)*(?:\"|\Z)"
     r"|`[^`]*(?:``[^`]*)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))"
 )
 TOKEN = re.compile(rf"{COMMENT}|{QUOTED}|(?P<blank>[ \t\n\f\r\ufeff]+)|(?P<word>\w+)|(?P<other>.)", re.DOTALL)
-# The same where quotes that are never closed, and apostrophes inside words, are none: for SQL with prose around it. A
-# comment's length is bounded, so that texts full of unclosed ones are not searched to their end from each of them.
+# The same for SQL with prose around it: unclosed quotes, and apostrophes inside words, do not count. The length of a
+# comment is limited, so that a text full of unclosed ones is not searched to its end from each of them.
 CLOSED = re.compile(
     r"(?P<comment>--[^\n]*+|/\*(?:[^*]|\*(?!/)){0,2000}+\*/)"
     r"|(?P<quoted>(?<!\w)'[^']*+(?:''[^']*+)*+'|\"[^\"]*+(?:\"\"[^\"]*+)*+\"|`[^`\n]++`|\[[^\[\]\n]*+\])"
 )
-# The stretches whose content is no SQL, for those who need no more: several times quicker.
+# Only the stretches whose content is no SQL; several times faster.
 OPAQUE = re.compile(f"{COMMENT}|{QUOTED}", re.DOTALL)
 
 
@@ -31,8 +31,7 @@ def tokens(sql: str) -> Iterator[tuple[str, str]]:
         yield str(match.lastgroup), match.group()
 
 
-# Words that SQLite reads as keywords (or, some of them, as a name where no keyword can stand: a name's case means
-# nothing to it either).
+# SQLite's keywords; some may also be names, whose case does not matter either.
 KEYWORD_LIST = """
 ALL AND AS ASC BETWEEN BY CASE COLLATE CROSS CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP DESC DISTINCT ELSE END ESCAPE
 EXCEPT EXISTS FROM FULL GLOB GROUP HAVING IN INNER INTERSECT IS ISNULL JOIN LEFT LIKE LIMIT NATURAL NOT NOTNULL NULL
@@ -106,7 +105,7 @@ def cased(piece: str, after: str) -> str:
 
 NAME, VALUE = "_", "?"
 KEPT = frozenset(word.lower() for word in KEYWORDS | FUNCTIONS)
-# Writings that mean the same wherever they stand.
+# Spellings that always mean the same.
 SAME = {"<>": "!=", "==": "="}
 SILENT = frozenset(("as", "inner", "asc", "outer", ";"))
 

@@ -23,7 +23,7 @@ from shared.settings import BaseSettings
 from shared.storage.store import ObjectStore
 
 LOCK_NAME = ".lock"
-LEFTOVER_S = 86_400.0  # a temporary file this old belongs to nobody
+LEFTOVER_S = 86_400.0  # a temporary file this old is abandoned
 FETCHES = 3
 GONE_PREFIX = ".gone-"
 log = get_logger()
@@ -46,7 +46,7 @@ class CacheSettings(BaseSettings):
     keep_s: float = Field(default=1800.0, ge=0)
 
 
-_room: dict[Path, float] = {}  # bytes that this process may add to a folder before it looks again
+_room: dict[Path, float] = {}  # bytes that this process may add to a folder before the next scan
 
 
 def local_copy(objects: ObjectStore, key: str, folder: Path, bound: CacheSettings | None = None) -> Path:
@@ -69,7 +69,7 @@ def cached_copy(path: Path, bring: Callable[[Path], None], bound: CacheSettings 
         with suppress(FileNotFoundError):
             path.chmod(0o444)
         there = touch(path)
-        make_room(folder, path, bound or CacheSettings())  # read here: most calls find their copy
+        make_room(folder, path, bound or CacheSettings())  # not read before: most calls find their copy
         if there:
             return path
     raise UnavailableError(f"the local copy {path} is deleted as soon as it is made; raise SENSE_CACHE_KEEP_S")
@@ -175,8 +175,8 @@ def evict_folders(parent: Path, bound: CacheSettings) -> int:
         if total <= bound.models_bytes or used[folder] > young:
             break
         gone = parent / f"{GONE_PREFIX}{folder.name}"
-        with suppress(OSError):  # another process was quicker
-            folder.rename(gone)  # at once: nobody finds half of it
+        with suppress(OSError):  # another process was faster
+            folder.rename(gone)  # atomic: nobody finds half of it
             shutil.rmtree(gone, ignore_errors=True)
             total, evicted = total - sizes[folder], evicted + 1
     return evicted

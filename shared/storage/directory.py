@@ -67,7 +67,7 @@ class DirectoryStore:
         for key in self.list(prefix):
             found: os.stat_result | None = None
             with self._disk(), suppress(FileNotFoundError, NotADirectoryError):
-                found = (self.root / key).lstat()  # a put renames a new file into place: another inode, another time
+                found = (self.root / key).lstat()  # each put renames a new file into place
             if found is not None:
                 yield key, f"{found.st_ino}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_size}"
 
@@ -149,7 +149,7 @@ class DirectoryStore:
                 entries = [entry for entry in os.scandir(self.root / folder) if entry.name.startswith(start)]
             except (FileNotFoundError, NotADirectoryError):
                 return
-        # A folder sorts as if its slash were part of its name: that is the order of the whole keys.
+        # A folder sorts with its slash, as in the order of whole keys.
         for name in sorted(f"{entry.name}/" if is_folder(entry) else entry.name for entry in entries):
             inner = f"{folder}/{name}" if folder else name
             if inner.endswith("/"):

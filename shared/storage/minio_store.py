@@ -22,7 +22,7 @@ from shared.storage.store import ObjectInfo
 
 ABSENT = frozenset({"NoSuchKey", "NoSuchObject", "NotFound"})
 DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"})
-# MinIO's, for a full disk and for a bucket's quota
+# MinIO's codes for a full disk and for a bucket's quota
 NO_SPACE = frozenset({"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
 SKEWED = "RequestTimeTooSkewed"
 SKEW_S = 600.0  # S3 servers refuse signatures that are 15 minutes off
@@ -119,7 +119,7 @@ class MinioStore:
         with self._server(check_prefix(prefix)):
             listed = self._client.list_objects(self.bucket, prefix, recursive=True)
             found = [(item.object_name, f"{item.etag}-{item.last_modified}-{item.size}") for item in listed]
-        # Not every S3 server lists in the order of the whole keys.
+        # Not every S3 server lists in the order of whole keys.
         yield from sorted((name, mark) for name, mark in found if name and not name.endswith("/"))
 
     def entries(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -171,7 +171,7 @@ class MinioStore:
                 return
         except S3Error as error:
             if error.code in DENIED and abs(clock_skew_s(error)) <= SKEW_S:
-                return  # a user of some prefixes may not ask for the bucket; what comes next says what is refused
+                return  # a user limited to some prefixes may not ask; the next call reports what is denied
             raise
         try:
             self._client.make_bucket(self.bucket)

@@ -103,10 +103,10 @@ def _lines(chunks: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
 
 
 M = TypeVar("M", bound=BaseModel)
-SMALL = 4 << 20  # bytes: what is read whole in the time that a request to the store takes
-STRIDE = 64  # lines between two that are noted
+SMALL = 4 << 20  # bytes, read whole in about the time of one request
+STRIDE = 64  # every STRIDEth line's place is noted
 log = get_logger()
-FOOTER = struct.Struct("<QQ")  # behind data and notes: bytes of data, lines
+FOOTER = struct.Struct("<QQ")  # after data and notes: bytes of data, number of lines
 
 
 def read_slice(
@@ -162,7 +162,7 @@ def lines_from(file: BinaryIO, size: int, count: int, first: int) -> Iterator[by
         if number >= count:
             return
         if number >= first:
-            yield line[: size - start].removesuffix(b"\n")  # the last line may have no end of its own
+            yield line[: size - start].removesuffix(b"\n")  # the last line may have no line feed
         start += len(line)
 
 

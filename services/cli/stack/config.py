@@ -21,8 +21,8 @@ from shared.settings import EngineSettings
 DEFAULT_PORTS = {"redis": 6390, "gateway": 8100, "engine": 8101, "sandbox": 8102, "serving": 8103, "flower": 8155}
 PORT_TRIES = 200
 FLOWER_USER = "sense"
-SOCKET_BYTES = 107 - 12  # what a socket's address holds, less what supervisord adds to it while it makes one
-UNUSABLE = re.compile(r"[\x00-\x1f\x7f]|\s[;#]")  # in supervisord's file they would begin a line or a comment
+SOCKET_BYTES = 107 - 12  # the limit of a socket's path, less the suffix of supervisord's temporary one
+UNUSABLE = re.compile(r"[\x00-\x1f\x7f]|\s[;#]")  # supervisord would read a new line or a comment
 
 
 class StackFile(BaseModel):
@@ -38,7 +38,7 @@ class StackFile(BaseModel):
     engine_url: str
     flower_url: str
     socket: Path
-    internal_token: str = ""  # empty where an older Sense started this stack
+    internal_token: str = ""
     flower_password: str = ""
 
     @property
@@ -175,7 +175,7 @@ def socket_path(state: Path) -> Path:
 
 STOP_WAIT_S = 20
 LOG_BYTES = "10MB"
-# Two shards at once where a model is asked: while the last rows of one are written, the next ones begin.
+# Two shards at once where a model is called: one begins while the last records of the other are written.
 SLOTS = {Queue.EVALUATION: 2, Queue.PAIRING: 2}
 ENGINES = {"embedded": "services.serving.embedded", "vllm": "services.serving.vllm"}
 
@@ -212,7 +212,7 @@ def redis_config(stack: StackFile) -> str:
         "appendfsync everysec",
         'save ""',
         "maxmemory-policy noeviction",
-        "hash-max-listpack-value 512",  # a row's outputs are longer than 64 bytes: half the memory a row
+        "hash-max-listpack-value 512",  # a shard's outputs exceed 64 bytes; this halves its memory
         "daemonize no",
     ]
     return "\n".join(lines) + "\n"

@@ -36,7 +36,7 @@ COMPARISONS = frozenset(["not", "between", "=", ">", "<", ">=", "<=", "!=", "in"
 ARITHMETIC = frozenset([NONE, "-", "+", "*", "/"])
 AGGREGATES = frozenset([NONE, "max", "min", "count", "sum", "avg"])
 COMPARED = ("!", ">", "<")
-# One pass gives what the ordered rules give, unless the text holds one of these.
+# One pass gives the same as the ordered rules, unless the text contains one of these.
 SLOW_MARKS = (",,", ",:", ":,", "::", "__val_", "cannot", "gimme", "gonna", "gotta", "lemme", "wanna")
 CLOSERS = ")]}> \t\n\r\f\v\x1c\x1d\x1e\x1f"
 LITERAL = re.compile(r'"[^"]*"')
@@ -44,7 +44,7 @@ ONE_PASS = re.compile(
     r"""[;@#$%&?!*\[\](){}<>]|``?|--|\.{2,}|[,:](?!\d)"""
     r"""|(?:"[^"]*"|[^\s;@#$%&?!*\[\](){}<>`".,:\-]+|-(?!-)|\.(?!\.)|[,:](?=\d))+"""
 )
-# NLTK's rules in NLTK's order, for text that has no quotes left; the order decides `a,,b` and `x..`.
+# NLTK's rules in NLTK's order, for text without quotes; the order decides `a,,b` and `x..`.
 ORDERED = [
     (re.compile(r"([«“‘„]|``?)"), r" \1 "),
     (re.compile(r"([^.])(\.)([\])}>»”’ ]*+)\s*$"), r"\1 \2 \3 "),
@@ -415,7 +415,7 @@ def one_pass(text: str) -> list[str] | None:
     for place, token in enumerate(tokens):
         if '"' not in token:
             tokens[place] = token.lower()
-        elif LITERAL.fullmatch(token) is None:  # a literal glued to a word: its text is lost officially
+        elif LITERAL.fullmatch(token) is None:  # a literal joined to a word: the official code loses its text
             return None
     return tokens
 

@@ -59,8 +59,8 @@ class OrderBy(NamedTuple):
     values: tuple[ValueUnit, ...]
 
 
-# Conditions stand at even places with "and" or "or" between. Two conditions with no connector keep that odd shape,
-# as they do officially.
+# Conditions at even places, "and" or "or" between them. Two conditions without a connector keep that odd shape, as
+# officially.
 Conditions: TypeAlias = tuple[Condition | str, ...]
 
 
@@ -93,11 +93,11 @@ class ParsedSql:
 
 Value: TypeAlias = ParsedSql | ColumnUnit | str | float | None
 
-# What a prediction counts as that the grammar cannot read.
+# Stands for a prediction that the grammar cannot read.
 EMPTY_SQL = ParsedSql()
 
 
-END = "\x00"  # stands after the last token
+END = "\x00"  # after the last token
 JOIN_KINDS = frozenset(["inner", "left", "right", "full", "outer", "cross", "natural"])
 QUOTES = frozenset(["`", "``", "[", "]"])
 GLUED = re.compile(r".[=+/|]|[=+/|].")

@@ -12,7 +12,7 @@ from services.sandbox.test_suites.validity import static_fault
 from services.serving.sql.answering import translate_sql
 from shared.sql.completion import render_completion
 from shared.sql.features import sql_features
-from shared.sql.parser import MOST_CHARS, find_syntax_error, parse_sql
+from shared.sql.parser import MAX_CHARS, find_syntax_error, parse_sql
 from tests.support.deadline import within
 
 DEADLINE_S = 60.0  # sqlglot alone needs hours
@@ -60,7 +60,7 @@ def test_a_poisoned_sql_is_read_or_refused_in_time(read: Callable[[str], Any]) -
 def test_the_reason_says_what_is_wrong_with_the_sql() -> None:
     assert find_syntax_error("SELECT " + "STRUCT(" * 30 + "1" + ")" * 30) == "the SQL is too involved to be read"
     assert find_syntax_error("SELECT " + "(" * 2000 + "1" + ")" * 2000) == "the SQL is nested too deeply"
-    assert find_syntax_error("SELECT 1" + " " * MOST_CHARS) == "the SQL is longer than 50,000 characters"
+    assert find_syntax_error("SELECT 1" + " " * MAX_CHARS) == "the SQL is longer than 50,000 characters"
     assert find_syntax_error("SELECT 1" + " + 1" * 3000) == "the SQL is nested deeper than 1,000 levels"
 
 
