@@ -9,7 +9,6 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,7 +56,8 @@ class RetryPolicy:
         return asked + rng.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** min(failures, 16)))
 
 
-BUDGET_POLL_S = 0.05
+ABORT_POLL_S = BUDGET_POLL_S = 0.05
+JOIN_S = 0.5
 GIVEN_UP_MOST = 8
 SAMPLE_STEP = 100_000  # between the try numbers of samples that are bought one by one
 Outcome = ChatAnswer | SenseError
@@ -335,10 +335,6 @@ def parts_of(answer: RecordedAnswer) -> dict[int, RecordedAnswer]:
     return parts
 
 
-ABORT_POLL_S = 0.05
-JOIN_S = 0.5
-
-
 class ChatClient:
     """Calls one endpoint. Recorded answers come from the store; new ones are stored before they are returned.
 
@@ -371,22 +367,49 @@ class ChatClient:
         After a fatal error (key, quota, model, budget, endpoint down, or too many failures) the remaining requests get
         that error without a call. Leaving the iterator early drops the calls in flight.
         """
-        run = _Run(self, list(requests))
-        try:
-            while (item := run.next()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            run.stop()
+        requests = list(requests)
+        outcomes: queue.SimpleQueue[tuple[int, Outcome] | BaseException | None] = queue.SimpleQueue()
+        ended = threading.Event()
 
-    def make_batch(self, client: "openai.AsyncOpenAI") -> Batch:
+        async def answer_all() -> None:
+            failure: BaseException | None = None
+            try:
+                async with process_connections.client(self.profile) as client:
+                    await self._make_batch(client).run(requests, lambda *outcome: outcomes.put(outcome))
+            except BaseExceptionGroup as group:
+                failure = _first_cause(group)
+            except Exception as error:
+                failure = error
+            finally:
+                outcomes.put(failure)
+                ended.set()
+
+        self._check_abort()
+        process_connections = connections()
+        future = process_connections.start(answer_all())
+        try:
+            while True:
+                self._check_abort()
+                try:
+                    outcome = outcomes.get(timeout=ABORT_POLL_S)
+                except queue.Empty:
+                    continue
+                if outcome is None:
+                    return
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                yield outcome
+        finally:
+            if future.cancel():  # drops what is in flight, without waiting for a store that hangs
+                ended.wait(JOIN_S)
+
+    def _make_batch(self, client: "openai.AsyncOpenAI") -> Batch:
         on_usage = self._report if self._callback is not None else None
         return Batch(
             self.profile, client=client, log=self._log, policy=self.policy, budget=self.budget, on_usage=on_usage
         )
 
-    def check_abort(self) -> None:
+    def _check_abort(self) -> None:
         if self._abort.is_set():
             raise LostLeaseError(
                 f"the calls to endpoint {self.profile.name!r} were aborted: the shard is no longer this worker's"
@@ -396,49 +419,6 @@ class ChatClient:
         with self._callback_lock:
             if self._callback is not None:
                 self._callback(usage)
-
-
-class _Run:
-    """A batch on the process's event loop, and the queue through which its outcomes leave."""
-
-    def __init__(self, owner: ChatClient, requests: list[ChatRequest]) -> None:
-        self._owner, self._requests = owner, requests
-        self._out: queue.SimpleQueue[tuple[int, Outcome] | BaseException | None] = queue.SimpleQueue()
-        self._ended = threading.Event()
-        owner.check_abort()
-        self._connections = connections()  # the loop and its clients belong together
-        self._future = self._connections.start(self._main())
-
-    def next(self) -> tuple[int, Outcome] | BaseException | None:
-        """The next outcome; an exception that ended the run; None at the end."""
-        while True:
-            self._owner.check_abort()
-            with suppress(queue.Empty):
-                return self._out.get(timeout=ABORT_POLL_S)
-
-    def stop(self) -> None:
-        """Cancels what is in flight, without waiting for a store that hangs."""
-        if self._future.cancel():
-            self._ended.wait(JOIN_S)
-
-    async def _main(self) -> None:
-        try:
-            await self._answer_all()
-        except asyncio.CancelledError:
-            self._out.put(None)
-            raise
-        except BaseExceptionGroup as group:
-            self._out.put(_first_cause(group))
-        except Exception as error:
-            self._out.put(error)
-        else:
-            self._out.put(None)
-        finally:
-            self._ended.set()
-
-    async def _answer_all(self) -> None:
-        async with self._connections.client(self._owner.profile) as client:
-            await self._owner.make_batch(client).run(self._requests, lambda i, outcome: self._out.put((i, outcome)))
 
 
 def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
