@@ -8,9 +8,9 @@ import typer
 from services.cli.data_commands import database_commands, dataset_commands
 from services.cli.demo import demo_commands
 from services.cli.doctor import doctor_commands
-from services.cli.evaluate.commands import evaluate_commands, suite_commands
-from services.cli.experiment.commands import experiment_commands
-from services.cli.importing.commands import import_commands
+from services.cli.evaluate_commands import evaluate_commands, suite_commands
+from services.cli.experiment_commands import experiment_commands
+from services.cli.import_commands import import_commands
 from services.cli.job_commands import job_commands
 from services.cli.key_commands import key_commands
 from services.cli.model_commands import merge_commands, model_commands

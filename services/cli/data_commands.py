@@ -8,7 +8,7 @@ import typer
 from services.cli.terminal import JsonOption, UrlOption, connect, print_json, say, show_list
 
 if TYPE_CHECKING:
-    from shared.client.models import Dataset
+    from shared.api.resources import Dataset
 
 database_commands = typer.Typer(help="Databases of the stack: list them, add one, look at one.")
 dataset_commands = typer.Typer(help="Datasets of the stack: list them, look at one. Bring one with: sense import.")
@@ -39,9 +39,9 @@ def add_database(
     url: UrlOption = None,
 ) -> None:
     """Bring a SQLite file into the stack; the same file gives the same id."""
-    from services.sandbox.files import identify
+    from services.sandbox.execution.database_files import check_database_file
 
-    identify(file)  # only here one can see a write-ahead log beside the file
+    check_database_file(file)  # only here one can see a write-ahead log beside the file
     with connect(url) as client:
         found = client.upload_database(file, name)
     if as_json:
@@ -146,7 +146,7 @@ def show_dataset(
 
 
 def describe_dataset(found: "Dataset") -> list[str]:
-    from services.cli.importing.report import health_lines
+    from services.cli.import_commands import health_lines
 
     counts = ", ".join(f"{split} {count}" for split, count in found.splits.items())
     lines = [

@@ -160,8 +160,8 @@ def check_sandbox() -> Iterator[Finding]:
     """Runs a query and an attack in a real sandbox child, and checks its walls."""
     import sqlite3
 
-    from services.sandbox.execute import execute_once
-    from services.sandbox.process import probe_walls
+    from services.sandbox.execution.child_process import probe_walls
+    from services.sandbox.execution.pool import execute_once
 
     with tempfile.TemporaryDirectory(prefix="sense-doctor-") as folder:
         path = Path(folder) / "look.sqlite"
@@ -198,7 +198,7 @@ def check_ports() -> Iterator[Finding]:
 
 def check_redis() -> Iterator[Finding]:
     """The server's version, and the settings without which jobs get lost."""
-    from shared.jobs.connect import connect_redis
+    from shared.redis import connect_redis
     from shared.settings import RedisSettings
 
     running = find_stack()

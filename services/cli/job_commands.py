@@ -9,7 +9,6 @@ from services.cli.terminal import FAILED, JsonOption, UrlOption, connect, consol
 from shared.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from shared.api.resources import Job
     from shared.client.client import SenseClient
 
 job_commands = typer.Typer()

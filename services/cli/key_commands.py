@@ -100,7 +100,7 @@ def remove(name: Name, url: UrlOption = None) -> None:
 
 def key_limits(*given: float | None) -> "KeyLimits":
     """Only the limits that are named: the server treats null differently from a limit that is left out."""
-    from shared.client.models import KeyLimits
+    from shared.api.resources import KeyLimits
 
     names = ("jobs", "examples", "usd_per_day", "tokens_per_day", "stored_bytes")
     named = zip(names, given, strict=True)

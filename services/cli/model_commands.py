@@ -9,7 +9,7 @@ import typer
 from services.cli.terminal import JsonOption, UrlOption, connect, print_json, say, show_list
 
 if TYPE_CHECKING:
-    from shared.client.models import Job
+    from shared.api.resources import Job
     from shared.storage.store import ObjectStore
 
 model_commands = typer.Typer(
@@ -89,19 +89,18 @@ def merge(
     ] = None,
 ) -> None:
     """Merge an adapter into its base: a whole model that every server loads. Refuses the wrong base."""
-    from services.training.merge import merge as merge_model
-    from services.training.merge import read_trained
-    from shared.models.find import find_base
-    from shared.models.manifest import bring_model
+    from services.training.merge import merge_adapter, read_trained_adapter
+    from shared.models.bases import find_base
+    from shared.models.manifest import fetch_model
     from shared.settings import PathSettings
 
     objects = local_store()
-    folder = Path(model) if Path(model).is_dir() else bring_model(objects, model, PathSettings().adapters)
-    trained = read_trained(folder)
+    folder = Path(model) if Path(model).is_dir() else fetch_model(objects, model, PathSettings().adapters)
+    trained = read_trained_adapter(folder)
     name = base or trained.base
     here = Path(name).expanduser()
     found = here.resolve() if (here / "config.json").is_file() else find_base(objects, name)
-    say(f"merged into {merge_model(trained, found, name, out.absolute())}")
+    say(f"merged into {merge_adapter(trained, found, name, out.absolute())}")
 
 
 def local_store() -> "ObjectStore":

@@ -19,7 +19,8 @@ from shared.api.resources import (
     JobSummary,
     KeySummary,
 )
-from shared.client.sql_models import SqlAnswer
+from shared.api.sql import SqlAnswer
+from shared.catalog.databases import TableCard, ViewCard
 
 STYLES = {"running": "cyan", "succeeded": "green", "done": "green", "failed": "red", "cancelling": "yellow"}
 KIB = 1024

@@ -9,7 +9,6 @@ from services.cli.terminal import FAILED, JsonOption, UrlOption, connect, print_
 from shared.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
-    from shared.api.sql import SqlRequest
     from shared.client.client import SenseClient
 
 ANSWERED = ("ok", "empty")
@@ -37,7 +36,7 @@ def execute(
         raise InvalidInputError("give the SQL by --sql or by --file, one of them")
     text = sql if sql is not None else read_text(file, "SQL file") if file else ""
     if db:
-        from services.sandbox.execute import execute_once
+        from services.sandbox.execution.pool import execute_once
 
         result = execute_once(db, text, deadline_s=deadline, max_rows=max_rows)
     else:
@@ -79,7 +78,7 @@ def ask(
     from pydantic import ValidationError
 
     from services.cli.render import answer_lines
-    from shared.client.sql_models import SqlRequest
+    from shared.api.sql import SqlRequest
 
     if sum(one is not None for one in (db, db_id, ddl)) != 1:
         raise InvalidInputError("name the database by --db, --db-id or --ddl, one of them")
@@ -124,7 +123,7 @@ def upload_once(client: "SenseClient", db: Path) -> str:
 
     from services.sandbox.execution.database_files import check_database_file
 
-    identify(db)  # errors about the file name its path, and nothing is sent
+    check_database_file(db)  # errors about the file name its path, and nothing is sent
     with db.open("rb") as file:
         database_id = file_digest(file, "sha256").hexdigest()
     try:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from shared.client.models import Fault, Problem
+from shared.api.resources import Fault, Problem
 from shared.errors import SenseError
 from shared.logging import get_logger
 

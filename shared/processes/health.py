@@ -72,7 +72,7 @@ def check_store(objects: ObjectStore) -> None:
     objects.delete(key)
 
 
-def check_data_version(client: Client, prefix: str, objects: ObjectStore) -> None:
+def check_data_version(client: RedisClient, prefix: str, objects: ObjectStore) -> None:
     """Marks Redis and the store with this data version, so that an older Sense refuses to start on them.
 
     Raises `ConflictError` if a newer Sense has written there.

@@ -101,7 +101,7 @@ WRAPPING = re.compile(
 )
 
 
-def render_completion(target: Target, sql: str, reasoning: str | None = None) -> str:
+def render_completion(target: AnswerTarget, sql: str, reasoning: str | None = None) -> str:
     """The completion of one example."""
     if target == "sql":
         return sql

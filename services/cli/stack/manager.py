@@ -36,9 +36,9 @@ from services.cli.stack.config import (
 )
 from services.cli.terminal import stack_at
 from shared.errors import SenseError, UnavailableError
-from shared.jobs.connect import connect_redis
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
 from shared.processes.lifecycle import STACK_MARK, live_pids
+from shared.redis import connect_redis
 from shared.settings import RedisSettings
 
 READY_S = 1.0  # for one answer of a part
@@ -292,7 +292,7 @@ def silent_workers(stack: StackFile) -> list[str]:
     """Queues without a living worker; all of them if Redis is down."""
     settings = RedisSettings(url=SecretStr(stack.redis_url))
     try:
-        living = WorkerBoard(connect_redis(settings), settings.prefix).living()
+        living = WorkerRegistry(connect_redis(settings), settings.prefix).living()
     except (SenseError, redis.RedisError):
         return ["redis"]
     return [f"worker-{queue}" for queue, slots in living.items() if not slots]

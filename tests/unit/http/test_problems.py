@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
-from shared.client.models import Problem
+from shared.api.resources import Problem
 from shared.errors import ConflictError, InvalidInputError, SenseError, UnavailableError
 from shared.http.app import add_metrics_route, create_internal_app
 from shared.http.problems import MAX_FAULTS, PROBLEM_TYPE, ProblemHandlers
