@@ -1,4 +1,4 @@
-"""Two per-question files held against each other."""
+"""Two systems on the same questions: the paired difference, its interval, and where each wins."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from services.benchmarks.prediction_files import read_per_question
+from services.benchmarks.results import POINTS, TITLES
 from services.evaluation.metrics.aggregate import METRICS
-from services.evaluation.metrics.results import POINTS, TITLES
 from shared.errors import InvalidInputError
 
 RESAMPLES = 10_000
 SEED = 20240611
+SHOWN = 20
 
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """`left` minus `right`, in the unit of the scores, over the questions that both have a score for.
+    """`left` minus `right` over the questions that both have a score for, in the unit of the scores.
 
     `low` and `high` bound the 95 % interval by resampling databases; None with fewer than two. `p_value` is McNemar's
-    exact test of wins against losses. `won` and `lost` hold question indexes, rising.
+    exact test of wins against losses. `won` and `lost` are question indexes in order.
     """
 
     questions: int
@@ -43,11 +44,11 @@ def compare_scores(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> PairedComparison | None:
-    """Compares scores by question index; None where no question has both. The same seed gives the same interval.
+    """Compares scores by question index; None where no question has both. Equal seeds give equal intervals.
 
     Raises KeyError where a question has no database.
     """
-    # numpy is needed here and nowhere else in the benchmark's scores
+    # Late: they bring numpy, which no other score needs.
     from services.evaluation.scoring.comparisons import conclusion
     from services.evaluation.scoring.statistics import clustered_mean, mcnemar_exact
 
@@ -75,7 +76,7 @@ def compare_scores(
 
 
 def paired_differences(left: Mapping[int, float | None], right: Mapping[int, float | None]) -> dict[int, float]:
-    """Index -> left minus right, indexes rising, where both have a score."""
+    """Left minus right by question index, in order."""
     found: dict[int, float] = {}
     for index in sorted(left.keys() & right.keys()):
         one, other = left[index], right[index]
@@ -84,12 +85,9 @@ def paired_differences(left: Mapping[int, float | None], right: Mapping[int, flo
     return found
 
 
-SHOWN = 20
-
-
 @dataclass(frozen=True)
 class FileComparison:
-    """The comparison of one metric; scores are means over the questions that both files have."""
+    """The comparison of one metric; scores are means over the common questions."""
 
     left: str
     right: str
@@ -99,12 +97,11 @@ class FileComparison:
     paired: PairedComparison
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON."""
         return asdict(self)
 
 
 def compare_files(left: Path, right: Path, metric: str) -> FileComparison:
-    """Raises InvalidInputError for files over other golds, or without the metric."""
+    """Raises InvalidInputError where the files have other golds or lack the metric."""
     if metric not in METRICS:
         raise InvalidInputError(f"no metric is called {metric!r}; known are {', '.join(METRICS)}")
     first, second = ({int(str(row["index"])): row for row in read_per_question(path)} for path in (left, right))
@@ -120,14 +117,13 @@ def compare_files(left: Path, right: Path, metric: str) -> FileComparison:
 
 
 def number(value: object) -> float | None:
-    """A score of a line."""
     return float(value) if isinstance(value, int | float) else None
 
 
 def check_same_golds(
     first: dict[int, dict[str, Any]], second: dict[int, dict[str, Any]], left: Path, right: Path
 ) -> None:
-    """Raises InvalidInputError where a question's gold differs: then the files are of two benchmarks."""
+    """Raises InvalidInputError where the gold of a question differs."""
     for index in sorted(first.keys() & second.keys()):
         if first[index].get("gold") != second[index].get("gold"):
             raise InvalidInputError(
@@ -136,7 +132,6 @@ def check_same_golds(
 
 
 def comparison_text(found: FileComparison) -> str:
-    """The comparison for people."""
     paired, scale = found.paired, 1 if found.metric in POINTS else 100
     interval = (
         ""
@@ -157,5 +152,4 @@ def comparison_text(found: FileComparison) -> str:
 
 
 def listed(indexes: tuple[int, ...]) -> str:
-    """Question numbers, the first few."""
     return ", ".join(map(str, indexes[:SHOWN])) + (", …" if len(indexes) > SHOWN else "") if indexes else "none"

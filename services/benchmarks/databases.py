@@ -1,6 +1,7 @@
-"""Where a benchmark keeps its databases: one folder a database, with one SQLite file, or with a test suite of them."""
+"""Where a benchmark keeps its databases: a folder for each, with one SQLite file or a whole test suite."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,17 +16,17 @@ SEARCHED = 200
 
 
 def is_database_file(path: Path) -> bool:
-    """Whether a name is that of a database, whatever the case of its ending; not what starts with a dot."""
+    """Goes by the ending in any case; never a hidden file."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """What is in a folder, by name, without what systems put there."""
+    """The content of a folder by name, without what operating systems put there."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in STRANGERS)
 
 
 def databases_in(folder: Path) -> dict[str, list[Path]]:
-    """Name -> its files: NAME/NAME.sqlite first and what is beside it, or NAME.sqlite."""
+    """Name -> files: NAME/NAME.sqlite first and its neighbours in the folder, or NAME.sqlite."""
     found: dict[str, list[Path]] = {}
     for path in entries_of(folder):
         if path.is_dir():
@@ -39,13 +40,13 @@ def databases_in(folder: Path) -> dict[str, list[Path]]:
 
 
 def folder_hint(folder: Path) -> str:
-    """Where databases are, when the folder that was given is one too high."""
+    """The folder below that has databases, for one that is given a level too high."""
     near = next((one for one in subfolders(folder) if databases_in(one)), None)
     return f"; {near} has some" if near else ""
 
 
 def subfolders(folder: Path) -> Iterator[Path]:
-    """Folders below, level by level, some of them."""
+    """Folders below, level by level, up to `SEARCHED`."""
     level, seen = [folder], 0
     while level and seen < SEARCHED:
         level = [one for above in level for one in entries_of(above) if one.is_dir()][: SEARCHED - seen]
@@ -69,27 +70,26 @@ class Databases:
 
     @cached_property
     def known(self) -> dict[str, list[Path]]:
-        """Name -> its files, the one named like the folder first, the others by name."""
+        """Name -> files, the one named like the folder first."""
         return databases_in(self.folder)
 
     def main(self, name: str) -> Path:
-        """The database itself."""
         return self.known[name][0]
 
     def suite(self, name: str) -> list[Path]:
-        """All files of the database: itself and its test suite."""
+        """The database itself and its test suite."""
         return self.known[name]
 
 
 def is_generated(folder: Path) -> bool:
-    """Whether `sense suite build` made the folder."""
+    """Whether `sense suite build` wrote the folder."""
     return (folder / SUITE_FILE).is_file()
 
 
 class DatabaseFolders:
     """Several folders as one; the first that has a name counts.
 
-    Raises NotFoundError for a folder that is not there, InvalidInputError where none holds a database.
+    Raises NotFoundError for a missing folder, InvalidInputError where none holds a database.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -101,18 +101,31 @@ class DatabaseFolders:
             for name, paths in databases_in(folder).items():
                 self.files.setdefault(name, paths[0])
         if not self.files:
-            said = ", ".join(str(folder) for folder in self.folders) or "(none given)"
+            given = ", ".join(str(folder) for folder in self.folders) or "(none given)"
             hints = "".join(folder_hint(folder) for folder in self.folders)
             raise InvalidInputError(
-                f"no databases in {said}; expected NAME/NAME.sqlite there, or name another: --db{hints}"
+                f"no databases in {given}; expected NAME/NAME.sqlite there, or name another: --db{hints}"
             )
         self._ids: dict[str, str] = {}
 
     def id_of(self, name: str) -> str:
         """SHA-256 (hex) of the file."""
         if name not in self._ids:
-            digest = hashlib.sha256()
-            for chunk in read_chunks(self.files[name]):
-                digest.update(chunk)
-            self._ids[name] = digest.hexdigest()
+            self._ids[name] = file_sha256(self.files[name])
         return self._ids[name]
+
+
+def suite_label(folder: Path) -> str | None:
+    """What a report says of a suite that `sense suite build` made: its TS is not the official one."""
+    try:
+        label = json.loads((folder / SUITE_FILE).read_text(encoding="utf-8"))["label"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(label)
+
+
+def file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    for chunk in read_chunks(path):
+        digest.update(chunk)
+    return digest.hexdigest()

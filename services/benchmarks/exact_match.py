@@ -1,30 +1,28 @@
 """Exact match and hardness of Spider's questions."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from services.benchmarks.databases import Databases
-from services.benchmarks.prediction_files import Pair
-from services.benchmarks.run import BEYOND
-from services.benchmarks.text_files import unknown_database
-from services.evaluation.metrics.exact_match import ExactScore, exact_match, fixes_that_change
+from services.benchmarks.prediction_files import PredictionPair
+from services.evaluation.metrics.aggregate import BEYOND_SPIDER
+from services.evaluation.metrics.exact_match import exact_match, fixes_that_change
 from services.evaluation.metrics.quirks import Mode
 from services.sandbox.execution.pool import SandboxPool
 from shared.errors import InvalidInputError
-from shared.sql.spider.hardness import MeasuredHardness, hardness
+from shared.sql.spider.hardness import hardness
 from shared.sql.spider.parser import parse_spider_sql
 from shared.sql.spider.schema import SpiderSchema, schemas_by_name
-from shared.sql.spider.tree import ParsedSql, Unreadable, UnreadableSqlError
+from shared.sql.spider.tree import ParsedSql, UnreadableSqlError
 
 
 @dataclass(frozen=True)
 class ExactResult:
-    """One question: hardness of the gold (`beyond_spider` where the official parser cannot read it), EM by mode.
+    """Hardness of the gold (`beyond_spider` where the official parser cannot read it), and EM by mode.
 
-    `fixes` names what turns the official verdict, where the modes differ.
+    `fixes` names the quirks that turn the official verdict, where the modes differ.
     """
 
     hardness: str
@@ -34,17 +32,17 @@ class ExactResult:
 
 
 class ExactMatcher:
-    """Parses each gold once a run."""
+    """Scores questions one by one; parses each gold once."""
 
     def __init__(self, schemas: dict[str, SpiderSchema], modes: Sequence[Mode]) -> None:
         self.schemas, self.modes = schemas, modes
         self._golds: dict[tuple[str, str], ParsedSql | None] = {}
 
-    def score(self, pair: Pair) -> ExactResult:
-        """Hardness and scores of one question; a gold that cannot be read stops the official run, and counts 0 here."""
+    def score(self, pair: PredictionPair) -> ExactResult:
+        """A gold that cannot be read stops the official evaluator; here it counts as 0."""
         gold = self._gold(pair)
         if gold is None:
-            return ExactResult(BEYOND, dict.fromkeys(self.modes, 0))
+            return ExactResult(BEYOND_SPIDER, dict.fromkeys(self.modes, 0))
         schema = self.schemas[pair.db_id]
         found = {mode: exact_match(pair.prediction, gold, schema, mode) for mode in self.modes}
         em = {mode: one.em for mode, one in found.items()}
@@ -52,7 +50,7 @@ class ExactMatcher:
         unreadable = found[self.modes[0]].unreadable
         return ExactResult(hardness(gold), em, unreadable and unreadable.value, tuple(fix.value for fix in fixes))
 
-    def _gold(self, pair: Pair) -> ParsedSql | None:
+    def _gold(self, pair: PredictionPair) -> ParsedSql | None:
         key = (pair.db_id, pair.gold)
         if key not in self._golds:
             try:
@@ -65,13 +63,12 @@ class ExactMatcher:
 def load_schemas(
     tables: Path | None, names: set[str], databases: Databases, pool: SandboxPool, *, lenient: bool = False
 ) -> dict[str, SpiderSchema]:
-    """Schemas of the databases in use: of tables.json, or of the files themselves (then no foreign keys are united).
-    Where lenient, a file that cannot be described has an empty one.
+    """Schemas of the databases in use, from tables.json or else from the files.
 
-    Raises InvalidInputError for a tables.json that cannot be read, or that lacks a database.
+    Raises InvalidInputError for a tables.json that cannot be read or lacks a database.
     """
     if tables is None:
-        return {name: described(databases.main(name), pool, lenient) for name in sorted(names)}
+        return {name: read_schema(pool, databases.main(name), lenient=lenient) for name in sorted(names)}
     try:
         entries = json.loads(tables.read_text(encoding="utf-8-sig"))
         schemas = schemas_by_name([entry for entry in entries if entry["db_id"] in names])
@@ -84,47 +81,12 @@ def load_schemas(
     return schemas
 
 
-def described(path: Path, pool: SandboxPool, lenient: bool) -> SpiderSchema:
-    """The schema that a file holds."""
+def read_schema(pool: SandboxPool, path: Path, *, lenient: bool = False) -> SpiderSchema:
+    """The schema of a database file, without united foreign keys. Empty where lenient and the file is damaged."""
     try:
-        return listed(pool.describe(path, 0))
+        tables = pool.describe(path, 0)
     except InvalidInputError:
         if not lenient:
             raise
-        return SpiderSchema.from_listing({})
-
-
-def listed(tables: list[dict[str, Any]]) -> SpiderSchema:
-    """A schema from the sandbox's description of a file."""
+        tables = []
     return SpiderSchema.from_listing({one["name"]: [column["name"] for column in one["columns"]] for one in tables})
-
-
-@dataclass(frozen=True)
-class ScoredPair:
-    """One question. Where `gold_unreadable` says why, the official run stops; there is no score then."""
-
-    pair: Pair
-    hardness: MeasuredHardness
-    exact: ExactScore | None
-    gold_unreadable: Unreadable | None = None
-
-
-def score_pair(pair: Pair, schema: SpiderSchema, mode: Mode = "official") -> ScoredPair:
-    """Hardness of the gold and exact match of the prediction."""
-    try:
-        gold = parse_spider_sql(pair.gold, schema)
-    except UnreadableSqlError as error:
-        return ScoredPair(pair, "beyond_spider", None, error.reason)
-    return ScoredPair(pair, hardness(gold), exact_match(pair.prediction, gold, schema, mode))
-
-
-def score_pairs(
-    pairs: Iterable[Pair], schemas: Mapping[str, SpiderSchema], mode: Mode = "official"
-) -> list[ScoredPair]:
-    """All questions in order. Raises InvalidInputError for a db_id without a schema."""
-    found = []
-    for pair in pairs:
-        if pair.db_id not in schemas:
-            raise InvalidInputError(f"question {pair.index}: {unknown_database(pair.db_id, schemas.keys())}")
-        found.append(score_pair(pair, schemas[pair.db_id], mode))
-    return found

@@ -1,8 +1,11 @@
-"""The factorial experiment as pipeline jobs: {human, + strong, + weak, + both} from two jobs a seed.
+"""The factorial experiment: {human, + strong, + weak, + both}, from two pipeline jobs for each seed.
 
-A pipeline job trains SFT, then DPO and its control from it. With human data alone it gives the cells `human` (its SFT)
-and `+ weak` (its DPO); with human and strong data together `+ strong` and `+ both`. The weak model is sampled on the
-human training questions in both, so that the cells differ in one thing at a time.
+A pipeline job trains SFT, then DPO and its control. With human data alone it gives the cells `human` (its SFT) and
+`+ weak` (its DPO); with human and strong data together `+ strong` and `+ both`. Both jobs sample the weak model on the
+human training questions, so that cells differ in one thing at a time.
+
+The score of a question in a cell is its mean over the seeds: more seeds make it steadier and never count as more
+questions. Intervals resample databases, which differ far more from each other than questions of one database do.
 """
 
 import hashlib
@@ -15,74 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from services.evaluation.scoring.statistics import Estimate, clustered_mean
 from shared.contracts.spec import SpecError, TrainSource, describe_fault, parse_spec
 
-Diet = Literal["human", "human+strong"]
-DIETS: tuple[Diet, ...] = ("human", "human+strong")
+DataMix = Literal["human", "human+strong"]
+DATA_MIXES: tuple[DataMix, ...] = ("human", "human+strong")
 SET_BY_US = ("kind", "name", "seed", "train")
 SEEDS_NEEDED = 5
-
-
-class ExperimentSpec(BaseModel):
-    """One file: where human and strong data come from, the seeds, and what every job has in common (`pipeline`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(default="factorial", min_length=1, max_length=40, pattern=r"^[\w .:@+-]+$")
-    human: list[TrainSource] = Field(min_length=1)
-    strong: list[TrainSource] = Field(min_length=1)
-    seeds: list[int] = Field(default=[1, 2, 3, 4, 5], min_length=1)
-    pipeline: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("seeds")
-    @classmethod
-    def check_seeds(cls, seeds: list[int]) -> list[int]:
-        """A seed that stands twice would count one run as two."""
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed stands twice")
-        return seeds
-
-    @field_validator("pipeline")
-    @classmethod
-    def check_pipeline(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """The cells decide about these."""
-        if taken := [name for name in SET_BY_US if name in fields]:
-            raise ValueError(f"the experiment sets {', '.join(taken)} itself; leave it out of `pipeline`")
-        return fields
-
-
-class JobPlan(NamedTuple):
-    """One job to submit; the same `key` finds it again."""
-
-    diet: Diet
-    seed: int
-    spec: dict[str, Any]
-    key: str
-
-
-def read_experiment(data: object) -> ExperimentSpec:
-    """The typed experiment. Raises `SpecError` with all faults."""
-    try:
-        return ExperimentSpec.model_validate(data)
-    except ValidationError as error:
-        raise SpecError([describe_fault(fault) for fault in error.errors(include_url=False)]) from error
-
-
-def plan_jobs(experiment: ExperimentSpec) -> Iterator[JobPlan]:
-    """Every job, seed by seed. Raises `SpecError` where one of them would be refused."""
-    human = [source.model_dump(mode="json") for source in experiment.human]
-    strong = [source.model_dump(mode="json") for source in experiment.strong]
-    digest = hashlib.sha256(experiment.model_dump_json().encode()).hexdigest()[:16]
-    for seed in experiment.seeds:
-        for diet in DIETS:
-            train = {"sft": human + (strong if diet != "human" else []), "pairs": human}
-            own = {"kind": "pipeline", "name": f"{experiment.name} {diet} seed {seed}", "seed": seed, "train": train}
-            spec = {**experiment.pipeline, **own}
-            parse_spec(spec)
-            yield JobPlan(diet, seed, spec, f"experiment-{digest}-{diet}-{seed}")
-
-
 RESAMPLES = 10_000
 RESAMPLE_SEED = 20_240_806
-Cell = tuple[Diet, str]
+Cell = tuple[DataMix, str]
 CELLS: dict[str, Cell] = {
     "human": ("human", "sft"),
     "+ strong": ("human+strong", "sft"),
@@ -99,12 +41,71 @@ CONTRASTS: tuple[tuple[str, Cell, Cell, bool], ...] = (
     ("DPO over its control, human data", ("human", "dpo"), ("human", "control"), True),
     ("DPO over its control, human + strong data", ("human+strong", "dpo"), ("human+strong", "control"), True),
 )
-# (diet, arm) -> seed -> (test set, question) -> (database, 0 or 1)
+# (mix, arm) -> seed -> (test set, question) -> (database, 0 or 1)
 Scores = Mapping[Cell, Mapping[int, Mapping[tuple[str, str], tuple[str, int]]]]
 
 
+class ExperimentSpec(BaseModel):
+    """Where human and strong data come from, the seeds, and what all jobs have in common (`pipeline`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(default="factorial", min_length=1, max_length=40, pattern=r"^[\w .:@+-]+$")
+    human: list[TrainSource] = Field(min_length=1)
+    strong: list[TrainSource] = Field(min_length=1)
+    seeds: list[int] = Field(default=[1, 2, 3, 4, 5], min_length=1)
+    pipeline: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("seeds")
+    @classmethod
+    def check_seeds(cls, seeds: list[int]) -> list[int]:
+        """A repeated seed would count one run twice."""
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed stands twice")
+        return seeds
+
+    @field_validator("pipeline")
+    @classmethod
+    def check_pipeline(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """The cells decide about these fields."""
+        if taken := [name for name in SET_BY_US if name in fields]:
+            raise ValueError(f"the experiment sets {', '.join(taken)} itself; leave it out of `pipeline`")
+        return fields
+
+
+class PlannedJob(NamedTuple):
+    """One job to submit; its `key` finds it again."""
+
+    mix: DataMix
+    seed: int
+    spec: dict[str, Any]
+    key: str
+
+
+def read_experiment(data: object) -> ExperimentSpec:
+    """Raises `SpecError` with all faults."""
+    try:
+        return ExperimentSpec.model_validate(data)
+    except ValidationError as error:
+        raise SpecError([describe_fault(fault) for fault in error.errors(include_url=False)]) from error
+
+
+def plan_jobs(experiment: ExperimentSpec) -> Iterator[PlannedJob]:
+    """Every job, seed by seed. Raises `SpecError` where one of them would be refused."""
+    human = [source.model_dump(mode="json") for source in experiment.human]
+    strong = [source.model_dump(mode="json") for source in experiment.strong]
+    digest = hashlib.sha256(experiment.model_dump_json().encode()).hexdigest()[:16]
+    for seed in experiment.seeds:
+        for mix in DATA_MIXES:
+            train = {"sft": human + (strong if mix != "human" else []), "pairs": human}
+            ours = {"kind": "pipeline", "name": f"{experiment.name} {mix} seed {seed}", "seed": seed, "train": train}
+            spec = {**experiment.pipeline, **ours}
+            parse_spec(spec)
+            yield PlannedJob(mix, seed, spec, f"experiment-{digest}-{mix}-{seed}")
+
+
 class CellScore(BaseModel):
-    """Execution accuracy of a cell on a test set, mean over questions and seeds; None where it has no answers."""
+    """Execution accuracy of a cell on a test set, over questions and seeds; None without answers."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -115,9 +116,9 @@ class CellScore(BaseModel):
 
 
 class Contrast(BaseModel):
-    """A paired difference in accuracy with its interval; `by_seed` are the differences of the single seeds.
+    """A paired difference in accuracy; `by_seed` holds it for each seed.
 
-    `smallest_effect` would have been found eight times in ten.
+    `smallest_effect` is what this size would show eight times in ten.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -137,7 +138,7 @@ class Contrast(BaseModel):
 
 
 def read_scores(lines: Iterable[Mapping[str, Any]]) -> dict[str, dict[tuple[str, str], tuple[str, int]]]:
-    """A report's per-question lines as arm -> question -> (database, greedy answer's `ex`)."""
+    """Per-question lines of a report as arm -> question -> (database, `ex` of the greedy answer)."""
     found: dict[str, dict[tuple[str, str], tuple[str, int]]] = defaultdict(dict)
     for line in lines:
         if not line["scored"]:
@@ -149,7 +150,6 @@ def read_scores(lines: Iterable[Mapping[str, Any]]) -> dict[str, dict[tuple[str,
 
 
 def cell_scores(scores: Scores) -> list[CellScore]:
-    """Every cell on every test set."""
     found = []
     for name in set_names(scores):
         for title, cell in (CELLS | CONTROLS).items():
@@ -161,7 +161,7 @@ def cell_scores(scores: Scores) -> list[CellScore]:
 
 
 def contrasts(scores: Scores) -> list[Contrast]:
-    """Every comparison on every test set that both of its cells answered."""
+    """Every comparison on every test set that both cells answered."""
     found = (
         contrast(scores, name, title, cell, other, decides)
         for name in set_names(scores)
@@ -171,23 +171,23 @@ def contrasts(scores: Scores) -> list[Contrast]:
 
 
 def contrast(scores: Scores, set_name: str, title: str, cell: Cell, other: Cell, decides: bool) -> Contrast | None:
-    """One comparison over the seeds that have both cells; None where there are none."""
+    """One comparison over the seeds that have both cells."""
     differences: dict[tuple[str, str], list[int]] = defaultdict(list)
     database: dict[tuple[str, str], str] = {}
     by_seed: list[float] = []
     for seed in sorted(set(scores.get(cell, {})) & set(scores.get(other, {}))):
-        own, reference = scores[cell][seed], scores[other][seed]
-        both = [key for key in own if key in reference and key[0] == set_name]
+        answers, reference = scores[cell][seed], scores[other][seed]
+        both = [key for key in answers if key in reference and key[0] == set_name]
         if not both:
             continue
-        steps = {key: own[key][1] - reference[key][1] for key in both}
-        by_seed.append(sum(steps.values()) / len(steps))
-        for key, step in steps.items():
-            differences[key].append(step)
-            database[key] = own[key][0]
+        change = {key: answers[key][1] - reference[key][1] for key in both}
+        by_seed.append(sum(change.values()) / len(change))
+        for key, difference in change.items():
+            differences[key].append(difference)
+            database[key] = answers[key][0]
     clusters: dict[str, list[float]] = defaultdict(list)
-    for key, steps_taken in differences.items():
-        clusters[database[key]].append(sum(steps_taken) / len(steps_taken))
+    for key, values in differences.items():
+        clusters[database[key]].append(sum(values) / len(values))
     estimate = clustered_mean(clusters, RESAMPLES, RESAMPLE_SEED)
     if estimate is None:
         return None
@@ -208,7 +208,7 @@ def contrast(scores: Scores, set_name: str, title: str, cell: Cell, other: Cell,
 
 
 def credit_verdict(estimate: Estimate, seeds: int) -> str:
-    """Credit needs at least five seeds and an interval without zero; anything else shows nothing, and says how much."""
+    """Credit needs five seeds and an interval without zero; anything less shows no effect, and says of what size."""
     if seeds >= SEEDS_NEEDED and estimate.holds_zero() is False:
         return "an improvement" if estimate.mean > 0 else "harm"
     smallest = estimate.smallest_effect()
@@ -218,7 +218,7 @@ def credit_verdict(estimate: Estimate, seeds: int) -> str:
 
 
 def set_names(scores: Scores) -> list[str]:
-    """Test sets in the order in which they come up."""
+    """Test sets in order of appearance."""
     names: dict[str, None] = {}
     for seeds in scores.values():
         for rows in seeds.values():

@@ -1,4 +1,4 @@
-"""Execution scores: every prediction held against its gold, on one database or on a whole test suite."""
+"""The metrics that run SQL: execution accuracy on a database or a test suite, Soft-F1, and efficiency."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.benchmarks.databases import Databases, is_generated
 from services.benchmarks.options import SHOWN_ROWS, Options
-from services.benchmarks.prediction_files import Pair
+from services.benchmarks.prediction_files import PredictionPair
 from services.evaluation.metrics.bird import rves_of, soft_f1, time_ratio, ves_of
 from services.evaluation.metrics.quirks import Mode
 from services.sandbox.execution.limits import Limits
@@ -19,72 +19,43 @@ from services.sandbox.judging.policies import ConfiguredPolicy
 from services.sandbox.judging.verdicts import Judgement
 from shared.contracts.records import Policy, Verdict
 
-TOKEN = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|\d*\.\d+|\w+|[<>!=]=|<>|\S""")
-VALUE = re.compile(r"""['"].*|\d+|\d*\.\d+""", re.DOTALL)
-MOST_ASSIGNMENTS = 20_000  # six slots and five values; officially there is no end
-
-
-def tokens_of(sql: str) -> list[str]:
-    """The SQL in pieces; semicolons are dropped, as officially."""
-    return [token for token in TOKEN.findall(sql) if token != ";"]
-
-
-def is_value(token: str) -> bool:
-    """Whether the piece is a value."""
-    return VALUE.fullmatch(token) is not None
-
-
-def plugged(prediction: str, gold: str) -> Iterator[str]:
-    """The prediction with the gold's values in its slots: every assignment, `MOST` at the most.
-
-    All other pieces are lower-cased, as officially. Nothing where the gold has no value or the prediction no slot.
-    """
-    values = sorted({token for token in tokens_of(gold) if is_value(token)})
-    pieces = tokens_of(prediction)
-    slots = [place for place, token in enumerate(pieces) if is_value(token)]
-    lowered = [token if is_value(token) or token[0] in "'\"`" else token.lower() for token in pieces]
-    if not values or not slots:
-        return
-    for chosen in islice(product(values, repeat=len(slots)), MOST_ASSIGNMENTS):
-        for place, value in zip(slots, chosen, strict=True):
-            lowered[place] = value
-        yield " ".join(lowered)
-
-
 RIGHT = (Verdict.CORRECT, Verdict.BOTH_EMPTY)  # both benchmarks call two empty results equal
 AT_ONCE = 128
 SUITE_AT_ONCE = 2048  # their results keep no rows
 Progress = Callable[[int], None]
+F1_AT_ONCE = 16
+ONE_RUN_S = 30.0
+TOKEN = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|\d*\.\d+|\w+|[<>!=]=|<>|\S""")
+VALUE = re.compile(r"""['"].*|\d+|\d*\.\d+""", re.DOTALL)
+MOST_ASSIGNMENTS = 20_000  # six slots and five values; the official evaluator has no bound
 
 
 def is_right(judgement: Judgement) -> bool:
-    """Whether the policy calls it right."""
     return judgement.verdict in RIGHT
 
 
 class Examiner:
-    """Judges pairs over one pool, in either mode."""
+    """Judges pairs in one pool of sandbox children, in either mode."""
 
     def __init__(self, pool: SandboxPool, databases: Databases, options: Options) -> None:
         self.pool, self.databases, self.options = pool, databases, options
         self._golds = GoldCache()
 
     def judge_of(self, mode: Mode, keep_rows: int = SHOWN_ROWS) -> Judge:
-        """The judge of a mode."""
         policy = self.options.official_policy if mode == "official" else Policy.STRICT
         reading = ConfiguredPolicy(policy, keep_distinct=self.options.keep_distinct)
         return Judge(self.pool, reading, golds=self._golds, keep_rows=keep_rows, only_wrong=not self.options.show_all)
 
-    def execution(self, pairs: Sequence[Pair], mode: Mode, progress: Progress) -> list[Judgement]:
-        """One judgement a pair on its main database."""
+    def execution(self, pairs: Sequence[PredictionPair], mode: Mode, progress: Progress) -> list[Judgement]:
+        """Judges each pair on its main database."""
         main = [self.databases.main(pair.db_id) for pair in pairs]
         found = self._on(pairs, main, self.judge_of(mode), progress)
         if self.options.plug_value and mode == "official":
             self._plug(pairs, found)
         return found
 
-    def _plug(self, pairs: Sequence[Pair], found: list[Judgement]) -> None:
-        """Give each wrong pair the judgement of the first assignment of the gold's values that is right."""
+    def _plug(self, pairs: Sequence[PredictionPair], found: list[Judgement]) -> None:
+        """Replaces a wrong judgement by that of the first assignment of the gold's values that is right."""
         judge = self.judge_of("official")
         for place, pair in enumerate(pairs):
             if is_right(found[place]):
@@ -97,13 +68,17 @@ class Examiner:
                     found[place] = right
                     break
 
-    def suite(self, pairs: Sequence[Pair], first: Sequence[Judgement], mode: Mode, progress: Progress) -> list[bool]:
-        """Whether each pair is right on every file of its database; `first` are the judgements on the main one.
+    def suite(
+        self, pairs: Sequence[PredictionPair], first: Sequence[Judgement], mode: Mode, progress: Progress
+    ) -> list[bool]:
+        """Whether each pair is right on every database of its test suite; `first` judges the main one.
 
-        A pair that is wrong on the main one is not run again. A gold that fails on a file makes the pair wrong there.
+        Skips pairs that are wrong on the main one. A pair is wrong where its gold fails on a database of the suite.
         """
         right = [is_right(judgement) for judgement in first]
-        if self.options.plug_value and mode == "official":  # what was right on the main one is what is tried on
+        if (
+            self.options.plug_value and mode == "official"
+        ):  # the assignment that is right on the main one is tried on the others
             pairs = [
                 replace(pair, prediction=one.sql or "") if ok else pair
                 for pair, one, ok in zip(pairs, first, right, strict=True)
@@ -114,28 +89,30 @@ class Examiner:
         for place, pair in enumerate(pairs):
             if right[place]:
                 by_database.setdefault(pair.db_id, []).append(place)
-        # file by file: a child opens each once, and is seldom without work
-        asked = [
+        # Database by database, so that a child opens each one once.
+        runs = [
             (place, file)
             for name in by_database
             for file in self.databases.suite(name)[1:]
             for place in by_database[name]
         ]
-        judge, files = self.judge_of(mode, keep_rows=0), [file for _, file in asked]
-        found = self._on([pairs[place] for place, _ in asked], files, judge, progress, SUITE_AT_ONCE)
-        for (place, _), judgement in zip(asked, found, strict=True):
+        judge, files = self.judge_of(mode, keep_rows=0), [file for _, file in runs]
+        found = self._on([pairs[place] for place, _ in runs], files, judge, progress, SUITE_AT_ONCE)
+        for (place, _), judgement in zip(runs, found, strict=True):
             right[place] = right[place] and is_right(judgement)
         return right
 
     def _generated(
-        self, pairs: Sequence[Pair], first: Sequence[Judgement], right: Sequence[bool], mode: Mode, progress: Progress
+        self,
+        pairs: Sequence[PredictionPair],
+        first: Sequence[Judgement],
+        right: Sequence[bool],
+        mode: Mode,
+        progress: Progress,
     ) -> list[bool]:
-        """Neighbours count only where the gold's result follows from the rows; elsewhere the main database decides."""
+        """Counts a generated database only where the gold's result follows from its rows."""
         from services.benchmarks.suites import keys_of
-        from services.sandbox.judging.suite_review import (  # brings sqlglot: a quarter of a second
-            DatabaseSuite,
-            SuiteReview,
-        )
+        from services.sandbox.judging.suite_review import DatabaseSuite, SuiteReview
 
         names = {pair.db_id for pair in pairs}
         around = {
@@ -157,7 +134,7 @@ class Examiner:
 
     def _on(
         self,
-        pairs: Sequence[Pair],
+        pairs: Sequence[PredictionPair],
         files: Sequence[Path],
         judge: Judge,
         progress: Progress,
@@ -174,18 +151,45 @@ class Examiner:
         return found
 
 
-F1_AT_ONCE = 16
+def tokens_of(sql: str) -> list[str]:
+    """The SQL in tokens without semicolons, as the official parser splits it."""
+    return [token for token in TOKEN.findall(sql) if token != ";"]
+
+
+def is_value(token: str) -> bool:
+    return VALUE.fullmatch(token) is not None
+
+
+def plugged(prediction: str, gold: str) -> Iterator[str]:
+    """The prediction with each assignment of the gold's values to its values (`--plug-value`).
+
+    From the rule of test-suite-sql-eval (parse.py): values are quoted strings and bare numbers, LIMIT's too; other
+    tokens become lower case. Yields nothing where either side has no value, and stops at `MOST_ASSIGNMENTS`.
+    """
+    values = sorted({token for token in tokens_of(gold) if is_value(token)})
+    pieces = tokens_of(prediction)
+    slots = [place for place, token in enumerate(pieces) if is_value(token)]
+    lowered = [token if is_value(token) or token[0] in "'\"`" else token.lower() for token in pieces]
+    if not values or not slots:
+        return
+    for chosen in islice(product(values, repeat=len(slots)), MOST_ASSIGNMENTS):
+        for place, value in zip(slots, chosen, strict=True):
+            lowered[place] = value
+        yield " ".join(lowered)
 
 
 def soft_f1_scores(
-    pairs: Sequence[Pair],
+    pairs: Sequence[PredictionPair],
     databases: Databases,
     limits: Limits,
     children: int,
     mode: Mode,
     progress: Callable[[int], None],
 ) -> list[float]:
-    """One score a pair, 0 to 1; 0 where gold or prediction gave no whole result."""
+    """One score from 0 to 1 for each pair; 0 where either side gave no whole result.
+
+    Soft-F1 needs whole results, so its questions run on their own, a few at a time.
+    """
     rule = ConfiguredPolicy(Policy.BIRD).rule("")
     whole = replace(limits, max_cell_chars=max(limits.value_bytes, limits.stored_value_bytes))
     found: list[float] = []
@@ -205,23 +209,19 @@ def soft_f1_scores(
 
 
 def f1_of_runs(gold: Execution, prediction: Execution, mode: Mode) -> float:
-    """The score of two runs."""
     if not (gold.complete and prediction.complete):
         return 0.0
     return soft_f1(prediction.rows, gold.rows, mode)
 
 
-ONE_RUN_S = 30.0
-
-
 class Stopwatch:
-    """Times SQL in a child of its own pool: one child, so that nothing else of ours runs meanwhile."""
+    """Times SQL for BIRD's efficiency scores, in a pool of one child so that nothing else runs meanwhile."""
 
     def __init__(self, pool: SandboxPool, databases: Databases, runs: int, mode: Mode) -> None:
         self.pool, self.databases, self.runs, self.mode = pool, databases, runs, mode
 
-    def points(self, pair: Pair) -> tuple[float, float]:
-        """(VES, R-VES) of a right answer: VES times up to the first row, R-VES up to the last, as officially."""
+    def points(self, pair: PredictionPair) -> tuple[float, float]:
+        """(VES, R-VES) of a right answer; VES times up to the first row, R-VES up to the last, as officially."""
         gold, prediction = (self._timings(pair, sql) for sql in (pair.gold, pair.prediction))
         count = min(len(gold), len(prediction))
         first, last = (
@@ -230,7 +230,7 @@ class Stopwatch:
         )
         return ves_of(first), rves_of(last)
 
-    def _timings(self, pair: Pair, sql: str) -> Sequence[tuple[float, float]]:
+    def _timings(self, pair: PredictionPair, sql: str) -> Sequence[tuple[float, float]]:
         path, budget = self.databases.main(pair.db_id), ONE_RUN_S * self.runs
         ran = self.pool.run(ExecutionRequest(path, sql, budget, keep_rows=0, repeat=self.runs))
         return [(first, last) for first, last in ran.timings]

@@ -1,6 +1,6 @@
-"""What is wrong with a whole prediction file: things that no evaluator can read and that its writer can put right.
+"""What is odd about a prediction file as a whole: faults that no evaluator reads and that you can put right.
 
-The official score stays what it is; these sentences stand beside it, so that a 0.00 is never silent.
+The official score stays as it is. These sentences stand beside it, so that a score of 0.00 never stays unexplained.
 """
 
 import re
@@ -8,27 +8,28 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.benchmarks.prediction_files import Pair
+from services.benchmarks.prediction_files import PredictionPair
 from shared.sql.reasoning import CONTROL_TOKEN, REASONING_MARK
 
 SHOWN_CHARS = 60
 READ_CHARS = 20_000
 SQL_WORDS = re.compile(r"\s*+\(*+\s*+(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
-MOST = 0.5  # the share from which a fault that a model may make by itself is told as the file's
+MOST = 0.5  # from this share on, a fault that models also make counts as the file's
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One way of spoiling a prediction. `said` goes on after "N of M predictions"; `alone`: seldom a model's own fault,
-    so that one is worth a word.
+    """One way to spoil a prediction. `fault` continues "N of M predictions".
+
+    `alone`: models seldom do this by themselves, so a single case is worth a sentence.
     """
 
     pattern: re.Pattern[str]
-    said: str
+    fault: str
     alone: bool = True
 
 
-# In this order: the first that fits a prediction names it.
+# In this order: the first that matches a prediction names its fault.
 KINDS = (
     Kind(
         re.compile(r"^(?:none|null|nan|n/a|undefined|error|error sql)?;?$", re.IGNORECASE),
@@ -87,45 +88,46 @@ KINDS = (
 PROSE = Kind(SQL_WORDS, "do not begin with SELECT or WITH", alone=False)
 
 
-def oddities(pairs: Sequence[Pair]) -> list[str]:
-    """Sentences about the file, the most frequent fault first; none for a file as it should be."""
+def oddities(pairs: Sequence[PredictionPair]) -> list[str]:
+    """Sentences about the file, the most frequent fault first."""
     answers = [(pair, pair.prediction.strip()) for pair in pairs if not pair.missing]
-    found: dict[Kind, list[Pair]] = {}
+    found: dict[Kind, list[PredictionPair]] = {}
     for pair, text in answers:
         fits = next((one for one in KINDS if one.pattern.search(text[:READ_CHARS])), None)
         if fits is None and SQL_WORDS.match(text) is None:
             fits = PROSE
         if fits is not None:
             found.setdefault(fits, []).append(pair)
-    told = sorted(found.items(), key=lambda item: -len(item[1]))
-    said = [sentence(one, those, len(answers)) for one, those in told if one.alone or len(those) >= MOST * len(answers)]
-    return said + trailing_names(answers) + same_everywhere(answers)
+    ranked = sorted(found.items(), key=lambda item: -len(item[1]))
+    sentences = [
+        sentence(one, those, len(answers)) for one, those in ranked if one.alone or len(those) >= MOST * len(answers)
+    ]
+    return sentences + trailing_names(answers) + same_everywhere(answers)
 
 
-def sentence(one: Kind, those: Sequence[Pair], total: int) -> str:
-    """One kind of fault."""
+def sentence(one: Kind, those: Sequence[PredictionPair], total: int) -> str:
     first = those[0]
     where = f"the first, question {first.index}: {clipped(first.prediction)}"
-    return f"{len(those)} of {total} predictions {one.said} ({where})"
+    return f"{len(those)} of {total} predictions {one.fault} ({where})"
 
 
-def trailing_names(answers: Sequence[tuple[Pair, str]]) -> list[str]:
-    """Predictions that end with the name of their database, as golds do, and without the tab."""
+def trailing_names(answers: Sequence[tuple[PredictionPair, str]]) -> list[str]:
+    """Predictions that end with the name of their database, as golds do, but without the tab."""
     those = [pair for pair, text in answers if text.rstrip(";").split()[-1:] == [pair.db_id] and ends_oddly(text)]
     if len(those) < max(1, MOST * len(answers)):
         return []
-    said = "end with their database's name, which is no part of the SQL; put a tab before it or leave it out"
-    return [sentence(Kind(SQL_WORDS, said), those, len(answers))]
+    fault = "end with their database's name, which is no part of the SQL; put a tab before it or leave it out"
+    return [sentence(Kind(SQL_WORDS, fault), those, len(answers))]
 
 
 def ends_oddly(text: str) -> bool:
-    """Whether the last word may be cut off; `FROM shop` is SQL for a table that is called like its database."""
+    """Whether the last word may be cut off. `FROM shop` is SQL for a table named like its database."""
     words = text.rstrip(";").split()
     return len(words) > 2 and words[-2].lower() not in ("from", "join", "as", ",", "by", "table")
 
 
-def same_everywhere(answers: Sequence[tuple[Pair, str]]) -> list[str]:
-    """One text for several questions whose golds differ."""
+def same_everywhere(answers: Sequence[tuple[PredictionPair, str]]) -> list[str]:
+    """One text for several questions with different golds."""
     texts = Counter(text for _, text in answers)
     if len(answers) < 3 or len(texts) > 1 or len({pair.gold for pair, _ in answers}) < 2:
         return []
@@ -133,7 +135,7 @@ def same_everywhere(answers: Sequence[tuple[Pair, str]]) -> list[str]:
 
 
 def mass_failure(failures: Mapping[str, int], messages: Iterable[tuple[int, str, str | None]], total: int) -> list[str]:
-    """What to say where most predictions do not run for one reason and nothing else explains it.
+    """A sentence where most predictions fail for one reason that nothing else explains.
 
     `messages` are (question, failure, message) of the predictions; `failures` counts them.
     """
@@ -143,13 +145,12 @@ def mass_failure(failures: Mapping[str, int], messages: Iterable[tuple[int, str,
     )
     if total < 2 or count < MOST * total or not name:
         return []
-    index, said = next((index, said) for index, failure, said in messages if failure == name)
+    index, message = next((index, message) for index, failure, message in messages if failure == name)
     about = " on their databases; are the predictions in the gold's order?" if name.startswith("unknown") else ""
     reason = name.replace("_", " ")
-    return [f"{count} of {total} predictions do not run: {reason}{about} (the first, question {index}: {said})"]
+    return [f"{count} of {total} predictions do not run: {reason}{about} (the first, question {index}: {message})"]
 
 
 def clipped(text: str) -> str:
-    """The beginning of a prediction."""
     line = " ".join(text.split())
     return repr(line if len(line) <= SHOWN_CHARS else line[: SHOWN_CHARS - 1] + "…")

@@ -1,4 +1,4 @@
-"""What an evaluation is asked for, checked before anything runs."""
+"""The options of an evaluation, checked before anything runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ SHOWN_ROWS = 20  # of each result, in the files that show results
 
 @dataclass(frozen=True)
 class Options:
-    """One evaluation. `mode` is what a row's scores mean; with `both` the other mode's scores stand beside them."""
+    """`mode` decides what a score means; with `both`, the other mode's scores stand beside."""
 
     benchmark: Benchmark
     gold: Path
@@ -45,33 +45,33 @@ class Options:
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """The modes to judge in, the asked one first."""
+        """The modes to judge in, the chosen one first."""
         if not self.both:
             return (self.mode,)
         return ("official", "strict") if self.mode == "official" else ("strict", "official")
 
 
 def checked_benchmark(name: str) -> Benchmark:
-    """The benchmark's name. Raises InvalidInputError."""
+    """Raises InvalidInputError for an unknown name."""
     if name not in get_args(Benchmark):
         raise InvalidInputError(f"no benchmark is called {name!r}; known are {', '.join(get_args(Benchmark))}")
     return "spider" if name == "spider" else "bird"
 
 
 def checked_mode(name: str) -> Mode:
-    """The mode's name. Raises InvalidInputError."""
+    """Raises InvalidInputError for an unknown name."""
     if name not in ("official", "strict"):
         raise InvalidInputError(f"no mode is called {name!r}; known are official, strict")
     return "official" if name == "official" else "strict"
 
 
 def checked_metrics(benchmark: Benchmark, text: str | None) -> tuple[str, ...]:
-    """Names in the benchmark's order. Raises InvalidInputError for names it does not have."""
+    """Metrics in the benchmark's order. Raises InvalidInputError for unknown ones."""
     known: Sequence[str] = SPIDER_METRICS if benchmark == "spider" else BIRD_METRICS
-    asked = [name.strip().lower() for name in (text or DEFAULT_METRICS[benchmark]).split(",") if name.strip()]
-    wrong = [name for name in asked if name not in known]
-    if wrong or not asked:
+    chosen = [name.strip().lower() for name in (text or DEFAULT_METRICS[benchmark]).split(",") if name.strip()]
+    wrong = [name for name in chosen if name not in known]
+    if wrong or not chosen:
         raise InvalidInputError(
             f"{benchmark} has no metric {', '.join(wrong) or '(none given)'}; it has {', '.join(known)}"
         )
-    return tuple(name for name in known if name in asked)
+    return tuple(name for name in known if name in chosen)

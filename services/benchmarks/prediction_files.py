@@ -1,22 +1,34 @@
-"""Golds and predictions of one benchmark, put side by side."""
+"""Gold and prediction files in the formats of Spider and BIRD, paired question by question."""
 
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from services.benchmarks.databases import Databases
-from services.benchmarks.options import Options
-from services.benchmarks.text_files import Problem, Problems, read_lines, read_text, unknown_database
+from services.benchmarks.text_files import FileProblem, Problems, read_lines, read_text, unknown_database
 from shared.errors import InvalidInputError
 from shared.files import split_lines
+
+if TYPE_CHECKING:
+    from services.benchmarks.databases import Databases
+    from services.benchmarks.options import Options
+IS_JSON = (
+    "this is one JSON document, and the file has to hold one SQL a line; BIRD's JSON object takes --benchmark bird"
+)
+IS_BLANK = (
+    "this line is blank: the official evaluator takes it for a session's end, and all that follows is misaligned; "
+    "write a placeholder such as `SELECT 1` for a missing answer"
+)
+SEPARATOR = "\t----- bird -----\t"
+MOST_ANSWERS = 1_000_000  # the list of answers is as long as the largest key
+NO_SQL = " "  # the official evaluator runs this for an answer that is no text
 
 
 @dataclass(frozen=True)
 class Gold:
-    """A gold SQL and its database; `line` is where it stands in its file."""
+    """A gold SQL and its database; `line` counts from 1."""
 
     line: int
     sql: str
@@ -25,7 +37,7 @@ class Gold:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A predicted SQL; `db_id` is None where the format has none."""
+    """A predicted SQL; Spider's format has no `db_id`."""
 
     line: int
     sql: str
@@ -33,8 +45,8 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One question: `index` counts questions from 0 in the gold's order; `missing` where no prediction was given."""
+class PredictionPair:
+    """One question; `index` counts from 0 in the order of the golds. `missing`: the file has no prediction for it."""
 
     index: int
     db_id: str
@@ -45,28 +57,29 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairedFiles:
-    """The questions, and what was wrong or worth a word in the two files."""
+    """The questions, and the problems of both files."""
 
-    pairs: list[Pair]
-    problems: list[Problem]
+    pairs: list[PredictionPair]
+    problems: list[FileProblem]
 
     def without(self, unusable: Mapping[str, str], gold_path: Path) -> "PairedFiles":
-        """The questions on other databases; each one left out is told with its reason and its questions' number."""
+        """The questions on other databases; each database left out becomes a problem with its reason."""
         counts = Counter(pair.db_id for pair in self.pairs if pair.db_id in unusable)
-        told = [
-            Problem(gold_path.name, 0, f"{count} questions on {name!r} are left out and not counted: {unusable[name]}")
+        left_out = [
+            FileProblem(
+                gold_path.name, 0, f"{count} questions on {name!r} are left out and not counted: {unusable[name]}"
+            )
             for name, count in counts.items()
         ]
-        return PairedFiles([pair for pair in self.pairs if pair.db_id not in unusable], [*told, *self.problems])
+        return PairedFiles([pair for pair in self.pairs if pair.db_id not in unusable], [*left_out, *self.problems])
 
 
 def read_golds(path: Path, known: Collection[str] | None, problems: Problems) -> list[Gold | None]:
-    """One gold a line (`SQL`, tab, `db_id`); None where a line cannot be used. `known` are the db_ids there are."""
+    """One gold on each line (`SQL`, tab, `db_id`); None for a line that cannot be used. `known` are the databases."""
     return [gold_of(path, place, line, known, problems) for place, line in enumerate(read_lines(path, problems), 1)]
 
 
 def gold_of(path: Path, place: int, line: str, known: Collection[str] | None, problems: Problems) -> Gold | None:
-    """The gold of one line."""
     fields = line.split("\t")
     if not line:
         problems.report(path, place, "this line is blank, which ends a session officially; remove it here and there")
@@ -86,9 +99,9 @@ def pair_up(
     path: Path,
     problems: Problems,
 ) -> PairedFiles:
-    """Golds and predictions by their places; a gold that is None leaves its question out.
+    """Pairs golds and predictions by position; a gold that is None leaves its question out.
 
-    Where lenient, a missing prediction is an empty one and a prediction too many is dropped.
+    Where lenient, a missing prediction is an empty one, and surplus predictions are dropped.
     """
     if len(golds) != len(predictions):
         place = 0
@@ -96,25 +109,16 @@ def pair_up(
         split = "; does an SQL stretch over several lines?" if len(predictions) > len(golds) else ""
         problems.report(path, place, f"{what}; give one prediction a gold, in the gold's order{split}")
     padded = [*predictions, *[None] * (len(golds) - len(predictions))]
-    found: list[Pair] = []
+    found: list[PredictionPair] = []
     for index, (gold, prediction) in enumerate(zip(golds, padded, strict=False)):
         if gold is not None:
             sql = "" if prediction is None else prediction.sql
-            found.append(Pair(index, gold.db_id, gold.sql, sql, prediction is None))
+            found.append(PredictionPair(index, gold.db_id, gold.sql, sql, prediction is None))
     return PairedFiles(found, problems.found)
 
 
-IS_JSON = (
-    "this is one JSON document, and the file has to hold one SQL a line; BIRD's JSON object takes --benchmark bird"
-)
-IS_BLANK = (
-    "this line is blank: the official evaluator takes it for a session's end, and all that follows is misaligned; "
-    "write a placeholder such as `SELECT 1` for a missing answer"
-)
-
-
 def read_spider_predictions(path: Path, problems: Problems) -> list[Prediction | None]:
-    """One prediction a line, the text before its first tab; None for a blank line."""
+    """One prediction on each line, the text before its first tab; None for a blank line."""
     found: list[Prediction | None] = []
     lines = read_lines(path, problems)
     if lines[0].startswith(("{", "[")) and is_json("\n".join(lines)):
@@ -127,7 +131,6 @@ def read_spider_predictions(path: Path, problems: Problems) -> list[Prediction |
 
 
 def is_json(text: str) -> bool:
-    """Whether a text is one JSON value."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
@@ -138,23 +141,18 @@ def is_json(text: str) -> bool:
 def read_spider_pairs(
     gold_path: Path, prediction_path: Path, known: Collection[str] | None = None, *, lenient: bool = False
 ) -> PairedFiles:
-    """Both files as questions; `known` are the db_ids there are.
+    """Pairs both files; `known` are the databases.
 
-    Raises InvalidInputError, naming line and remedy, for lines or lengths that the official evaluator stops on or
-    misreads. `lenient` keeps what can be used and lists the problems instead.
+    Raises InvalidInputError with line and remedy for what the official evaluator stops on or misreads. `lenient` keeps
+    what is usable and lists the problems instead.
     """
     problems = Problems(lenient)
     golds = read_golds(gold_path, known, problems)
     return pair_up(golds, read_spider_predictions(prediction_path, problems), gold_path, prediction_path, problems)
 
 
-SEPARATOR = "\t----- bird -----\t"
-MOST_ANSWERS = 1_000_000  # a key far away would otherwise make a list as long as its number
-NO_SQL = " "  # what the official code runs for an answer that is no text
-
-
 def read_json(path: Path, problems: Problems, hook: Any = None) -> Any:
-    """The file's JSON. Raises InvalidInputError with the line where it breaks."""
+    """Raises InvalidInputError with the line where the JSON breaks."""
     text = read_text(path, problems)
     try:
         return json.loads(text, object_pairs_hook=hook)
@@ -168,13 +166,13 @@ def read_json(path: Path, problems: Problems, hook: Any = None) -> Any:
 def read_bird_predictions(
     path: Path, problems: Problems, golds: int | None = None, ids: Sequence[str] = ()
 ) -> list[Prediction | None]:
-    """Answers in the order of their numbers; `line` is the answer's number plus one. `golds` counts the questions.
+    """Answers in the order of their numbers; `line` is the number plus one. `golds` is the number of questions.
 
-    Keys may be the questions' own ids: `ids`, in the questions' order, where a file has them, or numbers that cannot be
-    places. The official code never reads keys and goes by the file's order, so that is what counts without `ids`.
+    The official evaluator ignores the keys and goes by the order of the file. Here, keys may also be question ids:
+    those of `ids`, in the questions' order, or numbers that cannot be positions.
 
-    Raises InvalidInputError, unless lenient, for keys that are not 0, 1, 2 … in order, keys given twice, and answers
-    without the separator. An answer that is no text counts as a blank SQL, as officially.
+    Raises InvalidInputError, unless lenient, for keys that are not 0, 1, 2 … in order, repeated keys, and answers
+    without the separator. An answer that is no text counts as a blank SQL, as it does officially.
     """
     pairs = read_json(path, problems, hook=list)
     if not isinstance(pairs, list) or any(not isinstance(pair, tuple) for pair in pairs):
@@ -190,7 +188,7 @@ def read_bird_predictions(
 def answers_by_id(
     path: Path, pairs: Sequence[tuple[str, Any]], ids: Sequence[str], problems: Problems
 ) -> dict[int, Any] | None:
-    """Place of the question -> answer, where the keys are ids of the questions and not plain numbers from 0."""
+    """Position of the question -> answer, where the keys are ids of the questions and not plain numbers from 0."""
     keys = [key for key, _ in pairs]
     place_of = {name: place for place, name in enumerate(ids)}
     if not keys or len(set(keys)) < len(keys) or not place_of.keys() >= set(keys) or keys == plain_keys(len(keys)):
@@ -198,17 +196,17 @@ def answers_by_id(
     places = [place_of[key] for key in keys]
     if places == list(range(len(ids))):
         return dict(enumerate(answer for _, answer in pairs))
-    said = "the keys are question ids, and each answer goes to the question of its id"
-    problems.note(path, 0, f"{said}; the official code would go by the file's order, which is another")
+    meaning = "the keys are question ids, and each answer goes to the question of its id"
+    problems.note(path, 0, f"{meaning}; the official code would go by the file's order, which is another")
     return dict(sorted(zip(places, (answer for _, answer in pairs), strict=True)))
 
 
 def answers_by_place(
     path: Path, pairs: Sequence[tuple[str, Any]], golds: int | None, problems: Problems
 ) -> dict[int, Any] | None:
-    """The answers in the file's order, where the keys are numbers that cannot be places: ids of a subset, or from 1.
+    """The answers in the file's order, where the keys are numbers but not positions: ids of a subset, or from 1.
 
-    One gap among keys from 0 is rather a lost answer, and keys in disorder rather a shuffled file.
+    A single gap among keys from 0 is more likely a lost answer, and keys in disorder a shuffled file.
     """
     keys = [int(key) for key, _ in pairs if key.isdecimal() and len(key) <= len(str(MOST_ANSWERS))]
     beyond = sum(key >= len(pairs) for key in keys)
@@ -224,12 +222,11 @@ def answers_by_place(
 
 
 def plain_keys(count: int) -> list[str]:
-    """The keys of a file as it should be."""
     return [str(number) for number in range(count)]
 
 
 def answers_in_order(path: Path, pairs: list[tuple[str, Any]], problems: Problems) -> dict[int, Any]:
-    """Number -> answer, numbers rising. The official code goes by the file's order and never reads the keys."""
+    """Number -> answer, by rising number."""
     answers: dict[int, Any] = {}
     for key, answer in pairs:
         if not key.isdecimal():
@@ -250,7 +247,6 @@ def answers_in_order(path: Path, pairs: list[tuple[str, Any]], problems: Problem
 
 
 def prediction_of(path: Path, place: int, answer: Any, problems: Problems) -> Prediction | None:
-    """The prediction of one answer; None where there is none."""
     line = place + 1
     if answer is None:
         problems.report(path, line, f"answer {place} is missing; write a placeholder such as `SELECT 1`")
@@ -268,7 +264,7 @@ def prediction_of(path: Path, place: int, answer: Any, problems: Problems) -> Pr
 def read_bird_pairs(
     gold_path: Path, prediction_path: Path, known: Collection[str] | None = None, *, lenient: bool = False
 ) -> PairedFiles:
-    """Both files as questions; the gold's db_id counts. Raises as `read_predictions` and `read_golds` do.
+    """Pairs both files. Raises as `read_bird_predictions` and `read_golds` do.
 
     A prediction that names another database than its gold is a sign of a shifted file, and a problem.
     """
@@ -283,7 +279,7 @@ def read_bird_pairs(
 
 
 def read_bird_questions(path: Path, known: Collection[str] | None = None) -> list[dict[str, Any]]:
-    """Entries of dev.json (a JSON list) or of a JSON lines file: `db_id`, `SQL`, `difficulty` and others.
+    """Entries of dev.json (a JSON list) or of JSON lines: `db_id`, `SQL`, `difficulty` and others.
 
     Raises InvalidInputError where the file is neither, or an entry lacks one of the three.
     """
@@ -299,7 +295,7 @@ def read_bird_questions(path: Path, known: Collection[str] | None = None) -> lis
 
 
 def parse_json_lines(path: Path, text: str) -> list[Any]:
-    """One JSON value a line. Raises InvalidInputError with the line that is none."""
+    """Raises InvalidInputError with the line that is no JSON."""
     found = []
     for place, line in enumerate(split_lines(text), 1):
         try:
@@ -310,19 +306,14 @@ def parse_json_lines(path: Path, text: str) -> list[Any]:
 
 
 def golds_of(entries: Collection[dict[str, Any]]) -> list[Gold]:
-    """The golds of `read_questions`; `line` counts questions from 1."""
+    """The golds of `read_bird_questions`; `line` counts questions from 1."""
     return [Gold(place, str(entry["SQL"]), str(entry["db_id"])) for place, entry in enumerate(entries, 1)]
 
 
-def difficulty_counts(entries: Collection[dict[str, Any]]) -> dict[str, int]:
-    """How many questions each difficulty has."""
-    return dict(Counter(str(entry["difficulty"]) for entry in entries))
+def read_inputs(options: "Options", databases: "Databases", diff: Path | None) -> tuple[PairedFiles, dict[int, str]]:
+    """The pairs, and for BIRD the difficulty of each question by its index.
 
-
-def read_inputs(options: Options, databases: Databases, diff: Path | None) -> tuple[PairedFiles, dict[int, str]]:
-    """The pairs, and the difficulty of each question by its index (BIRD only).
-
-    Raises InvalidInputError, naming file, line and remedy; where lenient, the rest is kept and the problems listed.
+    Raises InvalidInputError with file, line and remedy; where lenient, lists problems and keeps the rest.
     """
     known = databases.known
     if options.benchmark == "spider":
@@ -334,7 +325,7 @@ def read_inputs(options: Options, databases: Databases, diff: Path | None) -> tu
 
 
 def is_question_file(path: Path) -> bool:
-    """Whether the golds are BIRD's question file and not lines of SQL."""
+    """Whether the golds are BIRD's question file rather than lines of SQL."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             return file.read(64).lstrip()[:1] in ("[", "{")
@@ -342,8 +333,8 @@ def is_question_file(path: Path) -> bool:
         raise InvalidInputError(f"{path} cannot be read ({error.strerror}); give the path of a file") from error
 
 
-def bird_questions(options: Options, databases: Databases) -> tuple[PairedFiles, dict[int, str]]:
-    """Golds from dev.json; questions on databases that are not here are a problem, or left out where lenient."""
+def bird_questions(options: "Options", databases: "Databases") -> tuple[PairedFiles, dict[int, str]]:
+    """Golds of dev.json. Questions on a missing database are a problem; where lenient, they are left out."""
     entries = read_bird_questions(options.gold)
     problems = Problems(options.lenient)
     golds = golds_of(entries)
@@ -361,25 +352,23 @@ def bird_questions(options: Options, databases: Databases) -> tuple[PairedFiles,
     return paired, {place: str(entry["difficulty"]) for place, entry in enumerate(entries)}
 
 
-def read_golds_of(path: Path, databases: Databases) -> list[Gold]:
-    """The golds alone, of either benchmark, on databases that are here. Raises InvalidInputError."""
+def read_golds_of(path: Path, databases: "Databases") -> list[Gold]:
+    """The golds alone, of either benchmark, on databases that exist. Raises InvalidInputError."""
     if is_question_file(path):
         return [gold for gold in golds_of(read_bird_questions(path)) if gold.db_id in databases.known]
     return [gold for gold in read_golds(path, databases.known, Problems()) if gold is not None]
 
 
 def read_predictions_of(path: Path) -> list[str]:
-    """The SQL of a Spider prediction file."""
     return [one.sql for one in read_spider_predictions(path, Problems(lenient=True)) if one is not None]
 
 
 def difficulties(path: Path) -> dict[int, str]:
-    """Question index -> difficulty."""
     return {place: str(entry["difficulty"]) for place, entry in enumerate(read_bird_questions(path))}
 
 
 def read_per_question(path: Path) -> list[dict[str, object]]:
-    """A per-question file. Raises InvalidInputError with the line that is not one of ours."""
+    """The lines of a `--per-question` file. Raises InvalidInputError with the line that is not one."""
     found = []
     try:
         text = path.read_bytes().decode()
@@ -390,6 +379,6 @@ def read_per_question(path: Path) -> list[dict[str, object]]:
             row = json.loads(line)
             found.append({"index": int(row["index"]), "db_id": str(row["db_id"]), **row})
         except (ValueError, KeyError, TypeError) as error:
-            place = Problem(path.name, number, "this is no line of `sense evaluate --per-question`")
+            place = FileProblem(path.name, number, "this is no line of `sense evaluate --per-question`")
             raise InvalidInputError(str(place)) from error
     return found

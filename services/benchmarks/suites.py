@@ -22,9 +22,7 @@ LABEL = (
 
 
 @dataclass(frozen=True)
-class Built:
-    """What was made: databases with neighbours, and why others have none."""
-
+class BuiltSuite:
     databases: int
     skipped: dict[str, str]
 
@@ -38,11 +36,10 @@ def build_suite(
     count: int,
     seed: int,
     progress: Callable[[int], None],
-) -> Built:
-    """Copies each database in use to `out` and puts its neighbours beside it; the label is written last.
+) -> BuiltSuite:
+    """Copies each database in use to `out` with its generated databases; writes the label last.
 
-    Constants come from the golds and `predictions` of all questions on a database. Raises InvalidInputError where
-    `out` holds something already.
+    Constants come from the golds and `predictions` of all questions. Raises InvalidInputError where `out` is not empty.
     """
     if out.exists() and any(out.iterdir()):
         raise InvalidInputError(f"{out} is not empty; give a new folder for the suite")
@@ -59,11 +56,11 @@ def build_suite(
     label = LABEL.format(count=count, seed=seed)
     document = {"label": label, "count": count, "seed": seed, "skipped": skipped}
     (out / SUITE_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return Built(len(by_database) - len(skipped), skipped)
+    return BuiltSuite(len(by_database) - len(skipped), skipped)
 
 
 def add_database(database: Path, folder: Path, sqls: Sequence[str], count: int, seed: int) -> None:
-    """The database under its own name, and its neighbours. One that cannot be varied is there alone."""
+    """Writes the database under its own name with its generated ones; some databases cannot be varied."""
     folder.mkdir(parents=True)
     shutil.copyfile(database, folder / f"{folder.name}.sqlite")
     constants = extract_constants(sqls)
@@ -72,7 +69,7 @@ def add_database(database: Path, folder: Path, sqls: Sequence[str], count: int, 
 
 
 def keys_of(database: Path, pool: SandboxPool) -> PrimaryKeys:
-    """Table -> the columns of its primary key, lower case."""
+    """Table -> columns of its primary key, in lower case."""
     return {
         table["name"].lower(): frozenset(column["name"].lower() for column in table["columns"] if column["primary_key"])
         for table in pool.describe(database, 0)

@@ -1,4 +1,4 @@
-"""Reading benchmark files: what is wrong is said with its place and its remedy, or gathered where that is allowed."""
+"""Reads text files of benchmarks; a problem has its place and its remedy."""
 
 import codecs
 import io
@@ -14,8 +14,8 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Something wrong in a file; `line` counts from 1, and is 0 for the file as a whole."""
+class FileProblem:
+    """`line` counts from 1, and is 0 for the file as a whole."""
 
     file: str
     line: int
@@ -28,28 +28,28 @@ class Problem:
 
 @dataclass
 class Problems:
-    """Raises at the first problem, or gathers all where `lenient`."""
+    """Raises at the first problem, or collects them all where `lenient`."""
 
     lenient: bool = False
-    found: list[Problem] = field(default_factory=list)
+    found: list[FileProblem] = field(default_factory=list)
 
     def report(self, file: Path, line: int, message: str) -> None:
-        """One problem. Raises InvalidInputError unless lenient."""
-        problem = Problem(file.name, line, message)
+        """Raises InvalidInputError unless lenient."""
+        problem = FileProblem(file.name, line, message)
         if not self.lenient:
             raise InvalidInputError(str(problem))
         self.found.append(problem)
 
     def note(self, file: Path, line: int, message: str) -> None:
-        """Something that the official evaluator takes as it is; never raises."""
-        self.found.append(Problem(file.name, line, message))
+        """Records what the official evaluator accepts; never raises."""
+        self.found.append(FileProblem(file.name, line, message))
 
 
 def read_text(path: Path, problems: Problems) -> str:
-    """The file's text with line ends as the official code sees them.
+    """The text with line ends as the official evaluator sees them.
 
-    Raises InvalidInputError where the file cannot be read or is in no known encoding, also when lenient; a byte order
-    mark, UTF-16 and NUL characters are problems, because they make SQL unreadable officially.
+    Raises InvalidInputError for files that cannot be read or decoded, also when lenient. A byte order mark, UTF-16
+    and NUL characters are problems: they make SQL unreadable officially.
     """
     data = read_bytes(path)
     if data.startswith(UTF_16):
@@ -64,17 +64,16 @@ def read_text(path: Path, problems: Problems) -> str:
 
 
 def read_any_text(path: Path) -> tuple[str, bool]:
-    """The text of a file that no official code reads, and whether a byte order mark stands before it: there it is no
-    problem, and UTF-16 with one neither.
+    """The text of a file that no official code reads, and whether it begins with a byte order mark; UTF-16 is fine.
 
-    Raises InvalidInputError where the file cannot be read or is in no known encoding.
+    Raises InvalidInputError for files that cannot be read or decoded.
     """
     text = decoded(path, data := read_bytes(path))
     return with_line_feeds(text), text.startswith(BOM) or data.startswith(UTF_16)
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's bytes. Raises InvalidInputError."""
+    """Raises InvalidInputError where the file cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -82,7 +81,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decoded(path: Path, data: bytes) -> str:
-    """The text as UTF-16 where its mark says so, else as UTF-8. Raises InvalidInputError with the line."""
+    """UTF-16 where a mark says so, else UTF-8. Raises InvalidInputError with the line."""
     try:
         return data.decode("utf-16" if data.startswith(UTF_16) else "utf-8")
     except UnicodeDecodeError as error:
@@ -91,12 +90,12 @@ def decoded(path: Path, data: bytes) -> str:
 
 
 def with_line_feeds(text: str) -> str:
-    """Without its byte order mark, and with one kind of line end."""
+    """Without byte order mark, and with one kind of line end."""
     return io.StringIO(text.removeprefix(BOM), newline=None).read()
 
 
 def read_lines(path: Path, problems: Problems) -> list[str]:
-    """The file's lines, stripped, without blank ones at its end."""
+    """The stripped lines, without blank ones at the end."""
     lines = [line.strip() for line in read_text(path, problems).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
@@ -106,7 +105,12 @@ def read_lines(path: Path, problems: Problems) -> list[str]:
 
 
 def unknown_database(name: str, known: Collection[str]) -> str:
-    """The message for a db_id that is not known, with the nearest known one."""
-    near = [one for one in known if one.casefold() == name.casefold()] or get_close_matches(name, known, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known are {len(known)} others"
+    """The message for a db_id that is not known."""
+    hint = nearest_name(name, known) or f"; known are {len(known)} others"
     return f"no database is called {name!r}{hint}"
+
+
+def nearest_name(name: str, known: Collection[str]) -> str:
+    """A question after the nearest known name, or nothing."""
+    near = [one for one in known if one.casefold() == name.casefold()] or get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""

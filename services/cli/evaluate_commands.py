@@ -1,23 +1,19 @@
-"""`sense evaluate` and `sense compare`: prediction files in the official formats, scored without a stack."""
+"""`sense evaluate`, `sense compare` and `sense suite`: official prediction files, scored without a stack."""
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli.terminal import JsonOption, console, print_json
-from shared.errors import InvalidInputError, SenseError
+from shared.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from services.benchmarks.databases import Databases
-    from services.benchmarks.options import Options
-    from services.benchmarks.prediction_files import PairedFiles
+    from services.benchmarks.results import Document
     from services.benchmarks.run import Evaluated, Step
-    from services.evaluation.metrics.results import Document
 
 evaluate_commands = typer.Typer()
 suite_commands = typer.Typer(help="Test suites: variants of a benchmark's databases.", no_args_is_help=True)
@@ -57,6 +53,7 @@ def evaluate(
         checked_metrics,
         checked_mode,
     )
+    from services.benchmarks.run import document_of, evaluate_files
     from services.sandbox.execution.limits import checked_deadline
 
     name = checked_benchmark(benchmark)
@@ -78,80 +75,13 @@ def evaluate(
         ves_runs=ves_runs,
     )
     check_writable(json_file, per_question, html)
-    evaluated = run(options, diff)
-    document = as_document(options, evaluated)
-    write_outputs(document, evaluated, json_file, per_question, html)
-
-
-def run(options: "Options", diff: Path | None) -> "Evaluated":
-    """Reads the files and runs everything, with progress on standard error."""
-    from services.benchmarks.databases import Databases
-    from services.benchmarks.prediction_files import read_inputs
-    from services.benchmarks.run import Evaluation
-
-    databases = Databases(options.db)
-    paired, levels = read_inputs(options, databases, diff)
-    paired = without_unusable(options, paired, databases)
-    if not paired.pairs:
-        raise InvalidInputError(f"no question of {options.gold} can be scored; run without --lenient to see why")
     with progress_lines() as step:
-        return Evaluation(options, levels, paired, databases, step).run()
-
-
-def without_unusable(options: "Options", paired: "PairedFiles", databases: "Databases") -> "PairedFiles":
-    """The questions on databases that can be opened, before anything runs; the others are listed.
-
-    Raises InvalidInputError naming the first file that cannot be used, unless lenient.
-    """
-    from services.sandbox.execution.database_files import check_database_file
-
-    unusable: dict[str, str] = {}
-    for name in dict.fromkeys(pair.db_id for pair in paired.pairs):
-        try:
-            for path in databases.suite(name) if "ts" in options.metrics else [databases.main(name)]:
-                check_database_file(path)
-        except SenseError as error:
-            if not options.lenient:
-                raise InvalidInputError(f"{error.message.rstrip('.')}; --lenient leaves its questions out") from error
-            unusable[name] = error.message
-    return paired.without(unusable, options.gold)
-
-
-def as_document(options: "Options", evaluated: "Evaluated") -> "Document":
-    """The result with what was asked for."""
-    import apsw
-
-    from services.evaluation.metrics.results import Setting, make_document
-
-    setting = Setting(
-        benchmark=options.benchmark,
-        mode=options.mode,
-        metrics=options.metrics,
-        gold=options.gold.name,
-        predictions=options.pred.name,
-        gold_sha256=sha256(options.gold.read_bytes()).hexdigest(),
-        predictions_sha256=sha256(options.pred.read_bytes()).hexdigest(),
-        policy=options.official_policy.value if options.mode == "official" else "strict",
-        options={"keep_distinct": options.keep_distinct, "plug_value": options.plug_value},
-        suite=generated_suite(options.db),
-        sqlite=apsw.sqlite_lib_version(),
-    )
-    return make_document(setting, evaluated.questions, [*evaluated.oddities, *map(str, evaluated.problems)])
-
-
-def generated_suite(folder: Path) -> str | None:
-    """The label of a test suite that `sense suite build` made; its TS is never the official one."""
-    from services.benchmarks.databases import SUITE_FILE
-
-    try:
-        label = json.loads((folder / SUITE_FILE).read_text(encoding="utf-8"))["label"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return str(label)
+        evaluated = evaluate_files(options, diff, step)
+    write_outputs(document_of(options, evaluated), evaluated, json_file, per_question, html)
 
 
 def check_writable(*paths: Path | None) -> None:
-    """Asked before the work, not after it. Raises InvalidInputError."""
+    """Raises InvalidInputError before any work is done."""
     for path in paths:
         if path is not None and not path.absolute().parent.is_dir():
             raise InvalidInputError(f"{path} cannot be written: there is no folder {path.absolute().parent}")
@@ -160,7 +90,6 @@ def check_writable(*paths: Path | None) -> None:
 def write_outputs(
     document: "Document", evaluated: "Evaluated", json_file: Path | None, per_question: Path | None, html: Path | None
 ) -> None:
-    """The table on standard output, and the files that were asked for."""
     from services.benchmarks.report import render_text
 
     typer.echo(render_text(document), nl=False)
@@ -177,7 +106,7 @@ def write_outputs(
 
 @contextmanager
 def progress_lines() -> "Iterator[Step]":
-    """One bar a pass on a terminal; nothing where nobody watches."""
+    """One bar for each pass on a terminal, nothing elsewhere."""
     out = console(stderr=True)
     if not out.is_terminal:
         yield lambda _name, _total: lambda _count: None

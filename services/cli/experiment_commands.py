@@ -1,22 +1,21 @@
-"""`sense experiment factorial`: submits the jobs of an experiment, waits, and says what they show."""
+"""`sense experiment factorial`: submits the jobs of an experiment, waits, and prints what they show."""
 
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from services.benchmarks.factorial import CellScore, Contrast
 from services.cli.terminal import FAILED, JsonOption, UrlOption, connect, console, print_json
 from shared.files import parse_json_lines
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
-    from services.benchmarks.factorial import JobPlan
+    from services.benchmarks.factorial import CellScore, Contrast, PlannedJob
     from shared.api.resources import Job
     from shared.client.client import SenseClient
 
@@ -46,18 +45,18 @@ def factorial(
 
     jobs = list(plan_jobs(read_experiment(read_spec(spec))))
     if dry_run:
-        print_json([{"diet": one.diet, "seed": one.seed, "spec": one.spec} for one in jobs])
+        print_json([{"mix": one.mix, "seed": one.seed, "spec": one.spec} for one in jobs])
         return
     with connect(url) as client:
         ended = run_jobs(client, jobs, quiet=as_json)
         failed = [job for job in ended.values() if job.status != "succeeded"]
-        report(client, jobs, ended, as_json)
+        print_report(client, jobs, ended, as_json)
     if failed:
         raise typer.Exit(FAILED)
 
 
-def run_jobs(client: "SenseClient", jobs: "list[JobPlan]", *, quiet: bool) -> dict[str, "Job"]:
-    """Submits all and waits for all; the ended jobs by their plan's key. What fails is told and left out later."""
+def run_jobs(client: "SenseClient", jobs: "list[PlannedJob]", *, quiet: bool) -> dict[str, "Job"]:
+    """Submits every job and waits for all. Returns the ended jobs by their plan's key, the failed ones too."""
     out = console(stderr=quiet)
     ids = {one.key: client.submit(one.spec, idempotency_key=one.key).id for one in jobs}
     out.print(f"{len(ids)} jobs: {', '.join(ids.values())}", markup=False)
@@ -67,43 +66,42 @@ def run_jobs(client: "SenseClient", jobs: "list[JobPlan]", *, quiet: bool) -> di
             if one.key not in ended and (job := client.job(ids[one.key])).terminal:
                 ended[one.key] = job
                 why = f": {job.error.message}" if job.error else ""
-                out.print(f"{len(ended)}/{len(ids)} {one.diet}, seed {one.seed}: {job.status}{why}", markup=False)
+                out.print(f"{len(ended)}/{len(ids)} {one.mix}, seed {one.seed}: {job.status}{why}", markup=False)
         if len(ended) < len(ids):
             time.sleep(POLL_S)
     return ended
 
 
-def report(client: "SenseClient", jobs: "list[JobPlan]", ended: dict[str, "Job"], as_json: bool) -> None:
-    """Gathers the reports of the jobs that succeeded, and prints cells and contrasts."""
+def print_report(client: "SenseClient", jobs: "list[PlannedJob]", ended: dict[str, "Job"], as_json: bool) -> None:
     from services.benchmarks.factorial import cell_scores, contrasts, read_scores
 
     scores: dict[Any, dict[int, Any]] = {}
     for one in jobs:
         if ended[one.key].status == "succeeded":
             for arm, rows in read_scores(question_lines(client, ended[one.key].id)).items():
-                scores.setdefault((one.diet, arm), {})[one.seed] = rows
+                scores.setdefault((one.mix, arm), {})[one.seed] = rows
     cells, found = cell_scores(scores), contrasts(scores)
     if as_json:
-        told = {"cells": [one.model_dump() for one in cells], "contrasts": [one.model_dump() for one in found]}
-        print_json(told | {"jobs": {one.key: ended[one.key].id for one in jobs}})
+        results = {"cells": [one.model_dump() for one in cells], "contrasts": [one.model_dump() for one in found]}
+        print_json(results | {"jobs": {one.key: ended[one.key].id for one in jobs}})
     else:
         print_results(cells, found, console())
 
 
 def question_lines(client: "SenseClient", job_id: str) -> list[dict[str, Any]]:
-    """A report's per-question rows."""
     with tempfile.TemporaryDirectory() as folder:
         path = client.download(job_id, QUESTIONS, Path(folder))
         return parse_json_lines(path.read_bytes())
 
 
 def percent(value: float | None) -> str:
-    """Percentage points, or a dash."""
     return "–" if value is None else f"{100 * value:.1f}"
 
 
-def print_results(cells: Sequence[CellScore], found: Sequence[Contrast], out: "Console") -> None:
-    """A table of cells, then every contrast with its verdict in a sentence."""
+def print_results(cells: "Sequence[CellScore]", found: "Sequence[Contrast]", out: "Console") -> None:
+    """A table of cells, then one sentence for each contrast."""
+    from rich.table import Table
+
     if not cells:
         out.print("No job succeeded, so there is nothing to compare.")
         return

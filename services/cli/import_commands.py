@@ -1,26 +1,23 @@
-"""`sense import`: a benchmark or own questions as a data set, golds run first."""
+"""`sense import`: a benchmark or your own questions as a dataset."""
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.evaluate_commands import progress_lines
 from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json
-from services.evaluation.metrics.aggregate import LEVELS
-from shared.contracts.datasets import DatasetHeader, GoldFault, GoldHealth
-from shared.contracts.records import Example
 from shared.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from services.benchmarks.importing.source import ImportRequest
-    from shared.contracts.datasets import DatasetHeader
+    from shared.contracts.datasets import DatasetHeader, GoldFault, GoldHealth
     from shared.contracts.records import Example
 
 import_commands = typer.Typer()
-Step = Callable[[str, int], Callable[[int], None]]
+SHOWN = 10
 
 
 @import_commands.command("import")
@@ -50,67 +47,41 @@ def import_dataset(
     url: UrlOption = None,
 ) -> None:
     """Bring a benchmark, or your own questions, into the stack: golds are run first."""
+    from services.benchmarks.importing.dataset import read_dataset, upload
     from services.benchmarks.importing.source import ImportRequest, checked_format
 
     checked = check_name(name or "check") if check else check_name(name)
-    asked = ImportRequest(checked_format(format_name), path, split, limit, tuple(db or ()), tables, strict, lenient)
-    head, examples, files = examine(asked, checked, licence, children)
-    said = console(stderr=as_json)
+    request = ImportRequest(checked_format(format_name), path, split, limit, tuple(db or ()), tables, strict, lenient)
+    with progress_lines() as step:
+        head, examples, files = read_dataset(request, checked, licence, children, step)
+    out = console(stderr=as_json)
     if not as_json or not check:
         for line in report_lines(head, examples):
-            said.print(line, markup=False)
+            out.print(line, markup=False)
     if check:
         if as_json:
             print_json(check_json(head, examples))
         return
-    from services.benchmarks.importing.dataset import upload
-
-    with connect(url) as client, progress_bars() as step:
+    with connect(url) as client, progress_lines() as step:
         stored = upload(client, head, examples, files, step("databases", len(files)))
     if as_json:
         print_json(stored.model_dump(mode="json"))
     else:
-        said.print(f"data set {stored.name}@{stored.version} is stored: {stored.questions} questions", markup=False)
+        out.print(f"data set {stored.name}@{stored.version} is stored: {stored.questions} questions", markup=False)
 
 
 def check_name(name: str) -> str:
-    """The name. Raises InvalidInputError."""
-    import re
-
+    """Raises InvalidInputError for what is no name of a dataset."""
     from shared.contracts.datasets import DATASET_NAME
 
     if not re.fullmatch(DATASET_NAME, name):
-        said = f"{name!r} is no name for a data set" if name else "the data set needs a name"
-        raise InvalidInputError(f"{said}: give --name with small letters, digits, dots and dashes")
+        fault = f"{name!r} is no name for a data set" if name else "the data set needs a name"
+        raise InvalidInputError(f"{fault}: give --name with small letters, digits, dots and dashes")
     return name
-
-
-def examine(
-    asked: "ImportRequest", name: str, licence: str | None, children: int
-) -> "tuple[DatasetHeader, list[Example], dict[str, Path]]":
-    """Head and examples, and the files of the databases in use; every gold has been run."""
-    from services.benchmarks.importing.dataset import Measure, examples_of, head_of
-    from services.benchmarks.importing.gold_health import check_golds
-    from services.benchmarks.importing.source import read_source
-    from services.sandbox.execution.pool import SandboxPool
-
-    source = read_source(asked)
-    with progress_bars() as step, SandboxPool(children, tolerant=True) as pool:
-        health = check_golds(source, pool, step("golds", len(source.questions)))
-        measure, moved = Measure(source, pool), step("hardness", len(source.questions))
-        hardness = []
-        for question in source.questions:
-            hardness.append(measure.of(question))
-            moved(1)
-    used = sorted({question.db for question in source.questions})
-    files = {db: source.databases.files[db] for db in used}
-    return head_of(source, name, health, licence), examples_of(source, hardness), files
 
 
 def check_json(head: "DatasetHeader", examples: "list[Example]") -> dict[str, object]:
     """The report for programs."""
-    from collections import Counter
-
     return {
         **head.model_dump(mode="json"),
         "questions": len(examples),
@@ -121,20 +92,8 @@ def check_json(head: "DatasetHeader", examples: "list[Example]") -> dict[str, ob
     }
 
 
-@contextmanager
-def progress_bars() -> Iterator[Step]:
-    """Bars on a terminal's standard error; nothing where nobody watches."""
-    from services.cli.evaluate_commands import progress_lines
-
-    with progress_lines() as step:
-        yield step
-
-
-SHOWN = 10
-
-
-def report_lines(head: DatasetHeader, examples: Sequence[Example]) -> Iterator[str]:
-    """The whole report."""
+def report_lines(head: "DatasetHeader", examples: "Sequence[Example]") -> Iterator[str]:
+    """The report for people."""
     splits = ", ".join(f"{name} {count}" for name, count in sorted(Counter(one.split for one in examples).items()))
     databases = len({one.database_id for one in examples})
     yield f"{len(examples)} questions ({splits}) over {databases} databases; format {head.format}, {head.licence}"
@@ -142,7 +101,7 @@ def report_lines(head: DatasetHeader, examples: Sequence[Example]) -> Iterator[s
         yield f"{name}: SHA-256 {sha}"
     if head.format != "custom":
         yield f"version: {head.release or 'unknown'}"
-    yield f"hardness: {ordered(Counter(one.hardness or 'not stated' for one in examples))}"
+    yield f"hardness: {hardness_text(Counter(one.hardness or 'not stated' for one in examples))}"
     if head.skipped:
         total, named = sum(head.skipped.values()), ", ".join(f"{name} {n}" for name, n in head.skipped.items())
         yield f"left out: {total} questions on {len(head.skipped)} databases that are not here or not readable: {named}"
@@ -151,8 +110,8 @@ def report_lines(head: DatasetHeader, examples: Sequence[Example]) -> Iterator[s
         yield from health_lines(head.health)
 
 
-def health_lines(health: GoldHealth) -> Iterator[str]:
-    """Gold health."""
+def health_lines(health: "GoldHealth") -> Iterator[str]:
+    """How many golds can be answered, and why the others cannot."""
     good = health.golds - health.unanswerable
     yield f"golds, run under the {health.policy.value} policy: {good} of {health.golds} can be answered, ceiling " + (
         f"{100 * health.ceiling:.2f} %"
@@ -166,26 +125,26 @@ def health_lines(health: GoldHealth) -> Iterator[str]:
         yield from (f"  {fault_text(fault)}" for fault in faults[:SHOWN])
         if len(faults) > SHOWN:
             yield f"  … and {len(faults) - SHOWN} more (--json lists all)"
-    yield f"golds that give no row: {len(health.empty)}{numbers(health.empty)}"
+    yield f"golds that give no row: {len(health.empty)}{question_numbers(health.empty)}"
     if health.clock:
-        said = "judged by the moment, so that scores hold for their day"
-        yield f"golds that ask what time it is: {len(health.clock)}{numbers(health.clock)}; {said}"
+        remark = "judged by the moment, so that scores hold for their day"
+        yield f"golds that ask what time it is: {len(health.clock)}{question_numbers(health.clock)}; {remark}"
     inside = [one for group in health.shared for one in group]
-    yield f"questions that share their text with another gold: {len(inside)}{numbers(inside)}"
+    yield f"questions that share their text with another gold: {len(inside)}{question_numbers(inside)}"
 
 
-def fault_text(fault: GoldFault) -> str:
-    """One gold that cannot be answered."""
+def fault_text(fault: "GoldFault") -> str:
     return f"question {fault.index} ({fault.database}; {fault.place}): {fault.outcome.value}: {fault.message}"
 
 
-def ordered(counts: Counter[str]) -> str:
-    """Counts by level, in the usual order."""
+def hardness_text(counts: Counter[str]) -> str:
+    from services.evaluation.metrics.aggregate import LEVELS
+
     names = [name for name in LEVELS if name in counts] + sorted(set(counts) - set(LEVELS))
     return ", ".join(f"{name} {counts[name]}" for name in names)
 
 
-def numbers(found: Sequence[int]) -> str:
+def question_numbers(found: Sequence[int]) -> str:
     """The first few question numbers."""
     if not found:
         return ""

@@ -1,4 +1,4 @@
-"""What a report is made from: arms with judged answers, and the facts of the job that made the models."""
+"""The input of a job's report, and the report itself: rates from 0 to 1, differences in points, times in seconds."""
 
 from typing import Any, Literal
 
@@ -8,14 +8,14 @@ from shared.contracts.pairing import ErrorProfile, PairShape
 from shared.contracts.records import Example, JudgedCandidate, Outcome, Policy, ResultView, Verdict
 
 
-class Part(BaseModel):
-    """Frozen, with known fields only."""
+class ReportPart(BaseModel):
+    """A frozen model that forbids unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ArmSpec(Part):
-    """A model and the way it is asked. `train_items` and `train_steps` are 0 for an untrained base."""
+class ArmSpec(ReportPart):
+    """A model and how it is asked. `train_items` and `train_steps` are 0 for an untrained base."""
 
     id: str
     title: str
@@ -28,17 +28,17 @@ class ArmSpec(Part):
     temperature: float = 0.0
 
 
-class ArmResults(Part):
+class ArmResults(ReportPart):
     """An arm's judged answers; rows of one example differ in `candidate.slot`."""
 
     arm: ArmSpec
     rows: list[JudgedCandidate]
 
 
-class PromotionCandidate(Part):
-    """An arm that may be promoted. Selection rows may stand here or among the arm's own rows.
+class PromotionCandidate(ReportPart):
+    """An arm that may be promoted; its selection rows are here or among the arm's rows.
 
-    An arm that is not `eligible` is shown beside the others and never promoted (the control).
+    An arm that is not `eligible` (the control) is shown beside the others and never promoted.
     """
 
     arm_id: str
@@ -47,8 +47,8 @@ class PromotionCandidate(Part):
     rows: list[JudgedCandidate] = Field(default_factory=list)
 
 
-class PairStats(Part):
-    """How the preference pairs came about; counts are of questions, samples (verdicts) and pairs."""
+class PairStats(ReportPart):
+    """How the preference pairs came about: counts of questions, samples (verdicts) and pairs."""
 
     questions: int
     samples_per_question: int
@@ -62,11 +62,11 @@ class PairStats(Part):
     shape: PairShape | None = None
 
 
-class RoundFacts(Part):
-    """A round of preference training: what it began from, what was sampled, what came of it on the selection split.
+class RoundFacts(ReportPart):
+    """A round of preference training: where it began, what was sampled, how its model scores on the selection split.
 
-    `began_from` is an arm id, or the weak model's name in the first round; `kept`: it beat every model before it, and
-    the next round began from it. `best`: of all rounds. Without `selection_questions` it made no model.
+    `began_from` is an arm id, or the weak model's name in the first round. `kept`: the model beats every earlier one
+    and the next round begins from it. `best`: the best of all rounds. Without `selection_questions` there is no model.
     """
 
     number: int
@@ -84,8 +84,8 @@ class RoundFacts(Part):
     best: bool
 
 
-class WaveLine(Part):
-    """A feature: how answers to golds with it failed before the second wave, what was asked for, what was written."""
+class WaveLine(ReportPart):
+    """One SQL feature: how often answers failed before the wave, its weight in the wave, how much was written."""
 
     name: str
     answers: int
@@ -94,10 +94,10 @@ class WaveLine(Part):
     written: int
 
 
-class WaveFacts(Part):
-    """A second wave of synthesis that followed the weak model's errors.
+class WaveFacts(ReportPart):
+    """A second wave of synthesis, aimed at the weak model's errors.
 
-    `followed` of the `written` examples use the feature that was drawn for them; `accepted` passed verification.
+    `followed` of the `written` examples use the feature drawn for them; `accepted` passed verification.
     """
 
     weak_model: str
@@ -109,8 +109,8 @@ class WaveFacts(Part):
     lines: list[WaveLine]
 
 
-class DataStats(Part):
-    """How the examples came about; `rejected` counts by reason, the domain lists name domains by split."""
+class DataStats(ReportPart):
+    """How the examples came about: rejections by reason, domains by split."""
 
     writer: str
     writer_version: str
@@ -127,8 +127,8 @@ class DataStats(Part):
     )
 
 
-class TrainingFacts(Part):
-    """One training: `seconds` of wall clock, `curve` of (step, loss)."""
+class TrainingFacts(ReportPart):
+    """One training run; `curve` holds (step, loss)."""
 
     stage_id: str
     method: str
@@ -139,16 +139,16 @@ class TrainingFacts(Part):
     curve: list[tuple[int, float]] = Field(default_factory=list)
 
 
-class ShardSpan(Part):
-    """One shard's run, in seconds on the clock of its stage."""
+class ShardSpan(ReportPart):
+    """When one shard ran, in seconds on the clock of its stage."""
 
     shard: int
     start: float
     end: float
 
 
-class StageSpan(Part):
-    """A stage's run: seconds on any one clock; `task` as in the plan (for example "pairing.sample_candidates")."""
+class StageSpan(ReportPart):
+    """When a stage ran, in seconds on any one clock; `task` is as in the plan."""
 
     stage_id: str
     task: str
@@ -159,10 +159,10 @@ class StageSpan(Part):
     spans: list[ShardSpan] = Field(default_factory=list)
 
 
-class BenchmarkInput(Part):
-    """A stored data set that arms were asked, judged by its official `policy`; `dataset` is NAME@VERSION.
+class BenchmarkInput(ReportPart):
+    """A stored dataset and its arms, judged by its official `policy`; `dataset` is NAME@VERSION.
 
-    `strict` holds the same answers judged strictly, by arm id; empty where the policy is strict itself.
+    `strict` holds the same answers judged strictly, by arm id; empty where the policy is strict.
     """
 
     name: str
@@ -179,8 +179,8 @@ class BenchmarkInput(Part):
     sqlite: str | None = None
 
 
-class ReportInput(Part):
-    """All that a report may know. Arms may be missing; `reference_arm` is the one that others are compared with."""
+class ReportInput(ReportPart):
+    """All that a report draws on. Arms may be missing; the others are compared with `reference_arm`."""
 
     job_id: str
     job_name: str
@@ -208,24 +208,22 @@ class ReportInput(Part):
 SetName = str  # "held-out", "handwritten", "selection", or a data set's name and split
 
 
-class Interval(Part):
-    """The two ends of a 95 % interval."""
+class Interval(ReportPart):
+    """A 95 % interval."""
 
     low: float
     high: float
 
 
-class Tally(Part):
-    """Correct out of total."""
-
+class CorrectCount(ReportPart):
     correct: int
     total: int
 
 
-class SetFacts(Part):
-    """A set of questions; `questions` = `scored` + `gold_failed` + `gold_empty`, the same for every arm.
+class SetFacts(ReportPart):
+    """A test set; `questions` = `scored` + `gold_failed` + `gold_empty`, the same for every arm.
 
-    With a `policy` it is a data set that is scored officially: there all questions are scored.
+    With a `policy` it is a dataset that is scored officially: all of its questions count.
     """
 
     name: SetName
@@ -238,13 +236,12 @@ class SetFacts(Part):
     domains: int
 
 
-class ArmScore(Part):
-    """One arm on one set.
+class ArmScore(ReportPart):
+    """One arm on one test set.
 
-    `accuracy` is the share of scored questions answered rightly (for sampled arms: the mean over questions of
-    the share of right samples), None where the arm answered nothing. `unanswered` questions of a greedy arm
-    count as not correct.
-    `correct` and `rows` count answers.
+    `accuracy` is the share of scored questions with a right answer (for sampled arms: the mean share of right samples),
+    None where the arm answered nothing. `unanswered` questions of a greedy arm count as wrong. `correct` and `rows`
+    count answers.
     """
 
     arm: ArmSpec
@@ -259,11 +256,11 @@ class ArmScore(Part):
     k: int | None
     pass_at_k: float | None
     verdicts: dict[str, int]
-    levels: dict[str, Tally]
-    domains: dict[str, Tally]
+    levels: dict[str, CorrectCount]
+    domains: dict[str, CorrectCount]
 
 
-class Comparison(Part):
+class ArmComparison(ReportPart):
     """`arm` minus `other` over the questions that both answered; `wins` are questions where `arm` scores higher."""
 
     set_name: SetName
@@ -284,7 +281,7 @@ class Comparison(Part):
     conclusion: str
 
 
-class SelectionScore(Part):
+class SelectionScore(ReportPart):
     """A candidate for promotion on the selection split."""
 
     arm_id: str
@@ -295,8 +292,8 @@ class SelectionScore(Part):
     accuracy: float | None
 
 
-class Promotion(Part):
-    """The model that the selection split chose, and why; None where nothing could be promoted."""
+class Promotion(ReportPart):
+    """The model that the selection split chose, and why; None where nothing can be promoted."""
 
     arm_id: str | None
     model: str | None
@@ -304,9 +301,7 @@ class Promotion(Part):
     scores: list[SelectionScore]
 
 
-class CaseAnswer(Part):
-    """What one arm said."""
-
+class CaseAnswer(ReportPart):
     arm_title: str
     sql: str | None
     verdict: Verdict
@@ -315,8 +310,8 @@ class CaseAnswer(Part):
     result: ResultView | None
 
 
-class Case(Part):
-    """A question on which two arms part."""
+class CaseStudy(ReportPart):
+    """A question on which two arms differ."""
 
     kind: Literal["win", "loss"]
     set_name: SetName
@@ -326,7 +321,7 @@ class Case(Part):
     other: CaseAnswer
 
 
-class Timeline(Part):
+class Timeline(ReportPart):
     """Stages on a clock that starts with the first of them."""
 
     stages: list[StageSpan]
@@ -335,26 +330,26 @@ class Timeline(Part):
     sentences: list[str]
 
 
-class BenchmarkArm(Part):
-    """One arm on a data set: right answers out of answers by the official policy, strictly, and where golds have rows.
+class BenchmarkArm(ReportPart):
+    """One arm on a dataset: by the official policy, strictly, and where golds have rows.
 
-    `majority` is the vote of a sampled arm's answers by execution result. `failures` counts causes of what is wrong.
+    `majority` is the vote of a sampled arm's answers by execution result. `failures` counts causes of wrong answers.
     """
 
     arm: ArmSpec
-    official: Tally
-    strict: Tally
-    gold_not_empty: Tally
-    majority: Tally | None
-    hardness: dict[str, Tally]
+    official: CorrectCount
+    strict: CorrectCount
+    gold_not_empty: CorrectCount
+    majority: CorrectCount | None
+    hardness: dict[str, CorrectCount]
     failures: dict[str, int]
 
 
-class BenchmarkScore(Part):
-    """A data set: what it is, by which rules it was scored, what its golds allow, and its arms.
+class BenchmarkScore(ReportPart):
+    """What a dataset is, by which rules it was scored, what its golds allow, and its arms.
 
-    `skipped` counts questions that the import left out. `ceiling` is 0 to 1: no answer can score above it. `depends`
-    counts questions whose verdicts depend on something else than SQL and database, in any arm. `sqlite`: its version.
+    `skipped` counts questions that the import left out. No answer can score above `ceiling` (0 to 1). `depends` counts
+    questions whose verdicts depend on something besides SQL and database. `sqlite` is the version.
     """
 
     set_name: SetName
@@ -375,8 +370,8 @@ class BenchmarkScore(Part):
     arms: list[BenchmarkArm]
 
 
-class ReportData(Part):
-    """The whole report; the renderers show this and nothing else."""
+class ReportData(ReportPart):
+    """The whole report; renderers show this and nothing else."""
 
     job_id: str
     job_name: str
@@ -386,11 +381,11 @@ class ReportData(Part):
     sets: list[SetFacts]
     scores: list[ArmScore]
     benchmarks: list[BenchmarkScore] = Field(default_factory=list)
-    comparisons: list[Comparison]
+    comparisons: list[ArmComparison]
     credit: str
     promotion: Promotion | None
     case_arms: tuple[str, str] | None
-    cases: list[Case]
+    cases: list[CaseStudy]
     data: DataStats | None
     data_source: str | None
     pairs: PairStats | None

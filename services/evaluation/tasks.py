@@ -1,4 +1,4 @@
-"""The evaluation service's tasks: ask a served model the test questions, and score the judged answers."""
+"""The tasks of the evaluation service: answer test questions with a served model, and score judged answers."""
 
 import json
 from typing import Any
@@ -41,7 +41,7 @@ def pick_shots(command: AnswerQuestions, shard: Shard) -> list[Shot]:
 
 
 def answer_questions(command: AnswerQuestions, shard: Shard) -> TaskResult:
-    """Greedy at temperature 0, else several samples a question; every question is asked."""
+    """Greedy at temperature 0, else several samples for each question."""
     examples = shard.rows(command.examples, Example)
     asking = SamplingParams(
         model=chosen_model(shard, command.model_from, command.model),
@@ -67,7 +67,7 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> TaskResult:
 
 
 def score(command: Score, shard: Shard) -> TaskResult:
-    """Writes the report in four forms and the questions beside it."""
+    """Writes the report in four formats, and the questions beside it."""
     given = Gatherer(command, shard).gather()
     report = build_report(given)
     questions = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in per_question(given))

@@ -1,11 +1,17 @@
-"""Strips and their axes: marks are placed in percent of the width, so that text and strokes keep their size."""
+"""Charts as inline SVG for pages: strips with an axis, bars, histograms, loss curves. Classes take the page's colours.
+
+Strips place their marks in percent of their width, so that text and strokes keep their size on any screen.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
-from math import ceil, floor, log10
+from math import ceil, floor, isfinite, log10
+from typing import TypeAlias
 
 from shared.contracts.pairing import ErrorProfile, HistogramBin, PairShape, ProfileLine
+
+Ends: TypeAlias = tuple[float, float]  # of an interval or a span of time
 
 
 def nice_step(span: float, most: int) -> float:
@@ -30,13 +36,12 @@ def place(value: float, low: float, high: float) -> str:
 
 
 def grid(marks: list[float], low: float, high: float, height: int) -> str:
-    """Vertical grid lines."""
     positions = [place(mark, low, high) for mark in marks]
     return "".join(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="{height}"/>' for x in positions)
 
 
 def strip(inner: str, height: int) -> str:
-    """An SVG as wide as its place. It is decoration: the numbers stand beside it as text."""
+    """An SVG as wide as its container. Screen readers skip it: the numbers stand beside it as text."""
     return f'<svg class="strip" width="100%" height="{height}" aria-hidden="true">{inner}</svg>'
 
 
@@ -55,7 +60,7 @@ LABEL_CHARS = 32
 
 
 def count_chart(title: str, counts: Mapping[str, int]) -> str:
-    """One bar a count, in the given order; empty without counts. Names are escaped; `title` is for screen readers."""
+    """One bar for each count, in the given order; empty without counts. `title` is for screen readers."""
     if not counts:
         return ""
     most = max(counts.values()) or 1
@@ -66,7 +71,6 @@ def count_chart(title: str, counts: Mapping[str, int]) -> str:
 
 
 def count_bar(place: int, name: str, count: int, most: int) -> str:
-    """A name, its bar and its number."""
     top = place * BAR_HEIGHT
     width = (BARS_WIDTH - BAR_LABEL - BAR_VALUE) * count / most
     shown = name if len(name) <= LABEL_CHARS else name[: LABEL_CHARS - 1] + "…"
@@ -78,7 +82,7 @@ def count_bar(place: int, name: str, count: int, most: int) -> str:
 
 
 def largest_counts(counts: Mapping[str, int], most: int) -> dict[str, int]:
-    """The largest counts first, equal ones by name; what is beyond `most` in one line."""
+    """The largest counts first, equal ones by name; those beyond `most` in one line."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     rest = ranked[most:]
     more = {f"{len(rest)} more": sum(count for _, count in rest)} if rest else {}
@@ -89,7 +93,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 176, 40, 10, 8, 38
 
 
 def bin_values(series: Sequence[Sequence[int]], most: int = 16) -> list[list[HistogramBin]]:
-    """Each series (whole numbers, 0 or more) into the same bins: at most about `most`, of a round width, from 0 on."""
+    """Puts each series of whole numbers from 0 into the same bins, at most about `most`, of a round width."""
     top = max((max(values) for values in series if values), default=0)
     width = max(1, round(nice_step(top, most)))
     count = top // width + 1
@@ -103,7 +107,7 @@ def bin_values(series: Sequence[Sequence[int]], most: int = 16) -> list[list[His
 
 
 def histogram(series: Mapping[str, Sequence[HistogramBin]], unit: str) -> str:
-    """Bars beside each other, one colour a series by its name; empty without bins."""
+    """Bars beside each other, one colour for each series; empty without bins."""
     bins = next((one for one in series.values() if one), None)
     if not bins:
         return ""
@@ -132,25 +136,21 @@ def histogram(series: Mapping[str, Sequence[HistogramBin]], unit: str) -> str:
 
 
 def count_ticks(highest: int) -> list[float]:
-    """Marks on a scale of counts."""
     step = max(1, ceil(nice_step(highest, 5)))
     return [float(mark) for mark in range(0, highest + 1, step)]
 
 
 def count_to_y(count: float, highest: int) -> float:
-    """Vertical place of a count."""
     return TOP + (1 - count / highest) * (HEIGHT - TOP - BOTTOM)
 
 
 def y_tick(mark: float, highest: int) -> str:
-    """A grid line with its label."""
     y = count_to_y(mark, highest)
     label = f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{mark:g}</text>'
     return f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>{label}'
 
 
 def x_tick(mark: float, across: float) -> str:
-    """A label under the bars."""
     x = LEFT + mark * across
     anchor = "end" if x > WIDTH - RIGHT - 12 else "middle"
     return f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="{anchor}">{mark:g}</text>'
@@ -170,7 +170,7 @@ FAILURE_KINDS = tuple(kind for kind in ANSWER_KINDS if kind != "correct")
 
 @dataclass(frozen=True)
 class BarRow:
-    """A bar with what stands left and right of it; `strip` is SVG of ours, the rest is text."""
+    """A strip with the text on its left and right."""
 
     label: str
     strip: str
@@ -179,19 +179,17 @@ class BarRow:
 
 @dataclass(frozen=True)
 class BarChart:
-    """Bars over one axis; `legend` names the kinds (classes of the marks) that are in it."""
+    """Rows over one axis; `legend` names the classes of the marks."""
 
     title: str
     rows: list[BarRow]
     axis: str
-    caption: str
-    legend: dict[str, str]
+    caption: str = ""
+    legend: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing of its own."""
-
     title: str
     svg: str
     legend: dict[str, str]
@@ -210,9 +208,9 @@ def error_charts(profile: ErrorProfile) -> list[BarChart]:
 
 
 def stacked_chart(
-    title: str, lines: Sequence[ProfileLine], kinds: tuple[str, ...], total: int | None, said: str
+    title: str, lines: Sequence[ProfileLine], kinds: tuple[str, ...], total: int | None, caption: str
 ) -> BarChart:
-    """One bar a line: its kinds one behind the other, in percent of `total`, or of the line's own answers."""
+    """One row for each line: its kinds in a row, in percent of `total` or of the line's answers."""
     rows = []
     used: set[str] = set()
     for line in lines:
@@ -222,17 +220,16 @@ def stacked_chart(
         shown = sum(share for _, share in parts)
         rows.append(BarRow(line.name.replace("_", " "), stacked_strip(parts), value_text(shown, line, total)))
     legend = {kind: name for kind, name in ANSWER_KINDS.items() if kind in used}
-    return BarChart(title, rows, axis(PERCENT_MARKS, 0, 100, " %"), said, legend)
+    return BarChart(title, rows, axis(PERCENT_MARKS, 0, 100, " %"), caption, legend)
 
 
 def value_text(share: float, line: ProfileLine, total: int | None) -> str:
-    """Percent with the counts behind it."""
     failed = line.answers - line.correct
     return f"{share:.1f} % ({line.answers})" if total else f"{share:.1f} % ({failed}/{line.answers})"
 
 
 def stacked_strip(parts: Sequence[tuple[str, float]]) -> str:
-    """Segments in percent of the strip's width, one behind the other."""
+    """Segments in percent of the strip's width."""
     drawn, begin = [grid(PERCENT_MARKS, 0, 100, STACK_HEIGHT)], 0.0
     for kind, share in parts:
         drawn.append(f'<rect class="{kind}" x="{place(begin, 0, 100)}" y="4" width="{share:.2f}%" height="12"/>')
@@ -241,7 +238,7 @@ def stacked_strip(parts: Sequence[tuple[str, float]]) -> str:
 
 
 def pair_histograms(shape: PairShape) -> list[Figure]:
-    """How far the sides are apart, and how long each is."""
+    """How far apart the sides of pairs are, and how long each is."""
     found = [
         Figure("Distance of the sides", histogram({"distance": shape.distances}, "tokens"), {}),
         Figure(
@@ -263,3 +260,95 @@ rect.unextractable, .key.unextractable { fill: var(--base); background: var(--ba
 .legend { display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: .82rem; color: var(--soft); margin: 2px 0 6px; }
 .key { display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .45em; }
 """
+
+
+def interval_strip(
+    value: float | None, interval: Ends | None, marks: list[float], *, kind: str, reference: float | None
+) -> str:
+    """A dot with its interval on a grid over the range of `marks`; `reference` draws a dashed line."""
+    low, high, parts = marks[0], marks[-1], [grid(marks, marks[0], marks[-1], 26)]
+    if reference is not None:
+        x = place(reference, low, high)
+        parts.append(f'<line class="reference" x1="{x}" x2="{x}" y1="0" y2="26"/>')
+    if interval is not None:
+        ends = f'x1="{place(interval[0], low, high)}" x2="{place(interval[1], low, high)}"'
+        parts.append(f'<line class="whisker {kind}" {ends} y1="13" y2="13"/>')
+    if value is not None:
+        parts.append(f'<circle class="dot {kind}" cx="{place(value, low, high)}" cy="13" r="5"/>')
+    return strip("".join(parts), 26)
+
+
+def difference_marks(intervals: list[Ends | None], values: list[float]) -> list[float]:
+    """Ticks of a range, in points, that holds zero, every interval and every value."""
+    ends = [-5.0, 5.0, *values, *(x for one in intervals if one is not None for x in one)]
+    step = nice_step(max(ends) - min(ends), 6)
+    first, last = floor(min(ends) / step), -floor(-max(ends) / step)
+    return [round(step * k, 10) for k in range(first, last + 1)]
+
+
+def span_strip(stage: Ends, shards: Sequence[Ends], wall: float, marks: list[float]) -> str:
+    """A stage from its first start to its last end, its shards darker."""
+    parts = [grid(marks, 0, wall, 18), span_bar("stage", stage, wall)]
+    parts += [span_bar("shard", one, wall) for one in shards]
+    return strip("".join(parts), 18)
+
+
+def span_bar(kind: str, span: Ends, wall: float) -> str:
+    """A horizontal bar, at least a hairline wide."""
+    start, end = span
+    width = max(0.25, (end - start) / wall * 100) if wall > 0 else 100.0
+    return f'<rect class="{kind}" x="{place(start, 0, wall)}" y="4" width="{width:.2f}%" height="10"/>'
+
+
+LOSS_HEIGHT, LOSS_LEFT, LOSS_BOTTOM = 170, 44, 22
+
+
+def loss_chart(curve: list[tuple[int, float]]) -> str:
+    """Loss over steps without points that are not finite; empty without points."""
+    points = thinned_points([(step, loss) for step, loss in curve if isfinite(loss)])
+    if not points:
+        return ""
+    values = [loss for _, loss in points]
+    last = max(step for step, _ in points) or 1
+    low, high = padded_range(min(values), max(values))
+    path = " ".join(f"{step_to_x(step, last):.1f},{loss_to_y(loss, low, high):.1f}" for step, loss in points)
+    drawn = f'<polyline class="curve" points="{path}"/>'
+    if len(points) == 1:
+        x, y = path.split(",")
+        drawn = f'<circle class="dot main" cx="{x}" cy="{y}" r="3"/>'
+    frame = [loss_y_tick(mark, low, high) for mark in ticks(low, high, 4)] + [
+        loss_x_tick(mark, last) for mark in ticks(0, last, 4)
+    ]
+    size = f'viewBox="0 0 {WIDTH} {LOSS_HEIGHT}" role="img" aria-label="Training loss by step"'
+    return f'<svg class="loss" {size}>{"".join(frame)}{drawn}</svg>'
+
+
+def thinned_points(points: list[tuple[int, float]], most: int = 300) -> list[tuple[int, float]]:
+    """At most about `most` points, always with the last one."""
+    stride = max(1, len(points) // most)
+    return points if stride == 1 else [*points[:-1:stride], points[-1]]
+
+
+def padded_range(low: float, high: float) -> tuple[float, float]:
+    """A range a little wider than the values; it begins at zero where that is near."""
+    margin = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
+    start = low - margin
+    return (0.0 if low >= 0 and start < (high - low) * 0.25 else start), high + margin
+
+
+def step_to_x(step: float, last: float) -> float:
+    return LOSS_LEFT + step / last * (WIDTH - LOSS_LEFT - 10)
+
+
+def loss_to_y(loss: float, low: float, high: float) -> float:
+    return TOP + (high - loss) / (high - low) * (LOSS_HEIGHT - TOP - LOSS_BOTTOM)
+
+
+def loss_y_tick(mark: float, low: float, high: float) -> str:
+    y = f"{loss_to_y(mark, low, high):.1f}"
+    label = f'<text x="{LOSS_LEFT - 6}" y="{float(y) + 4:.1f}" text-anchor="end">{mark:g}</text>'
+    return f'<line class="grid" x1="{LOSS_LEFT}" x2="{WIDTH - 10}" y1="{y}" y2="{y}"/>{label}'
+
+
+def loss_x_tick(mark: float, last: float) -> str:
+    return f'<text x="{step_to_x(mark, last):.1f}" y="{LOSS_HEIGHT - 5}" text-anchor="middle">{mark:g}</text>'

@@ -1,4 +1,4 @@
-"""Questions as the examples of a data set."""
+"""A dataset of what was read: its examples with their hardness, its head, and its way into the stack."""
 
 import json
 from collections import Counter
@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from services.benchmarks.exact_match import read_schema
 from services.benchmarks.importing.formats import ImportedQuestion
-from services.benchmarks.importing.source import LICENCES, ImportSource
+from services.benchmarks.importing.gold_health import check_golds
+from services.benchmarks.importing.source import LICENCES, ImportRequest, ImportSource, read_source
+from services.benchmarks.run import Step
 from services.sandbox.execution.pool import SandboxPool
 from shared.catalog.datasets import example_id
 from shared.contracts.datasets import DatasetHeader, GoldHealth
@@ -20,47 +23,55 @@ if TYPE_CHECKING:
     from shared.api.resources import Dataset
     from shared.client.client import SenseClient
 
-Describe = Callable[[str], SpiderSchema]
+IMPORTER_VERSION = "1"
+# Spider's and BIRD's levels as our three.
 LEVELS: dict[str, Level] = {
     **{"easy": "easy", "simple": "easy", "medium": "medium", "moderate": "medium"},
     **{"hard": "hard", "extra": "hard", "challenging": "hard", "beyond_spider": "hard"},
 }
 
 
-def level_of(hardness: str | None) -> Level:
-    """One of our three levels."""
-    return LEVELS.get(hardness or "", "medium")
+def read_dataset(
+    request: ImportRequest, name: str, licence: str | None, children: int, step: Step
+) -> tuple[DatasetHeader, list[Example], dict[str, Path]]:
+    """Reads the files and runs every gold. Returns head, examples, and the file of each database in use."""
+    source = read_source(request)
+    with SandboxPool(children, tolerant=True) as pool:
+        health = check_golds(source, pool, step("golds", len(source.questions)))
+        meter, progress = HardnessMeter(source, pool), step("hardness", len(source.questions))
+        hardness = []
+        for question in source.questions:
+            hardness.append(meter.hardness_of(question))
+            progress(1)
+    used = sorted({question.db for question in source.questions})
+    files = {db: source.databases.files[db] for db in used}
+    return head_of(source, name, health, licence), examples_of(source, hardness), files
 
 
-class Measure:
-    """Hardness by question; schemas come from tables.json, and from the file itself where that has no entry."""
+class HardnessMeter:
+    """Spider's hardness of a gold. A schema comes from tables.json, or from the database where that has no entry."""
 
     def __init__(self, source: ImportSource, pool: SandboxPool) -> None:
         self.source, self.pool = source, pool
-        self.entries = read_tables(source.tables) if source.tables else {}
-        self.schemas: dict[str, SpiderSchema] = {}
+        self._entries = read_tables(source.tables) if source.tables else {}
+        self._schemas: dict[str, SpiderSchema] = {}
 
-    def of(self, question: ImportedQuestion) -> str | None:
-        """What the file says, else what is measured; None for BIRD questions without difficulty."""
-        if question.hardness is not None or self.source.asked.format in ("bird", "bird-mini"):
+    def hardness_of(self, question: ImportedQuestion) -> str | None:
+        """As the file says, else as measured; None for a BIRD question without difficulty."""
+        if question.hardness is not None or self.source.request.format in ("bird", "bird-mini"):
             return question.hardness
-        return measured_hardness(question.gold, self.schema(question.db))
+        if question.db not in self._schemas:
+            self._schemas[question.db] = self._schema(question.db)
+        return measured_hardness(question.gold, self._schemas[question.db])
 
-    def schema(self, name: str) -> SpiderSchema:
-        """The schema of one database."""
-        if name not in self.schemas:
-            entry = self.entries.get(name)
-            self.schemas[name] = self.listed(name) if entry is None else SpiderSchema.from_tables_json(entry)
-        return self.schemas[name]
-
-    def listed(self, name: str) -> SpiderSchema:
-        """The schema that the file holds."""
-        tables = self.pool.describe(self.source.databases.files[name], 0)
-        return SpiderSchema.from_listing({one["name"]: [column["name"] for column in one["columns"]] for one in tables})
+    def _schema(self, db: str) -> SpiderSchema:
+        if db in self._entries:
+            return SpiderSchema.from_tables_json(self._entries[db])
+        return read_schema(self.pool, self.source.databases.files[db])
 
 
 def read_tables(path: Path) -> dict[str, dict[str, Any]]:
-    """Entries of tables.json by database. Raises InvalidInputError naming the file, and the line where it breaks."""
+    """Entries of tables.json by database. Raises InvalidInputError with the file, and the line where it breaks."""
     try:
         entries: Sequence[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8-sig"))
         return {str(entry["db_id"]): entry for entry in entries}
@@ -70,11 +81,8 @@ def read_tables(path: Path) -> dict[str, dict[str, Any]]:
         raise InvalidInputError(f"{path} cannot be read as Spider's tables.json: {error}") from error
 
 
-IMPORTER = "1"
-
-
 def examples_of(source: ImportSource, hardness: Sequence[str | None]) -> list[Example]:
-    """One example a question, in order; ids of equal questions differ."""
+    """One example for each question, in order. Equal questions get different ids."""
     copies: Counter[str] = Counter()
     found = []
     for question, level in zip(source.questions, hardness, strict=True):
@@ -82,22 +90,21 @@ def examples_of(source: ImportSource, hardness: Sequence[str | None]) -> list[Ex
         plain = example_id(database_id, question.text, question.evidence, question.gold)
         name = example_id(database_id, question.text, question.evidence, question.gold, copy=copies[plain])
         copies[plain] += 1
-        found.append(as_example(source, question, database_id, name, level))
+        found.append(example_of(source, question, database_id, name, level))
     return found
 
 
-def as_example(
+def example_of(
     source: ImportSource, question: ImportedQuestion, database_id: str, name: str, hardness: str | None
 ) -> Example:
-    """One question."""
-    own = f", id {question.own_id}" if question.own_id else ""
+    own_id = f", id {question.own_id}" if question.own_id else ""
     return Example.model_validate(
         {
             "example_id": name,
             "database_id": database_id,
             "domain": question.db,
             "split": question.split,
-            "level": level_of(hardness),
+            "level": LEVELS.get(hardness or "", "medium"),
             "question": question.text,
             "evidence": question.evidence,
             "gold": question.gold,
@@ -105,21 +112,20 @@ def as_example(
             "index": question.index,
             "provenance": Provenance(
                 writer="imported",
-                writer_version=f"{source.asked.format}/{IMPORTER}",
+                writer_version=f"{source.request.format}/{IMPORTER_VERSION}",
                 seed=0,
-                source=f"{question.place}{own}",
+                source=f"{question.place}{own_id}",
             ),
         }
     )
 
 
 def head_of(source: ImportSource, name: str, health: GoldHealth, licence: str | None) -> DatasetHeader:
-    """What is said of the data set beside its examples."""
     return DatasetHeader(
         name=name,
-        format=source.asked.format,
+        format=source.request.format,
         policy=source.policy,
-        licence=licence or LICENCES[source.asked.format],
+        licence=licence or LICENCES[source.request.format],
         release=source.release,
         sources=source.hashes,
         skipped=source.skipped,
@@ -135,7 +141,7 @@ def upload(
     files: Mapping[str, Path],
     progress: Callable[[int], None],
 ) -> "Dataset":
-    """The stored data set. Raises what the gateway refuses, naming the database."""
+    """Uploads each database once, then the examples. Raises what the gateway refuses, with the database's name."""
     ids = {one.domain: one.database_id for one in examples}
     for name, path in files.items():
         upload_database(client, name, path, ids[name])
@@ -144,7 +150,7 @@ def upload(
 
 
 def upload_database(client: "SenseClient", name: str, path: Path, database_id: str) -> None:
-    """Brings one database, unless its content is there. Raises InvalidInputError for a file that changed meanwhile."""
+    """Does nothing where the content is there. Raises InvalidInputError for a file that changed during the import."""
     try:
         client.database(database_id)
     except NotFoundError:

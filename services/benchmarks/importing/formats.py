@@ -1,4 +1,4 @@
-"""Where each format keeps its files: question files by split, tables.json, databases."""
+"""Question files as they are published: where each format keeps them, and how to read them with line numbers."""
 
 import json
 import re
@@ -7,18 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from services.benchmarks.text_files import Problem, read_any_text
+from services.benchmarks.text_files import FileProblem, read_any_text
 from shared.contracts.datasets import DATASET_SPLITS, DatasetFormat
 from shared.contracts.records import Policy
 from shared.errors import InvalidInputError, NotFoundError
 from shared.files import split_lines
 
+CUSTOM_FIELDS = frozenset({"question", "sql", "db", "evidence", "id", "split", "level"})
+CUSTOM_LEVELS = ("easy", "medium", "hard", "extra", "simple", "moderate", "challenging")
+CUSTOM_NAMES = ("examples.jsonl", "questions.jsonl")
 BETWEEN = re.compile(r"[ \t\n\r]*")
 
 
 @dataclass(frozen=True)
 class ImportedQuestion:
-    """One question of a file. `index` counts the questions of all files that were asked for, from 0."""
+    """One question. `index` counts from 0 over all files of the split."""
 
     index: int
     file: str
@@ -33,53 +36,51 @@ class ImportedQuestion:
 
     @property
     def place(self) -> str:
-        """File and line."""
         return f"{self.file}, line {self.line}"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One object of a file, and the line on which it begins."""
+class JsonEntry:
+    """One JSON object, and the line on which it begins."""
 
     file: Path
     line: int
     fields: Mapping[str, Any]
-    after: str = ""  # what was passed over before it
+    after: str = ""  # a remark for errors, such as a byte order mark before the entry
 
     def fail(self, message: str) -> InvalidInputError:
-        """The error for this entry."""
-        return InvalidInputError(f"{Problem(self.file.name, self.line, message)}{self.after}")
+        return InvalidInputError(f"{FileProblem(self.file.name, self.line, message)}{self.after}")
 
     def text(self, name: str) -> str:
-        """A field that has to hold text. Raises InvalidInputError with file and line."""
+        """A required field. Raises InvalidInputError with file and line."""
         value = self.fields.get(name)
         if not isinstance(value, str) or not value.strip():
-            said = "is missing" if name not in self.fields else "is empty or no text"
-            raise self.fail(f"`{name}` {said}; every question needs it")
+            fault = "is missing" if name not in self.fields else "is empty or no text"
+            raise self.fail(f"`{name}` {fault}; every question needs it")
         return value.strip()
 
     def optional(self, name: str) -> str | None:
-        """A field that may be absent, null or empty. Raises InvalidInputError for what is no text."""
+        """A field that may be absent, null or empty. Raises InvalidInputError where it is no text."""
         value = self.fields.get(name)
         if value is not None and not isinstance(value, str):
             raise self.fail(f"`{name}` is no text; write it as a string or leave it out")
         return (value or "").strip() or None
 
 
-def read_entries(path: Path) -> Iterator[Entry]:
-    """Entries of a JSON array, or of JSON lines. Raises InvalidInputError naming file and line."""
+def read_entries(path: Path) -> Iterator[JsonEntry]:
+    """Entries of a JSON array or of JSON lines. Raises InvalidInputError with file and line."""
     text, marked = read_any_text(path)
     if not text.strip():
         raise InvalidInputError(f"{path.name}, line 1: the file is empty; it has to hold questions")
     entries = array_entries(path, text) if text.lstrip().startswith("[") else line_entries(path, text)
     for line, value in entries:
         if not isinstance(value, dict):
-            raise InvalidInputError(str(Problem(path.name, line, "a question is a JSON object, and this is none")))
-        yield Entry(path, line, value, " (a byte order mark stands before it)" if marked and line == 1 else "")
+            raise InvalidInputError(str(FileProblem(path.name, line, "a question is a JSON object, and this is none")))
+        yield JsonEntry(path, line, value, " (a byte order mark stands before it)" if marked and line == 1 else "")
 
 
 def array_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    """The values of one JSON array, each with the line on which it begins."""
+    """The values of a JSON array, each with the line on which it begins."""
     decoder = json.JSONDecoder()
     at, seen, line = text.index("[") + 1, 0, 1
     while True:
@@ -100,7 +101,7 @@ def array_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 
 def line_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    """One JSON value a line; blank lines are skipped."""
+    """One JSON value for each line that is not blank."""
     for line, part in enumerate(split_lines(text), 1):
         if part.strip():
             try:
@@ -110,29 +111,28 @@ def line_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 
 def skip(text: str, at: int) -> int:
-    """The place after white space."""
+    """The position after white space."""
     found = BETWEEN.match(text, at)
     return found.end() if found else at
 
 
 def broken(path: Path, line: int, reason: str) -> InvalidInputError:
-    """The error for a file that is no JSON there."""
-    return InvalidInputError(str(Problem(path.name, line, f"this is not JSON ({reason}); fetch the file again")))
+    return InvalidInputError(str(FileProblem(path.name, line, f"this is not JSON ({reason}); fetch the file again")))
 
 
 def numbered(questions: Iterator[ImportedQuestion]) -> list[ImportedQuestion]:
-    """Questions with their numbers, over all files."""
     return [replace(question, index=index) for index, question in enumerate(questions)]
 
 
-Reader = Callable[[Entry, str], ImportedQuestion]
+Reader = Callable[[JsonEntry, str], ImportedQuestion]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One format. A split lists its files; of a file with several spellings the first that is there counts.
+    """Where one format keeps its files.
 
-    `databases` and `beside` are folders below and next to PATH. `golds` are files whose lines must agree.
+    Each split lists its files; of several spellings the first that exists counts. `databases` are folders relative to
+    PATH. `golds` are the official gold files, which should agree with the questions.
     """
 
     policy: Policy
@@ -143,19 +143,18 @@ class Layout:
     tables: tuple[str, ...] = ()
 
 
-def spider_question(entry: Entry, split: str, question: str = "question") -> ImportedQuestion:
-    """Spider's own fields."""
+def spider_question(entry: JsonEntry, split: str, question: str = "question") -> ImportedQuestion:
     gold = entry.text("query")
     return ImportedQuestion(0, entry.file.name, entry.line, split, entry.text("db_id"), entry.text(question), gold)
 
 
-def syn_question(entry: Entry, split: str) -> ImportedQuestion:
-    """Spider-Syn keeps both questions; the one with synonyms counts."""
+def syn_question(entry: JsonEntry, split: str) -> ImportedQuestion:
+    """Spider-Syn has both questions; the one with synonyms counts."""
     return spider_question(entry, split, "SpiderSynQuestion")
 
 
-def bird_question(entry: Entry, split: str) -> ImportedQuestion:
-    """BIRD's fields; its train set has no difficulty."""
+def bird_question(entry: JsonEntry, split: str) -> ImportedQuestion:
+    """BIRD's train set has no difficulty."""
     return ImportedQuestion(
         index=0,
         file=entry.file.name,
@@ -226,7 +225,7 @@ LAYOUTS: dict[DatasetFormat, Layout] = {
 
 
 def question_files(layout: Layout, root: Path, split: str) -> list[Path]:
-    """The files of a split. Raises InvalidInputError for a split the format lacks, NotFoundError for absent files."""
+    """Raises InvalidInputError for a split that the format lacks, NotFoundError for files that are missing."""
     if split not in layout.splits:
         raise InvalidInputError(f"this format has no split {split!r}; it has {', '.join(layout.splits)}")
     if not root.is_dir():
@@ -245,7 +244,7 @@ def first_there(root: Path, names: Iterable[str]) -> Path | None:
 
 
 def database_folders(layout: Layout, root: Path, given: Sequence[Path]) -> list[Path]:
-    """Folders below or beside PATH, after those that were given. Raises NotFoundError where there is none."""
+    """The given folders, then those below or beside PATH. Raises NotFoundError where there is none."""
     found = [*given, *(root / name for name in layout.databases if (root / name).is_dir())]
     if not found:
         raise NotFoundError(f"{root} has no folder {layout.databases[0]}; name the databases' folder with --db")
@@ -253,36 +252,30 @@ def database_folders(layout: Layout, root: Path, given: Sequence[Path]) -> list[
 
 
 def read_questions(layout: Layout, files: Sequence[Path], split: str) -> Iterator[ImportedQuestion]:
-    """The questions of all files, in order."""
     for path in files:
         for entry in read_entries(path):
             yield layout.read(entry, split)
 
 
-FIELDS = frozenset({"question", "sql", "db", "evidence", "id", "split", "level"})
-LEVELS = ("easy", "medium", "hard", "extra", "simple", "moderate", "challenging")
-NAMES = ("examples.jsonl", "questions.jsonl")
-
-
 def custom_file(path: Path) -> Path:
-    """The question file that PATH is, or has. Raises NotFoundError."""
-    found = first_there(path, NAMES) if path.is_dir() else path
+    """The question file at PATH or in it. Raises NotFoundError."""
+    found = first_there(path, CUSTOM_NAMES) if path.is_dir() else path
     if found is None or not found.exists():
-        raise NotFoundError(f"there are no questions at {path}; give a JSONL file, or a folder with {NAMES[0]}")
+        raise NotFoundError(f"there are no questions at {path}; give a JSONL file, or a folder with {CUSTOM_NAMES[0]}")
     return found
 
 
 def custom_folders(path: Path, given: list[Path]) -> list[Path]:
-    """Given folders, else `databases` (or `database`) beside the file, else the file's own folder."""
+    """The given folders, else `databases` or `database` beside the file, else the folder of the file."""
     beside = path.parent
     named = [beside / name for name in ("databases", "database") if (beside / name).is_dir()]
     return given or named or [beside]
 
 
 def custom_questions(path: Path, split: str | None) -> Iterator[ImportedQuestion]:
-    """All questions, or those of one split; without a `split` of its own a question belongs to `dev`.
+    """The questions of one split, or all. A question without `split` belongs to `dev`.
 
-    Raises InvalidInputError with file and line for unknown fields, splits and levels, and ids that stand twice.
+    Raises InvalidInputError with file and line for unknown fields, splits and levels, and for repeated ids.
     """
     seen: dict[str, int] = {}
     for entry in read_entries(path):
@@ -295,16 +288,15 @@ def custom_questions(path: Path, split: str | None) -> Iterator[ImportedQuestion
             yield question
 
 
-def as_question(entry: Entry) -> ImportedQuestion:
-    """One line."""
-    if unknown := sorted(set(entry.fields) - FIELDS):
-        raise entry.fail(f"unknown field {', '.join(unknown)}; known are {', '.join(sorted(FIELDS))}")
+def as_question(entry: JsonEntry) -> ImportedQuestion:
+    if unknown := sorted(set(entry.fields) - CUSTOM_FIELDS):
+        raise entry.fail(f"unknown field {', '.join(unknown)}; known are {', '.join(sorted(CUSTOM_FIELDS))}")
     split, level = entry.optional("split") or "dev", entry.optional("level")
     if split not in DATASET_SPLITS:
         raise entry.fail(f"split {split!r} is none of {', '.join(DATASET_SPLITS)}")
-    if level is not None and level not in LEVELS:
-        raise entry.fail(f"level {level!r} is none of {', '.join(LEVELS)}")
-    own = entry.fields.get("id")
+    if level is not None and level not in CUSTOM_LEVELS:
+        raise entry.fail(f"level {level!r} is none of {', '.join(CUSTOM_LEVELS)}")
+    given_id = entry.fields.get("id")
     return ImportedQuestion(
         index=0,
         file=entry.file.name,
@@ -315,5 +307,5 @@ def as_question(entry: Entry) -> ImportedQuestion:
         gold=entry.text("sql"),
         evidence=entry.optional("evidence"),
         hardness=level,
-        own_id=None if own is None else str(own),
+        own_id=None if given_id is None else str(given_id),
     )

@@ -1,4 +1,4 @@
-"""Gold health: every gold is run in the sandbox before anything is stored."""
+"""Gold health: every gold runs in the sandbox before a dataset is stored."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,10 +10,9 @@ from services.benchmarks.importing.source import ImportSource
 from services.sandbox.execution.database_files import check_database_file
 from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.execution.requests import Execution
-from services.sandbox.judging.judge import Judge
-from services.sandbox.judging.judge import JudgeQuestion as Asked
+from services.sandbox.judging.judge import Judge, JudgeQuestion
 from shared.contracts.datasets import GoldFault, GoldHealth
-from shared.contracts.records import Outcome, Policy
+from shared.contracts.records import Outcome
 from shared.errors import SenseError
 
 AT_ONCE = 128
@@ -23,7 +22,7 @@ Progress = Callable[[int], None]
 
 @dataclass
 class GoldFindings:
-    """Golds by what became of them."""
+    """Golds by how they ended."""
 
     failed: list[GoldFault] = field(default_factory=list)
     timeouts: list[GoldFault] = field(default_factory=list)
@@ -32,7 +31,6 @@ class GoldFindings:
     clock: list[int] = field(default_factory=list)
 
     def add(self, question: ImportedQuestion, ran: Execution) -> None:
-        """One gold's run."""
         if ran.clock:
             self.clock.append(question.index)
         if ran.complete:
@@ -46,31 +44,29 @@ class GoldFindings:
             outcome=ran.outcome,
             message=(ran.message or "")[:MESSAGE_CHARS],
         )
-        kind = (
-            self.timeouts
-            if ran.outcome is Outcome.TIMEOUT
-            else self.capped
-            if ran.capped or ran.sandbox_limited
-            else self.failed
-        )
-        kind.append(fault)
+        if ran.outcome is Outcome.TIMEOUT:
+            self.timeouts.append(fault)
+        elif ran.capped or ran.sandbox_limited:
+            self.capped.append(fault)
+        else:
+            self.failed.append(fault)
 
 
 def check_golds(source: ImportSource, pool: SandboxPool, progress: Progress) -> GoldHealth:
     """Runs every gold as judging will, under the official policy and the workers' limits.
 
-    Where lenient, questions on databases that cannot be read leave `source`. Raises InvalidInputError naming the file
-    where they may not, or where they are all; `pool` has to be tolerant.
+    Removes from `source`, where lenient, the questions on databases that cannot be read. Raises InvalidInputError with
+    the name of the file otherwise, or where no question is left. `pool` has to be tolerant.
     """
     files = source.databases.files
     used = sorted({question.db for question in source.questions})
-    source.leave_out({name: said for name in used if (said := why_unusable(files[name]))})
+    source.leave_out({name: reason for name in used if (reason := why_unusable(files[name]))})
     runs: list[tuple[ImportedQuestion, Execution]] = []
     judge = Judge(pool, source.policy, keep_rows=0)
     for begin in range(0, len(source.questions), AT_ONCE):
         part = source.questions[begin : begin + AT_ONCE]
-        asked = [Asked(files[one.db], one.gold, ()) for one in part]
-        runs += zip(part, judge.run_golds(asked), strict=True)
+        questions = [JudgeQuestion(files[one.db], one.gold, ()) for one in part]
+        runs += zip(part, judge.run_golds(questions), strict=True)
         progress(len(part))
     damaged = {name: pool.damaged[files[name]] for name in used if files[name] in pool.damaged}
     kept = [ran for question, ran in runs if question.db not in damaged]
@@ -78,11 +74,17 @@ def check_golds(source: ImportSource, pool: SandboxPool, progress: Progress) -> 
     found = GoldFindings()
     for question, ran in zip(source.questions, kept, strict=True):
         found.add(question, ran)
-    return as_health(source.policy, pool.limits.gold_deadline_s, source.questions, found)
+    return GoldHealth(
+        policy=source.policy,
+        deadline_s=pool.limits.gold_deadline_s,
+        golds=len(source.questions),
+        shared=shared_questions(source.questions),
+        **vars(found),
+    )
 
 
 def why_unusable(path: Path) -> str | None:
-    """What is wrong with a file before it is opened."""
+    """What is wrong with a file, seen without opening it; None for a database."""
     try:
         check_database_file(path)
     except SenseError as error:
@@ -90,25 +92,8 @@ def why_unusable(path: Path) -> str | None:
     return None
 
 
-def as_health(
-    policy: Policy, deadline_s: float, questions: Sequence[ImportedQuestion], found: GoldFindings
-) -> GoldHealth:
-    """The findings as they are stored."""
-    return GoldHealth(
-        policy=policy,
-        deadline_s=deadline_s,
-        golds=len(questions),
-        failed=found.failed,
-        timeouts=found.timeouts,
-        capped=found.capped,
-        empty=found.empty,
-        clock=found.clock,
-        shared=shared_questions(questions),
-    )
-
-
 def shared_questions(questions: Sequence[ImportedQuestion]) -> list[list[int]]:
-    """Groups of questions with one text on one database whose golds differ: a model can be right about one only."""
+    """Groups of questions with the same text and different golds: a model can be right about only one of each."""
     groups: dict[tuple[str, str, str], list[ImportedQuestion]] = defaultdict(list)
     for one in questions:
         groups[one.db, " ".join(one.text.lower().split()), one.evidence or ""].append(one)

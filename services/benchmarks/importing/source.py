@@ -1,14 +1,12 @@
-"""One import: the questions that can be used, the databases they are on, and all that was noticed on the way."""
+"""What one import reads: questions, their databases, and what to note about them."""
 
-import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import get_args
 
-from services.benchmarks.databases import DatabaseFolders
+from services.benchmarks.databases import DatabaseFolders, file_sha256
 from services.benchmarks.importing.formats import (
     LAYOUTS,
     ImportedQuestion,
@@ -21,12 +19,11 @@ from services.benchmarks.importing.formats import (
     question_files,
     read_questions,
 )
-from services.benchmarks.prediction_files import Gold, read_golds
-from services.benchmarks.text_files import Problems
+from services.benchmarks.prediction_files import read_golds
+from services.benchmarks.text_files import Problems, nearest_name
 from shared.contracts.datasets import DATASET_SPLITS, DatasetFormat
 from shared.contracts.records import Policy
 from shared.errors import InvalidInputError
-from shared.files import read_chunks
 
 SPIDER_LICENCE = "CC BY-SA 4.0 (Spider, Yu et al. 2018)"
 LICENCES: dict[DatasetFormat, str] = {
@@ -51,16 +48,8 @@ KNOWN = {
 }
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 (hex)."""
-    digest = hashlib.sha256()
-    for chunk in read_chunks(path):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
 def release_of(hashes: dict[str, str]) -> str | None:
-    """The published versions of these files (name -> hash); None where one of them is not known."""
+    """The published version of these files (name -> hash); None where one of them is unknown."""
     found = [KNOWN.get(one) for one in hashes.values()]
     known = [name for name in found if name is not None]
     return "; ".join(known) if known and len(known) == len(found) else None
@@ -71,7 +60,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class ImportRequest:
-    """What the command was given."""
+    """The arguments of `sense import`."""
 
     format: DatasetFormat
     path: Path
@@ -85,9 +74,9 @@ class ImportRequest:
 
 @dataclass
 class ImportSource:
-    """What was read. `skipped`: questions by the database that is missing; `notes` are sentences for people."""
+    """`skipped` counts questions by missing database; `notes` are sentences for people."""
 
-    asked: ImportRequest
+    request: ImportRequest
     policy: Policy
     questions: list[ImportedQuestion]
     databases: DatabaseFolders
@@ -97,29 +86,28 @@ class ImportSource:
     notes: list[str] = field(default_factory=list)
 
     def leave_out(self, unusable: Mapping[str, str]) -> None:
-        """Drops, where lenient, the questions on databases that cannot be read, each noted with its reason.
+        """Drops the questions on databases that cannot be read, and notes why.
 
-        Raises InvalidInputError where that was not asked for, or where no question is left.
+        Raises InvalidInputError unless lenient, and where no question is left.
         """
         if not unusable:
             return
         left = [question for question in self.questions if question.db not in unusable]
-        if not self.asked.lenient or not left:
+        if not self.request.lenient or not left:
             remedy = "; --lenient leaves its questions out" if left else ""
             raise InvalidInputError(next(iter(unusable.values())).rstrip(".") + remedy)
         counts = Counter(question.db for question in self.questions if question.db in unusable)
-        self.notes += [f"left out: {counts[name]} questions on {name!r}: {said}" for name, said in unusable.items()]
+        self.notes += [f"left out: {counts[name]} questions on {name!r}: {reason}" for name, reason in unusable.items()]
         self.skipped = dict(sorted({**self.skipped, **counts}.items()))
         self.questions = [replace(question, index=index) for index, question in enumerate(left)]
 
     @property
     def release(self) -> str | None:
-        """The published version, where the files are known."""
         return release_of(self.hashes)
 
 
 def checked_format(name: str) -> DatasetFormat:
-    """The format. Raises InvalidInputError."""
+    """Raises InvalidInputError for a name that is no format."""
     for known in get_args(DatasetFormat):
         if name == known:
             found: DatasetFormat = known
@@ -127,37 +115,38 @@ def checked_format(name: str) -> DatasetFormat:
     raise InvalidInputError(f"no format is called {name!r}; known are {', '.join(get_args(DatasetFormat))}")
 
 
-def read_source(asked: ImportRequest) -> ImportSource:
-    """Reads files and folders. Raises InvalidInputError or NotFoundError naming file, line and remedy."""
-    if asked.split is not None and asked.split not in DATASET_SPLITS:
-        raise InvalidInputError(f"no split is called {asked.split!r}; known are {', '.join(DATASET_SPLITS)}")
-    source = read_custom(asked) if asked.format == "custom" else read_benchmark(asked)
+def read_source(request: ImportRequest) -> ImportSource:
+    """Raises InvalidInputError or NotFoundError with file, line and remedy."""
+    if request.split is not None and request.split not in DATASET_SPLITS:
+        raise InvalidInputError(f"no split is called {request.split!r}; known are {', '.join(DATASET_SPLITS)}")
+    source = read_custom(request) if request.format == "custom" else read_benchmark(request)
     if not source.questions:
-        raise InvalidInputError(f"{asked.path} has no questions of split {asked.split or 'any'}; name another: --split")
-    source.questions = source.questions[: asked.limit]
+        raise InvalidInputError(
+            f"{request.path} has no questions of split {request.split or 'any'}; name another: --split"
+        )
+    source.questions = source.questions[: request.limit]
     leave_out_missing(source)
-    if source.release is None and asked.format != "custom":
+    if source.release is None and request.format != "custom":
         source.notes.append(f"not a known version: {', '.join(source.hashes)} has a hash that we have not seen")
     return source
 
 
-def read_custom(asked: ImportRequest) -> ImportSource:
-    """Own questions: judged by the strict policy."""
-    path = custom_file(asked.path)
-    databases = DatabaseFolders(custom_folders(path, list(asked.db)))
-    questions = numbered(custom_questions(path, asked.split))
-    return ImportSource(asked, Policy.STRICT, questions, databases, asked.tables, {path.name: file_hash(path)})
+def read_custom(request: ImportRequest) -> ImportSource:
+    """Your own questions are judged by the strict policy."""
+    path = custom_file(request.path)
+    databases = DatabaseFolders(custom_folders(path, list(request.db)))
+    questions = numbered(custom_questions(path, request.split))
+    return ImportSource(request, Policy.STRICT, questions, databases, request.tables, {path.name: file_sha256(path)})
 
 
-def read_benchmark(asked: ImportRequest) -> ImportSource:
-    """A published layout."""
-    layout, split = LAYOUTS[asked.format], asked.split or "dev"
-    files = question_files(layout, asked.path, split)
-    databases = DatabaseFolders(database_folders(layout, asked.path, asked.db))
+def read_benchmark(request: ImportRequest) -> ImportSource:
+    layout, split = LAYOUTS[request.format], request.split or "dev"
+    files = question_files(layout, request.path, split)
+    databases = DatabaseFolders(database_folders(layout, request.path, request.db))
     questions = numbered(read_questions(layout, files, split))
-    tables = asked.tables or first_there(asked.path, layout.tables)
-    hashes = {path.name: file_hash(path) for path in files}
-    source = ImportSource(asked, layout.policy, questions, databases, tables, hashes)
+    tables = request.tables or first_there(request.path, layout.tables)
+    hashes = {path.name: file_sha256(path) for path in files}
+    source = ImportSource(request, layout.policy, questions, databases, tables, hashes)
     gold = files[0].parent / layout.golds.get(split, "")
     if layout.golds.get(split) and gold.exists() and len(files) == 1:
         compare_golds(source, gold)
@@ -165,12 +154,12 @@ def read_benchmark(asked: ImportRequest) -> ImportSource:
 
 
 def compare_golds(source: ImportSource, path: Path) -> None:
-    """Notes where the official gold file says something else than the questions; with `strict` that is an error."""
+    """Notes where the official gold file and the questions differ; with `strict` that is an error."""
     problems = Problems(lenient=True)
     golds = read_golds(path, None, problems)
-    said = [str(problem) for problem in problems.found]
+    differences = [str(problem) for problem in problems.found]
     if len(golds) != len(source.questions):
-        said.append(f"{path.name}: it has {len(golds)} golds for {len(source.questions)} questions")
+        differences.append(f"{path.name}: it has {len(golds)} golds for {len(source.questions)} questions")
     else:
         pairs = zip(golds, source.questions, strict=True)
         other = [
@@ -178,39 +167,30 @@ def compare_golds(source: ImportSource, path: Path) -> None:
         ]
         if other:
             lines = ", ".join(str(one.index + 1) for one in other[:SHOWN])
-            said.append(f"{path.name}: {len(other)} golds differ from {other[0].file} (lines {lines}); those count")
-    if said and source.asked.strict:
-        raise InvalidInputError("; ".join(said))
-    source.notes += said[:SHOWN]
-
-
-def differs(gold: Gold, question: ImportedQuestion) -> bool:
-    """Whether the gold file says another SQL or database than the question."""
-    return squeezed(gold.sql) != squeezed(question.gold) or gold.db_id != question.db
+            differences.append(
+                f"{path.name}: {len(other)} golds differ from {other[0].file} (lines {lines}); those count"
+            )
+    if differences and source.request.strict:
+        raise InvalidInputError("; ".join(differences))
+    source.notes += differences[:SHOWN]
 
 
 def squeezed(sql: str) -> str:
-    """SQL without differences of white space and a closing semicolon."""
+    """SQL with single spaces and without a closing semicolon."""
     return " ".join(sql.rstrip("; \n").split())
 
 
 def leave_out_missing(source: ImportSource) -> None:
-    """Counts questions whose database is not here and drops them; with `strict`, or where all are, that is an error."""
+    """Drops and counts the questions whose database is missing; with `strict`, or where all are, that is an error."""
     files = source.databases.files
     missing = [question for question in source.questions if question.db not in files]
     if not missing:
         return
     source.skipped = dict(sorted(Counter(one.db for one in missing).items()))
     first = missing[0]
-    if source.asked.strict or len(missing) == len(source.questions):
+    if source.request.strict or len(missing) == len(source.questions):
         raise InvalidInputError(
-            f"{first.place}: no database is called {first.db!r}{hint(first.db, list(files))} "
+            f"{first.place}: no database is called {first.db!r}{nearest_name(first.db, files)} "
             f"({len(missing)} questions on {len(source.skipped)} missing databases); name their folder with --db"
         )
     source.questions = [question for question in source.questions if question.db in files]
-
-
-def hint(name: str, known: Sequence[str]) -> str:
-    """The nearest known name."""
-    near = [one for one in known if one.casefold() == name.casefold()] or get_close_matches(name, known, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,24 +1,26 @@
-"""Scores of many questions: in all, by hardness, database and feature, and what the golds allow."""
+"""Scores of many questions: overall, by hardness, database and feature, and what the golds allow."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from services.evaluation.metrics.failures import Failure
+from services.evaluation.metrics.failures import FailureCause
 from shared.contracts.records import Outcome, Verdict
 from shared.sql.features import FEATURES
 
+METRIC_VERSION = "sense-benchmark/1"
 METRICS = ("ex", "ts", "em", "ves", "rves", "f1")
-LEVELS = ("easy", "medium", "hard", "extra", "beyond_spider", "simple", "moderate", "challenging")
+BEYOND_SPIDER = "beyond_spider"  # the official parser cannot read the gold
+LEVELS = ("easy", "medium", "hard", "extra", BEYOND_SPIDER, "simple", "moderate", "challenging")
 GOLD_FAILURES = (Verdict.GOLD_FAILED, Verdict.GOLD_TIMEOUT)
 
 
 @dataclass(frozen=True)
 class QuestionRow:
-    """One scored question. Scores are None where the metric was not asked for.
+    """One scored question; a score is None where its metric was not chosen.
 
-    `ex`, `ts` and `em` are 0 or 1, `f1` is 0 to 1, `ves` and `rves` are the question's points (100 for as fast as the
-    gold). `gold_empty`: the gold ran and gave no row.
+    `ex`, `ts` and `em` are 0 or 1, `f1` is 0 to 1; `ves` and `rves` are points (100: as fast as the gold).
+    `gold_empty`: the gold runs and gives no row.
     """
 
     index: int
@@ -32,14 +34,14 @@ class QuestionRow:
     ves: float | None = None
     rves: float | None = None
     f1: float | None = None
-    failure: Failure = Failure.OTHER
+    failure: FailureCause = FailureCause.OTHER
     features: frozenset[str] = frozenset()
     gold_empty: bool = False
 
 
 @dataclass(frozen=True)
 class GroupScore:
-    """Questions of a group and the mean of each metric that any of them has; a question without it does not count."""
+    """The mean of each metric over the questions of a group that have it."""
 
     questions: int
     scores: dict[str, float]
@@ -47,9 +49,9 @@ class GroupScore:
 
 @dataclass(frozen=True)
 class Summary:
-    """All of it. `ceiling` is the share of questions whose gold ran: no prediction can score above it.
+    """`ceiling` is the share of questions whose gold runs: no prediction can score above it.
 
-    `ex_gold_not_empty` leaves out the questions whose gold is empty, where any empty result is right; None without EX.
+    `ex_gold_not_empty` leaves out the questions with an empty gold, where any empty result is right; None without EX.
     """
 
     overall: GroupScore
@@ -66,7 +68,7 @@ class Summary:
 
 
 def summarise(rows: Iterable[QuestionRow]) -> Summary:
-    """The summary of a run. Groups come in a fixed order; without questions the ceiling is 0."""
+    """Groups come in a fixed order. Without questions the ceiling is 0."""
     found = list(rows)
     failed = tuple(sorted(row.index for row in found if row.verdict in GOLD_FAILURES))
     filled = group_score([row for row in found if not row.gold_empty])
@@ -86,7 +88,6 @@ def summarise(rows: Iterable[QuestionRow]) -> Summary:
 
 
 def group_score(rows: Sequence[QuestionRow]) -> GroupScore:
-    """The means over `rows`."""
     scores: dict[str, float] = {}
     for metric in METRICS:
         values = [value for row in rows if (value := getattr(row, metric)) is not None]
@@ -98,7 +99,7 @@ def group_score(rows: Sequence[QuestionRow]) -> GroupScore:
 def grouped(
     rows: Iterable[QuestionRow], names_of: Callable[[QuestionRow], Iterable[str]], order: Sequence[str]
 ) -> dict[str, GroupScore]:
-    """Group -> score; a row may stand in several. Groups in `order` come first, others by name."""
+    """Group -> score. A question may be in several; groups of `order` come first, others by name."""
     groups: dict[str, list[QuestionRow]] = defaultdict(list)
     for row in rows:
         for name in names_of(row):
@@ -108,5 +109,5 @@ def grouped(
 
 
 def counts(names: Iterable[str]) -> dict[str, int]:
-    """Name -> how often, the most frequent first, then by name."""
+    """Name -> count, the most frequent first, then by name."""
     return dict(sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0])))

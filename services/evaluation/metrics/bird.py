@@ -1,8 +1,7 @@
-"""Soft-F1 of mini_dev (evaluation_f1.py): partial credit for cells, on rows that are given."""
+"""BIRD's metrics: Soft-F1 (evaluation_f1.py of mini_dev), VES (evaluation_ves.py of BIRD) and R-VES (mini_dev's)."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
 from math import sqrt
 from typing import NamedTuple, TypeAlias
 
@@ -13,7 +12,7 @@ Row: TypeAlias = tuple[object, ...]
 
 
 class Cells(NamedTuple):
-    """Cells of one pair of rows as shares of the gold row: in both, in the prediction only, in the gold only."""
+    """Cells of a pair of rows, as shares of the gold row: in both, in the prediction only, in the gold only."""
 
     both: float
     pred_only: float
@@ -27,9 +26,9 @@ PRED_ALONE = Cells(0, 1, 0)
 def soft_f1(pred: Iterable[Sequence[object]], gold: Iterable[Sequence[object]], mode: Mode = "official") -> float:
     """F1 of the cells, 0 to 1; two empty results give 1.
 
-    Officially duplicate rows are dropped, and rows are compared by their place, so one row too many in front costs all
+    Officially, duplicate rows are dropped and rows compared by position, so that one surplus row at the top costs all
     that follow; a cell counts as often as the prediction repeats it. Strict mode keeps duplicates, pairs equal rows
-    first and the rest by place, and uses each cell once.
+    first and the rest by position, and uses each cell once.
     """
     pred_rows, gold_rows = list(map(tuple, pred)), list(map(tuple, gold))
     if mode == "strict":
@@ -40,7 +39,7 @@ def soft_f1(pred: Iterable[Sequence[object]], gold: Iterable[Sequence[object]], 
 
 
 def by_place(pred: Sequence[Row], gold: Sequence[Row]) -> list[tuple[Row | None, Row | None]]:
-    """Rows at the same place; None where one side has no more."""
+    """Rows at the same position; None where one side is shorter."""
     longest = max(len(pred), len(gold))
     padded_pred = [*pred, *[None] * (longest - len(pred))]
     padded_gold = [*gold, *[None] * (longest - len(gold))]
@@ -48,7 +47,7 @@ def by_place(pred: Sequence[Row], gold: Sequence[Row]) -> list[tuple[Row | None,
 
 
 def strict_pairs(pred: Sequence[Row], gold: Sequence[Row]) -> list[tuple[Row | None, Row | None]]:
-    """Equal rows first, then what is left by place."""
+    """Equal rows first, then the rest by position."""
     common = Counter(pred) & Counter(gold)
     pairs: list[tuple[Row | None, Row | None]] = [(row, row) for row in common.elements()]
     return pairs + by_place(without(pred, common), without(gold, common))
@@ -67,7 +66,7 @@ def without(rows: Sequence[Row], taken: Counter[Row]) -> list[Row]:
 
 
 def cells_of(pred: Row | None, gold: Row | None, mode: Mode) -> Cells:
-    """The cells of one pair; a row without a partner counts as one whole."""
+    """A row without a partner counts as one whole."""
     if pred is None:
         return GOLD_ALONE
     if gold is None:
@@ -89,7 +88,6 @@ def counted_cells(pred: Row, gold: Row) -> tuple[int, int, int]:
 
 
 def f1_of(cells: Sequence[Cells]) -> float:
-    """The harmonic mean of precision and recall over all pairs."""
     if not cells:
         return 1.0
     both, pred_only, gold_only = (sum(column) for column in zip(*cells, strict=True))
@@ -104,17 +102,11 @@ REWARDS = ((2.0, 1.25), (1.0, 1.0), (0.5, 0.75), (0.25, 0.5))
 SMALLEST_REWARD = 0.25
 
 
-class TimeFix(StrEnum):
-    """What the official code gets wrong."""
-
-    # Where all ratios are equal the outlier filter keeps none, and the right answer scores 0.
-    EQUAL_RATIOS = "equal_ratios"
-
-
 def time_ratio(gold_times: Sequence[float], pred_times: Sequence[float], mode: Mode = "official") -> float:
     """Mean of gold time / prediction time, run by run, without values beyond three deviations; 0 without any.
 
-    Raises InvalidInputError for lists of different lengths. A run of no time makes the official code fail: ratio 0.
+    Officially, equal ratios leave the outlier filter with none, and the right answer scores 0. A run of no time makes
+    the official evaluator fail; here the ratio is 0. Raises InvalidInputError for lists of different lengths.
     """
     if len(gold_times) != len(pred_times):
         raise InvalidInputError(f"{len(gold_times)} gold times for {len(pred_times)} predicted ones; time both alike")
@@ -136,72 +128,16 @@ def without_outliers(values: Sequence[float]) -> list[float]:
 
 
 def reward(ratio: float) -> float:
-    """R-VES's reward for a ratio; 0 for a ratio of 0, which stands for a wrong answer."""
+    """R-VES's reward; a ratio of 0 stands for a wrong answer."""
     if ratio == 0:
         return 0.0
     return next((worth for least, worth in REWARDS if ratio >= least), SMALLEST_REWARD)
 
 
 def ves_of(ratio: float) -> float:
-    """One question's VES: 100 times the root of its ratio."""
     return 100 * sqrt(ratio)
 
 
 def rves_of(ratio: float) -> float:
-    """One question's R-VES: 100 times the root of its reward, 111.8 at most."""
+    """111.8 at most."""
     return 100 * sqrt(reward(ratio))
-
-
-def ves(ratios: Sequence[float]) -> float:
-    """VES over all questions; wrong answers and timeouts have ratio 0. 0 without questions."""
-    return sum(map(ves_of, ratios)) / len(ratios) if ratios else 0.0
-
-
-def rves(ratios: Sequence[float]) -> float:
-    """R-VES over all questions. 0 without questions."""
-    return sum(map(rves_of, ratios)) / len(ratios) if ratios else 0.0
-
-
-ResultRow: TypeAlias = Sequence[object]
-
-
-class RowFix(StrEnum):
-    """What the official rule lets pass, one name each."""
-
-    # The same row twice is the same as once.
-    DUPLICATES = "duplicates"
-    # Two empty results are equal whatever their columns.
-    EMPTY_COLUMNS = "empty_columns"
-
-
-def same_rows(pred: Iterable[ResultRow], gold: Iterable[ResultRow], mode: Mode = "official") -> int:
-    """1 where both have the same set of rows, else 0.
-
-    Officially row order and duplicates do not matter, column order does, and 1 equals 1.0. Strict mode counts
-    duplicates; give it rows that keep their columns' order.
-    """
-    pred_rows, gold_rows = list(map(tuple, pred)), list(map(tuple, gold))
-    if mode == "strict":
-        return int(Counter(pred_rows) == Counter(gold_rows))
-    return int(set(pred_rows) == set(gold_rows))
-
-
-def same_results(
-    pred: Iterable[ResultRow], gold: Iterable[ResultRow], columns: tuple[int, int], mode: Mode = "official"
-) -> int:
-    """As `same_rows`, with the two results' numbers of columns (prediction, gold): strict mode compares them too."""
-    return int((mode == "official" or columns[0] == columns[1]) and same_rows(pred, gold, mode))
-
-
-def row_fixes_that_change(
-    pred: Sequence[ResultRow], gold: Sequence[ResultRow], columns: tuple[int, int]
-) -> tuple[RowFix, ...]:
-    """The fixes each of which alone turns the official verdict."""
-    if not same_rows(pred, gold):
-        return ()
-    found = []
-    if not same_rows(pred, gold, "strict"):
-        found.append(RowFix.DUPLICATES)
-    if columns[0] != columns[1]:
-        found.append(RowFix.EMPTY_COLUMNS)
-    return tuple(found)

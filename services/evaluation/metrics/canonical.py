@@ -1,4 +1,4 @@
-"""Trees made comparable: no values, no DISTINCT, and one name for the columns that a foreign key unites.
+"""Makes parsed SQL comparable: drops values and DISTINCT, gives columns united by a foreign key one name.
 
 Source: rebuild_sql_val and rebuild_sql_col of the official evaluation.py, with their limits.
 """
@@ -26,7 +26,7 @@ JoinClasses = tuple[frozenset[frozenset[str]], frozenset[tuple[str, str, str]]]
 
 
 def join_classes(sql: ParsedSql) -> JoinClasses:
-    """Columns that are equal by ON conditions, as classes; and the other comparisons of two columns.
+    """Columns that ON conditions make equal, as classes, and the other comparisons of two columns.
 
     `a = b and b = c` joins as `a = b and a = c` does. Comparisons with values are left out, as values are everywhere.
     """
@@ -42,7 +42,7 @@ def join_classes(sql: ParsedSql) -> JoinClasses:
 
 
 def compared_columns(conditions: Iterable[Condition | str]) -> list[tuple[str, str, str]]:
-    """(left, operator, right) of each comparison of one bare column with another."""
+    """(left, operator, right) of each comparison of two bare columns."""
     return [
         (one.left.left.column, one.operator, one.low.column)
         for one in conditions
@@ -51,7 +51,7 @@ def compared_columns(conditions: Iterable[Condition | str]) -> list[tuple[str, s
 
 
 def settled_by_joins(sql: ParsedSql, contested: Mapping[str, str]) -> dict[str, str]:
-    """The part of `contested` (foreign key -> what it may stand for) that the query's ON conditions settle.
+    """The part of `contested` (foreign key -> what it may stand for) that the ON conditions settle.
 
     A key is settled where it is joined with a column of another table, and none of its rivals is.
     """
@@ -65,7 +65,7 @@ def settled_by_joins(sql: ParsedSql, contested: Mapping[str, str]) -> dict[str, 
 
 
 def canonical(sql: ParsedSql, schema: SpiderSchema, fixes: Set[Fix] = frozenset()) -> ParsedSql:
-    """The tree to compare. Raises ValueError where the official code would stop on conditions without connectors."""
+    """Raises ValueError where the official evaluator stops on conditions without connectors."""
     return Canon(schema, fixes, {}, frozenset()).outer(sql)
 
 
@@ -86,14 +86,14 @@ class Canon:
         self.scope = scope
 
     def outer(self, sql: ParsedSql) -> ParsedSql:
-        """A query judged by its own tables, and with the fix by its own joins."""
+        """A query in the scope of its own tables, and with the fix of its own joins."""
         united: Mapping[str, str] = self.schema.united
         if Fix.FOREIGN_KEYS in self.fixes:
             united = self.schema.united_apart | settled_by_joins(sql, self.schema.contested)
         return Canon(self.schema, self.fixes, united, table_names(sql)).query(sql)
 
     def query(self, sql: ParsedSql) -> ParsedSql:
-        """A query judged by the tables in scope."""
+        """A query in the present scope."""
         order = sql.order_by
         intersect, except_, union = map(self.operand, sql.operands())
         return ParsedSql(
@@ -112,13 +112,13 @@ class Canon:
         )
 
     def operand(self, sql: ParsedSql | None) -> ParsedSql | None:
-        """One side of a set operation: officially judged by the outer query's tables."""
+        """One side of a set operation; officially in the scope of the outer query."""
         if sql is None:
             return None
         return self.outer(sql) if Fix.SUBQUERIES in self.fixes else self.query(sql)
 
     def tables(self, units: tuple[TableUnit, ...]) -> tuple[TableUnit, ...]:
-        """Tables as they are; officially so are subqueries, with their values."""
+        """Officially, tables and subqueries in FROM stay as they are, values included."""
         if Fix.SUBQUERIES not in self.fixes:
             return units
         return tuple(
@@ -126,24 +126,23 @@ class Canon:
         )
 
     def order(self, order: OrderBy, directions: tuple[str, ...]) -> OrderBy:
-        """One direction, or the direction of each value."""
+        """Officially one direction, with the fix that of each column."""
         direction = " ".join(directions) if Fix.ORDER_DIRECTIONS in self.fixes else order.direction
         return OrderBy(direction, tuple(map(self.value_unit, order.values)))
 
     def column_unit(self, unit: ColumnUnit) -> ColumnUnit:
-        """The unit with its united name, where its table is in scope, and without DISTINCT."""
+        """The unit with its united name where its table is in scope; no DISTINCT."""
         column = unit.column
         if column in self.united and column.partition(".")[0] in self.scope:
             column = self.united[column]
         return ColumnUnit(unit.aggregate, column, None)
 
     def value_unit(self, unit: ValueUnit) -> ValueUnit:
-        """Both columns renamed."""
         right = None if unit.right is None else self.column_unit(unit.right)
         return ValueUnit(unit.operator, self.column_unit(unit.left), right)
 
     def conditions(self, conditions: Conditions) -> Conditions:
-        """Conditions at even places renamed and without values; what stands at odd places stays."""
+        """Renames conditions and drops their values; connectors stand between them and stay."""
         if not conditions:
             return conditions
         found = list(conditions)
@@ -157,13 +156,13 @@ class Canon:
         return tuple(found)
 
     def value(self, value: Value) -> ParsedSql | None:
-        """A subquery without its values, or nothing; officially its columns and DISTINCTs stay."""
+        """A subquery without its values, or nothing. Officially its columns and DISTINCTs stay."""
         if not isinstance(value, ParsedSql):
             return None
         return self.outer(value) if Fix.SUBQUERIES in self.fixes else self.inner(value)
 
     def inner(self, sql: ParsedSql | None) -> ParsedSql | None:
-        """A subquery of a condition: values dropped, the rest as written, but for the details that fixes add."""
+        """A subquery of a condition: drops values, keeps the rest but for what fixes change."""
         if sql is None:
             return None
         intersect, except_, union = map(self.inner, sql.operands())
@@ -183,7 +182,7 @@ class Canon:
         )
 
     def without_values(self, conditions: Conditions) -> Conditions:
-        """Conditions at even places without values, their columns as written."""
+        """As `conditions`, with columns as written."""
         found = list(conditions)
         for place in range(0, len(found), 2):
             one = found[place]

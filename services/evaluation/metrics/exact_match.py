@@ -1,6 +1,6 @@
-"""Exact set match of two SQL, as taoyds/test-suite-sql-eval scores it, and without what it gets wrong."""
+"""Exact set match as taoyds/test-suite-sql-eval scores it, with its quirks or without."""
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ COMPONENTS = (
 
 
 class Partial(NamedTuple):
-    """One component: accuracy, recall and F1 are all 1 or all 0; the totals say on which sides it is present."""
+    """One component: accuracy, recall and F1 are all 1 or all 0. The totals tell which sides have it."""
 
     acc: int
     rec: int
@@ -36,111 +36,12 @@ class Partial(NamedTuple):
     pred_total: int
 
 
-def partial(label_total: int, pred_total: int, count: int) -> Partial:
-    """All 1 where every element of both sides met its equal."""
-    score = int(pred_total == label_total == count)
-    return Partial(score, score, score, label_total, pred_total)
-
-
-def overlap(pred: Sequence[object], gold: Sequence[object]) -> int:
-    """How many elements of `pred` find an equal one in `gold`, each used once."""
-    if pred == gold:
-        return len(gold)
-    left = list(gold)
-    for one in pred:
-        if one in left:
-            left.remove(one)
-    return len(gold) - len(left)
-
-
-def select_partials(pred: ParsedSql, gold: ParsedSql) -> tuple[Partial, Partial]:
-    """Selected items, with and without the aggregate before the bracket."""
-    sizes = len(gold.select), len(pred.select)
-    bare = overlap([item.value for item in pred.select], [item.value for item in gold.select])
-    return partial(*sizes, overlap(pred.select, gold.select)), partial(*sizes, bare)
-
-
-def where_partials(pred: ParsedSql, gold: ParsedSql) -> tuple[Partial, Partial]:
-    """Conditions of WHERE, whole and by their left side alone."""
-    pred_units, gold_units = pred.where[::2], gold.where[::2]
-    sizes = len(gold_units), len(pred_units)
-    bare = overlap([unit[2] for unit in pred_units], [unit[2] for unit in gold_units])
-    return partial(*sizes, overlap(pred_units, gold_units)), partial(*sizes, bare)
-
-
-def group_partials(pred: ParsedSql, gold: ParsedSql) -> tuple[Partial, Partial]:
-    """GROUP BY without HAVING, by column names without tables; and with HAVING, by full names in order."""
-    pred_columns, gold_columns = ([unit.column for unit in one.group_by] for one in (pred, gold))
-    bare = overlap(list(map(column_name, pred_columns)), list(map(column_name, gold_columns)))
-    same = bool(gold_columns) and pred_columns == gold_columns and pred.having == gold.having
-    whole = partial(int(bool(gold_columns)), int(bool(pred_columns)), int(same))
-    return partial(len(gold_columns), len(pred_columns), bare), whole
-
-
-def column_name(column: str) -> str:
-    """The name after the table."""
-    return column.split(".")[1] if "." in column else column
-
-
-def order_partial(pred: ParsedSql, gold: ParsedSql) -> Partial:
-    """ORDER BY with its direction, and a LIMIT on both sides or neither."""
-    same = gold.order_by is not None and pred.order_by == gold.order_by
-    count = int(same and (pred.limit is None) == (gold.limit is None))
-    return partial(int(gold.order_by is not None), int(pred.order_by is not None), count)
-
-
-def connector_partial(pred: ParsedSql, gold: ParsedSql) -> Partial:
-    """The kinds of connectors in WHERE. The totals of a miss are swapped, as officially."""
-    pred_words, gold_words = set(pred.where[1::2]), set(gold.where[1::2])
-    return partial(1, 1, 1) if pred_words == gold_words else partial(len(pred_words), len(gold_words), 0)
-
-
-def keywords(sql: ParsedSql) -> set[str]:
-    """The words that the query uses."""
-    found = {name for name, clause in clauses(sql) if clause}
-    if sql.order_by is not None:
-        found.add(sql.order_by.direction)
-    for conditions in all_conditions(sql):
-        found |= condition_keywords(conditions)
-    return found
-
-
-def clauses(sql: ParsedSql) -> list[tuple[str, bool]]:
-    """Each clause's keyword, and whether the query has it."""
-    return [
-        ("where", bool(sql.where)),
-        ("group", bool(sql.group_by)),
-        ("having", bool(sql.having)),
-        ("order", sql.order_by is not None),
-        ("limit", sql.limit is not None),
-        ("except", sql.except_ is not None),
-        ("union", sql.union is not None),
-        ("intersect", sql.intersect is not None),
-    ]
-
-
-def condition_keywords(conditions: Conditions) -> set[str]:
-    """OR, NOT, IN and LIKE in one list of conditions."""
-    found = {str(one[1]) for one in conditions[::2]} & {"in", "like"}
-    if any(one[0] for one in conditions[::2]):
-        found.add("not")
-    if "or" in conditions[1::2]:
-        found.add("or")
-    return found
-
-
-def keyword_partial(pred: ParsedSql, gold: ParsedSql) -> Partial:
-    """Keywords of both sides."""
-    pred_words, gold_words = keywords(pred), keywords(gold)
-    return partial(len(gold_words), len(pred_words), len(pred_words & gold_words))
-
-
 @dataclass(frozen=True)
 class ExactScore:
     """`em` is 0 or 1; `partials` by component, in the official order.
 
-    `unreadable` says why the prediction counts as the empty SQL. `stops_official` marks a pair on which the official
-    run ends with an exception; it counts as wrong here, and has no partials.
+    `unreadable`: why the prediction counts as empty SQL. `stops_official`: the official evaluator ends with an
+    exception here; the pair counts as wrong and has no partials.
     """
 
     em: int
@@ -150,15 +51,14 @@ class ExactScore:
 
 
 def exact_match(pred: str, gold: str | ParsedSql, schema: SpiderSchema, mode: Mode = "official") -> ExactScore:
-    """The score of one pair; give a parsed gold where it is compared more than once.
+    """Pass a parsed gold where you compare it more than once.
 
-    Raises UnreadableSqlError where the gold cannot be read: the official run ends there.
+    Raises UnreadableSqlError where the gold cannot be read: the official evaluator stops there.
     """
     return score_with(pred, parse_spider_sql(gold, schema) if isinstance(gold, str) else gold, schema, fixes_of(mode))
 
 
 def score_with(pred: str, gold: ParsedSql, schema: SpiderSchema, fixes: Set[Fix]) -> ExactScore:
-    """The score with the named fixes."""
     tree, unreadable = EMPTY_SQL, None
     try:
         tree = parse_spider_sql(pred if Fix.VALUE_TEXT in fixes else pred.replace("value", "1"), schema)
@@ -209,7 +109,7 @@ def partial_scores(
 def operand_partial(
     pred: ParsedSql, gold: ParsedSql, pred_raw: ParsedSql, gold_raw: ParsedSql, fixes: Set[Fix]
 ) -> Partial:
-    """INTERSECT, EXCEPT and UNION: the right sides are matched exactly in turn."""
+    """INTERSECT, EXCEPT and UNION: an exact match of each right side."""
     sides = [one.operands() for one in (pred, gold, pred_raw, gold_raw)]
     count = 0
     for one, other, one_raw, other_raw in zip(*sides, strict=True):
@@ -219,7 +119,6 @@ def operand_partial(
 
 
 def present(operands: tuple[ParsedSql | None, ...]) -> int:
-    """How many of the operands there are."""
     return sum(one is not None for one in operands)
 
 
@@ -230,52 +129,96 @@ def fixes_that_change(pred: str, gold: str | ParsedSql, schema: SpiderSchema) ->
     return tuple(fix for fix in Fix if score_with(pred, tree, schema, {fix}).em != official)
 
 
-LEVELS = ("easy", "medium", "hard", "extra", "all")
+def partial(label_total: int, pred_total: int, count: int) -> Partial:
+    """All 1 where every element of both sides has its equal."""
+    score = int(pred_total == label_total == count)
+    return Partial(score, score, score, label_total, pred_total)
 
 
-@dataclass(frozen=True)
-class ComponentTotal:
-    """One component: accuracy over predictions that have it, recall over golds that have it, and their F1.
-
-    Where neither is above 0, `f1` is 1, as officially.
-    """
-
-    acc: float
-    rec: float
-    f1: float
-
-
-@dataclass(frozen=True)
-class ExactTotal:
-    """One level: questions, the share that matches exactly, and the components in the official order."""
-
-    count: int
-    exact: float
-    components: dict[str, ComponentTotal]
+def overlap(pred: Sequence[object], gold: Sequence[object]) -> int:
+    """How many elements of `pred` have an equal in `gold`, each used once."""
+    if pred == gold:
+        return len(gold)
+    left = list(gold)
+    for one in pred:
+        if one in left:
+            left.remove(one)
+    return len(gold) - len(left)
 
 
-def total_by_level(scored: Iterable[tuple[str, ExactScore]]) -> dict[str, ExactTotal]:
-    """(hardness, score) of each question -> the totals of each level and of "all", in the official order."""
-    rows = list(scored)
-    groups = {level: [score for found, score in rows if level in (found, "all")] for level in LEVELS}
-    return {level: total(scores) for level, scores in groups.items()}
+def select_partials(pred: ParsedSql, gold: ParsedSql) -> tuple[Partial, Partial]:
+    """SELECT items, with and without the outer aggregate."""
+    sizes = len(gold.select), len(pred.select)
+    bare = overlap([item.value for item in pred.select], [item.value for item in gold.select])
+    return partial(*sizes, overlap(pred.select, gold.select)), partial(*sizes, bare)
 
 
-def total(scores: Sequence[ExactScore]) -> ExactTotal:
-    """The totals of one level; an exact match of 0 without questions."""
-    exact = sum(score.em for score in scores) / len(scores) if scores else 0.0
-    counted = [score.partials for score in scores if score.partials]
-    components = {name: component_total([partials[name] for partials in counted]) for name in COMPONENTS}
-    return ExactTotal(len(scores), exact, components)
+def where_partials(pred: ParsedSql, gold: ParsedSql) -> tuple[Partial, Partial]:
+    """WHERE conditions, whole and by their left side alone."""
+    pred_units, gold_units = pred.where[::2], gold.where[::2]
+    sizes = len(gold_units), len(pred_units)
+    bare = overlap([unit[2] for unit in pred_units], [unit[2] for unit in gold_units])
+    return partial(*sizes, overlap(pred_units, gold_units)), partial(*sizes, bare)
 
 
-def component_total(partials: Sequence[Partial]) -> ComponentTotal:
-    """One component's totals."""
-    acc = mean([one.acc for one in partials if one.pred_total > 0])
-    rec = mean([one.rec for one in partials if one.label_total > 0])
-    return ComponentTotal(acc, rec, 1.0 if acc == rec == 0 else 2.0 * acc * rec / (acc + rec))
+def group_partials(pred: ParsedSql, gold: ParsedSql) -> tuple[Partial, Partial]:
+    """GROUP BY without HAVING, by column names without tables; and with HAVING, by full names in order."""
+    pred_columns, gold_columns = ([unit.column for unit in one.group_by] for one in (pred, gold))
+    bare = overlap(list(map(column_name, pred_columns)), list(map(column_name, gold_columns)))
+    same = bool(gold_columns) and pred_columns == gold_columns and pred.having == gold.having
+    whole = partial(int(bool(gold_columns)), int(bool(pred_columns)), int(same))
+    return partial(len(gold_columns), len(pred_columns), bare), whole
 
 
-def mean(values: Sequence[float]) -> float:
-    """The mean; 0 without values."""
-    return sum(values) / len(values) if values else 0.0
+def column_name(column: str) -> str:
+    return column.split(".")[1] if "." in column else column
+
+
+def order_partial(pred: ParsedSql, gold: ParsedSql) -> Partial:
+    """ORDER BY with its direction, and LIMIT on both sides or neither."""
+    same = gold.order_by is not None and pred.order_by == gold.order_by
+    count = int(same and (pred.limit is None) == (gold.limit is None))
+    return partial(int(gold.order_by is not None), int(pred.order_by is not None), count)
+
+
+def connector_partial(pred: ParsedSql, gold: ParsedSql) -> Partial:
+    """The connectors in WHERE. The totals of a miss are swapped, as officially."""
+    pred_words, gold_words = set(pred.where[1::2]), set(gold.where[1::2])
+    return partial(1, 1, 1) if pred_words == gold_words else partial(len(pred_words), len(gold_words), 0)
+
+
+def keywords(sql: ParsedSql) -> set[str]:
+    found = {name for name, clause in clauses(sql) if clause}
+    if sql.order_by is not None:
+        found.add(sql.order_by.direction)
+    for conditions in all_conditions(sql):
+        found |= condition_keywords(conditions)
+    return found
+
+
+def clauses(sql: ParsedSql) -> list[tuple[str, bool]]:
+    return [
+        ("where", bool(sql.where)),
+        ("group", bool(sql.group_by)),
+        ("having", bool(sql.having)),
+        ("order", sql.order_by is not None),
+        ("limit", sql.limit is not None),
+        ("except", sql.except_ is not None),
+        ("union", sql.union is not None),
+        ("intersect", sql.intersect is not None),
+    ]
+
+
+def condition_keywords(conditions: Conditions) -> set[str]:
+    """OR, NOT, IN and LIKE in one list of conditions."""
+    found = {str(one[1]) for one in conditions[::2]} & {"in", "like"}
+    if any(one[0] for one in conditions[::2]):
+        found.add("not")
+    if "or" in conditions[1::2]:
+        found.add("or")
+    return found
+
+
+def keyword_partial(pred: ParsedSql, gold: ParsedSql) -> Partial:
+    pred_words, gold_words = keywords(pred), keywords(gold)
+    return partial(len(gold_words), len(pred_words), len(pred_words & gold_words))

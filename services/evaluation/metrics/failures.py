@@ -1,15 +1,15 @@
-"""Why a question was lost: one word each, from what the sandbox and the comparison said."""
+"""Why a question is lost, in one word, and what a verdict depends on besides SQL and database."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.contracts.records import Outcome, Verdict
+from shared.contracts.records import Dependence, Outcome, ResultView, Verdict
 
 
-class Failure(StrEnum):
-    """One cause a question. `correct` and `both_empty` are none."""
+class FailureCause(StrEnum):
+    """`correct` and `both_empty` are no failures."""
 
     CORRECT = "correct"
     BOTH_EMPTY = "both_empty"
@@ -36,34 +36,34 @@ class Failure(StrEnum):
 
 
 BY_VERDICT = {
-    Verdict.CORRECT: Failure.CORRECT,
-    Verdict.BOTH_EMPTY: Failure.BOTH_EMPTY,
-    Verdict.GOLD_FAILED: Failure.GOLD_FAILED,
-    Verdict.GOLD_TIMEOUT: Failure.GOLD_TIMEOUT,
-    Verdict.UNEXTRACTABLE: Failure.UNEXTRACTABLE,
-    Verdict.DISPUTED: Failure.DISPUTED,
+    Verdict.CORRECT: FailureCause.CORRECT,
+    Verdict.BOTH_EMPTY: FailureCause.BOTH_EMPTY,
+    Verdict.GOLD_FAILED: FailureCause.GOLD_FAILED,
+    Verdict.GOLD_TIMEOUT: FailureCause.GOLD_TIMEOUT,
+    Verdict.UNEXTRACTABLE: FailureCause.UNEXTRACTABLE,
+    Verdict.DISPUTED: FailureCause.DISPUTED,
 }
 BY_OUTCOME = {
-    Outcome.SYNTAX_ERROR: Failure.SYNTAX,
-    Outcome.UNKNOWN_COLUMN: Failure.UNKNOWN_COLUMN,
-    Outcome.UNKNOWN_TABLE: Failure.UNKNOWN_TABLE,
-    Outcome.AMBIGUOUS_COLUMN: Failure.AMBIGUOUS_COLUMN,
-    Outcome.TYPE_OR_FUNCTION_ERROR: Failure.TYPE_OR_FUNCTION,
-    Outcome.NOT_AUTHORIZED: Failure.REFUSED,
-    Outcome.MULTI_STATEMENT: Failure.REFUSED,
-    Outcome.TIMEOUT: Failure.TIMEOUT,
-    Outcome.ROW_LIMIT: Failure.RESOURCE,
-    Outcome.BYTE_LIMIT: Failure.RESOURCE,
-    Outcome.MEMORY_LIMIT: Failure.RESOURCE,
-    Outcome.KILLED: Failure.RESOURCE,
-    Outcome.DECODE_ERROR: Failure.DECODE,
-    Outcome.UNEXTRACTABLE: Failure.UNEXTRACTABLE,
+    Outcome.SYNTAX_ERROR: FailureCause.SYNTAX,
+    Outcome.UNKNOWN_COLUMN: FailureCause.UNKNOWN_COLUMN,
+    Outcome.UNKNOWN_TABLE: FailureCause.UNKNOWN_TABLE,
+    Outcome.AMBIGUOUS_COLUMN: FailureCause.AMBIGUOUS_COLUMN,
+    Outcome.TYPE_OR_FUNCTION_ERROR: FailureCause.TYPE_OR_FUNCTION,
+    Outcome.NOT_AUTHORIZED: FailureCause.REFUSED,
+    Outcome.MULTI_STATEMENT: FailureCause.REFUSED,
+    Outcome.TIMEOUT: FailureCause.TIMEOUT,
+    Outcome.ROW_LIMIT: FailureCause.RESOURCE,
+    Outcome.BYTE_LIMIT: FailureCause.RESOURCE,
+    Outcome.MEMORY_LIMIT: FailureCause.RESOURCE,
+    Outcome.KILLED: FailureCause.RESOURCE,
+    Outcome.DECODE_ERROR: FailureCause.DECODE,
+    Outcome.UNEXTRACTABLE: FailureCause.UNEXTRACTABLE,
 }
 
 
 @dataclass(frozen=True)
 class ResultFacts:
-    """What is known of a result: `rows` are all of them, or None where they were not kept; then the counts decide."""
+    """`rows` is None where not all rows were kept; then the counts decide."""
 
     columns: int
     row_count: int
@@ -72,43 +72,64 @@ class ResultFacts:
 
 def failure_of(
     verdict: Verdict, outcome: Outcome | None, gold: ResultFacts | None = None, pred: ResultFacts | None = None
-) -> Failure:
-    """The cause. The gold's own failures come first, then the outcome's error, then how the results differ."""
+) -> FailureCause:
+    """The gold's own failures come first, then the error of the outcome, then how the results differ."""
     if verdict in BY_VERDICT:
         return BY_VERDICT[verdict]
     if verdict is Verdict.TIMEOUT:
-        return Failure.TIMEOUT
+        return FailureCause.TIMEOUT
     if outcome in BY_OUTCOME:
         return BY_OUTCOME[outcome]
     if verdict is not Verdict.WRONG:
-        return Failure.OTHER
+        return FailureCause.OTHER
     if gold is None or pred is None:
-        return Failure.EMPTY if outcome is Outcome.EMPTY else Failure.WRONG_ROWS
+        return FailureCause.EMPTY if outcome is Outcome.EMPTY else FailureCause.WRONG_ROWS
     return difference(gold, pred)
 
 
-def difference(gold: ResultFacts, pred: ResultFacts) -> Failure:
+def difference(gold: ResultFacts, pred: ResultFacts) -> FailureCause:
     """How a wrong result differs from the gold's, the plainest difference first."""
     if pred.row_count == 0 < gold.row_count:
-        return Failure.EMPTY
+        return FailureCause.EMPTY
     if pred.columns != gold.columns:
-        return Failure.WRONG_COLUMNS
+        return FailureCause.WRONG_COLUMNS
     if gold.rows is None or pred.rows is None:
-        return Failure.WRONG_ROWS
+        return FailureCause.WRONG_ROWS
     return row_difference(list(map(tuple, gold.rows)), list(map(tuple, pred.rows)))
 
 
-def row_difference(gold: list[tuple[object, ...]], pred: list[tuple[object, ...]]) -> Failure:
-    """What differs between rows of equally many columns."""
+def row_difference(gold: list[tuple[object, ...]], pred: list[tuple[object, ...]]) -> FailureCause:
     if Counter(gold) == Counter(pred):
-        return Failure.WRONG_ORDER
+        return FailureCause.WRONG_ORDER
     if set(gold) == set(pred):
-        return Failure.DUPLICATES
+        return FailureCause.DUPLICATES
     if Counter(map(cells, gold)) == Counter(map(cells, pred)):
-        return Failure.COLUMN_ORDER
-    return Failure.WRONG_ROWS
+        return FailureCause.COLUMN_ORDER
+    return FailureCause.WRONG_ROWS
 
 
 def cells(row: tuple[object, ...]) -> frozenset[tuple[object, int]]:
-    """A row's cells without their order; 1 and 1.0 are one."""
+    """The cells of a row regardless of order; 1 and 1.0 are the same."""
     return frozenset(Counter(row).items())
+
+
+def facts_of(view: ResultView | None) -> ResultFacts | None:
+    """Rows count only where all of them were kept."""
+    if view is None:
+        return None
+    return ResultFacts(len(view.columns), view.row_count, None if view.truncated else view.rows)
+
+
+DEPENDS = {
+    Dependence.CLOCK.value: (
+        "ask what time it is, so that their results and scores hold for this run: another day may give others"
+    ),
+    Dependence.OUR_LIMITS.value: (
+        "were stopped by a limit of the sandbox where a stock SQLite may go on: they are undecided and count as not "
+        "right, which says nothing about the SQL"
+    ),
+    Dependence.COLLATION.value: (
+        "are on a database that sorts by a collation which only its own program has: what needs no order of it runs "
+        "here, and some of that stops the official evaluator"
+    ),
+}

@@ -1,4 +1,4 @@
-"""From judged answers to a report: pure, and the same bytes for the same input."""
+"""From judged answers to a report. Pure: equal input gives equal bytes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +26,7 @@ SAMPLE, JUDGE, TRAIN = "pairing.sample_candidates", "sandbox.judge_candidates", 
 
 
 def build_timeline(stages: list[StageSpan]) -> Timeline | None:
-    """Stages by first start on a clock from 0, with their sentences; None without stages."""
+    """Stages by first start on a clock from 0; None without stages."""
     if not stages:
         return None
     origin = min(stage.first_start for stage in stages)
@@ -39,7 +39,7 @@ def build_timeline(stages: list[StageSpan]) -> Timeline | None:
 
 
 def shifted(stage: StageSpan, origin: float) -> StageSpan:
-    """The same stage on a clock that starts at `origin`, milliseconds kept."""
+    """The stage on a clock that starts at `origin`, to the millisecond."""
     spans = [
         one.model_copy(update={"start": round(one.start - origin, 3), "end": round(one.end - origin, 3)})
         for one in sorted(stage.spans, key=lambda one: (one.start, one.shard))
@@ -49,7 +49,7 @@ def shifted(stage: StageSpan, origin: float) -> StageSpan:
 
 
 def overlap_sentences(stages: list[StageSpan]) -> list[str]:
-    """How verification, sampling and judging lay to what feeds them."""
+    """How verification, sampling and judging overlap with what feeds them."""
     writing, verifying, sampling = first(stages, WRITE), first(stages, VERIFY), first(stages, SAMPLE)
     sentences: list[str] = []
     if writing and verifying:
@@ -67,12 +67,12 @@ def first(stages: list[StageSpan], task: str) -> StageSpan | None:
 
 
 def judging_of(stages: list[StageSpan], sampling: StageSpan) -> StageSpan | None:
-    """The first judging that began after the sampling did."""
+    """The first judging that began after the sampling."""
     return next((one for one in stages if one.task == JUDGE and one.first_start >= sampling.first_start), None)
 
 
 def sampling_sentence(stages: list[StageSpan], sampling: StageSpan, writing: StageSpan) -> str:
-    """Whether sampling overlapped the writing of examples or waited for a training."""
+    """Whether sampling overlapped with writing or waited for a training."""
     trained = [one for one in stages if one.task == TRAIN and one.last_end <= sampling.first_start]
     if trained and sampling.first_start >= writing.last_end:
         last = max(trained, key=lambda one: (one.last_end, one.stage_id))
@@ -82,7 +82,7 @@ def sampling_sentence(stages: list[StageSpan], sampling: StageSpan, writing: Sta
 
 
 def relation(what: str, later: StageSpan, earlier: StageSpan, event: str) -> str:
-    """Whether `later` began before the last end of `earlier`, and by how much."""
+    """Whether `later` began before the end of `earlier`, and by how much."""
     lead = earlier.last_end - later.first_start
     if lead > 0:
         return f"{what.capitalize()} began {seconds_text(lead)} before {event}."
@@ -90,22 +90,23 @@ def relation(what: str, later: StageSpan, earlier: StageSpan, event: str) -> str
 
 
 def build_report(given: ReportInput) -> ReportData:
-    """All scores, comparisons, cases and sentences of a job.
-
-    Raises InvalidInputError where an arm stands twice or answers an unknown or training example or a slot twice.
-    """
+    """Raises InvalidInputError for an arm or slot that comes twice, and for answers to unknown or training examples."""
     arms = index_arms(given)
     sets = scored_sets(given)
-    boards = [score_benchmark(one) for one in given.benchmarks]
+    datasets = [score_benchmark(one) for one in given.benchmarks]
     scores = score_all(given, arms, sets)
-    scores += [score for board in boards for score in board.scores(given.resamples, given.bootstrap_seed)]
+    scores += [score for dataset in datasets for score in dataset.scores(given.resamples, given.bootstrap_seed)]
     comparisons = [one for questions in sets for one in compare_all(given, arms, questions)]
-    comparisons += [one for board in boards for one in compare_all(led(given, board), board.arms, board.questions)]
-    facts = [*(questions.facts() for questions in sets), *(board.facts() for board in boards)]
+    comparisons += [
+        one
+        for dataset in datasets
+        for one in compare_all(with_reference(given, dataset), dataset.arms, dataset.questions)
+    ]
+    facts = [*(questions.facts() for questions in sets), *(dataset.facts() for dataset in datasets)]
     main = next((one.name for one in facts if one.scored), MAIN_SET)
     credit = credit_sentence(given, comparisons, main)
     promotion = promote(given, arms)
-    benchmarks = [board.score() for board in boards]
+    benchmarks = [dataset.score() for dataset in datasets]
     case_arms = choose_case_arms(given, arms, promotion)
     return ReportData(
         job_id=given.job_id,
@@ -144,15 +145,15 @@ def build_report(given: ReportInput) -> ReportData:
     )
 
 
-def led(given: ReportInput, board: ScoredBenchmark) -> ReportInput:
-    """The same input with an arm to compare others with: the first, where the usual one was not asked."""
-    if given.reference_arm in board.arms or not board.arms:
+def with_reference(given: ReportInput, dataset: ScoredBenchmark) -> ReportInput:
+    """The input with an arm to compare others with: the first, where the usual one has no answers."""
+    if given.reference_arm in dataset.arms or not dataset.arms:
         return given
-    return given.model_copy(update={"reference_arm": next(iter(board.arms))})
+    return given.model_copy(update={"reference_arm": next(iter(dataset.arms))})
 
 
 def scored_sets(given: ReportInput) -> list[QuestionSet]:
-    """The test sets that have questions."""
+    """Test sets that have questions."""
     rows = [row for results in given.arms for row in results.rows]
     found = [question_set(name, given.examples.values(), rows) for name in TEST_SETS]
     return [questions for questions in found if questions.questions]
@@ -167,7 +168,7 @@ def score_all(given: ReportInput, arms: dict[str, ScoredArm], sets: list[Questio
 def choose_case_arms(
     given: ReportInput, arms: dict[str, ScoredArm], promotion: Promotion | None
 ) -> tuple[str, str] | None:
-    """DPO against the reference; without DPO the promoted arm, then the control, then reference against baseline."""
+    """DPO against the reference; else the promoted arm, then the control, then reference against baseline."""
     reference = given.reference_arm
     promoted = promotion.arm_id if promotion else None
     wanted = [(name, reference) for name in (given.treatment_arm, promoted, given.control_arm) if name]
@@ -177,7 +178,7 @@ def choose_case_arms(
 
 
 def per_question(given: ReportInput) -> Iterator[dict[str, Any]]:
-    """One line a question of every set: what each arm said, and whether it counts (`ex` is 0 or 1)."""
+    """One line for each question of every set: what each arm said, and whether it counts (`ex` is 0 or 1)."""
     arms = index_arms(given)
     rows = [row for results in given.arms for row in results.rows]
     index = 0
@@ -187,17 +188,17 @@ def per_question(given: ReportInput) -> Iterator[dict[str, Any]]:
         for example in questions.questions:
             yield question_line(index, questions, example, arms, example.example_id not in left_out)
             index += 1
-    for board in map(score_benchmark, given.benchmarks):
-        yield from benchmark_lines(board)
+    for dataset in map(score_benchmark, given.benchmarks):
+        yield from benchmark_lines(dataset)
 
 
-def benchmark_lines(board: ScoredBenchmark) -> Iterator[dict[str, Any]]:
-    """One line a question of a data set; `index` is its number there, `strict` the strict verdict beside the other."""
-    given = board.given
+def benchmark_lines(dataset: ScoredBenchmark) -> Iterator[dict[str, Any]]:
+    """One line for each question of a dataset; `index` is its number there, `strict` the strict verdict."""
+    given = dataset.given
     official = {one.arm.id: index_rows(one.rows) for one in given.arms}
     strict = {name: index_rows(rows) for name, rows in given.strict.items()}
-    for example in board.questions.questions:
-        line = question_line(example.index or 0, board.questions, example, {}, True)
+    for example in dataset.questions.questions:
+        line = question_line(example.index or 0, dataset.questions, example, {}, True)
         arms = {
             name: [
                 {**answer_line(row), "ex": int(is_right(row)), **strict_part(strict.get(name, {}), row)}
@@ -210,7 +211,7 @@ def benchmark_lines(board: ScoredBenchmark) -> Iterator[dict[str, Any]]:
 
 
 def strict_part(rows: dict[str, list[JudgedCandidate]], row: JudgedCandidate) -> dict[str, str]:
-    """The strict verdict of the same answer, where it was judged strictly too."""
+    """The strict verdict of the same answer, where there is one."""
     same = (one for one in rows.get(row.candidate.example_id, ()) if one.candidate.slot == row.candidate.slot)
     found = next(same, None)
     return {} if found is None else {"strict": found.verdict.value}
@@ -219,7 +220,6 @@ def strict_part(rows: dict[str, list[JudgedCandidate]], row: JudgedCandidate) ->
 def question_line(
     index: int, questions: QuestionSet, example: Example, arms: dict[str, ScoredArm], scored: bool
 ) -> dict[str, Any]:
-    """One question with a list of answers for each arm that has one."""
     answers = {
         name: arm.by_example[example.example_id] for name, arm in arms.items() if example.example_id in arm.by_example
     }
@@ -239,7 +239,6 @@ def question_line(
 
 
 def answer_line(row: JudgedCandidate) -> dict[str, Any]:
-    """One answer."""
     return {
         "slot": row.candidate.slot,
         "sql": row.candidate.sql,

@@ -1,9 +1,9 @@
-"""Numbers as the report writes them."""
+"""Numbers, tables and lists as plain text of at most 110 columns."""
 
 import textwrap
-from dataclasses import dataclass
 
-from services.evaluation.model import ArmScore, Comparison, Interval, Tally
+from services.evaluation.model import ArmComparison, ArmScore, CorrectCount, Interval
+from shared.pages.render import TextTable
 
 NONE = "-"
 
@@ -27,7 +27,7 @@ def accuracy_text(score: ArmScore) -> str:
     return f"{percent(score.accuracy)} ({score.correct}/{total})"
 
 
-def tally_text(tally: Tally) -> str:
+def tally_text(tally: CorrectCount) -> str:
     """ "83.3 % (10/12)"."""
     return f"{percent(tally.correct / tally.total)} ({tally.correct}/{tally.total})" if tally.total else NONE
 
@@ -37,7 +37,7 @@ def rate_interval(interval: Interval | None) -> str:
     return NONE if interval is None else f"[{interval.low * 100:.1f}, {interval.high * 100:.1f}]"
 
 
-def points_text(comparison: Comparison) -> str:
+def points_text(comparison: ArmComparison) -> str:
     """ "+4.2 [-1.0, +9.1]"."""
     if comparison.interval is None:
         return f"{signed(comparison.points)} (no interval)"
@@ -66,22 +66,8 @@ def seconds_text(seconds: float) -> str:
 WIDTH = 110
 
 
-@dataclass(frozen=True)
-class Table:
-    """Header and rows of cells; the first `text_columns` columns hold text, the others numbers."""
-
-    header: list[str]
-    rows: list[list[str]]
-    text_columns: int = 1
-    last_is_text: bool = False
-
-    def is_number(self, column: int) -> bool:
-        """Whether a column is set to the right."""
-        return column >= self.text_columns and not (self.last_is_text and column == len(self.header) - 1)
-
-
-def grid_lines(table: Table) -> list[str]:
-    """Columns padded to their widest cell, numbers to the right; the first column gives way where there is no room."""
+def grid_lines(table: TextTable) -> list[str]:
+    """Columns as wide as their widest cell, numbers to the right. The first column shrinks where there is no room."""
     cells = [[plain(cell) for cell in row] for row in [table.header, *table.rows]]
     widths = [max(len(row[k]) for row in cells) for k in range(len(table.header))]
     widths[0] = max(8, min(widths[0], WIDTH - sum(widths[1:]) - 2 * (len(widths) - 1)))
@@ -90,17 +76,15 @@ def grid_lines(table: Table) -> list[str]:
 
 
 def pad(cell: str, width: int, to_right: bool) -> str:
-    """A cell of `width` columns."""
     return cell.rjust(width) if to_right else cell.ljust(width)
 
 
 def cut(cell: str, width: int) -> str:
-    """At most `width` columns."""
     return cell if len(cell) <= width else cell[: width - 3] + "..."
 
 
 def plain(text: str) -> str:
-    """Text without characters that a terminal would obey."""
+    """Text without control characters."""
     return "".join(mark if mark.isprintable() else "?" for mark in text)
 
 

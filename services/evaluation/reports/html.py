@@ -1,72 +1,73 @@
-"""The report as one HTML file: no script, no outside asset, every text escaped."""
+"""The report as one HTML page."""
 
-from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from services.evaluation.model import ReportData, SetFacts
-from services.evaluation.reports import charts, tables
-from services.evaluation.reports.format import Table, accuracy_text, points_text, seconds_text
-from services.evaluation.reports.sentences import benchmark_sentences, data_sentences, pair_sentences
+from services.evaluation.reports import tables
+from services.evaluation.reports.format import accuracy_text, points_text, seconds_text
+from services.evaluation.reports.sentences import (
+    benchmark_sentences,
+    data_sentences,
+    pair_sentences,
+    wave_sentence,
+)
 from services.evaluation.scoring.arms import LEVELS
-from services.evaluation.scoring.rounds import round_table
-from services.evaluation.scoring.wave import wave_sentence, wave_table
-from shared.pages.charts import MARK_STYLE, error_charts, pair_histograms
+from shared.pages.charts import (
+    PERCENT_MARKS,
+    BarChart,
+    BarRow,
+    axis,
+    difference_marks,
+    error_charts,
+    interval_strip,
+    loss_chart,
+    pair_histograms,
+    span_strip,
+    ticks,
+)
+from shared.pages.render import TextTable, render_page
 
-RATE_MARKS = [0.0, 25.0, 50.0, 75.0, 100.0]
-SHOWN_ROWS, SHOWN_COLUMNS, SHOWN_CELL = 5, 6, 48
-Chart = dict[str, object]
-
-
-@cache
-def environment() -> Environment:
-    """The templates beside this file, with escaping on."""
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    found = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.filters["nobreak"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
-    found.globals.update(cell=cell, SHOWN_ROWS=SHOWN_ROWS, SHOWN_COLUMNS=SHOWN_COLUMNS)
-    return found
+TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 def render_html(data: ReportData) -> str:
-    """The whole report."""
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            data=data,
-            sets=[set_view(data, one) for one in data.sets],
-            promotion=tables.promotion_table(data),
-            training=tables.training_table(data),
-            curves=[
-                (one.stage_id, one.method, Markup(charts.loss_chart(one.curve))) for one in data.training if one.curve
-            ],
-            gantt=gantt(data),
-            stages=tables.stage_table(data),
-            data_lines=data_sentences(data.data) if data.data else [],
-            data_tables=data_tables(data),
-            pair_lines=pair_sentences(data.pairs) if data.pairs else [],
-            pair_tables=pair_tables(data),
-            pair_charts=pair_charts(data),
-            pair_figures=pair_figures(data),
-            mark_style=Markup(MARK_STYLE),
-            rounds=round_table(data.rounds),
-            wave=wave_table(data.wave) if data.wave else None,
-            wave_line=wave_sentence(data.wave) if data.wave else "",
-            environment=tables.environment_table(data),
-        )
+    profile, shape = (data.pairs.profile, data.pairs.shape) if data.pairs else (None, None)
+    return render_page(
+        TEMPLATE,
+        data=data,
+        sets=[set_view(data, one) for one in data.sets],
+        promotion=tables.promotion_table(data),
+        training=tables.training_table(data),
+        curves=[(one.stage_id, one.method, loss_chart(one.curve)) for one in data.training if one.curve],
+        timeline=timeline_chart(data),
+        stages=tables.stage_table(data),
+        data_lines=data_sentences(data.data) if data.data else [],
+        data_tables=data_tables(data),
+        pair_lines=pair_sentences(data.pairs) if data.pairs else [],
+        pair_tables=pair_tables(data),
+        pair_charts=error_charts(profile) if profile else [],
+        pair_figures=pair_histograms(shape) if shape else [],
+        rounds=tables.round_table(data.rounds),
+        wave=tables.wave_table(data.wave) if data.wave else None,
+        wave_line=wave_sentence(data.wave) if data.wave else "",
+        environment=tables.environment_table(data),
     )
 
 
 def set_view(data: ReportData, one: SetFacts) -> dict[str, object]:
-    """Charts and tables of one set."""
+    """Charts and tables of one test set."""
+    benchmark = tables.benchmark_of(data, one.name)
     return {
         "facts": one,
         "title": tables.set_title(one),
         "size": tables.set_size(one),
-        "benchmark": benchmark_view(data, one.name),
+        "benchmark": benchmark
+        and {
+            "lines": benchmark_sentences(benchmark),
+            "scores": tables.benchmark_table(benchmark),
+            "hardness": tables.hardness_table(benchmark),
+            "failures": tables.failure_table(benchmark),
+        },
         "accuracy": accuracy_chart(data, one.name),
         "difference": difference_chart(data, one.name),
         "scores": tables.score_table(data, one.name),
@@ -77,122 +78,70 @@ def set_view(data: ReportData, one: SetFacts) -> dict[str, object]:
     }
 
 
-def benchmark_view(data: ReportData, name: str) -> dict[str, object] | None:
-    """What stands beside the scores of a data set."""
-    one = tables.benchmark_of(data, name)
-    if one is None:
-        return None
-    return {
-        "lines": benchmark_sentences(one),
-        "scores": tables.benchmark_table(one),
-        "hardness": tables.hardness_table(one),
-        "failures": tables.failure_table(one),
-    }
-
-
-def accuracy_chart(data: ReportData, set_name: str) -> Chart:
-    """A row an arm: label, strip in percent, value."""
+def accuracy_chart(data: ReportData, set_name: str) -> BarChart:
+    """One row for each arm, with its interval in percent."""
     scores = tables.scores_of(data, set_name)
-    known = {one.arm.id: one.accuracy for one in scores}
-    reference = known.get(data.reference_arm)
+    reference = next((one for one in scores if one.arm.id == data.reference_arm), None)
+    line = None if reference is None or reference.accuracy is None else reference.accuracy * 100
     rows = []
     for one in scores:
-        interval = one.interval and one.interval.model_copy(
-            update={"low": one.interval.low * 100, "high": one.interval.high * 100}
-        )
-        strip = charts.interval_strip(
+        strip = interval_strip(
             None if one.accuracy is None else one.accuracy * 100,
-            interval,
-            RATE_MARKS,
+            (one.interval.low * 100, one.interval.high * 100) if one.interval else None,
+            PERCENT_MARKS,
             kind="main" if one.arm.train_steps else "base",
-            reference=None if reference is None else reference * 100,
+            reference=line,
         )
-        rows.append({"label": one.arm.title, "strip": Markup(strip), "value": accuracy_text(one)})
+        rows.append(BarRow(one.arm.title, strip, accuracy_text(one)))
     caption = "Execution accuracy with 95 % interval by bootstrap over databases."
-    if reference is not None and any(one.arm.id == data.reference_arm for one in scores):
-        caption += f" The dashed line is {next(one.arm.title for one in scores if one.arm.id == data.reference_arm)}."
-    return {"rows": rows, "axis": Markup(charts.axis(RATE_MARKS, 0, 100, " %")), "caption": caption}
+    if reference is not None and line is not None:
+        caption += f" The dashed line is {reference.arm.title}."
+    return BarChart("", rows, axis(PERCENT_MARKS, 0, 100, " %"), caption)
 
 
-def difference_chart(data: ReportData, set_name: str) -> Chart:
-    """A row a comparison, in points around zero."""
+def difference_chart(data: ReportData, set_name: str) -> BarChart:
+    """One row for each comparison, in points around zero."""
     found = tables.comparisons_of(data, set_name)
-    marks = charts.difference_marks([one.interval for one in found], [one.points for one in found])
+    intervals = [(one.interval.low, one.interval.high) if one.interval else None for one in found]
+    marks = difference_marks(intervals, [one.points for one in found])
     rows = []
-    for one in found:
-        clear = one.interval is not None and not one.interval.low <= 0 <= one.interval.high
+    for one, interval in zip(found, intervals, strict=True):
+        clear = interval is not None and not interval[0] <= 0 <= interval[1]
         kind = "base" if not clear else "main" if one.points > 0 else "worse"
-        strip = charts.interval_strip(one.points, one.interval, marks, kind=kind, reference=0.0)
-        label = f"{one.arm_title} vs {one.other_title}"
-        rows.append({"label": label, "strip": Markup(strip), "value": points_text(one)})
-    return {"rows": rows, "axis": Markup(charts.axis(marks, marks[0], marks[-1]))}
+        strip = interval_strip(one.points, interval, marks, kind=kind, reference=0.0)
+        rows.append(BarRow(f"{one.arm_title} vs {one.other_title}", strip, points_text(one)))
+    return BarChart("", rows, axis(marks, marks[0], marks[-1]))
 
 
-def gantt(data: ReportData) -> Chart | None:
-    """A row a stage on the job's clock."""
+def timeline_chart(data: ReportData) -> BarChart | None:
+    """One row for each stage, on the job's clock."""
     if data.timeline is None:
         return None
     wall = data.timeline.wall_seconds
-    marks = charts.ticks(0, wall, 6)
-    rows = [
-        {
-            "label": one.stage_id,
-            "strip": Markup(charts.span_strip(one, wall, marks)),
-            "value": f"{seconds_text(one.busy_seconds)} busy",
-        }
-        for one in data.timeline.stages
-    ]
-    return {"rows": rows, "axis": Markup(charts.axis(marks, 0, wall, " s"))}
+    marks = ticks(0, wall, 6)
+    rows = []
+    for one in data.timeline.stages:
+        shards = [(span.start, span.end) for span in one.spans]
+        strip = span_strip((one.first_start, one.last_end), shards, wall, marks)
+        rows.append(BarRow(one.stage_id, strip, f"{seconds_text(one.busy_seconds)} busy"))
+    return BarChart("", rows, axis(marks, 0, wall, " s"))
 
 
-def data_tables(data: ReportData) -> list[Table]:
+def data_tables(data: ReportData) -> list[TextTable]:
     """Levels and rejections."""
-    given = data.data
-    if given is None:
+    if data.data is None:
         return []
-    return [tables.count_table("Level", given.levels, LEVELS), *count_tables([("Rejected for", given.rejected)])]
+    levels = tables.count_table("Level", data.data.levels, LEVELS)
+    return [levels, *count_tables(("Rejected for", data.data.rejected))]
 
 
-def pair_tables(data: ReportData) -> list[Table]:
+def pair_tables(data: ReportData) -> list[TextTable]:
     """Verdicts of the samples, exclusions, and what the weak model gets wrong."""
-    given = data.pairs
-    if given is None:
+    if data.pairs is None:
         return []
-    counts = count_tables([("Verdict", given.verdicts), ("Left out because", given.excluded)])
-    return [*counts, *tables.error_tables(given)]
+    counts = count_tables(("Verdict", data.pairs.verdicts), ("Left out because", data.pairs.excluded))
+    return [*counts, *tables.error_tables(data.pairs)]
 
 
-def pair_charts(data: ReportData) -> list[Chart]:
-    """What the weak model gets wrong, as bars."""
-    profile = data.pairs.profile if data.pairs else None
-    return [
-        {
-            "rows": [{"label": row.label, "strip": Markup(row.strip), "value": row.value} for row in one.rows],
-            "axis": Markup(one.axis),
-            "caption": f"{one.title}. {one.caption}",
-            "legend": one.legend,
-        }
-        for one in (error_charts(profile) if profile else [])
-    ]
-
-
-def pair_figures(data: ReportData) -> list[Chart]:
-    """Histograms of the pairs' sides."""
-    shape = data.pairs.shape if data.pairs else None
-    return [
-        {"title": one.title, "svg": Markup(one.svg), "legend": one.legend}
-        for one in (pair_histograms(shape) if shape else [])
-    ]
-
-
-def count_tables(counts: list[tuple[str, dict[str, int]]]) -> list[Table]:
-    """A table for each non-empty dict of counts."""
+def count_tables(*counts: tuple[str, dict[str, int]]) -> list[TextTable]:
     return [tables.count_table(title, found) for title, found in counts if found]
-
-
-def cell(value: str | float | None) -> str:
-    """One value of a result, cut short."""
-    if value is None:
-        return "NULL"
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= SHOWN_CELL else text[: SHOWN_CELL - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -1,36 +1,39 @@
-"""The sentences of the report. Each states what was counted; none says more than its interval."""
+"""The sentences of the report. Each says what was counted; none claims more than its interval."""
 
-from services.evaluation.metrics.results import DEPENDS
+from collections.abc import Sequence
+
+from services.evaluation.metrics.failures import DEPENDS
 from services.evaluation.model import (
+    ArmComparison,
     ArmScore,
     BenchmarkScore,
-    Comparison,
     DataStats,
     PairStats,
     Promotion,
     ReportInput,
+    RoundFacts,
     SetFacts,
     SetName,
+    WaveFacts,
 )
 from services.evaluation.reports.format import accuracy_text, decimals, percent, points_text, tally_text
+from services.evaluation.reports.tables import result_of, share_text
 from services.evaluation.scoring.comparisons import ABOVE, BELOW, find
-from services.evaluation.scoring.rounds import round_caveats, round_sentence
 
 ON_POLICY = "The weak model is the student after SFT: on-policy, not the paper's weak model."
 MAIN_SET: SetName = "held-out"
 
 
-def compared(comparison: Comparison) -> str:
-    """ "A vs B: +1.0 [..] points, so many wins and losses: conclusion"."""
+def compared(comparison: ArmComparison) -> str:
     counts = f"wins {comparison.wins}, losses {comparison.losses}"
     names = f"{comparison.arm_title} vs {comparison.other_title}"
     return f"{names}: {points_text(comparison)} points, {counts}: {comparison.conclusion}."
 
 
-def credit_sentence(given: ReportInput, comparisons: list[Comparison], set_name: SetName = MAIN_SET) -> str:
-    """What may be credited to preference training: only what stands against the control of the same steps."""
-    asked = [*given.arms, *(arm for one in given.benchmarks for arm in one.arms)]
-    arms = {one.arm.id for one in asked if one.rows}
+def credit_sentence(given: ReportInput, comparisons: list[ArmComparison], set_name: SetName = MAIN_SET) -> str:
+    """Preference training gets credit only against the control of the same steps."""
+    results = [*given.arms, *(arm for one in given.benchmarks for arm in one.arms)]
+    arms = {one.arm.id for one in results if one.rows}
     if given.treatment_arm not in arms:
         built = "" if given.pairs is None else f" ({given.pairs.pairs} pairs were built)"
         return f"There is no DPO arm{built}, so nothing is credited to preference training."
@@ -45,7 +48,7 @@ def credit_sentence(given: ReportInput, comparisons: list[Comparison], set_name:
     )
 
 
-def verdict(against: Comparison, over_reference: Comparison | None) -> str:
+def verdict(against: ArmComparison, over_reference: ArmComparison | None) -> str:
     """What follows from DPO minus the control."""
     if against.conclusion == BELOW:
         return ", clear of zero: preference training did worse than the same steps of SFT on the chosen SQL."
@@ -62,7 +65,7 @@ def findings(
     sets: list[SetFacts],
     scores: list[ArmScore],
     benchmarks: list[BenchmarkScore],
-    comparisons: list[Comparison],
+    comparisons: list[ArmComparison],
     credit: str,
     promotion: Promotion | None,
 ) -> list[str]:
@@ -70,8 +73,10 @@ def findings(
     main = next((one for one in sets if one.scored and one.policy is None), None)
     lines = [] if main is None else [set_sentence(main)]
     if main is not None:
-        told = [one for one in scores if one.set_name == main.name and one.arm.greedy]
-        lines.append("Execution accuracy: " + "; ".join(f"{one.arm.title} {accuracy_text(one)}" for one in told) + ".")
+        greedy = [one for one in scores if one.set_name == main.name and one.arm.greedy]
+        lines.append(
+            "Execution accuracy: " + "; ".join(f"{one.arm.title} {accuracy_text(one)}" for one in greedy) + "."
+        )
         pairs = [(given.reference_arm, given.baseline_arm), (given.treatment_arm, given.reference_arm)]
         found = [find(comparisons, main.name, arm, other) for arm, other in pairs]
         lines += [compared(one) for one in found if one is not None]
@@ -86,7 +91,7 @@ def findings(
 
 
 def benchmark_sentence(one: BenchmarkScore) -> str:
-    """A data set's scores in a line, strict ones beside the official."""
+    """Scores on a dataset, strict ones beside the official."""
     arms = "; ".join(
         f"{arm.arm.title} {tally_text(arm.official)}"
         + ("" if one.policy == "strict" else f", strict {percent(arm.strict.correct / max(1, arm.strict.total))}")
@@ -96,12 +101,11 @@ def benchmark_sentence(one: BenchmarkScore) -> str:
 
 
 def set_sentence(main: SetFacts) -> str:
-    """The size of the main set."""
     return f"{main.scored} {main.name} questions count, over {main.databases} databases in {main.domains} domains."
 
 
-def smallest_sentence(comparison: Comparison) -> str:
-    """The smallest effect that this size could have shown, and how it was computed."""
+def smallest_sentence(comparison: ArmComparison) -> str:
+    """The smallest effect that this size could show."""
     error = f"{decimals(comparison.standard_error, 2)} points"
     return (
         "The smallest difference that this size would show 8 times in 10 is "
@@ -110,7 +114,7 @@ def smallest_sentence(comparison: Comparison) -> str:
 
 
 def caveats(given: ReportInput, sets: list[SetFacts], scores: list[ArmScore]) -> list[str]:
-    """What a reader must know before believing the numbers."""
+    """What you must know before you believe the numbers."""
     seeds = "One training seed" if given.training_seeds == 1 else f"{given.training_seeds} training seeds"
     lines = [f"{seeds}: intervals cover the choice of databases, not the spread between training runs."]
     lines.append(
@@ -138,7 +142,7 @@ def control_unsampled(given: ReportInput) -> bool:
 
 
 def set_caveat(one: SetFacts) -> str:
-    """Questions that count for no arm; of a data set all count, and why that matters is said."""
+    """Which questions count for no arm; in a dataset all count."""
     if one.policy is not None:
         return (
             f"{one.name}: every question counts. {one.gold_failed} golds did not run, so these questions are wrong for "
@@ -151,7 +155,6 @@ def set_caveat(one: SetFacts) -> str:
 
 
 def answer_caveat(score: ArmScore) -> str:
-    """An arm that did not answer everything."""
     if score.accuracy is None:
         return f"{score.set_name}: {score.arm.title} has no answers, so it has no score."
     return (
@@ -160,7 +163,6 @@ def answer_caveat(score: ArmScore) -> str:
 
 
 def data_source(data: DataStats) -> str:
-    """Where the examples came from."""
     if data.source:
         return data.source
     if data.writer == "grammar":
@@ -181,31 +183,31 @@ SHOWN_GOLDS = 10
 
 def data_sentences(data: DataStats) -> list[str]:
     """Yield and domains."""
-    asked = f"{data.accepted} of {data.requested} requested examples were accepted"
+    yielded = f"{data.accepted} of {data.requested} requested examples were accepted"
     lists = (("training", data.train_domains), ("selection", data.selection_domains), ("test", data.test_domains))
     domains = "; ".join(f"{len(names)} {name}" for name, names in lists)
     shared = sorted(set(data.test_domains) & {*data.train_domains, *data.selection_domains})
     unseen = f"shared between test and the others: {', '.join(shared)}" if shared else "no test domain is in the others"
-    return [f"{asked}; {sum(data.rejected.values())} were rejected.", f"Domains: {domains}; {unseen}."]
+    return [f"{yielded}; {sum(data.rejected.values())} were rejected.", f"Domains: {domains}; {unseen}."]
 
 
 def pair_sentences(pairs: PairStats) -> list[str]:
-    """What was sampled and what became of it."""
+    """What was sampled, and how many pairs came of it."""
     total = sum(pairs.verdicts.values())
     right = pairs.verdicts.get("correct", 0)
     share = f" ({percent(right / total)} of them correct)" if total else ""
-    asked = (
+    sampling = (
         f"{pairs.questions} questions, {pairs.samples_per_question} samples each at temperature {pairs.temperature:g}"
     )
     built = f"{pairs.pairs} pairs were built" if pairs.pairs else "No pair could be built"
     return [
-        f"{pairs.weak_model} was asked {asked}: {total} answers{share}.",
+        f"{pairs.weak_model} was asked {sampling}: {total} answers{share}.",
         f"{built}.",
     ]
 
 
 def benchmark_sentences(one: BenchmarkScore) -> list[str]:
-    """What a data set's score is a score of."""
+    """How to read a score on a dataset."""
     skipped = f" {one.skipped} questions were left out at the import, their databases missing." if one.skipped else ""
     lines = [
         f"Data set {one.dataset}, split {one.split}; licence: {one.licence}; "
@@ -220,3 +222,40 @@ def benchmark_sentences(one: BenchmarkScore) -> list[str]:
     if len(one.gold_failed) > SHOWN_GOLDS:
         lines.append(f"… and {len(one.gold_failed) - SHOWN_GOLDS} more; the JSON report has all.")
     return lines
+
+
+def round_sentence(rounds: Sequence[RoundFacts]) -> str:
+    parts = [
+        f"round {one.number} {share_text(one.selection_correct, one.selection_questions)}, {result_of(one)}"
+        if one.selection_questions
+        else f"round {one.number} {result_of(one)}"
+        for one in rounds
+    ]
+    return f"Rounds of preference training, on the selection split: {'; '.join(parts)}."
+
+
+def round_caveats(rounds: Sequence[RoundFacts]) -> list[str]:
+    """What choosing among rounds does to their scores."""
+    tried = sum(one.selection_questions > 0 for one in rounds)
+    questions = max((one.selection_questions for one in rounds), default=0)
+    lines = []
+    if tried > 1:
+        lines.append(
+            f"{tried} rounds were held against the SFT model on {questions} selection questions; where the best of "
+            "several is taken, its score there is somewhat too high. Test sets take no part in this, and of the later "
+            "rounds only the best one is tested."
+        )
+    if any(one.number > 1 and one.best for one in rounds):
+        lines.append("The control has the steps of the first round, not those of all rounds.")
+    return lines
+
+
+def wave_sentence(wave: WaveFacts) -> str:
+    failed = f"{wave.failed} of {wave.answers} answers of {wave.weak_model} to the first wave were not right"
+    if not any(line.weight for line in wave.lines):
+        return f"{failed}; no feature failed more than others, so the second wave was written like the first."
+    return (
+        f"{failed}. The second wave of {wave.written} examples was asked for what failed more often than the average "
+        f"answer: {wave.followed} use the feature drawn for them, {wave.accepted} were accepted and joined the "
+        "training data."
+    )

@@ -1,18 +1,17 @@
-"""The report as Markdown."""
+"""The report as Markdown, and as plain text for a terminal."""
 
 import re
 
-from services.evaluation.model import Case, CaseAnswer, ReportData
+from services.evaluation.model import CaseAnswer, CaseStudy, ReportData
 from services.evaluation.reports import tables
-from services.evaluation.reports.format import WIDTH, Table, bullets, grid_lines, plain
-from services.evaluation.reports.sentences import benchmark_sentences, data_sentences, pair_sentences
+from services.evaluation.reports.format import WIDTH, bullets, grid_lines, plain
+from services.evaluation.reports.sentences import benchmark_sentences, data_sentences, pair_sentences, wave_sentence
 from services.evaluation.scoring.arms import LEVELS
-from services.evaluation.scoring.rounds import round_table
-from services.evaluation.scoring.wave import wave_sentence, wave_table
+from shared.pages.render import TextTable
 
 
 def render_markdown(data: ReportData) -> str:
-    """The whole report but for the tables by domain and the small result tables, which the HTML has."""
+    """Leaves out the tables by domain and the small result tables, which the HTML page has."""
     parts = [f"# Evaluation of {inline(data.job_name)}", f"Job {inline(data.job_id)}", listed(data.findings)]
     for one in data.sets:
         parts += set_parts(data, one.name)
@@ -24,7 +23,6 @@ def render_markdown(data: ReportData) -> str:
 
 
 def set_parts(data: ReportData, name: str) -> list[str]:
-    """Scores, differences and levels of one set."""
     size = next(one for one in data.sets if one.name == name)
     parts = [f"## {inline(tables.set_title(size))}", tables.set_size(size)]
     benchmark = tables.benchmark_of(data, name)
@@ -43,7 +41,6 @@ def set_parts(data: ReportData, name: str) -> list[str]:
 
 
 def promotion_parts(data: ReportData) -> list[str]:
-    """Credit and promotion."""
     parts = ["## Credit and promotion", inline(data.credit)]
     if data.promotion is not None:
         parts += [inline(data.promotion.reason), table_text(tables.promotion_table(data))]
@@ -51,7 +48,6 @@ def promotion_parts(data: ReportData) -> list[str]:
 
 
 def case_parts(data: ReportData) -> list[str]:
-    """Wins and losses with their SQL."""
     if data.case_arms is None:
         return []
     arm, other = data.case_arms
@@ -63,8 +59,7 @@ def case_parts(data: ReportData) -> list[str]:
     return parts
 
 
-def case_text(number: int, case: Case) -> str:
-    """One case."""
+def case_text(number: int, case: CaseStudy) -> str:
     one = case.example
     where = f"{case.set_name}, {one.domain}, {one.level}, database {one.database_id}"
     head = f"**{number}. {inline(case.example.question)}** ({inline(where)})"
@@ -72,21 +67,19 @@ def case_text(number: int, case: Case) -> str:
 
 
 def answer_text(answer: CaseAnswer) -> list[str]:
-    """One arm's answer: verdict, then SQL."""
     note = f": {inline(answer.message)}" if answer.message else ""
     head = f"{inline(answer.arm_title)} - {answer.verdict.value} ({answer.outcome.value}{note}):"
     return [head, fenced(answer.sql) if answer.sql is not None else "No SQL could be extracted."]
 
 
 def origin_parts(data: ReportData) -> list[str]:
-    """Data and pairs."""
     parts: list[str] = []
     if data.data is not None:
         parts += ["## Data", inline(data.data_source or ""), listed(data_sentences(data.data))]
         parts += [table_text(tables.count_table("Rejected for", data.data.rejected)) if data.data.rejected else ""]
         parts += [table_text(tables.count_table("Level", data.data.levels, LEVELS))]
     if data.wave is not None:
-        parts += ["## The second wave", inline(wave_sentence(data.wave)), table_text(wave_table(data.wave))]
+        parts += ["## The second wave", inline(wave_sentence(data.wave)), table_text(tables.wave_table(data.wave))]
     if data.pairs is not None:
         parts += ["## Preference pairs", inline(data.pair_note or ""), listed(pair_sentences(data.pairs))]
         parts += [table_text(tables.count_table("Verdict", data.pairs.verdicts))]
@@ -96,12 +89,11 @@ def origin_parts(data: ReportData) -> list[str]:
         parts += [table_text(one) for one in tables.error_tables(data.pairs)]
         parts += [table_text(one) for one in tables.shape_tables(data.pairs)]
     if data.rounds:
-        parts += ["## Rounds of preference training", table_text(round_table(data.rounds))]
+        parts += ["## Rounds of preference training", table_text(tables.round_table(data.rounds))]
     return parts
 
 
 def run_parts(data: ReportData) -> list[str]:
-    """Trainings and timeline."""
     parts: list[str] = []
     if data.training:
         parts += ["## Training", table_text(tables.training_table(data))]
@@ -111,31 +103,29 @@ def run_parts(data: ReportData) -> list[str]:
 
 
 def inline(text: str) -> str:
-    """Text that Markdown, and HTML inside it, leaves alone; one line."""
+    """One line of text that neither Markdown nor HTML interprets."""
     flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_|\[\]])", r"\\\1", flat)
 
 
 def fenced(sql: str) -> str:
-    """A code block whose fence is longer than any run of backticks inside."""
+    """A code block with a fence longer than any run of backticks inside."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", sql)), default=0))
     return f"{fence}sql\n{sql}\n{fence}"
 
 
 def listed(lines: list[str]) -> str:
-    """A bulleted list."""
     return "\n".join(f"- {inline(line)}" for line in lines)
 
 
-def table_text(table: Table) -> str:
-    """A table whose number columns are set to the right."""
+def table_text(table: TextTable) -> str:
     rule = ["---:" if table.is_number(k) else "---" for k in range(len(table.header))]
     rows = [[inline(cell) for cell in row] for row in [table.header, *table.rows]]
     return "\n".join("| " + " | ".join(row) + " |" for row in [rows[0], rule, *rows[1:]])
 
 
 def render_terminal(data: ReportData) -> str:
-    """Findings, scores and differences of each set, caveats. Control characters are shown as "?"."""
+    """Findings, scores, differences and caveats; control characters become "?"."""
     lines = [f"Evaluation of {data.job_name} ({data.job_id})", "=" * WIDTH, *bullets(data.findings)]
     for one in data.sets:
         size = tables.set_size(one).rstrip(".")
@@ -154,8 +144,8 @@ def render_terminal(data: ReportData) -> str:
     return "\n".join(plain(line).rstrip()[:WIDTH] for line in lines) + "\n"
 
 
-def short(table: Table) -> Table:
-    """The comparison table without the column that has no room here (the findings and the files have it)."""
+def short(table: TextTable) -> TextTable:
+    """The comparison table without a column that has no room here."""
     kept = [k for k, name in enumerate(table.header) if name != "Smallest effect"]
     rows = [[row[k] for k in kept] for row in table.rows]
-    return Table([table.header[k] for k in kept], rows, table.text_columns, table.last_is_text)
+    return TextTable([table.header[k] for k in kept], rows, table.text_columns, table.last_is_text)

@@ -1,11 +1,11 @@
-"""Judged rows to scores: which questions count, and what each arm got of them."""
+"""From judged answers to scores: which questions count, and how each arm does on them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from services.evaluation.model import ArmResults, ArmScore, Interval, ReportInput, SetFacts, SetName, Tally
+from services.evaluation.model import ArmResults, ArmScore, CorrectCount, Interval, ReportInput, SetFacts, SetName
 from services.evaluation.scoring.statistics import Estimate, clustered_mean, pass_at_k
 from shared.contracts.records import Example, JudgedCandidate, Level, Outcome, Verdict
 from shared.errors import InvalidInputError
@@ -28,7 +28,7 @@ class ScoredArm:
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """A set's questions in report order, those that count, and why the others do not."""
+    """A test set in report order: the questions that count, and why the others do not."""
 
     name: SetName
     questions: list[Example]
@@ -37,7 +37,6 @@ class QuestionSet:
     gold_empty: set[str]
 
     def facts(self) -> SetFacts:
-        """The set's sizes."""
         return SetFacts(
             name=self.name,
             questions=len(self.questions),
@@ -50,7 +49,7 @@ class QuestionSet:
 
 
 def index_rows(rows: Iterable[JudgedCandidate]) -> dict[str, list[JudgedCandidate]]:
-    """Rows by example id, each list in slot order."""
+    """Rows by example id, in slot order."""
     found: dict[str, list[JudgedCandidate]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: (row.candidate.example_id, row.candidate.slot)):
         found[row.candidate.example_id].append(row)
@@ -58,9 +57,9 @@ def index_rows(rows: Iterable[JudgedCandidate]) -> dict[str, list[JudgedCandidat
 
 
 def index_arms(given: ReportInput) -> dict[str, ScoredArm]:
-    """Arms by id, in the order given.
+    """Arms by id, in the given order.
 
-    Raises InvalidInputError where an arm stands twice, answers a slot twice, or answers an unknown or training example.
+    Raises InvalidInputError for an arm or slot that comes twice, and for answers to unknown or training examples.
     """
     arms: dict[str, ScoredArm] = {}
     for results in given.arms:
@@ -72,7 +71,7 @@ def index_arms(given: ReportInput) -> dict[str, ScoredArm]:
 
 
 def check_rows(arm_id: str, rows: Iterable[JudgedCandidate], examples: dict[str, Example]) -> None:
-    """Raises InvalidInputError for an unknown or training example and for a slot that was answered twice."""
+    """Raises InvalidInputError for unknown or training examples, and for a slot that is answered twice."""
     seen: set[tuple[str, int]] = set()
     for row in rows:
         name, slot = place = (row.candidate.example_id, row.candidate.slot)
@@ -86,7 +85,7 @@ def check_rows(arm_id: str, rows: Iterable[JudgedCandidate], examples: dict[str,
 
 
 def question_set(name: SetName, examples: Iterable[Example], rows: Iterable[JudgedCandidate]) -> QuestionSet:
-    """Questions of one set; a gold that failed or gave nothing in any row takes its question out for every arm."""
+    """A gold that fails or gives no row in any answer takes its question out for every arm."""
     ordered = sorted(examples, key=lambda one: (one.domain, one.database_id, one.example_id))
     questions = [one for one in ordered if SET_NAMES.get(one.split) == name]
     ids = {one.example_id for one in questions}
@@ -103,7 +102,7 @@ def question_set(name: SetName, examples: Iterable[Example], rows: Iterable[Judg
 
 
 def gold_is_empty(row: JudgedCandidate) -> bool:
-    """True where the gold ran and gave no row, whatever the candidate gave."""
+    """Whether the gold gave no row, whatever the candidate gave."""
     if row.verdict is Verdict.BOTH_EMPTY:
         return True
     return row.gold_result is not None and row.gold_result.outcome is Outcome.EMPTY
@@ -112,7 +111,7 @@ def gold_is_empty(row: JudgedCandidate) -> bool:
 def question_scores(
     by_example: dict[str, list[JudgedCandidate]], greedy: bool, questions: QuestionSet
 ) -> dict[str, float]:
-    """Example id -> share of right answers; a greedy arm that answered any of the set gets 0 where it did not."""
+    """Example id -> share of right answers. A greedy arm gets 0 where it did not answer, unless it answered nothing."""
     ids = [one.example_id for one in questions.scored]
     answered = {name: by_example[name] for name in ids if name in by_example}
     if not answered:
@@ -123,17 +122,15 @@ def question_scores(
 
 
 def arm_scores(arm: ScoredArm, questions: QuestionSet) -> dict[str, float]:
-    """The arm's `question_scores`."""
     return question_scores(arm.by_example, arm.results.arm.greedy, questions)
 
 
 def right(rows: Iterable[JudgedCandidate]) -> int:
-    """How many rows are correct."""
     return sum(row.verdict is Verdict.CORRECT for row in rows)
 
 
 def by_database(scores: dict[str, float], questions: QuestionSet) -> dict[str, list[float]]:
-    """Scores grouped by database id, the clusters of the bootstrap."""
+    """Scores by database id, the clusters of the bootstrap."""
     groups: dict[str, list[float]] = defaultdict(list)
     for example in questions.scored:
         if example.example_id in scores:
@@ -142,14 +139,13 @@ def by_database(scores: dict[str, float], questions: QuestionSet) -> dict[str, l
 
 
 def interval_of(estimate: Estimate | None, scale: float = 1.0) -> Interval | None:
-    """The estimate's interval, scaled, rounded to 6 places."""
+    """The estimate's interval, scaled and rounded to 6 places."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return None
     return Interval(low=round(estimate.low * scale, 6), high=round(estimate.high * scale, 6))
 
 
 def score_arm(arm: ScoredArm, questions: QuestionSet, resamples: int, seed: int) -> ArmScore:
-    """One arm on one set."""
     spec = arm.results.arm
     scores = arm_scores(arm, questions)
     rows = answer_rows(arm, scores)
@@ -175,24 +171,24 @@ def score_arm(arm: ScoredArm, questions: QuestionSet, resamples: int, seed: int)
 
 
 def answer_rows(arm: ScoredArm, scores: dict[str, float]) -> list[JudgedCandidate]:
-    """The rows that count: all slots of a sampled arm, the first of a greedy one."""
+    """The rows that count: every slot of a sampled arm, the first of a greedy one."""
     last = 1 if arm.results.arm.greedy else None
     return [row for name in scores for row in arm.by_example.get(name, [])[:last]]
 
 
 def mean_pass(arm: ScoredArm, scores: dict[str, float], k: int) -> float | None:
-    """Mean pass@k over questions with at least k samples; None where there is none."""
+    """Mean pass@k over questions with at least k samples; None without any."""
     values = [pass_at_k(len(arm.by_example[name]), right(arm.by_example[name]), k) for name in scores]
     known = [value for value in values if value is not None]
     return round(sum(known) / len(known), 6) if known else None
 
 
-def tallies(arm: ScoredArm, questions: list[Example], group: Literal["level", "domain"]) -> dict[str, Tally]:
-    """Right answers out of answers by level or domain; an unanswered question of a greedy arm counts as one answer."""
+def tallies(arm: ScoredArm, questions: list[Example], group: Literal["level", "domain"]) -> dict[str, CorrectCount]:
+    """Right answers by level or domain; a question that a greedy arm left out counts as one answer."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for example in questions:
         rows = answer_rows(arm, {example.example_id: 0.0})
         counted = counts[getattr(example, group)]
         counted[0] += right(rows)
         counted[1] += max(1, len(rows))
-    return {name: Tally(correct=correct, total=total) for name, (correct, total) in sorted(counts.items())}
+    return {name: CorrectCount(correct=correct, total=total) for name, (correct, total) in sorted(counts.items())}

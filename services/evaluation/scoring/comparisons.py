@@ -1,10 +1,10 @@
-"""Paired comparisons of arms: which pairs are made, and what each shows."""
+"""Two arms compared on the same questions: which pairs, what each shows, and example questions."""
 
 from collections import defaultdict
 from itertools import zip_longest
 from typing import Literal
 
-from services.evaluation.model import Case, CaseAnswer, Comparison, ReportInput
+from services.evaluation.model import ArmComparison, CaseAnswer, CaseStudy, ReportInput
 from services.evaluation.scoring.arms import QuestionSet, ScoredArm, arm_scores, by_database, interval_of
 from services.evaluation.scoring.statistics import Estimate, clustered_mean, mcnemar_exact
 from shared.contracts.records import Example, JudgedCandidate
@@ -16,7 +16,7 @@ NOT_TESTABLE = "not testable: fewer than two databases"
 
 
 def conclusion(estimate: Estimate) -> str:
-    """What a difference shows: NO_EFFECT where the interval holds zero."""
+    """NO_EFFECT where the interval holds zero."""
     holds_zero = estimate.holds_zero()
     if holds_zero is None:
         return NOT_TESTABLE
@@ -25,7 +25,9 @@ def conclusion(estimate: Estimate) -> str:
     return ABOVE if estimate.mean > 0 else BELOW
 
 
-def compare(arm: ScoredArm, other: ScoredArm, questions: QuestionSet, resamples: int, seed: int) -> Comparison | None:
+def compare(
+    arm: ScoredArm, other: ScoredArm, questions: QuestionSet, resamples: int, seed: int
+) -> ArmComparison | None:
     """`arm` minus `other` over the questions that both have a score for; None where there is none."""
     left, right = arm_scores(arm, questions), arm_scores(other, questions)
     differences = {name: left[name] - right[name] for name in left if name in right}
@@ -36,7 +38,7 @@ def compare(arm: ScoredArm, other: ScoredArm, questions: QuestionSet, resamples:
     wins = sum(value > 0 for value in differences.values())
     losses = sum(value < 0 for value in differences.values())
     smallest = estimate.smallest_effect()
-    return Comparison(
+    return ArmComparison(
         set_name=questions.name,
         arm_id=arm.results.arm.id,
         arm_title=arm.results.arm.title,
@@ -59,7 +61,7 @@ def compare(arm: ScoredArm, other: ScoredArm, questions: QuestionSet, resamples:
 def compared_pairs(given: ReportInput, arms: dict[str, ScoredArm]) -> list[tuple[str, str]]:
     """(arm, other) ids: trained arms minus the reference, the reference minus untrained ones, DPO minus the control.
 
-    Sampled arms are compared only among themselves: DPO minus the reference, matched by model.
+    Of sampled arms only DPO minus the reference, matched by model.
     """
     reference = given.reference_arm
     pairs: list[tuple[str, str]] = []
@@ -75,7 +77,7 @@ def compared_pairs(given: ReportInput, arms: dict[str, ScoredArm]) -> list[tuple
 
 
 def sampled_twin(arms: dict[str, ScoredArm], name: str) -> str | None:
-    """The first sampled arm with the same model as the greedy arm `name`."""
+    """The first sampled arm with the model of the greedy arm `name`."""
     if name not in arms:
         return None
     model = arms[name].results.arm.model
@@ -83,15 +85,14 @@ def sampled_twin(arms: dict[str, ScoredArm], name: str) -> str | None:
     return twins[0] if twins else None
 
 
-def compare_all(given: ReportInput, arms: dict[str, ScoredArm], questions: QuestionSet) -> list[Comparison]:
+def compare_all(given: ReportInput, arms: dict[str, ScoredArm], questions: QuestionSet) -> list[ArmComparison]:
     """Every pair on one set, in the order of `compared_pairs`."""
     pairs = compared_pairs(given, arms)
     found = [compare(arms[a], arms[b], questions, given.resamples, given.bootstrap_seed) for a, b in pairs]
     return [comparison for comparison in found if comparison is not None]
 
 
-def find(comparisons: list[Comparison], set_name: str, arm_id: str, other_id: str) -> Comparison | None:
-    """The comparison of two arms on a set."""
+def find(comparisons: list[ArmComparison], set_name: str, arm_id: str, other_id: str) -> ArmComparison | None:
     wanted = (set_name, arm_id, other_id)
     return next((one for one in comparisons if (one.set_name, one.arm_id, one.other_id) == wanted), None)
 
@@ -99,15 +100,15 @@ def find(comparisons: list[Comparison], set_name: str, arm_id: str, other_id: st
 MOST_CASES = 5
 
 
-def pick_cases(arm: ScoredArm, other: ScoredArm, sets: list[QuestionSet]) -> list[Case]:
-    """Up to five wins, then up to five losses, of `arm` against `other`; both greedy."""
+def pick_cases(arm: ScoredArm, other: ScoredArm, sets: list[QuestionSet]) -> list[CaseStudy]:
+    """Up to five wins of `arm`, then up to five losses; both arms are greedy."""
     return [*pick(arm, other, sets, "win"), *pick(arm, other, sets, "loss")]
 
 
-def pick(arm: ScoredArm, other: ScoredArm, sets: list[QuestionSet], kind: Literal["win", "loss"]) -> list[Case]:
-    """Cases of one kind: sets in order, inside a set one from each domain before a second from any."""
+def pick(arm: ScoredArm, other: ScoredArm, sets: list[QuestionSet], kind: Literal["win", "loss"]) -> list[CaseStudy]:
+    """Cases of one kind, set by set; within a set, one from each domain before a second from any."""
     wanted = 1.0 if kind == "win" else -1.0
-    found: list[Case] = []
+    found: list[CaseStudy] = []
     for questions in sets:
         left, right = arm_scores(arm, questions), arm_scores(other, questions)
         parted = [
@@ -122,7 +123,7 @@ def pick(arm: ScoredArm, other: ScoredArm, sets: list[QuestionSet], kind: Litera
 
 
 def spread(examples: list[Example]) -> list[Example]:
-    """Round robin over domains, in the order given inside each."""
+    """Round robin over domains."""
     groups: dict[str, list[Example]] = defaultdict(list)
     for one in examples:
         groups[one.domain].append(one)
@@ -132,10 +133,9 @@ def spread(examples: list[Example]) -> list[Example]:
 
 def case_of(
     kind: Literal["win", "loss"], questions: QuestionSet, example: Example, arm: ScoredArm, other: ScoredArm
-) -> Case:
-    """The case with both answers."""
+) -> CaseStudy:
     row, other_row = arm.by_example[example.example_id][0], other.by_example[example.example_id][0]
-    return Case(
+    return CaseStudy(
         kind=kind,
         set_name=questions.name,
         example=example,
@@ -146,7 +146,6 @@ def case_of(
 
 
 def answer_of(title: str, row: JudgedCandidate) -> CaseAnswer:
-    """One arm's answer as the report shows it."""
     return CaseAnswer(
         arm_title=title,
         sql=row.candidate.sql,

@@ -1,24 +1,23 @@
-"""Scores on stored data sets: all questions count, by the official policy, with the strict one and the golds beside.
+"""Scores on stored datasets: every question counts, by the official policy, beside the strict one.
 
-Pure. Officially two empty results are equal and a gold that fails makes its question wrong, so nothing is left out;
-what that is worth stands beside the score: the ceiling, and the score without questions whose gold is empty.
+Officially two empty results are equal and a failed gold makes its question wrong, so nothing is left out. The ceiling
+and the score without empty golds tell what that is worth.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from services.evaluation.metrics.aggregate import LEVELS
-from services.evaluation.metrics.failures import failure_of
-from services.evaluation.metrics.results import DEPENDS, METRIC_VERSION, facts_of
+from services.evaluation.metrics.aggregate import LEVELS, METRIC_VERSION
+from services.evaluation.metrics.failures import DEPENDS, facts_of, failure_of
 from services.evaluation.model import (
     ArmResults,
     ArmScore,
     BenchmarkArm,
     BenchmarkInput,
     BenchmarkScore,
+    CorrectCount,
     SetFacts,
-    Tally,
 )
 from services.evaluation.scoring.arms import QuestionSet, ScoredArm, check_rows, gold_is_empty, index_rows, score_arm
 from shared.contracts.records import Example, JudgedCandidate, Outcome, Verdict
@@ -31,24 +30,23 @@ Rows = dict[str, list[JudgedCandidate]]
 
 
 def is_right(row: JudgedCandidate) -> bool:
-    """Whether the policy calls it right; empty against empty is."""
+    """Empty against empty is right, too."""
     return row.verdict in RIGHT
 
 
 @dataclass(frozen=True)
 class ScoredBenchmark:
-    """A data set's questions, and its arms under the official policy with empty-against-empty as correct."""
+    """A dataset's questions and arms under the official policy."""
 
     given: BenchmarkInput
     questions: QuestionSet
     arms: dict[str, ScoredArm]
 
     def facts(self) -> SetFacts:
-        """The set's sizes: every question counts."""
         return self.questions.facts().model_copy(update={"policy": self.given.policy.value})
 
     def scores(self, resamples: int, seed: int) -> list[ArmScore]:
-        """Every arm as the report's tables take it; its verdicts as they were judged."""
+        """Each arm for the tables of the report, with the original verdicts."""
         found = []
         for results in self.given.arms:
             score = score_arm(self.arms[results.arm.id], self.questions, resamples, seed)
@@ -57,7 +55,7 @@ class ScoredBenchmark:
         return found
 
     def score(self) -> BenchmarkScore:
-        """All that stands beside the score."""
+        """What the report says beside the scores."""
         given, total = self.given, len(self.questions.questions)
         lost = sorted(self.questions.gold_failed, key=lambda name: given.examples[name].index or 0)
         return BenchmarkScore(
@@ -121,17 +119,16 @@ def score_benchmark(given: BenchmarkInput) -> ScoredBenchmark:
 
 
 def gold_lost(row: JudgedCandidate) -> bool:
-    """Whether the gold did not run to its end: no answer can be right then."""
+    """Whether the gold did not run to its end, so that no answer can be right."""
     if row.gold_result is not None:
         return row.gold_result.outcome not in RAN
     return row.verdict in (Verdict.GOLD_FAILED, Verdict.GOLD_TIMEOUT)
 
 
 def gold_line(example: Example, row: JudgedCandidate | None) -> str:
-    """A gold that failed, in a line."""
     view = row.gold_result if row is not None else None
-    said = f"{view.outcome.value}: {view.message or 'no message'}" if view is not None else "it failed"
-    return f"question {example.index} ({example.domain}): {said}"
+    reason = f"{view.outcome.value}: {view.message or 'no message'}" if view is not None else "it failed"
+    return f"question {example.index} ({example.domain}): {reason}"
 
 
 def counted(rows: Rows, greedy: bool) -> Iterable[JudgedCandidate]:
@@ -139,18 +136,17 @@ def counted(rows: Rows, greedy: bool) -> Iterable[JudgedCandidate]:
     return (row for found in rows.values() for row in found[: 1 if greedy else None])
 
 
-def tally(rows: Rows, questions: Sequence[Example], greedy: bool) -> Tally:
-    """Right answers out of answers; a question without an answer counts as one that is wrong."""
+def tally(rows: Rows, questions: Sequence[Example], greedy: bool) -> CorrectCount:
+    """Right answers; a question without an answer counts as one wrong answer."""
     correct = total = 0
     for example in questions:
         found = rows.get(example.example_id, [])[: 1 if greedy else None]
         correct += sum(map(is_right, found))
         total += max(1, len(found))
-    return Tally(correct=correct, total=total)
+    return CorrectCount(correct=correct, total=total)
 
 
-def by_hardness(rows: Rows, questions: Sequence[Example], greedy: bool) -> dict[str, Tally]:
-    """Tallies by hardness, in the usual order."""
+def by_hardness(rows: Rows, questions: Sequence[Example], greedy: bool) -> dict[str, CorrectCount]:
     groups: dict[str, list[Example]] = defaultdict(list)
     for example in questions:
         groups[example.hardness or NOT_STATED].append(example)
@@ -158,16 +154,16 @@ def by_hardness(rows: Rows, questions: Sequence[Example], greedy: bool) -> dict[
     return {name: tally(rows, groups[name], greedy) for name in names}
 
 
-def majority(rows: Rows, questions: Sequence[Example]) -> Tally:
-    """Majority vote by execution result: the most frequent result answers, of equals the one seen first.
+def majority(rows: Rows, questions: Sequence[Example]) -> CorrectCount:
+    """Majority vote by execution result: the most frequent result answers; on a tie, the first.
 
-    Answers that did not run have no vote; a question where none ran is wrong.
+    Answers that do not run have no vote; a question where none runs is wrong.
     """
     right = 0
     for example in questions:
         chosen = elected(rows.get(example.example_id, []))
         right += chosen is not None and is_right(chosen)
-    return Tally(correct=right, total=len(questions))
+    return CorrectCount(correct=right, total=len(questions))
 
 
 def elected(rows: Sequence[JudgedCandidate]) -> JudgedCandidate | None:
@@ -180,7 +176,7 @@ def elected(rows: Sequence[JudgedCandidate]) -> JudgedCandidate | None:
 
 
 def failures(rows: Rows, questions: Sequence[Example], greedy: bool) -> dict[str, int]:
-    """Why answers were lost, the most frequent cause first; what was right is not listed."""
+    """Causes of wrong answers, the most frequent first."""
     found: Counter[str] = Counter()
     for example in questions:
         answers = rows.get(example.example_id, [])[: 1 if greedy else None]

@@ -1,9 +1,10 @@
-"""Collects what a report is made from: judged answers, and the facts that the job's stages recorded."""
+"""Collects the input of a report: judged answers, and facts that the stages of the job recorded."""
 
 import os
 import platform
 import re
 from collections import Counter
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -17,21 +18,24 @@ from services.evaluation.model import (
     PairStats,
     PromotionCandidate,
     ReportInput,
+    RoundFacts,
     ShardSpan,
     StageSpan,
     TrainingFacts,
+    WaveFacts,
+    WaveLine,
 )
-from services.evaluation.scoring.rounds import gather_rounds
-from services.evaluation.scoring.wave import gather_wave
 from shared.catalog.datasets import find_dataset
 from shared.contracts.base import StageRef
-from shared.contracts.evaluation import ArmPlan, BenchmarkPlan, Score
+from shared.contracts.evaluation import ArmPlan, BenchmarkPlan, RoundPlan, Score
 from shared.contracts.pairing import ErrorProfile, PairShape
-from shared.contracts.records import Example, JudgedCandidate, PromptStyle, RejectedExample
+from shared.contracts.records import Candidate, Example, JudgedCandidate, PromptStyle, RejectedExample, RoundScore, Wish
 from shared.files import parse_json_lines
 from shared.jobs.plan import JobPlan
+from shared.jobs.state import StageState
 from shared.models.manifest import ModelManifest, read_best_round
 from shared.sampling import describe_endings
+from shared.sql.features import sql_features
 from shared.sql.prompt import prompt_version
 from shared.tasks.task import Shard
 
@@ -54,11 +58,13 @@ NOT_KEPT = {
     "over_limit": "over_the_limit",
 }
 VERDICT_COUNTS = ("correct", "wrong", "error", "timeout", "gold_failed", "gold_timeout", "both_empty", "disputed")
+BEFORE = "sft"
+WRITE, VERIFY, REVIEW, SAMPLE = "write.errors", "verify.errors", "review.errors", "sample.errors"
 PACKAGES = ("torch", "transformers", "trl", "peft", "apsw", "celery")
 
 
 class Gatherer:
-    """Reads one job's outputs for its report."""
+    """Reads one job's outputs."""
 
     def __init__(self, command: Score, shard: Shard) -> None:
         self.command = command
@@ -67,7 +73,6 @@ class Gatherer:
         self.states = shard.jobs.stage_states(command.job_id, self.plan, members=False)
 
     def gather(self) -> ReportInput:
-        """The whole input of the report."""
         command = self.command
         test_arms = [arm for arm in command.arms if not arm.selection]
         results = [found for arm in test_arms if (found := self.arm_results(arm)) is not None]
@@ -94,8 +99,8 @@ class Gatherer:
         )
 
     def endings(self) -> list[str]:
-        """Answers that were cut off, or asked for otherwise than the spec says, when sampling and when answering."""
-        said: list[str] = []
+        """Sentences about answers that were cut off or sampled otherwise than the spec says."""
+        sentences: list[str] = []
         for task, setting in (
             ("pairing.sample_candidates", "weak.max_tokens"),
             ("evaluation.answer_questions", "answer_tokens"),
@@ -104,8 +109,8 @@ class Gatherer:
             for stage in self.plan.stages:
                 if stage.task == task and stage.id in self.states:
                     sums.update(self.states[stage.id].counts)
-            said += describe_endings(sums, setting)
-        return said
+            sentences += describe_endings(sums, setting)
+        return sentences
 
     def examples(self) -> dict[str, Example]:
         """Test and selection examples by id."""
@@ -116,7 +121,7 @@ class Gatherer:
         return found | {row.example_id: row for row in selection}
 
     def arm_results(self, arm: ArmPlan) -> ArmResults | None:
-        """An arm's judged rows, or None where the arm was skipped."""
+        """None where the arm was skipped."""
         rows = list(self.shard.stage_records(arm.judged, "judged", JudgedCandidate))
         if not rows:
             return None
@@ -136,7 +141,7 @@ class Gatherer:
         return ArmResults(arm=spec, rows=rows)
 
     def chosen_arm(self, arm: ArmPlan) -> ArmPlan:
-        """The arm with the name, model and training of its round, where a stage has chosen them."""
+        """The arm with the name, model and training of its round, where a stage chose one."""
         if arm.model_from is None:
             return arm
         best = read_best_round(self.shard, arm.model_from)
@@ -144,7 +149,7 @@ class Gatherer:
         return arm.model_copy(update={**named, "trained": StageRef(stage=best.arm_id)})
 
     def benchmarks(self) -> list[BenchmarkInput]:
-        """The data sets, each under a name of its own."""
+        """Datasets under distinct names."""
         found: list[BenchmarkInput] = []
         for plan in self.command.benchmarks:
             one = self.benchmark(plan)
@@ -153,12 +158,11 @@ class Gatherer:
         return found
 
     def benchmark(self, plan: BenchmarkPlan) -> BenchmarkInput:
-        """A data set's questions and the arms that were asked them."""
         manifest = find_dataset(self.shard.objects, plan.dataset)
         answered = [(arm.id, found) for arm in plan.arms if (found := self.arm_results(arm)) is not None]
         arms, names = [found for _, found in answered], {planned: found.arm.id for planned, found in answered}
         samples = max((arm.samples for arm in plan.arms), default=1)
-        asked = {row.example_id: row for row in self.shard.stage_records(plan.examples, "examples", Example)}
+        questions = {row.example_id: row for row in self.shard.stage_records(plan.examples, "examples", Example)}
         return BenchmarkInput(
             name=f"{manifest.name}/{plan.split}" + (f", {samples} samples" if samples > 1 else ""),
             dataset=plan.dataset,
@@ -168,18 +172,18 @@ class Gatherer:
             release=manifest.release,
             skipped=sum(manifest.skipped.values()),
             prompt=self.prompt_form(),
-            examples=asked,
+            examples=questions,
             arms=arms,
             strict={
                 names[name]: list(self.shard.stage_records(stage, "judged", JudgedCandidate))
                 for name, stage in plan.strict.items()
                 if name in names
             },
-            sqlite=apsw.sqlite_lib_version(),  # all services are built from one set of pinned packages
+            sqlite=apsw.sqlite_lib_version(),  # the sandbox has the same pin
         )
 
     def candidates(self) -> list[PromotionCandidate]:
-        """Arms that were asked the selection split."""
+        """Arms that answered the selection split."""
         found = []
         for arm in self.command.arms:
             rows = list(self.shard.stage_records(arm.judged, "judged", JudgedCandidate)) if arm.selection else []
@@ -212,22 +216,19 @@ class Gatherer:
         )
 
     def sampled_at(self, temperature: float) -> float:
-        """The temperature of the spec, or what a sweep has chosen in its place."""
+        """The temperature of the spec, or the one that a sweep chose."""
         chosen = self.states["sweep"].counts.get("temperature_milli") if "sweep" in self.states else None
         return temperature if chosen is None else chosen / 1000
 
     def error_profile(self, pairs: StageRef) -> ErrorProfile | None:
-        """What the weak model gets wrong, as pairing has counted it."""
         found = self.shard.refs(pairs, "profile")
         return ErrorProfile.model_validate_json(self.shard.objects.get(found[0].key)) if found else None
 
     def pair_shape(self, pairs: StageRef) -> PairShape | None:
-        """Histograms of the pairs, as pairing has counted them."""
         found = self.shard.refs(pairs, "shape")
         return PairShape.model_validate_json(self.shard.objects.get(found[0].key)) if found else None
 
     def data_stats(self) -> DataStats | None:
-        """Who wrote the training data, how much was asked for, kept and refused."""
         train = list(self.shard.stage_records(self.command.dataset, "examples", Example))
         if not train or train[0].split != "train":
             return None
@@ -262,16 +263,16 @@ class Gatherer:
         )
 
     def test_stages(self) -> list[StageRef]:
-        """The stages that hold test questions, of the built-in sets and of data sets."""
+        """Stages that hold test questions, of built-in sets and of datasets."""
         return [*self.command.tests, *(plan.examples for plan in self.command.benchmarks)]
 
     def loaded(self, count: str) -> int:
-        """A count over the data sets that training examples were read from."""
+        """A count over the datasets that training examples came from."""
         stages = (stage for stage in self.states if LOADED.fullmatch(stage))
         return sum(self.states[stage].counts.get(count, 0) for stage in stages)
 
     def training(self) -> list[TrainingFacts]:
-        """Every training run of the job, with its loss curve."""
+        """Every training run, with its loss curve."""
         return [
             self.training_facts(stage.id)
             for stage in self.plan.stages
@@ -279,7 +280,6 @@ class Gatherer:
         ]
 
     def training_facts(self, stage: str) -> TrainingFacts:
-        """One run by its manifest and metrics."""
         row = self.shard.jobs.shard(self.command.job_id, stage, 0)
         manifest = ModelManifest.model_validate_json(self.shard.objects.get(row.outputs["manifest"].key))
         lines = parse_json_lines(self.shard.objects.get(row.outputs["metrics"].key))
@@ -301,7 +301,7 @@ class Gatherer:
         return [span for span in spans if span is not None]
 
     def stage_span(self, stage: str, task: str, began: float) -> StageSpan | None:
-        """One stage's finished shards on the job's clock."""
+        """A stage's finished shards; None without any."""
         shards = [
             ShardSpan(shard=row.shard, start=row.started_at - began, end=row.finished_at - began)
             for row in self.shard.jobs.shards(self.command.job_id, stage)
@@ -334,20 +334,20 @@ class Gatherer:
         }
 
     def prompt_form(self) -> str:
-        """The form of the test prompts, with what is set."""
+        """The version of the test prompts, with their settings."""
         answers = [stage for stage in self.plan.stages if stage.task == "evaluation.answer_questions"]
         style = answers[0].params.get("style") if answers else None
         return prompt_version(self.prompt_rows() or 0, PromptStyle.model_validate(style or {}))
 
     def prompt_rows(self) -> int | None:
-        """Example rows in the test prompts."""
+        """Sample rows in the test prompts."""
         answers = [stage for stage in self.plan.stages if stage.task == "evaluation.answer_questions"]
         rows = answers[0].params.get("prompt_rows") if answers else None
         return int(rows) if rows is not None else None
 
 
 def mixture(train: list[Example]) -> str:
-    """What training examples come from, where data sets take part; empty where all were written for the job."""
+    """Where training examples come from, if datasets take part; else empty."""
     sets = Counter(row.dataset for row in train if row.dataset)
     if not sets:
         return ""
@@ -358,8 +358,82 @@ def mixture(train: list[Example]) -> str:
 
 
 def installed(package: str) -> str:
-    """A package's version, or that it is not in this image."""
     try:
         return version(package)
     except ModuleNotFoundError:
         return "not installed here"
+
+
+def gather_rounds(command: Score, shard: Shard, states: Mapping[str, StageState]) -> list[RoundFacts]:
+    """Empty for a job of one round."""
+    if not command.rounds:
+        return []
+    last = StageRef(stage=command.rounds[-1].choose)
+    lines = {line.round: line for line in shard.stage_records(last, "choice", RoundScore)}
+    found: list[RoundFacts] = []
+    began_from = command.weak_model or BEFORE
+    for plan in command.rounds:
+        found.append(round_facts(plan, began_from, lines[plan.number], states, command.minimum_pairs))
+        began_from = next(lines[n].arm_id for n in range(plan.number, -1, -1) if lines[n].kept or n == 0)
+    return found
+
+
+def round_facts(
+    plan: RoundPlan, began_from: str, line: RoundScore, states: Mapping[str, StageState], minimum: int
+) -> RoundFacts:
+    sampled, judged, collected = (states[stage].counts for stage in (plan.sample, plan.judge, plan.collect))
+    return RoundFacts(
+        number=plan.number,
+        arm_id=plan.train,
+        began_from=began_from,
+        questions=sampled.get("questions", 0),
+        samples=sampled.get("candidates", 0),
+        right_samples=judged.get("correct", 0),
+        pairs=collected.get("pairs", 0),
+        minimum=minimum,
+        steps=states[plan.train].counts.get("steps", 0),
+        selection_correct=line.correct,
+        selection_questions=line.questions,
+        kept=line.kept,
+        best=line.best,
+    )
+
+
+def gather_wave(command: Score, shard: Shard, states: Mapping[str, StageState]) -> WaveFacts | None:
+    """None for a job without a second wave."""
+    if command.followed is None:
+        return None
+    (ref,) = shard.refs(command.followed, "profile")
+    profile = ErrorProfile.model_validate_json(shard.objects.get(ref.key))
+    wishes = shard.stage_records(command.followed, "wishes", Wish)
+    weights = {wish.name: wish.weight for wish in wishes if wish.kind == "feature"}
+    used: Counter[str] = Counter()
+    accepted = REVIEW if REVIEW in states else VERIFY
+    for example in shard.stage_records(StageRef(stage=accepted), "examples", Example):
+        used.update(sql_features(example.gold).used)
+    first = next(shard.stage_records(StageRef(stage=SAMPLE), "candidates", Candidate), None)
+    counts = {stage: states[stage].counts for stage in (WRITE, accepted, command.followed.stage)}
+    return WaveFacts(
+        weak_model=first.model if first else "",
+        answers=counts[command.followed.stage].get("answers", 0),
+        failed=counts[command.followed.stage].get("failed", 0),
+        written=counts[WRITE].get("written", 0),
+        followed=counts[WRITE].get("followed", 0),
+        accepted=counts[accepted].get("accepted", 0),
+        lines=wave_lines(profile, weights, used),
+    )
+
+
+def wave_lines(profile: ErrorProfile, weights: Mapping[str, float], used: Mapping[str, int]) -> list[WaveLine]:
+    """One line for each feature of the profile, the largest weight first."""
+    lines = [
+        WaveLine(
+            name=line.name,
+            answers=line.answers,
+            failed=line.answers - line.correct,
+            weight=weights.get(line.name, 0.0),
+            written=used.get(line.name, 0),
+        )
+        for line in profile.features
+    ]
+    return sorted(lines, key=lambda line: (-line.weight, -line.failed / max(1, line.answers), line.name))

@@ -1,4 +1,4 @@
-"""Which model goes into service: decided on the selection split alone."""
+"""Which model goes into service, and from which one the next round starts: the selection split alone decides."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -10,11 +10,13 @@ from shared.contracts.evaluation import ArmPlan, ChooseModel, ChosenCounts
 from shared.contracts.records import Example, JudgedCandidate, RoundScore
 from shared.tasks.task import Shard, TaskResult
 
+REFERENCE = "sft"
+
 
 def choose_promoted(scores: list[SelectionScore], reference: str) -> Promotion:
     """The eligible candidate with the best selection score; the reference keeps its place on a tie.
 
-    Ties among others go to the one named first. Without a score of the reference, the best eligible one is taken.
+    Other ties go to the one named first. Without a score of the reference, the best eligible one wins.
     """
     able = [one for one in scores if one.eligible and one.questions]
     if not able:
@@ -25,7 +27,7 @@ def choose_promoted(scores: list[SelectionScore], reference: str) -> Promotion:
 
 
 def reason_for(best: SelectionScore, able: list[SelectionScore], reference: str) -> str:
-    """One sentence with the scores that decided."""
+    """One sentence with the scores that decide."""
     others = [one for one in able if one is not best]
     if not others:
         return f"{best.arm_id} is promoted: the only eligible candidate with a selection score ({score_text(best)})."
@@ -37,12 +39,11 @@ def reason_for(best: SelectionScore, able: list[SelectionScore], reference: str)
 
 
 def score_text(score: SelectionScore) -> str:
-    """Percent and counts."""
     return f"{percent(score.accuracy)} ({score.correct}/{score.questions})"
 
 
 def selection_scores(given: ReportInput, arms: dict[str, ScoredArm]) -> list[SelectionScore]:
-    """Each candidate on the selection questions that count for all of them."""
+    """Each candidate on the selection questions that count for all."""
     candidates = [
         one.model_copy(update={"rows": selection_rows(given, arms, one.arm_id, one.rows)}) for one in given.candidates
     ]
@@ -50,7 +51,7 @@ def selection_scores(given: ReportInput, arms: dict[str, ScoredArm]) -> list[Sel
 
 
 def selection_scores_of(candidates: Sequence[PromotionCandidate], examples: dict[str, Example]) -> list[SelectionScore]:
-    """As `selection_scores`, for candidates that bring their own rows."""
+    """As `selection_scores`, for candidates that bring their rows."""
     rows = {one.arm_id: one.rows for one in candidates}
     everything = [row for name in rows for row in rows[name]]
     questions = question_set("selection", examples.values(), everything)
@@ -75,34 +76,31 @@ def selection_scores_of(candidates: Sequence[PromotionCandidate], examples: dict
 def selection_rows(
     given: ReportInput, arms: dict[str, ScoredArm], arm_id: str, rows: list[JudgedCandidate]
 ) -> list[JudgedCandidate]:
-    """The candidate's own rows, or the selection rows among its arm's."""
+    """The candidate's rows, or the selection rows of its arm."""
     if rows or arm_id not in arms:
         return rows
     return [row for row in arms[arm_id].results.rows if given.examples[row.candidate.example_id].split == "selection"]
 
 
 def promote(given: ReportInput, arms: dict[str, ScoredArm]) -> Promotion | None:
-    """The promotion of a job that has candidates."""
+    """None for a job without candidates."""
     if not given.candidates:
         return None
     return choose_promoted(selection_scores(given, arms), given.reference_arm)
 
 
-REFERENCE = "sft"
-
-
 def candidate_of(arm: ArmPlan, shard: Shard) -> PromotionCandidate:
-    """An arm with its verdicts on the selection split; none where its round was skipped."""
+    """An arm with its verdicts on the selection split; without any where its round was skipped."""
     rows = list(shard.stage_records(arm.judged, "judged", JudgedCandidate))
     name = arm.id.removesuffix(".selection")
     return PromotionCandidate(arm_id=name, model=arm.model, eligible=arm.promotable, rows=rows)
 
 
 def score_rounds(scores: Sequence[SelectionScore]) -> list[RoundScore]:
-    """Scores in order of their rounds, the first being the SFT model's, each kept or not, one the best.
+    """Scores in order of rounds, the SFT model first; each kept or not, one of them the best.
 
-    Every prefix is decided by the rule of promotion, so that a choice is what the report promotes from the same scores.
-    Without any score the first model is the best: nothing speaks for another.
+    Each prefix is decided by the rule of promotion, so that a choice here is what the report promotes from the same
+    scores. Without any score the first model is the best.
     """
     found: list[RoundScore] = []
     best = scores[0].arm_id
@@ -122,7 +120,7 @@ def score_rounds(scores: Sequence[SelectionScore]) -> list[RoundScore]:
 
 
 def choose_model(command: ChooseModel, shard: Shard) -> TaskResult:
-    """One line a model so far; the best is read by the stages of the next round."""
+    """Writes one line for each model so far; stages of the next round read the best."""
     examples = {row.example_id: row for row in shard.stage_records(command.dataset, "selection", Example)}
     candidates = [candidate_of(arm, shard) for arm in command.arms]
     lines = score_rounds(selection_scores_of(candidates, examples))

@@ -1,4 +1,4 @@
-"""Statistics of paired, clustered scores. Pure; every random draw comes from a named seed."""
+"""Statistics of paired, clustered scores. Pure; every random draw has a seed."""
 
 from dataclasses import dataclass
 from math import comb
@@ -25,20 +25,20 @@ class Estimate:
     clusters: int
 
     def holds_zero(self) -> bool | None:
-        """Whether the interval holds zero (its ends count as inside); None without an interval."""
+        """The ends count as inside; None without an interval."""
         if self.low is None or self.high is None:
             return None
         return self.low <= 0.0 <= self.high
 
     def smallest_effect(self) -> float | None:
-        """The smallest true mean that would be found 8 times in 10: 2.8 standard errors; None where the error is 0."""
+        """The smallest true mean found 8 times in 10: 2.8 standard errors; None where the error is 0."""
         return SMALLEST_EFFECT_ERRORS * self.error if self.error else None
 
 
 def resampled_means(sums: Floats, counts: Floats, resamples: int, seed: int) -> Floats:
     """Means of `resamples` draws, with replacement, of as many clusters as there are; shape (resamples,).
 
-    The mean is over the questions drawn, so a large cluster weighs by its size.
+    The mean is over the drawn questions, so a large cluster weighs by its size.
     """
     clusters = len(sums)
     draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1.0 / clusters), size=resamples)
@@ -46,9 +46,9 @@ def resampled_means(sums: Floats, counts: Floats, resamples: int, seed: int) -> 
 
 
 def clustered_mean(scores: dict[str, list[float]], resamples: int, seed: int) -> Estimate | None:
-    """Mean of all scores with an interval by resampling clusters (name -> its questions' scores); None without scores.
+    """Mean of all scores with an interval by resampling clusters (name -> scores); None without scores.
 
-    For a paired difference, the scores are the questions' differences.
+    For a paired difference, pass the differences of the questions.
     """
     kept = [scores[name] for name in sorted(scores) if scores[name]]
     if not kept:
@@ -64,7 +64,7 @@ def clustered_mean(scores: dict[str, list[float]], resamples: int, seed: int) ->
 
 
 def mcnemar_exact(wins: int, losses: int) -> float:
-    """Two-sided binomial p of `wins` against `losses` at one half; 1.0 where there are neither."""
+    """Two-sided binomial p of `wins` against `losses` at one half; 1.0 without either."""
     discordant = wins + losses
     if not discordant:
         return 1.0
@@ -75,7 +75,7 @@ def mcnemar_exact(wins: int, losses: int) -> float:
 def pass_at_k(samples: int, correct: int, k: int) -> float | None:
     """Chance that k of the samples, drawn without replacement, hold a correct one (Chen et al. 2021, unbiased).
 
-    None where there are fewer samples than k.
+    None for fewer samples than k.
     """
     if samples < k:
         return None

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,6 @@ import pytest
 from services.benchmarks.prediction_files import (
     SEPARATOR,
     PairedFiles,
-    difficulty_counts,
     golds_of,
     read_bird_pairs,
     read_bird_questions,
@@ -71,7 +71,7 @@ def test_questions_as_json_and_as_lines(tmp_path: Path, lines: bool) -> None:
     path = tmp_path / "dev.json"
     path.write_text("\n".join([json.dumps(entry)] * 2) if lines else json.dumps([entry, entry], indent=1))
     questions = read_bird_questions(path, ["air"])
-    assert difficulty_counts(questions) == {"simple": 2}
+    assert [question["difficulty"] for question in questions] == ["simple", "simple"]
     assert [gold.sql for gold in golds_of(questions)] == ["SELECT 1", "SELECT 1"]
     with pytest.raises(InvalidInputError, match="no database is called 'air'"):
         read_bird_questions(path, ["sea"])
@@ -95,7 +95,7 @@ def test_the_public_files() -> None:
         DATA / "predictions/bird_minidev/predict_mini_dev_gpt-4-turbo_cot_SQLite.json",
     )
     assert (len(mini.pairs), mini.problems) == (500, [])
-    assert difficulty_counts(read_bird_questions(DATA / "bird/dev.json")) == {
+    assert Counter(question["difficulty"] for question in read_bird_questions(DATA / "bird/dev.json")) == {
         "simple": 925,
         "moderate": 464,
         "challenging": 145,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.benchmarks.exact_match import score_pairs
+from services.benchmarks.exact_match import ExactMatcher
 from services.benchmarks.prediction_files import read_spider_pairs
 from services.evaluation.metrics.exact_match import exact_match
 from shared.sql.spider.parser import parse_spider_sql
@@ -44,8 +44,9 @@ def test_exact_match_and_hardness_of_every_question(system: str) -> None:
         DATA / "spider/dev_gold.sql", DATA / f"predictions/spider_dev/{system}.sql", entries()
     ).pairs
     schemas = {pair.db_id: database_schema(pair.db_id) for pair in pairs}
-    found = score_pairs(pairs, schemas)
-    assert [one.exact and one.exact.em for one in found] == [int(digit) for digit in verdicts()[system]["em"]]
+    matcher = ExactMatcher(schemas, ["official"])
+    found = [matcher.score(pair) for pair in pairs]
+    assert [one.em["official"] for one in found] == [int(digit) for digit in verdicts()[system]["em"]]
     assert [one.hardness for one in found] == verdicts()["hardness"]
 
 

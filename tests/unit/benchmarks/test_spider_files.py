@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from services.benchmarks.prediction_files import Pair, PairedFiles, read_spider_pairs
+from services.benchmarks.prediction_files import PairedFiles, PredictionPair, read_spider_pairs
 from shared.errors import InvalidInputError
 
 KNOWN = ["air", "pets_1"]
@@ -17,7 +17,10 @@ def read(folder: Path, golds: str | bytes, predictions: str | bytes, *, lenient:
 
 def test_files_in_the_official_format(tmp_path: Path) -> None:
     found = read(tmp_path, "SELECT 1\tair\nSELECT 2\tpets_1\n", "SELECT 3\tair\n  SELECT 4  \n\n")
-    assert found.pairs == [Pair(0, "air", "SELECT 1", "SELECT 3"), Pair(1, "pets_1", "SELECT 2", "SELECT 4")]
+    assert found.pairs == [
+        PredictionPair(0, "air", "SELECT 1", "SELECT 3"),
+        PredictionPair(1, "pets_1", "SELECT 2", "SELECT 4"),
+    ]
     assert found.problems == []
 
 
@@ -57,9 +60,9 @@ def test_lenient_keeps_the_rest_in_place(tmp_path: Path) -> None:
     golds = "SELECT 1\tair\nSELECT 2 air\nSELECT 3\tair\nSELECT 4\tair\n"
     found = read(tmp_path, golds, "\ufeffSELECT a\nSELECT b\n\n", lenient=True)
     assert found.pairs == [
-        Pair(0, "air", "SELECT 1", "SELECT a"),
-        Pair(2, "air", "SELECT 3", "", missing=True),
-        Pair(3, "air", "SELECT 4", "", missing=True),
+        PredictionPair(0, "air", "SELECT 1", "SELECT a"),
+        PredictionPair(2, "air", "SELECT 3", "", missing=True),
+        PredictionPair(3, "air", "SELECT 4", "", missing=True),
     ]
     assert [(problem.file, problem.line) for problem in found.problems] == [
         ("gold.sql", 2),

@@ -31,15 +31,13 @@ SPEC: dict[str, Any] = {
 Truth = Callable[[str, str, int, int], float]
 
 
-def lines(
-    diet: str, seed: int, truth: Truth, arms: tuple[str, ...] = ("sft", "control", "dpo")
-) -> list[dict[str, Any]]:
+def lines(mix: str, seed: int, truth: Truth, arms: tuple[str, ...] = ("sft", "control", "dpo")) -> list[dict[str, Any]]:
     """A report's rows: 8 databases of 12 questions; `truth` gives an arm's chance of being right."""
     found = []
     for number in range(96):
         database = number // 12
         answers = {
-            arm: [{"ex": int(random.Random(f"{diet}{seed}{number}{arm}").random() < truth(diet, arm, database, seed))}]
+            arm: [{"ex": int(random.Random(f"{mix}{seed}{number}{arm}").random() < truth(mix, arm, database, seed))}]
             for arm in arms
         }
         line = {"set": "held-out", "example_id": str(number), "db_id": f"d{database}", "scored": number % 13 != 12}
@@ -49,26 +47,26 @@ def lines(
 
 def scores(truth: Truth, seeds: int) -> dict[Any, dict[int, Any]]:
     found: dict[Any, dict[int, Any]] = {}
-    for diet in ("human", "human+strong"):
+    for mix in ("human", "human+strong"):
         for seed in range(seeds):
-            for arm, rows in read_scores(lines(diet, seed, truth)).items():
-                found.setdefault((diet, arm), {})[seed] = rows
+            for arm, rows in read_scores(lines(mix, seed, truth)).items():
+                found.setdefault((mix, arm), {})[seed] = rows
     return found
 
 
-def flat(diet: str, arm: str, database: int, seed: int) -> float:
+def flat(mix: str, arm: str, database: int, seed: int) -> float:
     """Every cell alike but for hard and easy databases."""
     return 0.2 + 0.08 * database
 
 
-def better(diet: str, arm: str, database: int, seed: int) -> float:
+def better(mix: str, arm: str, database: int, seed: int) -> float:
     """Strong data and DPO help."""
-    return 0.1 + 0.04 * database + 0.2 * (diet != "human") + 0.3 * (arm == "dpo")
+    return 0.1 + 0.04 * database + 0.2 * (mix != "human") + 0.3 * (arm == "dpo")
 
 
 def test_two_jobs_a_seed_differ_in_their_diet_alone() -> None:
     jobs = list(plan_jobs(read_experiment(SPEC)))
-    assert [(one.diet, one.seed) for one in jobs[:3]] == [("human", 1), ("human+strong", 1), ("human", 2)]
+    assert [(one.mix, one.seed) for one in jobs[:3]] == [("human", 1), ("human+strong", 1), ("human", 2)]
     assert len(jobs) == len({one.key for one in jobs}) == 10
     first, second = jobs[0].spec, jobs[1].spec
     assert [len(spec["train"]["sft"]) for spec in (first, second)] == [1, 2]
@@ -115,7 +113,7 @@ def test_four_seeds_are_never_enough() -> None:
 
 
 def test_harm_is_called_harm() -> None:
-    found = contrasts(scores(lambda diet, arm, database, seed: 0.7 - 0.4 * (arm == "dpo"), 5))
+    found = contrasts(scores(lambda mix, arm, database, seed: 0.7 - 0.4 * (arm == "dpo"), 5))
     assert [one.verdict for one in found if one.decides] == ["harm", "harm"]
 
 
@@ -139,9 +137,9 @@ def working(backend: Backend, truth: Truth, failing: int | None = None) -> Itera
                 driver.backend, driver.jobs, driver.id = backend, backend.jobs, job_id
                 spec = backend.jobs.job(job_id).spec
                 backend.jobs.set_plan(job_id, PLAN)
-                diet = "human" if len(spec["train"]["sft"]) == 1 else "human+strong"
+                mix = "human" if len(spec["train"]["sft"]) == 1 else "human+strong"
                 driver.add("report", 0)
-                text = "".join(json.dumps(line) + "\n" for line in lines(diet, spec["seed"], truth))
+                text = "".join(json.dumps(line) + "\n" for line in lines(mix, spec["seed"], truth))
                 driver.finish("report", 0, {"questions.jsonl": text.encode()})
                 driver.end("failed" if spec["seed"] == failing else "succeeded")
             time.sleep(0.01)

@@ -1,15 +1,33 @@
 from services.evaluation.metrics.aggregate import GroupScore, QuestionRow, summarise
-from services.evaluation.metrics.failures import Failure
+from services.evaluation.metrics.failures import FailureCause
 from shared.contracts.records import Outcome, Verdict
 
 ROWS = [
     QuestionRow(
-        0, "a", "hard", Verdict.CORRECT, Outcome.OK, ex=1, em=1, failure=Failure.CORRECT, features=frozenset({"join"})
+        0,
+        "a",
+        "hard",
+        Verdict.CORRECT,
+        Outcome.OK,
+        ex=1,
+        em=1,
+        failure=FailureCause.CORRECT,
+        features=frozenset({"join"}),
     ),
     QuestionRow(
-        1, "b", "easy", Verdict.WRONG, Outcome.OK, ex=0, em=0, failure=Failure.WRONG_ROWS, features=frozenset({"order"})
+        1,
+        "b",
+        "easy",
+        Verdict.WRONG,
+        Outcome.OK,
+        ex=0,
+        em=0,
+        failure=FailureCause.WRONG_ROWS,
+        features=frozenset({"order"}),
     ),
-    QuestionRow(2, "b", "easy", Verdict.BOTH_EMPTY, Outcome.EMPTY, ex=1, failure=Failure.BOTH_EMPTY, gold_empty=True),
+    QuestionRow(
+        2, "b", "easy", Verdict.BOTH_EMPTY, Outcome.EMPTY, ex=1, failure=FailureCause.BOTH_EMPTY, gold_empty=True
+    ),
     QuestionRow(
         3,
         "b",
@@ -17,7 +35,7 @@ ROWS = [
         Verdict.GOLD_FAILED,
         ex=0,
         em=1,
-        failure=Failure.GOLD_FAILED,
+        failure=FailureCause.GOLD_FAILED,
         features=frozenset({"join", "order"}),
     ),
 ]

@@ -7,18 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.benchmarks.prediction_files import read_bird_pairs
-from services.evaluation.metrics.bird import (
-    RowFix,
-    reward,
-    row_fixes_that_change,
-    rves,
-    rves_of,
-    same_results,
-    same_rows,
-    soft_f1,
-    time_ratio,
-    ves,
-)
+from services.evaluation.metrics.bird import reward, rves_of, soft_f1, time_ratio
 from shared.errors import InvalidInputError
 from tests.support.benchmarks import DATA, needs_data
 
@@ -28,35 +17,6 @@ Table = list[tuple[object, ...]]
 
 def tables(columns: st.SearchStrategy[int] = st.integers(1, 3)) -> st.SearchStrategy[Table]:
     return columns.flatmap(lambda width: st.lists(st.tuples(*[CELLS] * width), max_size=5))
-
-
-@given(tables(), st.randoms(use_true_random=False))
-def test_row_order_and_duplicates_do_not_matter_officially(rows: Table, random: Random) -> None:
-    shuffled = rows + rows[:1]
-    random.shuffle(shuffled)
-    assert same_rows(shuffled, rows) == 1
-    assert same_rows(shuffled, rows, "strict") == int(not rows)
-
-
-@given(tables())
-def test_column_order_matters(rows: Table) -> None:
-    turned = [row[::-1] for row in rows]
-    assert same_rows(turned, rows) == int(set(turned) == set(rows))
-
-
-def test_numbers_are_equal_across_types_and_text_is_not() -> None:
-    assert same_rows([(1, None)], [(1.0, None)]) == 1
-    assert same_rows([("1",)], [(1,)]) == 0
-    assert same_rows([], []) == 1
-    assert same_rows([(None,)], [("",)]) == 0
-
-
-def test_strict_compares_the_columns_of_empty_results() -> None:
-    assert same_results([], [], (1, 2)) == 1
-    assert same_results([], [], (1, 2), "strict") == 0
-    assert row_fixes_that_change([], [], (1, 2)) == (RowFix.EMPTY_COLUMNS,)
-    assert row_fixes_that_change([(1,), (1,)], [(1,)], (1, 1)) == (RowFix.DUPLICATES,)
-    assert row_fixes_that_change([(1,)], [(2,)], (1, 1)) == ()
 
 
 @pytest.mark.parametrize(
@@ -135,12 +95,6 @@ def test_rewards(ratio: float, worth: float) -> None:
     assert rves_of(ratio) == 100 * sqrt(worth)
 
 
-def test_means_over_questions() -> None:
-    assert ves([4.0, 0.0]) == 100.0
-    assert rves([4.0, 1.0]) == pytest.approx((111.803399 + 100) / 2)
-    assert ves([]) == rves([]) == 0.0
-
-
 @needs_data
 def test_superhero_of_mini_dev_scores_what_the_official_scripts_say() -> None:
     pairs = read_bird_pairs(
@@ -158,7 +112,7 @@ def test_superhero_of_mini_dev_scores_what_the_official_scripts_say() -> None:
             exact.append(0)
             soft.append(0.0)
         else:
-            exact.append(same_rows(pred, gold))
+            exact.append(int(set(pred) == set(gold)))
             soft.append(soft_f1(pred, gold))
     database.close()
     assert len(exact) == 52

@@ -1,6 +1,6 @@
 import pytest
 
-from services.evaluation.metrics.failures import BY_OUTCOME, Failure, ResultFacts, failure_of
+from services.evaluation.metrics.failures import BY_OUTCOME, FailureCause, ResultFacts, failure_of
 from shared.contracts.records import Outcome, Verdict
 
 
@@ -30,13 +30,13 @@ def test_wrong_results_differ_in_a_named_way(pred: ResultFacts, failure: str) ->
 
 
 def test_rows_for_an_empty_gold_are_wrong_rows() -> None:
-    assert failure_of(Verdict.WRONG, Outcome.OK, facts(), GOLD) is Failure.WRONG_ROWS
+    assert failure_of(Verdict.WRONG, Outcome.OK, facts(), GOLD) is FailureCause.WRONG_ROWS
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 @pytest.mark.parametrize("outcome", [None, *Outcome])
 def test_every_verdict_and_outcome_has_a_name(verdict: Verdict, outcome: Outcome | None) -> None:
-    assert isinstance(failure_of(verdict, outcome), Failure)
+    assert isinstance(failure_of(verdict, outcome), FailureCause)
 
 
 @pytest.mark.parametrize("outcome", sorted(set(Outcome) - {Outcome.OK, Outcome.EMPTY, Outcome.NOT_RUN}))
@@ -45,7 +45,7 @@ def test_every_error_has_a_name_of_its_own(outcome: Outcome) -> None:
 
 
 def test_the_golds_failure_comes_first() -> None:
-    assert failure_of(Verdict.GOLD_TIMEOUT, Outcome.SYNTAX_ERROR) is Failure.GOLD_TIMEOUT
-    assert failure_of(Verdict.TIMEOUT, Outcome.TIMEOUT) is Failure.TIMEOUT
-    assert failure_of(Verdict.CORRECT, Outcome.OK) is Failure.CORRECT
-    assert failure_of(Verdict.WRONG, Outcome.EMPTY) is Failure.EMPTY
+    assert failure_of(Verdict.GOLD_TIMEOUT, Outcome.SYNTAX_ERROR) is FailureCause.GOLD_TIMEOUT
+    assert failure_of(Verdict.TIMEOUT, Outcome.TIMEOUT) is FailureCause.TIMEOUT
+    assert failure_of(Verdict.CORRECT, Outcome.OK) is FailureCause.CORRECT
+    assert failure_of(Verdict.WRONG, Outcome.EMPTY) is FailureCause.EMPTY

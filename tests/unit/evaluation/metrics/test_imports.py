@@ -5,11 +5,11 @@ SCRIPT = """
 import sys
 from importlib import import_module
 for name in {names}:
-    import_module("services.evaluation.metrics." + name)
+    import_module("services." + name)
 print(*sorted({{"sqlglot", "numpy", "torch", "sqlite3", "pydantic"}} & sys.modules.keys()))
 """
-SCORES = ["spider.scoring", "spider.totals", "spider.files", "bird.files", "bird.execution", "bird.soft_f1"]
-REPORTS = ["bird.efficiency", "compare", "aggregate", "taxonomy"]
+SCORES = ["evaluation.metrics.exact_match", "evaluation.metrics.bird", "benchmarks.prediction_files"]
+REPORTS = ["benchmarks.compare", "evaluation.metrics.aggregate", "evaluation.metrics.failures"]
 
 
 def loaded(names: list[str]) -> str:

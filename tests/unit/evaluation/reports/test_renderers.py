@@ -7,10 +7,10 @@ import pytest
 
 from services.evaluation.model import ArmResults, Interval, ReportInput
 from services.evaluation.reports.build import build_report
-from services.evaluation.reports.charts import difference_marks, loss_chart, ticks
 from services.evaluation.reports.html import render_html
 from services.evaluation.reports.text import render_markdown, render_terminal
 from shared.contracts.records import Verdict
+from shared.pages.charts import difference_marks, loss_chart, ticks
 from tests.unit.evaluation.sample import example, judged, make_input
 
 RENDERERS = [render_html, render_markdown, render_terminal]

@@ -3,8 +3,9 @@
 import pytest
 
 from services.evaluation.model import RoundFacts, SelectionScore
+from services.evaluation.reports.sentences import round_caveats, round_sentence
+from services.evaluation.reports.tables import result_of, round_table
 from services.evaluation.scoring.promotion import choose_promoted, score_rounds
-from services.evaluation.scoring.rounds import result_of, round_caveats, round_sentence, round_table
 
 NAMES = ("sft", "dpo", "dpo.r2", "dpo.r3")
 

@@ -1,22 +1,21 @@
-"""An evaluation as one JSON document, and what people are told of it. Equal inputs give equal bytes: no times in it."""
+"""The result of an evaluation as JSON: one document, and one line for each question. It holds no times."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from services.evaluation.metrics.aggregate import METRICS, GroupScore, QuestionRow, Summary, summarise
-from services.evaluation.metrics.failures import ResultFacts
-from shared.contracts.records import Dependence, ResultView
+from services.evaluation.metrics.aggregate import METRIC_VERSION, METRICS, GroupScore, QuestionRow, Summary, summarise
+from services.evaluation.metrics.failures import DEPENDS
+from shared.contracts.records import ResultView
 
 
 @dataclass(frozen=True)
 class ScoredQuestion:
-    """`other` holds the other mode's scores by metric, `quirks` why the official rule may see this question otherwise
-    (`em_quirks`: why exact match does).
+    """One question with all that explains its scores.
 
-    `unreadable` says why the exact-match parser could not read the prediction. `depends_on` names what else than the
-    two texts and the database the scores depend on (`DEPENDS` of the document).
+    `other` holds the other mode's scores by metric, `quirks` the reasons why the modes may differ (`em_quirks`: in
+    exact match). `unreadable`: why the exact-match parser cannot read the prediction. `depends_on`: keys of `DEPENDS`.
     """
 
     row: QuestionRow
@@ -34,7 +33,7 @@ class ScoredQuestion:
     depends_on: tuple[str, ...] = ()
 
     def line(self) -> dict[str, Any]:
-        """The question as JSON: names of the metrics as keys, times left out (they are no property of the answer)."""
+        """As JSON, without times: they are no property of the answer."""
         row = self.row
         scores = {name: tidy(getattr(row, name)) for name in METRICS if getattr(row, name) is not None}
         return {
@@ -68,7 +67,6 @@ def tidy(value: float | None) -> float | int | None:
 
 
 def view_of(view: ResultView | None) -> dict[str, Any] | None:
-    """A result cut down for people."""
     if view is None:
         return None
     return {
@@ -79,15 +77,8 @@ def view_of(view: ResultView | None) -> dict[str, Any] | None:
     }
 
 
-def facts_of(view: ResultView | None) -> ResultFacts | None:
-    """What the failure taxonomy needs; rows only where all of them were kept."""
-    if view is None:
-        return None
-    return ResultFacts(len(view.columns), view.row_count, None if view.truncated else view.rows)
-
-
 def first_difference(gold: ResultView | None, view: ResultView | None) -> dict[str, Any] | None:
-    """The first place where the kept rows differ, as they stand; None where they do not."""
+    """The first row that differs; None where all kept rows are equal."""
     if gold is None or view is None or not (gold.columns and view.columns):
         return None
     longest = max(len(gold.rows), len(view.rows))
@@ -99,11 +90,9 @@ def first_difference(gold: ResultView | None, view: ResultView | None) -> dict[s
 
 
 def row_at(rows: Sequence[list[Any]], place: int) -> list[Any] | None:
-    """The row, None past the end."""
     return rows[place] if place < len(rows) else None
 
 
-METRIC_VERSION = "sense-benchmark/1"
 TITLES = {
     "ex": "EX",
     "ts": "TS",
@@ -113,46 +102,11 @@ TITLES = {
     "rves": "R-VES",
 }
 POINTS = ("ves", "rves")  # these are points already; the others are shares, shown in percent
-QUIRKS = {
-    "value_replaced": "the official code puts 1 for every 'value' in a prediction",
-    "operators_joined": "the official code joins '> =' to '>='",
-    "distinct_removed": "the official code takes every DISTINCT out of both",
-    "later_statements_dropped": "the official code drops what follows the first semicolon",
-    "year_replaced": "the official code puts 2020 for YEAR(CURDATE())",
-    "order_by_text": "the official code takes any 'order by' in the gold's text for its order, and misses others",
-    "order_ignored": "the official code ignores the order of rows",
-    "duplicates_ignored": "the official code ignores how often a row stands",
-    "quoted_name": "a name in double quotes is no column and was read as a string",
-    "slow_together": "gold and prediction together take more than the official 30 s",
-    "comparison": "cells or column orders are compared by other rules",
-    "value_text": "the official code puts 1 for every 'value' in a prediction",
-    "foreign_keys": "the official code takes two foreign keys to one column for the same column",
-    "order_directions": "the official code keeps one direction for all columns of ORDER BY",
-    "limit_value": "the official code takes any LIMIT for any other",
-    "join_conditions": "the official code does not compare ON conditions",
-    "subqueries": "the official code compares subqueries without uniting their columns",
-    "several_together": "several faults of the official code together",
-}
-
-
-DEPENDS = {
-    Dependence.CLOCK.value: (
-        "ask what time it is, so that their results and scores hold for this run: another day may give others"
-    ),
-    Dependence.OUR_LIMITS.value: (
-        "were stopped by a limit of the sandbox where a stock SQLite may go on: they are undecided and count as not "
-        "right, which says nothing about the SQL"
-    ),
-    Dependence.COLLATION.value: (
-        "are on a database that sorts by a collation which only its own program has: what needs no order of it runs "
-        "here, and some of that stops the official evaluator"
-    ),
-}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What was evaluated and how; hashes are SHA-256 (hex) of the files. `sqlite` is the version that ran the SQL."""
+    """What was evaluated and how. Hashes are SHA-256 (hex) of the files; `sqlite` is the version that ran the SQL."""
 
     benchmark: str
     mode: str
@@ -169,7 +123,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class ModeDifference:
-    """Questions that one mode calls right and the other wrong, with the named causes that apply to them."""
+    """Questions that only one of the modes calls right, and how often each quirk applies to them."""
 
     metric: str
     other_score: float
@@ -180,7 +134,7 @@ class ModeDifference:
 
 @dataclass(frozen=True)
 class Document:
-    """The whole result. `depends`: what else scores depend on, with the questions that do."""
+    """`depends`: questions by what else their scores depend on."""
 
     setting: Setting
     summary: Summary
@@ -190,7 +144,6 @@ class Document:
     depends: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON."""
         summary = asdict(self.summary)
         for part in ("by_hardness", "by_feature", "by_database"):
             summary[part] = {name: group_json(score) for name, score in getattr(self.summary, part).items()}
@@ -210,12 +163,10 @@ class Document:
 
 
 def group_json(score: GroupScore) -> dict[str, Any]:
-    """A group's scores."""
     return {"questions": score.questions, **{name: tidy(value) for name, value in score.scores.items()}}
 
 
 def make_document(setting: Setting, questions: Sequence[ScoredQuestion], problems: Sequence[str]) -> Document:
-    """Adds up the questions."""
     unreadable = Counter(one.unreadable for one in questions if one.unreadable)
     return Document(
         setting=setting,
@@ -234,7 +185,7 @@ def make_document(setting: Setting, questions: Sequence[ScoredQuestion], problem
 
 
 def mode_difference(metric: str, questions: Sequence[ScoredQuestion]) -> ModeDifference | None:
-    """Where the modes differ on one metric; None where the other mode was not scored."""
+    """Where the modes differ on a metric; None where the other mode was not scored."""
     both = [one for one in questions if metric in one.other and getattr(one.row, metric) is not None]
     if not both:
         return None
@@ -252,14 +203,14 @@ def mode_difference(metric: str, questions: Sequence[ScoredQuestion]) -> ModeDif
 
 
 def causes_of(metric: str, one: ScoredQuestion) -> tuple[str, ...]:
-    """Why the modes differ on a question; no single fault has to turn it."""
+    """The quirks that apply to a question; none of them has to turn the verdict by itself."""
     if metric == "em":
         return one.em_quirks or ("several_together",)
     return one.quirks or ("comparison",)
 
 
-def shown(metric: str, value: float | None) -> str:
-    """A score for people: two decimals, shares in percent."""
+def score_text(metric: str, value: float | None) -> str:
+    """Two decimals, shares in percent."""
     if value is None:
         return "-"
     return f"{value if metric in POINTS else 100 * value:.2f}"
