@@ -14,6 +14,7 @@ from shared.files import split_lines
 if TYPE_CHECKING:
     from services.benchmarks.databases import Databases
     from services.benchmarks.options import Options
+
 IS_JSON = (
     "this is one JSON document, and the file has to hold one SQL a line; BIRD's JSON object takes --benchmark bird"
 )

@@ -1,12 +1,14 @@
 """Spider's hardness levels, by the official counts (Evaluator.eval_hardness of taoyds/test-suite-sql-eval)."""
 
 from itertools import chain
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from shared.catalog.databases import SchemaCard
 from shared.sql.spider.parser import parse_spider_sql
 from shared.sql.spider.schema import SpiderSchema
 from shared.sql.spider.tree import NONE, ColumnUnit, Condition, Conditions, ParsedSql, UnreadableSqlError
+
+if TYPE_CHECKING:
+    from shared.catalog.databases import SchemaCard  # brings pydantic, which exact match does without
 
 Hardness = Literal["easy", "medium", "hard", "extra"]
 MeasuredHardness = Literal["easy", "medium", "hard", "extra", "beyond_spider"]
@@ -72,11 +74,11 @@ def aggregate_count(sql: ParsedSql) -> int:
 OUR_LEVEL = {"easy": "easy", "medium": "medium", "hard": "hard", "extra": "hard", "beyond_spider": "hard"}
 
 
-def schema_of_card(card: SchemaCard) -> SpiderSchema:
+def schema_of_card(card: "SchemaCard") -> SpiderSchema:
     return SpiderSchema.from_listing({table.name: [column.name for column in table.columns] for table in card.tables})
 
 
-def card_hardness(sql: str, card: SchemaCard) -> MeasuredHardness:
+def card_hardness(sql: str, card: "SchemaCard") -> MeasuredHardness:
     """Spider's level on a card's database; `beyond_spider` if its grammar cannot read the SQL."""
     return measured_hardness(sql, schema_of_card(card))
 

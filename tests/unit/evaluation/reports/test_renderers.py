@@ -196,7 +196,7 @@ def test_ticks_and_marks():
     assert ticks(0, 644, 6) == [0, 200, 400, 600]
     assert ticks(0.16, 0.37, 4) == [0.2, 0.3]
     assert ticks(0, 0, 4) == [0]
-    assert difference_marks([Interval(low=-8.8, high=70.7)], [10.0]) == [-20, 0, 20, 40, 60, 80]
+    assert difference_marks([(-8.8, 70.7)], [10.0]) == [-20, 0, 20, 40, 60, 80]
     assert difference_marks([None], [0.0]) == [-6, -4, -2, 0, 2, 4, 6]
 
 
