@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from services.evaluation.model import ArmResults, Interval, ReportInput
+from services.evaluation.model import ArmResults, ReportInput
 from services.evaluation.reports.build import build_report
 from services.evaluation.reports.html import render_html
 from services.evaluation.reports.text import render_markdown, render_terminal
