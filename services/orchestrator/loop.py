@@ -16,7 +16,7 @@ from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.planning.compile import compile_spec, pin_datasets
 from services.orchestrator.settings import OrchestratorSettings
 from shared.contracts.registry import CONTRACTS
-from shared.contracts.spec import parse_spec
+from shared.contracts.spec import DpoSpec, SftSpec, parse_spec
 from shared.errors import NotFoundError, SenseError
 from shared.jobs.events import Event, EventReader
 from shared.jobs.plan import EachShard, JobPlan
@@ -201,7 +201,10 @@ class Orchestrator:
         if not self.roster.admits(job_id):
             return None
         spec = pin_datasets(parse_spec(job.spec), self.objects)
-        plan = compile_spec(job_id, spec, EngineSettings().device)
+        data_plan = None
+        if isinstance(spec, SftSpec | DpoSpec):
+            data_plan = self.store.plan(spec.data.removeprefix("job:"))
+        plan = compile_spec(job_id, spec, EngineSettings().device, data_plan)
         if not self.store.set_plan(job_id, plan):
             return self.store.plan(job_id)
         log.info("job.compiled", job=job_id, stages=len(plan.stages))

@@ -13,6 +13,7 @@ from services.synthesis.collecting.export import (
     schema_facts_reader,
     sft_record,
     shortfall_note,
+    written_shards,
 )
 from services.synthesis.gates.review import review_examples
 from services.synthesis.load_dataset import select_examples
@@ -24,7 +25,7 @@ from services.synthesis.writers.seeds import builtin_seeds, dataset_seeds
 from services.synthesis.writers.user_databases import load_user_databases, write_for_user_databases
 from shared.catalog.databases import CardCache
 from shared.catalog.datasets import find_dataset, read_examples
-from shared.contracts.base import ObjectRef, StageRef, TaskContract
+from shared.contracts.base import ObjectRef, TaskContract
 from shared.contracts.records import Example, RejectedExample
 from shared.contracts.synthesis import (
     COLLECT,
@@ -34,6 +35,7 @@ from shared.contracts.synthesis import (
     WRITE_EXAMPLES,
     Collect,
     CollectedCounts,
+    CollectSource,
     LoadDataset,
     LoadedCounts,
     WriteExamples,
@@ -107,22 +109,16 @@ def load_dataset(command: LoadDataset, shard: Shard) -> TaskResult:
     return TaskResult(counts, {"examples": shard.write_records("examples", loaded.examples)})
 
 
-def read_rejections(stages: list[StageRef], shard: Shard) -> Iterator[RejectedExample]:
-    """What the gates before verification and verification itself refused, stage by stage."""
-    for verified in stages:
-        last, _, name = verified.stage.partition(".")
-        if last not in ("verify", "review"):
-            continue
-        gates = [(f"write.{name}", "unparsed"), (f"build.{name}", "rejected"), (f"verify.{name}", "rejected")]
-        if last == "review":
-            gates.append((verified.stage, "rejected"))
-        for stage, output in gates:
-            yield from shard.stage_records(verified.model_copy(update={"stage": stage}), output, RejectedExample)
+def read_rejections(sources: list[CollectSource], shard: Shard) -> Iterator[RejectedExample]:
+    """What the gates before this one refused, gate by gate."""
+    for source in sources:
+        for refused in source.rejected:
+            yield from shard.stage_records(refused.stage, refused.output, RejectedExample)
 
 
 def collect_dataset(command: Collect, shard: Shard) -> TaskResult:
     """Reads shards in index order and alone writes the exports, so that the same answers give the same bytes."""
-    verified = (row for stage in command.verified for row in shard.stage_records(stage, "examples", Example))
+    verified = (row for one in command.sources for row in shard.stage_records(one.accepted, "examples", Example))
     refused = (row for stage in command.refuse for row in shard.stage_records(stage, "examples", Example))
     catalog = CardCache(shard.objects)
     schema_of = schema_facts_reader(catalog)
@@ -136,7 +132,7 @@ def collect_dataset(command: Collect, shard: Shard) -> TaskResult:
     if all(example.split in ("test", "handwritten") for example in dataset.examples):
         dataset.examples = interleave(dataset.examples)
     dataset.selection = interleave(dataset.selection)
-    earlier = Spool(RejectedExample, read_rejections(command.verified, shard))
+    earlier = Spool(RejectedExample, read_rejections(command.sources, shard))
     check_not_empty(dataset, earlier)
     rows = (sft_record(example, catalog, command.prompt_rows, command.style) for example in dataset.examples)
     note = shortfall_note(shard, command, short)
@@ -173,11 +169,10 @@ def export_cards(
     command: Collect, shard: Shard, dataset: CollectedDataset, rejected: Iterable[RejectedExample], note: str | None
 ) -> dict[str, ObjectRef]:
     """The card in both forms."""
-    names = [f"write.{stage.stage.partition('.')[2]}" for stage in command.verified]
     facts = gather_facts(
         dataset.examples,
         rejected,
-        (row for name in names for row in shard.jobs.shards(command.job_id, name)),
+        written_shards(command, shard),
         own=command.given,
         style=command.style,
         prompt=prompt_version(command.prompt_rows, command.style),

@@ -11,7 +11,7 @@ from services.training.scores import ANSWERS, SelectionQuestion, SelectionScore,
 from shared.api.sql import RunRequest, RunResponse, RunResult
 from shared.catalog.databases import CardCache
 from shared.client.internal import internal_headers, sandbox_service
-from shared.contracts.base import RecordSlice, StageRef
+from shared.contracts.base import RecordSlice
 from shared.contracts.records import Example, PromptStyle
 from shared.contracts.training import TrainModel
 from shared.errors import InvalidInputError, SenseError
@@ -57,13 +57,6 @@ def selection_questions(
         )
         for one in examples
     ]
-
-
-def prompt_of(stage: StageRef, job_id: str, shard: Shard) -> tuple[int, PromptStyle]:
-    """Example rows and style of the prompts that a stage wrote."""
-    plan = shard.jobs.plan(stage.job_id or job_id)
-    params = plan.stage(stage.stage).params if plan is not None else {}
-    return int(params.get("prompt_rows", 0)), PromptStyle.model_validate(params.get("style", {}))
 
 
 class AccuracyScorer:

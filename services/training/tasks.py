@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.training.accuracy import AccuracyScorer, prompt_of, selection_questions
+from services.training.accuracy import AccuracyScorer, selection_questions
 from services.training.checkpoints import CheckpointStore, CheckpointUploader, recipe_hash
 from services.training.config import TrainConfig, load_preset
 from services.training.scores import QUESTIONS, write_file
@@ -187,7 +187,7 @@ def run_training(folder: Path, command: TrainModel, shard: Shard, data: ObjectRe
             accuracy.close()
         uploader.close(keep=shard.heartbeat.reason not in ("lost", "orphaned"))
     facts = run.facts()
-    manifest = make_manifest(command, data, facts, prompt_version_of(command, shard))
+    manifest = make_manifest(command, data, facts, prompt_version_of(command))
     retry_while_unavailable(lambda: publish_model(shard.objects, config.artefact_dir, manifest), shard)
     done = result_of(shard, read_manifest(shard.objects, command.model))
     delete_checkpoints(store)
@@ -198,19 +198,17 @@ def make_scorer(command: TrainModel, shard: Shard, config: TrainConfig) -> Accur
     """What judges the answers of a training that is scored while it runs. Raises `InvalidInputError`."""
     if config.questions is None or command.questions is None:
         return None
-    rows, style = prompt_of(command.questions, command.job_id, shard)
-    questions = selection_questions(command, shard, config.score_questions, rows, style)
+    style = command.style or PromptStyle()
+    questions = selection_questions(command, shard, config.score_questions, command.prompt_rows or 0, style)
     write_file(config.questions, QUESTIONS.dump_json(questions))
     return AccuracyScorer(config, questions, style)
 
 
-def prompt_version_of(command: TrainModel, shard: Shard) -> str:
-    """How the training data's prompts are written, by the stage that wrote them: a model is asked as it was taught."""
-    plan = shard.jobs.plan(command.data.job_id or command.job_id)
-    params = plan.stage(command.data.stage).params if plan is not None else {}
-    if "prompt_rows" not in params:
+def prompt_version_of(command: TrainModel) -> str:
+    """How the prompts of the training data are written: the model is later asked as it was trained."""
+    if command.prompt_rows is None:
         return PROMPT_VERSION
-    return prompt_version(params["prompt_rows"], PromptStyle.model_validate(params.get("style", {})))
+    return prompt_version(command.prompt_rows, command.style or PromptStyle())
 
 
 def result_of(shard: Shard, manifest: ModelManifest) -> TaskResult:

@@ -34,6 +34,15 @@ class StageRef(BaseModel):
     job_id: str | None = None
 
 
+class OutputRef(BaseModel):
+    """One named output of all finished shards of a stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: StageRef
+    output: str
+
+
 class RecordSlice(BaseModel):
     """Rows `offset` to `offset + limit` of one named output of a single-shard stage."""
 

@@ -124,6 +124,34 @@ class BenchmarkPlan(BaseModel):
     strict: dict[str, StageRef] = Field(default_factory=dict)
 
 
+class PairingPlan(BaseModel):
+    """The stages that the first round's pairs went through, and how the weak model was sampled.
+
+    `sweep` is the stage that chose the temperature, in place of `temperature`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample: StageRef
+    judge: StageRef
+    pair: StageRef
+    collect: StageRef
+    sweep: StageRef | None = None
+    samples: int
+    temperature: float
+
+
+class ErrorWavePlan(BaseModel):
+    """The stages of the second wave of synthesis, from the answers that it follows to what it accepted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample: StageRef
+    profile: StageRef
+    write: StageRef
+    accepted: StageRef
+
+
 class Score(Command):
     """Turns judged answers into a report and decides, on the selection split, which model is promoted."""
 
@@ -131,12 +159,14 @@ class Score(Command):
     benchmarks: list[BenchmarkPlan] = Field(default_factory=list)
     tests: list[StageRef]
     dataset: StageRef
-    pairs: StageRef | None = None
+    written: list[StageRef] = Field(default_factory=list, description="stages that wrote training examples")
+    loaded: list[StageRef] = Field(default_factory=list, description="stages that loaded training examples")
+    pairing: PairingPlan | None = None
     on_policy: bool = False
     weak_model: str | None = None
     rounds: list[RoundPlan] = Field(default_factory=list)
     minimum_pairs: int = 0
-    followed: StageRef | None = Field(default=None, description="the stage that profiled errors for a second wave")
+    error_wave: ErrorWavePlan | None = None
     seed: int = 0
 
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.base import Command, Counts, ObjectRef, Queue, StageRef, TaskContract
+from shared.contracts.base import Command, Counts, ObjectRef, OutputRef, Queue, StageRef, TaskContract
 from shared.contracts.datasets import DatasetSplit
 from shared.contracts.records import AnswerTarget, Level, PromptStyle, Split
 
@@ -79,6 +79,7 @@ class LoadDataset(Command):
     drawn by `seed`, and where `selection` is above 0 whole databases are set aside for so many selection questions.
     """
 
+    name: str = Field(default="", description="the name under which the set is browsed")
     dataset: str = Field(description="NAME@VERSION")
     split: DatasetSplit
     use: Literal["train", "test"]
@@ -122,14 +123,25 @@ class ReviewedCounts(Counts):
     micro_usd: int = 0
 
 
+class CollectSource(BaseModel):
+    """Where a source's accepted examples lie and, for a written one, what the gates before them refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accepted: StageRef
+    written: StageRef | None = None
+    rejected: list[OutputRef] = Field(default_factory=list)
+
+
 class Collect(Command):
-    """Reads verified shards in order, removes duplicates and test questions, cuts to `limit`, writes the exports.
+    """Reads accepted shards in order, removes duplicates and test questions, cuts to `limit`, writes the exports.
 
     A set that is smaller than `limit` and not `final` is not written: more examples come first, and another shard.
     `told` is how many the shards before this one said that it was short of.
     """
 
-    verified: list[StageRef]
+    name: str = Field(default="", description="the name under which the set is browsed")
+    sources: list[CollectSource]
     refuse: list[StageRef] = Field(default_factory=list, description="collected test sets that must not leak in")
     limit: int | None = None
     prompt_rows: int = 3

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.base import Command, Counts, Queue, StageRef, TaskContract
+from shared.contracts.records import PromptStyle
 
 Loss = Literal["sigmoid", "ipo"]
 Quantization = Literal["none", "4bit"]
@@ -84,7 +85,8 @@ class TrainModel(Command):
     """Trains `model` from `base` (continuing `parent` where there is one) on one output of a collected stage.
 
     `parent_from` is a stage that has chosen the parent; it goes before `parent`. `questions` is the collected stage
-    whose selection split is asked while it trains, where the settings say so.
+    whose selection split is asked while it trains, where the settings say so. `prompt_rows` and `style` are those of
+    the prompts in `data`; None where they are not known.
     """
 
     method: Literal["sft", "dpo"]
@@ -98,6 +100,8 @@ class TrainModel(Command):
     output: str
     settings: TrainSettings
     questions: StageRef | None = None
+    prompt_rows: int | None = None
+    style: PromptStyle | None = None
     seed: int = 0
 
 

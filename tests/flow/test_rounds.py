@@ -55,7 +55,7 @@ def train(command: TrainModel, shard: Shard) -> TaskResult:
     folder = Path(shard.objects.root) / "empty"  # type: ignore[attr-defined]
     outputs = {
         "manifest": publish_model(
-            shard.objects, folder, make_manifest(command, data, {}, prompt_version_of(command, shard))
+            shard.objects, folder, make_manifest(command, data, {}, prompt_version_of(command))
         ),
         "metrics": shard.write_text("metrics", json.dumps({"step": 1, "loss": 0.5}) + "\n", "jsonl"),
     }

@@ -6,10 +6,11 @@ from typing import Any
 from uuid import uuid4
 
 from services.gateway.backend import Backend
-from shared.contracts.base import ObjectRef, ShardFinished, StageRef
+from shared.contracts.base import ObjectRef, OutputRef, ShardFinished, StageRef
 from shared.contracts.records import Example, Outcome, Pair, Provenance, RejectedExample, Verdict, WrittenExample
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
+from shared.contracts.synthesis import CollectSource
 from shared.jobs.events import JobEvents
 from shared.jobs.plan import EachShard, FixedShards, JobPlan, Slices, StagePlan
 from shared.jobs.state import ErrorInfo
@@ -18,7 +19,14 @@ from shared.storage.records import dump_records
 HOSTILE = '<img src=x onerror="window.harmed=1"><script>window.harmed=1</script>'
 HOSTILE_SQL = f"SELECT '{HOSTILE}' AS \"</pre><b>x\" -- <svg onload=window.harmed=1>"
 DATABASE = "a" * 64
-VERIFIED = StageRef(stage="verify.train").model_dump()
+SOURCE = CollectSource(
+    accepted=StageRef(stage="verify.train"),
+    written=StageRef(stage="write.train"),
+    rejected=[
+        OutputRef(stage=StageRef(stage="write.train"), output="unparsed"),
+        OutputRef(stage=StageRef(stage="verify.train"), output="rejected"),
+    ],
+)
 PLAN = JobPlan(
     stages=[
         StagePlan(id="write.train", task="synthesis.write_examples", source=FixedShards(shards=[{}, {}])),
@@ -32,7 +40,7 @@ PLAN = JobPlan(
             task="synthesis.collect",
             source=FixedShards(shards=[{}]),
             after=["verify.train"],
-            params={"verified": [VERIFIED]},
+            params={"name": "train", "sources": [SOURCE.model_dump()]},
         ),
         StagePlan(id="sft", task="training.train_model", source=FixedShards(shards=[{}]), after=["collect.train"]),
         StagePlan(

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -27,7 +26,7 @@ from services.evaluation.model import (
 )
 from shared.catalog.datasets import find_dataset
 from shared.contracts.base import StageRef
-from shared.contracts.evaluation import ArmPlan, BenchmarkPlan, RoundPlan, Score
+from shared.contracts.evaluation import ArmPlan, BenchmarkPlan, PairingPlan, RoundPlan, Score
 from shared.contracts.pairing import ErrorProfile, PairShape
 from shared.contracts.records import Candidate, Example, JudgedCandidate, PromptStyle, RejectedExample, RoundScore, Wish
 from shared.files import parse_json_lines
@@ -39,7 +38,6 @@ from shared.sql.features import sql_features
 from shared.sql.prompt import prompt_version
 from shared.tasks.task import Shard
 
-LOADED = re.compile(r"load\.train\d*")
 # Why a question gave no pair, and why a pair was not kept: counts of the stages, and their names in the report.
 NO_PAIR = {
     "all_correct": "all_correct",
@@ -59,7 +57,6 @@ NOT_KEPT = {
 }
 VERDICT_COUNTS = ("correct", "wrong", "error", "timeout", "gold_failed", "gold_timeout", "both_empty", "disputed")
 BEFORE = "sft"
-WRITE, VERIFY, REVIEW, SAMPLE = "write.errors", "verify.errors", "review.errors", "sample.errors"
 PACKAGES = ("torch", "transformers", "trl", "peft", "apsw", "celery")
 
 
@@ -194,31 +191,31 @@ class Gatherer:
 
     def pair_stats(self) -> PairStats | None:
         """Yield and exclusions of the weak data."""
-        if self.command.pairs is None:
+        if (plan := self.command.pairing) is None:
             return None
-        sample, judged = self.states["sample"].counts, self.states["judge"].counts
-        pairs, collected = self.states["pair"].counts, self.states["collect.preferences"].counts
+        sample, judged, pairs, collected = (
+            self.states[ref.stage].counts for ref in (plan.sample, plan.judge, plan.pair, plan.collect)
+        )
         excluded = {name: pairs.get(reason, 0) for reason, name in NO_PAIR.items()}
         excluded |= {name: collected.get(reason, 0) for reason, name in NOT_KEPT.items()}
         questions = sample.get("questions", 0)
-        params = self.plan.stage("sample").params
         return PairStats(
             questions=questions,
-            samples_per_question=params.get("samples", 0),
-            temperature=self.sampled_at(params.get("temperature", 1.0)),
+            samples_per_question=plan.samples,
+            temperature=self.sampled_at(plan),
             verdicts={name: judged[name] for name in (*VERDICT_COUNTS, "unextractable") if judged.get(name)},
             pairs=collected.get("pairs", 0),
             excluded={name: count for name, count in excluded.items() if count},
             on_policy=self.command.on_policy,
             weak_model=self.command.weak_model or "",
-            profile=self.error_profile(self.command.pairs),
-            shape=self.pair_shape(self.command.pairs),
+            profile=self.error_profile(plan.collect),
+            shape=self.pair_shape(plan.collect),
         )
 
-    def sampled_at(self, temperature: float) -> float:
+    def sampled_at(self, plan: PairingPlan) -> float:
         """The temperature of the spec, or the one that a sweep chose."""
-        chosen = self.states["sweep"].counts.get("temperature_milli") if "sweep" in self.states else None
-        return temperature if chosen is None else chosen / 1000
+        chosen = self.states[plan.sweep.stage].counts.get("temperature_milli") if plan.sweep else None
+        return plan.temperature if chosen is None else chosen / 1000
 
     def error_profile(self, pairs: StageRef) -> ErrorProfile | None:
         found = self.shard.refs(pairs, "profile")
@@ -240,11 +237,7 @@ class Gatherer:
         refused.update({"duplicate": collected.get("duplicates", 0), "leaked": collected.get("leaked", 0)})
         refused["on a database of the selection split"] = collected.get("held_back", 0) + self.loaded("held_back")
         refused["gold did not run at the import"] = self.loaded("gold_failed")
-        written = sum(
-            self.states[stage].counts.get("written", 0)
-            for stage in ("write.train", "write.errors")
-            if stage in self.states
-        )
+        written = sum(self.states[ref.stage].counts.get("written", 0) for ref in self.command.written)
         written += sum(self.loaded(name) for name in ("examples", "held_back", "gold_failed"))
         selection = self.shard.stage_records(self.command.dataset, "selection", Example)
         tests = [row for stage in self.test_stages() for row in self.shard.stage_records(stage, "examples", Example)]
@@ -268,8 +261,7 @@ class Gatherer:
 
     def loaded(self, count: str) -> int:
         """A count over the datasets that training examples came from."""
-        stages = (stage for stage in self.states if LOADED.fullmatch(stage))
-        return sum(self.states[stage].counts.get(count, 0) for stage in stages)
+        return sum(self.states[ref.stage].counts.get(count, 0) for ref in self.command.loaded)
 
     def training(self) -> list[TrainingFacts]:
         """Every training run, with its loss curve."""
@@ -401,25 +393,24 @@ def round_facts(
 
 def gather_wave(command: Score, shard: Shard, states: Mapping[str, StageState]) -> WaveFacts | None:
     """None for a job without a second wave."""
-    if command.followed is None:
+    if (plan := command.error_wave) is None:
         return None
-    (ref,) = shard.refs(command.followed, "profile")
+    (ref,) = shard.refs(plan.profile, "profile")
     profile = ErrorProfile.model_validate_json(shard.objects.get(ref.key))
-    wishes = shard.stage_records(command.followed, "wishes", Wish)
+    wishes = shard.stage_records(plan.profile, "wishes", Wish)
     weights = {wish.name: wish.weight for wish in wishes if wish.kind == "feature"}
     used: Counter[str] = Counter()
-    accepted = REVIEW if REVIEW in states else VERIFY
-    for example in shard.stage_records(StageRef(stage=accepted), "examples", Example):
+    for example in shard.stage_records(plan.accepted, "examples", Example):
         used.update(sql_features(example.gold).used)
-    first = next(shard.stage_records(StageRef(stage=SAMPLE), "candidates", Candidate), None)
-    counts = {stage: states[stage].counts for stage in (WRITE, accepted, command.followed.stage)}
+    first = next(shard.stage_records(plan.sample, "candidates", Candidate), None)
+    profiled, written, accepted = (states[one.stage].counts for one in (plan.profile, plan.write, plan.accepted))
     return WaveFacts(
         weak_model=first.model if first else "",
-        answers=counts[command.followed.stage].get("answers", 0),
-        failed=counts[command.followed.stage].get("failed", 0),
-        written=counts[WRITE].get("written", 0),
-        followed=counts[WRITE].get("followed", 0),
-        accepted=counts[accepted].get("accepted", 0),
+        answers=profiled.get("answers", 0),
+        failed=profiled.get("failed", 0),
+        written=written.get("written", 0),
+        followed=written.get("followed", 0),
+        accepted=accepted.get("accepted", 0),
         lines=wave_lines(profile, weights, used),
     )
 

@@ -13,6 +13,7 @@ from services.gateway.jobs.routes import CurrentJob
 from services.gateway.jobs.service import JobReader
 from shared.api.browsing import BrowsedExample, BrowsedExamples, ExampleCounts
 from shared.contracts.records import Example, Level, RejectedExample
+from shared.contracts.synthesis import CollectSource
 from shared.errors import NotFoundError
 from shared.jobs.plan import JobPlan, StagePlan
 from shared.storage.records import parse_line
@@ -99,12 +100,12 @@ def example_sets(plan: JobPlan | None) -> list[StagePlan]:
     stages = plan.stages if plan else []
     collected = [stage for stage in stages if stage.task == COLLECT]
     tests = [stage for stage in stages if stage.task == LOAD and stage.params.get("use") == "test"]
-    return sorted(collected, key=lambda stage: stage.id != "collect.train") + tests
+    return sorted(collected, key=lambda stage: set_name(stage) != "train") + tests
 
 
 def set_name(stage: StagePlan) -> str:
-    """`collect.train` is the set `train`."""
-    return stage.id.partition(".")[2] or stage.id
+    """The name under which people find a set."""
+    return str(stage.params.get("name") or stage.id)
 
 
 def find_set(job: JobReader, name: str | None) -> StagePlan:
@@ -124,18 +125,12 @@ def set_outputs(job: JobReader, stage: StagePlan, part: Part) -> tuple[Outputs, 
     output = {"accepted": "examples", "selection": "selection", "rejected": "rejected"}[part]
     if next(finished_outputs(job, stage.id, output), None) is not None:
         return [(stage.id, output)], True
-    verified = [str(ref["stage"]) for ref in stage.params.get("verified", [])]
-    plan = job.plan()
-    there = {one.id for one in plan.stages} if plan else set()
-    outputs: Outputs = []
-    for name in verified:
-        if part == "accepted":
-            outputs.append((name, "examples"))
-        elif part == "rejected":
-            own = name.partition(".")[2]
-            gates = ((f"write.{own}", "unparsed"), (f"build.{own}", "rejected"), (name, "rejected"))
-            outputs += [gate for gate in gates if gate[0] in there]
-    return outputs, False
+    sources = [CollectSource.model_validate(source) for source in stage.params.get("sources", [])]
+    if part == "accepted":
+        return [(source.accepted.stage, "examples") for source in sources], False
+    if part == "rejected":
+        return [(one.stage.stage, one.output) for source in sources for one in source.rejected], False
+    return [], False
 
 
 def line_reader(part: Part) -> Callable[[bytes], BrowsedExample]:

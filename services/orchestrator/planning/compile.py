@@ -16,6 +16,7 @@ from services.orchestrator.planning.stages import (
     ModelNames,
     deploy_stage,
     name_models,
+    prompt_params,
     release_stage,
     stage_ref,
     train_stage,
@@ -53,13 +54,15 @@ MOST_STAGES = 1000  # every step of a job looks at all of them
 MOST_SHARDS = 100_000  # that stand in the plan itself
 
 
-def compile_spec(job_id: str, spec: AnySpec, device: str) -> JobPlan:
+def compile_spec(job_id: str, spec: AnySpec, device: str, data_plan: JobPlan | None = None) -> JobPlan:
     """The plan of a job; `device` is the name of what training and engine share.
+
+    `data_plan` is the plan of the job whose export an `sft` or `dpo` job trains on: it says how prompts are written.
 
     Raises `InvalidInputError` where names of the spec make no plan, such as a model's with a space in it.
     """
     try:
-        plan = compile_kind(job_id, spec, device)
+        plan = compile_kind(job_id, spec, device, data_plan)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         reason = str(first["msg"]).removeprefix("Value error, ")
@@ -73,7 +76,7 @@ def compile_spec(job_id: str, spec: AnySpec, device: str) -> JobPlan:
     return plan
 
 
-def compile_kind(job_id: str, spec: AnySpec, device: str) -> JobPlan:
+def compile_kind(job_id: str, spec: AnySpec, device: str, data_plan: JobPlan | None) -> JobPlan:
     """One function a kind."""
     match spec:
         case PipelineSpec():
@@ -83,7 +86,7 @@ def compile_kind(job_id: str, spec: AnySpec, device: str) -> JobPlan:
         case PairingSpec():
             return compile_pairing(job_id, spec, device)
         case SftSpec() | DpoSpec():
-            return compile_training(job_id, spec, device)
+            return compile_training(job_id, spec, device, data_plan)
         case DeploymentSpec(serve=False):
             return JobPlan(stages=[undeploy_stage(spec.model, device)])
         case DeploymentSpec():
@@ -104,7 +107,8 @@ def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> JobPlan:
     refuse = test_question_stages(benchmarks, builtin=bool(stages))
     stages += [one.load() for one in benchmarks]
     wave = ErrorWave(whole, names.model("sft.weak"), device, refuse) if whole.strong.follow_errors else None
-    stages += training_data_stages(spec, refuse, wave)
+    training_data = training_data_stages(spec, refuse, wave)
+    stages += training_data
     more, verified, dataset = pair_source(spec, refuse)
     stages += more
     stages += sft_stages(spec, names)
@@ -113,7 +117,7 @@ def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> JobPlan:
     stages += preference_stages(spec, names, sampled_here)
     rounds = Rounds(spec, names, dataset)
     stages += rounds.stages()
-    stages += PipelineEvaluation(spec, names, benchmarks, rounds).stages()
+    stages += PipelineEvaluation(spec, names, benchmarks, training_data, rounds).stages()
     return JobPlan(stages=stages, lost_allowed=spec.lost_allowed)
 
 
@@ -127,6 +131,7 @@ def sft_stages(spec: PipelineSpec | PairingSpec, names: ModelNames) -> list[Stag
         model=names.model("sft"),
         student=spec.student,
         data=stage_ref("collect.train"),
+        prompt=prompt_params(spec),
         output="sft",
         settings=spec.sft,
         seed=spec.seed,
@@ -153,6 +158,7 @@ def preference_stages(spec: PipelineSpec, names: ModelNames, sampled_here: bool)
                 model=names.model(stage),
                 student=spec.student,
                 data=stage_ref("collect.preferences"),
+                prompt=prompt_params(spec),
                 output=output,
                 settings=settings,
                 seed=spec.seed,
@@ -177,11 +183,13 @@ def compile_pairing(job_id: str, spec: PairingSpec, device: str) -> JobPlan:
     return JobPlan(stages=stages, lost_allowed=spec.lost_allowed)
 
 
-def compile_training(job_id: str, spec: SftSpec | DpoSpec, device: str) -> JobPlan:
+def compile_training(job_id: str, spec: SftSpec | DpoSpec, device: str, data_plan: JobPlan | None) -> JobPlan:
     """One training run on a finished job's export."""
     names = name_models(job_id, spec.student.base, device)
     is_sft = isinstance(spec, SftSpec)
     source = "collect.train" if is_sft else "collect.preferences"
+    collected = next((stage for stage in data_plan.stages if stage.id == source), None) if data_plan else None
+    prompt = {} if collected is None else {name: collected.params.get(name) for name in ("prompt_rows", "style")}
     release = release_stage("release.before", [], device)
     stage = train_stage(
         spec.kind,
@@ -190,6 +198,7 @@ def compile_training(job_id: str, spec: SftSpec | DpoSpec, device: str) -> JobPl
         model=names.model(spec.kind),
         student=spec.student,
         data=stage_ref(source, spec.data.removeprefix("job:")),
+        prompt=prompt,
         output=spec.kind,
         settings=spec.sft if isinstance(spec, SftSpec) else spec.dpo,
         seed=spec.seed,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from services.orchestrator.planning.pairs import pairs_needed
+from services.orchestrator.planning.pairs import pairing_plan, pairs_needed
 from services.orchestrator.planning.rounds import Rounds, with_model_from
 from services.orchestrator.planning.stages import (
     ANSWERED_PER_SHARD,
@@ -15,7 +15,7 @@ from services.orchestrator.planning.stages import (
     judge_stage,
     stage_ref,
 )
-from services.orchestrator.planning.synthesis import PROFILE_STAGE, TEST_SEED, test_set_stages
+from services.orchestrator.planning.synthesis import TEST_SEED, error_wave_plan, test_set_stages
 from shared.contracts.base import StageRef
 from shared.contracts.evaluation import ArmPlan, BenchmarkPlan
 from shared.contracts.records import Policy
@@ -59,6 +59,7 @@ class Benchmark:
         """Reads the questions; before anything is trained."""
         test = self.test
         params = {
+            "name": self.id,
             "dataset": test.dataset,
             "split": test.split or "dev",
             "use": "test",
@@ -134,8 +135,16 @@ def benchmark_params(benchmarks: Sequence[Benchmark], arms: Sequence[Arm]) -> di
 class PipelineEvaluation:
     """The rows of the report and the stages that answer, judge and score them."""
 
-    def __init__(self, spec: PipelineSpec, names: ModelNames, benchmarks: list[Benchmark], rounds: Rounds) -> None:
+    def __init__(
+        self,
+        spec: PipelineSpec,
+        names: ModelNames,
+        benchmarks: list[Benchmark],
+        training_data: list[StagePlan],
+        rounds: Rounds,
+    ) -> None:
         self.spec = spec
+        self.training_data = training_data
         self.rounds = rounds
         self.names = names
         self.benchmarks = benchmarks
@@ -257,9 +266,14 @@ class PipelineEvaluation:
             )
         )
 
+    def _data_stages(self, task: str) -> list[StagePlan]:
+        """Those of a task that give training examples; the selection split is written too."""
+        return [one for one in self.training_data if one.task == task and one.params.get("split") != "selection"]
+
     def _score(self, more: list[str]) -> StagePlan:
         weak = self.spec.weak
         on_policy = weak.endpoint is None and weak.sft_first
+        wave = error_wave_plan(self.spec)
         return StagePlan(
             id="report",
             task="evaluation.score",
@@ -270,10 +284,12 @@ class PipelineEvaluation:
                 "tests": [stage_ref("collect.test")] if self.builtin else [],
                 **benchmark_params(self.benchmarks, self.asked),
                 "dataset": stage_ref("collect.train"),
-                "pairs": stage_ref("collect.preferences"),
+                "written": [stage_ref(stage.id) for stage in self._data_stages("synthesis.write_examples")],
+                "loaded": [stage_ref(stage.id) for stage in self._data_stages("synthesis.load_dataset")],
+                "pairing": pairing_plan(self.spec).model_dump(),
                 "rounds": [plan.model_dump() for plan in self.rounds.plans],
                 "minimum_pairs": self.spec.pairs.minimum,
-                "followed": stage_ref(PROFILE_STAGE) if self.spec.strong.follow_errors else None,
+                "error_wave": None if wave is None else wave.model_dump(),
                 "on_policy": on_policy,
                 "weak_model": weak.model or (self.names.model("sft") if on_policy else base_name(weak.base)),
                 "seed": self.spec.seed,

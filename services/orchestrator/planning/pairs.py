@@ -22,6 +22,8 @@ from services.orchestrator.planning.synthesis import (
     exact_total,
     source_stages,
 )
+from shared.contracts.base import StageRef
+from shared.contracts.evaluation import PairingPlan
 from shared.contracts.spec import DatasetSource, PairingSpec, PipelineSpec, SynthesisSource, WeakModel
 from shared.contracts.training import PRESET_LENGTHS
 from shared.jobs.plan import EachShard, FixedShards, Need, Slices, StagePlan
@@ -33,19 +35,19 @@ SWEEP_STAGE = "sweep"
 def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[list[StagePlan], str | None, str]:
     """Where the weak model is sampled: the stages to add, the one verified stage (None: several), the collected one."""
     if spec.train.pairs is None:
-        ready = [accepted_stage_id(f"train{n or ''}", spec.strong) for n in range(len(spec.train.sft))]
-        alone = None if spec.strong.follow_errors else streamable_stage(ready, spec.train.sft)
+        accepted = accepted_stage_id("train", spec.strong)
+        alone = None if spec.strong.follow_errors else streamable_stage(accepted, spec.train.sft)
         return [], alone, "collect.train"
     sources, seed = spec.train.pairs, spec.seed + 2 * SELECTION_SEED_OFFSET
     stages, ready = source_stages(spec, sources, "pairs", seed)
     total = exact_total(sources)
     stages = collect_stages(spec, stages, "pairs", ready, refuse=refuse, total=total, last="pairs")
-    return stages, streamable_stage(ready, sources), "collect.pairs"
+    return stages, streamable_stage(ready[0].accepted.stage, sources), "collect.pairs"
 
 
-def streamable_stage(ready: list[str], sources: Sequence[SynthesisSource | DatasetSource]) -> str | None:
+def streamable_stage(accepted: str, sources: Sequence[SynthesisSource | DatasetSource]) -> str | None:
     """The one stage whose shards can be sampled as they come; a data set is one shard, and goes by slices."""
-    return ready[0] if len(sources) == 1 and isinstance(sources[0], SynthesisSource) else None
+    return accepted if len(sources) == 1 and isinstance(sources[0], SynthesisSource) else None
 
 
 def sampling_stages(
@@ -167,6 +169,19 @@ def pair_stages(spec: PipelineSpec | PairingSpec, dataset: str, seed: int, numbe
         },
     )
     return [judge_stage(f"judge{suffix}", f"sample{suffix}", judging), pairs, collect]
+
+
+def pairing_plan(spec: PipelineSpec) -> PairingPlan:
+    """What the report reads of the first round's pairs."""
+    return PairingPlan(
+        sample=StageRef(stage="sample"),
+        judge=StageRef(stage="judge"),
+        pair=StageRef(stage="pair"),
+        collect=StageRef(stage="collect.preferences"),
+        sweep=StageRef(stage=SWEEP_STAGE) if spec.weak.sweep is not None else None,
+        samples=spec.weak.samples,
+        temperature=spec.weak.temperature,
+    )
 
 
 def pairs_needed(spec: PipelineSpec, number: int = 1) -> Need:

@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.contracts.base import StageRef
 from shared.contracts.records import PromptStyle
-from shared.contracts.spec import StrongModel, Student, WeakModel
+from shared.contracts.spec import PairingSpec, PipelineSpec, StrongModel, Student, SynthesisSpec, WeakModel
 from shared.contracts.training import TrainSettings
 from shared.jobs.plan import DeviceLease, EachShard, FixedShards, Need, StagePlan
 
@@ -52,6 +52,7 @@ def train_stage(
     model: str,
     student: Student,
     data: dict[str, Any],
+    prompt: dict[str, Any],
     output: str,
     settings: TrainSettings,
     seed: int,
@@ -73,6 +74,7 @@ def train_stage(
         "output": output,
         "settings": settings.model_dump(),
         "questions": questions,
+        **prompt,
         "seed": seed,
     }
     return StagePlan(
@@ -122,6 +124,11 @@ def release_stage(stage: str, after: list[str], device: str) -> StagePlan:
         device=DeviceLease(name=device, hold="job"),
         frees=device,
     )
+
+
+def prompt_params(spec: PipelineSpec | PairingSpec | SynthesisSpec) -> dict[str, Any]:
+    """How prompts are written: sample rows of each table, and the style."""
+    return {"prompt_rows": spec.prompt.rows, "style": spec.style.model_dump()}
 
 
 def sampling_params(

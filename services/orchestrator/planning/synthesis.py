@@ -14,11 +14,14 @@ from services.orchestrator.planning.stages import (
     budget_params,
     deploy_stage,
     judge_stage,
+    prompt_params,
     release_stage,
     sampling_params,
     stage_ref,
     train_stage,
 )
+from shared.contracts.base import OutputRef, StageRef
+from shared.contracts.evaluation import ErrorWavePlan
 from shared.contracts.records import AnswerTarget, Level, PromptStyle
 from shared.contracts.spec import (
     DatasetSource,
@@ -29,6 +32,7 @@ from shared.contracts.spec import (
     SynthesisSpec,
     TestSet,
 )
+from shared.contracts.synthesis import CollectSource
 from shared.jobs.plan import EachShard, FixedShards, Slices, StagePlan, TopUp, Waves
 
 SELECTION_SEED_OFFSET = 1_000_003
@@ -58,14 +62,14 @@ def training_data_stages(
     total = exact_total(sources)
     if wave is not None:
         stages += wave.stages(list(ready))
-        ready.append(accepted_stage_id(ERROR_WAVE, spec.strong))
+        ready.append(written_source(ERROR_WAVE, spec.strong))
         total = None if total is None else total + error_wave_size(wave.spec)
     if written is not None and wanted:
         seed = spec.seed + SELECTION_SEED_OFFSET
         stages += write_and_verify(
             "selection", written, spec.strong, split="selection", amount=wanted, seed=seed, target=spec.target
         )
-        ready.append(accepted_stage_id("selection", spec.strong))
+        ready.append(written_source("selection", spec.strong))
     last = "train" if wave is None else ERROR_WAVE
     return collect_stages(spec, stages, "train", ready, refuse=refuse, total=total, last=last)
 
@@ -77,28 +81,28 @@ def source_stages(
     seed: int,
     *,
     selection: int = 0,
-) -> tuple[list[StagePlan], list[str]]:
-    """The stages of each source and the names of those that leave its examples; the first data set gives selection."""
+) -> tuple[list[StagePlan], list[CollectSource]]:
+    """The stages of each source and where they leave its examples; the first dataset gives the selection split."""
     stages: list[StagePlan] = []
-    ready: list[str] = []
+    ready: list[CollectSource] = []
     for number, source in enumerate(sources):
         own = f"{name}{number or ''}"
         if isinstance(source, SynthesisSource):
-            amount = source.synthesis
             stages += write_and_verify(
                 own,
                 source,
                 spec.strong,
                 split="train",
-                amount=amount,
+                amount=source.synthesis,
                 seed=seed + number,
                 target=spec.target,
                 databases=spec.database_ids,
             )
+            ready.append(written_source(own, spec.strong))
         else:
             stages.append(load_stage(own, source, selection=selection, seed=seed + number))
+            ready.append(CollectSource(accepted=StageRef(stage=stages[-1].id)))
             selection = 0
-        ready.append(accepted_stage_id(own, spec.strong) if isinstance(source, SynthesisSource) else f"load.{own}")
     return stages, ready
 
 
@@ -220,6 +224,18 @@ def accepted_stage_id(name: str, strong: StrongModel) -> str:
     return f"review.{name}" if strong.judge else f"verify.{name}"
 
 
+def written_source(name: str, strong: StrongModel | None = None) -> CollectSource:
+    """A written source as the set is collected from it: behind the gates, with what each gate refused."""
+    gates = [("write", "unparsed"), ("build", "rejected"), ("verify", "rejected")]
+    if strong is not None and strong.judge:
+        gates.append(("review", "rejected"))
+    return CollectSource(
+        accepted=StageRef(stage=f"{gates[-1][0]}.{name}"),
+        written=StageRef(stage=f"write.{name}"),
+        rejected=[OutputRef(stage=StageRef(stage=f"{gate}.{name}"), output=output) for gate, output in gates],
+    )
+
+
 def load_stage(name: str, source: DatasetSource, *, selection: int, seed: int) -> StagePlan:
     """A split of a stored data set as training examples, `selection` questions of whole databases set aside."""
     params = {
@@ -238,7 +254,7 @@ def collect_stages(
     spec: PipelineSpec | PairingSpec | SynthesisSpec,
     stages: list[StagePlan],
     name: str,
-    ready: list[str],
+    ready: list[CollectSource],
     *,
     refuse: list[str],
     total: int | None,
@@ -262,7 +278,7 @@ def exact_total(sources: Sequence[SynthesisSource | DatasetSource]) -> int | Non
 
 def collect_stage(
     name: str,
-    verified: list[str],
+    sources: list[CollectSource],
     *,
     refuse: list[str],
     limit: int | None,
@@ -275,9 +291,10 @@ def collect_stage(
         id=f"collect.{name}",
         task="synthesis.collect",
         source=FixedShards(shards=[{}]),
-        after=[*verified, *refuse],
+        after=[*(source.accepted.stage for source in sources), *refuse],
         params={
-            "verified": [stage_ref(stage) for stage in verified],
+            "name": name,
+            "sources": [source.model_dump() for source in sources],
             "refuse": [stage_ref(stage) for stage in refuse],
             "limit": limit,
             "prompt_rows": rows,
@@ -322,7 +339,7 @@ def test_set_stages(tests: Sequence[TestSet], seed: int, rows: int, style: Promp
     return [
         write,
         *build_and_verify("test"),
-        collect_stage("test", ["verify.test"], refuse=[], limit=None, rows=rows, style=style),
+        collect_stage("test", [written_source("test")], refuse=[], limit=None, rows=rows, style=style),
     ]
 
 
@@ -352,6 +369,18 @@ def reserve_wave_budget(spec: PipelineSpec) -> PipelineSpec:
     )
 
 
+def error_wave_plan(spec: PipelineSpec) -> ErrorWavePlan | None:
+    """What the report reads of the second wave; None where there is none."""
+    if not spec.strong.follow_errors:
+        return None
+    return ErrorWavePlan(
+        sample=StageRef(stage="sample.errors"),
+        profile=StageRef(stage=PROFILE_STAGE),
+        write=StageRef(stage=f"write.{ERROR_WAVE}"),
+        accepted=StageRef(stage=accepted_stage_id(ERROR_WAVE, spec.strong)),
+    )
+
+
 class ErrorWave:
     """The stages of the second wave; `model` is the name of the weak model that is fine-tuned for it."""
 
@@ -362,7 +391,7 @@ class ErrorWave:
         self.refuse = refuse
         self.source = next(one for one in spec.train.sft if isinstance(one, SynthesisSource))
 
-    def stages(self, ready: list[str]) -> list[StagePlan]:
+    def stages(self, ready: list[CollectSource]) -> list[StagePlan]:
         """Everything between the first wave's stages, `ready`, and the set that both are collected into."""
         spec = self.spec
         first = collect_stage(
@@ -396,6 +425,7 @@ class ErrorWave:
             model=self.model,
             student=self.spec.student,
             data=stage_ref(FIRST_WAVE_STAGE),
+            prompt=prompt_params(self.spec),
             output="sft",
             settings=self.spec.sft.model_copy(update={"score_steps": None}),  # no question is set aside yet
             seed=self.spec.seed,

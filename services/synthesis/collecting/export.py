@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from shared.contracts.base import ObjectRef
 from shared.contracts.records import Example, Message, PromptStyle, RejectedExample, SftRecord
 from shared.contracts.synthesis import Collect
 from shared.errors import NotFoundError, SenseError
+from shared.jobs.state import ShardRecord
 from shared.sql.completion import render_completion
 from shared.sql.prompt import render_messages
 from shared.storage.records import dump_records
@@ -94,13 +95,18 @@ def check_not_empty(dataset: CollectedDataset, rejected: Sequence[RejectedExampl
     )
 
 
+def written_shards(command: Collect, shard: Shard) -> Iterator[ShardRecord]:
+    """The shards that wrote the examples of a set."""
+    for source in command.sources:
+        if source.written is not None:
+            yield from shard.jobs.shards(command.job_id, source.written.stage)
+
+
 def shortfall_note(shard: Shard, command: Collect, short: int) -> str | None:
     """A sentence where the set is smaller than what was asked for."""
     if not short:
         return None
     begun = f"Ended early: {short} of {command.limit} examples are missing."
-    names = [f"write.{one.stage.partition('.')[2]}" for one in command.verified]
-    rows = [row for name in names for row in shard.jobs.shards(shard.command.job_id, name)]
-    if any(row.counts.get("unasked") for row in rows):
+    if any(row.counts.get("unasked") for row in written_shards(command, shard)):
         return f"{begun} The budget would not have held; submit the job again with a larger one."
     return f"{begun} Too few of what was written passed the gates; see what was rejected, or name another model."

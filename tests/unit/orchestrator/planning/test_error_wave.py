@@ -22,20 +22,24 @@ def test_a_wave_lies_between_the_first_set_and_the_one_that_is_trained_on() -> N
     asked = plan.stage("sample.errors").source
     assert asked == Slices(stage="collect.first", output="examples", count="examples", size=24, limit=40)
     collect = plan.stage("collect.train").params
-    verified = [one["stage"] for one in collect["verified"]]
+    verified = [one["accepted"]["stage"] for one in collect["sources"]]
     assert verified == ["verify.train", "load.train1", "verify.errors", "verify.selection"]
     assert collect["limit"] is None, "data sets count themselves"
     assert {"collect.first", "sft.weak", "profile.errors", "verify.errors"} <= upstream(plan, "sft")
     assert plan.stage("sft").params["parent"] is None, "the SFT on both waves begins from the base"
     assert plan.stage("collect.first").params["refuse"] == collect["refuse"]
-    assert plan.stage("report").params["followed"] == {"stage": "profile.errors", "job_id": None}
+    assert plan.stage("report").params["error_wave"]["profile"] == {"stage": "profile.errors", "job_id": None}
 
 
 def test_the_whole_of_a_synthetic_set_is_both_waves() -> None:
     plan = plan_of(train={"sft": [{"synthesis": 200}]}, strong={"follow_errors": 0.25})
     collect = plan.stage("collect.train").params
     assert collect["limit"] == 250
-    assert [one["stage"] for one in collect["verified"]] == ["verify.train", "verify.errors", "verify.selection"]
+    assert [one["accepted"]["stage"] for one in collect["sources"]] == [
+        "verify.train",
+        "verify.errors",
+        "verify.selection",
+    ]
 
 
 def test_the_second_wave_goes_on_until_the_set_of_both_has_its_amount() -> None:
@@ -53,7 +57,7 @@ def test_the_second_wave_goes_on_until_the_set_of_both_has_its_amount() -> None:
 def test_a_judge_reads_the_second_wave_too() -> None:
     strong = {"endpoint": "s", "model": "m", "judge": True, "budget_usd": 12, "follow_errors": 0.5}
     plan = plan_of(train={"sft": [{"synthesis": 200}]}, strong=strong)
-    verified = [one["stage"] for one in plan.stage("collect.train").params["verified"]]
+    verified = [one["accepted"]["stage"] for one in plan.stage("collect.train").params["sources"]]
     assert verified == ["review.train", "review.errors", "review.selection"]
     assert plan.stage("review.errors").params["budget_usd"] == pytest.approx(12 / 3 * 0.2)
     assert plan.stage("write.errors").params["budget_usd"] == pytest.approx(12 * 0.8)
