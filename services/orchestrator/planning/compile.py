@@ -1,4 +1,4 @@
-"""A spec becomes a plan: one function a kind."""
+"""Compile a spec into a plan. `compile_pipeline` shows all parts of a pipeline in order."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,6 @@ from services.orchestrator.planning.stages import (
     undeploy_stage,
 )
 from services.orchestrator.planning.synthesis import (
-    TEST_SEED,
     ErrorWave,
     reserve_wave_budget,
     test_set_stages,
@@ -50,8 +49,8 @@ from shared.jobs.plan import FixedShards, JobPlan, StagePlan
 from shared.storage.keys import card_key
 from shared.storage.store import ObjectStore
 
-MOST_STAGES = 1000  # every step of a job looks at all of them
-MOST_SHARDS = 100_000  # that stand in the plan itself
+MOST_STAGES = 1000  # every step of a job reads all of them
+MOST_SHARDS = 100_000  # stored in the plan itself
 
 
 def compile_spec(job_id: str, spec: AnySpec, device: str, data_plan: JobPlan | None = None) -> JobPlan:
@@ -77,7 +76,6 @@ def compile_spec(job_id: str, spec: AnySpec, device: str, data_plan: JobPlan | N
 
 
 def compile_kind(job_id: str, spec: AnySpec, device: str, data_plan: JobPlan | None) -> JobPlan:
-    """One function a kind."""
     match spec:
         case PipelineSpec():
             return compile_pipeline(job_id, spec, device)
@@ -99,10 +97,9 @@ def compile_kind(job_id: str, spec: AnySpec, device: str, data_plan: JobPlan | N
 
 
 def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> JobPlan:
-    """The plan of a `pipeline` job."""
     names, whole = name_models(job_id, spec.student.base, device), spec
     spec = reserve_wave_budget(whole)
-    stages = test_set_stages(spec.evaluate, TEST_SEED, spec.prompt.rows, spec.style)
+    stages = test_set_stages(spec)
     benchmarks = find_benchmarks(spec.evaluate)
     refuse = test_question_stages(benchmarks, builtin=bool(stages))
     stages += [one.load() for one in benchmarks]
@@ -122,7 +119,7 @@ def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> JobPlan:
 
 
 def sft_stages(spec: PipelineSpec | PairingSpec, names: ModelNames) -> list[StagePlan]:
-    """SFT on the collected examples, once the engine has left the device."""
+    """SFT on the collected examples, once the engine is off the device."""
     release = release_stage("release.before", ["collect.train"], names.device)
     sft = train_stage(
         "sft",
@@ -142,7 +139,7 @@ def sft_stages(spec: PipelineSpec | PairingSpec, names: ModelNames) -> list[Stag
 
 
 def preference_stages(spec: PipelineSpec, names: ModelNames, sampled_here: bool) -> list[StagePlan]:
-    """DPO from the SFT model, and its control: SFT continued on the same chosen SQL for the same steps."""
+    """DPO from the SFT model, and its control: the SFT continued on the chosen side for the same number of steps."""
     need = pairs_needed(spec)
     after = ["sft", "collect.preferences", *(["release.weak"] if sampled_here else [])]
     stages = []
@@ -172,7 +169,7 @@ def preference_stages(spec: PipelineSpec, names: ModelNames, sampled_here: bool)
 
 
 def compile_pairing(job_id: str, spec: PairingSpec, device: str) -> JobPlan:
-    """Synthesis, the weak model's SFT where it is wanted, and pairs."""
+    """Training data, an SFT of the weak model if the spec asks for one, and pairs."""
     names = name_models(job_id, spec.student.base, device)
     stages = training_data_stages(spec, [])
     more, verified, dataset = pair_source(spec, [])
@@ -184,7 +181,7 @@ def compile_pairing(job_id: str, spec: PairingSpec, device: str) -> JobPlan:
 
 
 def compile_training(job_id: str, spec: SftSpec | DpoSpec, device: str, data_plan: JobPlan | None) -> JobPlan:
-    """One training run on a finished job's export."""
+    """One training run on the export of a finished job."""
     names = name_models(job_id, spec.student.base, device)
     is_sft = isinstance(spec, SftSpec)
     source = "collect.train" if is_sft else "collect.preferences"
@@ -214,9 +211,9 @@ TRAIN_ORDER = ("train",)
 
 
 def pin_datasets(spec: AnySpec, objects: ObjectStore) -> AnySpec:
-    """The spec with NAME@VERSION, split and policy wherever it names a data set.
+    """The spec with NAME@VERSION, split and policy wherever it names a dataset. Call it once, before compiling.
 
-    Raises InvalidInputError for a data set, version or split that is not there: the job cannot run.
+    Raises `InvalidInputError` for a dataset, version, split or database that does not exist.
     """
     changes: dict[str, object] = {}
     try:
@@ -232,7 +229,6 @@ def pin_datasets(spec: AnySpec, objects: ObjectStore) -> AnySpec:
 
 
 def pin_sources(train: TrainSources, objects: ObjectStore) -> TrainSources:
-    """Training sources, pinned."""
     pairs = None if train.pairs is None else pin_each(train.pairs, objects)
     return train.model_copy(update={"sft": pin_each(train.sft, objects), "pairs": pairs})
 
@@ -240,19 +236,16 @@ def pin_sources(train: TrainSources, objects: ObjectStore) -> TrainSources:
 def pin_each(
     sources: Sequence[SynthesisSource | DatasetSource], objects: ObjectStore
 ) -> list[SynthesisSource | DatasetSource]:
-    """Each source, pinned where it is a data set."""
     return [pin_source(one, objects) if isinstance(one, DatasetSource) else one for one in sources]
 
 
 def pin_source(source: DatasetSource, objects: ObjectStore) -> DatasetSource:
-    """A training source."""
     manifest = find_dataset(objects, source.dataset)
     split = choose_split(manifest, source.split, TRAIN_ORDER)
     return source.model_copy(update={"dataset": manifest.ref, "split": split})
 
 
 def pin_seeds(strong: StrongModel, objects: ObjectStore) -> StrongModel:
-    """Whose examples the strong model is shown."""
     if strong.seeds is None:
         return strong
     manifest = find_dataset(objects, strong.seeds.dataset)
@@ -262,7 +255,6 @@ def pin_seeds(strong: StrongModel, objects: ObjectStore) -> StrongModel:
 
 
 def check_databases(ids: Sequence[str], objects: ObjectStore) -> None:
-    """Raises NotFoundError for a database that is not here."""
     for one in ids:
         if not objects.exists(card_key(one)):
             raise NotFoundError(
@@ -271,7 +263,7 @@ def check_databases(ids: Sequence[str], objects: ObjectStore) -> None:
 
 
 def pin_test(test: TestSet, objects: ObjectStore) -> TestSet:
-    """A test set; its policy is the data set's official one unless the spec names another."""
+    """Sets the official policy of the dataset unless the spec names another."""
     if test.builtin:
         return test
     manifest = find_dataset(objects, test.dataset)

@@ -13,9 +13,10 @@ from services.orchestrator.planning.stages import (
     base_name,
     deploy_stage,
     judge_stage,
+    prompt_params,
     stage_ref,
 )
-from services.orchestrator.planning.synthesis import TEST_SEED, error_wave_plan, test_set_stages
+from services.orchestrator.planning.synthesis import error_wave_plan, test_set_stages
 from shared.contracts.base import StageRef
 from shared.contracts.evaluation import ArmPlan, BenchmarkPlan
 from shared.contracts.records import Policy
@@ -232,8 +233,7 @@ class PipelineEvaluation:
             "temperature": temperature,
             "max_tokens": self.spec.answer_tokens,
             "seed": self.spec.seed,
-            "prompt_rows": self.spec.prompt.rows,
-            "style": self.spec.style.model_dump(),
+            **prompt_params(self.spec),
             "shots": shots,
             "shots_from": stage_ref("collect.train") if shots else None,
         }
@@ -299,7 +299,7 @@ class PipelineEvaluation:
 
 def compile_evaluation(spec: EvaluationSpec, device: str) -> JobPlan:
     """Each model, and the base of those that are served here, on the test sets."""
-    stages = test_set_stages(spec.evaluate, TEST_SEED, spec.prompt.rows, spec.style)
+    stages = test_set_stages(spec)
     builtin, benchmarks = bool(stages), find_benchmarks(spec.evaluate)
     stages += [one.load() for one in benchmarks]
     deploys, arms = scored_arms(spec, test_question_stages(benchmarks, builtin), device)
@@ -369,8 +369,7 @@ def scored_arm(
         "model": model,
         "max_tokens": spec.answer_tokens or ANSWER_TOKENS,
         "seed": spec.seed,
-        "prompt_rows": spec.prompt.rows,
-        "style": spec.style.model_dump(),
+        **prompt_params(spec),
         **({"budget_usd": budget} if budget is not None else {}),
         **({"budget_tokens": tokens} if tokens is not None else {}),
     }

@@ -1,4 +1,4 @@
-"""From sampled answers to a collected set of pairs: the stages of any round."""
+"""Preference pairs: sample the weak model, judge its answers, build pairs and collect them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +11,7 @@ from services.orchestrator.planning.stages import (
     budget_params,
     deploy_stage,
     judge_stage,
+    prompt_params,
     release_stage,
     sampling_params,
     stage_ref,
@@ -33,7 +34,11 @@ SWEEP_STAGE = "sweep"
 
 
 def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[list[StagePlan], str | None, str]:
-    """Where the weak model is sampled: the stages to add, the one verified stage (None: several), the collected one."""
+    """The questions that the weak model is sampled on.
+
+    Returns the stages to add, the stage whose shards can be sampled one by one (None: there is no single one) and the
+    stage that collects the questions.
+    """
     if spec.train.pairs is None:
         accepted = accepted_stage_id("train", spec.strong)
         alone = None if spec.strong.follow_errors else streamable_stage(accepted, spec.train.sft)
@@ -46,22 +51,21 @@ def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[li
 
 
 def streamable_stage(accepted: str, sources: Sequence[SynthesisSource | DatasetSource]) -> str | None:
-    """The one stage whose shards can be sampled as they come; a data set is one shard, and goes by slices."""
+    """The stage whose shards can be sampled as they come. A dataset is one shard, so it is sampled in slices."""
     return accepted if len(sources) == 1 and isinstance(sources[0], SynthesisSource) else None
 
 
 def sampling_stages(
     spec: PipelineSpec | PairingSpec, names: ModelNames, verified: str | None, dataset: str
 ) -> list[StagePlan]:
-    """Sampling, judging and pairing. Without a fine-tuned weak model, sampling follows verification shard by shard."""
+    """Sample, judge and pair. Without a fine-tuned weak model, sampling follows verification shard by shard."""
     weak, stages = spec.weak, []
-    rows = spec.prompt.rows
     if weak.endpoint is not None and weak.model is not None:
-        params = sampling_params(weak, weak.endpoint, weak.model, spec.seed, rows, spec.style)
+        params = sampling_params(spec, weak.endpoint, weak.model, spec.seed)
         after: list[str] = []
     else:
         model = names.model("sft") if weak.sft_first else base_name(weak.base)
-        # a base that is sampled as it is waits too: it would hold the device that the SFT needs
+        # a base model that is sampled untrained waits too, or it would hold the device that the SFT needs
         trained_before = ["sft"] if weak.sft_first or isinstance(spec, PipelineSpec) else []
         stages.append(
             deploy_stage(
@@ -73,7 +77,7 @@ def sampling_stages(
                 device=names.device,
             )
         )
-        params = sampling_params(weak, "engine", model, spec.seed, rows, spec.style)
+        params = sampling_params(spec, "engine", model, spec.seed)
         after = ["deploy.weak"]
     fine_tuned = weak.endpoint is None and weak.sft_first
     source: EachShard | Slices
@@ -90,7 +94,9 @@ def sampling_stages(
     ready = after
     if weak.sweep is not None:
         stages += sweep_stages(weak, params, dataset, after)
-        params, ready = params_after_sweep(weak, params), [*after, SWEEP_STAGE]
+        left = 1 - SWEEP_BUDGET_SHARE * len(weak.sweep)
+        params = {**params, "chosen": stage_ref(SWEEP_STAGE), **budget_params(weak, left)}
+        ready = [*after, SWEEP_STAGE]
     stages.append(StagePlan(id="sample", task="pairing.sample_candidates", source=source, after=ready, params=params))
     stages += pair_stages(spec, dataset, spec.seed)
     if after:
@@ -99,9 +105,9 @@ def sampling_stages(
 
 
 def sweep_stages(weak: WeakModel, asking: dict[str, Any], dataset: str, after: list[str]) -> list[StagePlan]:
-    """A sampling and a judging stage a temperature, on the same questions, and the choice.
+    """Sample and judge the same questions at each temperature, then choose one.
 
-    Verdicts are those that pairs need, without neighbours: it is the share of questions with both that is compared.
+    The stage compares the share of questions with right and wrong answers, so test-suite databases are not needed.
     """
     stages: list[StagePlan] = []
     judgings: list[str] = []
@@ -131,14 +137,8 @@ def sweep_stages(weak: WeakModel, asking: dict[str, Any], dataset: str, after: l
     return stages
 
 
-def params_after_sweep(weak: WeakModel, asking: dict[str, Any]) -> dict[str, Any]:
-    """How all questions are asked then, with what the tries leave of the budget."""
-    left = 1 - SWEEP_BUDGET_SHARE * len(weak.sweep or [])
-    return {**asking, "chosen": stage_ref(SWEEP_STAGE), **budget_params(weak, left)}
-
-
 def pair_stages(spec: PipelineSpec | PairingSpec, dataset: str, seed: int, number: int = 1) -> list[StagePlan]:
-    """Judging, pairing and collecting of what the round's `sample` stage leaves."""
+    """Judge, pair and collect what the `sample` stage of a round leaves."""
     suffix = "" if number == 1 else f".r{number}"
     judging = {"neighbours": spec.pairs.neighbours, "official": True, "programs": True}
     pairs = StagePlan(
@@ -161,8 +161,7 @@ def pair_stages(spec: PipelineSpec | PairingSpec, dataset: str, seed: int, numbe
             "pairs": stage_ref(pairs.id),
             "dataset": stage_ref(dataset),
             "limit": spec.pairs.limit,
-            "prompt_rows": spec.prompt.rows,
-            "style": spec.style.model_dump(),
+            **prompt_params(spec),
             "seed": seed,
             "max_length": training_max_length(spec),
             "syntax_share": spec.pairs.syntax_share,
@@ -185,13 +184,13 @@ def pairing_plan(spec: PipelineSpec) -> PairingPlan:
 
 
 def pairs_needed(spec: PipelineSpec, number: int = 1) -> Need:
-    """Without so many pairs nothing of a round is trained, deployed or scored."""
+    """With fewer pairs, the stages that train, deploy and score a round are skipped."""
     stage = "collect.preferences" if number == 1 else f"collect.preferences.r{number}"
     return Need(stage=stage, count="pairs", at_least=spec.pairs.minimum)
 
 
 def training_max_length(spec: PipelineSpec | PairingSpec) -> int | None:
-    """Tokens that the trainer of these pairs takes; None where no one has said."""
+    """The sequence length of the training that follows; None where it is not known."""
     if spec.pairs.max_length is not None or not isinstance(spec, PipelineSpec):
         return spec.pairs.max_length
     return spec.dpo.max_length or PRESET_LENGTHS.get(spec.dpo.preset)

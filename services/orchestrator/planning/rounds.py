@@ -1,8 +1,8 @@
-"""On-policy rounds: the best model so far is sampled itself, its pairs train the next, the selection split decides.
+"""On-policy rounds: sample the best model so far, train the next one on its pairs, let the selection split decide.
 
-The plan is static, the models are not: `choose.rN` scores all models so far on the selection split and records the
-best, and stages of the next round name that stage (`model_from`, `parent_from`) where others name a model. A round that
-does not beat the best before it changes nothing but the seed of the next: that one samples the same model anew.
+The plan is static, but the model of a round is known only when the job runs. `choose.rN` scores all models so far on
+the selection split and records the best. Stages of the next round refer to it (`model_from`, `parent_from`) where other
+stages name a model. If a round does not beat the best model, the next one samples that model again with a new seed.
 """
 
 from services.orchestrator.planning.pairs import SWEEP_STAGE, pair_stages, pairs_needed
@@ -27,12 +27,11 @@ ROUND_SEED_STEP = 11_000_027
 
 
 def round_stage_id(stage: str, number: int) -> str:
-    """A stage's name in a round: the first round's has no suffix."""
+    """The id of a stage in a round; the first round has no suffix."""
     return stage if number == 1 else f"{stage}.r{number}"
 
 
 def round_plans(rounds: int) -> list[RoundPlan]:
-    """Every round by the names of its stages."""
     return [
         RoundPlan(
             number=number,
@@ -48,7 +47,7 @@ def round_plans(rounds: int) -> list[RoundPlan]:
 
 
 class Rounds:
-    """The rounds of a pipeline; without a second one there are no stages here and the report alone promotes."""
+    """The rounds of a pipeline. With a single round there are no stages here, and the report promotes a model."""
 
     def __init__(self, spec: PipelineSpec, names: ModelNames, dataset: str) -> None:
         self.spec = spec
@@ -59,15 +58,14 @@ class Rounds:
 
     @property
     def last_choice(self) -> str | None:
-        """The stage that says which model is the best of all."""
         return self.plans[-1].choose if self.plans else None
 
     def stages(self) -> list[StagePlan]:
-        """Selection scores of the first round, then every further round whole."""
+        """The selection scores of the first round, then all of every later round."""
         return [stage for plan in self.plans for stage in (*self._trained(plan), *self._chosen(plan))]
 
     def _trained(self, plan: RoundPlan) -> list[StagePlan]:
-        """Everything up to the round's model; the first round's is planned like a pipeline's without rounds."""
+        """Everything up to the model of a round. The first one is planned as in a pipeline without rounds."""
         if plan.number == 1:
             return []
         chosen = stage_ref(self.plans[plan.number - 2].choose)
@@ -94,11 +92,10 @@ class Rounds:
         return [deploy, self._sample(plan, chosen, deploy.id, seed), release, *pairs, dpo]
 
     def _sample(self, plan: RoundPlan, chosen: dict[str, object], deploy: str, seed: int) -> StagePlan:
-        """The best model so far, asked as the weak model was, with seeds of the round."""
-        weak = self.spec.weak.model_copy(update={"budget_usd": None, "budget_tokens": None})
-        model, rows = self.names.model("dpo"), self.spec.prompt.rows
-        params = sampling_params(weak, "engine", model, seed, rows, self.spec.style)
-        params["model_from"] = chosen
+        """Samples the best model so far like the weak model, with the seeds of the round."""
+        weak = self.spec.weak
+        params = sampling_params(self.spec, "engine", self.names.model("dpo"), seed)
+        params |= {"budget_usd": None, "budget_tokens": None, "model_from": chosen}
         if weak.sweep is not None:
             params["chosen"] = stage_ref(SWEEP_STAGE)
         source = Slices(
@@ -107,7 +104,7 @@ class Rounds:
         return StagePlan(id=plan.sample, task="pairing.sample_candidates", source=source, after=[deploy], params=params)
 
     def _chosen(self, plan: RoundPlan) -> list[StagePlan]:
-        """The round's model on the selection split, and the choice among all models so far."""
+        """Scores the model of a round on the selection split and chooses among all models so far."""
         trainings = ["sft", "dpo", "control"] if plan.number == 1 else [plan.train]
         stages: list[StagePlan] = []
         for which in ["sft", "dpo"] if plan.number == 1 else [plan.train]:
@@ -125,7 +122,6 @@ class Rounds:
         return [*stages, choice]
 
     def _selection(self, which: str, number: int, deploy: str, need: Need | None) -> list[StagePlan]:
-        """Greedy answers to the selection split and their verdicts."""
         arm_id = f"{which}.selection"
         title = "SFT" if which == "sft" else "DPO" if number == 1 else f"DPO, round {number}"
         arm = ArmPlan(
@@ -149,8 +145,7 @@ class Rounds:
                 "model": arm.model,
                 "max_tokens": self.spec.answer_tokens,
                 "seed": self.spec.seed,
-                "prompt_rows": self.spec.prompt.rows,
-                "style": self.spec.style.model_dump(),
+                **prompt_params(self.spec),
             },
         )
         return [answer, judge_stage(f"judge.{arm_id}", answer.id)]
@@ -177,5 +172,5 @@ class Rounds:
 
 
 def with_model_from(plan: StagePlan, choice: dict[str, object]) -> StagePlan:
-    """The same stage with the model that a stage of choice has recorded."""
+    """The same stage, on the model that a `choose` stage records."""
     return plan.model_copy(update={"params": {**plan.params, "model_from": choice}})

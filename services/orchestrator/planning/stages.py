@@ -1,11 +1,18 @@
-"""Pieces of plans that several kinds of job share: each returns the stages it adds, in order."""
+"""The stages that several parts of a plan have in common, and the parameters that they share."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from shared.contracts.base import StageRef
-from shared.contracts.records import PromptStyle
-from shared.contracts.spec import PairingSpec, PipelineSpec, StrongModel, Student, SynthesisSpec, WeakModel
+from shared.contracts.spec import (
+    EvaluationSpec,
+    PairingSpec,
+    PipelineSpec,
+    StrongModel,
+    Student,
+    SynthesisSpec,
+    WeakModel,
+)
 from shared.contracts.training import TrainSettings
 from shared.jobs.plan import DeviceLease, EachShard, FixedShards, Need, StagePlan
 
@@ -16,7 +23,6 @@ ENDPOINT_SAMPLED_PER_SHARD = 240
 
 
 def stage_ref(stage: str, job_id: str | None = None) -> dict[str, Any]:
-    """A stage reference as a stage parameter."""
     return StageRef(stage=stage, job_id=job_id).model_dump()
 
 
@@ -27,19 +33,18 @@ def base_name(base: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ModelNames:
-    """The immutable names of one job's models, and the device they share."""
+    """The names of one job's models, and the device they share."""
 
     prefix: str
     base: str
     device: str
 
     def model(self, stage: str) -> str:
-        """A model of this job."""
         return f"{self.prefix}-{stage}"
 
 
 def name_models(job_id: str, base: str, device: str) -> ModelNames:
-    """Names hold the base and the job, so that none is ever used twice."""
+    """A name holds the base and the job, so that no two jobs train models of one name."""
     short = base_name(base)
     return ModelNames(prefix=f"{short}-{job_id[:8]}", base=short, device=device)
 
@@ -61,7 +66,7 @@ def train_stage(
     parent: str | None = None,
     need: Need | None = None,
 ) -> StagePlan:
-    """One training run, alone on its device. What it is scored on while it runs was set aside with its examples."""
+    """One training run, alone on its device. The questions it is scored on were set aside with its examples."""
     questions = {**data, "stage": "collect.train"} if settings.score_steps else None
     params = {
         "method": method,
@@ -91,7 +96,7 @@ def train_stage(
 def deploy_stage(
     stage: str, *, model: str, base: str, adapter: bool, after: list[str], device: str, need: Need | None = None
 ) -> StagePlan:
-    """A model on the engine; the device stays with the job until it is released."""
+    """Deploys a model to the engine. The device stays with the job until a stage releases it."""
     return StagePlan(
         id=stage,
         task="serving.deploy_model",
@@ -104,7 +109,7 @@ def deploy_stage(
 
 
 def undeploy_stage(model: str, device: str) -> StagePlan:
-    """A model off the engine; waits while another job holds the device and may be asking it."""
+    """Removes a model from the engine, once no other job holds the device and may be using the model."""
     return StagePlan(
         id="undeploy",
         task="serving.undeploy_model",
@@ -115,7 +120,7 @@ def undeploy_stage(model: str, device: str) -> StagePlan:
 
 
 def release_stage(stage: str, after: list[str], device: str) -> StagePlan:
-    """The engine leaves its device; waits where another job still holds it."""
+    """Takes the engine off its device, once no other job holds it."""
     return StagePlan(
         id=stage,
         task="serving.release",
@@ -126,15 +131,12 @@ def release_stage(stage: str, after: list[str], device: str) -> StagePlan:
     )
 
 
-def prompt_params(spec: PipelineSpec | PairingSpec | SynthesisSpec) -> dict[str, Any]:
-    """How prompts are written: sample rows of each table, and the style."""
+def prompt_params(spec: PipelineSpec | PairingSpec | SynthesisSpec | EvaluationSpec) -> dict[str, Any]:
     return {"prompt_rows": spec.prompt.rows, "style": spec.style.model_dump()}
 
 
-def sampling_params(
-    weak: WeakModel, endpoint: str, model: str, seed: int, rows: int, style: PromptStyle
-) -> dict[str, Any]:
-    """How the weak model is asked."""
+def sampling_params(spec: PipelineSpec | PairingSpec, endpoint: str, model: str, seed: int) -> dict[str, Any]:
+    weak = spec.weak
     return {
         "endpoint": endpoint,
         "model": model,
@@ -143,15 +145,14 @@ def sampling_params(
         "top_p": weak.top_p,
         "max_tokens": weak.max_tokens,
         "seed": seed,
-        "prompt_rows": rows,
-        "style": style.model_dump(),
+        **prompt_params(spec),
         "budget_usd": weak.budget_usd,
         "budget_tokens": weak.budget_tokens,
     }
 
 
 def budget_params(model: StrongModel | WeakModel, share: float) -> dict[str, Any]:
-    """A share of the budgets, where there are any."""
+    """A share of the budgets, where the spec sets any."""
     usd, tokens = model.budget_usd, model.budget_tokens
     return {
         "budget_usd": None if usd is None else usd * share,
@@ -160,6 +161,6 @@ def budget_params(model: StrongModel | WeakModel, share: float) -> dict[str, Any
 
 
 def judge_stage(name: str, asked: str, params: dict[str, Any] | None = None) -> StagePlan:
-    """Verdicts for a stage of candidates, shard by shard."""
+    """Verdicts on the candidates of a stage, shard by shard."""
     source = EachShard(stage=asked, fields={"candidates": "candidates", "examples": "examples"})
     return StagePlan(id=name, task="sandbox.judge_candidates", source=source, params=params or {})

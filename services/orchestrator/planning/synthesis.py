@@ -1,9 +1,4 @@
-"""A second wave of synthesis that follows the weak model's errors: measured on the first wave, before any set is final.
-
-The first wave is collected, the weak model is asked some of its questions (after an SFT of its own on that wave, where
-it is fine-tuned first), and what it gets wrong becomes wishes for the writer. What is written then is verified and
-collected together with the first wave: everything downstream reads one larger set and is planned as without a wave.
-"""
+"""Training data and test sets: write or load examples, build, verify, review and collect them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,15 +17,15 @@ from services.orchestrator.planning.stages import (
 )
 from shared.contracts.base import OutputRef, StageRef
 from shared.contracts.evaluation import ErrorWavePlan
-from shared.contracts.records import AnswerTarget, Level, PromptStyle
+from shared.contracts.records import AnswerTarget, Level
 from shared.contracts.spec import (
     DatasetSource,
+    EvaluationSpec,
     PairingSpec,
     PipelineSpec,
     StrongModel,
     SynthesisSource,
     SynthesisSpec,
-    TestSet,
 )
 from shared.contracts.synthesis import CollectSource
 from shared.jobs.plan import EachShard, FixedShards, Slices, StagePlan, TopUp, Waves
@@ -41,19 +36,19 @@ MAX_WAVES = 6
 MIN_YIELD = 0.02
 GRAMMAR_PER_SHARD = 20
 LLM_PER_SHARD = 250
-FIRST_WAVE_EXAMPLES = 200  # later waves at most double what is there, each told which domains are common by then
+FIRST_WAVE_EXAMPLES = 200  # later waves at most double what is there; each knows which domains are common by then
 TEST_EXAMPLES_PER_SHARD = 33
 USER_DATABASE_SHARE = 0.5
-JUDGE_BUDGET_SHARE = 0.2  # of the budget, where a judge is asked: a review is some 300 tokens, an example some 2,000
+JUDGE_BUDGET_SHARE = 0.2  # of the budget, if there is a judge: a review takes some 300 tokens, an example some 2,000
 TEST_LEVELS: dict[Level, float] = {"easy": 0.5, "medium": 0.35, "hard": 0.15}
 
 
 def training_data_stages(
     spec: PipelineSpec | PairingSpec | SynthesisSpec, refuse: list[str], wave: "ErrorWave | None" = None
 ) -> list[StagePlan]:
-    """Written or loaded, verified and collected training examples, with the selection split where the job promotes.
+    """The collected training set, with a selection split if the job promotes a model.
 
-    A second `wave` comes between the first one and the set that both are collected into.
+    An error `wave` comes between the first wave and the set that both are collected into.
     """
     sources = spec.train.sft
     wanted = spec.selection.questions if isinstance(spec, PipelineSpec) else 0
@@ -117,11 +112,11 @@ def write_and_verify(
     target: AnswerTarget = "sql",
     databases: Sequence[str] = (),
 ) -> list[StagePlan]:
-    """Write until `amount` examples are accepted, each shard built and verified as soon as it is there.
+    """Write until `amount` examples are accepted. Each shard is built and verified as soon as it is written.
 
-    A strong model's waves are told what the waves before them have left, so that domains stay spread.
+    Later waves of a strong model read what earlier ones left, so that the domains stay spread.
     """
-    told = strong.endpoint is not None
+    reads_earlier_waves = strong.endpoint is not None
     per_shard = source.per_shard or examples_per_shard(strong, amount)
     shards = -(-amount // per_shard)
     until = Waves(
@@ -131,22 +126,22 @@ def write_and_verify(
         amount=amount,
         per_shard=per_shard,
         most=shards * MAX_WAVES,
-        first=-(-FIRST_WAVE_EXAMPLES // per_shard) if told else None,
-        history="before" if told else None,
+        first=-(-FIRST_WAVE_EXAMPLES // per_shard) if reads_earlier_waves else None,
+        history="before" if reads_earlier_waves else None,
         asked=["written", "unparsed", "refused"],
         least=MIN_YIELD,
         stop="unasked",
     )
     params = {**writer_params(strong), "split": split, "levels": dict(source.levels), "seed": seed}
     params |= {"target": target, **database_params(source, databases)}
-    if told:
+    if reads_earlier_waves:
         params["accepted"] = stage_ref(accepted_stage_id(name, strong))
     write = StagePlan(id=f"write.{name}", task="synthesis.write_examples", source=until, params=params)
     return [write, *build_and_verify(name, strong)]
 
 
 def writer_params(strong: StrongModel) -> dict[str, Any]:
-    """Who writes: the endpoint's model, or the offline grammar writer."""
+    """The writer: the model of an endpoint, or the offline grammar."""
     if strong.endpoint is None:
         return {"writer": "grammar"}
     return {
@@ -158,33 +153,29 @@ def writer_params(strong: StrongModel) -> dict[str, Any]:
         "budget_usd": strong.budget_usd and strong.budget_usd * (1 - JUDGE_BUDGET_SHARE * strong.judge),
         "budget_tokens": strong.budget_tokens,
         "evidence": strong.evidence,
-        **seed_params(strong),
+        **({"seeds": strong.seeds.dataset, "seeds_split": strong.seeds.split or "train"} if strong.seeds else {}),
     }
 
 
-def seed_params(strong: StrongModel) -> dict[str, Any]:
-    """Whose examples the strong model is shown: a pinned data set's, or our own."""
-    if strong.seeds is None:
-        return {}
-    return {"seeds": strong.seeds.dataset, "seeds_split": strong.seeds.split or "train"}
-
-
 def database_params(source: SynthesisSource, databases: Sequence[str]) -> dict[str, Any]:
-    """The share of a source that is written for databases of the user's: half, where it is not said."""
+    """The share of a source that is written for the user's databases; half by default."""
     share = USER_DATABASE_SHARE if source.user_database_share is None else source.user_database_share
     return {"databases": list(databases), "user_database_share": share} if databases and share else {}
 
 
 def examples_per_shard(strong: StrongModel, amount: int) -> int:
-    """A shard of an endpoint's is so large that it fills the endpoint: only calls of one shard fly together."""
+    """With an endpoint, enough to keep it busy: only the calls of one shard run at the same time."""
     if strong.endpoint is None:
         return GRAMMAR_PER_SHARD
     return max(GRAMMAR_PER_SHARD, min(LLM_PER_SHARD, -(-amount // 2)))
 
 
 def build_and_verify(name: str, strong: StrongModel | None = None) -> list[StagePlan]:
-    """Build and verify behind a writing stage, shard by shard."""
-    params = gate_params(strong) if strong is not None else {}
+    """Build, verify and (with a judge) review what a writing stage leaves, shard by shard."""
+    params = {}
+    if strong is not None:
+        suites = strong.neighbours if strong.endpoint is not None else 0
+        params = {"agreement": strong.agreement, "neighbours": suites}
     build = StagePlan(
         id=f"build.{name}",
         task="sandbox.build_database",
@@ -196,31 +187,19 @@ def build_and_verify(name: str, strong: StrongModel | None = None) -> list[Stage
         source=EachShard(stage=f"build.{name}", fields={"written": "written"}),
         params=params,
     )
-    return [build, verify, *(review_stages(name, strong) if strong is not None else [])]
-
-
-def gate_params(strong: StrongModel) -> dict[str, Any]:
-    """Which gates verification has."""
-    return {"agreement": strong.agreement, "neighbours": strong.neighbours if strong.endpoint is not None else 0}
-
-
-def review_stages(name: str, strong: StrongModel) -> list[StagePlan]:
-    """The judge behind verification, where one is asked."""
-    if not strong.judge:
-        return []
+    if strong is None or not strong.judge:
+        return [build, verify]
     budget = None if strong.budget_usd is None else strong.budget_usd * JUDGE_BUDGET_SHARE
-    return [
-        StagePlan(
-            id=f"review.{name}",
-            task="synthesis.review_examples",
-            source=EachShard(stage=f"verify.{name}", fields={"examples": "examples"}),
-            params={"endpoint": strong.endpoint, "model": strong.model, "budget_usd": budget},
-        )
-    ]
+    review = StagePlan(
+        id=f"review.{name}",
+        task="synthesis.review_examples",
+        source=EachShard(stage=f"verify.{name}", fields={"examples": "examples"}),
+        params={"endpoint": strong.endpoint, "model": strong.model, "budget_usd": budget},
+    )
+    return [build, verify, review]
 
 
 def accepted_stage_id(name: str, strong: StrongModel) -> str:
-    """The stage that leaves a source's accepted examples."""
     return f"review.{name}" if strong.judge else f"verify.{name}"
 
 
@@ -237,7 +216,7 @@ def written_source(name: str, strong: StrongModel | None = None) -> CollectSourc
 
 
 def load_stage(name: str, source: DatasetSource, *, selection: int, seed: int) -> StagePlan:
-    """A split of a stored data set as training examples, `selection` questions of whole databases set aside."""
+    """A split of a stored dataset as training examples; whole databases are set aside for `selection` questions."""
     params = {
         "dataset": source.dataset,
         "split": source.split or "train",
@@ -260,18 +239,16 @@ def collect_stages(
     total: int | None,
     last: str,
 ) -> list[StagePlan]:
-    """The stages and the set collected from them; of an exact size where all of it is written here.
+    """The stages and the set collected from them, of an exact size if all of it is written here.
 
-    `last` names the source that is written to until the set has its `total`.
+    `last` is the source that goes on writing until the set has its `total`.
     """
-    collect = collect_stage(
-        name, ready, refuse=refuse, limit=total, rows=spec.prompt.rows, style=spec.style, given=spec.database_ids
-    )
+    collect = collect_stage(name, ready, spec, refuse=refuse, limit=total, given=spec.database_ids)
     return [*stages, collect] if total is None else with_top_up(stages, f"write.{last}", collect)
 
 
 def exact_total(sources: Sequence[SynthesisSource | DatasetSource]) -> int | None:
-    """How many examples are kept; None where data sets take part: they count themselves."""
+    """The size of the set; None if it holds datasets, whose size is known only once they are loaded."""
     amounts = [one.synthesis for one in sources if isinstance(one, SynthesisSource)]
     return sum(amounts) if len(amounts) == len(sources) else None
 
@@ -279,14 +256,13 @@ def exact_total(sources: Sequence[SynthesisSource | DatasetSource]) -> int | Non
 def collect_stage(
     name: str,
     sources: list[CollectSource],
+    spec: PipelineSpec | PairingSpec | SynthesisSpec | EvaluationSpec,
     *,
-    refuse: list[str],
-    limit: int | None,
-    rows: int,
-    style: PromptStyle,
+    refuse: Sequence[str] = (),
+    limit: int | None = None,
     given: Sequence[str] = (),
 ) -> StagePlan:
-    """The dataset of a name: read in order, without duplicates and without test questions."""
+    """Collects a set in the order of its sources, without duplicates and test questions."""
     return StagePlan(
         id=f"collect.{name}",
         task="synthesis.collect",
@@ -297,15 +273,14 @@ def collect_stage(
             "sources": [source.model_dump() for source in sources],
             "refuse": [stage_ref(stage) for stage in refuse],
             "limit": limit,
-            "prompt_rows": rows,
-            "style": style.model_dump(),
+            **prompt_params(spec),
             "given": list(given),
         },
     )
 
 
 def with_top_up(stages: list[StagePlan], write: str, collect: StagePlan) -> list[StagePlan]:
-    """The same stages, where `write` goes on until the collected set has the amount: its gates refuse examples too."""
+    """The same stages, but `write` goes on until the collected set is full: collecting refuses examples too."""
     tied = []
     for stage in stages:
         if stage.id == write and isinstance(stage.source, Waves):
@@ -317,10 +292,10 @@ def with_top_up(stages: list[StagePlan], write: str, collect: StagePlan) -> list
     return [*tied, collect.model_copy(update={"source": TopUp(stage=write)})]
 
 
-def test_set_stages(tests: Sequence[TestSet], seed: int, rows: int, style: PromptStyle) -> list[StagePlan]:
-    """The built-in sets, written, verified and collected before anything is trained: exports refuse what is in them."""
+def test_set_stages(spec: PipelineSpec | EvaluationSpec) -> list[StagePlan]:
+    """The built-in test sets. They are collected before any training data, which must not contain their questions."""
     shards: list[dict[str, Any]] = []
-    for test in tests:
+    for test in spec.evaluate:
         if not test.builtin:
             continue
         if test.dataset == "builtin:handwritten":
@@ -332,26 +307,26 @@ def test_set_stages(tests: Sequence[TestSet], seed: int, rows: int, style: Promp
                 shards.append({"writer": "grammar", "split": "test", "count": count})
     if not shards:
         return []
-    params = {"levels": TEST_LEVELS, "seed": seed}
+    params = {"levels": TEST_LEVELS, "seed": TEST_SEED}
     write = StagePlan(
         id="write.test", task="synthesis.write_examples", source=FixedShards(shards=shards), params=params
     )
     return [
         write,
         *build_and_verify("test"),
-        collect_stage("test", [written_source("test")], refuse=[], limit=None, rows=rows, style=style),
+        collect_stage("test", [written_source("test")], spec),
     ]
 
 
 FIRST_WAVE_STAGE = "collect.first"
 PROFILE_STAGE = "profile.errors"
 ERROR_WAVE = "errors"
-WAVE_BUDGET_SHARE = 0.25  # of the weak model's budget: its first answers, which are recorded and not bought again
+WAVE_BUDGET_SHARE = 0.25  # of the budget of the weak model, for the answers that the wave follows
 WAVE_SEED_OFFSET = 7_000_003
 
 
 def error_wave_size(spec: PipelineSpec) -> int:
-    """Examples of the second wave; 0 where there is none."""
+    """The number of examples in the error wave; 0 without one."""
     if not spec.strong.follow_errors:
         return 0
     first = sum(one.synthesis for one in spec.train.sft if isinstance(one, SynthesisSource))
@@ -359,7 +334,7 @@ def error_wave_size(spec: PipelineSpec) -> int:
 
 
 def reserve_wave_budget(spec: PipelineSpec) -> PipelineSpec:
-    """The spec with what the wave leaves of the budgets, for everything but the wave."""
+    """The spec with the budgets that the error wave leaves for everything else."""
     if not spec.strong.follow_errors:
         return spec
     strong = budget_params(spec.strong, 1 / (1 + spec.strong.follow_errors))
@@ -370,7 +345,7 @@ def reserve_wave_budget(spec: PipelineSpec) -> PipelineSpec:
 
 
 def error_wave_plan(spec: PipelineSpec) -> ErrorWavePlan | None:
-    """What the report reads of the second wave; None where there is none."""
+    """What the report reads of the error wave; None without one."""
     if not spec.strong.follow_errors:
         return None
     return ErrorWavePlan(
@@ -382,7 +357,12 @@ def error_wave_plan(spec: PipelineSpec) -> ErrorWavePlan | None:
 
 
 class ErrorWave:
-    """The stages of the second wave; `model` is the name of the weak model that is fine-tuned for it."""
+    """A second wave of synthesis that follows the errors of the weak model.
+
+    The first wave is collected and the weak model answers some of its questions, after an SFT on that wave if it is
+    fine-tuned first (`model` is the name of the result). What it gets wrong becomes wishes for the writer. The new
+    examples are verified and collected together with the first wave, so all later stages read one larger set.
+    """
 
     def __init__(self, spec: PipelineSpec, model: str, device: str, refuse: list[str]) -> None:
         self.spec = spec
@@ -392,28 +372,18 @@ class ErrorWave:
         self.source = next(one for one in spec.train.sft if isinstance(one, SynthesisSource))
 
     def stages(self, ready: list[CollectSource]) -> list[StagePlan]:
-        """Everything between the first wave's stages, `ready`, and the set that both are collected into."""
-        spec = self.spec
-        first = collect_stage(
-            "first",
-            ready,
-            refuse=self.refuse,
-            limit=None,
-            rows=spec.prompt.rows,
-            style=spec.style,
-            given=spec.database_ids,
-        )
+        """Everything between the first wave, which leaves `ready`, and the set that both waves are collected into."""
+        first = collect_stage("first", ready, self.spec, refuse=self.refuse, given=self.spec.database_ids)
         return [first, *self._weak_model(), *self._errors(), *self._written()]
 
     @property
-    def served_here(self) -> bool:
-        """Whether the weak model is one of ours."""
+    def on_engine(self) -> bool:
         return self.spec.weak.endpoint is None
 
     def _weak_model(self) -> list[StagePlan]:
-        """The weak model on the engine, after an SFT of its own where it is fine-tuned first."""
+        """Deploys the weak model, after an SFT on the first wave if it is fine-tuned."""
         weak = self.spec.weak
-        if not self.served_here:
+        if not self.on_engine:
             return []
         if not weak.sft_first:
             return [self._deploy(base_name(weak.base), weak.base, adapter=False, after=[FIRST_WAVE_STAGE])]
@@ -427,7 +397,7 @@ class ErrorWave:
             data=stage_ref(FIRST_WAVE_STAGE),
             prompt=prompt_params(self.spec),
             output="sft",
-            settings=self.spec.sft.model_copy(update={"score_steps": None}),  # no question is set aside yet
+            settings=self.spec.sft.model_copy(update={"score_steps": None}),  # no selection split exists yet
             seed=self.spec.seed,
             after=[FIRST_WAVE_STAGE, release.id],
             device=self.device,
@@ -438,11 +408,10 @@ class ErrorWave:
         return deploy_stage("deploy.errors", model=model, base=base, adapter=adapter, after=after, device=self.device)
 
     def _errors(self) -> list[StagePlan]:
-        """Answers to some questions of the first wave, their verdicts, and the wishes that follow from them."""
+        """Samples and judges some questions of the first wave and turns the errors into wishes."""
         weak = self.spec.weak
         model = weak.model or (self.model if weak.sft_first else base_name(weak.base))
-        endpoint, rows = weak.endpoint or "engine", self.spec.prompt.rows
-        asking = sampling_params(weak, endpoint, model, self.spec.seed, rows, self.spec.style)
+        asking = sampling_params(self.spec, weak.endpoint or "engine", model, self.spec.seed)
         sample = StagePlan(
             id="sample.errors",
             task="pairing.sample_candidates",
@@ -453,10 +422,10 @@ class ErrorWave:
                 size=SAMPLED_PER_SHARD,
                 limit=self.spec.strong.follow_questions,
             ),
-            after=["deploy.errors"] if self.served_here else [],
+            after=["deploy.errors"] if self.on_engine else [],
             params={**asking, **budget_params(weak, WAVE_BUDGET_SHARE)},
         )
-        release = [release_stage("release.errors", ["sample.errors"], self.device)] if self.served_here else []
+        release = [release_stage("release.errors", ["sample.errors"], self.device)] if self.on_engine else []
         profile = StagePlan(
             id=PROFILE_STAGE,
             task="pairing.profile_errors",
@@ -473,8 +442,8 @@ class ErrorWave:
     def _written(self) -> list[StagePlan]:
         """The second wave, written to the wishes and verified like the first.
 
-        All writing stages of a job draw on one ledger: what the first wave was given counts against the whole budget,
-        and what it left over is the second one's too. Judges of examples have a budget each.
+        All writing stages of a job draw on one ledger, so this wave gets the whole budget: what the first one spent
+        is counted, and what it left over can be spent here. Reviews have a budget of their own.
         """
         spec, strong = self.spec, self.spec.strong
         share = strong.follow_errors / (1 + strong.follow_errors)
