@@ -102,7 +102,7 @@ def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> JobPlan:
     stages = test_set_stages(spec)
     benchmarks = find_benchmarks(spec.evaluate)
     refuse = test_question_stages(benchmarks, builtin=bool(stages))
-    stages += [one.load() for one in benchmarks]
+    stages += [one.load_stage() for one in benchmarks]
     wave = ErrorWave(whole, names.model("sft.weak"), device, refuse) if whole.strong.follow_errors else None
     training_data = training_data_stages(spec, refuse, wave)
     stages += training_data

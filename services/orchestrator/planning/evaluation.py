@@ -1,4 +1,4 @@
-"""Stages of evaluations on stored data sets: load a set, ask arms its questions, judge under each policy."""
+"""Evaluation: load test sets, answer their questions with each arm, judge the answers and write the report."""
 
 import re
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ from shared.jobs.plan import FixedShards, JobPlan, Need, Slices, StagePlan
 
 SAMPLED_TEMPERATURE = 1.0
 ANSWER_TOKENS = 128
-DATASET_TOKENS = 512  # golds of BIRD are longer than those of the built-in sets
+DATASET_TOKENS = 512  # gold queries of BIRD are longer than those of the built-in sets
 UNUSABLE = re.compile(r"[^a-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A model that is asked: its row of the report, the parameters of asking it, and what it waits for."""
+    """A model as it is evaluated: its row of the report, how it is asked and what its answers wait for."""
 
     plan: ArmPlan
     asking: dict[str, Any]
@@ -41,23 +41,20 @@ class Arm:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A data set of `evaluate`; `id` names its stages."""
+    """A dataset of `evaluate`; its stages are named by `id`."""
 
     id: str
     test: TestSet
 
     @property
     def stage(self) -> str:
-        """The stage that loads its questions."""
         return f"load.{self.id}"
 
     @property
     def policy(self) -> Policy:
-        """The rule of its official score."""
         return self.test.policy or Policy.STRICT
 
-    def load(self) -> StagePlan:
-        """Reads the questions; before anything is trained."""
+    def load_stage(self) -> StagePlan:
         test = self.test
         params = {
             "name": self.id,
@@ -68,8 +65,8 @@ class Benchmark:
         }
         return StagePlan(id=self.stage, task="synthesis.load_dataset", source=FixedShards(shards=[{}]), params=params)
 
-    def ask(self, arm: Arm) -> list[StagePlan]:
-        """An arm's answers, and their verdicts under the official policy and strictly."""
+    def answer_stages(self, arm: Arm) -> list[StagePlan]:
+        """The answers of an arm, judged under the official policy and under the strict one."""
         name = f"{arm.plan.id}.{self.id}"
         answer = StagePlan(
             id=f"answer.{name}",
@@ -86,11 +83,9 @@ class Benchmark:
 
     @property
     def temperature(self) -> float:
-        """0 for one answer."""
         return 0.0 if self.test.samples == 1 else self.test.temperature or SAMPLED_TEMPERATURE
 
-    def scored(self, arms: Sequence[Arm]) -> BenchmarkPlan:
-        """What the report is told."""
+    def report_plan(self, arms: Sequence[Arm]) -> BenchmarkPlan:
         asked = {"samples": self.test.samples, "temperature": self.temperature}
         strict = {} if self.policy is Policy.STRICT else {arm.plan.id: f"judge.{arm.plan.id}.{self.id}" for arm in arms}
         return BenchmarkPlan(
@@ -107,7 +102,7 @@ class Benchmark:
 
 
 def find_benchmarks(tests: Sequence[TestSet]) -> list[Benchmark]:
-    """The data sets among the test sets, each with a name of its own for its stages."""
+    """The datasets among the test sets, each under a unique id."""
     found: list[Benchmark] = []
     for test in tests:
         if not test.builtin:
@@ -118,23 +113,22 @@ def find_benchmarks(tests: Sequence[TestSet]) -> list[Benchmark]:
 
 
 def test_question_stages(benchmarks: Sequence[Benchmark], builtin: bool) -> list[str]:
-    """Stages of test questions that no training export may hold."""
+    """The stages that hold test questions; no training export may contain them."""
     return [*(["collect.test"] if builtin else []), *(one.stage for one in benchmarks)]
 
 
 def benchmark_stages(benchmarks: Sequence[Benchmark], arms: Sequence[Arm]) -> list[StagePlan]:
-    """Every arm on every data set, answers before verdicts."""
-    stages = [stage for one in benchmarks for arm in arms for stage in one.ask(arm)]
+    """Every arm on every dataset, all answers before the verdicts."""
+    stages = [stage for one in benchmarks for arm in arms for stage in one.answer_stages(arm)]
     return sorted(stages, key=lambda stage: stage.task != "evaluation.answer_questions")
 
 
 def benchmark_params(benchmarks: Sequence[Benchmark], arms: Sequence[Arm]) -> dict[str, Any]:
-    """The report's parameter for the data sets."""
-    return {"benchmarks": [one.scored(arms).model_dump(mode="json") for one in benchmarks]}
+    return {"benchmarks": [one.report_plan(arms).model_dump(mode="json") for one in benchmarks]}
 
 
 class PipelineEvaluation:
-    """The rows of the report and the stages that answer, judge and score them."""
+    """The arms of a pipeline, from their deployment to the report."""
 
     def __init__(
         self,
@@ -156,7 +150,6 @@ class PipelineEvaluation:
         self.answers: list[StagePlan] = []
 
     def stages(self) -> list[StagePlan]:
-        """Deploys all models, asks them, scores, and keeps them served."""
         trainings = ["sft", "dpo", "control"]
         if (choice := self.rounds.last_choice) is not None:
             trainings.append(choice)
@@ -194,7 +187,7 @@ class PipelineEvaluation:
                 self._arm(f"{which}.sampled", title, which, samples=self.spec.sampling.samples)
 
     def _add_promoted(self, choice: str, after: list[str]) -> StagePlan:
-        """The best model where it comes out of a later round: only then is it asked the test questions."""
+        """Evaluates the best model if a later round made it."""
         need, chosen = Need(stage=choice, count="later", at_least=1), stage_ref(choice)
         deploy = self._deploy("dpo", after).model_copy(update={"id": "deploy.promoted", "need": need})
         self._arm("promoted", "DPO, best round", "dpo", choice=choice)
@@ -249,7 +242,7 @@ class PipelineEvaluation:
             self._answer(arm)
 
     def _answer(self, arm: Arm) -> None:
-        """The arm's answers to the built-in sets, or to the selection split."""
+        """Answers to the built-in sets or to the selection split."""
         plan = arm.plan
         self.arms.append(plan)
         dataset, rows = ("collect.train", "selection") if plan.selection else ("collect.test", "examples")
@@ -267,7 +260,7 @@ class PipelineEvaluation:
         )
 
     def _data_stages(self, task: str) -> list[StagePlan]:
-        """Those of a task that give training examples; the selection split is written too."""
+        """The stages of a task that give training examples, without those of the selection split."""
         return [one for one in self.training_data if one.task == task and one.params.get("split") != "selection"]
 
     def _score(self, more: list[str]) -> StagePlan:
@@ -298,16 +291,17 @@ class PipelineEvaluation:
 
 
 def compile_evaluation(spec: EvaluationSpec, device: str) -> JobPlan:
-    """Each model, and the base of those that are served here, on the test sets."""
+    """The plan of an `evaluation` job: each model on the test sets, and the base of those on the engine."""
     stages = test_set_stages(spec)
     builtin, benchmarks = bool(stages), find_benchmarks(spec.evaluate)
-    stages += [one.load() for one in benchmarks]
+    stages += [one.load_stage() for one in benchmarks]
     deploys, arms = scored_arms(spec, test_question_stages(benchmarks, builtin), device)
     stages += deploys
     if builtin:
         for arm in arms:
             stages += builtin_stages(spec, arm)
-    more = benchmark_stages(benchmarks, [with_tokens(arm, spec.answer_tokens or DATASET_TOKENS) for arm in arms])
+    tokens = {"max_tokens": spec.answer_tokens or DATASET_TOKENS}
+    more = benchmark_stages(benchmarks, [replace(arm, asking={**arm.asking, **tokens}) for arm in arms])
     judgings = [stage.id for stage in [*stages, *more] if stage.id.startswith("judge.")]
     score = StagePlan(
         id="report",
@@ -326,7 +320,7 @@ def compile_evaluation(spec: EvaluationSpec, device: str) -> JobPlan:
 
 
 def scored_arms(spec: EvaluationSpec, ready: list[str], device: str) -> tuple[list[StagePlan], list[Arm]]:
-    """The base and its adapters, deployed once the questions are there, and the models of endpoints."""
+    """The base and its adapters, deployed once the questions are loaded, and the models of endpoints."""
     base = base_name(spec.student.base)
     served = [model for model in spec.models if isinstance(model, str)]
     stages: list[StagePlan] = []
@@ -363,7 +357,6 @@ def scored_arm(
     budget: float | None = None,
     tokens: int | None = None,
 ) -> Arm:
-    """One model as it is asked, greedily."""
     asking = {
         "endpoint": endpoint,
         "model": model,
@@ -377,13 +370,7 @@ def scored_arm(
     return Arm(plan, asking, after=after or [])
 
 
-def with_tokens(arm: Arm, tokens: int) -> Arm:
-    """The same arm with another bound on its answers."""
-    return replace(arm, asking={**arm.asking, "max_tokens": tokens})
-
-
 def builtin_stages(spec: EvaluationSpec, arm: Arm) -> list[StagePlan]:
-    """An arm's answers to the built-in sets, and their verdicts."""
     answer = StagePlan(
         id=f"answer.{arm.plan.id}",
         task="evaluation.answer_questions",
