@@ -1,4 +1,4 @@
-"""Which of the living jobs are worked on now: all that have a plan, and as many new ones as there is room for."""
+"""Which of the active jobs are worked on: all that have a plan, and as many new ones as there is room for."""
 
 import time
 from collections import deque
@@ -11,33 +11,28 @@ LOOKED_AT = 2 * BATCH
 
 
 class Backoff:
-    """Jobs that could not be worked on just now, each with a pause of its own: it is not the others' matter.
-
-    Remembered in this process only: another orchestrator finds out for itself.
-    """
+    """Pauses of jobs whose last step failed. Only this process knows them: a new leader tries each job at once."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[int, float]] = {}
 
     def is_due(self, job_id: str) -> bool:
-        """Whether the job's pause is over, or it has none."""
         return time.monotonic() >= self._known.get(job_id, (0, 0.0))[1]
 
     def add(self, job_id: str) -> int:
-        """One more; the pause doubles, up to a minute. How many there were in a row."""
+        """Doubles the pause of a job, up to a minute, and returns how often it failed in a row."""
         count = self._known.get(job_id, (0, 0.0))[0] + 1
         self._known[job_id] = count, time.monotonic() + min(LONGEST_S, PAUSE_S * 2 ** min(count - 1, 10))
         return count
 
     def clear(self, job_id: str) -> None:
-        """The job went on."""
         self._known.pop(job_id, None)
 
 
 class AdmissionQueue:
-    """Queued jobs cost a round nothing until there is room for them: oldest first, `most` at once.
+    """Admits queued jobs, oldest first, `most` at once; until then a job costs a round nothing.
 
-    Held by the leading orchestrator in memory, and compared with the store at each sweep.
+    The leader keeps the queue in memory and compares it with the store at each sweep.
     """
 
     def __init__(self, store: JobStore, most: int) -> None:
@@ -49,7 +44,7 @@ class AdmissionQueue:
         self._looked = 0
 
     def refresh(self) -> None:
-        """Takes up jobs that no fact told of, and drops those that are over."""
+        """Adds the jobs that no event reported and drops those that are over."""
         active = set(self.store.active())
         self.admitted = {job_id: None for job_id in self.admitted if job_id in active}
         known = {*self.admitted, *(job_id for job_id in self.waiting if job_id in active)}
@@ -63,7 +58,7 @@ class AdmissionQueue:
         self.waiting = deque(sorted(self._places, key=lambda job_id: (self._places[job_id], job_id)))
 
     def admits(self, job_id: str, *, planned: bool = False) -> bool:
-        """Whether a job is worked on: it was, it has a plan already, or it is the next and there is room."""
+        """Whether a job is worked on: it was before, it has a plan, or it is next and there is room."""
         if job_id not in self.admitted and not planned:
             if job_id not in self._places:
                 ((_, planned, place),) = self.store.submissions([job_id])
@@ -74,8 +69,8 @@ class AdmissionQueue:
         self._admit(job_id)
         return True
 
-    def next_ones(self) -> list[str]:
-        """Jobs for which there is room now."""
+    def admit_next(self) -> list[str]:
+        """Admits as many waiting jobs as there is room for."""
         found: list[str] = []
         while self.waiting and len(self.admitted) < self.most:
             found.append(self.waiting[0])
@@ -83,12 +78,11 @@ class AdmissionQueue:
         return found
 
     def remove(self, job_id: str) -> None:
-        """The job is over."""
         self.admitted.pop(job_id, None)
         self._leave(job_id)
 
-    def stopped(self) -> list[str]:
-        """Of the waiting ones, some thousands at a time, those that were cancelled and no fact told of it."""
+    def cancelled_while_waiting(self) -> list[str]:
+        """Waiting jobs whose cancellation no event reported; a call looks at some thousands of them."""
         some = list(islice(self.waiting, self._looked, self._looked + LOOKED_AT))
         self._looked = self._looked + LOOKED_AT if len(some) == LOOKED_AT else 0
         return [job_id for job_id, status in zip(some, self.store.statuses(some), strict=True) if status != "queued"]

@@ -1,4 +1,10 @@
-"""The orchestrator process: `python -m services.orchestrator.app`. Several may run: one leads, the others stand by."""
+"""The orchestrator process: `python -m services.orchestrator.app`. Several may run: one leads, the others stand by.
+
+The leader holds a lease in Redis and renews it three times in its length. If it dies, another one leads after two
+leases at most; if it stops in order, it gives the lease back at once. A leader that was paused (SIGSTOP, a swapped-out
+machine) may wake up in the middle of anything: its own clock tells it that its time is over, and each step of the job
+store names the token that must hold the lease, so Redis refuses what is under way (`shared/jobs/scripts/prelude.lua`).
+"""
 
 import os
 import signal
@@ -35,7 +41,7 @@ log = get_logger()
 
 
 class Leadership:
-    """One process's part in the election. A token is good for one term: steps of an earlier term meet the fence too."""
+    """One process in the election. A token is valid for one term, so the fence stops steps of earlier terms too."""
 
     def __init__(self, steps: Steps, lease_s: float) -> None:
         self.steps = steps
@@ -46,16 +52,16 @@ class Leadership:
 
     @property
     def fence(self) -> list[str]:
-        """What every step of this term is made to check."""
+        """The key and the token that every step of this term checks."""
         return [f"{self.steps.prefix}{KEY}", self.token]
 
     @property
     def leads(self) -> bool:
-        """By this process's monotonic clock, counted from before the last renewal was asked for."""
+        """Whether the lease holds, by the monotonic clock and counted from before the last renewal."""
         return not self._over.is_set() and time.monotonic() < self.held_until
 
     def acquire(self) -> bool:
-        """Begins a term where nobody leads. Raises `UnavailableError`."""
+        """Starts a term if no one leads. Raises `UnavailableError`."""
         self.token = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         if not self._ask("take"):
             return False
@@ -65,11 +71,11 @@ class Leadership:
         return True
 
     def lose(self) -> None:
-        """A step met the fence: the term is over, whatever this process's clock says."""
+        """Ends the term because the fence refused a step, whatever the clock says."""
         self._over.set()
 
     def give_up(self) -> None:
-        """Ends the term; the next in line need not wait for the lease to run out."""
+        """Ends the term and gives the lease back, so that the next leader need not wait."""
         self._over.set()
         LEADING.set(0)
         try:
@@ -99,12 +105,12 @@ class Leadership:
 PAUSE_S = 1.0
 IDLE_S = 0.5
 STOP_S = 10.0
-STUCK_S = 60.0  # a loop that has not come round for so long: the process does not say any more that it lives
+STUCK_S = 60.0  # a process whose loop hangs for so long stops reporting that it is alive
 
 
 @dataclass
 class Process:
-    """What stays over terms: connections, the part in the election, and the wish to stop."""
+    """What outlives a term as leader: connections, the leadership and the request to stop."""
 
     client: RedisClient
     prefix: str
@@ -114,7 +120,7 @@ class Process:
     rounds: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Leads whenever nobody else does, until it is told to stop."""
+        """Leads whenever no one else does, until `stop` is set."""
         while not self.stop.is_set():
             touch_alive()
             try:
@@ -133,7 +139,7 @@ class Process:
             log.info("orchestrator.leads_no_more")
 
     def lead(self) -> None:
-        """One term. Reaping and dispatch have a clock of their own, and so has the slow work on the object store."""
+        """One term as leader. Dispatch and the slow work on the object store have threads of their own."""
         orchestrator, dispatching, archiving = self.make(), self.make(), self.make()
         opened = False
 
@@ -141,7 +147,7 @@ class Process:
             nonlocal opened
             if not opened:
                 orchestrator.events.open()
-            opened = False  # until it went well: a stream that was lost is made anew
+            opened = False  # until the round succeeds: a lost stream is created again
             orchestrator.advance_some()
             opened = True
 
@@ -151,7 +157,7 @@ class Process:
             dispatching.dispatch_some()
 
         def archive() -> None:
-            archiving.archivist.work(SLICE_S)
+            archiving.archiver.work(SLICE_S)
             self.stop.wait(IDLE_S)
 
         self.rounds.clear()
@@ -168,15 +174,15 @@ class Process:
             thread.join(max(0.0, ends - time.monotonic()))
 
     def make(self) -> Orchestrator:
-        """An orchestrator whose steps are this term's; each thread has one of its own, on the same connections."""
+        """An orchestrator fenced to this term. Each thread has one, on the same connections."""
         store = JobStore(self.client, self.prefix)
         store.steps.fence = self.leadership.fence
-        facts = EventReader(self.client, self.prefix, f"{socket.gethostname()}:{os.getpid()}")
+        events = EventReader(self.client, self.prefix, f"{socket.gethostname()}:{os.getpid()}")
         dispatcher = Dispatcher(store, WorkerRegistry(self.client, self.prefix), make_app())
-        return Orchestrator(store, self.objects, facts, dispatcher)
+        return Orchestrator(store, self.objects, events, dispatcher)
 
     def repeat(self, name: str, part: Callable[[], None]) -> None:
-        """Round after round of one part, to the end of the term. Whatever a round meets, there is a next one."""
+        """Runs rounds of one part until the term ends. A round that fails is followed by the next one."""
         while self.leadership.leads and not self.stop.is_set():
             began = time.monotonic()
             try:
@@ -197,18 +203,17 @@ class Process:
 
 
 def build() -> Process:
-    """By this process's settings."""
     settings = RedisSettings()
     client = connect_redis(settings)
     objects = open_store(StoreSettings())
     if isinstance(objects, DirectoryStore):
-        objects.remove_leftovers()  # halves of puts that a kill left, a day old and never listed
+        objects.remove_leftovers()  # partial files that a kill left a day or more ago
     leadership = Leadership(Steps(client, settings.prefix), OrchestratorSettings().lease_s)
     return Process(client, settings.prefix, objects, leadership)
 
 
 def main() -> int:
-    """Runs until SIGTERM; a Redis or a store that is away is waited for."""
+    """Runs until SIGTERM, and waits for Redis and the object store."""
     configure_logging("orchestrator")
     exit_with_parent()
     expose_metrics()

@@ -1,6 +1,6 @@
-"""Sends commands: at most twice a queue's slots at a time, round-robin over jobs, so one large job starves nobody.
+"""Sends commands: at most twice the slots of a queue at a time, round-robin over jobs, so no large job starves others.
 
-A row of which no command can be made fails with the reason, and the others of the round go out.
+If no command can be made of a shard, it fails with the reason and the others of the round go out.
 """
 
 import uuid
@@ -31,7 +31,7 @@ P = ParamSpec("P")
 
 
 class Dispatcher:
-    """Turns queued rows into Celery messages."""
+    """Turns queued shards into Celery messages."""
 
     def __init__(self, store: JobStore, board: WorkerRegistry, celery: Celery) -> None:
         self.store = store
@@ -41,7 +41,7 @@ class Dispatcher:
         self.lease_s = LeaseSettings().seconds
 
     def dispatch(self) -> int:
-        """Fills every queue up to twice its slots; how many messages went out."""
+        """Fills every queue up to twice its slots and returns the number of messages sent."""
         loads = self.store.loads()
         if not any(load.jobs for load in loads.values()):
             return 0
@@ -52,20 +52,20 @@ class Dispatcher:
         return self._send(taken)
 
     def reap(self) -> None:
-        """Rows whose lease ran out go on to their next attempt; rows whose message vanished go out again."""
+        """Moves shards whose lease ran out to their next attempt and sends lost messages again."""
         if expired := self.store.reap():
             LEASES_EXPIRED.inc(len(expired))
             log.warning("lease.expired", rows=expired)
         self.resend_lost()
 
     def resend_lost(self) -> int:
-        """Rows whose message vanished go out again; messages that still wait in Celery's list are left alone."""
+        """Sends shards again whose message was lost; messages that still wait in Celery's list stay."""
         return sum(self._of_queue(0, self._resend, queue) for queue in Queue)
 
     def _of_queue(
         self, otherwise: T, step: Callable[Concatenate[Queue, P], T], queue: Queue, *args: P.args, **words: P.kwargs
     ) -> T:
-        """One queue's keys that cannot be read stop that queue alone."""
+        """Runs `step` on one queue; damaged keys of a queue stop that queue alone."""
         try:
             return step(queue, *args, **words)
         except DAMAGE_ERRORS as error:
@@ -88,7 +88,7 @@ class Dispatcher:
         return count
 
     def _send(self, taken: list[Place]) -> int:
-        """One exchange reads all rows that a round needs, another their jobs; then the messages."""
+        """Reads all shards of a round in one exchange and their jobs in another, then sends the messages."""
         if not taken:
             return 0
         plans = {job_id: self._plan(job_id) for job_id in dict.fromkeys(job for job, _, _ in taken)}
@@ -129,7 +129,7 @@ class Dispatcher:
         log.debug("command.sent", job=place[0], stage=place[1], shard=command.shard, attempt=command.attempt)
 
     def _refuse(self, place: Place, error: Exception) -> None:
-        """Fails the row with its reason, by the steps of any attempt; its job where even that cannot be written."""
+        """Fails the shard like any attempt; if even that cannot be written, marks its job as damaged."""
         job_id, stage, shard = place
         reason = (
             f"no command can be made of it ({summarize_error(error)}); it was written by another version, or damaged"
@@ -148,14 +148,13 @@ class Dispatcher:
 
 
 def find_stage(plan: JobPlan | None, name: str) -> StagePlan | None:
-    """A stage by its name."""
     return next((stage for stage in plan.stages if stage.id == name), None) if plan else None
 
 
 def followers(
     taken: list[Place], stages: Mapping[tuple[str, str], StagePlan | None]
 ) -> Iterator[tuple[Place, EachShard]]:
-    """Of these rows, those that go on with what one row upstream left."""
+    """The shards that work on the output of one shard upstream, with their sources."""
     for place in taken:
         stage = stages.get(place[:2])
         if stage is not None and isinstance(stage.source, EachShard):
@@ -165,7 +164,7 @@ def followers(
 def make_command(
     request_id: str, job_id: str, stage: StagePlan, row: ShardRecord | Exception, before: ShardRecord | Exception | None
 ) -> Command:
-    """The row's command. Raises what reading damaged data raises."""
+    """Raises one of `DAMAGE_ERRORS` if the data of the shard is damaged."""
     for one in (row, before):
         if isinstance(one, Exception):
             raise one
@@ -177,7 +176,7 @@ def make_command(
 def command_fields(
     request_id: str, job_id: str, stage: StagePlan, row: ShardRecord, upstream: ShardRecord | None
 ) -> dict[str, Any]:
-    """Everything a command says: who it is, the stage's parameters, the shard's own, its upstream outputs."""
+    """The fields of a command: its identity, the parameters of stage and shard, and the outputs upstream."""
     fields: dict[str, Any] = {
         "job_id": job_id,
         "stage": stage.id,

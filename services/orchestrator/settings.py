@@ -17,30 +17,28 @@ NEVER = -1.0
 
 
 class RetentionSettings(BaseSettings):
-    """Days count from a job's end; -1 means never. `every_s`: how often the orchestrator looks; 0 means not by itself.
+    """Days since a job ended, or since the last use; -1 means never. `every_s` is 0 to remove nothing by itself.
 
-    What is asked for by anyone but its job (finished models, data sets, databases, exports, reports, archives) is no
-    matter of these settings: it stays. Recorded answers and uploads go only where an operator says after how long.
+    Finished models, datasets, databases, exports, reports and archives always stay. Recorded answers and uploads go
+    only if you set after how many days.
     """
 
     model_config = SettingsConfigDict(env_prefix="SENSE_RETENTION_", extra="ignore")
 
     every_s: float = Field(default=3600.0, ge=0)
-    rows_days: float = Field(default=7.0, ge=NEVER, description="a job's record, rows and events in Redis")
-    orphans_days: float = Field(default=7.0, ge=NEVER, description="what attempts wrote that no finish recorded")
+    rows_days: float = Field(default=7.0, ge=NEVER, description="a job's record, shards and events in Redis")
+    orphans_days: float = Field(default=7.0, ge=NEVER, description="outputs of attempts that did not finish")
     checkpoints_days: float = Field(default=7.0, ge=NEVER, description="all checkpoints of a stage but the last")
-    unfinished_days: float = Field(
-        default=30.0, ge=NEVER, description="parts of a data set or model whose manifest never came"
-    )
+    unfinished_days: float = Field(default=30.0, ge=NEVER, description="parts of a dataset or model without a manifest")
     asked_days: float = Field(
-        default=7.0, ge=NEVER, description="databases built from a question's DDL, since they were last asked for"
+        default=7.0, ge=NEVER, description="databases built from the DDL of a question, since their last use"
     )
-    asked_bytes: int = Field(default=5_000_000_000, ge=0, description="all of them; the longest unused go; 0: no bound")
-    neighbours_days: float = Field(default=30.0, ge=NEVER, description="varied databases, which are made again on need")
+    asked_bytes: int = Field(default=5_000_000_000, ge=0, description="all of them together; 0: no limit")
+    neighbours_days: float = Field(default=30.0, ge=NEVER, description="test-suite databases; built again when needed")
     answers_days: float = Field(
-        default=NEVER, ge=NEVER, description="recorded answers; what goes is paid for again by a job that repeats it"
+        default=NEVER, ge=NEVER, description="recorded answers; a job that repeats a call pays for it again"
     )
     uploads_days: float = Field(
-        default=NEVER, ge=NEVER, description="uploaded databases that no data set and no job, archived or not, names"
+        default=NEVER, ge=NEVER, description="uploaded databases that no dataset and no job names"
     )
-    events_days: float = Field(default=1.0, ge=NEVER, description="the common stream of facts, where it was read")
+    events_days: float = Field(default=1.0, ge=NEVER, description="what was read of the stream of all events")

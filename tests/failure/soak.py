@@ -63,7 +63,7 @@ class Soak:
             self.store.set_plan(job, two_stages(SHARDS))
         while self.store.active():
             self.loop.step()
-        self.loop.archivist.archive_stale(slice_s=60)
+        self.loop.archiver.archive_stale(slice_s=60)
         gone = [one for one in self.retention.run(now=time.time() + 60) if one.kind == "rows"]
         assert len(gone) == BATCH, f"{len(gone)} of {BATCH} jobs left"
 

@@ -116,7 +116,7 @@ def test_a_dry_run_names_the_same_and_changes_nothing(store: JobStore, objects: 
     named = retain(store, objects, dry=True)
     assert (snapshot(store, job), list(objects.list(""))) == (before, files)
     assert named == retain(store, objects)
-    assert [line.split()[0] for line in named if "facts" not in line] == ["orphan", "checkpoint", "checkpoint", "rows"]
+    assert [line.split()[0] for line in named if "events" not in line] == ["orphan", "checkpoint", "checkpoint", "rows"]
 
 
 @pytest.mark.parametrize("age_days", [0.0, 6.9])
