@@ -1,4 +1,4 @@
-"""Connections to Redis whose failures are the product's own errors."""
+"""Connections to Redis whose failures are our own errors."""
 
 import re
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from redis.retry import Retry
 from shared.errors import UnavailableError
 from shared.settings import RedisSettings
 
-# redis-py types every answer as bytes | str, whatever decode_responses says; the store's own methods are typed.
+# redis-py types every answer as bytes | str, whatever decode_responses says; the methods of the store are typed.
 RedisClient = Any
 
-# Answers that say nothing about the command: this server, or the one that takes its place, will run it later. As a
-# script's own error the word may stand inside the sentence; elsewhere it begins it.
+# Answers that do not mean that the command is wrong: this server or its replacement will run it later. In the error of
+# a script the word may stand inside the message, otherwise it is the first one.
 RETRY_LATER_REASONS = {
     "LOADING": "it still reads its data",
     "BUSY": "another script runs",
@@ -34,7 +34,7 @@ RETRY_LATER_REASONS = {
     "WRONGPASS": "it refuses the password; has it been started anew?",
 }
 REASON_WORD = re.compile(rf"(?:^|[\s:-])({'|'.join(RETRY_LATER_REASONS)})\b")
-# Those that redis-py knows as classes are tried again by the client itself, as a lost connection is.
+# redis-py has classes for these; the client itself tries them again, like a lost connection.
 RETRIED_ERRORS: list[type[redis.RedisError]] = [
     redis.ConnectionError,
     redis.TimeoutError,
@@ -48,7 +48,7 @@ RETRIED_ERRORS: list[type[redis.RedisError]] = [
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Redis's own exceptions become `UnavailableError`, with the remedy, wherever trying again can help."""
+    """Turns exceptions of Redis into `UnavailableError` with a remedy wherever trying again can help."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError) as error:
@@ -58,7 +58,7 @@ def redis_errors() -> Iterator[None]:
 
 
 def as_unavailable(error: redis.RedisError) -> UnavailableError | None:
-    """What to say where the server or the way to it is the reason; None where the command is."""
+    """The error to raise if the server or the connection is the reason; None if the command is."""
     told = type(error).__name__ if not str(error) else str(error)
     if word := reason_word(error):
         return UnavailableError(f"Redis says try again later ({told[:200]}): {RETRY_LATER_REASONS[word]}")
@@ -78,7 +78,7 @@ REASON_BY_CLASS = {
 
 
 def reason_word(error: redis.RedisError) -> str | None:
-    """The code of an answer that means later: redis-py takes it off the sentences whose class it knows."""
+    """The code of an answer that means "later". redis-py removes it from messages that it has a class for."""
     for known, word in REASON_BY_CLASS.items():
         if isinstance(error, known):
             return word
@@ -89,15 +89,13 @@ def reason_word(error: redis.RedisError) -> str | None:
 
 
 class TranslatingPipeline(Pipeline):
-    """A pipeline of a `TranslatingRedis`."""
-
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         with redis_errors():
             return list(super().execute(raise_on_error))
 
 
 class TranslatingRedis(redis.Redis):
-    """Every command of every user fails with the product's errors: nobody has to remember to ask for it."""
+    """A client whose commands all fail with our own errors."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         with redis_errors():
@@ -108,11 +106,11 @@ class TranslatingRedis(redis.Redis):
 
 
 def connect_redis(settings: RedisSettings, *, timeout_s: float = 15.0, retries: int = 5) -> RedisClient:
-    """A client that speaks text; with five retries it tries a lost connection again for about three seconds."""
+    """With five retries, the client tries a lost connection again for about three seconds."""
     return TranslatingRedis.from_url(
         settings.url.get_secret_value(),
         decode_responses=True,
-        encoding_errors="replace",  # one value that is no text must not fail the answer about all others
+        encoding_errors="replace",  # one value that is not text must not fail a whole answer
         socket_keepalive=True,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,

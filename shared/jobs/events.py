@@ -1,4 +1,4 @@
-"""The fact stream: appended by the job store's steps, read by the orchestrator (all jobs) and by faces (one job)."""
+"""Streams of events: one of all jobs for the orchestrator, and one of each job for those who watch it."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ log = get_logger()
 
 
 class Event(BaseModel):
-    """One record of a stream; `id` is Redis's stream id, by which a reader resumes."""
+    """An entry of a stream. A reader resumes by `id`, the stream id of Redis."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -32,7 +32,7 @@ UNREADABLE = "unreadable"
 
 
 def read_event(stream_id: str, fields: dict[str, str]) -> Event:
-    """A stream entry as an event; one that is no event is named so, and says no more than which job it speaks of."""
+    """Parses an entry. One that is not valid becomes an `unreadable` event with nothing but its job."""
     try:
         shard = fields.get("shard", "")
         if shard and not (shard.isascii() and shard.isdigit()):
@@ -44,7 +44,7 @@ def read_event(stream_id: str, fields: dict[str, str]) -> Event:
 
 
 class EventReader:
-    """The orchestrator's side: one consumer of a group, entries acknowledged after their effect."""
+    """Reads the events of all jobs for the orchestrator, which acknowledges them after it has acted."""
 
     def __init__(self, client: RedisClient, prefix: str, consumer: str) -> None:
         self.client = client
@@ -52,9 +52,9 @@ class EventReader:
         self.consumer = consumer
 
     def open(self) -> None:
-        """Makes stream and group where they are absent; facts of an earlier life are covered by the sweep.
+        """Creates the stream and the group if they are missing; the sweep covers events that were lost with them.
 
-        What is no stream is put aside: without one no step of any job could be written.
+        A key that is not a stream is renamed, because no step of any job works without the stream.
         """
         with redis_errors():
             if self.client.type(self.stream) not in ("stream", "none"):
@@ -64,7 +64,7 @@ class EventReader:
                 self.client.xgroup_create(self.stream, CONSUMER_GROUP, id="0", mkstream=True)
 
     def read(self, *, block_ms: int | None, most: int = 200) -> list[Event]:
-        """New entries for this consumer, waiting up to `block_ms`; None: not at all."""
+        """New events; waits up to `block_ms` for one, or not at all if it is None."""
         with redis_errors():
             answer = self.client.xreadgroup(
                 CONSUMER_GROUP, self.consumer, {self.stream: ">"}, count=most, block=block_ms
@@ -72,14 +72,13 @@ class EventReader:
         return [read_event(entry_id, fields) for entry_id, fields in (answer[0][1] if answer else [])]
 
     def acknowledge(self, events: list[Event]) -> None:
-        """The effects of these entries are done."""
         if events:
             with redis_errors():
                 self.client.xack(self.stream, CONSUMER_GROUP, *[event.id for event in events])
 
 
 class JobEvents:
-    """One job's stream: facts and progress, capped; resumable by id."""
+    """The capped stream of one job: its events and its progress."""
 
     def __init__(self, client: RedisClient, prefix: str, job_id: str) -> None:
         self.client = client
@@ -87,7 +86,7 @@ class JobEvents:
         self.stream = f"{prefix}job:{job_id}:events"
 
     def progress(self, stage: str, shard: int, data: dict[str, Any]) -> None:
-        """Adds a progress record: for people who watch, never a fact."""
+        """Adds progress for people who watch; nothing is decided by it."""
         with redis_errors():
             at = self.client.time()
             fields = {
@@ -101,13 +100,13 @@ class JobEvents:
             self.client.xadd(self.stream, fields, maxlen=20_000, approximate=True)
 
     def after(self, last_id: str = "0", most: int = 500) -> list[Event]:
-        """Records after `last_id`, oldest first."""
+        """Entries after `last_id`, oldest first."""
         with redis_errors():
             entries = self.client.xrange(self.stream, min=f"({last_id}", count=most)
         return [self._own(entry_id, fields) for entry_id, fields in entries]
 
     def all(self) -> Iterator[Event]:
-        """Every record still in the stream."""
+        """All entries that are still in the stream."""
         last = "0"
         while batch := self.after(last):
             yield from batch

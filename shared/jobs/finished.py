@@ -1,4 +1,4 @@
-"""Jobs that are over and archived, and how they leave Redis."""
+"""Finished, archived jobs and how they leave Redis."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ log = get_logger()
 
 
 def archived_key(objects: ObjectStore, job_id: str, name: str) -> str:
-    """The key of a file of the archive of a job's last ending. Raises `NotFoundError` where it is not archived."""
+    """The key of a file in the newest archive of a job. Raises `NotFoundError` if the job is not archived."""
     epoch = newest_epoch(job_id, objects.list(archive_key(job_id, "job.")))
     if epoch is None:
         raise NotFoundError(f"there is no job {job_id}; list them with: sense jobs", code="job_not_found")
@@ -25,7 +25,7 @@ def archived_key(objects: ObjectStore, job_id: str, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FinishedJob:
-    """A terminal job whose archive is fresh. `swept`: the store's retention was done for this ending."""
+    """A terminal job whose archive is up to date. `swept` is True once retention has removed its old objects."""
 
     id: str
     finished_at: float
@@ -35,7 +35,7 @@ class FinishedJob:
 
 
 class FinishedJobs:
-    """Reads and forgets them. A job leaves at once, for every reader; its rows follow, and a broken-off end goes on."""
+    """Lists finished jobs and removes them. A job leaves at once for all readers; its shards are removed in slices."""
 
     def __init__(self, store: JobStore) -> None:
         self.store = store
@@ -56,25 +56,25 @@ class FinishedJobs:
                     yield job
 
     def mark_swept(self, job: FinishedJob) -> None:
-        """The store holds nothing more of this job that may go."""
+        """Records that retention has removed the old objects of this job."""
         self.store.steps.run("swept", job.id, job.epoch)
 
     def forget(self, job: FinishedJob) -> bool:
-        """Takes the job out of Redis; False where it lives again, or its archive is not fresh."""
+        """Takes the job out of Redis; False if it was retried or its archive is out of date."""
         if not self.store.steps.run("forget", job.id, job.epoch):
             return False
         self.store.remove_shards(job.id, AT_ONCE_S)
         return True
 
     def finish_leaving(self) -> None:
-        """Goes on with what a killed process had begun to remove."""
+        """Goes on with removals that a killed process had started."""
         with redis_errors():
             leaving = self.client.smembers(self.store.key("leaving"))
         for job_id in sorted(leaving):
             self.store.remove_readable_shards(job_id, AT_ONCE_S)
 
     def _read(self, job_id: str, answer: Any) -> FinishedJob | None:
-        """None for a job that goes on, and for one whose record cannot be read: it stays for a person to look at."""
+        """None for an active job, and for one whose record cannot be read, which stays for an operator to look at."""
         try:
             with redis_errors():
                 status, finished_at, epoch, swept = raise_if_error(answer)

@@ -1,4 +1,4 @@
-"""What the store knows of jobs, stages and shards, as `advance` and the API read it."""
+"""Jobs, stages and shards as the store knows them, and how they are read from Redis hashes."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,8 +13,6 @@ from shared.redis import as_unavailable
 
 
 class JobStatus(StrEnum):
-    """`queued, running, cancelling` are alive; the rest are terminal."""
-
     QUEUED = "queued"
     RUNNING = "running"
     CANCELLING = "cancelling"
@@ -24,13 +22,11 @@ class JobStatus(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """No shard of the job will run again, unless it is retried."""
+        """Whether no shard of the job will run again, unless the job is retried."""
         return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
 class ShardState(StrEnum):
-    """The states of a row."""
-
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
@@ -39,7 +35,7 @@ class ShardState(StrEnum):
 
 
 class ErrorInfo(BaseModel):
-    """Why something failed: a stable code and a sentence."""
+    """Why something failed: a stable code and a message."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -49,7 +45,7 @@ class ErrorInfo(BaseModel):
 
 
 class ShardRecord(BaseModel):
-    """One row of the job store; times are seconds since the epoch by the Redis server's clock."""
+    """A shard; times are seconds since 1970 by the clock of the Redis server."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -68,9 +64,9 @@ class ShardRecord(BaseModel):
 
 
 class StageState(BaseModel):
-    """Counts of a stage's rows, the sums of their counts, and which shards exist and are done.
+    """Shards of a stage by state, the sums of their counts, and which of them exist and are done.
 
-    `existing` and `finished` may speak of some shards only: see `JobStore.look`.
+    `existing` and `finished` may hold only some of the shards: see `JobStore.look`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -91,20 +87,17 @@ class StageState(BaseModel):
 
     @property
     def idle(self) -> bool:
-        """Nothing of it is queued or running."""
+        """Whether no shard is queued or running."""
         return self.done + self.failed + self.cancelled == self.total
 
     @property
     def terminal(self) -> bool:
-        """Closed, and every shard done, failed or cancelled."""
+        """Whether no shard is left to run and none will be added."""
         return self.closed and self.idle
 
 
 class JobRecord(BaseModel):
-    """A job as users see it; archives keep it for longer than versions live.
-
-    It has no `owner` where no key was needed to submit it.
-    """
+    """A job as users see it. It has no `owner` if no API key was needed to submit it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -123,12 +116,12 @@ class JobRecord(BaseModel):
 
 
 T = TypeVar("T")
-# What reading a damaged record, row, plan or fact raises; `redis.ResponseError`, for one, where a key has another type.
+# What reading a damaged job, shard, plan or event raises; `redis.ResponseError` if a key has another type.
 DAMAGE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, redis.ResponseError)
 
 
 def raise_if_error(answer: Any) -> Any:
-    """An answer out of a pipeline that was told not to raise: it raises here, where one answer costs only its own."""
+    """Raises the error of one answer of a pipeline that ran with `raise_on_error=False`."""
     if isinstance(answer, redis.RedisError) and (away := as_unavailable(answer)) is not None:
         raise away from answer
     if isinstance(answer, Exception):
@@ -137,7 +130,7 @@ def raise_if_error(answer: Any) -> Any:
 
 
 def read_or_default(otherwise: T, read: Callable[[Any], T], answer: Any) -> T:
-    """What `read` makes of an answer; the other where it cannot be read: a list is not one job's to break."""
+    """Reads an answer, or returns the default if it is damaged: one job must not break a list."""
     try:
         return read(raise_if_error(answer))
     except DAMAGE_ERRORS:
@@ -145,17 +138,14 @@ def read_or_default(otherwise: T, read: Callable[[Any], T], answer: Any) -> T:
 
 
 def parse_time(text: str | None) -> float | None:
-    """A stored time, or None."""
     return float(text) if text else None
 
 
 def read_error(text: str | None) -> ErrorInfo | None:
-    """A stored error, or None."""
     return ErrorInfo.model_validate_json(text) if text and text != "{}" else None
 
 
 def read_shard(stage: str, shard: int, fields: Mapping[str, str]) -> ShardRecord:
-    """One row."""
     return ShardRecord(
         stage=stage,
         shard=shard,
@@ -173,7 +163,6 @@ def read_shard(stage: str, shard: int, fields: Mapping[str, str]) -> ShardRecord
 
 
 def read_job(fields: Mapping[str, str]) -> JobRecord:
-    """One job."""
     return JobRecord(
         id=fields["id"],
         kind=fields["kind"],
@@ -191,7 +180,7 @@ def read_job(fields: Mapping[str, str]) -> JobRecord:
 
 
 def salvage_job(job_id: str, fields: Mapping[str, str], error: Exception | None = None) -> JobRecord:
-    """A job whose record cannot be read, as far as it can: lists go on, and it can be cancelled and removed."""
+    """What can be read of a damaged record, so that the job can be listed, cancelled and removed."""
 
     def read(name: str, reader: Callable[[str], T], otherwise: T) -> T:
         try:
@@ -216,7 +205,7 @@ def salvage_job(job_id: str, fields: Mapping[str, str], error: Exception | None 
 
 
 def summarize_error(error: Exception | None) -> str:
-    """What is wrong, short enough for a sentence."""
+    """The error in a few words."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -225,7 +214,6 @@ def summarize_error(error: Exception | None) -> str:
 
 
 def read_stage(fields: Mapping[str, str], existing: frozenset[int], finished: frozenset[int]) -> StageState:
-    """A stage's counts and sums."""
     names = ("total", "queued", "running", "done", "failed", "cancelled")
     return StageState(
         **{name: int(fields.get(name, "0")) for name in names},

@@ -1,4 +1,10 @@
-"""Keeps a shard's lease while its task works, and stops the work when the lease is no longer ours."""
+"""The heartbeat keeps the lease of a shard while its task works; the watchdog ends tasks that stall.
+
+A call that holds the interpreter lock (`re` in catastrophic backtracking, a library in C) also stops the heartbeat. The
+lease runs out, but the process would keep its slot until Celery's limit. So each task leaves signs of life in memory
+that it shares with the worker above it, and a thread of the worker looks at them. A worker on a slow machine loses
+nothing by this: its lease would run out anyway.
+"""
 
 import json
 import mmap
@@ -24,11 +30,10 @@ log = get_logger()
 
 
 class Heartbeat:
-    """A thread that renews. `reason` is None while all is well, else `lost`, `cancelling`, `draining` or `orphaned`.
+    """A thread that renews the lease. `reason` is None, or why it ended: `lost`, `cancelling`, `draining`, `orphaned`.
 
-    However the thread ends, other than by `stop`, the work is told to end too: without renewals its lease runs out and
-    another worker begins the shard. `store` should answer or fail within a renewal (`renewing_store`): a call that
-    hangs for longer than the lease would be noticed too late.
+    Unless `stop` ends the thread, the work has to end with it: without renewals the lease runs out and another worker
+    starts the shard. `store` must answer or fail well within a lease (`renewing_store`), or that is noticed too late.
     """
 
     def __init__(self, store: JobStore, where: tuple[str, str, int], *, token: str, worker: str) -> None:
@@ -46,21 +51,20 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begins to renew."""
         self.renewed = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the renewing; the caller settles the shard."""
+        """Ends the thread; the caller settles the shard."""
         self._stop.set()
         self._thread.join(timeout=self.settings.renew_s + 5)
 
     def lease_left_s(self) -> float:
-        """How long the lease holds at least, by the last renewal that was granted."""
+        """How long the lease holds at least, counted from the last renewal."""
         return self.renewed + self.settings.seconds - time.monotonic()
 
     def on_abort(self, action: Callable[[], None]) -> None:
-        """Registers what kills this task's children; called at once where the abort came before."""
+        """Registers what kills the children of the task; runs it at once if the task is already aborted."""
         self._actions.append(action)
         if self.abort.is_set():
             action()
@@ -68,15 +72,15 @@ class Heartbeat:
     def _run(self) -> None:
         reason: str | None = "lost"
         try:
-            reason = self._renew_until_told()
+            reason = self._renew_until_stopped()
         except BaseException:
             log.exception("lease.heartbeat_broke")
         finally:
             if reason is not None:
                 self._end(reason)
 
-    def _renew_until_told(self) -> str | None:
-        """Why the work must stop; None where it has stopped by itself."""
+    def _renew_until_stopped(self) -> str | None:
+        """The reason to stop the work; None if `stop` was called."""
         while not self._stop.wait(self._pause_s()):
             if os.getppid() != self.parent:
                 return "orphaned"
@@ -85,7 +89,7 @@ class Heartbeat:
                 answer = self.store.renew(
                     *self.where, token=self.token, worker=self.worker, lease_s=self.settings.seconds
                 )
-            except Exception as error:  # whatever it is, only the lease's end decides
+            except Exception as error:  # whatever it is, only the end of the lease stops the work
                 told = error.message if isinstance(error, SenseError) else f"{type(error).__name__}: {error}"
                 log.warning("lease.renew_failed", error=told)
                 if self.lease_left_s() <= self._pause_s():
@@ -97,7 +101,7 @@ class Heartbeat:
         return None
 
     def _pause_s(self) -> float:
-        """Until the next renewal; shorter where the last one failed."""
+        """Time until the next renewal; shorter after a failed one."""
         late = time.monotonic() - self.renewed > self.settings.renew_s
         return self.settings.renew_s / (4 if late else 1)
 
@@ -108,23 +112,21 @@ class Heartbeat:
         for action in self._actions:
             try:
                 action()
-            except Exception:  # the others are to be stopped all the same
+            except Exception:  # the other children must be stopped too
                 log.exception("lease.abort_failed")
         if reason == "orphaned":
-            os._exit(
-                70
-            )  # the worker above is gone: its supervisor starts another, and the reaper sends the shard again
+            os._exit(70)  # the supervisor starts another worker, and the reaper sends the shard again
 
 
-# A place in the shared memory: when there was a sign of life last (0: nobody works here), the process, and its shard.
+# A place in the shared memory: the time of the last sign of life (0: no task), the process and its shard.
 PLACES, PLACE_BYTES = 256, 2048
 HEAD = struct.Struct("<dqH")
-SILENT = 0.8  # of a lease: the row is still ours to write the reason into
+SILENT = 0.8  # of a lease: the reason can still be written into the shard
 
 
 @dataclass(frozen=True)
 class Sign:
-    """What a place says."""
+    """The content of a place."""
 
     at: float
     pid: int
@@ -132,14 +134,14 @@ class Sign:
 
 
 class Watchdog:
-    """Made in the worker before it forks; every process below it shares the memory."""
+    """Create it in the worker before it forks, so that its processes share the memory."""
 
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, PLACES * PLACE_BYTES)
         self.pid = os.getpid()
 
     def write(self, place: int, at: float, shard: dict[str, Any]) -> None:
-        """The first sign of a shard; the time is written last, so that nothing half written is read."""
+        """The first sign of a shard. The time is written last, so that no reader sees a partial entry."""
         said = json.dumps(shard).encode()
         begin = place * PLACE_BYTES
         if len(said) > PLACE_BYTES - HEAD.size:
@@ -149,11 +151,11 @@ class Watchdog:
         self.sign(place, at)
 
     def sign(self, place: int, at: float) -> None:
-        """A sign of life; 0 where the work is done."""
+        """Writes the time of a sign of life; 0 ends the entry."""
         struct.pack_into("<d", self.memory, place * PLACE_BYTES, at)
 
     def read(self, place: int) -> Sign | None:
-        """What stands in a place; None where nobody works."""
+        """The last sign of a place; None if no task runs there."""
         begin = place * PLACE_BYTES
         at, pid, size = HEAD.unpack_from(self.memory, begin)
         if not at:
@@ -161,12 +163,12 @@ class Watchdog:
         return Sign(at, pid, json.loads(self.memory[begin + HEAD.size : begin + HEAD.size + size]))
 
     def watch(self) -> None:
-        """Looks for ever; for a thread of the worker."""
+        """Runs for ever, in a thread of the worker."""
         lease_s = LeaseSettings().seconds
         looked = time.monotonic()
         while True:
             time.sleep(lease_s / 15)
-            late = time.monotonic() - looked > lease_s / 5  # we ourselves did not run: nor may they have
+            late = time.monotonic() - looked > lease_s / 5  # this thread did not run either, so the machine may be slow
             looked = time.monotonic()
             for place in range(0 if late else PLACES):
                 sign = self.read(place)
@@ -175,7 +177,7 @@ class Watchdog:
                     self.end(sign)
 
     def end(self, sign: Sign) -> None:
-        """Kills the process where it is still ours; the row then waits for the reaper, which counts the attempt."""
+        """Kills the process if it is still a child. The reaper then counts the attempt of the shard."""
         if not is_child(sign.pid):
             return
         os.kill(sign.pid, signal.SIGKILL)
@@ -188,7 +190,7 @@ class Watchdog:
         try:
             store = JobStore(connect_redis(settings), settings.prefix)
             store.fail(*where, error=error, pause_s=LeaseSettings().retry_pause_s, **shard)
-        except SenseError as refused:  # the lease runs out without us
+        except SenseError as refused:  # the lease runs out anyway
             log.warning("task.stall_unsaid", error=refused.message)
 
 
@@ -196,20 +198,19 @@ _watchdog: Watchdog | None = None
 
 
 def open_watchdog() -> None:
-    """To be called in the worker before its pool forks."""
+    """Call it in the worker before its pool forks."""
     global _watchdog  # noqa: PLW0603
     _watchdog = Watchdog()
 
 
 def start_watching() -> None:
-    """Starts the thread, in the worker."""
     if _watchdog is not None:
         threading.Thread(target=_watchdog.watch, name="watchdog", daemon=True).start()
 
 
 @contextmanager
 def watched(command: Command, token: str) -> Iterator[None]:
-    """Signs of life while a shard is worked on; nothing where no worker above looks for them."""
+    """Leaves signs of life while a shard is worked on, if a worker above looks at them."""
     place = place_of_process()
     if _watchdog is None or place is None or os.getppid() != _watchdog.pid:
         yield
@@ -234,7 +235,7 @@ def watched(command: Command, token: str) -> Iterator[None]:
 
 
 def place_of_process() -> int | None:
-    """The number that the pool gives to each of its processes, and to the one that replaces it."""
+    """The number of this process in its pool; a process that replaces it gets the same one."""
     from billiard import current_process
 
     place = getattr(current_process(), "index", None)
@@ -242,7 +243,7 @@ def place_of_process() -> int | None:
 
 
 def is_child(pid: int) -> bool:
-    """Whether a process is ours and runs: a number may have gone to another one."""
+    """Whether a process is a running child; its id may belong to another process by now."""
     if not hasattr(os, "waitid"):
         return True
     try:

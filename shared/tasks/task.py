@@ -1,4 +1,8 @@
-"""What a task's code sees of the shard it works on: inputs by reference, outputs by name, progress, abort."""
+"""How a task runs on a shard: claim it, work under a heartbeat, settle it in one step.
+
+A service registers a function for each of its contracts. The function gets the command and a `Shard`, through which it
+reads its inputs, writes its outputs and reports progress, and it returns a `TaskResult`.
+"""
 
 import os
 import socket
@@ -36,7 +40,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Shard:
-    """One claimed shard. Keys of outputs carry the attempt, so a late twin overwrites nothing."""
+    """A claimed shard. Keys of outputs contain the attempt, so a late twin overwrites nothing."""
 
     def __init__(self, command: Command, jobs: JobStore, objects: ObjectStore, heartbeat: Heartbeat) -> None:
         self.command = command
@@ -46,49 +50,44 @@ class Shard:
 
     @property
     def abort(self) -> threading.Event:
-        """Set when the work must stop."""
+        """An event that is set when the work must stop."""
         return self.heartbeat.abort
 
     def on_abort(self, action: Callable[[], None]) -> None:
-        """What to kill when the lease ends."""
+        """Registers an action that stops the work when the lease ends."""
         self.heartbeat.on_abort(action)
 
     def key(self, name: str, suffix: str = "jsonl") -> str:
-        """The key of this attempt's output `name`."""
         command = self.command
         return shard_key(command.job_id, command.stage, command.shard, command.attempt, f"{name}.{suffix}")
 
     def write_records(self, name: str, rows: Iterable[BaseModel]) -> ObjectRef:
-        """Stores rows as this attempt's output `name`."""
+        """Stores records as output `name` of this attempt."""
         return self.objects.put(self.key(name), dump_records(rows))
 
     def write_text(self, name: str, text: str, suffix: str) -> ObjectRef:
-        """Stores a text as this attempt's output `name`."""
+        """Stores a text as output `name` of this attempt."""
         return self.objects.put(self.key(name, suffix), text.encode())
 
-    def write_file(self, name: str, path: Path, suffix: str) -> ObjectRef:
-        """Stores a local file as this attempt's output `name`."""
-        return self.objects.put_file(self.key(name, suffix), path)
-
     def export(self, name: str, data: bytes) -> ObjectRef:
-        """Stores a file people fetch, under the stage's `export/`; equal inputs give equal bytes, so twins agree."""
+        """Stores a file for people under `export/` of the stage. Twins write equal bytes, so the key has no attempt."""
         return self.objects.put(export_key(self.command.job_id, self.command.stage, name), data)
 
     def export_file(self, name: str, path: Path) -> ObjectRef:
-        """As `export`, from a local file: for what does not fit in memory."""
+        """As `export`, from a local file that need not fit in memory."""
         return self.objects.put_file(export_key(self.command.job_id, self.command.stage, name), path)
 
     def refs(self, stage: StageRef, output: str) -> list[ObjectRef]:
-        """One output of all finished shards of a stage, in shard order. Raises `NotFoundError` where there is none."""
+        """One output of all finished shards of a stage, in order. Raises `NotFoundError` if there is none."""
         found = self.jobs.outputs(stage.job_id or self.command.job_id, stage.stage, output)
-        if stage.job_id and not self.jobs.knows(stage.job_id):  # asked afterwards: what is leaving may be read in part
+        if stage.job_id and not self.jobs.knows(stage.job_id):  # checked last: a leaving job may be read in part
             found = self._archived_refs(stage.job_id, stage.stage, output)
         if not found and stage.job_id:
             raise NotFoundError(f"job {stage.job_id} has no output {output} of stage {stage.stage}")
         return found
 
     def _archived_refs(self, job_id: str, stage: str, output: str) -> list[ObjectRef]:
-        """The same of a job that has left Redis."""
+        """As `refs`, for a job that has left Redis."""
         try:
             key = archived_key(self.objects, job_id, "rows.jsonl")
         except NotFoundError:
@@ -99,24 +98,24 @@ class Shard:
         return [row.outputs[output] for row in rows if output in row.outputs]
 
     def stage_records(self, stage: StageRef, output: str, model: type[M]) -> Iterator[M]:
-        """Rows of one output of a stage, in shard order."""
+        """The records of one output of a stage, in shard order."""
         for ref in self.refs(stage, output):
             yield from read_records(self.objects, ref, model)
 
     def rows(self, source: ObjectRef | RecordSlice, model: type[M]) -> list[M]:
-        """The rows a shard works on: a whole object, or a slice of a collected one."""
+        """The records of a shard: a whole object, or a slice of a collected one."""
         if isinstance(source, ObjectRef):
             return list(read_records(self.objects, source, model))
         refs = self.refs(source.stage, source.output)
         return list(read_slice(self.objects, refs, source.offset, source.limit, model, PathSettings().records))
 
     def checkpointed(self) -> bool:
-        """Says that a part of the work is safe in the object store; False where the lease is lost."""
+        """Reports that a part of the work is safe in the object store; False if the lease is lost."""
         command = self.command
         return self.jobs.checkpointed(command.job_id, command.stage, command.shard, token=self.heartbeat.token)
 
     def progress(self, **data: Any) -> None:
-        """Tells people who watch; never decides anything, and where it cannot be told nothing is lost."""
+        """Reports progress to people who watch. Nothing depends on it, so failures are ignored."""
         events = JobEvents(self.jobs.client, self.jobs.prefix, self.command.job_id)
         with suppress(UnavailableError):
             events.progress(self.command.stage, self.command.shard, data)
@@ -128,7 +127,7 @@ C = TypeVar("C", bound=Command)
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What a task leaves: its counts, and its outputs by name."""
+    """The counts of a task and its outputs by name."""
 
     counts: Counts
     outputs: dict[str, ObjectRef] = field(default_factory=dict)
@@ -140,12 +139,11 @@ SETTLE_PAUSE_S = 1.0
 
 
 def worker_id() -> str:
-    """The worker process above this child: its host and pid."""
+    """The host and pid of the worker above this process."""
     return f"{socket.gethostname()}:{os.getppid()}"
 
 
 def register_task(app: Celery, contract: TaskContract, work: Work[C]) -> None:
-    """Makes `work` the Celery task of a contract."""
 
     def run(command: dict[str, Any]) -> None:
         try:
@@ -162,17 +160,17 @@ def register_task(app: Celery, contract: TaskContract, work: Work[C]) -> None:
 
 
 def refuse_command(command: Any, reason: str) -> None:
-    """Fails an attempt that this worker cannot begin: unclaimed, its message would come again for ever.
+    """Fails an attempt that this worker cannot start. Without a claim, its message would be sent again for ever.
 
-    It is made again after a pause, by a worker that can where versions are mixed during an upgrade; after the last
-    attempt the shard fails with this reason.
+    After a pause another worker tries it, which may have the right version during an upgrade. After the last attempt
+    the shard fails with this reason.
     """
     log.error("command.refused", error=reason)
     try:
         named = {name: value for name, value in dict(command).items() if name in Command.model_fields}
-        head = Command.model_validate({**named, "correlation_id": ""})  # only logs need that one
+        head = Command.model_validate({**named, "correlation_id": ""})  # only logs use it
     except (ValidationError, TypeError, ValueError):
-        return  # whose it was nobody knows: it counts as never claimed
+        return  # its shard is unknown: the message counts as never claimed
     redis, lease = RedisSettings(), LeaseSettings()
     jobs = JobStore(connect_redis(redis), redis.prefix)
     where, token = (head.job_id, head.stage, head.shard), uuid.uuid4().hex
@@ -183,12 +181,12 @@ def refuse_command(command: Any, reason: str) -> None:
 
 
 def retry_pause_s(attempt: int) -> float:
-    """Doubles with every attempt, up to 64 times: checkpoints let attempts go on counting."""
+    """Doubles with every attempt, up to 64 times: with checkpoints, the number of attempts has no limit."""
     return float(LeaseSettings().retry_pause_s * 2 ** min(6, attempt - 1))
 
 
 def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Shard], TaskResult]) -> None:
-    """Runs one shard where the claim is granted; a message without a claim ends here, quietly."""
+    """Runs a shard if its claim is granted; otherwise does nothing."""
     redis = RedisSettings()
     jobs = JobStore(connect_redis(redis), redis.prefix)
     where = (command.job_id, command.stage, command.shard)
@@ -207,12 +205,12 @@ def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Sha
 
 
 def renewing_store(redis: RedisSettings) -> JobStore:
-    """On a connection of its own whose calls end well within a lease: the heartbeat itself tries again."""
+    """A store on another connection, whose calls end well within a lease; the heartbeat itself retries them."""
     return JobStore(connect_redis(redis, timeout_s=LeaseSettings().renew_s / 2, retries=0), redis.prefix)
 
 
 class Attempt:
-    """One claimed attempt, from work to settlement."""
+    """A claimed attempt, until it is settled."""
 
     def __init__(
         self, contract: TaskContract, command: Command, jobs: JobStore, heartbeat: Heartbeat, token: str
@@ -225,7 +223,7 @@ class Attempt:
         self.where = (command.job_id, command.stage, command.shard)
 
     def run(self, work: Callable[[Any, Shard], TaskResult]) -> None:
-        """Works and settles; whatever goes wrong ends in the row, with a sentence."""
+        """Works and settles; any error is recorded in the shard."""
         try:
             shard = Shard(self.command, self.jobs, open_store(StoreSettings()), self.heartbeat)
             done = work(self.command, shard)
@@ -240,8 +238,10 @@ class Attempt:
             raise
 
     def settle_with_retries(self, settle: Callable[[], T]) -> T:
-        """A Redis that is away for a moment (a restart, a failover, a script that blocks it) costs no finished work:
-        settling is tried again for as long as the lease may hold. Raises `UnavailableError` then."""
+        """Retries for as long as the lease may hold, so that a restart or failover of Redis costs no finished work.
+
+        Raises `UnavailableError` after that.
+        """
         while True:
             try:
                 return settle()
@@ -252,7 +252,7 @@ class Attempt:
                 time.sleep(SETTLE_PAUSE_S)
 
     def finish(self, done: TaskResult) -> None:
-        """Records the result; unknown outputs are a bug of the service, named at once."""
+        """Records the result. Outputs that the contract does not name are a bug of the service."""
         if unknown := set(done.outputs) - set(self.contract.outputs):
             raise SenseError(f"{self.contract.name} left outputs {sorted(unknown)} that its contract does not name")
         command = self.command
@@ -269,7 +269,7 @@ class Attempt:
         log.info("shard.done" if kept else "shard.lost", **done.counts.model_dump())
 
     def settle_failure(self, error: Exception) -> None:
-        """Maps what stopped the work to the row's next state."""
+        """Settles the shard by what stopped the work."""
         reason = self.heartbeat.reason
         if reason == "draining":
             self.settle_with_retries(lambda: self.jobs.hand_back(*self.where, token=self.token))
@@ -284,7 +284,7 @@ class Attempt:
 
 
 def describe_error(error: Exception) -> ErrorInfo:
-    """An exception as the row keeps it. What is not ours is tried again: it may be the machine's."""
+    """An exception as the shard keeps it. Foreign ones are retried, because the machine may be the reason."""
     if isinstance(error, SenseError):
         return ErrorInfo(code=error.code, message=error.message, retryable=error.retryable)
     if isinstance(error, SoftTimeLimitExceeded):

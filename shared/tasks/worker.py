@@ -1,4 +1,4 @@
-"""What every worker process does besides its tasks: says that it lives, ends tasks that stall, drains on SIGTERM."""
+"""What every worker does besides its tasks: reports that it is alive, ends stalled tasks, drains on SIGTERM."""
 
 import os
 import socket
@@ -26,7 +26,7 @@ log = get_logger()
 
 
 def attach_worker(app: Celery, queue: Queue) -> None:
-    """Hooks one service's worker process up: board, drain flag, lifeline, logs."""
+    """Connects the signals of a worker of one service."""
     board_id = f"{socket.gethostname()}:{os.getpid()}"
 
     @worker_init.connect(weak=False)
@@ -50,47 +50,46 @@ def attach_worker(app: Celery, queue: Queue) -> None:
 
     @task_unknown.connect(weak=False)
     def refuse(message: Any = None, name: str = "", **_: Any) -> None:
-        # Celery only drops it, and it would be sent again for ever; not in the consumer's own thread, as below
+        # Celery only drops it, and it would be sent again for ever. A thread, as the consumer must not be blocked
         threading.Thread(target=refuse_unknown, args=(message, name), daemon=True).start()
 
     @worker_shutting_down.connect(weak=False)
     def drain(**_: Any) -> None:
-        # kombu may hold its own locks here: a thread of our own speaks to Redis
+        # kombu may hold its locks here, so a thread talks to Redis
         threading.Thread(target=drain_worker, args=(queue, board_id), daemon=True).start()
 
 
 def open_registry() -> WorkerRegistry:
-    """The board by this process's settings."""
     settings = RedisSettings()
     return WorkerRegistry(connect_redis(settings), settings.prefix)
 
 
 def send_beats(queue: Queue, worker: str, slots: int) -> None:
-    """Says every five seconds how many slots this worker has."""
+    """Reports the slots of this worker every five seconds."""
     while True:
         try:
             open_registry().beat(queue, worker, slots)
             touch_alive()
         except SenseError as error:
             log.warning("board.beat_failed", error=error.message)
-        except Exception:  # a worker that is off the board gets no work: the next beat is tried whatever this one was
+        except Exception:  # a worker without beats gets no work, so the next one is tried whatever failed
             log.exception("board.beat_failed")
         time.sleep(BEAT_S)
 
 
 def refuse_unknown(message: Any, name: str) -> None:
-    """A task that this version of the service does not have: its shard's attempt fails, with the reason."""
+    """Fails the attempt of a task that this version of the service does not have."""
     try:
         _, words, _ = message.decode()
         refuse_command(words["command"], f"this worker has no task {name}")
     except SenseError as error:
         log.warning("command.not_refused", task=name, error=error.message)
-    except Exception as error:  # whatever the message was: it counts as never claimed
+    except Exception as error:  # the message counts as never claimed
         log.warning("command.unreadable", task=name, error=str(error)[:300])
 
 
 def drain_worker(queue: Queue, worker: str) -> None:
-    """Heartbeats of this worker's tasks read it and hand their shards back, uncounted."""
+    """Has the tasks of this worker hand back their shards, which does not count as an attempt."""
     try:
         open_registry().drain(queue, worker)
     except SenseError as error:
