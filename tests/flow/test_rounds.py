@@ -54,9 +54,7 @@ def train(command: TrainModel, shard: Shard) -> TaskResult:
     rows = len(shard.objects.get(data.key).splitlines())
     folder = Path(shard.objects.root) / "empty"  # type: ignore[attr-defined]
     outputs = {
-        "manifest": publish_model(
-            shard.objects, folder, make_manifest(command, data, {}, prompt_version_of(command))
-        ),
+        "manifest": publish_model(shard.objects, folder, make_manifest(command, data, {}, prompt_version_of(command))),
         "metrics": shard.write_text("metrics", json.dumps({"step": 1, "loss": 0.5}) + "\n", "jsonl"),
     }
     return TaskResult(TrainedCounts(rows=rows, steps=1), outputs)
