@@ -1,4 +1,4 @@
-"""Execution accuracy while training runs, the supervisor's side: answers are run in the sandbox, scores come out."""
+"""Execution accuracy during training, the supervisor's side: runs answers in the sandbox and writes scores."""
 
 import threading
 import time
@@ -34,9 +34,9 @@ log = get_logger()
 def selection_questions(
     command: TrainModel, shard: Shard, most: int, rows: int, style: PromptStyle
 ) -> list[SelectionQuestion]:
-    """The first questions that were set aside, asked as the training data's prompts are written.
+    """The first questions of the selection split, with prompts in the style of the training data.
 
-    Raises `InvalidInputError` where none were.
+    Raises `InvalidInputError` if the split is empty.
     """
     assert command.questions is not None
     examples = shard.rows(RecordSlice(stage=command.questions, output="selection", offset=0, limit=most), Example)
@@ -59,22 +59,28 @@ def selection_questions(
     ]
 
 
+def prompt_of(stage: StageRef, job_id: str, shard: Shard) -> tuple[int, PromptStyle]:
+    """Number of sample rows and style of the prompts that a stage wrote."""
+    plan = shard.jobs.plan(stage.job_id or job_id)
+    params = plan.stage(stage.stage).params if plan is not None else {}
+    return int(params.get("prompt_rows", 0)), PromptStyle.model_validate(params.get("style", {}))
+
+
 class AccuracyScorer:
-    """A thread of the supervisor that scores every file of answers once."""
+    """A thread of the supervisor that scores each file of answers once."""
 
     def __init__(self, config: TrainConfig, questions: list[SelectionQuestion], style: PromptStyle) -> None:
         self.config, self.questions = config, questions
-        self.last = style.target == "reasoning_sql"
-        self.sandbox = sandbox_service(SandboxSettings().url)
+        self.reasons = style.target == "reasoning_sql"
+        self.sandbox = sandbox_at(SandboxSettings().url)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="accuracy", daemon=True)
 
     def start(self) -> None:
-        """Begins to look."""
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread, in the middle of a score too."""
+        """Ends the thread, even in the middle of a score."""
         self._end.set()
         self._thread.join()
 
@@ -83,10 +89,10 @@ class AccuracyScorer:
             for path in (self.config.out_dir / "scores").glob("[0-9]*.answers.json"):
                 step = int(path.name.partition(".")[0])
                 if not score_file(self.config.out_dir, step).exists():
-                    self._tell(step, path)
+                    self._write_score(step, path)
 
-    def _tell(self, step: int, path: Path) -> None:
-        """The score, or an empty file where the sandbox does not answer in time: the training waits for one."""
+    def _write_score(self, step: int, path: Path) -> None:
+        """Writes the score, or an empty file if the sandbox does not answer in time: the training waits for it."""
         ends = time.monotonic() + SCORE_TIMEOUT_S
         while not self._end.is_set():
             try:
@@ -101,25 +107,25 @@ class AccuracyScorer:
             return
 
     def score(self, step: int, texts: dict[str, str]) -> SelectionScore:
-        """Raises `httpx.HTTPError` where the sandbox does not answer, `SenseError` where it refuses."""
-        own = internal_headers()
-        with httpx.Client(base_url=self.sandbox.root, headers=own, timeout=REQUEST_TIMEOUT_S, trust_env=False) as http:
-            right = sum(self._right(http, one, texts.get(one.id, "")) for one in self.questions)
-        return SelectionScore(step=step, correct=right, questions=len(self.questions))
+        """Raises `httpx.HTTPError` if the sandbox does not answer, `SenseError` if it refuses."""
+        headers, url = internal_headers(), self.sandbox.root
+        with httpx.Client(base_url=url, headers=headers, timeout=REQUEST_TIMEOUT_S, trust_env=False) as http:
+            correct = sum(self._is_correct(http, one, texts.get(one.id, "")) for one in self.questions)
+        return SelectionScore(step=step, correct=correct, questions=len(self.questions))
 
-    def _right(self, http: httpx.Client, question: SelectionQuestion, text: str) -> bool:
-        """Equal results, all rows seen; order counts where both statements ask for one."""
-        sql = extract_sql(text, last=self.last)
+    def _is_correct(self, http: httpx.Client, question: SelectionQuestion, text: str) -> bool:
+        """Compares complete results; row order counts if both statements have an ORDER BY."""
+        sql = extract_sql(text, last=self.reasons)
         if sql is None:
             return False
-        asked = RunRequest(database_id=question.database_id, sqls=[question.gold, sql], deadline_s=QUERY_DEADLINE_S)
-        answer = self.sandbox.good(http.post("/runs", content=asked.model_dump_json(), headers=JSON_HEADERS))
-        gold, given = RunResponse.model_validate_json(answer.content).runs
+        body = RunRequest(database_id=question.database_id, sqls=[question.gold, sql], deadline_s=QUERY_DEADLINE_S)
+        answer = self.sandbox.good(http.post("/runs", content=body.model_dump_json(), headers=JSON_HEADERS))
+        gold, given = RunAnswer.model_validate_json(answer.content).runs
         return same_result(gold, given)
 
 
-def same_result(gold: RunResult, given: RunResult) -> bool:
-    """Whether both ran and gave the same."""
+def same_result(gold: Run, given: Run) -> bool:
+    """Whether both statements ran and returned the same result."""
     return (
         gold.outcome in RAN_OUTCOMES
         and given.outcome in RAN_OUTCOMES

@@ -1,4 +1,8 @@
-"""Checkpoints: sealed after they are written, trusted only when sealed."""
+"""Checkpoints: sealed on disk once they are complete, uploaded while training runs, restored on any worker.
+
+In the object store a checkpoint's files lie below a folder of their writer. Its manifest, written last, names them
+with their SHA-256. Two writers of the same step (one of them late, without a lease) therefore never mix their files.
+"""
 
 import hashlib
 import json
@@ -20,10 +24,17 @@ from shared.storage.keys import checkpoint_key, checkpoints_prefix
 from shared.storage.store import ObjectStore
 
 SEAL_FILE = "COMPLETED"
+CHECKPOINT_MANIFEST = "manifest.json"
+METRICS_FILE = "metrics.jsonl"
+KEPT_CHECKPOINTS = 2
+STEP_PATTERN = re.compile(r"(\d+)/")
+POLL_S = 0.5
+MAX_POLL_S = 30.0
+log = get_logger()
 
 
 def seal(folder: Path) -> None:
-    """Syncs every file of `folder`, then writes the marker with their sizes."""
+    """Syncs every file of `folder`, then writes the seal with their sizes."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL_FILE)
     for path in files:
         _sync(path)
@@ -34,7 +45,7 @@ def seal(folder: Path) -> None:
 
 
 def is_sealed(folder: Path) -> bool:
-    """Whether the marker is there and every file it names has its size."""
+    """Whether the seal exists and every file that it names has its size."""
     try:
         sizes: dict[str, int] = json.loads((folder / SEAL_FILE).read_text())
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
@@ -43,13 +54,13 @@ def is_sealed(folder: Path) -> bool:
 
 
 def sealed_steps(out_dir: Path) -> list[int]:
-    """Steps of the sealed checkpoints below a run's folder, ascending; touches nothing."""
+    """Steps of the sealed checkpoints, ascending."""
     folders = {folder.name.removeprefix("checkpoint-"): folder for folder in out_dir.glob("checkpoint-*")}
     return sorted(int(step) for step, folder in folders.items() if step.isdigit() and is_sealed(folder))
 
 
 def metric_lines_up_to(path: Path, step: int) -> list[str]:
-    """The curve's whole lines up to a step; empty where there is no file."""
+    """The complete lines of metrics.jsonl up to a step; empty if there is no file."""
     if step == 0 or not path.exists():
         return []
     lines = [f"{line}\n" for line in path.read_bytes().decode().split("\n")[:-1]]
@@ -57,18 +68,13 @@ def metric_lines_up_to(path: Path, step: int) -> list[str]:
 
 
 def newest_sealed(out_dir: Path) -> tuple[Path, int] | None:
-    """The checkpoint to resume from, with its step; unsealed ones are removed so that nothing else finds them."""
-    found: list[tuple[int, Path]] = []
+    """The checkpoint to resume from, with its step. Deletes unsealed ones, so that nothing else finds them."""
+    steps = sealed_steps(out_dir)
     for folder in out_dir.glob("checkpoint-*"):
         step = folder.name.removeprefix("checkpoint-")
-        if step.isdigit() and is_sealed(folder):
-            found.append((int(step), folder))
-        else:
+        if not step.isdigit() or int(step) not in steps:
             shutil.rmtree(folder, ignore_errors=True)
-    if not found:
-        return None
-    step_number, newest = max(found)
-    return newest, step_number
+    return (out_dir / f"checkpoint-{steps[-1]}", steps[-1]) if steps else None
 
 
 def _sync(path: Path) -> None:
@@ -79,15 +85,8 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-CHECKPOINT_MANIFEST = "manifest.json"
-STATE = "state/"
-KEPT_CHECKPOINTS = 2
-STEP_PATTERN = re.compile(r"(\d+)/")
-log = get_logger()
-
-
 class CheckpointManifest(BaseModel):
-    """`files` by their path in the run's folder; `recipe` tells runs apart that must not be mixed."""
+    """`files` by their path in the run's folder; only runs with the same `recipe` hash may share checkpoints."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -107,7 +106,7 @@ class CheckpointStore:
         self.writer = writer
 
     def put(self, step: int, files: Mapping[str, Path], *, ended: Callable[[], bool] = lambda: False) -> bool:
-        """Uploads `files` (path in the run's folder -> where it lies), then the manifest; False once it has `ended`."""
+        """Uploads `files` (path in the run's folder -> local path), then the manifest; False once `ended()`."""
         refs: dict[str, ObjectRef] = {}
         for name, path in sorted(files.items()):
             if ended():
@@ -118,29 +117,26 @@ class CheckpointStore:
         return True
 
     def restore(self, out_dir: Path) -> int:
-        """Brings the newest whole checkpoint of this recipe into `out_dir`; its step, 0 where there is none."""
+        """Downloads the newest whole checkpoint of this recipe and returns its step, or 0 if there is none."""
         for step in sorted(self.steps(), reverse=True):
             manifest = self._manifest(step)
-            if manifest is not None and self._bring(manifest, out_dir):
+            if manifest is not None and self._download(manifest, out_dir):
                 return step
         return 0
 
     def prune(self, keep: int = KEPT_CHECKPOINTS) -> None:
-        """Deletes all but the `keep` newest whole ones, manifests first, and what half uploads left below them."""
-        whole = [
-            step
-            for step in sorted(self.steps(), reverse=True)
-            if self.objects.exists(self._key(step, CHECKPOINT_MANIFEST))
-        ]
+        """Deletes all but the `keep` newest whole ones, manifests first, and partial uploads older than these."""
+        steps = sorted(self.steps(), reverse=True)
+        whole = [step for step in steps if self.objects.exists(self._key(step, CHECKPOINT_MANIFEST))]
         oldest = min(whole[:keep], default=None)
-        for step in self.steps():
+        for step in steps:
             if (oldest is None and keep == 0) or (oldest is not None and step < oldest):
                 self.objects.delete(self._key(step, CHECKPOINT_MANIFEST))
                 for key in list(self.objects.list(self._key(step, ""))):
                     self.objects.delete(key)
 
     def steps(self) -> set[int]:
-        """Steps of which anything is there."""
+        """Steps with any object, partial uploads too."""
         prefix = checkpoints_prefix(self.job, self.stage)
         found = (STEP_PATTERN.match(key.removeprefix(prefix)) for key in self.objects.list(prefix))
         return {int(match[1]) for match in found if match}
@@ -154,16 +150,15 @@ class CheckpointStore:
         try:
             manifest = CheckpointManifest.model_validate_json(self.objects.get(self._key(step, CHECKPOINT_MANIFEST)))
         except (NotFoundError, ValidationError):
-            return None  # a half upload
+            return None  # a partial upload
         if manifest.recipe != self.recipe:
             log.warning("checkpoint.other_recipe", step=step)
             return None
         return manifest
 
-    def _bring(self, manifest: CheckpointManifest, out_dir: Path) -> bool:
-        """The marker comes last: a kill in between leaves no folder that looks whole."""
-        names = sorted(manifest.files, key=lambda name: (name.endswith(SEAL_FILE), name))
-        for name in names:
+    def _download(self, manifest: CheckpointManifest, out_dir: Path) -> bool:
+        # the seal comes last, so that a kill in between leaves no folder that looks complete
+        for name in sorted(manifest.files, key=lambda name: (name.endswith(SEAL_FILE), name)):
             path = out_dir / name
             path.parent.mkdir(parents=True, exist_ok=True)
             ref = manifest.files[name]
@@ -180,25 +175,19 @@ class CheckpointStore:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def recipe_hash(facts: Mapping[str, object]) -> str:
-    """What decides the curve, in one hash: runs with the same one may continue each other's checkpoints."""
+    """Hashes everything that changes the loss curve: runs with equal hashes may continue each other's checkpoints."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-POLL_S = 0.5
-MAX_POLL_S = 30.0
-METRICS_FILE = "metrics.jsonl"
-
-
 class CheckpointUploader:
-    """A thread of the supervisor; it takes the newest sealed checkpoint, so a slow store skips some.
+    """A thread of the supervisor. It uploads the newest sealed checkpoint, so a slow store skips some.
 
-    A store that does not answer costs nothing but time: the next look tries again. `stored` hears of each whole one.
+    If the store does not answer, the thread tries again later. It calls `stored` with the step of each upload.
     """
 
     def __init__(
@@ -213,11 +202,10 @@ class CheckpointUploader:
         self._thread = threading.Thread(target=self._watch, name="checkpoints", daemon=True)
 
     def start(self) -> None:
-        """Begins to look."""
         self._thread.start()
 
     def close(self, *, keep: bool) -> None:
-        """Ends the thread; with `keep`, what the run sealed last still goes up, else nothing more is written."""
+        """Ends the thread. With `keep` it uploads the last sealed checkpoint first, else it writes nothing more."""
         if not keep:
             self._abandon.set()
         self._end.set()
@@ -226,7 +214,7 @@ class CheckpointUploader:
             self.upload_newest()
 
     def upload_newest(self) -> bool:
-        """Uploads the newest sealed checkpoint that is not stored yet; False where it could not."""
+        """Uploads the newest sealed checkpoint that is not stored yet; False if that failed."""
         step = max(sealed_steps(self.config.out_dir), default=0)
         if step <= self.newest:
             return True
@@ -253,7 +241,7 @@ class CheckpointUploader:
 
 
 def link_checkpoint_files(config: TrainConfig, step: int, folder: Path) -> dict[str, Path]:
-    """Hard links to a checkpoint's files, which the trainer may delete meanwhile, beside the curve up to its step."""
+    """Hard-links a checkpoint's files, which the trainer may delete meanwhile, and copies the metrics up to it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     source = config.out_dir / f"checkpoint-{step}"

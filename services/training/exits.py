@@ -1,4 +1,4 @@
-"""How a training process ends: its exit code and the sentence it leaves in `error.json`."""
+"""How a training process ends: exit codes, the message in `error.json`, and stopping it from outside."""
 
 import os
 import signal
@@ -11,8 +11,6 @@ from services.training.config import TrainConfig
 
 
 class ExitCode(IntEnum):
-    """Exit codes of `python -m services.training.run`."""
-
     OK = 0
     INTERNAL = 1
     DATA = 3
@@ -22,7 +20,7 @@ class ExitCode(IntEnum):
     SETTINGS = 7
 
 
-class TrainingStop(Exception):  # noqa: N818 - a cancelled run is no error
+class TrainingStop(Exception):  # noqa: N818 - a cancelled run is not an error
     """Ends the process with `code`; `message` is one sentence with the cause and the remedy."""
 
     def __init__(self, code: ExitCode, message: str) -> None:
@@ -32,7 +30,7 @@ class TrainingStop(Exception):  # noqa: N818 - a cancelled run is no error
 
 
 def out_of_memory_message(config: TrainConfig, who: str = "The training ran out of memory") -> str:
-    """One sentence with the settings that decide about memory, the strongest remedy that is left first."""
+    """Names the settings that decide memory use and the remedies, the strongest first."""
     size = f"batch_size={config.batch_size}, max_length={config.max_length}, method {config.mode}"
     remedies = []
     if config.batch_size > 1:
@@ -47,17 +45,17 @@ def out_of_memory_message(config: TrainConfig, who: str = "The training ran out 
 
 
 class StopFlag:
-    """Set by SIGTERM; phases before the first step ask `check`, the training loop asks `is_set`."""
+    """Set by SIGTERM. Phases before the first step call `check`; the training loop reads `is_set`."""
 
     def __init__(self) -> None:
         self.is_set = False
 
     def install(self) -> None:
-        """Takes over SIGTERM in the main thread."""
+        """Handles SIGTERM; call it from the main thread."""
         signal.signal(signal.SIGTERM, self._on_signal)
 
     def check(self) -> None:
-        """Raises the cancelled stop once the signal came."""
+        """Raises `TrainingStop` if the signal has arrived."""
         if self.is_set:
             raise TrainingStop(ExitCode.CANCELLED, "The training was stopped on request.")
 
@@ -66,9 +64,9 @@ class StopFlag:
 
 
 def exit_with_supervisor() -> None:
-    """Ends this process when standard input reaches its end: the supervisor holds the other end of that pipe.
+    """Ends this process when standard input closes: the supervisor holds the other end of that pipe.
 
-    A terminal is left alone, so that a person can start a run by hand.
+    Does nothing on a terminal, so that you can start a run by hand.
     """
     if not sys.stdin.isatty():
         threading.Thread(target=_wait_for_end, name="lifeline", daemon=True).start()

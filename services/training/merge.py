@@ -11,25 +11,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from shared.errors import InvalidInputError, SenseError
 from shared.models.bases import base_fingerprint
 from shared.processes.lifecycle import without_secrets
 
 ADAPTER_CONFIG = "adapter_config.json"
+# Copied from the adapter's folder: the card, how it was trained, and its curve.
+COPIED_FILES = ("README.md", "train.json", "metrics.jsonl")
 
 
 class TrainedAdapter(NamedTuple):
-    """An adapter's folder and what its training told."""
-
     folder: Path
     base: str
     fingerprint: str | None
 
 
 def read_trained_adapter(folder: Path) -> TrainedAdapter:
-    """An artefact folder. Raises `InvalidInputError` for anything but an adapter that training left."""
+    """Reads an artefact folder. Raises `InvalidInputError` for anything but an adapter that we trained."""
     if not (folder / ADAPTER_CONFIG).is_file():
         what = "a whole model already" if (folder / "config.json").is_file() else "no trained model"
         raise InvalidInputError(f"{folder} is {what}: it holds no {ADAPTER_CONFIG}, so there is nothing to merge")
@@ -41,7 +39,7 @@ def read_trained_adapter(folder: Path) -> TrainedAdapter:
 
 
 def check_base(trained: TrainedAdapter, base: Path, name: str) -> None:
-    """Raises `InvalidInputError` where the adapter was trained on another base: its sum would be nonsense."""
+    """Raises `InvalidInputError` if the adapter was trained on another base: the sum would be meaningless."""
     if trained.fingerprint is None:
         if name != trained.base:
             raise InvalidInputError(
@@ -55,9 +53,9 @@ def check_base(trained: TrainedAdapter, base: Path, name: str) -> None:
 
 
 def merge_adapter(trained: TrainedAdapter, base: Path, name: str, out: Path) -> Path:
-    """Writes the merged model (bfloat16 safetensors, tokenizer, chat template, card, manifest) into a new folder `out`.
+    """Writes the merged model (bfloat16 safetensors, tokenizer, chat template, card, manifest) to the new folder `out`.
 
-    Half a model never stands under that name. Raises `InvalidInputError` for a wrong base or a folder that is in use.
+    `out` appears only when it is complete. Raises `InvalidInputError` for a wrong base or a folder that is not empty.
     """
     check_base(trained, base, name)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -73,12 +71,9 @@ def merge_adapter(trained: TrainedAdapter, base: Path, name: str, out: Path) -> 
     return out
 
 
-# What an adapter's folder hands on: how prompts are rendered, what the model is, how it was made.
-COPIED_FILES = ("README.md", "train.json", "metrics.jsonl")
-
-
 def write_merged(adapter: Path, base: Path, out: Path, name: str) -> None:
-    """Adds in float32, saves in bfloat16; the folder gets its name when all of it is there."""
+    """Runs in a process of its own. Merges in float32, saves in bfloat16, and renames the finished folder to `out`."""
+    import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -101,7 +96,6 @@ def write_merged(adapter: Path, base: Path, out: Path, name: str) -> None:
 
 
 def write_merge_manifest(adapter: Path, folder: Path, base: str) -> None:
-    """What was added to what, and every file's hash."""
     weights = hashlib.sha256((adapter / "adapter_model.safetensors").read_bytes()).hexdigest()
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
     facts = {"base": base, "adapter_sha256": weights, "mode": "full", "dtype": "bfloat16", "files": files}
@@ -110,5 +104,5 @@ def write_merge_manifest(adapter: Path, folder: Path, base: str) -> None:
 
 
 if __name__ == "__main__":
-    first, second, third, fourth = sys.argv[1:]
-    write_merged(Path(first), Path(second), Path(third), fourth)
+    adapter_dir, base_dir, out_dir, base_name = sys.argv[1:]
+    write_merged(Path(adapter_dir), Path(base_dir), Path(out_dir), base_name)

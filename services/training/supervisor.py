@@ -1,4 +1,4 @@
-"""Training as a child process that can be watched, stopped and never left behind. Imports no torch."""
+"""Starts, watches and stops the training process, which never outlives its supervisor. Imports no torch."""
 
 import contextlib
 import json
@@ -18,12 +18,14 @@ from shared.processes.lifecycle import without_secrets
 
 RUN_MODULE = "services.training.run"
 ACCELERATE_CONFIGS = Path(__file__).parent / "presets" / "accelerate"
+LOG_TAIL_BYTES = 2000
+MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 
 def launch_command(config: TrainConfig, config_file: Path) -> list[str]:
-    """What the supervisor starts. Every process of a launch reads the same `config_file`.
+    """The command for one process, or for one per GPU of this machine. All processes read the same `config_file`.
 
-    `ddp` needs nothing but PyTorch's own launcher (and works on CPUs); `fsdp` and `zero3` are set up by accelerate.
+    `ddp` uses PyTorch's own launcher and also works on CPUs; `fsdp` and `zero3` use accelerate.
     """
     python, run = [sys.executable, "-m"], ["-m", RUN_MODULE, str(config_file)]
     if config.launch == "single":
@@ -35,27 +37,21 @@ def launch_command(config: TrainConfig, config_file: Path) -> list[str]:
     return [*python, *words, *run]
 
 
-LOG_TAIL_BYTES = 2000
-MEMORY_EVENTS = Path("/sys/fs/cgroup/memory.events")
-
-
 class RunStatus(StrEnum):
-    """Where a run stands."""
-
     RUNNING = "running"
     FINISHED = "finished"
     FAILED = "failed"
 
 
 class RunState(NamedTuple):
-    """`exit_code` is None while it runs; negative when a signal ended it."""
+    """`exit_code` is None while the process runs, and negative if a signal ended it."""
 
     status: RunStatus
     exit_code: int | None
 
 
 class TrainingProcess:
-    """One training process. Its standard input is a pipe from this process: when this one dies, it ends too."""
+    """One training process. Its standard input is a pipe from the supervisor, so it ends when the supervisor dies."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
@@ -65,13 +61,13 @@ class TrainingProcess:
         self._kills_before = 0
 
     def start(self) -> None:
-        """Starts the process in a session of its own; `out_dir` gets config.json, train.log and metrics.jsonl."""
+        """Starts the process in a new session; it writes train.log and metrics.jsonl to `out_dir`."""
         out_dir = self.config.out_dir
         out_dir.mkdir(parents=True, exist_ok=True)
         path = out_dir / "config.json"
         path.write_text(self.config.model_dump_json(indent=2))
         command = launch_command(self.config, path.resolve())
-        # lines of an earlier attempt were told by it
+        # an earlier attempt has already reported its lines
         self._read = self.config.metrics_file.stat().st_size if self.config.metrics_file.exists() else 0
         self._kills_before = count_oom_kills()
         with (out_dir / "train.log").open("ab") as log:
@@ -87,24 +83,23 @@ class TrainingProcess:
 
     @property
     def pid(self) -> int:
-        """Process id, also the id of its group."""
+        """The process id, which is also the id of its process group."""
         return self._started().pid
 
     def poll(self) -> RunState:
-        """Where the run stands now; never waits."""
         code = self._started().poll()
         if code is None:
             return RunState(RunStatus.RUNNING, None)
         return RunState(RunStatus.FINISHED if code == ExitCode.OK else RunStatus.FAILED, code)
 
     def wait(self, timeout_s: float | None = None) -> RunState:
-        """Waits for the end, at most `timeout_s` seconds, and says where the run stands."""
+        """Waits at most `timeout_s` seconds for the process to end."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._started().wait(timeout_s)
         return self.poll()
 
     def new_metrics(self) -> list[dict[str, Any]]:
-        """The metric lines that were completed since the last call."""
+        """The complete metric lines written since the last call."""
         try:
             with self.config.metrics_file.open("rb") as file:
                 file.seek(self._read)
@@ -116,7 +111,7 @@ class TrainingProcess:
         return parse_json_lines(whole)
 
     def stop(self, grace_s: float) -> RunState:
-        """SIGTERM to the group (the run stops after its current step), SIGKILL after `grace_s` seconds."""
+        """Sends SIGTERM (the run stops after its current step), then SIGKILL after `grace_s` seconds."""
         self._stopping = True
         self._signal(signal.SIGTERM)
         state = self.wait(grace_s)
@@ -125,9 +120,9 @@ class TrainingProcess:
         return self.poll()
 
     def kill(self) -> None:
-        """SIGKILL to the group, and waits until the process is gone.
+        """Sends SIGKILL to the process group and waits until the process is gone.
 
-        The processes of a launch have sessions of their own; they end with the pipe.
+        The processes of a launch run in sessions of their own; they end with the pipe.
         """
         self._stopping = True
         self._signal(signal.SIGKILL)
@@ -137,20 +132,20 @@ class TrainingProcess:
         process.wait()
 
     def facts(self) -> dict[str, Any]:
-        """The artefact's train.json; raises `error()` when the run did not finish."""
+        """The artefact's train.json. Raises `error()` if the run did not finish."""
         if self.poll().status is not RunStatus.FINISHED:
             raise self.error()
         facts: dict[str, Any] = json.loads((self.config.artefact_dir / "train.json").read_text())
         return facts
 
     def error(self) -> SenseError:
-        """The end of a failed run as an error with cause and remedy."""
+        """Why the run failed, with the remedy."""
         code, message = self._cause()
         if self._stopping:
             return CancelledError(message or "The training was stopped on request.")
         if code in (ExitCode.CANCELLED, -signal.SIGTERM):
-            told = "The training process was told to end from outside (preempted); it goes on from its last checkpoint."
-            return UnavailableError(told, code="training_preempted")
+            message = "The training process was stopped from outside (preempted); it goes on from its last checkpoint."
+            return UnavailableError(message, code="training_preempted")
         if code == ExitCode.DATA:
             return InvalidInputError(message or "The training data cannot be used.", code="training_data")
         if code == ExitCode.SETTINGS:
@@ -166,30 +161,26 @@ class TrainingProcess:
         return SenseError(message or f"The training process ended with exit code {code}: {self._log_tail()}")
 
     def _ended_by_signal(self, number: int) -> SenseError:
-        """What kills from outside is often gone at the next attempt; only the kernel's own count proves memory."""
+        """A kill from outside often does not repeat; only the kernel's count proves that memory was the cause."""
         name = signal.Signals(number).name
         if number == signal.SIGKILL and count_oom_kills() > self._kills_before:
-            full = out_of_memory_message(self.config, "The kernel ended the training for memory")
-            return UnavailableError(full, code="training_out_of_memory", retryable=False)
+            message = out_of_memory_message(self.config, "The kernel ended the training for memory")
+            return UnavailableError(message, code="training_out_of_memory", retryable=False)
         if number == signal.SIGKILL:
-            memory = out_of_memory_message(self.config, "If it was for memory (dmesg says)")
-            killed = f"The training process was killed from outside. {memory}"
-            return UnavailableError(killed, code="training_killed")
-        lost = f"The training process crashed ({name}): {self._log_tail()}"
-        return UnavailableError(lost, code="training_lost")
+            remedy = out_of_memory_message(self.config, "If it was for memory (dmesg says)")
+            return UnavailableError(f"The training process was killed from outside. {remedy}", code="training_killed")
+        return UnavailableError(f"The training process crashed ({name}): {self._log_tail()}", code="training_lost")
 
     def _cause(self) -> tuple[int | None, str | None]:
-        """Exit code and sentence; what a process of a launch left says more than its launcher's code."""
-        code, left = self.poll().exit_code, self._left()
-        if left and left.get("code", "").upper() in ExitCode.__members__:
+        """Exit code and message. error.json is more precise than the exit code of a launcher."""
+        code = self.poll().exit_code
+        try:
+            left = {k: str(v) for k, v in json.loads((self.config.out_dir / "error.json").read_text()).items()}
+        except (OSError, ValueError, AttributeError):
+            return code, None
+        if left.get("code", "").upper() in ExitCode.__members__:
             code = ExitCode[left["code"].upper()]
         return code, left.get("message")
-
-    def _left(self) -> dict[str, str]:
-        try:
-            return {k: str(v) for k, v in json.loads((self.config.out_dir / "error.json").read_text()).items()}
-        except (OSError, ValueError, AttributeError):
-            return {}
 
     def _log_tail(self) -> str:
         try:
@@ -211,7 +202,7 @@ class TrainingProcess:
 
 
 def count_oom_kills() -> int:
-    """How many processes the kernel has ended for memory in this control group; 0 where it does not say."""
+    """Processes that the kernel has killed for memory in this control group; 0 if it does not say."""
     try:
         fields = dict(line.split() for line in MEMORY_EVENTS.read_text().splitlines())
         return int(fields.get("oom_kill", 0))

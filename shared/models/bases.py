@@ -1,4 +1,4 @@
-"""Base models: from a reference in a spec to a local Hugging Face folder."""
+"""Base models: from a reference in a spec to a local Hugging Face folder, and the fingerprint of its files."""
 
 import hashlib
 import re
@@ -11,6 +11,8 @@ from shared.models.manifest import fetch_model, read_manifest
 from shared.settings import PathSettings
 from shared.storage.store import ObjectStore
 
+FINGERPRINT_BYTES = 1 << 20
+STORED_PREFIX = "models/"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -65,14 +67,10 @@ def _download_from_hub(ref: str, cache: Path) -> Path:
     return folder
 
 
-FINGERPRINT_BYTES = 1 << 20
-
-
 def base_fingerprint(folder: Path) -> str:
-    """Hex digest over config.json and, of every safetensors file, its name, size, first and last MiB.
+    """Hex digest of config.json and of the name, size, first and last MiB of every safetensors file.
 
-    Whole files of a large base take minutes to read; two bases that share all of these bytes and differ between them
-    have not been seen.
+    Reading whole files of a large base takes minutes, and bases that differ only in between are not known.
     """
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
@@ -85,13 +83,10 @@ def base_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-STORED_PREFIX = "models/"
-
-
 def find_base(objects: ObjectStore, ref: str) -> Path:
     """The local Hugging Face folder of a base. `models/NAME` is a full model of this store.
 
-    Raises `NotFoundError` for a model that is not there, `InvalidInputError` for an adapter or an unknown form.
+    Raises `NotFoundError` for an unknown model, `InvalidInputError` for an adapter or an unknown form.
     """
     paths = PathSettings()
     if not ref.startswith(STORED_PREFIX):
@@ -104,10 +99,7 @@ def find_base(objects: ObjectStore, ref: str) -> Path:
 
 
 def fetch_model_folders(objects: ObjectStore, base: str, model: str | None) -> tuple[Path, Path | None]:
-    """What lies behind a stored model (or a base alone): the folder of whole weights, and that of an adapter on them.
-
-    A full model is whole weights itself, whatever base it came from.
-    """
+    """The folders of a stored model (or of a base alone): the full weights, and the adapter on top of them if any."""
     if model is None:
         return find_base(objects, base), None
     folder = fetch_model(objects, model, PathSettings().adapters)

@@ -1,4 +1,4 @@
-"""Models that come as a wheel from the package registry: no hub, no account."""
+"""Builtin base models: they come as a wheel from the package registry and are converted on first use."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ from filelock import FileLock
 from shared.errors import InvalidInputError, SenseError, UnavailableError
 
 MANIFEST = "sense-base.json"
-CONVERTER_VERSION = 1  # raised when the converter writes something else, so that older folders are made again
+CONVERTER_VERSION = 1  # raise it when the converter's output changes, so that older folders are converted again
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ BUILTIN_MODELS = {
 
 
 def convert_builtin(ref: str, cache: Path) -> Path:
-    """The converted folder in `cache`, made by the first caller (about 25 s, 0.27 GB) while others wait for it."""
+    """The converted folder in `cache`. The first caller converts it (about 25 s, 0.27 GB) while others wait."""
     builtin = BUILTIN_MODELS.get(ref)
     if builtin is None:
         raise InvalidInputError(f"There is no builtin model {ref!r}; there is: {', '.join(sorted(BUILTIN_MODELS))}.")
@@ -52,7 +52,7 @@ def convert_builtin(ref: str, cache: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{builtin.folder}.lock"):
         if not is_complete(folder):
-            _make(builtin, source, folder)
+            _convert_into(builtin, source, folder)
     return folder
 
 
@@ -69,7 +69,7 @@ def find_gguf_file(builtin: BuiltinModel) -> Path:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the manifest is there, of this converter, and every file it names has its size."""
+    """Whether the manifest is of this converter version and every file that it names has its size."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         sizes = {name: (folder / name).stat().st_size for name in manifest["files"]}
@@ -78,7 +78,7 @@ def is_complete(folder: Path) -> bool:
     return bool(manifest.get("converter") == CONVERTER_VERSION and sizes == manifest["files"])
 
 
-def _make(builtin: BuiltinModel, source: Path, folder: Path) -> None:
+def _convert_into(builtin: BuiltinModel, source: Path, folder: Path) -> None:
     for left in folder.parent.glob(f".{builtin.folder}.tmp-*"):
         shutil.rmtree(left, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{builtin.folder}.tmp-", dir=folder.parent))
@@ -111,7 +111,7 @@ def _run_converter(source: Path, work: Path) -> None:
 
 
 def _seal(work: Path, facts: dict[str, str]) -> None:
-    """Everything on disk first, the manifest last."""
+    """Syncs every file to disk, then writes the manifest."""
     files = sorted(path for path in work.iterdir() if path.is_file())
     for path in files:
         path.chmod(0o644)
@@ -131,9 +131,10 @@ def _sync(path: Path) -> None:
 
 
 def convert_gguf(source: Path, target: Path) -> None:
-    """Writes config, weights (safetensors, bfloat16), tokenizer and chat template into the existing folder `target`.
+    """Converts one GGUF file to a Hugging Face folder. Runs in a process of its own, so that callers import no torch.
 
-    `dequantize=True` matters: without it the model keeps its 4-bit blocks and cannot be saved.
+    The weights are bfloat16, in which SmolLM2 was published. Without `dequantize=True` the model keeps its 4-bit
+    blocks and cannot be saved.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
@@ -152,11 +153,5 @@ def convert_gguf(source: Path, target: Path) -> None:
     tokenizer.save_pretrained(target)
 
 
-def main() -> None:
-    """Two arguments: the GGUF file and an existing, empty folder."""
-    source, target = (Path(argument) for argument in sys.argv[1:])
-    convert_gguf(source, target)
-
-
 if __name__ == "__main__":
-    main()
+    convert_gguf(*(Path(argument) for argument in sys.argv[1:]))

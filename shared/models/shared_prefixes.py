@@ -1,24 +1,23 @@
-"""Common beginnings of prompts. Prompts end with the question, so those on one database agree up to it."""
+"""Shared prefixes of prompts. Prompts end with the question, so those on one database agree up to it."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-MIN_SHARED_TOKENS = 32  # tokens; less is not worth a group of its own
-MIN_SHARED_FRACTION = 0.6  # of a prompt that a beginning must cover, so that a common system prompt alone is no group
+MIN_SHARED_TOKENS = 32
+MIN_SHARED_FRACTION = 0.6  # of a prompt, so that a common system prompt alone makes no group
 
 TokenArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 def common_prefix_length(left: TokenArray, right: TokenArray) -> int:
-    """Length of the common beginning."""
     size = min(len(left), len(right))
     differing = np.flatnonzero(left[:size] != right[:size])
     return int(differing[0]) if len(differing) else size
 
 
 def group_by_prefix(prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], int]]:
-    """Groups of prompts (their indices) with the length of the beginning they share; a lone one: all but its end."""
+    """Groups of prompt indices with the length of the shared prefix; for a lone prompt, all but its last token."""
     arrays = [np.array(prompt) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda index: tuple(prompts[index]))
     found: list[tuple[list[int], int]] = []
@@ -38,9 +37,9 @@ def group_by_prefix(prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], i
 
 
 def group_by_deepest_prefix(prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], int]]:
-    """`clusters`, and inside each those whose prompts go on together: every prompt in the deepest it has company in.
+    """Splits each group further: every prompt goes to the longest prefix that it shares with another one.
 
-    Prompts with worked examples before the schema share the examples first and, a few of them, a schema after them.
+    Prompts with few-shot examples before the schema share the examples first, and some of them also the schema.
     """
     found: list[tuple[list[int], int]] = []
     for members, shared in group_by_prefix(prompts):

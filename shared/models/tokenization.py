@@ -1,10 +1,10 @@
-"""Text of users and models as ordinary tokens: it never becomes one of the tokens that steer a model.
+"""Renders and tokenizes conversations so that text of users and models never becomes a control token.
 
-A tokenizer looks for the texts of its added tokens (`<|im_end|>`, `</s>`, `<tool_call>`, …) in all that it is given,
-also in a question, a cell or an answer, where they would end the turn. Here such a text is cut behind its first
-character before the chat template is rendered, and the pieces are tokenized apart: each is ordinary text, decodes to
-the same characters, and the template's own tokens stay what they are. A conversation without such a text, and so every
-usual one, goes the tokenizer's own way. Training and both engines tokenize here, so that they see the same.
+A tokenizer looks for the texts of its added tokens (`<|im_end|>`, `</s>`, `<tool_call>`, …) everywhere, even in a
+question, a cell or an answer, where they would end the turn. `ChatEncoder` cuts such a text behind its first character
+before it renders the chat template, and tokenizes the pieces separately: each is ordinary text and decodes to the same
+characters, and the template's own tokens stay what they are. All other conversations are tokenized as usual. Training
+and both engines tokenize here, so that they see the same tokens.
 """
 
 import re
@@ -13,16 +13,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 ChatTurn = Mapping[str, Any]
-# Unicode's noncharacters, which no text that is exchanged may hold; where one does, another one is the cut.
+# For bases without a chat template: turns are plain text, one below the other; the answer follows a last line `SQL:`.
+COMPLETION_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}{{ 'SQL:\n' + message['content'] + eos_token + '\n' }}"
+    "{% else %}{{ message['content'] + '\n' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'SQL:\n' }}{% endif %}"
+)
+# Unicode's noncharacters do not occur in exchanged text; if one does, another one marks the cut.
 CUT_CHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 _patterns: "weakref.WeakKeyDictionary[Any, re.Pattern[str] | None]" = weakref.WeakKeyDictionary()
 
 
 def control_token_pattern(texts: Iterable[tuple[str, bool]]) -> re.Pattern[str] | None:
-    """Finds the first character of each occurrence of an added token's text, overlapping ones too.
+    """Matches the first character of each occurrence of an added token's text, overlapping ones too.
 
-    `texts`: the token's text, and whether the tokenizer normalizes what it compares (case, in practice). Tokens of
-    blanks alone are how some tokenizers write indentation, and one character cannot be cut: neither steers anything.
+    `texts`: the token's text, and whether the tokenizer normalizes what it compares (case, in practice). Tokens that
+    are blank (some tokenizers write indentation so) or one character long control nothing and are left out.
     """
     exact = {text for text, _ in texts if len(text) > 1 and text.strip()}
     if not exact:
@@ -36,7 +44,7 @@ def control_token_pattern(texts: Iterable[tuple[str, bool]]) -> re.Pattern[str] 
 
 
 def tokenizer_pattern(tokenizer: Any) -> re.Pattern[str] | None:
-    """The pattern for all tokens that were added to a tokenizer's vocabulary; made once."""
+    """The pattern for all added tokens of a tokenizer, cached."""
     if tokenizer not in _patterns:
         added = [(str(one.content), bool(one.normalized)) for one in tokenizer.added_tokens_decoder.values()]
         added += [(str(text), False) for text in tokenizer.all_special_tokens]
@@ -45,12 +53,11 @@ def tokenizer_pattern(tokenizer: Any) -> re.Pattern[str] | None:
 
 
 def has_control_token(pattern: re.Pattern[str] | None, texts: Iterable[str]) -> bool:
-    """Whether any of the texts holds the text of an added token."""
     return pattern is not None and any(pattern.search(text) for text in texts)
 
 
 class ChatEncoder:
-    """Renders and tokenizes one conversation. Every turn that the template gets has to come from `turns`."""
+    """Renders and tokenizes one conversation. Pass every turn through `escape_turns` before `render`."""
 
     def __init__(self, tokenizer: Any, texts: Sequence[str]) -> None:
         self._tokenizer = tokenizer
@@ -60,24 +67,22 @@ class ChatEncoder:
             free = [cut for cut in CUT_CHARACTERS if not any(cut in text for text in texts)]
             self._cut = free[0] if free else CUT_CHARACTERS[0]
 
-    def turns(self, turns: Sequence[ChatTurn]) -> list[dict[str, Any]]:
-        """The same turns with their contents cut where they must be."""
-        return [{**turn, "content": self.cut(turn["content"])} for turn in turns]
+    def escape_turns(self, turns: Sequence[ChatTurn]) -> list[dict[str, Any]]:
+        return [{**turn, "content": self._escape(turn["content"])} for turn in turns]
 
-    def cut(self, text: str) -> str:
-        """The text with a mark behind the first character of each added token's text."""
+    def _escape(self, text: str) -> str:
+        """Inserts the cut behind the first character of each added token's text."""
         if not self._cut or self._pattern is None:
             return text
         cut = self._cut
         return self._pattern.sub(lambda found: found.group() + cut, text.replace(cut, ""))
 
     def render(self, turns: Sequence[ChatTurn], *, generation_prompt: bool = False) -> str:
-        """The chat template over turns that `turns` gave."""
         text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation_prompt)
         return str(text)
 
-    def ids(self, rendered: str) -> list[int]:
-        """Token ids of a rendered text, piece by piece."""
+    def encode(self, rendered: str) -> list[int]:
+        """Token ids of a rendered text, tokenized piece by piece between the cuts."""
         first, *more = rendered.split(self._cut) if self._cut else [rendered]
         found = encode_text(self._tokenizer, first) if first else []
         for piece in more:
@@ -86,14 +91,13 @@ class ChatEncoder:
 
 
 def encode_text(tokenizer: Any, text: str) -> list[int]:
-    """A tokenizer's own ids of a text, with nothing around them."""
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 
 
 def encode_continuation(tokenizer: Any, text: str) -> list[int]:
-    """The same for a text in the middle of another one, where a tokenizer that puts a blank before every text (Llama 2,
-    Mistral) must put none."""
+    """Encodes a text that continues another one: tokenizers that put a blank before every text (Llama 2, Mistral)
+    must put none here."""
     if not str(tokenizer.convert_ids_to_tokens(encode_text(tokenizer, "x"))[0]).startswith("▁"):
         return encode_text(tokenizer, text)
     anchor, anchored = encode_text(tokenizer, "\n"), encode_text(tokenizer, f"\n{text}")
@@ -101,22 +105,16 @@ def encode_continuation(tokenizer: Any, text: str) -> list[int]:
 
 
 def encode_chat(tokenizer: Any, turns: Sequence[ChatTurn]) -> list[int]:
-    """Token ids of a conversation that asks for an answer."""
-    plain = ChatEncoder(tokenizer, [str(turn["content"]) for turn in turns])
-    return plain.ids(plain.render(plain.turns(turns), generation_prompt=True))
-
-
-COMPLETION_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}{{ 'SQL:\n' + message['content'] + eos_token + '\n' }}"
-    "{% else %}{{ message['content'] + '\n' }}{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'SQL:\n' }}{% endif %}"
-)
+    """Token ids of a conversation that ends with the generation prompt."""
+    chat = ChatEncoder(tokenizer, [str(turn["content"]) for turn in turns])
+    return chat.encode(chat.render(chat.escape_turns(turns), generation_prompt=True))
 
 
 def ensure_chat_template(tokenizer: Any) -> bool:
-    """Gives a tokenizer without a chat template the completion style; whether it did."""
+    """Gives a tokenizer without a chat template the completion template; True if it did.
+
+    The model's folder carries the template, so training and serving render the same prompts.
+    """
     if tokenizer.chat_template:
         return False
     tokenizer.chat_template = COMPLETION_TEMPLATE

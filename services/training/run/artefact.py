@@ -1,4 +1,4 @@
-"""What a finished run leaves: weights, tokenizer, chat template, model card, facts."""
+"""What a finished run leaves: weights, tokenizer, model card, TensorBoard events, facts."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ NOT_PLOTTED = {"step", "total_steps", "seconds", "questions"}
 
 
 def write_events(metrics: Path, target: Path) -> None:
-    """Every number of every line, under its step and the time it was taken at; replaces `target`."""
+    """Writes the curve as a TensorBoard file from metrics.jsonl, so that a resumed run has no step twice."""
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.summary import scalar
@@ -47,10 +47,9 @@ LIBRARIES = ("torch", "transformers", "trl", "peft")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Numbers of a finished run; `final_loss` is the mean over its last tenth of steps.
+    """The numbers of a finished run; `final_loss` is the mean over the last tenth of its steps.
 
-    `peak_memory_bytes` is the GPU's most allocated memory, without one the process's largest resident set. `scores` are
-    those on the selection split while it trained; the weights are those of `kept_step`, where that is not the last.
+    `scores` are those on the selection split. `kept_step` is the step whose weights were kept, None for the last one.
     """
 
     steps: int
@@ -66,7 +65,7 @@ class RunFacts:
 
 
 def write_artefact(config: TrainConfig, trainer: Any, tokenizer: Any, data: DataFacts, run: RunFacts) -> None:
-    """Fills `config.artefact_dir`; `train.json` comes last. Every process of a launch has to call it."""
+    """Fills `config.artefact_dir`, `train.json` last. Every process of a launch must call it."""
     save_weights(config, trainer)
     if not is_main_process():
         return
@@ -83,12 +82,11 @@ def write_artefact(config: TrainConfig, trainer: Any, tokenizer: Any, data: Data
 
 
 def save_weights(config: TrainConfig, trainer: Any) -> None:
-    """Safetensors: the adapter alone, or the whole model in bfloat16."""
     import torch
 
     folder, model = config.artefact_dir, trainer.model
     if config.launch in ("fsdp", "zero3"):
-        trainer.save_model(str(folder))  # gathers the shards of all processes
+        trainer.save_model(str(folder))  # gathers the weights of all processes
     elif not is_main_process():
         return
     else:
@@ -96,16 +94,16 @@ def save_weights(config: TrainConfig, trainer: Any) -> None:
 
 
 def save_model(config: TrainConfig, model: Any, folder: Path) -> None:
-    """The adapter alone, or all weights as they are."""
+    """Saves the adapter alone, or all weights in full mode."""
     if config.mode == "full":
         model.save_pretrained(folder)
     else:
-        # The vocabulary never changes here; peft would look for the base's config on the hub to find that out.
+        # the vocabulary never changes; without the argument, PEFT reads the base's config from the hub to find out
         model.save_pretrained(folder, save_embedding_layers=False, selected_adapters=["default"])
 
 
 def _name_base(config: TrainConfig, folder: Path) -> None:
-    """A path of this machine means nothing elsewhere: the adapter names its base as the spec does."""
+    """Names the base as the spec does, in place of a path of this machine."""
     path = folder / "adapter_config.json"
     if path.exists():
         adapter = json.loads(path.read_text())
@@ -114,7 +112,7 @@ def _name_base(config: TrainConfig, folder: Path) -> None:
 
 
 def collect_facts(config: TrainConfig, data: DataFacts, run: RunFacts) -> dict[str, Any]:
-    """Everything that lineage, the report and the model card need, without paths of this machine."""
+    """What lineage, the report and the model card need, without paths of this machine."""
     recipe = config.model_dump(mode="json", exclude={"base_dir", "parent_adapter", "data", "out_dir", "questions"})
     versions = {name: metadata.version(name) for name in LIBRARIES} | {"python": platform.python_version()}
     parent = None
@@ -140,7 +138,7 @@ def _sha256(path: Path) -> str:
 
 
 def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
-    """Markdown with the front matter that model hubs read."""
+    """Markdown with the front matter that model hubs expect."""
     data = facts["data"]
     library = "peft" if config.mode == "lora" else "transformers"
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
@@ -167,15 +165,13 @@ def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
 
 
 def describe_scores(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Execution accuracy while it trained, and which step's weights these are."""
     if not facts["scores"]:
         return []
-    told = ", ".join(f"{one['correct']}/{one['questions']} at step {one['step']}" for one in facts["scores"])
+    scores = ", ".join(f"{one['correct']}/{one['questions']} at step {one['step']}" for one in facts["scores"])
     kept = f"step {facts['kept_step']}, the best of these" if facts["kept_step"] else "the last step's"
-    return [("Selection split, right", told), ("Weights", kept)]
+    return [("Selection split, right", scores), ("Weights", kept)]
 
 
 def describe_rows(data: dict[str, Any]) -> str:
-    """How many rows were used, shortened and left out."""
     shortened = "".join(f", {count} shortened ({step})" for step, count in data["shortened"].items())
     return f"{data['kept']} used{shortened}, {data['dropped']} too long"

@@ -1,4 +1,4 @@
-"""From encoded rows to tensors: what is laid out once is computed once."""
+"""The collator: encoded rows to tensors, in which a shared prompt or prefix is laid out (and computed) once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,46 +10,49 @@ from services.training.run.data import EncodedRow
 from shared.models.shared_prefixes import common_prefix_length, group_by_prefix
 
 Batch = dict[str, torch.Tensor]
-SHARED = 0  # the branch or twig of tokens that those after them all see
-PADDING = -1  # of padding
-MIN_ROOT_TOKENS = 8  # tokens of a beginning common to all prompts of a batch that are worth a line of their own
+SHARED = 0  # prompt or completion number of tokens that all later tokens of the segment see
+PADDING = -1
+MIN_ROOT_TOKENS = 8  # a prefix of all prompts of a batch shorter than this is not worth a segment of its own
 
 
 @dataclass
 class Segment:
-    """One row of the tensors: a beginning that all see, branches (prompts' ends), on each its twigs (completions)."""
+    """A prompt group as a tree: the shared prefix, then the rest of each prompt, then its completions.
+
+    `prompt` and `completion` number the branch that each token belongs to, or are `SHARED`.
+    """
 
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    branch: list[int] = field(default_factory=list)
-    twig: list[int] = field(default_factory=list)
+    prompt: list[int] = field(default_factory=list)
+    completion: list[int] = field(default_factory=list)
 
-    def add(self, tokens: Sequence[int], position: int, branch: int, twig: int) -> int:
-        """Tokens at positions from `position` on; where the last of them lies."""
+    def add(self, tokens: Sequence[int], position: int, prompt: int, completion: int) -> int:
+        """Appends tokens at positions from `position` on and returns the index of the last one."""
         self.ids += tokens
         self.positions += range(position, position + len(tokens))
-        self.branch += [branch] * len(tokens)
-        self.twig += [twig] * len(tokens)
+        self.prompt += [prompt] * len(tokens)
+        self.completion += [completion] * len(tokens)
         return len(self.ids) - 1
 
     @property
-    def forks(self) -> bool:
-        """Whether some token must not see one before it."""
-        return len(set(self.branch) - {SHARED}) > 1 or len(set(self.twig) - {SHARED}) > 1
+    def branches(self) -> bool:
+        """Whether causal attention alone would let a token see one of another branch."""
+        return len(set(self.prompt) - {SHARED}) > 1 or len(set(self.completion) - {SHARED}) > 1
 
 
 @dataclass
 class Targets:
-    """What is to be predicted: tokens, the (line, place) before each, the completion that each belongs to."""
+    """The tokens to predict, the (segment, index) that predicts each, and the completion that each belongs to."""
 
     targets: list[int] = field(default_factory=list)
     sources: list[tuple[int, int]] = field(default_factory=list)
     owners: list[int] = field(default_factory=list)
 
-    def add(self, completion: Sequence[int], line: int, before: int, end: int, owner: int) -> None:
-        """A completion whose tokens lie right before `end`, the first one predicted at `before`."""
+    def add(self, completion: Sequence[int], segment: int, before: int, end: int, owner: int) -> None:
+        """Adds a completion whose tokens lie right before `end`; the token at `before` predicts the first one."""
         self.targets += completion
-        self.sources += [(line, place) for place in (before, *range(end - len(completion), end - 1))]
+        self.sources += [(segment, index) for index in (before, *range(end - len(completion), end - 1))]
         self.owners += [owner] * len(completion)
 
 
@@ -65,78 +68,84 @@ def collate_rows(
     """Tensors for `rows`, padded on the right.
 
     `input_ids`, `position_ids`: (B, T). `targets`: (N), every completion token of the batch. `sources`: (N), the
-    flat index (into B*T) of the hidden state that predicts it. `owners`: (N), its completion's index, counted row
-    by row in the order given. `tokens`: (1), those of all rows, each with its prompt once, without padding.
+    flat index (into B*T) of the hidden state that predicts it. `owners`: (N), the index of its completion, counted
+    row by row in the order given. `tokens`: (1), those of all rows, each with its prompt once, without padding.
 
-    With `share_prompt` a row's completions follow one copy of its prompt, and with `group_prompts` rows whose prompts have a
-    common beginning follow one copy of it: each at the positions that it would have alone, and blind to the others.
-    That gives the same numbers as sequences of their own, for fewer tokens. With `packed` (for models that attend by
-    lines) group_prompts share in any case, B is 1, nothing is padded, and what all prompts begin with is there once.
+    With `share_prompt` the completions of a row follow one copy of its prompt. With `group_prompts` the rows of a
+    prompt group also follow one copy of their shared prefix. Each token keeps the position that it would have alone
+    and sees no other branch, so the numbers are those of separate sequences, for fewer tokens. With `packed` (for
+    models with segment attention) prompt groups are always shared, B is 1, nothing is padded, and the prefix of all
+    prompts is laid out once.
     """
     if not share_prompt:
         rows = [EncodedRow(row.prompt, [completion]) for row in rows for completion in row.completions]
     first = [sum(len(row.completions) for row in rows[:index]) for index in range(len(rows))]
-    families = [([index], 0) for index in range(len(rows))]
+    groups = [([index], 0) for index in range(len(rows))]
     if share_prompt and (group_prompts or packed):
-        families = group_by_prefix([row.prompt for row in rows])
-    root = _common_root(rows) if packed and len(families) > 1 else 0
-    lines = [Segment()] if packed else []
+        groups = group_by_prefix([row.prompt for row in rows])
+    root = _root_length(rows) if packed and len(groups) > 1 else 0
+    segments = [Segment()] if packed else []
     if root:
-        lines[0].add(rows[0].prompt[:root], 0, SHARED, SHARED)
-    wanted = Targets()
-    for members, shared in families:
-        line = Segment()
-        line.add(rows[members[0]].prompt[root:shared], root, SHARED, SHARED)
-        for branch, index in enumerate(members, 1):
+        segments[0].add(rows[0].prompt[:root], 0, SHARED, SHARED)
+    targets = Targets()
+    for members, shared in groups:
+        segment = Segment()
+        segment.add(rows[members[0]].prompt[root:shared], root, SHARED, SHARED)
+        for prompt, index in enumerate(members, 1):
             row = rows[index]
-            before = line.add(row.prompt[max(root, shared) :], max(root, shared), branch, SHARED)
-            for twig, completion in enumerate(row.completions, 1):
-                end = line.add(completion, len(row.prompt), branch, twig) + 1
-                wanted.add(completion, len(lines), before, end, first[index] + twig - 1)
-        lines.append(line)
-    tensors = _packed(lines, wanted, mask_dtype) if packed else _tensors(lines, wanted, pad_id, mask_dtype)
+            before = segment.add(row.prompt[max(root, shared) :], max(root, shared), prompt, SHARED)
+            for number, completion in enumerate(row.completions, 1):
+                end = segment.add(completion, len(row.prompt), prompt, number) + 1
+                targets.add(completion, len(segments), before, end, first[index] + number - 1)
+        segments.append(segment)
+    tensors = _pack(segments, targets, mask_dtype) if packed else _pad(segments, targets, pad_id, mask_dtype)
     return tensors | {"tokens": torch.tensor([sum(row.total for row in rows)])}
 
 
-def _common_root(rows: Sequence[EncodedRow]) -> int:
-    """Tokens that all prompts begin with, or 0 where they are few; each prompt goes on after it."""
+def _root_length(rows: Sequence[EncodedRow]) -> int:
+    """Tokens that all prompts begin with, or 0 if they are few; every prompt goes on after them."""
     head = np.array(rows[0].prompt[:-1])
     root = min(common_prefix_length(head, np.array(row.prompt[:-1])) for row in rows)
     return root if root >= MIN_ROOT_TOKENS else 0
 
 
-def _packed(lines: Sequence[Segment], wanted: Targets, dtype: torch.dtype) -> Batch:
-    """One row of all lines, (1, T). `lines`: (L) their lengths, the root's first. `attention_mask`: (1, 1, T, W), what
-    each token sees of the root and of its own line."""
-    lengths = [len(line.ids) for line in lines]
-    starts = [sum(lengths[:index]) for index in range(len(lines))]
+def _pack(segments: Sequence[Segment], targets: Targets, dtype: torch.dtype) -> Batch:
+    """All segments in one row, (1, T), the root first. `attention_mask`: (1, 1, T, W), what each token sees of the
+    root and of its segment."""
+    lengths = [len(segment.ids) for segment in segments]
+    starts = [sum(lengths[:index]) for index in range(len(segments))]
     root, width = lengths[0], lengths[0] + max(lengths)
-    blocked = torch.finfo(dtype).min
-    mask = torch.full((sum(lengths), width), blocked, dtype=dtype)
-    for index, (line, start, length) in enumerate(zip(lines, starts, lengths, strict=True)):
+    mask = torch.full((sum(lengths), width), torch.finfo(dtype).min, dtype=dtype)
+    for index, (segment, start, length) in enumerate(zip(segments, starts, lengths, strict=True)):
         before = root if index else 0
         mask[start : start + length, :before] = 0
-        mask[start : start + length, before : before + length].masked_fill_(_allowed([line], length)[0], 0)
+        mask[start : start + length, before : before + length].masked_fill_(_visible([segment], length)[0], 0)
     return {
-        "input_ids": torch.tensor([[token for line in lines for token in line.ids]]),
-        "position_ids": torch.tensor([[place for line in lines for place in line.positions]]),
+        "input_ids": torch.tensor([[token for segment in segments for token in segment.ids]]),
+        "position_ids": torch.tensor([[position for segment in segments for position in segment.positions]]),
         "attention_mask": mask[None, None],
-        "lines": torch.tensor(lengths),
-        "sources": torch.tensor([starts[line] + place for line, place in wanted.sources]),
-        "targets": torch.tensor(wanted.targets),
-        "owners": torch.tensor(wanted.owners),
+        "segment_lengths": torch.tensor(lengths),
+        "sources": torch.tensor([starts[segment] + index for segment, index in targets.sources]),
+        "targets": torch.tensor(targets.targets),
+        "owners": torch.tensor(targets.owners),
     }
 
 
-def _tensors(lines: Sequence[Segment], wanted: Targets, pad_id: int, mask_dtype: torch.dtype) -> Batch:
-    width = max(len(line.ids) for line in lines)
+def _pad(segments: Sequence[Segment], targets: Targets, pad_id: int, mask_dtype: torch.dtype) -> Batch:
+    """A row per segment. `attention_mask`: (B, T) if causal attention is enough; else (B, 1, T, T), added to scores."""
+    width = max(len(segment.ids) for segment in segments)
+    if any(segment.branches for segment in segments):
+        blocked = torch.full((), torch.finfo(mask_dtype).min, dtype=mask_dtype)
+        mask = torch.where(_visible(segments, width), torch.zeros((), dtype=mask_dtype), blocked)[:, None]
+    else:
+        mask = _padded([[1] * len(segment.ids) for segment in segments], width, 0)
     return {
-        "input_ids": _padded([line.ids for line in lines], width, pad_id),
-        "position_ids": _padded([line.positions for line in lines], width, 0),
-        "attention_mask": _mask(lines, width, mask_dtype),
-        "sources": torch.tensor([line * width + place for line, place in wanted.sources]),
-        "targets": torch.tensor(wanted.targets),
-        "owners": torch.tensor(wanted.owners),
+        "input_ids": _padded([segment.ids for segment in segments], width, pad_id),
+        "position_ids": _padded([segment.positions for segment in segments], width, 0),
+        "attention_mask": mask,
+        "sources": torch.tensor([segment * width + index for segment, index in targets.sources]),
+        "targets": torch.tensor(targets.targets),
+        "owners": torch.tensor(targets.owners),
     }
 
 
@@ -144,21 +153,10 @@ def _padded(lists: Sequence[list[int]], width: int, filler: int) -> torch.Tensor
     return torch.tensor([values + [filler] * (width - len(values)) for values in lists])
 
 
-def _mask(lines: Sequence[Segment], width: int, dtype: torch.dtype) -> torch.Tensor:
-    """(B, T) ones and zeros where causal attention says it all; else (B, 1, T, T), added to the scores."""
-    if not any(line.forks for line in lines):
-        return _padded([[1] * len(line.ids) for line in lines], width, 0)
-    blocked = torch.full((), torch.finfo(dtype).min, dtype=dtype)
-    return torch.where(_allowed(lines, width), torch.zeros((), dtype=dtype), blocked)[:, None]
-
-
-def _allowed(lines: Sequence[Segment], width: int) -> torch.Tensor:
-    """(B, T, T), which tokens each may look at in its line."""
-    branch = _padded([line.branch for line in lines], width, PADDING)
-    twig = _padded([line.twig for line in lines], width, PADDING)
-    return torch.ones(width, width, dtype=torch.bool).tril() & _seen(branch) & _seen(twig)
-
-
-def _seen(part: torch.Tensor) -> torch.Tensor:
-    """(B, T, T), who sees whom: those of one's own part, and what belongs to all."""
-    return (part[:, None, :] == SHARED) | (part[:, None, :] == part[:, :, None])
+def _visible(segments: Sequence[Segment], width: int) -> torch.Tensor:
+    """(B, T, T), which tokens of its segment each token may attend to."""
+    visible = torch.ones(width, width, dtype=torch.bool).tril()
+    for branches in ([one.prompt for one in segments], [one.completion for one in segments]):
+        number = _padded(branches, width, PADDING)
+        visible = visible & ((number[:, None, :] == SHARED) | (number[:, None, :] == number[:, :, None]))
+    return visible

@@ -1,4 +1,4 @@
-"""Rows in: validated, rendered through the chat template, tokenized, measured against `max_length`."""
+"""Training data: read, rendered through the chat template, tokenized, cut to `max_length`, drawn in prompt groups."""
 
 import hashlib
 import math
@@ -21,6 +21,7 @@ from shared.models.tokenization import ChatEncoder
 from shared.sql.prompt import shorten_prompt, shorten_text
 
 PERCENTILES = (50, 90, 99)
+WINDOW_BATCHES = 8  # batches sorted by length together: sorting whole epochs would turn length into a curriculum
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,11 @@ class EncodedRow:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What became of the rows; `sha256` is over the data file's bytes.
+    """How many rows were kept, shortened and dropped; `sha256` is that of the data file.
 
-    Lengths are in tokens, of a prompt with its longest completion: `longest` of what is kept, `lengths` (percentiles
-    and `max`) of all rows as they came. `shortened` counts rows by the step that made them fit (shared/sql/prompt.py).
+    Lengths are in tokens, of a prompt with its longest completion: `longest` of the kept rows, `lengths` (percentiles
+    and `max`) of all rows before shortening. `shortened` counts rows by the step that made them fit
+    (shared/sql/shorten.py).
     """
 
     rows: int
@@ -59,7 +61,7 @@ class DataFacts:
 
 
 def read_rows(config: TrainConfig) -> list[tuple[list[Message], list[list[Message]]]]:
-    """Prompt and completions of every line; the lineage columns stay behind."""
+    """Prompt and completions of every line, without the lineage columns."""
     try:
         lines = split_lines(config.data.read_bytes().decode())
     except (OSError, ValueError) as error:
@@ -86,9 +88,9 @@ def _parse(config: TrainConfig, number: int, line: str) -> tuple[list[Message], 
 
 
 def encode_rows(config: TrainConfig, tokenizer: Any) -> tuple[list[EncodedRow], DataFacts]:
-    """All rows that fit `max_length`, shortened where they must be; refuses the data when too many do not.
+    """Encodes all rows that fit `max_length`, shortening long prompts. Raises `TrainingStop` if too many do not fit.
 
-    Needs the tokenizer alone: whoever set `max_length` too low hears of it before any weights are loaded.
+    Needs only the tokenizer, so that a `max_length` that is too low is reported before any weights are loaded.
     """
     rows = read_rows(config)
     kept: list[EncodedRow] = []
@@ -118,8 +120,8 @@ def encode_rows(config: TrainConfig, tokenizer: Any) -> tuple[list[EncodedRow], 
 def shorten_to_fit(
     tokenizer: Any, prompt: Sequence[Message], completions: Sequence[Sequence[Message]], limit: int
 ) -> tuple[EncodedRow, str]:
-    """The row with the longest form of its prompt that has at most `limit` tokens, and the step that led there."""
-    _, step = shorten_prompt(prompt, lambda shown: encode_row(tokenizer, shown, completions).longest <= limit)
+    """The row with its prompt shortened as little as `limit` tokens allow, and the name of the step that did it."""
+    _, step = shorten(prompt, lambda shown: encode_row(tokenizer, shown, completions).longest <= limit)
     shown = [one.model_copy(update={"content": shorten_text(one.content, step)}) for one in prompt]
     return encode_row(tokenizer, shown, completions), step.name
 
@@ -135,33 +137,32 @@ def _check_dropped(config: TrainConfig, lengths: Sequence[int], kept: int) -> No
     dropped = len(lengths) - kept
     if kept and dropped <= config.dropped_allowed * len(lengths):
         return
-    told = ", ".join(f"{name} {value}" for name, value in length_statistics(lengths).items())
+    statistics = ", ".join(f"{name} {value}" for name, value in length_statistics(lengths).items())
     which = f"{dropped} of {len(lengths)} rows are" if kept else f"All {len(lengths)} rows are"
     raise TrainingStop(
         ExitCode.DATA,
-        f"{which} longer than max_length={config.max_length} tokens even without example rows (lengths: {told}; "
+        f"{which} longer than max_length={config.max_length} tokens even without sample rows (lengths: {statistics}; "
         f"allowed to be left out: {config.dropped_allowed:.1%}): raise max_length"
         + (", or allow it with dropped_allowed." if kept else "."),
     )
 
 
 def encode_row(tokenizer: Any, prompt: Sequence[Message], completions: Sequence[Sequence[Message]]) -> EncodedRow:
-    """Token ids as serving will see them: the prompt ends with the generation prompt, a completion with eos.
+    """Token ids as serving sees them: the prompt ends with the generation prompt, a completion with eos.
 
-    Prompt and completion are tokenized apart, so that no token spans the border that generation starts from. What
-    users and models wrote never becomes a control token (`shared.models.tokenization`).
+    Prompt and completion are tokenized separately, so that no token spans the boundary where generation starts.
     """
-    plain = ChatEncoder(tokenizer, [one.content for part in (prompt, *completions) for one in part])
-    turns = plain.turns([message.model_dump() for message in prompt])
-    head = plain.render(turns, generation_prompt=True)
-    tails = [_completion_text(tokenizer, plain, turns, head, completion) for completion in completions]
-    return EncodedRow(prompt=plain.ids(head), completions=[plain.ids(tail) for tail in tails])
+    chat = ChatEncoder(tokenizer, [one.content for part in (prompt, *completions) for one in part])
+    turns = chat.escape_turns([message.model_dump() for message in prompt])
+    head = chat.render(turns, generation_prompt=True)
+    tails = [_completion_text(tokenizer, chat, turns, head, completion) for completion in completions]
+    return EncodedRow(prompt=chat.encode(head), completions=[chat.encode(tail) for tail in tails])
 
 
 def _completion_text(
-    tokenizer: Any, plain: ChatEncoder, turns: list[dict[str, Any]], head: str, completion: Sequence[Message]
+    tokenizer: Any, chat: ChatEncoder, turns: list[dict[str, Any]], head: str, completion: Sequence[Message]
 ) -> str:
-    full = plain.render([*turns, *plain.turns([message.model_dump() for message in completion])])
+    full = chat.render([*turns, *chat.escape_turns([message.model_dump() for message in completion])])
     if not full.startswith(head):
         raise TrainingStop(
             ExitCode.DATA,
@@ -173,39 +174,34 @@ def _completion_text(
     return tail[: end + len(tokenizer.eos_token)] if end >= 0 else tail + tokenizer.eos_token
 
 
-WINDOW_BATCHES = 8  # batches sorted by length together: sorting whole epochs would order the curriculum
-
-
 def prompt_groups(prompts: Sequence[Sequence[int]], prompt_group_size: int) -> list[list[int]]:
-    """Rows whose prompts have a common beginning; each by itself where none are to be drawn together."""
+    """Indices of rows by prompt group; each row by itself if the group size is 1."""
     if prompt_group_size == 1:
         return [[index] for index in range(len(prompts))]
-    return [
-        members for members, _ in group_by_prefix(list(prompts))
-    ]  # a data set's column reads the disk at every look
+    return [members for members, _ in group_by_prefix(list(prompts))]  # a dataset column reads the disk on each access
 
 
 class PromptGroupSampler(Sampler[int]):
-    """A new order every epoch, the same for the same seed. Up to `siblings` rows of a family stand side by side."""
+    """A new order every epoch, fixed by the seed. Up to `prompt_group_size` rows of a group stand side by side."""
 
     def __init__(
         self,
         lengths: Sequence[int],
-        families: Sequence[Sequence[int]],
+        groups: Sequence[Sequence[int]],
         *,
         prompt_group_size: int,
         batch_size: int,
         seed: int,
     ) -> None:
         self.lengths = list(lengths)
-        self.families = families
+        self.groups = groups
         self.prompt_group_size = min(prompt_group_size, batch_size)
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the trainer before every epoch, also on resume."""
+        """The trainer calls this before every epoch, also on resume."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -214,8 +210,9 @@ class PromptGroupSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         rng = random.Random(f"{self.seed}:{self.epoch}")
         batches: list[list[int]] = []
-        for window in self._windows(self._groups(rng)):
-            window.sort(key=self._place)
+        for window in self._windows(self._draw_groups(rng)):
+            # larger groups first, so that few of them are cut by the end of a batch; then by length
+            window.sort(key=lambda group: (-len(group), max(self.lengths[index] for index in group)))
             order = chain.from_iterable(window)
             while batch := list(islice(order, self.batch_size)):
                 batches.append(batch)
@@ -224,20 +221,18 @@ class PromptGroupSampler(Sampler[int]):
         rng.shuffle(whole)
         yield from chain.from_iterable([*whole, *short])
 
-    def _groups(self, rng: random.Random) -> list[list[int]]:
-        groups: list[list[int]] = []
-        for family in self.families:
-            members = list(family)
+    def _draw_groups(self, rng: random.Random) -> list[list[int]]:
+        drawn: list[list[int]] = []
+        size = self.prompt_group_size
+        for group in self.groups:
+            members = list(group)
             rng.shuffle(members)
-            groups += [
-                members[start : start + self.prompt_group_size]
-                for start in range(0, len(members), self.prompt_group_size)
-            ]
-        rng.shuffle(groups)
-        return groups
+            drawn += [members[start : start + size] for start in range(0, len(members), size)]
+        rng.shuffle(drawn)
+        return drawn
 
     def _windows(self, groups: Sequence[list[int]]) -> Iterator[list[list[int]]]:
-        """Runs of groups with rows for `WINDOW` batches, the last with what is left."""
+        """Consecutive groups with enough rows for `WINDOW_BATCHES` batches; the last window has the rest."""
         window: list[list[int]] = []
         for group in groups:
             window.append(group)
@@ -246,7 +241,3 @@ class PromptGroupSampler(Sampler[int]):
                 window = []
         if window:
             yield window
-
-    def _place(self, group: Sequence[int]) -> tuple[int, int]:
-        """Larger groups first, so that batches' borders cut few of them; then by length."""
-        return -len(group), max(self.lengths[index] for index in group)

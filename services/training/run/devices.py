@@ -1,4 +1,4 @@
-"""Whether to train in bfloat16 or float32: by the machine, the same each time, and for a whole run the same."""
+"""What a run computes on: its precision, the processes of a launch, and the CPU threads that are free."""
 
 import json
 import math
@@ -16,24 +16,25 @@ from services.training.exits import ExitCode, TrainingStop
 from shared.processes.cpu import favours_bfloat16
 
 PRECISION_FILE = "precision.json"  # in every checkpoint
+LOAD_WINDOW_S = 4.0  # giving up a thread for another process's short burst would cost a step
 
 
 def choose_precision(config: TrainConfig) -> bool:
-    """As `use_bf16`; a run that goes on takes what it began with, as another machine may be better at the other."""
+    """Whether to train in bfloat16. A resumed run keeps what it began with, whatever machine it is on now."""
     found = newest_sealed(config.out_dir)
-    note = found[0] / PRECISION_FILE if found else None
-    if note is None or not note.exists():
+    recorded = found[0] / PRECISION_FILE if found else None
+    if recorded is None or not recorded.exists():
         return use_bf16(config.bf16)
-    return bool(json.loads(note.read_text())["bf16"])
+    return bool(json.loads(recorded.read_text())["bf16"])
 
 
 def record_precision(checkpoint: Path, bf16: bool) -> None:
-    """Leaves the choice beside the weights, before they are sealed."""
+    """Writes the choice into a checkpoint that is not sealed yet."""
     (checkpoint / PRECISION_FILE).write_text(json.dumps({"bf16": bf16}) + "\n")
 
 
 def use_bf16(choice: bool | None) -> bool:
-    """Whether to compute in bfloat16; without a choice: on a GPU that has it, and on a CPU that is faster in it."""
+    """The choice, or without one: bfloat16 on a GPU that supports it and on a CPU that is faster in it."""
     if choice is not None:
         return choice
     if torch.cuda.is_available():
@@ -42,26 +43,25 @@ def use_bf16(choice: bool | None) -> bool:
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """(this process's rank, number of processes); (0, 1) for a run of one."""
+    """(0, 1) for a run of one process."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main_process() -> bool:
-    """Whether this process writes metrics, marks checkpoints and leaves the artefact."""
+    """Whether this process writes metrics, seals checkpoints and leaves the artefact."""
     return rank_and_world_size()[0] == 0
 
 
 def any_process(flag: bool) -> bool:
-    """Whether the flag is set in any process: steps are taken together, so all must stop or save at the same one."""
+    """Whether the flag is set in any process: all processes must stop or save at the same step."""
     if not distributed.is_initialized():
         return flag
-    told = torch.tensor(int(flag), device=_device())
-    distributed.all_reduce(told, op=distributed.ReduceOp.MAX)
-    return bool(told.item())
+    highest = torch.tensor(int(flag), device=_device())
+    distributed.all_reduce(highest, op=distributed.ReduceOp.MAX)
+    return bool(highest.item())
 
 
 def sum_over_processes(number: int) -> int:
-    """The sum over all processes."""
     if not distributed.is_initialized():
         return number
     summed = torch.tensor(number, device=_device())
@@ -70,23 +70,18 @@ def sum_over_processes(number: int) -> int:
 
 
 def check_processes_joined() -> None:
-    """Processes that did not find each other would each train a model of its own. Raises `TrainingStop`."""
+    """Raises `TrainingStop` if the processes did not find each other: each would train its own model."""
     if rank_and_world_size()[1] > 1 and not distributed.is_initialized():
         raise TrainingStop(ExitCode.SETTINGS, "The processes of the launch did not find each other: see train.log.")
 
 
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def wait_for_all() -> None:
-    """Returns when every process is here."""
     if distributed.is_initialized():
         distributed.barrier()
 
 
 def gather_dict(part: dict[int, list[float]]) -> dict[int, list[float]]:
-    """The parts of all processes in one."""
+    """Merges the parts of all processes."""
     if not distributed.is_initialized():
         return part
     parts: list[dict[int, list[float]] | None] = [None] * distributed.get_world_size()
@@ -94,13 +89,12 @@ def gather_dict(part: dict[int, list[float]]) -> dict[int, list[float]]:
     return {key: value for one in parts if one for key, value in one.items()}
 
 
-LOAD_WINDOW_S = (
-    4.0  # others are judged by what they used for so long: a thread given up for a moment's work costs a step
-)
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class CpuUsage(NamedTuple):
-    """CPU seconds since some start: spent busy on this process's cores by anyone, and by this process alone."""
+    """Seconds since some start: `busy` on this process's cores by any process, `own` by this process alone."""
 
     wall: float
     busy: float
@@ -108,7 +102,10 @@ class CpuUsage(NamedTuple):
 
 
 class ThreadGauge:
-    """Says, each time it is asked, how many cores others left free in the last seconds (at least one)."""
+    """Measures how many cores other processes left free in the last seconds, at least one.
+
+    A thread on a core that another process keeps busy holds all the other threads up.
+    """
 
     def __init__(self) -> None:
         self._cores = sorted(os.sched_getaffinity(0))
@@ -116,7 +113,7 @@ class ThreadGauge:
         self._readings = [read_usage(self._cores)]
 
     def threads(self) -> int:
-        """Cores free of others lately, within the control group's quota."""
+        """How many threads to use now, within the quota of the control group."""
         now = read_usage(self._cores)
         while len(self._readings) > 1 and now.wall - self._readings[1].wall >= LOAD_WINDOW_S:
             self._readings.pop(0)
@@ -126,14 +123,14 @@ class ThreadGauge:
 
 
 def free_cores(cores: int, before: CpuUsage, after: CpuUsage) -> int:
-    """`cores` less what others used of them between two readings, rounded."""
+    """`cores` less what other processes used between two readings, rounded."""
     wall = max(1e-6, after.wall - before.wall)
     others = (after.busy - before.busy - (after.own - before.own)) / wall
     return cores - round(max(0.0, others))
 
 
 def read_usage(cores: list[int]) -> CpuUsage:
-    """A reading now; without /proc/stat the others seem to do nothing."""
+    """Reads the counters; without /proc/stat, other processes seem idle."""
     own = time.process_time()
     stat = Path("/proc/stat")
     if not stat.exists():
@@ -150,7 +147,7 @@ def read_usage(cores: list[int]) -> CpuUsage:
 
 
 def cpu_quota() -> int:
-    """Whole cores that the control group (version 2) grants; a large number without a limit."""
+    """Whole cores that the control group (version 2) grants; a large number if there is no limit."""
     try:
         limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return max(1, math.ceil(int(limit) / int(period))) if limit != "max" else 1 << 16

@@ -3,7 +3,6 @@
 import resource
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,12 +27,12 @@ from services.training.run.trainers import SharedPrefixDPOTrainer, SharedPrefixS
 
 
 def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
-    """Trains and writes the artefact; raises `TrainingStop` for every foreseen end but success.
+    """Trains and writes the artefact. `started` is the start of the process on the monotonic clock.
 
-    `started` is the process's start on the monotonic clock.
+    Raises `TrainingStop` with the reason if the run cannot finish.
     """
     check_machine(config)
-    gauge = ThreadGauge() if config.threads is None else None
+    gauge = None if config.threads else ThreadGauge()
     torch.set_num_threads(config.threads or (gauge.limit if gauge else 1))
     bf16 = choose_precision(config)
     tokenizer = load_tokenizer(config)
@@ -53,8 +52,8 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
     flag.check()
     best = scorer.best if scorer else None
     kept = best.step if best is not None and best.step != trainer.state.global_step else None
-    if best is not None and kept is not None:
-        load_best_weights(config, trainer.accelerator.unwrap_model(trainer.model), best)
+    if kept is not None:
+        load_best_weights(config, trainer.accelerator.unwrap_model(trainer.model))
     tail = metrics.losses[-max(1, len(metrics.losses) // 10) :]
     run = RunFacts(
         steps=trainer.state.global_step,
@@ -74,8 +73,8 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
 
 
 def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag, scorer: ScoreCallback | None) -> MetricsCallback:
-    """Trains to the end or to the stop, from the newest sealed checkpoint where there is one."""
-    found: tuple[Path, int] | None = newest_sealed(config.out_dir)
+    """Trains until the end or the stop request, from the newest sealed checkpoint if there is one."""
+    found = newest_sealed(config.out_dir)
     metrics = MetricsCallback(config, resumed_at=found[1] if found else 0, scorer=scorer)
     trainer.seen_tokens = metrics.tokens_before
     for callback in (scorer, metrics, StopCallback(config, flag), SealCheckpointCallback(bf16=trainer.compute_bf16)):
@@ -88,7 +87,7 @@ def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag, scorer: ScoreCa
 
 
 def peak_memory_bytes() -> int:
-    """Bytes: what the GPU had allocated at most, else this process's largest resident set."""
+    """The GPU's peak allocation, or without one the largest resident set of this process."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,4 +1,4 @@
-"""TRL's trainers with the work taken out that a small CPU cannot afford, and with the losses of this product."""
+"""TRL's SFT and DPO trainers with shared prefixes, precomputed reference log-probabilities, and our losses."""
 
 import copy
 import json
@@ -23,7 +23,7 @@ from services.training.run.model import supports_shared_prompts, uses_segment_at
 
 
 class SharedPrefixTrainer:
-    """What both trainers share: rows are encoded already, batches have similar lengths, no cards, no probes."""
+    """What both trainers share: encoded rows, prompt groups in batches of similar length, no model cards."""
 
     recipe: TrainConfig
     compute_bf16: bool
@@ -33,7 +33,7 @@ class SharedPrefixTrainer:
     seen_tokens: int
 
     def prepare(self, recipe: TrainConfig, model: Any, tokenizer: Any, *, bf16: bool) -> None:
-        """Set before TRL's own `__init__`, which already asks for some of it."""
+        """Call this before TRL's `__init__`, which already needs some of these attributes."""
         self.recipe = recipe
         self.compute_bf16 = bf16
         self.share_prompt = supports_shared_prompts(model)
@@ -42,7 +42,6 @@ class SharedPrefixTrainer:
         self.seen_tokens = 0
 
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
-        """A batch as `lay_out` makes it."""
         encoded = [EncodedRow(row["prompt_ids"], row["completion_ids"]) for row in rows]
         dtype = torch.bfloat16 if self.compute_bf16 else torch.float32
         return collate_rows(
@@ -55,13 +54,13 @@ class SharedPrefixTrainer:
         )
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """The artefact gets its card at the end; checkpoints need none."""
+        """Checkpoints need no card; the artefact gets one at the end."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         dataset = train_dataset if train_dataset is not None else self.train_dataset  # type: ignore[attr-defined]
         return make_sampler(self.recipe, dataset["length"], dataset["prompt_ids"], self.share_prompt)
 
-    def _note(self, batch: Batch, **values: float) -> None:
+    def _record(self, batch: Batch, **values: float) -> None:
         self.seen_tokens += sum_over_processes(int(batch["tokens"]))
         metrics = self._metrics["train"]  # type: ignore[attr-defined]
         metrics["tokens"] = [self.seen_tokens]
@@ -72,11 +71,11 @@ class SharedPrefixTrainer:
 def make_sampler(
     recipe: TrainConfig, lengths: Sequence[int], prompts: Sequence[Sequence[int]], share: bool
 ) -> PromptGroupSampler:
-    """The order of a recipe; families stand together only where the model can `share` their beginning."""
+    """Draws prompt groups together only if the model can `share` their prefix."""
     prompt_group_size = recipe.prompt_group_size if share else 1
-    families = prompt_groups(prompts, prompt_group_size)
+    groups = prompt_groups(prompts, prompt_group_size)
     return PromptGroupSampler(
-        lengths, families, prompt_group_size=prompt_group_size, batch_size=recipe.batch_size, seed=recipe.seed
+        lengths, groups, prompt_group_size=prompt_group_size, batch_size=recipe.batch_size, seed=recipe.seed
     )
 
 
@@ -101,21 +100,21 @@ class SharedPrefixSFTTrainer(SharedPrefixTrainer, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Summed over this batch's completion tokens, divided by those of the whole step, of all processes.
+        """The sum over this batch's completion tokens, divided by the tokens of the whole step in all processes.
 
-        Gradients are averaged over the processes afterwards, so each one's share counts as often as there are.
+        Gradients are averaged over the processes afterwards, hence the factor of the world size.
         """
-        self._note(inputs)
+        self._record(inputs)
         count = num_items_in_batch if num_items_in_batch is not None else len(inputs["targets"])
         return -rank_and_world_size()[1] * token_logps(model, inputs, bf16=self.compute_bf16).sum() / count
 
 
 class SharedPrefixDPOTrainer(SharedPrefixTrainer, DPOTrainer):
-    """Preference training against the log-probabilities of the SFT artefact.
+    """Preference training against the reference log-probabilities of the SFT artefact.
 
-    The policy is loaded from that artefact, so it is its own reference before the first step; on resume the
-    checkpoint's weights come in later. One pass over the data replaces a second adapter, and a second epoch costs
-    nothing more. Without `precompute_reference` a frozen copy of the SFT adapter is asked in every step, as TRL does.
+    The policy is loaded from that artefact, so before the first step it is its own reference (on resume the weights
+    of the checkpoint come in later). One pass over the data replaces a second adapter, and more epochs cost nothing
+    more. Without `precompute_reference` a frozen copy of the SFT adapter runs in every step, as in TRL.
     """
 
     def __init__(self, recipe: TrainConfig, model: Any, tokenizer: Any, dataset: Dataset, *, bf16: bool) -> None:
@@ -129,7 +128,7 @@ class SharedPrefixDPOTrainer(SharedPrefixTrainer, DPOTrainer):
         if not recipe.precompute_reference:
             return
         if "ref" in getattr(model, "peft_config", {}):
-            model.delete_adapter("ref")  # TRL's copy of the SFT adapter: the log-probabilities stand for it
+            model.delete_adapter("ref")  # TRL's copy of the SFT adapter, which the log-probabilities replace
         self.train_dataset = dataset.add_column("reference", compute_reference_logps(self, model, list(dataset)))
 
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
@@ -146,7 +145,7 @@ class SharedPrefixDPOTrainer(SharedPrefixTrainer, DPOTrainer):
         return dataset
 
     def sums(self, model: Any, batch: Batch) -> torch.Tensor:
-        """(2 * B) log-probabilities of whole completions under `model` as it is."""
+        """(2 * B) log-probabilities of whole completions under `model`."""
         tokens = token_logps(model, batch, bf16=self.compute_bf16)
         return sequence_logps(tokens, batch["owners"], int(batch["owners"].max()) + 1)
 
@@ -157,7 +156,7 @@ class SharedPrefixDPOTrainer(SharedPrefixTrainer, DPOTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Mean over the pairs; notes the reward margin and how often the chosen is preferred."""
+        """The mean over the pairs. Records the reward margin and how often the chosen answer is preferred."""
         sums = self.sums(model, inputs)
         gained = sums - self._reference(model, inputs)
         counts = torch.bincount(inputs["owners"], minlength=len(sums))
@@ -166,7 +165,7 @@ class SharedPrefixDPOTrainer(SharedPrefixTrainer, DPOTrainer):
         if recipe.rpo_alpha:
             losses = losses + recipe.rpo_alpha * chosen_nll(sums, counts)
         margin = recipe.beta * (gained[0::2] - gained[1::2]).detach()
-        self._note(inputs, margin=margin.mean().item(), accuracy=(margin > 0).float().mean().item())
+        self._record(inputs, margin=margin.mean().item(), accuracy=(margin > 0).float().mean().item())
         return losses.mean()
 
     def _reference(self, model: Any, batch: Batch) -> torch.Tensor:
@@ -180,52 +179,47 @@ class SharedPrefixDPOTrainer(SharedPrefixTrainer, DPOTrainer):
 def compute_reference_logps(
     trainer: SharedPrefixDPOTrainer, model: Any, rows: list[dict[str, Any]]
 ) -> list[list[float]]:
-    """[chosen, rejected] log-probabilities of every row under `model` as it is now, before its first step.
+    """[chosen, rejected] log-probabilities of every row under `model`, before its first step.
 
-    A resumed run reads what the first one noted. Several processes share the rows.
+    The processes of a launch share the rows. A resumed run reads the file that the first one wrote.
     """
     file = trainer.recipe.reference_file
-    if file.exists() and len(noted := json.loads(file.read_text())) == len(rows):
-        return list(noted)
+    if file.exists() and len(saved := json.loads(file.read_text())) == len(rows):
+        return list(saved)
     rank, processes = rank_and_world_size()
     order = sorted(range(len(rows)), key=lambda index: rows[index]["length"])[rank::processes]
     part: dict[int, list[float]] = {}
     size = trainer.recipe.batch_size
-    held = on_device(trainer, model)
+    device = trainer.args.device
+    frozen = model if next(model.parameters()).device == device else copy_to(model, device)
     with torch.no_grad():
         for start in range(0, len(order), size):
             indexes = order[start : start + size]
             batch = trainer._prepare_inputs(trainer.collate([rows[index] for index in indexes]))
-            pairs = trainer.sums(held, batch).view(-1, 2).tolist()
+            pairs = trainer.sums(frozen, batch).view(-1, 2).tolist()
             part |= dict(zip(indexes, pairs, strict=True))
-    del held
-    found = gather_dict(part)
-    noted = [found[index] for index in range(len(rows))]
+    del frozen
+    logps = gather_dict(part)
+    reference = [logps[index] for index in range(len(rows))]
     if is_main_process():
-        file.write_text(json.dumps(noted))
-    return noted
-
-
-def on_device(trainer: SharedPrefixDPOTrainer, model: Any) -> Any:
-    """The model where batches go: a sharded run leaves whole weights on the CPU until it begins."""
-    device = trainer.args.device
-    return model if next(model.parameters()).device == device else copy_to(model, device)
+        file.write_text(json.dumps(reference))
+    return reference
 
 
 def copy_to(model: Any, device: torch.device) -> Any:
-    """A frozen bfloat16 copy: half of the memory that the sharded training will free again."""
+    """A bfloat16 copy on `device`: a sharded run leaves its weights on the CPU until training begins."""
     return copy.deepcopy(model).to(device, torch.bfloat16)
 
 
 def to_dataset(rows: list[EncodedRow]) -> Dataset:
-    """Columns `prompt_ids`, `completion_ids`, `length`; one row an example or pair."""
+    """Columns `prompt_ids`, `completion_ids`, `length`; one row per example or pair."""
     return Dataset.from_list(
         [{"prompt_ids": row.prompt, "completion_ids": row.completions, "length": row.total} for row in rows]
     )
 
 
 def trainer_arguments(recipe: TrainConfig) -> dict[str, Any]:
-    """The trainer's arguments that SFT and DPO share."""
+    """The arguments that SFT and DPO share."""
     return {
         "output_dir": str(recipe.out_dir),
         "per_device_train_batch_size": recipe.batch_size,
@@ -235,9 +229,9 @@ def trainer_arguments(recipe: TrainConfig) -> dict[str, Any]:
         "learning_rate": recipe.learning_rate,
         "lr_scheduler_type": recipe.schedule,
         "warmup_steps": recipe.warmup_ratio,  # below one: a share of all steps
-        "max_length": None,  # rows were measured before
+        "max_length": None,  # `encode_rows` has cut the rows
         "seed": recipe.seed,
-        "use_cpu": not torch.cuda.is_available(),  # several processes find each other without a GPU only when told
+        "use_cpu": not torch.cuda.is_available(),  # without it, processes on CPUs do not find each other
         "bf16": False,  # `token_logps` runs its own autocast
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False} if recipe.gradient_checkpointing else None,

@@ -124,15 +124,15 @@ LONG = [EncodedRow([*HEAD, *(place % 90 + 3 for place in range(size))], [[9, 2],
 
 def test_packed_lines_lie_end_to_end_behind_what_all_begin_with() -> None:
     plain, rooted = packed(SIBLINGS), packed(ROOTED)
-    assert plain["lines"].tolist() == [0, 58 + 1, 2 + 7]  # siblings share, nothing is padded
-    assert rooted["lines"].tolist() == [10, 59, 9]
+    assert plain["segment_lengths"].tolist() == [0, 58 + 1, 2 + 7]  # siblings share, nothing is padded
+    assert rooted["segment_lengths"].tolist() == [10, 59, 9]
     assert rooted["input_ids"].shape == rooted["position_ids"].shape == (1, 78)
     assert rooted["attention_mask"].shape == (1, 1, 78, 69)
     assert int(rooted["tokens"]) == sum(row.total for row in ROOTED)
 
 
 def test_a_lone_family_needs_no_root() -> None:
-    assert packed(ROOTED[:1])["lines"].tolist() == [0, ROOTED[0].total]
+    assert packed(ROOTED[:1])["segment_lengths"].tolist() == [0, ROOTED[0].total]
 
 
 LAYOUTS = {"padded": with_siblings, "packed": packed}
