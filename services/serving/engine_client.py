@@ -1,4 +1,4 @@
-"""The engine protocol over HTTP, for workers: they hold no torch and no weights."""
+"""How workers, which hold no torch and no weights, control an engine over HTTP."""
 
 from typing import Any, NoReturn
 
@@ -12,7 +12,10 @@ ERROR_TYPES: dict[int, type[SenseError]] = {404: NotFoundError, 409: ConflictErr
 
 
 class EngineClient:
-    """Client of the embedded engine at `base_url` (for example http://127.0.0.1:8100, without /v1)."""
+    """A client of the embedded engine or the front before vLLM at `base_url`, without /v1.
+
+    Every call raises UnavailableError if the engine does not answer.
+    """
 
     def __init__(self, base_url: str, *, timeout_s: float = 840.0) -> None:
         self._base_url = base_url.rstrip("/")
@@ -24,13 +27,19 @@ class EngineClient:
         )
 
     def load(self, name: str, base_dir: str, adapter_dir: str | None = None) -> ServedModel:
+        """Serves a model under an immutable name: the same folders again do nothing, others raise ConflictError.
+
+        Raises NotFoundError or InvalidInputError for bad folders.
+        """
         body = {"name": name, "base_dir": base_dir, "adapter_dir": adapter_dir}
         return ServedModel.model_validate(self._call("POST", "/admin/models", body))
 
     def unload(self, name: str) -> None:
+        """Raises NotFoundError if the name is not served."""
         self._call("DELETE", f"/admin/models/{name}")
 
     def release(self) -> None:
+        """Frees all memory of weights; names stay and are loaded again on the next request."""
         self._call("POST", "/admin/release", {})
 
     def models(self) -> list[str]:

@@ -1,4 +1,9 @@
-"""What every engine can do, whatever serves behind it (the embedded engine, vLLM)."""
+"""The models that an engine serves under immutable names, and the check that the right weights answer.
+
+The check takes *reference log-probabilities*: those that a model gives each token of `REFERENCE_TEXT`. An adapter's
+must differ from its base's, or it was not applied. A later load must repeat those of the first, or other weights
+answer. This sees more than a comparison of answers: a greedy answer can stay the same although the weights differ.
+"""
 
 import json
 import math
@@ -6,15 +11,23 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
 
+REFERENCE_TEXT = (
+    "CREATE TABLE singer (singer_id INTEGER PRIMARY KEY, name TEXT, country TEXT, age INTEGER);\n"
+    "Question: What are the names of the singers from France, the oldest first?\n"
+    "SELECT name FROM singer WHERE country = 'France' ORDER BY age DESC"
+)
+MIN_ADAPTER_EFFECT = 1e-5  # above the rounding of recorded values; equal weights give equal values
+MAX_ROUNDING = 0.05  # what bfloat16 and another order of sums may change
+
 
 class ServedModel(BaseModel):
-    """A name that an engine answers to, and the folders behind it (on the engine's disk)."""
+    """A name that an engine answers to, and the folders behind it on the engine's disk."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -23,86 +36,48 @@ class ServedModel(BaseModel):
     adapter_dir: str | None = None
 
 
-class Engine(Protocol):
-    """An engine answers OpenAI-style chat requests for the names it was given.
-
-    Names are immutable: `load` of a known name with the same folders does nothing, with others it raises ConflictError.
-    """
-
-    def load(self, name: str, base_dir: str, adapter_dir: str | None = None) -> ServedModel:
-        """Serve a model under a name. Raises NotFoundError, InvalidInputError, ConflictError, UnavailableError."""
-        ...
-
-    def unload(self, name: str) -> None:
-        """Stop serving a name. Raises NotFoundError where it is not served."""
-        ...
-
-    def release(self) -> None:
-        """Give all memory of weights back; names stay and are loaded again when asked for."""
-        ...
-
-    def models(self) -> list[str]:
-        """The served names, sorted."""
-        ...
-
-    def healthy(self) -> bool:
-        """Whether the engine answers."""
-        ...
-
-
-REFERENCE_TEXT = (
-    "CREATE TABLE singer (singer_id INTEGER PRIMARY KEY, name TEXT, country TEXT, age INTEGER);\n"
-    "Question: What are the names of the singers from France, the oldest first?\n"
-    "SELECT name FROM singer WHERE country = 'France' ORDER BY age DESC"
-)
-MIN_ADAPTER_EFFECT = 1e-5  # above the rounding of what is recorded; equal weights give equal marks
-MAX_ROUNDING = 0.05  # the same where sums are taken in bfloat16 and in another order
-
-
 class ReferenceLogprobs(BaseModel):
-    """Marks of a model and, for an adapter, of its base, as they were at the first load."""
+    """Reference log-probabilities of a model and, for an adapter, of its base, at the first load."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    own: list[float]
+    model: list[float]
     base: list[float] | None = None
 
 
 class BrokenModelError(InvalidInputError):
-    """The weights behind a name are not what they should be."""
-
     code = "model_broken"
 
 
 def logprob_distance(left: Sequence[float], right: Sequence[float]) -> float:
-    """The largest difference; infinite where the texts were cut into other tokens."""
+    """The largest difference; infinite if the tokenizers split the text differently."""
     return math.inf if len(left) != len(right) else max(abs(a - b) for a, b in zip(left, right, strict=True))
 
 
 def check_weights(name: str, found: ReferenceLogprobs, recorded: ReferenceLogprobs | None) -> ReferenceLogprobs:
-    """The marks to keep. Raises BrokenModelError saying what is wrong with the load."""
-    if not found.own or not all(map(math.isfinite, found.own)):
+    """The reference log-probabilities to record. Raises BrokenModelError if the wrong weights are loaded."""
+    if not found.model or not all(map(math.isfinite, found.model)):
         raise BrokenModelError(
-            f"The model '{name}' gives no numbers (its weights hold NaN or are empty): train it anew."
+            f"The model '{name}' gives no numbers (its weights hold NaN or are empty): train it again."
         )
     if recorded is None:
-        if found.base is not None and logprob_distance(found.own, found.base) < MIN_ADAPTER_EFFECT:
+        if found.base is not None and logprob_distance(found.model, found.base) < MIN_ADAPTER_EFFECT:
             raise BrokenModelError(
-                f"The adapter '{name}' changes nothing of its base's golden answer: "
+                f"The adapter '{name}' changes nothing in its base's reference log-probabilities: "
                 "it was not applied, or it is untrained."
             )
         return found
-    apart = 0.0 if recorded.base is None else logprob_distance(recorded.own, recorded.base) / 2
-    if (off := logprob_distance(found.own, recorded.own)) > max(MAX_ROUNDING, apart):
+    apart = 0.0 if recorded.base is None else logprob_distance(recorded.model, recorded.base) / 2
+    if (off := logprob_distance(found.model, recorded.model)) > max(MAX_ROUNDING, apart):
         raise BrokenModelError(
-            f"The model '{name}' does not give its recorded golden answer (off by {off:.3g}): other weights lie in its "
-            "folder than at its first load. Remove the name and deploy the model again."
+            f"The model '{name}' does not give its recorded reference log-probabilities (off by {off:.3g}): its folder "
+            "holds other weights than at its first load. Remove the name and deploy the model again."
         )
     return recorded
 
 
 class ServedEntry(BaseModel):
-    """A served model, since when (seconds since 1970), and its golden marks."""
+    """A served model, since when (seconds since 1970), and its reference log-probabilities."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -112,14 +87,14 @@ class ServedEntry(BaseModel):
 
 
 class Registry:
-    """Names and folders in STATE/models.json, replaced atomically, so a killed engine has the same names again."""
+    """Names and folders in STATE/models.json, replaced atomically, so that a killed engine serves the same names."""
 
     def __init__(self, state: Path) -> None:
         state.mkdir(parents=True, exist_ok=True)
         self._file = state / "models.json"
         self._entries: dict[str, ServedEntry] = {}
         if self._file.is_file():
-            entries = map(read_row, json.loads(self._file.read_text("utf-8")))
+            entries = map(ServedEntry.model_validate, json.loads(self._file.read_text("utf-8")))
             self._entries = {entry.model.name: entry for entry in entries}
 
     def names(self) -> list[str]:
@@ -141,8 +116,8 @@ class Registry:
         return self._entries[name]
 
     def find(self, model: ServedModel) -> ServedEntry | None:
-        """The entry of this very model. Raises ConflictError (known name, other folders), NotFoundError or
-        InvalidInputError (bad folders)."""
+        """The entry of this model if it is served. Raises ConflictError for a known name with other folders,
+        NotFoundError or InvalidInputError for bad folders."""
         known = self._entries.get(model.name)
         if known is None:
             _check(Path(model.base_dir), "config.json", "base model")
@@ -156,7 +131,7 @@ class Registry:
         return known
 
     def add(self, model: ServedModel, reference: ReferenceLogprobs | None = None) -> ServedEntry:
-        """Serves it from now on. Raises as `find` does."""
+        """Registers the model; raises like `find`."""
         entry = self.find(model)
         if entry is None:
             entry = self._entries[model.name] = ServedEntry(model=model, created=int(time.time()), reference=reference)
@@ -169,18 +144,13 @@ class Registry:
         self._save()
 
     def _save(self) -> None:
-        rows = [self._entries[name].model_dump() for name in self.names()]
+        entries = [self._entries[name].model_dump() for name in self.names()]
         partial = self._file.with_suffix(".partial")
         with partial.open("w", encoding="utf-8") as out:
-            json.dump(rows, out, indent=1)
+            json.dump(entries, out, indent=1)
             out.flush()
             os.fsync(out.fileno())
         partial.replace(self._file)
-
-
-def read_row(row: dict[str, Any]) -> ServedEntry:
-    """A row of the file; older versions wrote the model alone."""
-    return ServedEntry.model_validate(row if "model" in row else {"model": row, "created": 0})
 
 
 def _check(folder: Path, wanted: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Settings of the embedded engine; each reads `SENSE_ENGINE_<NAME>` from the environment."""
+"""Settings of the embedded engine, of the front before vLLM, and of the SQL service."""
 
 import os
 from pathlib import Path
@@ -11,19 +11,19 @@ from shared.settings import InternalSettings
 
 
 class EmbeddedEngineSettings(BaseSettings):
-    """How much the engine may use. Both of its processes read the same environment.
+    """Read from `SENSE_ENGINE_<NAME>` by both processes of the engine.
 
-    `rows`: sequences decoded at once. `tokens`: of their prompts and answers together, which bounds memory; a request
-    that needs more by itself runs alone. `threads`: of torch at most; fewer while other processes use the cores.
-    `dtype`: `auto` is bfloat16 where the processor is known to be faster in it, else float32.
-    `models_in_memory`: merged copies kept, the least recently used goes first; SmolLM2-135M takes 0.65 GB
-    in float32, half of it in bfloat16. `prefix_tokens`: prompt tokens whose keys and values are kept per model (46 KB
-    each for SmolLM2-135M in float32). `share_prefixes`: off only to compare with and without.
+    `max_sequences`: decoded at once. `tokens`: of their prompts and answers together, which bounds memory; a request
+    that needs more runs alone. `threads`: torch threads at most; fewer while other processes use the cores.
+    `dtype`: `auto` is bfloat16 if the processor is known to be faster in it (`shared/processor.py`), else float32.
+    `models_in_memory`: merged copies that are kept, least recently used out first; SmolLM2-135M takes 0.65 GB in
+    float32, half of that in bfloat16. `prefix_tokens`: tokens whose keys and values are kept per model (46 KB each for
+    SmolLM2-135M in float32). `share_prefixes`: switch it off only to measure the difference.
     """
 
     model_config = SettingsConfigDict(env_prefix="SENSE_ENGINE_", extra="ignore")
 
-    rows: int = Field(default=48, ge=1, le=512)
+    max_sequences: int = Field(default=48, ge=1, le=512)
     tokens: int = Field(default=65_536, ge=1024)
     threads: int = Field(default=min(2, os.cpu_count() or 1), ge=1)
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -34,12 +34,12 @@ class EmbeddedEngineSettings(BaseSettings):
 
 
 class VllmSettings(BaseSettings):
-    """How vLLM is reached. Times in seconds.
+    """Read from `SENSE_VLLM_<NAME>`. Times in seconds.
 
-    `python`: interpreter of vLLM's own environment; the front starts it when a model is asked for and ends it at a
-    release. `url`: a vLLM that somebody else runs, in place of that; it needs --enable-lora and
-    VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and `api_key` where it was started with one. `options`: more of vLLM's
-    command line. The two LoRA bounds are vLLM's own.
+    `python`: interpreter of vLLM's own environment; the front starts vLLM when a model is needed and ends it at a
+    release. `url`: a vLLM that somebody else runs, instead; it needs --enable-lora and
+    VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, and `api_key` if it was started with one. `options`: more options of vLLM's
+    command line. The two LoRA limits are vLLM's own.
     """
 
     model_config = SettingsConfigDict(env_prefix="SENSE_VLLM_", extra="ignore")
@@ -55,14 +55,17 @@ class VllmSettings(BaseSettings):
 
     @property
     def key(self) -> str | None:
-        """What vLLM asks for: its own key where one is set; of a vLLM that we start, our services' token."""
+        """The API key of an external vLLM; for a vLLM that we start, the token of our services."""
         if self.api_key is not None:
             return self.api_key.get_secret_value() or None
         return InternalSettings().secret if self.url is None else None
 
 
 class SqlServiceSettings(BaseSettings):
-    """`at_once`: questions answered at a time, more are refused. `engine_s`: patience with one call to the engine."""
+    """Read from `SENSE_SERVING_<NAME>`. `at_once`: questions answered at a time; more are refused.
+
+    `engine_s`: timeout of one call to the engine.
+    """
 
     model_config = SettingsConfigDict(env_prefix="SENSE_SERVING_", extra="ignore")
 

@@ -1,4 +1,4 @@
-"""The serving service's tasks: models onto the engine under immutable names, and the engine off its device."""
+"""The serving tasks: put models on the engine under immutable names, and take the engine off its device."""
 
 from hashlib import file_digest
 from pathlib import Path
@@ -6,7 +6,6 @@ from shutil import rmtree
 from typing import Any
 
 from services.serving.engine_client import EngineClient
-from services.serving.registry import Engine
 from shared.contracts.base import TaskContract
 from shared.contracts.serving import (
     DEPLOY_MODEL,
@@ -27,13 +26,12 @@ from shared.storage.store import ObjectStore
 from shared.tasks.task import Shard, TaskResult, Work
 
 
-def open_engine() -> Engine:
-    """The engine of this installation."""
+def open_engine() -> EngineClient:
     return EngineClient(EngineSettings().url)
 
 
 def checked_folders(objects: ObjectStore, command: DeployModel) -> tuple[Path, Path | None]:
-    """The folders behind a name, base and adapter, once they hold what the manifest says."""
+    """Downloads base and adapter and checks them against the manifest."""
     base, adapter = fetch_model_folders(objects, command.base, command.model if command.adapter else None)
     if command.adapter:
         check_files(read_manifest(objects, command.model), adapter or base)
@@ -41,7 +39,7 @@ def checked_folders(objects: ObjectStore, command: DeployModel) -> tuple[Path, P
 
 
 def check_files(manifest: ModelManifest, folder: Path) -> None:
-    """The local copy is what the manifest names. Raises `UnavailableError`; the next attempt brings it anew."""
+    """Deletes a damaged local copy and raises `UnavailableError`; the next attempt downloads it again."""
     for name, ref in manifest.files.items():
         with (folder / name).open("rb") as file:
             found = file_digest(file, "sha256").hexdigest()
@@ -50,9 +48,8 @@ def check_files(manifest: ModelManifest, folder: Path) -> None:
             raise UnavailableError(f"the local copy of {manifest.name} is damaged at {name}; it is brought again")
 
 
-def deploy_model(command: DeployModel, shard: Shard) -> TaskResult:
-    """Brings base and adapter to this machine, whole, and has the engine answer under the model's name once it has
-    loaded and checked it."""
+def deploy_model(command: DeployModel, shard: Shard) -> Done:
+    """Downloads a model; the engine serves it once it has loaded and checked it."""
     model = chosen_model(shard, command.model_from, command.model)
     command = command.model_copy(update={"model": model})
     base, adapter = checked_folders(shard.objects, command)
@@ -60,8 +57,8 @@ def deploy_model(command: DeployModel, shard: Shard) -> TaskResult:
     return TaskResult(DeployedCounts(deployed=1))
 
 
-def undeploy_model(command: UndeployModel, shard: Shard) -> TaskResult:
-    """The engine answers to the name no more, once it has answered what it was asked; doing it twice is no error."""
+def undeploy_model(command: UndeployModel, shard: Shard) -> Done:
+    """The engine answers requests in flight, then stops serving the name; doing it twice is not an error."""
     try:
         open_engine().unload(command.model)
     except NotFoundError:
@@ -69,8 +66,8 @@ def undeploy_model(command: UndeployModel, shard: Shard) -> TaskResult:
     return TaskResult(UndeployedCounts(undeployed=1))
 
 
-def release(command: Release, shard: Shard) -> TaskResult:
-    """Gives the engine's memory back; its names stay and are loaded again when someone asks."""
+def release(command: Release, shard: Shard) -> Done:
+    """Frees the engine's memory; its names stay and are loaded again on the next request."""
     engine = open_engine()
     served = len(engine.models())
     engine.release()

@@ -120,14 +120,14 @@ def test_adapters_and_base_answer_each_under_its_own_name(front: FrontProcess, b
     assert equal >= 4
 
 
-def test_golden_marks_tell_adapters_apart_and_come_back(front: FrontProcess) -> None:
+def test_reference_logprobs_tell_adapters_apart_and_come_back(front: FrontProcess) -> None:
     rows = json.loads((Path(front.process.args[-1]) / "models.json").read_text())
     apart = {
-        row["model"]["name"]: logprob_distance(row["reference"]["own"], row["reference"]["base"])
+        row["model"]["name"]: logprob_distance(row["reference"]["model"], row["reference"]["base"])
         for row in rows
         if row["reference"]["base"]
     }
-    tell(f"golden marks, largest difference to the base's: { {name: round(far, 3) for name, far in apart.items()} }")
+    tell(f"reference log-probabilities, largest difference to the base's: { {name: round(far, 3) for name, far in apart.items()} }")
     assert min(apart.values()) > 0.1
 
 

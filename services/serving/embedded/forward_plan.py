@@ -1,8 +1,8 @@
-"""The geometry of one forward pass: which tokens go where, what each may look at.
+"""The KV cache, and the plan of one forward pass over it: where each token goes and what it attends to.
 
-A row's context is a *prefix* (shared with other rows, read once for all of them) followed by a *suffix* of its own.
-Attention is computed over both apart and joined by their log-sum-exp, so a database schema that 48 questions share
-is read from memory once a step and not 48 times.
+A sequence's context is a *prefix*, shared with other sequences and read once for all of them, and a *suffix* of its
+own. Attention is computed over both separately and joined by their log-sum-exp, so a database schema that 48 questions
+share is read from memory once per step and not 48 times.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-KEY_LENGTH_STEP = 16  # key lengths are rounded up, so that few distinct shapes occur
-MIN_GROWTH = 64  # tokens a block grows by at least: each growth copies it; what is not used yet takes no memory
+KEY_LENGTH_STEP = 16  # key lengths are rounded up to it, so that few distinct shapes occur
+MIN_GROWTH = 64  # tokens: each growth copies the cache, and what is not used yet takes no memory
 
 
 class KVCache:
-    """Keys and values of up to `slots` sequences: two tensors [layers, slots, kv heads, capacity, head size].
+    """Keys and values: two tensors [layers, slots, kv heads, capacity, head size], a slot per sequence.
 
-    Both dimensions grow on demand by copying; slots 0..n-1 are in use, and a freed slot is filled by moving the last.
+    Slots and capacity grow on demand by copying. Slots 0..n-1 are in use; a freed slot is filled with the last one.
     """
 
     def __init__(self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype) -> None:
@@ -50,7 +50,7 @@ class KVCache:
         self.v[:, target, :, :length] = self.v[:, source, :, :length]
 
     def put(self, slot: int, k: Tensor, v: Tensor) -> None:
-        """Copy keys and values [layers, kv heads, length, head size] into a slot."""
+        """Copies keys and values [layers, kv heads, length, head size] into a slot."""
         self.reserve(slot + 1, k.shape[2])
         self.k[:, slot, :, : k.shape[2]] = k
         self.v[:, slot, :, : v.shape[2]] = v
@@ -60,8 +60,8 @@ class KVCache:
 class PrefixAttention:
     """One attention call over prefix slots `first..first+count-1`.
 
-    `take` [count * width] are the rows whose queries are laid out group by group (padded with row 0);
-    `back` [rows of this call] finds each row's answer again; `rows` are those rows, None for all in order.
+    `take` [count * width]: the rows whose queries are laid out group by group (padded with row 0). `back` [rows of
+    this call]: where each row's result is found. `rows`: these rows, None for all in order.
     """
 
     first: int
@@ -76,10 +76,10 @@ class PrefixAttention:
 
 @dataclass(frozen=True)
 class AttentionPart:
-    """Rows in slots `first..first+rows-1` whose attention is one call; `packed` are their tokens among the pass's.
+    """Sequences in slots `first..first+rows-1` whose attention is one call; `packed` are their tokens in the pass.
 
-    Each has `queries` places (fewer tokens are padded by `pad` and picked again by `unpad`) and `key_length` keys of
-    its own; `prefix_calls` add what it sees of its prefix.
+    Each has `queries` places (fewer tokens are padded by `pad` and picked out again by `unpad`) and `key_length` keys
+    of its own. `prefix_calls` add the attention to its prefix.
     """
 
     packed: slice
@@ -95,22 +95,21 @@ class AttentionPart:
 
 @dataclass(frozen=True)
 class ForwardPlan:
-    """One forward pass over packed tokens [N]: every token's slot in `block` and its place there, and the parts."""
+    """One forward pass over packed tokens [N], with each token's slot and index in `kv_cache`."""
 
     tokens: Tensor
     positions: Tensor
-    block: KVCache
+    kv_cache: KVCache
     slot_of: Tensor
     index_in_suffix: Tensor
     last: Tensor
     parts: list[AttentionPart]
-    prefix_block: KVCache | None = None
+    prefix_kv_cache: KVCache | None = None
 
 
 @dataclass(frozen=True)
 class SequenceInput:
-    """What a pass does for one row: `tokens` at `start` of its suffix, after `prefix` tokens that lie in slot
-    `prefix_slot` of the prefix block."""
+    """The input of one sequence: `tokens` at `start` of its suffix, after `prefix` tokens in the slot `prefix_slot`."""
 
     tokens: Sequence[int]
     start: int = 0
@@ -123,45 +122,45 @@ def _round_up(length: int) -> int:
 
 
 def plan_forward(
-    block: KVCache,
+    kv_cache: KVCache,
     first: int,
     portions: Sequence[Sequence[SequenceInput]],
     group: int,
-    prefix_block: KVCache | None = None,
+    prefix_kv_cache: KVCache | None = None,
 ) -> ForwardPlan:
-    """Plan a pass for rows in slots from `first` on, in order, each portion of them a part with its own attention.
+    """Plans a pass for sequences in slots from `first` on, in order; each portion has an attention call of its own.
 
-    So rows that write one token are not padded to those that begin. `group` is query heads per key head: queries of one
-    group are laid side by side, so keys are never repeated.
+    This keeps sequences that write one token from being padded to the length of a prefill. `group` is the number of
+    query heads per key head: their queries stand side by side, so that keys are never repeated.
     """
-    asks = [ask for portion in portions for ask in portion]
-    count_of = torch.tensor([len(ask.tokens) for ask in asks])
-    block.reserve(first + len(asks), _round_up(max(ask.start + len(ask.tokens) for ask in asks)))
-    row_of = torch.repeat_interleave(torch.arange(len(asks)), count_of)
-    index = torch.cat([torch.arange(ask.start, ask.start + len(ask.tokens)) for ask in asks])
+    inputs = [one for portion in portions for one in portion]
+    count_of = torch.tensor([len(one.tokens) for one in inputs])
+    kv_cache.reserve(first + len(inputs), _round_up(max(one.start + len(one.tokens) for one in inputs)))
+    row_of = torch.repeat_interleave(torch.arange(len(inputs)), count_of)
+    index = torch.cat([torch.arange(one.start, one.start + len(one.tokens)) for one in inputs])
     parts: list[AttentionPart] = []
     slot = packed = 0
     for portion in portions:
-        parts.append(_plan_part(portion, first + slot, packed, group, block.k.dtype, prefix_block is not None))
+        parts.append(_plan_part(portion, first + slot, packed, group, kv_cache.k.dtype, prefix_kv_cache is not None))
         slot, packed = slot + len(portion), parts[-1].packed.stop
     return ForwardPlan(
-        tokens=torch.tensor([token for ask in asks for token in ask.tokens]),
-        positions=torch.tensor([ask.prefix for ask in asks])[row_of] + index,
-        block=block,
+        tokens=torch.tensor([token for one in inputs for token in one.tokens]),
+        positions=torch.tensor([one.prefix for one in inputs])[row_of] + index,
+        kv_cache=kv_cache,
         slot_of=row_of + first,
         index_in_suffix=index,
         last=torch.cumsum(count_of, 0) - 1,
         parts=parts,
-        prefix_block=prefix_block,
+        prefix_kv_cache=prefix_kv_cache,
     )
 
 
 def _plan_part(
-    asks: Sequence[SequenceInput], first: int, packed: int, group: int, dtype: torch.dtype, has_prefixes: bool
+    inputs: Sequence[SequenceInput], first: int, packed: int, group: int, dtype: torch.dtype, has_prefixes: bool
 ) -> AttentionPart:
-    counts = [len(ask.tokens) for ask in asks]
+    counts = [len(one.tokens) for one in inputs]
     queries = max(counts)
-    key_length = _round_up(max(ask.start + len(ask.tokens) for ask in asks))
+    key_length = _round_up(max(one.start + len(one.tokens) for one in inputs))
     steps = torch.arange(queries)
     pad = unpad = None
     if min(counts) != queries:
@@ -169,14 +168,14 @@ def _plan_part(
         pad = torch.cumsum(count_of, 0) - count_of
         pad = (pad[:, None] + torch.minimum(steps, count_of[:, None] - 1)).flatten()
         unpad = torch.cat([place * queries + torch.arange(count) for place, count in enumerate(counts)])
-    slots, lengths = [ask.prefix_slot for ask in asks], [ask.prefix for ask in asks]
+    slots, lengths = [one.prefix_slot for one in inputs], [one.prefix for one in inputs]
     return AttentionPart(
         packed=slice(packed, packed + sum(counts)),
         first=first,
-        rows=len(asks),
+        rows=len(inputs),
         queries=queries,
         key_length=key_length,
-        mask=_causal_mask(torch.tensor([ask.start for ask in asks]), steps, key_length, group, dtype),
+        mask=_causal_mask(torch.tensor([one.start for one in inputs]), steps, key_length, group, dtype),
         pad=pad,
         unpad=unpad,
         prefix_calls=plan_prefix_attention(slots, lengths, dtype) if has_prefixes else [],
@@ -184,7 +183,7 @@ def _plan_part(
 
 
 def _causal_mask(start_of: Tensor, steps: Tensor, key_length: int, group: int, dtype: torch.dtype) -> Tensor:
-    """Additive mask [rows, 1, queries * group, keys]: a token sees the suffix up to itself."""
+    """Additive mask [rows, 1, queries * group, keys]: each token sees the suffix up to itself."""
     limit = start_of[:, None] + steps
     hidden = torch.arange(key_length) > limit[:, :, None]
     mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))
@@ -192,9 +191,9 @@ def _causal_mask(start_of: Tensor, steps: Tensor, key_length: int, group: int, d
 
 
 def plan_prefix_attention(slots: Sequence[int], lengths: Sequence[int], dtype: torch.dtype) -> list[PrefixAttention]:
-    """Calls for rows that use prefix slot `slots[i]` of `lengths[i]` tokens.
+    """Attention calls for rows of which row i uses prefix slot `slots[i]` with `lengths[i]` tokens.
 
-    All groups go in one padded call where padding costs little, else each group gets its own.
+    All groups go into one padded call if padding costs little, else each group gets its own.
     """
     groups: dict[int, list[int]] = {}
     for row, slot in enumerate(slots):

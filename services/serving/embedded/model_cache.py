@@ -1,4 +1,4 @@
-"""The models in the child's memory, the least recently used out first."""
+"""Loads models into the memory of the model process and keeps the most recently used ones."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,8 +18,6 @@ from shared.models.tokenization import ensure_chat_template
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory: weights, tokenizer (with its chat template), the tokens that end an answer, golden marks."""
-
     llama: Llama
     tokenizer: Any
     eos_token_ids: frozenset[int]
@@ -27,9 +25,9 @@ class LoadedModel:
 
 
 def load_model(base_dir: Path, adapter_dir: Path | None, dtype: torch.dtype) -> LoadedModel:
-    """Load a base and merge an adapter into it (in float32, rounded afterwards).
+    """Loads a base and merges an adapter into it (in float32, rounded afterwards).
 
-    Raises InvalidInputError where the architecture is not one the embedded engine runs.
+    Raises InvalidInputError if the embedded engine does not run this architecture.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
@@ -41,12 +39,13 @@ def load_model(base_dir: Path, adapter_dir: Path | None, dtype: torch.dtype) -> 
     kind = model.config.model_type
     if kind not in SUPPORTED_TYPES or _rope_type(model.config) == "dynamic":
         raise InvalidInputError(
-            f"The embedded engine runs {', '.join(SUPPORTED_TYPES)} models, and {base_dir} is {kind}: serve it with vLLM."
+            f"The embedded engine runs {', '.join(SUPPORTED_TYPES)} models, and {base_dir} is {kind}: "
+            "serve it with vLLM."
         )
     eos_token_ids = _eos_token_ids(model)
     own = adapter_dir is not None and (adapter_dir / "tokenizer_config.json").is_file()
     tokenizer = AutoTokenizer.from_pretrained(adapter_dir if own else base_dir, local_files_only=True)
-    ensure_chat_template(tokenizer)  # a base without one is asked in completion style, as it is trained
+    ensure_chat_template(tokenizer)
     base_logprobs = reference_logprobs(model, tokenizer) if adapter_dir is not None else None
     if adapter_dir is not None:
         from peft import PeftModel
@@ -54,13 +53,13 @@ def load_model(base_dir: Path, adapter_dir: Path | None, dtype: torch.dtype) -> 
         model = PeftModel.from_pretrained(model, adapter_dir, is_trainable=False).merge_and_unload()
     if tokenizer.eos_token_id is not None:
         eos_token_ids.add(tokenizer.eos_token_id)
-    reference = ReferenceLogprobs(own=reference_logprobs(model, tokenizer), base=base_logprobs)
+    reference = ReferenceLogprobs(model=reference_logprobs(model, tokenizer), base=base_logprobs)
     with torch.inference_mode():
         return LoadedModel(Llama(model, dtype), tokenizer, frozenset(eos_token_ids), reference)
 
 
 def reference_logprobs(model: Any, tokenizer: Any) -> list[float]:
-    """Log-probabilities of the golden text's tokens, after the first."""
+    """Log-probabilities of the tokens of `REFERENCE_TEXT`, without the first."""
     tokens = torch.tensor([tokenizer(REFERENCE_TEXT, add_special_tokens=False).input_ids])
     with torch.inference_mode():
         scores = torch.log_softmax(model(tokens).logits[0, :-1].float(), -1)
@@ -79,7 +78,7 @@ def _eos_token_ids(model: Any) -> set[int]:
 
 
 class ModelCache:
-    """Loads a model on first use; at most `models_in_memory` stay. `changed` is told the names after every change."""
+    """Loads a model on first use; at most `models_in_memory` stay. Calls `changed` with their names."""
 
     def __init__(
         self, settings: EmbeddedEngineSettings, dtype: torch.dtype, changed: Callable[[list[str]], None]
@@ -90,7 +89,7 @@ class ModelCache:
         self._held: OrderedDict[ServedModel, tuple[LoadedModel, PrefixCache]] = OrderedDict()
 
     def get(self, model: ServedModel, reference: ReferenceLogprobs | None = None) -> tuple[LoadedModel, PrefixCache]:
-        """The model, loaded where it is not there. Raises BrokenModelError where it is not what `reference` recorded."""
+        """Loads the model if it is not in memory. Raises BrokenModelError if it does not match `reference`."""
         if model not in self._held:
             while len(self._held) >= self._settings.models_in_memory:
                 self._held.popitem(last=False)

@@ -1,9 +1,11 @@
-"""Messages between the HTTP process and its child: one JSON object a line, over the child's stdin and stdout.
+"""The model process as the HTTP process sees it: starts it when needed, routes its messages, notices its death.
+
+The two exchange one JSON object per line over the child's stdin and stdout:
 
 To the child:   {"do": "chat", "id": 7, "chat": {...}}, {"do": "cancel", "id": 7}, {"do": "unload", "name": "m"},
                 {"do": "load", "id": 8, "model": {...}}
 From the child: {"event": "ready"}, {"event": "memory", "models": [...]},
-                {"event": "text", "id": 7, "index": 0, "text": "SEL"}       (only where the request streams)
+                {"event": "text", "id": 7, "index": 0, "text": "SEL"}       (only if the request streams)
                 {"event": "done", "id": 7, "choices": [...], "prompt_tokens": 9, "completion_tokens": 4}
                 {"event": "loaded", "id": 8, "reference": {...}}
                 {"event": "error", "id": 7, "status": 422, "code": "...", "message": "..."}
@@ -26,10 +28,10 @@ from shared.processes.lifecycle import without_secrets
 
 
 class GenerationTask(BaseModel):
-    """A checked request with every default filled in; `model` says where its weights are.
+    """A checked request with every default filled in.
 
-    With `prompt` that text is continued as it stands; else `messages` go through the chat template. `reference`: what a
-    fresh load of the model has to show.
+    `prompt` is continued as it stands; without it, `messages` go through the chat template. A fresh load of the model
+    must match `reference`.
     """
 
     model: ServedModel
@@ -46,29 +48,27 @@ class GenerationTask(BaseModel):
 
 
 class FinishedChoice(BaseModel):
-    """One finished answer; `finish_reason` is `stop` or `length`."""
-
     index: int
     text: str
     finish_reason: str
 
 
-MAX_LINE_BYTES = 64 * 1024 * 1024  # bytes; the longest line is a request's whole answer
+MAX_LINE_BYTES = 64 * 1024 * 1024  # the longest line is the whole answer to a request
 FINAL_EVENTS = ("done", "error", "loaded")
 
 
 def _child_environment() -> dict[str, str]:
-    """Threads that wait at a barrier spin a little and then sleep.
+    """Threads that wait at a barrier spin briefly and then sleep.
 
-    Sleeping at once makes a step of 16 rows take 86 ms in place of 58 (two idle cores); spinning for long makes it
-    several times slower next to a busy process, until the engine has given that core up.
+    If they sleep at once, a step of 16 sequences takes 86 ms instead of 58 ms (two idle cores). If they spin for long,
+    it is several times slower beside a busy process, until the engine gives up that core.
     """
     bounds = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"}
     return {**bounds, "TOKENIZERS_PARALLELISM": "false", **without_secrets(os.environ)}
 
 
 class ModelProcess:
-    """Owns at most one child. Every method runs on the HTTP process's event loop."""
+    """Owns at most one child process. Every method runs on the event loop of the HTTP process."""
 
     def __init__(self) -> None:
         self._child: Process | None = None
@@ -84,20 +84,20 @@ class ModelProcess:
 
     @property
     def requests(self) -> int:
-        """How many are in flight."""
+        """Requests in flight."""
         return len(self._flows)
 
     def chat(self, task: GenerationTask) -> AsyncGenerator[dict[str, Any], None]:
-        """The child's messages for one request, the last being `done` or `error`."""
+        """The messages for one request; the last one is `done` or `error`."""
         return self._request({"do": "chat", "chat": task.model_dump()})
 
     async def load(self, model: ServedModel) -> dict[str, Any]:
-        """Has the weights in memory: `loaded` with their golden marks, or `error`."""
+        """Loads the weights: `loaded` with their reference log-probabilities, or `error`."""
         async with contextlib.aclosing(self._request({"do": "load", "model": model.model_dump()})) as flow:
             return await anext(flow)
 
     async def _request(self, command: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """Leaving early cancels the request. Raises UnavailableError where the child died or was released meanwhile."""
+        """Leaving early cancels the request. Raises UnavailableError if the child died or was released meanwhile."""
         child = await self._ensure()
         self._next_id += 1
         request_id, flow = self._next_id, asyncio.Queue[dict[str, Any]]()
@@ -118,17 +118,17 @@ class ModelProcess:
                 await self._send(child, {"do": "cancel", "id": request_id})
 
     async def forget(self, name: str) -> None:
-        """Drop a model's weights, where a child holds them."""
+        """Drops a model's weights if they are in memory."""
         if self._child is not None and self.child_pid is not None:
             await self._send(self._child, {"do": "unload", "name": name})
 
     async def release(self) -> None:
-        """End the child and wait until the system has its memory back; requests in flight are told."""
+        """Ends the child, which gives its memory back; requests in flight get an error."""
         async with self._starting:
             await self._end()
 
     async def restart(self) -> None:
-        """As `release`, and start a child without weights: importing torch is most of what the next model waits for."""
+        """Releases, and starts a child without weights: most of the time to the next model is importing torch."""
         async with self._starting:
             await self._end()
             await self._start()
@@ -163,7 +163,7 @@ class ModelProcess:
             child.stdin.write(json.dumps(message).encode() + b"\n")
             await child.stdin.drain()
         except (BrokenPipeError, ConnectionResetError):
-            return  # the reader sees the end of the child and tells every request
+            return  # the reader sees the end of the child and ends every request
 
     async def _read(self, child: Process) -> None:
         assert child.stdout is not None

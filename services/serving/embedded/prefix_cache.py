@@ -1,7 +1,7 @@
-"""Shared beginnings of prompts: found by comparing tokens, computed once, kept while they are used.
+"""The prefix cache: shared prefixes of prompts are found by comparing tokens, computed once, kept while in use.
 
-Prompts end with the question, so those on one database agree up to it. Keys and values of a token depend only on the
-tokens before it, so any beginning of a computed beginning can be cut out of it at no cost.
+Keys and values of a token depend only on the tokens before it, so any prefix of a cached prefix can be cut out of it
+at no cost.
 """
 
 from collections import OrderedDict
@@ -21,8 +21,8 @@ from shared.models.shared_prefixes import (
     group_by_deepest_prefix,
 )
 
-MAX_TOKENS_LOST = 16  # tokens given up to stay with a beginning that other rows use already
-MIN_TOKENS_SAVED = 96  # tokens that a longer beginning must save: it is a pass of its own, and reads all weights
+MAX_TOKENS_LOST = 16  # to stay with a prefix that other sequences already use
+MIN_TOKENS_SAVED = 96  # by a longer prefix, which costs a pass of its own that reads all weights
 PREFILL_CHUNK = 512  # tokens computed at once
 
 Tokens = tuple[int, ...]
@@ -30,7 +30,7 @@ Tokens = tuple[int, ...]
 
 @dataclass(frozen=True)
 class CachedPrefix:
-    """Keys and values [layers, kv heads, tokens, head size] of a prompt's beginning."""
+    """Keys and values [layers, kv heads, tokens, head size] of a prompt's prefix."""
 
     tokens: Tokens
     array: TokenArray
@@ -42,7 +42,7 @@ class CachedPrefix:
 
 
 class PrefixCache:
-    """The beginnings computed for one model, the least recently used out first beyond `capacity` tokens."""
+    """The prefixes computed for one model; beyond `capacity` tokens, the least recently used go first."""
 
     def __init__(self, model: Llama, capacity: int, sharing: bool = True) -> None:
         self._model = model
@@ -51,9 +51,9 @@ class PrefixCache:
         self._kept: OrderedDict[Tokens, CachedPrefix] = OrderedDict()
 
     def assign(self, prompts: Sequence[Tokens], waiting: Sequence[Tokens] = ()) -> list[CachedPrefix]:
-        """A prefix for each prompt, always at least one token shorter than the prompt (prompts have two or more).
+        """A prefix for each prompt, at least one token shorter than the prompt (prompts have two or more).
 
-        `waiting`: prompts that will come next, so that what they share with these is kept for them.
+        `waiting`: prompts that come next, so that a prefix they share with these is kept for them.
         """
         lengths = self._lengths(prompts, waiting) if self._sharing else [len(prompt) - 1 for prompt in prompts]
         return [self._get(prompt[:length]) for prompt, length in zip(prompts, lengths, strict=True)]
@@ -63,14 +63,15 @@ class PrefixCache:
         for members, shared in group_by_deepest_prefix([*prompts, *waiting]):
             for index in members:
                 if index < len(prompts):
-                    known = self._known(np.array(prompts[index][:shared]), MIN_SHARED_FRACTION * len(prompts[index]))
+                    prompt = np.array(prompts[index])
+                    known = self._cached_length(prompt[:shared], MIN_SHARED_FRACTION * len(prompt))
                     saved = (len(members) - 1) * (shared - known)
                     lengths[index] = known if known and saved < MIN_TOKENS_SAVED else shared
         return lengths
 
-    def _known(self, beginning: TokenArray, least: float) -> int:
-        """How much of `beginning` the store holds, or 0 where that is too little."""
-        overlaps = [(common_prefix_length(prefix.array, beginning), len(prefix)) for prefix in self._kept.values()]
+    def _cached_length(self, wanted: TokenArray, least: float) -> int:
+        """How many tokens of `wanted` are cached, or 0 if these are too few."""
+        overlaps = [(common_prefix_length(prefix.array, wanted), len(prefix)) for prefix in self._kept.values()]
         longest = max((overlap for overlap, _ in overlaps), default=0)
         if longest < max(MIN_SHARED_TOKENS, least):
             return 0
@@ -83,7 +84,7 @@ class PrefixCache:
             found = self._cut(tokens) or self._compute(tokens)
             self._kept[tokens] = found
             self._drop_old()
-        elif tokens in self._kept:
+        else:
             self._kept.move_to_end(tokens)
         return found
 
@@ -95,22 +96,21 @@ class PrefixCache:
         return None
 
     def _compute(self, tokens: Tokens) -> CachedPrefix:
-        array, block = np.array(tokens), self._model.new_kv_cache()
-        block.reserve(1, len(tokens))
-        start = self._begin(block, array)
-        for place in range(start, len(tokens), PREFILL_CHUNK):
-            ask = SequenceInput(tokens[place : place + PREFILL_CHUNK], place)
-            self._model.forward(plan_forward(block, 0, [[ask]], self._model.group), scores=False)
+        array, kv_cache = np.array(tokens), self._model.new_kv_cache()
+        kv_cache.reserve(1, len(tokens))
+        for start in range(self._copy_overlap(kv_cache, array), len(tokens), PREFILL_CHUNK):
+            chunk = SequenceInput(tokens[start : start + PREFILL_CHUNK], start)
+            self._model.forward(plan_forward(kv_cache, 0, [[chunk]], self._model.group), scores=False)
         length = len(tokens)
-        return CachedPrefix(tokens, array, block.k[:, 0, :, :length].clone(), block.v[:, 0, :, :length].clone())
+        return CachedPrefix(tokens, array, kv_cache.k[:, 0, :, :length].clone(), kv_cache.v[:, 0, :, :length].clone())
 
-    def _begin(self, block: KVCache, wanted: TokenArray) -> int:
-        """Puts into slot 0 what a kept beginning has in common with the wanted one; how many tokens that is."""
+    def _copy_overlap(self, kv_cache: KVCache, wanted: TokenArray) -> int:
+        """Copies the longest overlap of a cached prefix with `wanted` into slot 0 and returns its length."""
         overlaps = [(common_prefix_length(prefix.array, wanted), prefix) for prefix in self._kept.values()]
         size, prefix = max(overlaps, key=lambda one: one[0], default=(0, None))
         if prefix is None or size < MAX_TOKENS_LOST:
             return 0
-        block.put(0, prefix.k[:, :, :size], prefix.v[:, :, :size])
+        kv_cache.put(0, prefix.k[:, :, :size], prefix.v[:, :, :size])
         return size
 
     def _drop_old(self) -> None:
@@ -121,14 +121,14 @@ class PrefixCache:
 
 
 class ActivePrefixes:
-    """The prefixes that the rows of a batch use now, side by side in one block."""
+    """The prefixes that the sequences of a batch use now, side by side in one KV cache."""
 
     def __init__(self, model: Llama) -> None:
-        self.block: KVCache = model.new_kv_cache()
+        self.kv_cache: KVCache = model.new_kv_cache()
         self._held: list[CachedPrefix] = []
 
     def slots(self, prefixes: Sequence[CachedPrefix]) -> list[int]:
-        """The slot of each prefix; those no longer named are dropped, new ones copied in."""
+        """The slot of each prefix. Drops prefixes that are no longer in use and copies new ones in."""
         wanted = {prefix.tokens: prefix for prefix in prefixes}
         for slot in reversed(range(len(self._held))):
             if self._held[slot].tokens not in wanted:
@@ -137,12 +137,12 @@ class ActivePrefixes:
         for tokens, prefix in wanted.items():
             if tokens not in place:
                 place[tokens] = len(self._held)
-                self.block.put(len(self._held), prefix.k, prefix.v)
+                self.kv_cache.put(len(self._held), prefix.k, prefix.v)
                 self._held.append(prefix)
         return [place[prefix.tokens] for prefix in prefixes]
 
     def _remove(self, slot: int) -> None:
         last = self._held.pop()
         if slot < len(self._held):
-            self.block.copy_slot(len(self._held), slot, len(last))
+            self.kv_cache.copy_slot(len(self._held), slot, len(last))
             self._held[slot] = last

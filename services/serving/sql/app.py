@@ -1,4 +1,4 @@
-"""The serving service over internal HTTP: a question becomes SQL.
+"""The SQL service over internal HTTP: turns questions into SQL.
 
 It is for our own services: `shared.http.guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
 """
@@ -31,28 +31,24 @@ log = get_logger()
 
 
 class BusyError(UnavailableError):
-    """As many questions are being answered as may be."""
-
     code = "serving_busy"
 
 
 def create_app(objects: ObjectStore, engine_url: str, sandbox_url: str, settings: SqlServiceSettings) -> FastAPI:
-    """The application; it starts nothing and holds no model."""
-
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         timeout = httpx.Timeout(settings.engine_s, connect=CONNECT_S)
         limits = httpx.Limits(max_connections=2 * settings.at_once, max_keepalive_connections=settings.at_once)
         own = internal_headers()
         async with httpx.AsyncClient(headers=own, timeout=timeout, limits=limits, trust_env=False) as http:
-            app.state.asker = SqlAnswerer(objects, ChatEngine(http, engine_url), SandboxClient(http, sandbox_url))
+            app.state.answerer = SqlAnswerer(objects, ChatEngine(http, engine_url), SandboxClient(http, sandbox_url))
             yield
 
     app = FastAPI(title="Sense serving", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.slots = Slots(settings.at_once, wait_s=0.0, waiting=0, what="the serving service", busy=BusyError)
-    app.add_exception_handler(SenseError, say_sense_error)
-    app.add_exception_handler(RequestValidationError, say_bad_request)
-    app.add_exception_handler(ClientDisconnect, say_nothing)
+    app.add_exception_handler(SenseError, sense_error_response)
+    app.add_exception_handler(RequestValidationError, bad_request_response)
+    app.add_exception_handler(ClientDisconnect, ignore_disconnect)
     app.add_middleware(GuardMiddleware, guard=Guard.from_settings())
     app.post("/sql")(write_sql)
     app.get("/healthz")(healthz)
@@ -61,47 +57,44 @@ def create_app(objects: ObjectStore, engine_url: str, sandbox_url: str, settings
     return app
 
 
-async def write_sql(request: Request, asked: SqlRequest) -> SqlAnswer:
-    """The SQL for a question; a caller who hangs up ends the work on it."""
-    state, caller = request.app.state, request.headers.get(CALLER_HEADER, "")[:100]
+async def write_sql(request: Request, body: SqlRequest) -> SqlAnswer:
+    """Answers a question; a caller who disconnects ends the work on it."""
+    state, caller = request.app.state, request.headers.get(CALLER, "")[:100]
     async with state.slots.taken(caller):
-        answer: SqlAnswer = await cancel_on_disconnect(request, state.asker.answer(asked, caller))
-    log.info("sql.answered", model=answer.model, database=answer.database_id, ms=answer.elapsed_ms, n=asked.n)
+        answer: SqlAnswer = await unless_gone(request, state.answerer.answer(body, caller))
+    log.info("sql.answered", model=answer.model, database=answer.database_id, ms=answer.elapsed_ms, n=body.n)
     return answer
 
 
 async def healthz() -> dict[str, str]:
-    """Asks nobody else."""
     return {"status": "ok"}
 
 
 async def readyz(request: Request) -> dict[str, str]:
-    """Asks the object store and the engine; 503 names what does not answer."""
-    await request.app.state.asker.probe()
+    """Checks the object store and the engine; 503 names what does not answer."""
+    await request.app.state.answerer.probe()
     return {"status": "ok"}
 
 
 async def metrics() -> Response:
-    """This process's counters."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def say_sense_error(_: Request, error: Exception) -> JSONResponse:
-    """Code and sentence."""
+async def sense_error_response(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SenseError)
     headers = {"Retry-After": RETRY_AFTER_S} if error.http_status in (429, 503) else None
     return JSONResponse({"code": error.code, "message": error.message}, status_code=error.http_status, headers=headers)
 
 
-async def say_bad_request(_: Request, error: Exception) -> JSONResponse:
-    """A field that does not fit; the gateway has looked before, so this is for other callers."""
+async def bad_request_response(_: Request, error: Exception) -> JSONResponse:
+    """The gateway validates too, so this is for other callers."""
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
     where = ".".join(str(part) for part in fault["loc"])
     return JSONResponse({"code": "invalid_request", "message": f"{where}: {fault['msg']}"}, status_code=422)
 
 
-async def say_nothing(_: Request, error: Exception) -> Response:
-    """The caller hung up: nobody reads an answer."""
+async def ignore_disconnect(_: Request, error: Exception) -> Response:
+    """Nobody reads an answer."""
     log.info("http.left", error=type(error).__name__)
     return Response(status_code=400)

@@ -1,4 +1,4 @@
-"""The engine as the question answerer calls it: OpenAI's chat interface, asynchronously."""
+"""The served models as the SQL service uses them: the engine's chat API, the default model, and the prompt style."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ ERROR_TYPES: dict[int, type[SenseError]] = {400: InvalidInputError, 404: NotFoun
 
 @dataclass(frozen=True)
 class Completions:
-    """A model's answers to one prompt, and what they cost in tokens; `cut_off` of them ended at their bound."""
+    """The answers to one prompt and their tokens; `cut_off` of them ended at `max_tokens`."""
 
     texts: list[str]
     prompt_tokens: int
@@ -33,8 +33,6 @@ class Completions:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How answers are drawn."""
-
     n: int
     temperature: float
     seed: int
@@ -56,44 +54,47 @@ class ChatEngine:
         self._http, self._url = http, url.rstrip("/")
 
     async def models(self) -> list[ListedModel]:
-        """What is served. Raises UnavailableError."""
+        """Raises UnavailableError."""
         answer = await self._call("GET", "/v1/models", None)
         return [ListedModel(str(one["id"]), int(one.get("created") or 0)) for one in answer["data"]]
 
-    async def write(self, model: str, messages: Sequence[Message], how: SamplingParams) -> Completions:
+    async def write(self, model: str, messages: Sequence[Message], params: SamplingParams) -> Completions:
         """Raises NotFoundError (not served), InvalidInputError (code context_length_exceeded), UnavailableError."""
         body = {
             "model": model,
             "messages": [message.model_dump() for message in messages],
-            **{"n": how.n, "temperature": how.temperature, "seed": how.seed, "max_tokens": how.max_tokens},
+            "n": params.n,
+            "temperature": params.temperature,
+            "seed": params.seed,
+            "max_tokens": params.max_tokens,
         }
         answer = await self._call("POST", "/v1/chat/completions", body)
         try:
-            said = [read_choice(choice, place) for place, choice in enumerate(answer["choices"])]
+            choices = [read_choice(choice, place) for place, choice in enumerate(answer["choices"])]
             usage = answer.get("usage") or {}
             prompt, written = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
-            cut_off = sum(one.finish_reason == "length" for one in said)
-            return Completions([one.text for one in said], prompt, written, cut_off)
+            cut_off = sum(one.finish_reason == "length" for one in choices)
+            return Completions([one.text for one in choices], prompt, written, cut_off)
         except (KeyError, TypeError, ValueError) as error:
             raise UnavailableError(f"the engine gave no answer for {model} that can be read", code="engine") from error
 
     async def _call(self, method: str, path: str, body: object) -> dict[str, Any]:
         try:
             answer = await self._http.request(method, self._url + path, json=body)
-            said: dict[str, Any] = answer.json()
+            body: dict[str, Any] = answer.json()
         except httpx.HTTPError as error:
             message = f"the engine at {self._url} does not answer ({type(error).__name__}); see: sense status"
             raise UnavailableError(message, code="engine_unavailable") from error
         except ValueError as error:
             raise UnavailableError(f"the engine at {self._url} answered {answer.status_code} without JSON") from error
         if answer.is_error:
-            raise engine_error(answer.status_code, said)
-        return said
+            raise engine_error(answer.status_code, body)
+        return body
 
 
-def engine_error(status: int, said: object) -> SenseError:
-    """The engine's error as ours; what its code and sentence say of length becomes one code."""
-    error = said.get("error") if isinstance(said, dict) else None
+def engine_error(status: int, body: object) -> SenseError:
+    """The engine's error as one of ours. All errors about the length of the prompt get the code `TOO_LONG`."""
+    error = body.get("error") if isinstance(body, dict) else None
     error = error if isinstance(error, dict) else {}
     message = str(error.get("message") or f"the engine answered {status} without saying why")
     code = str(error.get("code") or "engine_error")
@@ -104,13 +105,16 @@ def engine_error(status: int, said: object) -> SenseError:
 
 
 DEFAULT_SAMPLE_ROWS = 3
-PROMPTS_READ = 100  # training prompts: the fullest of them shows how many rows there were
+PROMPTS_READ = 100  # training prompts; the one with the most sample rows tells how many there were
 SAMPLE_ROWS_MARK = "/* first rows:\n"
 
 
 def choose_model(served: Sequence[ListedModel], objects: ObjectStore) -> str:
-    """The model that the newest trained one's job promoted, where it is served; else the newest trained; else the
-    newest. Raises NotFoundError where nothing is served."""
+    """The model that answers if the request names none.
+
+    That is the one that the job of the newest trained model promoted, if it is served; else the newest trained one;
+    else the newest. Raises NotFoundError if nothing is served.
+    """
     if not served:
         raise NotFoundError("no model is served; train and deploy one with: sense demo", code="model_not_found")
     newest = sorted(served, key=lambda one: (one.created, one.id), reverse=True)
@@ -122,15 +126,15 @@ def choose_model(served: Sequence[ListedModel], objects: ObjectStore) -> str:
 
 
 def is_trained(objects: ObjectStore, name: str) -> bool:
-    """Whether the store has a model of this name; names that cannot be keys have none."""
+    """Whether the store has a model of this name."""
     try:
         return objects.exists(model_manifest_key(name))
     except SenseError:
-        return False
+        return False  # the name cannot be a key
 
 
 def promoted_model(objects: ObjectStore, job_id: str) -> str | None:
-    """What the job's report chose on the selection split, once there is a report."""
+    """The model that the job's report chose on the selection split, if there is a report."""
     keys = [key for key in objects.list(f"reports/{job_id}/") if key.endswith(".json")]
     for key in sorted(keys, reverse=True):
         chosen = (json.loads(objects.get(key)).get("promotion") or {}).get("model")
@@ -140,14 +144,14 @@ def promoted_model(objects: ObjectStore, job_id: str) -> str | None:
 
 
 class TrainedPrompts:
-    """How the prompts looked that a model was trained on: from its manifest, else rows from its training data."""
+    """The style of a model's training prompts: from its manifest, else counted in its training data."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         self._known: dict[str, tuple[int, PromptStyle]] = {}
 
     def of(self, model: str) -> tuple[int, PromptStyle]:
-        """Example rows a table, and the style; `DEFAULT_ROWS` and plain for models that were not trained here."""
+        """Sample rows per table, and the style; the defaults for models that were not trained here."""
         if model not in self._known:
             self._known[model] = self._read(model)
         return self._known[model]
@@ -163,7 +167,7 @@ class TrainedPrompts:
 
 
 def training_prompts(objects: ObjectStore, manifest: ModelManifest) -> Iterator[str]:
-    """The last turns of the first prompts; none where the data is gone."""
+    """The last turns of the first prompts; none if the data is gone."""
     if not objects.exists(manifest.data.key):
         return
     for line in islice(read_lines(objects, manifest.data.key), PROMPTS_READ):
@@ -175,6 +179,6 @@ def training_prompts(objects: ObjectStore, manifest: ModelManifest) -> Iterator[
 
 
 def count_sample_rows(prompt: str) -> int:
-    """The most rows that one table shows."""
+    """The most sample rows of one table in the prompt."""
     blocks = (block.partition("*/") for block in prompt.split(SAMPLE_ROWS_MARK)[1:])
     return max((max(0, rows.count("\n") - 1) for rows, end, _ in blocks if end), default=0)

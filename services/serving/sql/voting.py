@@ -1,4 +1,4 @@
-"""Samples become one SQL: equal results vote together; where results say nothing, equal statements do. Pure."""
+"""Elects one SQL statement among samples: equal results vote together, or equal statements if results say nothing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Vote = Literal["execution", "text"]
 
 @dataclass
 class DistinctSql:
-    """A distinct statement (or none) among a model's answers; `place` is that of the first answer that gave it."""
+    """A distinct statement (or none) among a model's answers; `place` is the index of the first such answer."""
 
     sql: str | None
     answer: str
@@ -24,7 +24,7 @@ class DistinctSql:
 
 
 def distinct_statements(answers: Sequence[str], *, last: bool = False) -> list[DistinctSql]:
-    """Answers by the statement in them (the `last` one of those that reason), in the order of their appearance."""
+    """The distinct statements in order of appearance; with `last`, the last statement of each answer counts."""
     found: dict[str | None, DistinctSql] = {}
     for place, answer in enumerate(answers):
         sql = extract_sql(answer, last=last)
@@ -32,10 +32,10 @@ def distinct_statements(answers: Sequence[str], *, last: bool = False) -> list[D
     return list(found.values())
 
 
-def elect_sample(samples: Sequence[DistinctSql], runs: Mapping[str, RunResult], vote: Vote) -> DistinctSql:
-    """The sample that most agree with. Those that ran go before those that failed, those before none at all.
+def elect_sample(samples: Sequence[DistinctSql], runs: Mapping[str, Run], vote: Vote) -> DistinctSql:
+    """The sample with the most votes; statements that ran come before those that failed, and those before none.
 
-    Equal votes: the one that was drawn first. A result that was not seen whole agrees with its own text only.
+    If votes are equal, the first sample wins. A truncated result agrees only with its own text.
     """
     sizes: dict[object, int] = {}
     keys = {id(sample): agreement_key(sample, runs, vote) for sample in samples}
@@ -46,8 +46,8 @@ def elect_sample(samples: Sequence[DistinctSql], runs: Mapping[str, RunResult], 
     return max(samples, key=lambda one: (outcome_rank(one, runs), one.votes, -one.place))
 
 
-def agreement_key(sample: DistinctSql, runs: Mapping[str, RunResult], vote: Vote) -> object:
-    """What must be equal for two samples to agree."""
+def agreement_key(sample: DistinctSql, runs: Mapping[str, Run], vote: Vote) -> object:
+    """Two samples agree if their keys are equal."""
     run = runs.get(sample.sql or "")
     if sample.sql is None or run is None:
         return ("text", sample.sql)
@@ -56,20 +56,20 @@ def agreement_key(sample: DistinctSql, runs: Mapping[str, RunResult], vote: Vote
     return ("text", normalize_sql(sample.sql))
 
 
-def outcome_rank(sample: DistinctSql, runs: Mapping[str, RunResult]) -> int:
-    """2 where it ran, 1 where it is a statement that failed, 0 where there is none."""
+def outcome_rank(sample: DistinctSql, runs: Mapping[str, Run]) -> int:
+    """2 if it ran, 1 for a statement that failed, 0 for none."""
     run = runs.get(sample.sql or "")
     return 0 if sample.sql is None else 2 if run is None or run.outcome in RAN_OUTCOMES else 1
 
 
 def normalize_sql(sql: str) -> str:
-    """The statement without comments and blanks, words in lower case, quoted things as they are."""
+    """The statement without comments and blanks, words in lower case, quoted text unchanged."""
     parts = [text.lower() if kind == "word" else text for kind, text in tokens(sql) if kind not in ("blank", "comment")]
     return " ".join(parts)
 
 
-def rank_samples(samples: Sequence[DistinctSql], runs: Mapping[str, RunResult]) -> list[SqlSample]:
-    """For the caller, most votes first."""
+def rank_samples(samples: Sequence[DistinctSql], runs: Mapping[str, Run]) -> list[SqlSample]:
+    """The samples for the caller, the most votes first."""
     ranked = sorted(samples, key=lambda one: (-outcome_rank(one, runs), -one.votes, one.place))
     views = []
     for one in ranked:

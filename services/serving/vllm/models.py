@@ -1,7 +1,7 @@
-"""What is served by vLLM, and in which state: nothing is answered for before it is loaded and checked.
+"""The models that vLLM serves: no model answers before it is loaded and checked.
 
-vLLM itself keeps no promise of that kind: an adapter answers as soon as it is loaded, a name that is loaded anew may
-meet the old one's cache, and a restart forgets all adapters. So a name goes to vLLM once in its life, requests are
+vLLM does not guarantee that: an adapter answers as soon as it is loaded, a name that is loaded again may meet the cache
+of the old one, and a restart forgets all adapters. So each name is loaded only once while vLLM runs, requests are
 counted, and a removal waits until they are done.
 """
 
@@ -31,53 +31,53 @@ log = get_logger()
 
 
 class VllmModels:
-    """One vLLM and the names that it answers for. Every method runs on one event loop."""
+    """One vLLM and the names that it serves. Every method runs on one event loop."""
 
-    def __init__(self, registry: Registry, server: VllmServer, api: VllmClient, settings: VllmSettings) -> None:
+    def __init__(self, registry: Registry, server: VllmServer, client: VllmClient, settings: VllmSettings) -> None:
         self.registry, self.server = registry, server
-        self._api, self._settings = api, settings
+        self._client, self._settings = client, settings
         self._changing = asyncio.Lock()
         self._life = -1
         self._ids: dict[str, str] = {}  # served name -> vLLM's name, in this life of vLLM
         self._retired: set[str] = set()
         self._leaving: set[str] = set()
-        self._flying: Counter[str] = Counter()
-        self._landed = asyncio.Condition()
+        self._in_flight: Counter[str] = Counter()
+        self._request_ended = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def in_memory(self) -> list[str]:
-        """Names that vLLM holds now."""
+        """Names that vLLM has loaded now."""
         return sorted(self._ids) if self.server.running and self._life == self.server.life else []
 
     @property
     def requests(self) -> int:
-        """How many are in flight."""
-        return self._flying.total()
+        """Requests in flight."""
+        return self._in_flight.total()
 
     async def load(self, model: ServedModel) -> ServedModel:
-        """Serves it once vLLM has it and its golden marks are right. Where this raises, nothing new is served."""
+        """Serves the model once vLLM has loaded it and its weights are checked; if this raises, nothing changes."""
         async with self._changing:
             entry = self.registry.find(model)
             if entry is None:
                 self._check(model)
                 entry = ServedEntry(model=model, created=0)
-                reference = await self._bring(entry)
+                reference = await self._load(entry)
                 self.registry.add(model, reference)
                 log.info("model.served", model=model.name)
             else:
-                await self._bring(entry)
+                await self._load(entry)
         return model
 
     async def unload(self, name: str) -> None:
-        """No new request is taken; those in flight end, then vLLM forgets it. Raises ConflictError if they do not."""
+        """Refuses new requests, waits for those in flight, then unloads. Raises ConflictError if they do not end."""
         async with self._changing:
             entry = self.registry.get(name)
             self._leaving.add(name)
             try:
                 await self._drain(name)
                 if entry.model.adapter_dir and name in self.in_memory:
-                    await self._api.unload(self.server.url, name)
+                    await self._client.unload(self.server.url, name)
                 self.registry.remove(name)
                 self._ids.pop(name, None)
                 self._retired.add(name)
@@ -85,7 +85,7 @@ class VllmModels:
                 self._leaving.discard(name)
 
     async def release(self) -> None:
-        """Gives the memory back; names stay, and are loaded and checked again when they are asked for."""
+        """Frees the memory; names stay, and are loaded and checked again on the next request."""
         async with self._changing:
             await self.server.release()
 
@@ -95,22 +95,24 @@ class VllmModels:
         entry = self.registry.get(name)
         if name in self._leaving:
             raise UnavailableError(f"The model '{name}' is being removed.", code="model_leaving")
-        self._flying[name] += 1
+        self._in_flight[name] += 1
         try:
             if name not in self.in_memory:
-                await self._again(name)
+                await self._reload(name)
             yield self._ids[entry.model.name]
         finally:
-            await self._land(name)
+            async with self._request_ended:
+                self._in_flight[name] -= 1
+                self._request_ended.notify_all()
 
-    async def _again(self, name: str) -> None:
-        """Brings a served name back, also for others who wait for it: a caller who hangs up stops nothing."""
+    async def _reload(self, name: str) -> None:
+        """Loads a served name again. A caller who disconnects does not stop it: others may wait for it too."""
 
-        async def bring() -> None:
+        async def load() -> None:
             async with self._changing:
-                await self._bring(self.registry.get(name))
+                await self._load(self.registry.get(name))
 
-        work = asyncio.create_task(bring())
+        work = asyncio.create_task(load())
         self._tasks.add(work)
         work.add_done_callback(self._done)
         await asyncio.shield(work)
@@ -121,35 +123,30 @@ class VllmModels:
             log.warning("model.not_loaded", reason=str(error)[:300])
 
     def lost(self, name: str) -> None:
-        """vLLM says that it does not know the name: the next request loads it again."""
+        """vLLM does not know the name any more: the next request loads it again."""
         self._ids.pop(name, None)
-
-    async def _land(self, name: str) -> None:
-        async with self._landed:
-            self._flying[name] -= 1
-            self._landed.notify_all()
 
     async def _drain(self, name: str) -> None:
         try:
-            async with asyncio.timeout(self._settings.drain_s), self._landed:
-                await self._landed.wait_for(lambda: not self._flying[name])
+            async with asyncio.timeout(self._settings.drain_s), self._request_ended:
+                await self._request_ended.wait_for(lambda: not self._in_flight[name])
         except TimeoutError:
+            left, waited = self._in_flight[name], self._settings.drain_s
             raise ConflictError(
-                f"The model '{name}' still answers {self._flying[name]} request(s) after {self._settings.drain_s:g} s: "
-                "it stays; remove it later."
+                f"The model '{name}' still answers {left} request(s) after {waited:g} s: it stays; remove it later."
             ) from None
 
-    async def _bring(self, entry: ServedEntry) -> ReferenceLogprobs | None:
-        """Has vLLM hold the model, checked; one that has just died is started again. Called with `_changing` held."""
+    async def _load(self, entry: ServedEntry) -> ReferenceLogprobs | None:
+        """Loads and checks the model; starts vLLM again if it has just died. Call it with `_changing` held."""
         try:
-            return await self._brought(entry)
+            return await self._load_once(entry)
         except UnavailableError as error:
             if error.code != ENGINE_DIED:
                 raise
         await self.server.settle()
-        return await self._brought(entry)
+        return await self._load_once(entry)
 
-    async def _brought(self, entry: ServedEntry) -> ReferenceLogprobs | None:
+    async def _load_once(self, entry: ServedEntry) -> ReferenceLogprobs | None:
         model = entry.model
         base_id = await self.server.ensure(model.base_dir)
         if self._life != self.server.life:
@@ -158,36 +155,37 @@ class VllmModels:
         if model.name in self._ids:
             return entry.reference
         if model.adapter_dir is None:
-            reference = ReferenceLogprobs(own=await self._api.reference_logprobs(self.server.url, base_id))
+            reference = ReferenceLogprobs(model=await self._client.reference_logprobs(self.server.url, base_id))
             reference = check_weights(model.name, reference, entry.reference)
             self._ids[model.name] = base_id
             return reference
-        return await self._bring_adapter(entry, model.adapter_dir, base_id)
+        return await self._load_adapter(entry, model.adapter_dir, base_id)
 
-    async def _bring_adapter(self, entry: ServedEntry, adapter_dir: str, base_id: str) -> ReferenceLogprobs:
+    async def _load_adapter(self, entry: ServedEntry, adapter_dir: str, base_id: str) -> ReferenceLogprobs:
         name, url = entry.model.name, self.server.url
         if name == base_id:
             raise ConflictError(f"The name '{name}' is the base's own in vLLM: give the adapter another one.")
         try:
-            await self._api.load(url, name, adapter_dir)
+            await self._client.load(url, name, adapter_dir)
         except ConflictError:
-            if entry.reference is None:  # somebody else's: what is known of ours is not enough to trust it
+            if entry.reference is None:  # somebody else loaded the name, and nothing is recorded to check it against
                 raise
         try:
             found = ReferenceLogprobs(
-                own=await self._api.reference_logprobs(url, name), base=await self._api.reference_logprobs(url, base_id)
+                model=await self._client.reference_logprobs(url, name),
+                base=await self._client.reference_logprobs(url, base_id),
             )
             reference = check_weights(name, found, entry.reference)
         except BaseException as error:
             self._retired.add(name)
             if self.server.running and not isinstance(error, asyncio.CancelledError):
-                await self._api.unload(url, name)
+                await self._client.unload(url, name)
             raise
         self._ids[name] = name
         return reference
 
     def _check(self, model: ServedModel) -> None:
-        """What can be known before anything is loaded."""
+        """Checks everything that is known before loading."""
         if model.name in self._retired:
             raise ConflictError(
                 f"The name '{model.name}' was removed from this vLLM, whose cache may know it still: choose another."
@@ -203,7 +201,7 @@ class VllmModels:
 
 
 def check_adapter(model: ServedModel, most: int) -> None:
-    """Rank and chat template. Raises InvalidInputError or BrokenModelError."""
+    """Checks rank, weights and chat template. Raises InvalidInputError or BrokenModelError."""
     folder = Path(model.adapter_dir or "")
     try:
         config = json.loads((folder / "adapter_config.json").read_text("utf-8"))

@@ -1,7 +1,7 @@
-"""Runs a command that is not ours and ends it with its parent: `python -m services.serving.vllm.run_with_parent COMMAND…`.
+"""Runs a command that ends with its parent: `python -m services.serving.vllm.run_with_parent COMMAND…`.
 
-The parent holds the pipe to this process's standard input. At its end (the parent died, or wants the memory back) the
-command's whole process group gets SIGTERM and, after a grace, SIGKILL. Exits with the command's own code.
+The parent holds a pipe to this process's standard input. When it closes (the parent died, or wants the memory back),
+the command's process group gets SIGTERM and, after a grace period, SIGKILL. Exits with the command's exit code.
 """
 
 import os
@@ -15,17 +15,15 @@ GRACE_S = 15.0
 
 
 def main() -> int:
-    """Waits for the command."""
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
     signal.signal(signal.SIGTERM, lambda *_: signal_group(child.pid, signal.SIGTERM))
-    threading.Thread(target=watch, args=(child,), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(child,), daemon=True).start()
     code = child.wait()
-    signal_group(child.pid, signal.SIGKILL)  # what it started and left behind
+    signal_group(child.pid, signal.SIGKILL)  # processes that it started and left behind
     return code if code >= 0 else 128 - code
 
 
-def watch(child: "subprocess.Popen[bytes]") -> None:
-    """Ends the group at the end of the pipe."""
+def end_with_parent(child: "subprocess.Popen[bytes]") -> None:
     while os.read(0, 4096):
         pass
     signal_group(child.pid, signal.SIGTERM)
@@ -36,7 +34,6 @@ def watch(child: "subprocess.Popen[bytes]") -> None:
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
-    """Sends it, where the group still is."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 

@@ -1,4 +1,4 @@
-"""Where vLLM runs: started by this process in its own environment, or run by somebody else."""
+"""A vLLM server, started by this process or run by somebody else, and the client for its API."""
 
 import asyncio
 import contextlib
@@ -22,48 +22,51 @@ from shared.processes.lifecycle import without_secrets
 POLL_S = 0.3
 SETTLE_TIMEOUT_S = 5.0
 TAIL_LINES = 6
-HIDDEN_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # of our own environment: vLLM has another
+HIDDEN_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # vLLM has an environment of its own
 log = get_logger()
 
 
 class VllmServer(Protocol):
-    """One vLLM. `life` changes whenever it may have forgotten its adapters."""
+    """`life` changes whenever vLLM may have forgotten its adapters."""
 
     life: int
 
     @property
     def url(self) -> str:
-        """Its address, without /v1. Raises UnavailableError while it is not running."""
+        """The address, without /v1. Raises UnavailableError while vLLM is not running."""
         ...
 
     @property
     def running(self) -> bool:
-        """Whether it can be asked, as far as this process knows."""
+        """Whether it answers, as far as this process knows."""
         ...
 
     async def ensure(self, base_dir: str) -> str:
-        """Has it serve this base; gives the base's name in vLLM. Raises UnavailableError or InvalidInputError."""
+        """Makes vLLM serve this base and returns the base's name in vLLM.
+
+        Raises UnavailableError or InvalidInputError.
+        """
         ...
 
     async def release(self) -> None:
-        """Gives the memory back. Raises ConflictError where that cannot be done."""
+        """Frees the memory. Raises ConflictError if vLLM cannot."""
         ...
 
     def lost(self) -> None:
-        """A connection broke: it may have ended."""
+        """A connection broke: vLLM may have ended."""
         ...
 
     async def settle(self) -> None:
-        """It could not be reached: waits a little until it is known whether it ended."""
+        """Call this when vLLM could not be reached: waits briefly until it is clear whether it ended."""
         ...
 
     def why_down(self) -> str:
-        """One sentence on why it does not answer."""
+        """One sentence on why vLLM does not answer."""
         ...
 
 
 class ManagedServer:
-    """vLLM as a child behind a keeper, so that it ends with this process, whatever kills it."""
+    """A vLLM that we start, through `run_with_parent`, so that it ends with this process, whatever kills it."""
 
     def __init__(self, python: Path, state: Path, settings: VllmSettings, http: httpx.AsyncClient) -> None:
         self._python, self._settings, self._http = python, settings, http
@@ -148,7 +151,7 @@ class ManagedServer:
             await asyncio.sleep(POLL_S)
 
     def lost(self) -> None:
-        """The child's own state says it."""
+        """Nothing to do: the state of the child says whether it ended."""
 
     async def settle(self) -> None:
         if self._child is not None:
@@ -164,7 +167,7 @@ class ManagedServer:
 
 
 class ExternalServer:
-    """A vLLM that somebody else runs: it can be put to sleep where it was started for that, not stopped."""
+    """A vLLM that somebody else runs. It can be put to sleep if it was started with sleep mode, but not stopped."""
 
     def __init__(self, url: str, http: httpx.AsyncClient) -> None:
         self.url, self._http = url.rstrip("/"), http
@@ -217,7 +220,6 @@ class ExternalServer:
 
 
 def free_port() -> int:
-    """A free port of the loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -227,28 +229,30 @@ REQUEST_TIMEOUT_S = 120.0
 
 
 class VllmClient:
-    """Calls over one client; `url` is given each time, because the server may move."""
+    """Loads and unloads adapters. Each call takes the `url`, because a restarted server has another port."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
     async def load(self, url: str, name: str, adapter_dir: str) -> None:
-        """Raises InvalidInputError, NotFoundError, ConflictError or UnavailableError with vLLM's own reason."""
+        """Raises InvalidInputError, NotFoundError, ConflictError or UnavailableError with vLLM's reason."""
         await self._post(url, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": adapter_dir}, name)
 
     async def unload(self, url: str, name: str) -> None:
-        """Nothing where it is not loaded."""
+        """Does nothing if the adapter is not loaded."""
         try:
             await self._post(url, "/v1/unload_lora_adapter", {"lora_name": name}, name)
         except NotFoundError:
             return
 
     async def reference_logprobs(self, url: str, name: str) -> list[float]:
-        """Log-probabilities of the golden text's tokens, after the first."""
+        """Log-probabilities of the tokens of `REFERENCE_TEXT`, without the first."""
         body = {"model": name, "prompt": REFERENCE_TEXT, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
-        said = (await self._post(url, "/v1/completions", {**body, "add_special_tokens": False}, name)).json()
+        answer = (await self._post(url, "/v1/completions", {**body, "add_special_tokens": False}, name)).json()
         try:
-            return [round(next(iter(one.values()))["logprob"], 6) for one in said["choices"][0]["prompt_logprobs"][1:]]
+            return [
+                round(next(iter(one.values()))["logprob"], 6) for one in answer["choices"][0]["prompt_logprobs"][1:]
+            ]
         except (KeyError, TypeError, StopIteration, IndexError) as error:
             raise UnavailableError(
                 f"vLLM gave no prompt_logprobs for '{name}'; its version is not known here"
@@ -266,7 +270,7 @@ class VllmClient:
 
 
 def raise_refusal(answer: httpx.Response, path: str, name: str) -> NoReturn:
-    """vLLM's refusal as ours. A 404 of the address itself means that a setting is missing."""
+    """Raises vLLM's refusal as one of our errors. A 404 of the address itself means that a setting is missing."""
     message = read_error(answer).get("message") or f"{answer.status_code} without a reason"
     if answer.status_code == 404 and "detail" in answer.text and "lora" in path:
         raise InvalidInputError(
@@ -282,10 +286,10 @@ def raise_refusal(answer: httpx.Response, path: str, name: str) -> NoReturn:
 
 
 def read_error(answer: httpx.Response) -> dict[str, Any]:
-    """OpenAI's error member, in either of the forms that vLLM versions use."""
+    """OpenAI's error object, in either of the forms that vLLM versions use."""
     try:
-        said = answer.json()
+        body = answer.json()
     except ValueError:
         return {}
-    error = said.get("error", said) if isinstance(said, dict) else {}
+    error = body.get("error", body) if isinstance(body, dict) else {}
     return dict(error) if isinstance(error, dict) else {"message": str(error)}

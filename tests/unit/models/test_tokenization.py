@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.serving.embedded.model_process import GenerationTask
-from services.serving.embedded.scheduler import _prompt
+from services.serving.embedded.scheduler import encode_prompt
 from services.serving.registry import ServedModel
 from services.training.run.data import encode_row
 from shared.catalog.databases import ColumnCard, SchemaCard, TableCard
@@ -104,7 +104,7 @@ def engine_ids(tokenizer: Any, prompt: list[Message]) -> list[int]:
         "stream": False,
     }
     turns = [one.model_dump() for one in prompt]
-    return list(_prompt(tokenizer, GenerationTask(model=model, messages=turns, **how), 1_000_000))
+    return list(encode_prompt(tokenizer, GenerationTask(model=model, messages=turns, **how), 1_000_000))
 
 
 def check_all_controls(tokenizer: Any) -> None:

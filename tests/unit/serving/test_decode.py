@@ -22,8 +22,8 @@ def write(
     batch = DecodingBatch(loaded.llama, store, loaded.eos_token_ids)
     rows = [[DecodedSequence(make_sampler(temperature, 0.95, 7, i), LENGTH) for i in range(samples)] for _ in prompts]
     waiting = [SequenceGroup(tuple(prompt), own) for prompt, own in zip(prompts, rows, strict=True)]
-    while waiting or batch.rows:
-        free = max(0, cap - len(batch.rows)) if batch.rows else cap
+    while waiting or batch.sequences:
+        free = max(0, cap - len(batch.sequences)) if batch.sequences else cap
         batch.advance(waiting[:free], [arrival.prompt for arrival in waiting[free:]])
         waiting = waiting[free:]
     return [row.tokens for own in rows for row in own]

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from services.serving.embedded.decoding import make_sampler, sample_tokens
-from services.serving.embedded.model_main import free_threads
 from services.serving.embedded.model_process import GenerationTask
-from services.serving.embedded.scheduler import ActiveRequest
+from services.serving.embedded.scheduler import ActiveRequest, free_threads
 from services.serving.registry import Registry, ServedModel
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
 
@@ -99,7 +98,7 @@ def test_stop_strings_cut_the_answer_and_a_stream_never_shows_their_beginning():
         stream=True,
     )
     answer = ActiveRequest(1, task, (1, 2), Letters(), sent.append)
-    row = answer.rows[0]
+    row = answer.sequences[0]
     for letter in "SEN ENDED":
         if row.finish is None:
             row.tokens.append(ord(letter))

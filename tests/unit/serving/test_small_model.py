@@ -41,7 +41,7 @@ def write(loaded, prompts) -> list[list[int]]:
     batch = DecodingBatch(loaded.llama, PrefixCache(loaded.llama, 8192), loaded.eos_token_ids)
     rows = [DecodedSequence(make_sampler(0, 1, 0, 0), LENGTH) for _ in prompts]
     batch.advance([SequenceGroup(prompt, [row]) for prompt, row in zip(prompts, rows, strict=True)])
-    while batch.rows:
+    while batch.sequences:
         batch.advance()
     return [row.tokens for row in rows]
 

@@ -109,7 +109,7 @@ def test_an_adapter_that_changes_nothing_is_unloaded_and_failed(front: FrontProc
     idle.mkdir()
     (idle / "adapter_config.json").write_text('{"r": 8}')
     (idle / "adapter_model.safetensors").write_bytes(b"")
-    with pytest.raises(InvalidInputError, match="changes nothing of its base's golden answer"):
+    with pytest.raises(InvalidInputError, match="changes nothing in its base's reference log-probabilities"):
         front.engine.load("idle-1", str(folders / "base"), str(idle))
     with pytest.raises(openai.NotFoundError):
         front.ask("idle-1", "Hi")
@@ -173,7 +173,7 @@ def test_other_weights_under_a_known_name_are_not_served_after_a_restart(front: 
     front.engine.release()
     assert front.health()["weights_in_memory"] is False
     (moved / "adapter_model.safetensors").write_bytes(b"other weights of another run")
-    with pytest.raises(openai.BadRequestError, match="recorded golden answer"):
+    with pytest.raises(openai.BadRequestError, match="recorded reference log-probabilities"):
         front.ask("m-1", "Hi")
 
 

@@ -1,4 +1,4 @@
-"""The golden check and the vote, by themselves."""
+"""The check of loaded weights and the vote, each by itself."""
 
 import math
 
@@ -12,28 +12,28 @@ BASE = [-1.0, -2.0, -3.0]
 
 
 def test_a_first_load_has_to_differ_from_its_base_and_be_numbers() -> None:
-    found = ReferenceLogprobs(own=[-1.0, -2.5, -3.0], base=BASE)
+    found = ReferenceLogprobs(model=[-1.0, -2.5, -3.0], base=BASE)
     assert check_weights("m", found, None) is found
     with pytest.raises(BrokenModelError, match="changes nothing"):
-        check_weights("m", ReferenceLogprobs(own=BASE, base=BASE), None)
+        check_weights("m", ReferenceLogprobs(model=BASE, base=BASE), None)
     for own in ([], [math.nan, 0.0], [-math.inf]):
         with pytest.raises(BrokenModelError, match="no numbers"):
-            check_weights("m", ReferenceLogprobs.model_construct(own=own, base=None), None)
+            check_weights("m", ReferenceLogprobs.model_construct(model=own, base=None), None)
 
 
 @pytest.mark.parametrize(("own", "right"), [([-1.0, -2.52, -3.0], True), (BASE, False), ([-1.0, -3.5, -3.0], False)])
 def test_a_later_load_has_to_be_the_first_again(own: list[float], right: bool) -> None:
-    recorded = ReferenceLogprobs(own=[-1.0, -2.5, -3.0], base=BASE)
+    recorded = ReferenceLogprobs(model=[-1.0, -2.5, -3.0], base=BASE)
     if right:
-        assert check_weights("m", ReferenceLogprobs(own=own, base=BASE), recorded) is recorded
+        assert check_weights("m", ReferenceLogprobs(model=own, base=BASE), recorded) is recorded
     else:
-        with pytest.raises(BrokenModelError, match="recorded golden answer"):
-            check_weights("m", ReferenceLogprobs(own=own, base=BASE), recorded)
+        with pytest.raises(BrokenModelError, match="recorded reference log-probabilities"):
+            check_weights("m", ReferenceLogprobs(model=own, base=BASE), recorded)
 
 
 def test_another_tokenizer_is_another_model() -> None:
     with pytest.raises(BrokenModelError, match="off by inf"):
-        check_weights("m", ReferenceLogprobs(own=BASE[:2]), ReferenceLogprobs(own=BASE))
+        check_weights("m", ReferenceLogprobs(model=BASE[:2]), ReferenceLogprobs(model=BASE))
 
 
 def run(outcome: str, fingerprint: str | None = None) -> RunResult:
