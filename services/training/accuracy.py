@@ -42,7 +42,7 @@ def selection_questions(
     examples = shard.rows(RecordSlice(stage=command.questions, output="selection", offset=0, limit=most), Example)
     if not examples:
         raise InvalidInputError(
-            f"score_steps asks questions of the selection split, and stage {command.questions.stage} set none aside: "
+            f"score_steps needs questions of the selection split, and stage {command.questions.stage} set none aside: "
             "train in a pipeline job, whose selection.questions sets them aside, or leave score_steps out"
         )
     catalog = CardCache(shard.objects)

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from shared.contracts.training import LaunchMode, Loss, Quantization, Schedule, Tracker
 from shared.errors import InvalidInputError
 
+PRESETS_FOLDER = Path(__file__).parent / "presets"
+
 
 class Recipe(BaseModel):
     """The numbers of a run, without its files. `learning_rate` is at its peak; lengths are in tokens."""
@@ -78,7 +80,7 @@ class TrainConfig(Recipe):
     parent_adapter: Path | None = None
     data: Path
     out_dir: Path
-    questions: Path | None = Field(default=None, description="JSON of scores.Question, for score_steps")
+    questions: Path | None = Field(default=None, description="JSON of SelectionQuestion, for score_steps")
 
     @field_validator("base_dir", "parent_adapter", "data", "out_dir", "questions")
     @classmethod
@@ -115,9 +117,6 @@ class TrainConfig(Recipe):
     def reference_file(self) -> Path:
         """Reference log-probabilities of every pair, so that a resumed run uses exactly the same ones."""
         return self.out_dir / "reference.json"
-
-
-PRESETS_FOLDER = Path(__file__).parent / "presets"
 
 
 class Preset(BaseModel):

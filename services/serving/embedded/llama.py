@@ -15,6 +15,7 @@ from torch.nn.functional import embedding, linear, rms_norm, silu
 from services.serving.embedded.forward_plan import AttentionPart, ForwardPlan, KVCache, PrefixAttention
 from shared.processes.cpu import favours_bfloat16
 
+SUPPORTED_TYPES = ("llama", "qwen2", "qwen3")
 PACKED_BATCH = 16  # rows that oneDNN's layout is chosen for
 
 
@@ -51,9 +52,6 @@ def pick_dtype(name: str) -> torch.dtype:
     if name != "auto":
         return torch.bfloat16 if name == "bfloat16" else torch.float32
     return torch.bfloat16 if can_pack() and favours_bfloat16() else torch.float32
-
-
-SUPPORTED_TYPES = ("llama", "qwen2", "qwen3")
 
 
 @dataclass(frozen=True)
@@ -165,9 +163,9 @@ class Llama:
         return q.permute(0, 2, 1, 3, 4).reshape(part.rows, self.kv_heads, -1, self.head_dim)
 
     def _attend_part(self, index: int, q: Tensor, plan: ForwardPlan, part: AttentionPart) -> Tensor:
-        own = slice(part.first, part.first + part.rows)
-        k = plan.kv_cache.k[index][own, :, : part.key_length]
-        v = plan.kv_cache.v[index][own, :, : part.key_length]
+        slots = slice(part.first, part.first + part.rows)
+        k = plan.kv_cache.k[index][slots, :, : part.key_length]
+        v = plan.kv_cache.v[index][slots, :, : part.key_length]
         out, weight = self._attend(q, k, v, part.mask)
         for call in part.prefix_calls:
             out = self._join_prefix(index, q, out, weight, call, plan)

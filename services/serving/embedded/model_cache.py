@@ -43,8 +43,8 @@ def load_model(base_dir: Path, adapter_dir: Path | None, dtype: torch.dtype) -> 
             "serve it with vLLM."
         )
     eos_token_ids = _eos_token_ids(model)
-    own = adapter_dir is not None and (adapter_dir / "tokenizer_config.json").is_file()
-    tokenizer = AutoTokenizer.from_pretrained(adapter_dir if own else base_dir, local_files_only=True)
+    has_tokenizer = adapter_dir is not None and (adapter_dir / "tokenizer_config.json").is_file()
+    tokenizer = AutoTokenizer.from_pretrained(adapter_dir if has_tokenizer else base_dir, local_files_only=True)
     ensure_chat_template(tokenizer)
     base_logprobs = reference_logprobs(model, tokenizer) if adapter_dir is not None else None
     if adapter_dir is not None:

@@ -26,6 +26,9 @@ from services.serving.registry import ReferenceLogprobs, ServedModel
 from shared.errors import UnavailableError
 from shared.processes.lifecycle import without_secrets
 
+MAX_LINE_BYTES = 64 * 1024 * 1024  # the longest line is the whole answer to a request
+FINAL_EVENTS = ("done", "error", "loaded")
+
 
 class GenerationTask(BaseModel):
     """A checked request with every default filled in.
@@ -51,10 +54,6 @@ class FinishedChoice(BaseModel):
     index: int
     text: str
     finish_reason: str
-
-
-MAX_LINE_BYTES = 64 * 1024 * 1024  # the longest line is the whole answer to a request
-FINAL_EVENTS = ("done", "error", "loaded")
 
 
 def _child_environment() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The SQL service over internal HTTP: turns questions into SQL.
 
-It is for our own services: `shared.http.guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
+It is for our services only: `shared.http_guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
 """
 
 import contextlib
@@ -39,8 +39,8 @@ def create_app(objects: ObjectStore, engine_url: str, sandbox_url: str, settings
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         timeout = httpx.Timeout(settings.engine_s, connect=CONNECT_S)
         limits = httpx.Limits(max_connections=2 * settings.at_once, max_keepalive_connections=settings.at_once)
-        own = internal_headers()
-        async with httpx.AsyncClient(headers=own, timeout=timeout, limits=limits, trust_env=False) as http:
+        headers = internal_headers()
+        async with httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits, trust_env=False) as http:
             app.state.answerer = SqlAnswerer(objects, ChatEngine(http, engine_url), SandboxClient(http, sandbox_url))
             yield
 

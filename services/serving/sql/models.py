@@ -18,6 +18,9 @@ from shared.storage.records import read_lines
 from shared.storage.store import ObjectStore
 
 TOO_LONG = "context_length_exceeded"
+DEFAULT_SAMPLE_ROWS = 3
+PROMPTS_READ = 100  # training prompts; the one with the most sample rows shows how many there were
+SAMPLE_ROWS_MARK = "/* first rows:\n"
 ERROR_TYPES: dict[int, type[SenseError]] = {400: InvalidInputError, 404: NotFoundError, 422: InvalidInputError}
 
 
@@ -102,11 +105,6 @@ def engine_error(status: int, body: object) -> SenseError:
         return InvalidInputError(message, code=TOO_LONG)
     kind = ERROR_TYPES.get(status, UnavailableError)
     return kind(message, code="model_not_found" if status == 404 else code if not code.isdigit() else "engine_error")
-
-
-DEFAULT_SAMPLE_ROWS = 3
-PROMPTS_READ = 100  # training prompts; the one with the most sample rows tells how many there were
-SAMPLE_ROWS_MARK = "/* first rows:\n"
 
 
 def choose_model(served: Sequence[ListedModel], objects: ObjectStore) -> str:

@@ -38,8 +38,8 @@ def create_app(state: Path, settings: VllmSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = httpx.Limits(max_connections=512, max_keepalive_connections=128)
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=5.0)
-        own = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
-        async with httpx.AsyncClient(headers=own, timeout=timeout, limits=limits, trust_env=False) as http:
+        headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
+        async with httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits, trust_env=False) as http:
             server = open_server(state, settings, http)
             app.state.http, app.state.models = http, VllmModels(registry, server, VllmClient(http), settings)
             yield

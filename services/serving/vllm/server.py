@@ -21,6 +21,7 @@ from shared.processes.lifecycle import without_secrets
 
 POLL_S = 0.3
 SETTLE_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 120.0
 TAIL_LINES = 6
 HIDDEN_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # vLLM has an environment of its own
 log = get_logger()
@@ -131,8 +132,9 @@ class ManagedServer:
 
     def _environment(self) -> dict[str, str]:
         kept = {name: value for name, value in without_secrets(os.environ).items() if name not in HIDDEN_VARIABLES}
-        own = {"VLLM_API_KEY": key} if (key := self._settings.key) else {}  # a command line would show it to everybody
-        fixed = {**own, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
+        # a command line would show the key to everybody
+        key = {"VLLM_API_KEY": self._settings.key} if self._settings.key else {}
+        fixed = {**key, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
         return {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", **kept, **fixed}
 
     async def _wait_healthy(self) -> None:
@@ -223,9 +225,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-REQUEST_TIMEOUT_S = 120.0
 
 
 class VllmClient:

@@ -1,6 +1,5 @@
 """What a finished run leaves: weights, tokenizer, model card, TensorBoard events, facts."""
 
-import hashlib
 import json
 import platform
 import shutil
@@ -10,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from services.training.checkpoints import file_sha256
 from services.training.config import TrainConfig
 from services.training.run.data import DataFacts
 from services.training.run.devices import is_main_process
@@ -19,28 +19,6 @@ from shared.models.bases import base_fingerprint
 
 EVENT_TAGS = {"lr": "train/learning_rate", "epoch": "train/epoch", "tokens": "train/tokens"}
 NOT_PLOTTED = {"step", "total_steps", "seconds", "questions"}
-
-
-def write_events(metrics: Path, target: Path) -> None:
-    """Writes the curve as a TensorBoard file from metrics.jsonl, so that a resumed run has no step twice."""
-    from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.summary import scalar
-
-    lines = parse_json_lines(metrics.read_bytes())
-    began = time.time() - (lines[-1]["seconds"] if lines else 0.0)
-    base = target.with_name(target.name + ".writing")
-    writer = EventsWriter(str(base))
-    for line in lines:
-        for name, value in line.items():
-            if name not in NOT_PLOTTED:
-                summary = scalar(EVENT_TAGS.get(name, f"train/{name}"), value)
-                writer.write_event(Event(wall_time=began + line["seconds"], step=line["step"], summary=summary))
-    writer.close()
-    (written,) = target.parent.glob(f"{base.name}*")
-    written.rename(target)
-
-
 EVENTS_FILE = "curve.tfevents"
 LIBRARIES = ("torch", "transformers", "trl", "peft")
 
@@ -117,7 +95,7 @@ def collect_facts(config: TrainConfig, data: DataFacts, run: RunFacts) -> dict[s
     versions = {name: metadata.version(name) for name in LIBRARIES} | {"python": platform.python_version()}
     parent = None
     if config.parent_adapter is not None:
-        parent = _sha256(config.parent_adapter / "adapter_model.safetensors")
+        parent = file_sha256(config.parent_adapter / "adapter_model.safetensors")
     base = base_fingerprint(config.base_dir)
     return (
         {
@@ -130,11 +108,6 @@ def collect_facts(config: TrainConfig, data: DataFacts, run: RunFacts) -> dict[s
         | asdict(run)
         | {"scores": [one.model_dump() for one in run.scores]}
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
@@ -175,3 +148,23 @@ def describe_scores(facts: dict[str, Any]) -> list[tuple[str, str]]:
 def describe_rows(data: dict[str, Any]) -> str:
     shortened = "".join(f", {count} shortened ({step})" for step, count in data["shortened"].items())
     return f"{data['kept']} used{shortened}, {data['dropped']} too long"
+
+
+def write_events(metrics: Path, target: Path) -> None:
+    """Writes the curve as a TensorBoard file from metrics.jsonl, so that a resumed run has no step twice."""
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
+
+    lines = json_lines(metrics.read_bytes())
+    began = time.time() - (lines[-1]["seconds"] if lines else 0.0)
+    base = target.with_name(target.name + ".writing")
+    writer = EventsWriter(str(base))
+    for line in lines:
+        for name, value in line.items():
+            if name not in NOT_PLOTTED:
+                summary = scalar(EVENT_TAGS.get(name, f"train/{name}"), value)
+                writer.write_event(Event(wall_time=began + line["seconds"], step=line["step"], summary=summary))
+    writer.close()
+    (written,) = target.parent.glob(f"{base.name}*")
+    written.rename(target)

@@ -191,7 +191,9 @@ def compute_reference_logps(
     part: dict[int, list[float]] = {}
     size = trainer.recipe.batch_size
     device = trainer.args.device
-    frozen = model if next(model.parameters()).device == device else copy_to(model, device)
+    frozen = model
+    if next(model.parameters()).device != device:  # a sharded run leaves its weights on the CPU until training begins
+        frozen = copy.deepcopy(model).to(device, torch.bfloat16)
     with torch.no_grad():
         for start in range(0, len(order), size):
             indexes = order[start : start + size]
@@ -204,11 +206,6 @@ def compute_reference_logps(
     if is_main_process():
         file.write_text(json.dumps(reference))
     return reference
-
-
-def copy_to(model: Any, device: torch.device) -> Any:
-    """A bfloat16 copy on `device`: a sharded run leaves its weights on the CPU until training begins."""
-    return copy.deepcopy(model).to(device, torch.bfloat16)
 
 
 def to_dataset(rows: list[EncodedRow]) -> Dataset:

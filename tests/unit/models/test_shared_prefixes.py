@@ -1,4 +1,4 @@
-"""Which prompts share a beginning, and how long it is."""
+"""Which prompts share a prefix, and how long it is."""
 
 from shared.models.shared_prefixes import group_by_deepest_prefix, group_by_prefix
 

@@ -24,7 +24,7 @@ def write(
     waiting = [SequenceGroup(tuple(prompt), own) for prompt, own in zip(prompts, rows, strict=True)]
     while waiting or batch.sequences:
         free = max(0, cap - len(batch.sequences)) if batch.sequences else cap
-        batch.advance(waiting[:free], [arrival.prompt for arrival in waiting[free:]])
+        batch.advance(waiting[:free], [group.prompt for group in waiting[free:]])
         waiting = waiting[free:]
     return [row.tokens for own in rows for row in own]
 

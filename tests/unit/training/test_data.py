@@ -148,8 +148,8 @@ def test_what_may_be_left_out_is_a_setting(sft_config: TrainConfig) -> None:
 
 
 def alone(lengths: list[int], seed: int) -> PromptGroupSampler:
-    families = prompt_groups([[length] for length in lengths], 1)
-    return PromptGroupSampler(lengths, families, prompt_group_size=1, batch_size=8, seed=seed)
+    groups = prompt_groups([[length] for length in lengths], 1)
+    return PromptGroupSampler(lengths, groups, prompt_group_size=1, batch_size=8, seed=seed)
 
 
 def test_order_covers_all_rows_and_follows_seed_and_epoch() -> None:
@@ -174,12 +174,12 @@ def test_batches_hold_rows_of_like_length() -> None:
     assert grouped * 3 < padding(list(range(256)), lengths, 8)
 
 
-def test_siblings_stand_in_one_batch_and_every_row_comes_once() -> None:
+def test_prompt_groups_stand_in_one_batch_and_every_row_comes_once() -> None:
     schemas = {schema: tuple(range(schema * 1000, schema * 1000 + 60)) for schema in range(12)}
     prompts = [(*schemas[index % 12], 50_000 + index, 1) for index in range(12 * 8)]
-    families = prompt_groups(prompts, 4)
-    assert sorted(map(len, families)) == [8] * 12
-    sampler = PromptGroupSampler([62] * len(prompts), families, prompt_group_size=4, batch_size=8, seed=3)
+    groups = prompt_groups(prompts, 4)
+    assert sorted(map(len, groups)) == [8] * 12
+    sampler = PromptGroupSampler([62] * len(prompts), groups, prompt_group_size=4, batch_size=8, seed=3)
     order = list(sampler)
     assert sorted(order) == list(range(96))
     groups = [{row % 12 for row in order[start : start + 4]} for start in range(0, 96, 4)]

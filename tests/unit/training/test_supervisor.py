@@ -126,8 +126,8 @@ def test_a_run_that_was_not_started_says_so(sft_config: TrainConfig) -> None:
 SUPERVISOR = """
 import sys, time
 from services.training.config import TrainConfig
-from services.training.supervisor import TrainingRun
-run = TrainingRun(TrainConfig.model_validate_json(open(sys.argv[1]).read()))
+from services.training.supervisor import TrainingProcess
+run = TrainingProcess(TrainConfig.model_validate_json(open(sys.argv[1]).read()))
 run.start()
 print(run.pid, flush=True)
 time.sleep(1000)
