@@ -48,7 +48,7 @@ def check_files(manifest: ModelManifest, folder: Path) -> None:
             raise UnavailableError(f"the local copy of {manifest.name} is damaged at {name}; it is brought again")
 
 
-def deploy_model(command: DeployModel, shard: Shard) -> Done:
+def deploy_model(command: DeployModel, shard: Shard) -> TaskResult:
     """Downloads a model; the engine serves it once it has loaded and checked it."""
     model = chosen_model(shard, command.model_from, command.model)
     command = command.model_copy(update={"model": model})
@@ -57,7 +57,7 @@ def deploy_model(command: DeployModel, shard: Shard) -> Done:
     return TaskResult(DeployedCounts(deployed=1))
 
 
-def undeploy_model(command: UndeployModel, shard: Shard) -> Done:
+def undeploy_model(command: UndeployModel, shard: Shard) -> TaskResult:
     """The engine answers requests in flight, then stops serving the name; doing it twice is not an error."""
     try:
         open_engine().unload(command.model)
@@ -66,7 +66,7 @@ def undeploy_model(command: UndeployModel, shard: Shard) -> Done:
     return TaskResult(UndeployedCounts(undeployed=1))
 
 
-def release(command: Release, shard: Shard) -> Done:
+def release(command: Release, shard: Shard) -> TaskResult:
     """Frees the engine's memory; its names stay and are loaded again on the next request."""
     engine = open_engine()
     served = len(engine.models())

@@ -72,7 +72,7 @@ class AccuracyScorer:
     def __init__(self, config: TrainConfig, questions: list[SelectionQuestion], style: PromptStyle) -> None:
         self.config, self.questions = config, questions
         self.reasons = style.target == "reasoning_sql"
-        self.sandbox = sandbox_at(SandboxSettings().url)
+        self.sandbox = sandbox_service(SandboxSettings().url)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="accuracy", daemon=True)
 
@@ -120,11 +120,11 @@ class AccuracyScorer:
             return False
         body = RunRequest(database_id=question.database_id, sqls=[question.gold, sql], deadline_s=QUERY_DEADLINE_S)
         answer = self.sandbox.good(http.post("/runs", content=body.model_dump_json(), headers=JSON_HEADERS))
-        gold, given = RunAnswer.model_validate_json(answer.content).runs
+        gold, given = RunResponse.model_validate_json(answer.content).runs
         return same_result(gold, given)
 
 
-def same_result(gold: Run, given: Run) -> bool:
+def same_result(gold: RunResult, given: RunResult) -> bool:
     """Whether both statements ran and returned the same result."""
     return (
         gold.outcome in RAN_OUTCOMES

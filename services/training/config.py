@@ -57,7 +57,7 @@ class Recipe(BaseModel):
         default=None, ge=1, description="steps between scores on the selection split; the best weights are kept"
     )
     score_questions: int = Field(default=32, ge=1, le=1000, description="questions of the split in each score")
-    launch: Launch = Field(default="single", description="one process, or `accelerate launch` with this strategy")
+    launch: LaunchMode = Field(default="single", description="one process, or `accelerate launch` with this strategy")
     processes: int = Field(default=1, ge=1, le=64, description="processes of a launch, one a GPU of this machine")
     report_to: Tracker = Field(default="none", description="a tracker beside metrics.jsonl and the TensorBoard file")
 

@@ -36,7 +36,7 @@ T = TypeVar("T")
 log = get_logger()
 
 
-def train_model(command: TrainModel, shard: Shard) -> Done:
+def train_model(command: TrainModel, shard: Shard) -> TaskResult:
     """Trains and publishes a model, unless an earlier attempt of this stage has published it already."""
     if command.parent_from is not None:
         command = command.model_copy(update={"parent": chosen_model(shard, command.parent_from, command.parent or "")})
@@ -63,7 +63,7 @@ def find_data(command: TrainModel, shard: Shard) -> ObjectRef:
     return refs[0]
 
 
-def find_published(command: TrainModel, shard: Shard, data: ObjectRef) -> Done | None:
+def find_published(command: TrainModel, shard: Shard, data: ObjectRef) -> TaskResult | None:
     """The result of an attempt that was lost after it wrote the manifest."""
     try:
         manifest = read_manifest(shard.objects, command.model)
@@ -73,7 +73,7 @@ def find_published(command: TrainModel, shard: Shard, data: ObjectRef) -> Done |
     return result_of(shard, manifest) if same and set(OUTPUT_FILES.values()) <= set(manifest.files) else None
 
 
-def run_training(folder: Path, command: TrainModel, shard: Shard, data: ObjectRef) -> Done:
+def run_training(folder: Path, command: TrainModel, shard: Shard, data: ObjectRef) -> TaskResult:
     """Restores the newest checkpoint, trains in `folder`, publishes the artefact."""
     config = make_config(command, shard, data, folder)
     store = checkpoint_store(command, shard, config, data)
@@ -228,12 +228,12 @@ def retry_while_unavailable(action: Callable[[], T], shard: Shard) -> T:
         pause = min(30.0, 2 * pause)
 
 
-def result_of(shard: Shard, manifest: ModelManifest) -> Done:
+def result_of(shard: Shard, manifest: ModelManifest) -> TaskResult:
     """The task's result for a published model."""
     outputs = {name: manifest.files[file] for name, file in OUTPUT_FILES.items()}
     outputs["manifest"] = manifest_ref(shard.objects, manifest.name)
     counts = TrainedCounts(rows=int(manifest.facts["data"]["kept"]), steps=int(manifest.facts["steps"]))
-    return Done(counts, outputs)
+    return TaskResult(counts, outputs)
 
 
 TASKS: dict[TaskContract, Work[Any]] = {TRAIN_MODEL: train_model}

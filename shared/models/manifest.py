@@ -12,9 +12,10 @@ from shared.contracts.records import RoundScore
 from shared.errors import ConflictError, NotFoundError
 from shared.storage.cache import local_folder
 from shared.storage.keys import model_key, model_manifest_key
+from shared.storage.store import ObjectStore
 
 if TYPE_CHECKING:  # the training process reads fingerprints and manifests, and needs no task runtime
-    from shared.tasks.shard import Shard
+    from shared.tasks.task import Shard
 
 
 class ModelManifest(BaseModel):
@@ -83,7 +84,7 @@ def weights_hash(manifest: ModelManifest) -> str:
 
 def read_best_round(shard: "Shard", choice: StageRef) -> RoundScore:
     """The best model that a choosing stage recorded. Raises `NotFoundError` if it left none."""
-    for line in shard.stage_rows(choice, "choice", RoundScore):
+    for line in shard.stage_records(choice, "choice", RoundScore):
         if line.best:
             return line
     raise NotFoundError(f"stage {choice.stage} has chosen no model; did it end?")

@@ -128,10 +128,10 @@ async def _answer_response(
 ) -> Response:
     """The whole answer, or a stream. A client that disconnects ends the work on its request."""
     if not tasks[0].stream:
-        done = await unless_gone(request, _run_tasks(model_process, tasks))
+        done = await cancel_on_disconnect(request, _run_tasks(model_process, tasks))
         return JSONResponse(envelope.completion(done))
     flow = model_process.chat(tasks[0])
-    first = _raise_error(await unless_gone(request, anext(flow)))
+    first = _raise_error(await cancel_on_disconnect(request, anext(flow)))
     events = _events(first, flow, envelope, tasks[0].n, wants_usage)
     return StreamingResponse(events, media_type="text/event-stream")
 

@@ -250,7 +250,11 @@ class SqlAnswerer:
         run = question.runs.get(sql)
         if run is None:
             return {}
-        result = Executed.model_validate(run.model_dump(exclude={"fingerprint"})) if question.request.execute else None
+        result = (
+            ExecutionResult.model_validate(run.model_dump(exclude={"fingerprint"}))
+            if question.request.execute
+            else None
+        )
         return {"outcome": run.outcome, "message": run.message, "result": result}
 
 
@@ -314,23 +318,23 @@ def translate_sql(sql: str, dialect: str) -> tuple[str | None, str | None]:
 
 class SandboxClient:
     def __init__(self, http: httpx.AsyncClient, url: str) -> None:
-        self._http, self._service = http, sandbox_at(url)
+        self._http, self._service = http, sandbox_service(url)
 
     async def run(
         self, database_id: str, sqls: Sequence[str], deadline_s: float | None, max_rows: int | None, caller: str = ""
-    ) -> list[Run]:
+    ) -> list[RunResult]:
         """What each statement did, in order. Raises RefusedError, UnavailableError."""
         request = RunRequest(database_id=database_id, sqls=list(sqls), deadline_s=deadline_s, max_rows=max_rows)
         seconds = (deadline_s or STATEMENT_S) * len(sqls) + OVERHEAD_S
         answer = await self._post("/runs", request.model_dump_json(), seconds, caller)
-        return RunAnswer.model_validate_json(answer.content).runs
+        return RunResponse.model_validate_json(answer.content).runs
 
-    async def build(self, ddl: str, caller: str = "") -> ScriptAnswer:
+    async def build(self, ddl: str, caller: str = "") -> ScriptResponse:
         """Builds and stores a database from a script. Raises RefusedError (code invalid_ddl), UnavailableError."""
         answer = await self._post("/scripts", ScriptRequest(ddl=ddl).model_dump_json(), BUILD_TIMEOUT_S, caller)
-        return ScriptAnswer.model_validate_json(answer.content)
+        return ScriptResponse.model_validate_json(answer.content)
 
     async def _post(self, path: str, body: str, seconds: float, caller: str) -> httpx.Response:
-        url, headers = self._service.root + path, {**JSON_HEADERS, CALLER: caller}
-        call = self._http.post(url, content=body, headers=headers, timeout=patience(seconds))
+        url, headers = self._service.root + path, {**JSON_HEADERS, CALLER_HEADER: caller}
+        call = self._http.post(url, content=body, headers=headers, timeout=response_timeout(seconds))
         return await self._service.answered(call)

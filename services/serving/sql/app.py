@@ -59,9 +59,9 @@ def create_app(objects: ObjectStore, engine_url: str, sandbox_url: str, settings
 
 async def write_sql(request: Request, body: SqlRequest) -> SqlAnswer:
     """Answers a question; a caller who disconnects ends the work on it."""
-    state, caller = request.app.state, request.headers.get(CALLER, "")[:100]
+    state, caller = request.app.state, request.headers.get(CALLER_HEADER, "")[:100]
     async with state.slots.taken(caller):
-        answer: SqlAnswer = await unless_gone(request, state.answerer.answer(body, caller))
+        answer: SqlAnswer = await cancel_on_disconnect(request, state.answerer.answer(body, caller))
     log.info("sql.answered", model=answer.model, database=answer.database_id, ms=answer.elapsed_ms, n=body.n)
     return answer
 

@@ -81,9 +81,9 @@ class ChatEngine:
         except (KeyError, TypeError, ValueError) as error:
             raise UnavailableError(f"the engine gave no answer for {model} that can be read", code="engine") from error
 
-    async def _call(self, method: str, path: str, body: object) -> dict[str, Any]:
+    async def _call(self, method: str, path: str, payload: object) -> dict[str, Any]:
         try:
-            answer = await self._http.request(method, self._url + path, json=body)
+            answer = await self._http.request(method, self._url + path, json=payload)
             body: dict[str, Any] = answer.json()
         except httpx.HTTPError as error:
             message = f"the engine at {self._url} does not answer ({type(error).__name__}); see: sense status"

@@ -32,7 +32,7 @@ def distinct_statements(answers: Sequence[str], *, last: bool = False) -> list[D
     return list(found.values())
 
 
-def elect_sample(samples: Sequence[DistinctSql], runs: Mapping[str, Run], vote: Vote) -> DistinctSql:
+def elect_sample(samples: Sequence[DistinctSql], runs: Mapping[str, RunResult], vote: Vote) -> DistinctSql:
     """The sample with the most votes; statements that ran come before those that failed, and those before none.
 
     If votes are equal, the first sample wins. A truncated result agrees only with its own text.
@@ -46,7 +46,7 @@ def elect_sample(samples: Sequence[DistinctSql], runs: Mapping[str, Run], vote: 
     return max(samples, key=lambda one: (outcome_rank(one, runs), one.votes, -one.place))
 
 
-def agreement_key(sample: DistinctSql, runs: Mapping[str, Run], vote: Vote) -> object:
+def agreement_key(sample: DistinctSql, runs: Mapping[str, RunResult], vote: Vote) -> object:
     """Two samples agree if their keys are equal."""
     run = runs.get(sample.sql or "")
     if sample.sql is None or run is None:
@@ -56,7 +56,7 @@ def agreement_key(sample: DistinctSql, runs: Mapping[str, Run], vote: Vote) -> o
     return ("text", normalize_sql(sample.sql))
 
 
-def outcome_rank(sample: DistinctSql, runs: Mapping[str, Run]) -> int:
+def outcome_rank(sample: DistinctSql, runs: Mapping[str, RunResult]) -> int:
     """2 if it ran, 1 for a statement that failed, 0 for none."""
     run = runs.get(sample.sql or "")
     return 0 if sample.sql is None else 2 if run is None or run.outcome in RAN_OUTCOMES else 1
@@ -68,7 +68,7 @@ def normalize_sql(sql: str) -> str:
     return " ".join(parts)
 
 
-def rank_samples(samples: Sequence[DistinctSql], runs: Mapping[str, Run]) -> list[SqlSample]:
+def rank_samples(samples: Sequence[DistinctSql], runs: Mapping[str, RunResult]) -> list[SqlSample]:
     """The samples for the caller, the most votes first."""
     ranked = sorted(samples, key=lambda one: (-outcome_rank(one, runs), -one.votes, one.place))
     views = []

@@ -126,13 +126,13 @@ async def forward_once(
     """Tries once. Raises httpx.ConnectError if there was no connection: only then may the caller try again."""
     stack = contextlib.AsyncExitStack()
     try:
-        inner = await unless_gone(request, stack.enter_async_context(models.hold(payload["model"])))
+        inner = await cancel_on_disconnect(request, stack.enter_async_context(models.hold(payload["model"])))
         if not models.server.running:  # it ended while the model was looked up
             raise httpx.ConnectError("vLLM has ended")
         content = body if inner == payload["model"] else json.dumps({**payload, "model": inner}).encode()
         http: httpx.AsyncClient = request.app.state.http
         ask = http.build_request("POST", models.server.url + path, content=content, headers=JSON_HEADERS)
-        answer = await unless_gone(request, http.send(ask, stream=bool(payload.get("stream"))))
+        answer = await cancel_on_disconnect(request, http.send(ask, stream=bool(payload.get("stream"))))
         stack.push_async_callback(answer.aclose)
         if answer.is_error:
             await answer.aread()
@@ -158,7 +158,7 @@ async def forward_once(
 def read_body(body: bytes) -> dict[str, Any]:
     """Checks what the front needs of a request. Raises InvalidInputError."""
     try:
-        check_json(body, "the request", ENGINE_VALUES)
+        check_json(body, "the request", MAX_ENGINE_VALUES)
         payload = json.loads(body)
     except ValueError as error:
         raise InvalidInputError(f"The body is no JSON: {error}.", code="invalid_request") from error

@@ -156,7 +156,7 @@ def write_events(metrics: Path, target: Path) -> None:
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.summary import scalar
 
-    lines = json_lines(metrics.read_bytes())
+    lines = parse_json_lines(metrics.read_bytes())
     began = time.time() - (lines[-1]["seconds"] if lines else 0.0)
     base = target.with_name(target.name + ".writing")
     writer = EventsWriter(str(base))

@@ -48,7 +48,7 @@ class DataFacts:
 
     Lengths are in tokens, of a prompt with its longest completion: `longest` of the kept rows, `lengths` (percentiles
     and `max`) of all rows before shortening. `shortened` counts rows by the step that made them fit
-    (shared/sql/shorten.py).
+    (shared/sql/prompt.py).
     """
 
     rows: int
@@ -121,7 +121,7 @@ def shorten_to_fit(
     tokenizer: Any, prompt: Sequence[Message], completions: Sequence[Sequence[Message]], limit: int
 ) -> tuple[EncodedRow, str]:
     """The row with its prompt shortened as little as `limit` tokens allow, and the name of the step that did it."""
-    _, step = shorten(prompt, lambda shown: encode_row(tokenizer, shown, completions).longest <= limit)
+    _, step = shorten_prompt(prompt, lambda shown: encode_row(tokenizer, shown, completions).longest <= limit)
     shown = [one.model_copy(update={"content": shorten_text(one.content, step)}) for one in prompt]
     return encode_row(tokenizer, shown, completions), step.name
 
