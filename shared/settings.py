@@ -14,6 +14,7 @@ from shared.errors import InvalidInputError
 # Old environment variable -> its new name; None for a setting that no longer exists.
 RENAMED: dict[str, str | None] = {
     "SENSE_CACHE_ROWS_BYTES": "SENSE_CACHE_RECORDS_BYTES",
+    "SENSE_ENGINE_ROWS": "SENSE_ENGINE_MAX_SEQUENCES",
     "SENSE_SANDBOX_INTAKE_S": "SENSE_SANDBOX_INTAKE_TIMEOUT_S",
     "SENSE_SANDBOX_LONGEST_S": "SENSE_SANDBOX_MAX_DEADLINE_S",
     "SENSE_SANDBOX_MOST_ROWS": "SENSE_SANDBOX_MAX_ROWS",

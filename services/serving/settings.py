@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from shared.settings import InternalSettings
+from shared.settings import BaseSettings, InternalSettings
 
 
 class EmbeddedEngineSettings(BaseSettings):
