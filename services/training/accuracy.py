@@ -59,13 +59,6 @@ def selection_questions(
     ]
 
 
-def prompt_of(stage: StageRef, job_id: str, shard: Shard) -> tuple[int, PromptStyle]:
-    """Number of sample rows and style of the prompts that a stage wrote."""
-    plan = shard.jobs.plan(stage.job_id or job_id)
-    params = plan.stage(stage.stage).params if plan is not None else {}
-    return int(params.get("prompt_rows", 0)), PromptStyle.model_validate(params.get("style", {}))
-
-
 class AccuracyScorer:
     """A thread of the supervisor that scores each file of answers once."""
 

@@ -94,7 +94,7 @@ def run_training(folder: Path, command: TrainModel, shard: Shard, data: ObjectRe
         if accuracy is not None:
             accuracy.close()
         uploader.close(keep=shard.heartbeat.reason not in ("lost", "orphaned"))
-    manifest = make_manifest(command, data, run.facts(), prompt_version_of(command, shard))
+    manifest = make_manifest(command, data, run.facts(), prompt_version_of(command))
     retry_while_unavailable(lambda: publish_model(shard.objects, config.artefact_dir, manifest), shard)
     done = result_of(shard, read_manifest(shard.objects, command.model))
     try:
@@ -153,8 +153,8 @@ def make_scorer(command: TrainModel, shard: Shard, config: TrainConfig) -> Accur
     """Writes the selection questions for the process; None without `score_steps`. Raises `InvalidInputError`."""
     if config.questions is None or command.questions is None:
         return None
-    rows, style = prompt_of(command.questions, command.job_id, shard)
-    questions = selection_questions(command, shard, config.score_questions, rows, style)
+    style = command.style or PromptStyle()
+    questions = selection_questions(command, shard, config.score_questions, command.prompt_rows or 0, style)
     write_file(config.questions, QUESTIONS.dump_json(questions))
     return AccuracyScorer(config, questions, style)
 
@@ -186,11 +186,9 @@ def stop_grace(reason: str | None) -> float:
     return min(DRAIN_GRACE_S, within) if reason == "draining" else within
 
 
-def prompt_version_of(command: TrainModel, shard: Shard) -> str:
-    """The style of the training prompts, as their stage wrote them; serving renders prompts the same way."""
-    plan = shard.jobs.plan(command.data.job_id or command.job_id)
-    params = plan.stage(command.data.stage).params if plan is not None else {}
-    if "prompt_rows" not in params:
+def prompt_version_of(command: TrainModel) -> str:
+    """The style of the training prompts; serving renders prompts the same way."""
+    if command.prompt_rows is None:
         return PROMPT_VERSION
     return prompt_version(command.prompt_rows, command.style or PromptStyle())
 
