@@ -1,4 +1,4 @@
-"""Which of all built pairs make the set: rules over the whole, each counted by its name. Pure, in shard order."""
+"""Collects pairs into a preference set: which of them, how long they are, their files and their histograms."""
 
 import hashlib
 import re
@@ -19,14 +19,14 @@ from shared.sql.prompt import render_messages
 from shared.storage.records import dump_records
 from shared.tasks.task import Shard
 
-# What SQLite could not parse. Answers without any SQL are no side of a pair, so that none is counted here.
+# What SQLite could not parse. Answers without any SQL are not a side of any pair.
 UNPARSED_OUTCOMES = frozenset({Outcome.SYNTAX_ERROR, Outcome.MULTI_STATEMENT})
 TooLong = Callable[[Example, Pair], bool]
 
 
 @dataclass(frozen=True)
 class SelectionRules:
-    """`syntax_share`: the most of the rejected sides that SQLite may fail to parse, 0 to 1; drawn by `seed`."""
+    """`syntax_share`: the largest share (0 to 1) of rejected sides that SQLite cannot parse; drawn by `seed`."""
 
     seed: int = 0
     limit: int | None = None
@@ -35,7 +35,7 @@ class SelectionRules:
 
 @dataclass
 class SelectedPairs:
-    """What was kept, in shard order, and how many were refused why."""
+    """The pairs kept, in shard order, and how many were refused by reason."""
 
     pairs: list[Pair] = field(default_factory=list)
     outside: int = 0
@@ -68,7 +68,7 @@ def select_pairs(
 
 
 def apply_caps(found: SelectedPairs, rules: SelectionRules) -> None:
-    """The cap, the limit, and the cap once more: the first pairs may hold more than their share of syntax errors."""
+    """The cap, the limit, and the cap again: the first pairs may hold more than their share of syntax errors."""
     whole = len(found.pairs)
     found.pairs = cap_syntax_errors(found.pairs, rules)
     found.syntax_capped = whole - len(found.pairs)
@@ -80,7 +80,7 @@ def apply_caps(found: SelectedPairs, rules: SelectionRules) -> None:
 
 
 def cap_syntax_errors(pairs: list[Pair], rules: SelectionRules) -> list[Pair]:
-    """The pairs with at most the share of unparsed rejected sides; which ones stay is drawn by seed."""
+    """The pairs with at most the share of unparsed rejected sides; the seed draws which ones stay."""
     unparsed = [pair for pair in pairs if pair.rejected_outcome in UNPARSED_OUTCOMES]
     most = max_unparsed(len(pairs) - len(unparsed), rules.syntax_share)
     if most is None or len(unparsed) <= most:
@@ -90,7 +90,7 @@ def cap_syntax_errors(pairs: list[Pair], rules: SelectionRules) -> list[Pair]:
 
 
 def max_unparsed(others: int, share: float) -> int | None:
-    """How many may stand beside `others` so that they are at most `share` of all; None: any number."""
+    """How many unparsed pairs beside `others` are at most `share` of all; None: any number."""
     return None if share >= 1 else int(others * share / (1 - share) + 1e-9)
 
 
@@ -100,13 +100,22 @@ def draw_key(seed: int, pair: Pair) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+# ---- lengths ----
+#
+# This service has no tokenizer. Byte-level vocabularies cut text at changes between letters, digits and other signs,
+# and never join two pieces. So each piece costs at least one token: a run of letters counts as one for every
+# `BYTES_PER_TOKEN` bytes, digits and signs as one each, a single blank as none. Measured with SmolLM2's tokenizer on
+# 735 texts (the schemas with rows of Spider's 163 databases, 600 questions and golds of BIRD dev): 13 % above the true
+# count in the median, 1 % above at the 5th percentile, 8 % below at the worst. A text of many long words that the
+# vocabulary does not know can still be longer; the trainer measures with its own tokenizer and refuses a set of which
+# more than 1 % does not fit.
+
 BYTES_PER_TOKEN = 4
 TOKENS_PER_MESSAGE = 8  # roles and borders that a chat template adds
 PIECE = re.compile(r"([^\W\d_]+)|(\s+)|(.)", re.DOTALL)
 
 
 def estimate_tokens(text: str) -> int:
-    """Of one text."""
     total = 0
     for letters, blank, _ in PIECE.findall(text):
         if letters:
@@ -117,12 +126,11 @@ def estimate_tokens(text: str) -> int:
 
 
 def estimate_message_tokens(messages: Iterable[Message]) -> int:
-    """Of turns of a chat."""
     return sum(TOKENS_PER_MESSAGE + estimate_tokens(message.content) for message in messages)
 
 
 class LengthEstimator:
-    """Lengths of prompts over one catalogue; a database's schema is counted once."""
+    """Estimated lengths of training records. A database's schema is counted once."""
 
     def __init__(self, catalog: CardCache, prompt_rows: int, style: PromptStyle | None = None) -> None:
         self.catalog, self.prompt_rows, self.style = catalog, prompt_rows, style or PromptStyle()
@@ -133,7 +141,7 @@ class LengthEstimator:
         return estimate_message_tokens(render_messages(card, "", rows=self.prompt_rows, style=self.style))
 
     def longest(self, example: Example, answers: Iterable[str]) -> int:
-        """Tokens of the prompt and its longest answer."""
+        """Tokens of the prompt and its longest answer, estimated."""
         asked = estimate_tokens(example.question)
         if example.evidence:
             asked += estimate_tokens(f"External knowledge: {example.evidence}\n")
@@ -141,8 +149,11 @@ class LengthEstimator:
         return self._schema(example.database_id) + asked + answer
 
 
+# ---- files ----
+
+
 def completion_texts(example: Example, pair: Pair, target: AnswerTarget) -> tuple[str, str]:
-    """What the chosen and the rejected side say; a gold that stands in brings the reasoning of its example."""
+    """The chosen and the rejected completion. A gold that stands in brings the reasoning of its example."""
     chosen = example.reasoning if pair.gold_chosen else pair.chosen_reasoning
     return render_completion(target, pair.chosen, chosen), render_completion(
         target, pair.rejected, pair.rejected_reasoning
@@ -152,7 +163,7 @@ def completion_texts(example: Example, pair: Pair, target: AnswerTarget) -> tupl
 def training_records(
     example: Example, pair: Pair, catalog: CardCache, command: CollectPairs
 ) -> tuple[DpoRecord, SftRecord]:
-    """A pair in TRL's preference form with explicit prompt, and its chosen side in the prompt-completion form."""
+    """A pair in TRL's preference form with an explicit prompt, and its chosen side in the prompt-completion form."""
     card, style = catalog.card(example.database_id), command.style
     prompt = render_messages(card, example.question, evidence=example.evidence, rows=command.prompt_rows, style=style)
     texts = completion_texts(example, pair, style.target)
@@ -192,9 +203,9 @@ def training_records(
 def export_pairs(
     shard: Shard, pairs: Iterable[Pair], examples: Mapping[str, Example], catalog: CardCache, command: CollectPairs
 ) -> dict[str, ObjectRef]:
-    """`dpo.jsonl`, `chosen.jsonl` and `pairs.jsonl`, a row at a time: prompts are long and pairs are many.
+    """`dpo.jsonl`, `chosen.jsonl` and `pairs.jsonl`, a record at a time: prompts are long and pairs are many.
 
-    Each pair has its row in all three, so that the control makes as many steps as DPO.
+    Each pair has a record in all three, so that the control makes as many steps as DPO.
     """
     with tempfile.TemporaryDirectory(prefix="sense-pairs-") as folder, ExitStack() as files:
         paths = {name: Path(folder) / f"{name}.jsonl" for name in ("dpo", "chosen", "pairs")}
@@ -210,7 +221,7 @@ def export_pairs(
 
 
 def measure_shape(pairs: Sequence[Pair]) -> PairShape:
-    """Histograms; both sides' lengths have the same bins, so that they can be laid over each other."""
+    """Histograms of distances and lengths. Both sides have the same bins, so that charts can overlay them."""
     if not pairs:
         return PairShape()
     (distances,) = bin_values([[pair.distance for pair in pairs]])

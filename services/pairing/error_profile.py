@@ -1,39 +1,42 @@
-"""The error profile: what the weak model gets wrong, by outcome and by what the gold uses. Counts that add up."""
+"""The error profile: what the weak model gets wrong, by outcome and SQL feature, and the wishes that follow from it.
+
+The counts add up over shards. Wishes steer the writer of more examples to what fails most.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from services.pairing.decide import Decision
-from services.pairing.policies import REJECTED_VERDICTS
 from shared.contracts.pairing import ErrorProfile, ProfileLine
-from shared.contracts.records import JudgedCandidate, Level, ProfileCount, TriedTemperature, Verdict, Wish
+from shared.contracts.records import JudgedCandidate, Level, ProfileCount, Verdict, Wish
 from shared.sql.features import FEATURES, features_from_words
 
 Kind = Literal["outcome", "feature", "level", "reason", "filter"]
 Key = tuple[Kind, str, Verdict | None]
 NO_FEATURE = "none of these"
 LEVELS = ("easy", "medium", "hard")
-FAILED_VERDICTS = (Verdict.WRONG, Verdict.ERROR, Verdict.TIMEOUT)
-# Verdicts that say how good an answer is; the others say that it could not be told.
-DECIDED_VERDICTS = (Verdict.CORRECT, *FAILED_VERDICTS, Verdict.UNEXTRACTABLE)
+# The other verdicts do not say whether an answer is right.
+DECIDED_VERDICTS = (Verdict.CORRECT, Verdict.WRONG, Verdict.ERROR, Verdict.TIMEOUT, Verdict.UNEXTRACTABLE)
+# Answers at the overall rate that every line is taken to have before its own: a few answers say little.
+PRIOR = 16.0
 
 
 class ErrorTally:
-    """Counts over questions, as rows of an object that other tallies can be added to."""
+    """Counts over questions. Its rows can be merged into another tally."""
 
     def __init__(self) -> None:
         self.counts: Counter[Key] = Counter()
 
     def add(self, judged: Sequence[JudgedCandidate], decision: Decision) -> None:
-        """One question."""
+        """Adds one question."""
         self.add_answers(judged)
         self.counts["reason", decision.reason, None] += 1
-        for name, count in decision.dropped.items():
+        for name, count in decision.refused.items():
             self.counts["filter", name, None] += count
 
     def add_answers(self, judged: Sequence[JudgedCandidate], level: Level | None = None) -> None:
-        """A question's answers alone, under its level where that is known."""
+        """Adds a question's answers alone, under its level where that is known."""
         gold = judged[0].gold
         features = sorted(features_from_words(gold).used) or [NO_FEATURE] if gold else []
         for row in judged:
@@ -44,12 +47,11 @@ class ErrorTally:
                 self.counts["level", level, row.verdict] += 1
 
     def merge(self, rows: Iterable[ProfileCount]) -> None:
-        """What another tally left."""
         for row in rows:
             self.counts[row.kind, row.name, row.verdict] += row.count
 
     def rows(self) -> list[ProfileCount]:
-        """In one order, whatever came first."""
+        """Sorted, so that the order of counting changes nothing."""
         ordered = sorted(self.counts.items(), key=lambda item: (item[0][0], item[0][1], str(item[0][2])))
         return [ProfileCount(kind=kind, name=name, verdict=verdict, count=n) for (kind, name, verdict), n in ordered]
 
@@ -77,7 +79,7 @@ class ErrorTally:
         )
 
     def lines(self, kind: Kind) -> list[ProfileLine]:
-        """One line a name: answers that could be told right from wrong, and how they failed."""
+        """One line a name, over answers with a decided verdict."""
         found: dict[str, Counter[Verdict]] = {}
         for (one, name, verdict), count in self.counts.items():
             if one == kind and verdict in DECIDED_VERDICTS:
@@ -96,25 +98,21 @@ class ErrorTally:
         ]
 
 
-# Answers that a line is taken to have at the overall rate, before its own are counted: few answers say little.
-PRIOR = 16.0
-
-
 def count_answers(lines: Iterable[ProfileLine]) -> tuple[int, int]:
-    """(answers, those that were not right)."""
+    """(answers, those that are not right)."""
     found = [(line.answers, line.answers - line.correct) for line in lines]
     return sum(answers for answers, _ in found), sum(failed for _, failed in found)
 
 
 def smoothed_failure_rate(line: ProfileLine, overall: float) -> float:
-    """The share of a line's answers that was not right, drawn towards the overall one where they are few."""
+    """The share of a line's answers that is not right, drawn towards the overall one where they are few."""
     return (line.answers - line.correct + PRIOR * overall) / (line.answers + PRIOR)
 
 
 def derive_wishes(profile: ErrorProfile, levels: Mapping[Level, float]) -> list[Wish]:
-    """Features that fail more often than the average answer, by how much more; levels by their share and how they fail.
+    """Features that fail more often than the average answer, and levels by their share and how they fail.
 
-    Weights of a kind add up to 1. Where nothing failed, or nothing could be told, there is no wish for a feature.
+    Weights of a kind add up to 1. Where nothing failed, or no verdict is decided, there is no wish for a feature.
     """
     answers, failed = count_answers(profile.outcomes)
     overall = failed / answers if answers else 0.0
@@ -136,34 +134,3 @@ def normalize_weights(weights: Mapping[str, float]) -> dict[str, float]:
     total = sum(weights.values())
     ordered = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
     return {name: round(weight / total, 6) for name, weight in ordered} if total else {}
-
-
-def count_mixed_questions(judged: Iterable[JudgedCandidate]) -> tuple[int, int]:
-    """(questions, those with a right and a wrong answer)."""
-    right: set[str] = set()
-    wrong: set[str] = set()
-    every: set[str] = set()
-    for row in judged:
-        name = row.candidate.example_id
-        every.add(name)
-        if row.verdict is Verdict.CORRECT:
-            right.add(name)
-        elif row.verdict in REJECTED_VERDICTS:
-            wrong.add(name)
-    return len(every), len(right & wrong)
-
-
-def compare_temperatures(
-    temperatures: Sequence[float], judged: Iterable[Iterable[JudgedCandidate]]
-) -> list[TriedTemperature]:
-    """One line a temperature, in their order, one of them chosen.
-
-    Among equals the lowest is: its answers are nearest to what the model says when it is served.
-    """
-    counts = [count_mixed_questions(rows) for rows in judged]
-    shares = [mixed / questions if questions else 0.0 for questions, mixed in counts]
-    best = min(range(len(shares)), key=lambda place: (-shares[place], temperatures[place]))
-    return [
-        TriedTemperature(temperature=temperature, questions=questions, mixed=mixed, chosen=place == best)
-        for place, (temperature, (questions, mixed)) in enumerate(zip(temperatures, counts, strict=True))
-    ]

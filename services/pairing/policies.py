@@ -1,7 +1,7 @@
-"""Pair policies: which of a question's possible pairs are taken. One policy a file, each with what it is for.
+"""Pair policies: the sides of a question, which of them may be paired, and which pairings a policy takes.
 
-A policy sees only pairs that may be (`services/pairing/policies.py`), sorted by slots, and draws from a generator that
-depends on the job's seed and the question alone: the order in which shards arrive changes nothing.
+A policy draws from a generator that depends on the job's seed and the question alone: the order in which shards arrive
+changes nothing.
 """
 
 import random
@@ -18,27 +18,17 @@ from shared.sampling import stable_seed
 from shared.sql.completion import extract_reasoning
 from shared.sql.tokens import normalize_sql, tokens
 
-
-@lru_cache(maxsize=4096)
-def meaningful_tokens(sql: str) -> tuple[str, ...]:
-    """The tokens that say something: no blanks, no comments, names in lower case."""
-    return tuple(
-        text.lower() if kind == "word" else text for kind, text in tokens(sql) if kind not in ("blank", "comment")
-    )
-
-
-def token_distance(one: str, other: str) -> int:
-    """Levenshtein's distance over tokens: how many are put in, taken out or exchanged."""
-    return int(Levenshtein.distance(meaningful_tokens(one), meaningful_tokens(other)))
-
-
 GOLD_SLOT = -1
 REJECTED_VERDICTS = frozenset({Verdict.WRONG, Verdict.ERROR, Verdict.TIMEOUT})
+SAME_TEXT, SAME_PROGRAM, LENGTH_RATIO = PAIR_FILTERS = ("same_text", "same_program", "length_ratio")
+
+
+# ---- sides ----
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One text that may be chosen or rejected. Equal texts are one side, the lowest slot stands for them.
+    """One text that may be chosen or rejected. Equal texts are one side with the lowest slot.
 
     `samples` gave this text; `shared` gave its result, whatever their text. `slot` is GOLD_SLOT for the gold.
     """
@@ -57,12 +47,11 @@ class Side:
 
 
 def sort_by_slot(judged: Iterable[JudgedCandidate]) -> list[JudgedCandidate]:
-    """One order, whatever the order of arrival."""
     return sorted(judged, key=lambda row: (row.candidate.slot, row.candidate.answer_key, row.candidate.answer))
 
 
 def distinct_sides(judged: Sequence[JudgedCandidate], verdicts: Iterable[Verdict]) -> list[Side]:
-    """Distinct texts among these verdicts, by slot. What no SQL was found in is on no side."""
+    """Distinct texts with these verdicts in plain style, by slot. Answers without SQL are on no side."""
     wanted = frozenset(verdicts)
     rows = [row for row in sort_by_slot(judged) if row.candidate.sql]
     texts = [normalize_sql(row.candidate.sql or "") for row in rows]
@@ -97,7 +86,7 @@ def gold_side(judged: Sequence[JudgedCandidate]) -> Side | None:
     return Side(text=normalize_sql(row.gold), slot=GOLD_SLOT, verdict=Verdict.CORRECT, outcome=ran.outcome, samples=0)
 
 
-SAME_TEXT, SAME_PROGRAM, LENGTH_RATIO = PAIR_FILTERS = ("same_text", "same_program", "length_ratio")
+# ---- pairings ----
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +98,11 @@ class Pairing:
 
     @property
     def distance(self) -> int:
-        """In tokens."""
         return token_distance(self.chosen.text, self.rejected.text)
 
     @property
     def order(self) -> tuple[int, int]:
-        """Decides where nothing else does."""
+        """Breaks ties."""
         return self.chosen.slot, self.rejected.slot
 
     @property
@@ -123,15 +111,27 @@ class Pairing:
         return self.chosen.slot == GOLD_SLOT
 
 
-def find_fault(choice: Pairing, length_ratio: float) -> str | None:
-    """Why these two teach nothing, or the wrong thing; None where they may be paired.
+@lru_cache(maxsize=4096)
+def meaningful_tokens(sql: str) -> tuple[str, ...]:
+    """The tokens without blanks and comments, names in lower case."""
+    return tuple(
+        text.lower() if kind == "word" else text for kind, text in tokens(sql) if kind not in ("blank", "comment")
+    )
 
-    `same_text`: they differ in the case of names at most; literals count as they are written. `same_program`: SQLite
-    compiles both into one program, so that they give one result, and the verdicts differ for some other reason (an
-    answer that was right in time and one that was too slow by a hair). `length_ratio`: where one side is many times
-    longer, length is what is learnt.
+
+def token_distance(one: str, other: str) -> int:
+    """Levenshtein's distance over tokens."""
+    return int(Levenshtein.distance(meaningful_tokens(one), meaningful_tokens(other)))
+
+
+def find_fault(pairing: Pairing, length_ratio: float) -> str | None:
+    """The filter that refuses a pairing, because it teaches nothing or the wrong thing; None where none does.
+
+    `same_text`: the sides differ in the case of names at most; literals count as they are written. `same_program`:
+    SQLite compiles both into one program, so they give one result, and the verdicts differ for some other reason (one
+    answer was too slow by a hair). `length_ratio`: one side is many times longer, so the model would learn length.
     """
-    chosen, rejected = choice.chosen, choice.rejected
+    chosen, rejected = pairing.chosen, pairing.rejected
     if meaningful_tokens(chosen.text) == meaningful_tokens(rejected.text):
         return SAME_TEXT
     if chosen.program is not None and chosen.program == rejected.program:
@@ -143,59 +143,51 @@ def find_fault(choice: Pairing, length_ratio: float) -> str | None:
 def allowed_pairings(
     right: Sequence[Side], wrong: Sequence[Side], length_ratio: float
 ) -> tuple[list[Pairing], Counter[str]]:
-    """Every pairing that may be, by slots, and how many may not by name."""
+    """All pairings that pass the filters, by slots, and how many each filter has refused."""
     found: list[Pairing] = []
-    dropped: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
     for chosen in right:
         for rejected in wrong:
-            choice = Pairing(chosen, rejected)
-            if (reason := find_fault(choice, length_ratio)) is None:
-                found.append(choice)
+            pairing = Pairing(chosen, rejected)
+            if (fault := find_fault(pairing, length_ratio)) is None:
+                found.append(pairing)
             else:
-                dropped[reason] += 1
-    return sorted(found, key=lambda choice: choice.order), dropped
+                refused[fault] += 1
+    return sorted(found, key=lambda pairing: pairing.order), refused
+
+
+# ---- policies ----
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyInput:
-    """A question's possible pairs (at least one), sorted; at most `most` may be taken."""
+    """A question's allowed pairings (at least one), sorted; at most `most` may be taken."""
 
     example_id: str
-    choices: Sequence[Pairing]
+    pairings: Sequence[Pairing]
     seed: int
     most: int
 
     def rng(self) -> random.Random:
-        """The same for this seed and question, always."""
         return random.Random(stable_seed(self.seed, self.example_id))
 
 
-Picker = Callable[[PolicyInput], list[Pairing]]
-
-
-@dataclass(frozen=True, slots=True)
-class PairingPolicy:
-    """`gold_stands_in`: where no sample is right, the gold is the chosen side."""
-
-    pick: Picker
-    gold_stands_in: bool = False
-
-
 def one_per_question(given: PolicyInput) -> list[Pairing]:
-    """Any right answer against any wrong one, one pair a question, drawn by seed.
+    """Any right answer against any wrong one, drawn by seed (in the paper's release `grouped-any-limit1`, as far as the
+    name says).
 
     The default: every question weighs the same, and the draw favours no kind of mistake.
     """
-    return [given.rng().choice(given.choices)]
+    return [given.rng().choice(given.pairings)]
 
 
 def nearest(given: PolicyInput) -> list[Pairing]:
     """The pair with the smallest token distance.
 
-    For models that write sound SQL and slip on details: what differs between the sides is the mistake and little else.
-    Too fine for a weak start: with nearly equal sides the loss pushes the tokens that both share.
+    For models that write sound SQL and slip on details: the sides differ in the mistake and little else. Too fine for a
+    weak start: with nearly equal sides the loss pushes down the tokens that both share.
     """
-    return [min(given.choices, key=lambda choice: (choice.distance, choice.order))]
+    return [min(given.pairings, key=lambda one: (one.distance, one.order))]
 
 
 def farthest(given: PolicyInput) -> list[Pairing]:
@@ -204,39 +196,45 @@ def farthest(given: PolicyInput) -> list[Pairing]:
     For a first round with a model that misses whole clauses: the signal is strong and coarse. (Pair selection by
     nearest and farthest edit distance is also in the configuration of ExCoT, arXiv 2503.19988.)
     """
-    return [min(given.choices, key=lambda choice: (-choice.distance, choice.order))]
+    return [min(given.pairings, key=lambda one: (-one.distance, one.order))]
 
 
 def hardest(given: PolicyInput) -> list[Pairing]:
     """The wrong answer whose result most samples share, against the right answer nearest to it.
 
-    For on-policy rounds: a mistake that many samples make is where the model's probability lies, so that the pair moves
-    it most. It concentrates wrong golds too; `suspect_gold` takes the worst of them out before.
+    For on-policy rounds: a mistake that many samples make is where the model's probability lies, so the pair moves it
+    most. It concentrates wrong golds too; `find_suspect_gold` removes the worst of them before.
     """
-    return [min(given.choices, key=lambda choice: (-choice.rejected.shared, choice.distance, choice.order))]
+    return [min(given.pairings, key=lambda one: (-one.rejected.shared, one.distance, one.order))]
 
 
 def all_capped(given: PolicyInput) -> list[Pairing]:
     """One pair a wrong answer, at most `most`, each with a right answer of its own as long as there are some.
 
-    For small sets of questions, where every mistake has to be used; the bound keeps questions that a model finds hard
+    For small sets of questions, where every mistake has to be used. The bound keeps questions that a model finds hard
     from outweighing all others.
     """
     rng = given.rng()
     by_rejected: dict[int, list[Pairing]] = {}
-    for choice in given.choices:
-        by_rejected.setdefault(choice.rejected.slot, []).append(choice)
+    for one in given.pairings:
+        by_rejected.setdefault(one.rejected.slot, []).append(one)
     used: set[int] = set()
-    found: list[Pairing] = []
+    taken: list[Pairing] = []
     for slot in rng.sample(list(by_rejected), min(given.most, len(by_rejected))):
-        fresh = [choice for choice in by_rejected[slot] if choice.chosen.slot not in used]
-        choice = rng.choice(fresh or by_rejected[slot])
-        used.add(choice.chosen.slot)
-        found.append(choice)
-    return sorted(found, key=lambda choice: choice.order)
+        fresh = [one for one in by_rejected[slot] if one.chosen.slot not in used]
+        pairing = rng.choice(fresh or by_rejected[slot])
+        used.add(pairing.chosen.slot)
+        taken.append(pairing)
+    return sorted(taken, key=lambda one: one.order)
 
 
-__all__ = ["POLICIES", "PairingPolicy", "PickFrom", "Picker"]
+@dataclass(frozen=True, slots=True)
+class PairingPolicy:
+    """`gold_stands_in`: where no sample is right, the gold is the chosen side."""
+
+    pick: Callable[[PolicyInput], list[Pairing]]
+    gold_stands_in: bool = False
+
 
 POLICIES: dict[PairPolicy, PairingPolicy] = {
     "one_per_question": PairingPolicy(one_per_question),
@@ -246,6 +244,6 @@ POLICIES: dict[PairPolicy, PairingPolicy] = {
     "all_capped": PairingPolicy(all_capped),
     # For weak models that get whole kinds of question wrong, where no sample could be chosen. Never the default: the
     # questions without any right sample are those where golds are wrong most often, and the gold is not in the model's
-    # own words. Pairs made so say it.
+    # own words. Such pairs are marked `gold_chosen`.
     "gold_chosen": PairingPolicy(one_per_question, gold_stands_in=True),
 }

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.pairing.collect import draw_key
 from shared.contracts.records import Pair
 
 MAX_PAIRS = 2000
@@ -43,29 +44,22 @@ def style_features(text: str) -> Vector:
 
 
 def probe_style(pairs: Sequence[Pair], seed: int) -> StyleProbe:
-    """The probe over at most MOST_PAIRS pairs, drawn by seed; both sides of a question are in the same half."""
-    drawn = sorted(pairs, key=lambda pair: key(seed, pair))[:MAX_PAIRS]
+    """The probe over at most MAX_PAIRS pairs, drawn by seed; both sides of a question are in the same half."""
+    drawn = sorted(pairs, key=lambda pair: draw_key(seed, pair))[:MAX_PAIRS]
     halves: tuple[list[Pair], list[Pair]] = ([], [])
     for pair in drawn:
-        halves[int(key(seed, pair, whole=False)[0], 16) % 2].append(pair)
+        by_question = hashlib.sha256(f"{seed}\x1f{pair.example_id}".encode()).digest()
+        halves[by_question[0] // 16 % 2].append(pair)
     if min(map(len, halves)) < 10:
         return StyleProbe(None, len(drawn))
-    scores = [cross_validated_auc(halves[1], halves[0]), cross_validated_auc(halves[0], halves[1])]
+    scores = [held_out_auc(halves[1], halves[0]), held_out_auc(halves[0], halves[1])]
     return StyleProbe(sum(scores) / 2, len(drawn))
 
 
-def key(seed: int, pair: Pair, *, whole: bool = True) -> str:
-    """A stable draw: by the pair, or by its question."""
-    said = (pair.chosen, pair.rejected) if whole else ()
-    return hashlib.sha256("\x1f".join((str(seed), pair.example_id, *said)).encode()).hexdigest()
-
-
-def cross_validated_auc(fitted_on: Sequence[Pair], scored_on: Sequence[Pair]) -> float:
-    """AUC on the second half of a regression fitted on the first."""
-    right, wrong = (
-        [style_features(pair.chosen) for pair in fitted_on],
-        [style_features(pair.rejected) for pair in fitted_on],
-    )
+def held_out_auc(fitted_on: Sequence[Pair], scored_on: Sequence[Pair]) -> float:
+    """AUC on one half of a regression fitted on the other."""
+    right = [style_features(pair.chosen) for pair in fitted_on]
+    wrong = [style_features(pair.rejected) for pair in fitted_on]
     centre, spread = mean_and_spread(right + wrong)
     rows = [standardize(row, centre, spread) for row in right + wrong]
     weights = fit_logistic_regression(rows, [1.0] * len(right) + [0.0] * len(wrong))

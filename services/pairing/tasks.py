@@ -1,7 +1,7 @@
-"""The pairing service's tasks: sample the weak model, build pairs, collect them."""
+"""The tasks of the pairing service: sample the weak model, choose its temperature, build pairs, collect them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from services.pairing.card import PairCardData, render_markdown
@@ -15,9 +15,9 @@ from services.pairing.collect import (
     measure_shape,
     select_pairs,
 )
-from services.pairing.decide import BAD_GOLD_VERDICTS, decide_pairs
-from services.pairing.error_profile import ErrorTally, compare_temperatures, count_answers, derive_wishes
-from services.pairing.policies import PAIR_FILTERS, Pairing
+from services.pairing.decide import BAD_GOLD_VERDICTS, decide_pairs, make_pair
+from services.pairing.error_profile import ErrorTally, count_answers, derive_wishes
+from services.pairing.policies import PAIR_FILTERS, REJECTED_VERDICTS
 from services.pairing.style_probe import probe_style
 from shared.catalog.databases import CardCache
 from shared.contracts.base import TaskContract
@@ -54,7 +54,7 @@ from shared.sampling import SamplingParams, candidate_outputs, draw_candidates, 
 from shared.storage.records import dump_records
 from shared.tasks.task import Shard, TaskResult, Work
 
-# What an endpoint does to one question, whose pairs are then missed; anything else concerns all of them.
+# What an endpoint refuses for one question, which then gives no pairs. Any other error concerns all questions.
 REFUSALS = (LlmContentFilterError, LlmContextLengthError, LlmMalformedError)
 UNPAIRED_VERDICTS = (Verdict.DISPUTED, Verdict.UNEXTRACTABLE)
 
@@ -87,13 +87,13 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> TaskResult:
 
 
 def chosen_temperature(command: SampleCandidates, shard: Shard) -> float:
-    """What a sweep has chosen, else the command's own."""
+    """The temperature that a sweep has chosen, else the command's."""
     tried = shard.stage_records(command.chosen, "choice", TriedTemperature) if command.chosen is not None else ()
     return next((one.temperature for one in tried if one.chosen), command.temperature)
 
 
 def choose_temperature(command: ChooseTemperature, shard: Shard) -> TaskResult:
-    """The temperature with the largest share of questions that a pair can be made of."""
+    """Chooses the temperature at which the largest share of questions can give a pair."""
     tried = compare_temperatures(
         command.temperatures, [shard.stage_records(stage, "judged", JudgedCandidate) for stage in command.judged]
     )
@@ -104,18 +104,49 @@ def choose_temperature(command: ChooseTemperature, shard: Shard) -> TaskResult:
     return TaskResult(counts, {"choice": shard.write_records("choice", tried)})
 
 
+def count_mixed_questions(judged: Iterable[JudgedCandidate]) -> tuple[int, int]:
+    """(questions, those with a right and a wrong answer)."""
+    right: set[str] = set()
+    wrong: set[str] = set()
+    every: set[str] = set()
+    for row in judged:
+        name = row.candidate.example_id
+        every.add(name)
+        if row.verdict is Verdict.CORRECT:
+            right.add(name)
+        elif row.verdict in REJECTED_VERDICTS:
+            wrong.add(name)
+    return len(every), len(right & wrong)
+
+
+def compare_temperatures(
+    temperatures: Sequence[float], judged: Iterable[Iterable[JudgedCandidate]]
+) -> list[TriedTemperature]:
+    """One record a temperature, in their order, one of them chosen.
+
+    Of equal temperatures the lowest is chosen: its answers are nearest to what the model says when it is served.
+    """
+    counts = [count_mixed_questions(rows) for rows in judged]
+    shares = [mixed / questions if questions else 0.0 for questions, mixed in counts]
+    best = min(range(len(shares)), key=lambda place: (-shares[place], temperatures[place]))
+    return [
+        TriedTemperature(temperature=temperature, questions=questions, mixed=mixed, chosen=place == best)
+        for place, (temperature, (questions, mixed)) in enumerate(zip(temperatures, counts, strict=True))
+    ]
+
+
 def build_pairs(command: BuildPairs, shard: Shard) -> TaskResult:
-    """One decision a question; questions without a pair, and pairings that may not be, are counted by name."""
+    """One decision a question. Questions without a pair and refused pairings are counted by reason."""
     grouped: dict[str, list[JudgedCandidate]] = {}
     for row in shard.rows(command.judged, JudgedCandidate):
         grouped.setdefault(row.candidate.example_id, []).append(row)
     pairs: list[Pair] = []
     suspects: list[SuspectGold] = []
     tally = ErrorTally()
-    for example_id, judged in grouped.items():
+    for judged in grouped.values():
         decision = decide_pairs(judged, command)
         tally.add(judged, decision)
-        pairs += [make_pair(example_id, choice, judged[0], command.policy) for choice in decision.choices]
+        pairs += [make_pair(pairing, judged[0], command.policy) for pairing in decision.pairings]
         suspects += [decision.suspect] if decision.suspect is not None else []
     outputs = {
         "pairs": shard.write_records("pairs", pairs),
@@ -126,7 +157,6 @@ def build_pairs(command: BuildPairs, shard: Shard) -> TaskResult:
 
 
 def pair_counts(tally: ErrorTally, pairs: Sequence[Pair], questions: int) -> PairCounts:
-    """The stage's numbers."""
     reasons, verdicts = Counter(tally.named("reason")), Counter(tally.verdicts())
     bad = {verdict.value: reasons[verdict.value] for verdict in BAD_GOLD_VERDICTS}
     return PairCounts(
@@ -144,45 +174,16 @@ def pair_counts(tally: ErrorTally, pairs: Sequence[Pair], questions: int) -> Pai
     )
 
 
-def make_pair(example_id: str, choice: Pairing, row: JudgedCandidate, policy: str) -> Pair:
-    """A pair with why its rejected side was rejected; `row` is any of the question's."""
-    chosen, rejected = choice.chosen, choice.rejected
-    return Pair(
-        example_id=example_id,
-        prompt_rows=row.candidate.clipped_rows,
-        chosen=chosen.text,
-        rejected=rejected.text,
-        chosen_slot=chosen.slot,
-        rejected_slot=rejected.slot,
-        rejected_verdict=rejected.verdict,
-        rejected_outcome=rejected.outcome,
-        rejected_message=rejected.message,
-        model=row.candidate.model,
-        policy=policy,
-        chosen_outcome=chosen.outcome,
-        chosen_neighbours=chosen.neighbours,
-        chosen_answer=chosen.answer_key,
-        rejected_answer=rejected.answer_key,
-        rejected_shared=rejected.shared,
-        distance=choice.distance,
-        gold_chosen=choice.gold_chosen,
-        judged_by=sorted(row.verdicts) or [row.policy],
-        chosen_reasoning=chosen.reasoning,
-        rejected_reasoning=rejected.reasoning,
-    )
-
-
 def collect_pairs(command: CollectPairs, shard: Shard) -> TaskResult:
-    """Reads pair shards in order and writes DPO's rows, the control's (SFT on the same chosen SQL), and the card."""
+    """Reads pair shards in order; writes the DPO records, the control's (SFT on the same chosen SQL) and the card."""
     examples = {row.example_id: row for row in shard.stage_records(command.dataset, "examples", Example)}
     catalog = CardCache(shard.objects)
     lengths = LengthEstimator(catalog, command.prompt_rows, command.style)
 
     def too_long(example: Example, pair: Pair) -> bool:
-        most = command.max_length
-        return (
-            most is not None and lengths.longest(example, completion_texts(example, pair, command.style.target)) > most
-        )
+        if command.max_length is None:
+            return False
+        return lengths.longest(example, completion_texts(example, pair, command.style.target)) > command.max_length
 
     rules = SelectionRules(seed=command.seed, limit=command.limit, syntax_share=command.syntax_share)
     selected = select_pairs(shard.stage_records(command.pairs, "pairs", Pair), examples, too_long, rules)
@@ -190,20 +191,21 @@ def collect_pairs(command: CollectPairs, shard: Shard) -> TaskResult:
     tally = ErrorTally()
     tally.merge(shard.stage_records(command.pairs, "profile", ProfileCount))
     probe = probe_style(selected.pairs, command.seed)
-    made, shape = PairCardData(command, selected, tally, probe, suspects, examples), measure_shape(selected.pairs)
+    card = PairCardData(command, selected, tally, probe, suspects, examples)
+    shape = measure_shape(selected.pairs)
     outputs = {
         **export_pairs(shard, selected.pairs, examples, catalog, command),
         "suspects": shard.export("suspect_golds.jsonl", dump_records(suspects)),
         "profile": shard.export("profile.json", tally.profile().model_dump_json().encode()),
         "shape": shard.export("shape.json", shape.model_dump_json().encode()),
-        "card": shard.export("card.md", render_markdown(made).encode()),
-        "page": shard.export("card.html", render_html(made, shape).encode()),
+        "card": shard.export("card.md", render_markdown(card).encode()),
+        "page": shard.export("card.html", render_html(card, shape).encode()),
     }
     return TaskResult(collected_counts(selected, len(suspects)), outputs)
 
 
 def with_question(suspect: SuspectGold, examples: dict[str, Example]) -> SuspectGold:
-    """With what a human has to read beside the two results."""
+    """The suspect with its question, for the human who reads it."""
     example = examples.get(suspect.example_id)
     if example is None:
         return suspect
@@ -211,7 +213,6 @@ def with_question(suspect: SuspectGold, examples: dict[str, Example]) -> Suspect
 
 
 def collected_counts(selected: SelectedPairs, suspects: int) -> CollectedPairCounts:
-    """The stage's numbers."""
     return CollectedPairCounts(
         pairs=len(selected.pairs),
         outside=selected.outside,
@@ -224,7 +225,7 @@ def collected_counts(selected: SelectedPairs, suspects: int) -> CollectedPairCou
 
 
 def profile_errors(command: ProfileErrors, shard: Shard) -> TaskResult:
-    """What the answers of a stage get wrong, and what a writer should write more of for it."""
+    """What a stage's answers get wrong, and what to write more of because of it."""
     levels = {row.example_id: row.level for row in shard.stage_records(command.asked, "examples", Example)}
     tally = ErrorTally()
     for row in shard.stage_records(command.judged, "judged", JudgedCandidate):

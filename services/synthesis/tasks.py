@@ -1,4 +1,4 @@
-"""The synthesis service's tasks: write examples, collect the accepted ones."""
+"""The tasks of the synthesis service: write examples, load datasets, have a judge review, collect what passed."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -17,10 +17,11 @@ from services.synthesis.collecting.export import (
 )
 from services.synthesis.gates.review import review_examples
 from services.synthesis.load_dataset import select_examples
-from services.synthesis.steering import WritingGoals, plan_slots, read_goals, write_to_goals
+from services.synthesis.steering import WritingGoals, plan_slots, read_goals
+from services.synthesis.writers.grammar.writer import write_to_goals
 from services.synthesis.writers.handwritten import load_handwritten
-from services.synthesis.writers.llm import PromptContext, ask_strong_model, make_calls
-from services.synthesis.writers.llm_prompts import read_history
+from services.synthesis.writers.llm import write_with_llm
+from services.synthesis.writers.llm_prompts import PromptContext, read_history
 from services.synthesis.writers.seeds import builtin_seeds, dataset_seeds
 from services.synthesis.writers.user_databases import load_user_databases, write_for_user_databases
 from shared.catalog.databases import CardCache
@@ -49,53 +50,40 @@ from shared.tasks.task import Shard, TaskResult, Work
 
 def write_examples(command: WriteExamples, shard: Shard) -> TaskResult:
     """Writes by the command's writer; nothing written has been run yet."""
-    wish = read_goals(command, shard)
-    if command.writer == "llm":
-        return write_with_llm(command, shard, wish)
+    goals = read_goals(command, shard)
     if command.writer == "handwritten":
         written = load_handwritten()[: command.count]
         return TaskResult(WrittenCounts(written=len(written)), {"written": shard.write_records("written", written)})
-    return write_with_grammar(command, shard, wish)
+    if command.writer == "grammar":
+        return write_with_grammar(command, shard, goals)
+    seeds = dataset_seeds(shard.objects, command.seeds, command.seeds_split) if command.seeds else builtin_seeds()
+    databases = load_user_databases(shard.objects, command.databases)
+    return write_with_llm(command, shard, goals, PromptContext(seeds, read_history(command, shard), databases))
 
 
-def write_with_grammar(command: WriteExamples, shard: Shard, wish: WritingGoals) -> TaskResult:
-    """The grammar's domains, and in their share the databases of the user's; wishes for features are the former's."""
-    owns = load_user_databases(shard.objects, command.databases)
-    places = plan_slots(wish.levels, command.user_database_share if owns else 0.0, command.shard, command.count)
-    mine = [place for place in places if place.own]
+def write_with_grammar(command: WriteExamples, shard: Shard, goals: WritingGoals) -> TaskResult:
+    """Examples over the grammar's domains and, in their share, over user databases. Only the former follow features."""
+    databases = load_user_databases(shard.objects, command.databases)
+    share = command.user_database_share if databases else 0.0
+    slots = plan_slots(goals.levels, share, command.shard, command.count)
     written = write_for_user_databases(
-        seed=command.seed, split=command.split, shard=command.shard, places=mine, owns=owns
+        seed=command.seed,
+        split=command.split,
+        shard=command.shard,
+        slots=[slot for slot in slots if slot.for_user_database],
+        databases=databases,
     )
     own, followed = len(written), 0
-    if features := [one for one, place in zip(wish.draw(command), places, strict=True) if not place.own]:
-        rest, followed = write_to_goals(command, wish, features)
+    drawn = goals.draw_features(command)
+    if features := [one for one, slot in zip(drawn, slots, strict=True) if not slot.for_user_database]:
+        rest, followed = write_to_goals(command, goals, features)
         written += rest
     counts = WrittenCounts(written=len(written), own=own, followed=followed)
     return TaskResult(counts, {"written": shard.write_records("written", written)})
 
 
-def load_prompt_context(command: WriteExamples, shard: Shard) -> PromptContext:
-    """Seeds, what completed waves left, and the user's databases."""
-    seeds = dataset_seeds(shard.objects, command.seeds, command.seeds_split) if command.seeds else builtin_seeds()
-    return PromptContext(seeds, read_history(command, shard), load_user_databases(shard.objects, command.databases))
-
-
-def write_with_llm(command: WriteExamples, shard: Shard, wish: WritingGoals) -> TaskResult:
-    """One call an example; answers are recorded before they are read. What the endpoint refuses costs one example."""
-    answers, tokens = ask_strong_model(command, shard, make_calls(command, load_prompt_context(command, shard), wish))
-    if answers.unasked:
-        shard.progress(note=f"the budget does not hold {answers.unasked} more examples; the job ends with what it has")
-    if said := describe_endings(answers.endings, "strong.max_tokens"):
-        shard.progress(note="; ".join(said))
-    outputs = {
-        "written": shard.write_records("written", answers.written),
-        "unparsed": shard.write_records("unparsed", answers.rejected),
-    }
-    return TaskResult(answers.counts(tokens), outputs)
-
-
 def load_dataset(command: LoadDataset, shard: Shard) -> TaskResult:
-    """Reads a split of a stored data set; the version named is the version read, whatever came since."""
+    """Reads a split of a stored dataset, in the version that the command names."""
     manifest = find_dataset(shard.objects, command.dataset)
     health = manifest.health
     faults = [*health.failed, *health.timeouts, *health.capped] if health else []
@@ -110,7 +98,7 @@ def load_dataset(command: LoadDataset, shard: Shard) -> TaskResult:
 
 
 def read_rejections(sources: list[CollectSource], shard: Shard) -> Iterator[RejectedExample]:
-    """What the gates before this one refused, gate by gate."""
+    """What the gates before this one have refused, gate by gate."""
     for source in sources:
         for refused in source.rejected:
             yield from shard.stage_records(refused.stage, refused.output, RejectedExample)

@@ -1,12 +1,12 @@
-"""Makes a dataset of verified shards: in shard order, so that order of arrival changes nothing, and streamed.
+"""Collects verified examples into a dataset: through the gates, in shard order, without holding them in memory.
 
-Examples pass one by one from the shards through the gates to files; what stays in memory grows by some hundred bytes an
-example (signatures of what was seen, places of what was kept).
+Order of arrival changes nothing, because shards are read in order. What stays in memory grows by some hundred bytes an
+example: signatures of what was seen, and places of what was kept.
 """
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
@@ -19,90 +19,8 @@ from shared.sql.spider.hardness import matches_level
 from shared.storage.records import Spool
 
 SchemaOf = Callable[[str], SchemaFacts]
-LEAKED, DUPLICATE, NEAR_DUPLICATE = "leaked", "duplicate", "near_duplicate"
+LEAKED, DUPLICATE, NEAR_DUPLICATE, HELD_BACK = "leaked", "duplicate", "near_duplicate", "held_back"
 DISAGREES = "question_sql_disagree"
-
-
-def no_schemas(_database_id: str) -> SchemaFacts:
-    """Where no cards are at hand: questions and SQL alone."""
-    return NO_SCHEMA
-
-
-def is_imported(example: Example) -> bool:
-    """Whether it comes from a stored data set."""
-    return example.provenance.writer == "imported"
-
-
-class Gate:
-    """Refuses what stands in a test set and what was seen before; remembers what passed.
-
-    `near`: the similarity of questions from which examples are near-duplicates; None turns that off. `given`: databases
-    that were not invented here.
-    """
-
-    def __init__(
-        self,
-        tests: Iterable[Example],
-        schema_of: SchemaOf = no_schemas,
-        *,
-        near: float | None = NEAR_QUESTION,
-        given: Iterable[str] = (),
-    ) -> None:
-        self.schema_of, self.given = schema_of, frozenset(given)
-        self.tests = TestSetIndex(tests, self.features)
-        self.near = None if near is None else NearDuplicates(near)
-        self.seen = SeenTexts()
-
-    def features(self, example: Example) -> Features:
-        """What is compared of an example."""
-        return extract_features(example, self.schema_of(example.database_id))
-
-    def reason(self, example: Example) -> tuple[str, str] | None:
-        """The reason and its detail where an example is refused."""
-        found = self.features(example)
-        own = not is_imported(example) and example.database_id not in self.given
-        leak = self.tests.leak(example, found, own=own)
-        if leak is not None:
-            return LEAKED, str(leak)
-        if not self.seen.add(example.database_id, found.question):
-            return DUPLICATE, "the question was asked on this database before"
-        if (
-            self.near is not None
-            and self.judged_by_likeness(example)
-            and self.near.seen(duplicate_scope(example), found)
-        ):
-            return NEAR_DUPLICATE, "almost the same question and skeleton, over the same names, came before"
-        return None
-
-    @staticmethod
-    def judged_by_likeness(example: Example) -> bool:
-        """What people wrote stays as they wrote it: only repeats are taken from it; and a test set stays whole."""
-        return example.provenance.writer in ("grammar", "llm") and example.split in ("train", "selection")
-
-
-def duplicate_scope(example: Example) -> str:
-    """Where near-duplicates are looked for: the part of the set, and the domain as its writer calls it."""
-    return f"{example.split} {' '.join(example.domain.lower().split())}"
-
-
-def flag_disagreement(example: Example) -> Example:
-    """An imported example, marked where question and SQL disagree; what was written here passed that gate before."""
-    if not is_imported(example) or find_disagreement(example.question, example.gold, example.evidence) is None:
-        return example
-    return example.model_copy(update={"flags": [*example.flags, DISAGREES]})
-
-
-HELD_BACK = "held_back"
-
-
-def no_examples() -> Spool[Example]:
-    """An empty file of examples."""
-    return Spool(Example)
-
-
-def no_rejections() -> Spool[RejectedExample]:
-    """An empty file of rejections."""
-    return Spool(RejectedExample)
 
 
 @dataclass(slots=True)
@@ -114,9 +32,9 @@ class CollectedDataset:
     for, hardness measured). `flags`: by what was found and not refused.
     """
 
-    examples: Sequence[Example] = field(default_factory=no_examples)
-    selection: Sequence[Example] = field(default_factory=no_examples)
-    rejected: Spool[RejectedExample] = field(default_factory=no_rejections)
+    examples: Sequence[Example] = field(default_factory=lambda: Spool(Example))
+    selection: Sequence[Example] = field(default_factory=lambda: Spool(Example))
+    rejected: Spool[RejectedExample] = field(default_factory=lambda: Spool(RejectedExample))
     reasons: Counter[str] = field(default_factory=Counter)
     levels: Counter[tuple[str, str]] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
@@ -126,17 +44,14 @@ class CollectedDataset:
 
     @property
     def duplicates(self) -> int:
-        """Questions that came before on their database."""
         return self.reasons[DUPLICATE]
 
     @property
     def near_duplicates(self) -> int:
-        """Examples that were almost one before."""
         return self.reasons[NEAR_DUPLICATE]
 
     @property
     def leaked(self) -> int:
-        """Examples of a test set, in whatever dress."""
         return self.reasons[LEAKED]
 
     @property
@@ -170,11 +85,11 @@ def collect(
     refused: Iterable[Example],
     limit: int | None,
     *,
-    schema_of: SchemaOf = no_schemas,
+    schema_of: SchemaOf = lambda _database_id: NO_SCHEMA,
     near: float | None = NEAR_QUESTION,
     given: Iterable[str] = (),
 ) -> CollectedDataset:
-    """Examples in order, without duplicates and test questions, the training part cut to `limit`.
+    """Examples in order, without duplicates and test questions; the training part is cut to `limit`.
 
     `schema_of` gives the facts of a database by its id; `near` is the similarity of near-duplicates (None: they stay);
     `given` are databases that were not invented here.
@@ -183,19 +98,78 @@ def collect(
     train, selection = Spool(Example), Spool(Example)
     for example in verified:
         dataset.read += 1
-        refusal = gate.reason(example)
-        if refusal is not None:
+        if (refusal := gate.reason(example)) is not None:
             dataset.refuse(example, *refusal)
         else:
             (selection if example.split == "selection" else train).append(flag_disagreement(example))
-    dataset.selection = selection
-    dataset.examples = cut_to_limit(dataset, hold_back(dataset, train, selection), limit)
-    count_kept(dataset, gate.tests.databases)
+    train = hold_back(dataset, train, selection)
+    if limit is not None and len(train) > limit:
+        dataset.surplus = len(train) - limit
+        train = train[:limit]
+    dataset.examples, dataset.selection = train, selection
+    for example in train:
+        dataset.levels[example.level, example.measured or example.hardness or "unmeasured"] += 1
+        dataset.flags.update(example.flags)
+        dataset.beside_tests += example.database_id in gate.tests.databases
     return dataset
 
 
+class Gate:
+    """Refuses what stands in a test set and what was seen before; remembers what passed.
+
+    `near`: the similarity of questions from which examples are near-duplicates; None turns that off. `given`: databases
+    that were not invented here.
+    """
+
+    def __init__(
+        self,
+        tests: Iterable[Example],
+        schema_of: SchemaOf,
+        *,
+        near: float | None = NEAR_QUESTION,
+        given: Iterable[str] = (),
+    ) -> None:
+        self.schema_of, self.given = schema_of, frozenset(given)
+        self.tests = TestSetIndex(tests, self.features)
+        self.near = None if near is None else NearDuplicates(near)
+        self.seen = SeenTexts()
+
+    def features(self, example: Example) -> Features:
+        return extract_features(example, self.schema_of(example.database_id))
+
+    def reason(self, example: Example) -> tuple[str, str] | None:
+        """(reason, detail) where an example is refused."""
+        found = self.features(example)
+        invented = not is_imported(example) and example.database_id not in self.given
+        if (leak := self.tests.find_leak(example, found, invented=invented)) is not None:
+            return LEAKED, str(leak)
+        if not self.seen.add(example.database_id, found.question):
+            return DUPLICATE, "the question was asked on this database before"
+        # Of what people wrote only repeats are dropped, and a test set stays whole.
+        by_likeness = example.provenance.writer in ("grammar", "llm") and example.split in ("train", "selection")
+        if self.near is not None and by_likeness and self.near.seen(duplicate_scope(example), found):
+            return NEAR_DUPLICATE, "almost the same question and skeleton, over the same names, came before"
+        return None
+
+
+def is_imported(example: Example) -> bool:
+    return example.provenance.writer == "imported"
+
+
+def duplicate_scope(example: Example) -> str:
+    """Near-duplicates are looked for within a split, and within a domain as its writer calls it."""
+    return f"{example.split} {' '.join(example.domain.lower().split())}"
+
+
+def flag_disagreement(example: Example) -> Example:
+    """Marks an imported example whose question and SQL disagree; what was written here has passed that gate."""
+    if not is_imported(example) or find_disagreement(example.question, example.gold, example.evidence) is None:
+        return example
+    return example.model_copy(update={"flags": [*example.flags, DISAGREES]})
+
+
 def hold_back(dataset: CollectedDataset, train: Spool[Example], selection: Spool[Example]) -> Spool[Example]:
-    """Takes imported training examples on the selection split's databases out: several sets may share databases."""
+    """Drops imported training examples on databases of the selection split: several datasets may share databases."""
     aside = {example.database_id for example in selection if is_imported(example)}
     if not aside:
         return train
@@ -208,31 +182,11 @@ def hold_back(dataset: CollectedDataset, train: Spool[Example], selection: Spool
     return train.arranged(kept)
 
 
-def cut_to_limit(dataset: CollectedDataset, train: Spool[Example], limit: int | None) -> Spool[Example]:
-    """The first `limit`."""
-    if limit is None or len(train) <= limit:
-        return train
-    dataset.surplus = len(train) - limit
-    return train[:limit]
-
-
-def count_kept(dataset: CollectedDataset, test_databases: set[str]) -> None:
-    """Counts over what was kept for training."""
-    for example in dataset.examples:
-        dataset.levels[example.level, example.measured or example.hardness or "unmeasured"] += 1
-        dataset.flags.update(example.flags)
-        dataset.beside_tests += example.database_id in test_databases
-
-
 def interleave(examples: Sequence[Example]) -> Sequence[Example]:
-    """Round-robin over databases, so that any beginning of the list holds questions on many of them."""
+    """Round-robin over databases, so that any prefix of the list holds questions on many of them."""
     by_database: dict[str, array[int]] = defaultdict(lambda: array("Q"))
     for place, example in enumerate(examples):
         by_database[example.database_id].append(place)
-    places = round_robin([by_database[key] for key in sorted(by_database)])
+    rounds = zip_longest(*(by_database[key] for key in sorted(by_database)))
+    places = (place for one in rounds for place in one if place is not None)
     return examples.arranged(places) if isinstance(examples, Spool) else [examples[place] for place in places]
-
-
-def round_robin(queues: Sequence[Sequence[int]]) -> Iterator[int]:
-    """The first of each queue, then the second of each, …"""
-    return (place for one in zip_longest(*queues) for place in one if place is not None)

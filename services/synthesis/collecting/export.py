@@ -1,4 +1,4 @@
-"""Between the collected dataset and the object store: rows out by file, schemas in by card."""
+"""What collecting writes: records by way of a file, SFT records, and how a set that came out short is explained."""
 
 import tempfile
 from collections import Counter
@@ -24,18 +24,18 @@ from shared.tasks.task import Shard
 FACTS_KEPT = 1024
 
 
-def export_records(shard: Shard, name: str, rows: Iterable[BaseModel]) -> ObjectRef:
-    """Stores rows under the stage's `export/`, by way of a file: one row in memory at a time."""
+def export_records(shard: Shard, name: str, records: Iterable[BaseModel]) -> ObjectRef:
+    """Stores records under the stage's `export/`, with one in memory at a time."""
     with tempfile.TemporaryDirectory(prefix="sense-export-") as folder:
         path = Path(folder) / name
         with path.open("wb") as file:
-            for row in rows:
-                file.write(dump_records([row]))
+            for record in records:
+                file.write(dump_records([record]))
         return shard.export_file(name, path)
 
 
 def schema_facts_reader(catalog: CardCache) -> SchemaOf:
-    """Facts of a database by its id; the last ones used are remembered."""
+    """Facts of a database by its id, with the last ones cached."""
 
     @lru_cache(maxsize=FACTS_KEPT)
     def read(database_id: str) -> SchemaFacts:
@@ -48,7 +48,7 @@ def schema_facts_reader(catalog: CardCache) -> SchemaOf:
 
 
 def sft_record(example: Example, catalog: CardCache, rows: int, style: PromptStyle) -> SftRecord:
-    """The prompt as serving and evaluation render it; the completion is what the target asks for."""
+    """An example in TRL's prompt-completion form, with the prompt as serving and evaluation render it."""
     card = catalog.card(example.database_id)
     prompt = render_messages(card, example.question, evidence=example.evidence, rows=rows, style=style)
     made = example.provenance
@@ -76,21 +76,19 @@ def sft_record(example: Example, catalog: CardCache, rows: int, style: PromptSty
 
 
 class NoExamplesError(SenseError):
-    """Everything that was written was refused."""
-
     code = "no_examples"
     http_status = 422
 
 
 def check_not_empty(dataset: CollectedDataset, rejected: Sequence[RejectedExample]) -> None:
-    """Raises `NoExamplesError` where nothing is left and something had been written: an empty set helps nobody."""
+    """Raises `NoExamplesError` where something was written and nothing is left."""
     if dataset.examples or dataset.selection or not (rejected or dataset.duplicates or dataset.leaked):
         return
     reasons = Counter(one.reason for one in rejected)
     reasons += Counter({"duplicate": dataset.duplicates, "leaked": dataset.leaked})
-    told = ", ".join(f"{name} {count}" for name, count in reasons.most_common())
+    listed = ", ".join(f"{name} {count}" for name, count in reasons.most_common())
     raise NoExamplesError(
-        f"none of {reasons.total()} written examples passed the gates ({told}); "
+        f"none of {reasons.total()} written examples passed the gates ({listed}); "
         "look at the stages' rejected rows, then name another model or other levels"
     )
 
@@ -103,10 +101,10 @@ def written_shards(command: Collect, shard: Shard) -> Iterator[ShardRecord]:
 
 
 def shortfall_note(shard: Shard, command: Collect, short: int) -> str | None:
-    """A sentence where the set is smaller than what was asked for."""
+    """Why the set is smaller than the limit, in a sentence; None where it is not."""
     if not short:
         return None
-    begun = f"Ended early: {short} of {command.limit} examples are missing."
+    start = f"Ended early: {short} of {command.limit} examples are missing."
     if any(row.counts.get("unasked") for row in written_shards(command, shard)):
-        return f"{begun} The budget would not have held; submit the job again with a larger one."
-    return f"{begun} Too few of what was written passed the gates; see what was rejected, or name another model."
+        return f"{start} The budget would not have held; submit the job again with a larger one."
+    return f"{start} Too few of what was written passed the gates; see what was rejected, or name another model."

@@ -92,20 +92,20 @@ class TestSetIndex:
             self._near[found.database_id] = known
         return known
 
-    def leak(self, example: Example, found: Features, *, own: bool) -> Leak | None:
+    def find_leak(self, example: Example, found: Features, *, invented: bool) -> Leak | None:
         """How an example leaks, or None.
 
-        `own`: it was invented here, schema and all. What comes on a given database (an imported set, a user's own
-        schema) may share that with the tests: there another question on the same rows is no leak.
+        `invented`: it was written here, schema and all. What comes on a given database (of an imported dataset or of a
+        user) may share it with the tests: there, another question on the same rows is no leak.
         """
         if found.question in self.questions:
             return Leak("question", self.questions[found.question].question)
         if (of := self.golds.get(gold_key(example))) is not None:
             return Leak("gold", of)
         if found.database_id in self.databases:
-            return Leak("database", found.database_id) if own else self.on_shared(found)
+            return Leak("database", found.database_id) if invented else self.on_shared(found)
         near = self.near_schemas(found)
-        if own and near:
+        if invented and near:
             return Leak("schema", near[0])
         return self.by_sql(found) or self.on_copy(found, near) or self.by_skeleton(found) or self.by_mask(found)
 

@@ -1,23 +1,22 @@
-"""The LLM writer: the paper's prompt, two random seed examples a call, one example an answer."""
+"""The LLM writer: the paper's prompt with two random seeds a call, and one example an answer.
+
+`write_with_llm` is the whole way: it makes a shard's calls, asks the strong model, and reads each answer.
+"""
 
 import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 
-from services.synthesis.steering import (
-    ExampleSlot,
-    WritingGoals,
-    command_goals,
-    count_followed,
+from services.synthesis.steering import ExampleSlot, WritingGoals, count_followed, plan_slots
+from services.synthesis.writers.llm_answers import UnparsableAnswerError, parse_answer
+from services.synthesis.writers.llm_prompts import (
+    PROMPT_VERSION,
+    PromptContext,
     feature_instruction,
-    plan_slots,
+    new_database_prompt,
+    user_database_prompt,
 )
-from services.synthesis.writers.llm_answers import ParsedAnswer, UnparsableAnswerError, parse_answer
-from services.synthesis.writers.llm_prompts import EMPTY_HISTORY, History
-from services.synthesis.writers.seeds import Seed, SeedSet, builtin_seeds, render_seed
 from services.synthesis.writers.user_databases import UserDatabase
 from shared.contracts.records import Level, Message, Provenance, RejectedExample, Split, WrittenExample
 from shared.contracts.synthesis import WriteExamples, WrittenCounts
@@ -26,64 +25,83 @@ from shared.llm.client import ChatClient
 from shared.llm.endpoints import EndpointProfile, load_profile
 from shared.llm.errors import LlmBudgetError, LlmContentFilterError, LlmContextLengthError
 from shared.llm.messages import ChatAnswer, ChatRequest, answer_hash
-from shared.sampling import UsageTotals, count_endings, stable_seed, stage_budget
+from shared.sampling import UsageTotals, count_endings, describe_endings, stable_seed, stage_budget
 from shared.storage.keys import answer_key
-from shared.tasks.task import Shard
+from shared.tasks.task import Shard, TaskResult
 
-PROMPT_VERSION = "strong-v2"
-PROMPTS = Path(__file__).parents[1] / "prompts" / PROMPT_VERSION
-MAX_EARLIER_QUESTIONS = 12  # questions on the same database that a prompt names, so that they are not asked again
+PILOT_ANSWERS = 24  # a model that follows the form in none of these is asked no more
+BUDGET_SCOPE = "write"  # all writing stages of a job share the strong model's budget
+CUT_OFF = "answer_cut_off"
+REFUSALS = (LlmContentFilterError, LlmContextLengthError)
 
 
-@dataclass(frozen=True)
-class PromptContext:
-    """What calls are made from beside the command: seeds, what the collection has, the user's databases."""
+class FormatError(SenseError):
+    """The model answers, but never in the form that the prompt asks for."""
 
-    seeds: SeedSet = field(default_factory=builtin_seeds)
-    history: History = EMPTY_HISTORY
-    owns: Sequence[UserDatabase] = ()
+    code = "format_not_followed"
+    http_status = 422
+
+
+def write_with_llm(command: WriteExamples, shard: Shard, goals: WritingGoals, context: PromptContext) -> TaskResult:
+    """One call an example. What the endpoint refuses costs one example."""
+    answers = ask_strong_model(command, shard, make_calls(command, goals, context))
+    if answers.unasked:
+        shard.progress(note=f"the budget does not hold {answers.unasked} more examples; the job ends with what it has")
+    if sentences := describe_endings(answers.endings, "strong.max_tokens"):
+        shard.progress(note="; ".join(sentences))
+    counts = WrittenCounts(
+        written=len(answers.written),
+        unparsed=len(answers.unparsed),
+        refused=len(answers.refused),
+        unasked=answers.unasked,
+        own=sum(row.database is None for row in answers.written),
+        followed=answers.followed,
+        **answers.price,
+        **answers.endings,
+        **answers.tokens.counts(),
+    )
+    outputs = {
+        "written": shard.write_records("written", answers.written),
+        "unparsed": shard.write_records("unparsed", [*answers.unparsed, *answers.refused]),
+    }
+    return TaskResult(counts, outputs)
+
+
+# ---- calls ----
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call and what its example is known to be, whatever the answer; `feature` was wished for."""
+    """One call, and what its example is known to be whatever the answer."""
 
     request: ChatRequest
     level: Level
     split: Split
     provenance: Provenance
-    own: UserDatabase | None = None
+    user_database: UserDatabase | None = None
     reasoning: bool = False
     feature: str | None = None
 
 
-@cache
-def read_prompt_file(name: str) -> str:
-    """A file of the prompt's version."""
-    return (PROMPTS / f"{name}.md").read_text(encoding="utf-8")
-
-
-def make_calls(command: WriteExamples, known: PromptContext, wish: WritingGoals | None = None) -> list[Call]:
-    """The calls of a shard, in order: the same for the same command, the same completed waves and wishes."""
-    wish = wish or command_goals(command)
-    user_database_share = command.user_database_share if known.owns else 0.0
-    places = plan_slots(wish.levels, user_database_share, command.shard, command.count)
-    features = wish.draw(command)
-    return [make_call(command, number, place, known, features[number]) for number, place in enumerate(places)]
+def make_calls(command: WriteExamples, goals: WritingGoals, context: PromptContext) -> list[Call]:
+    """The calls of a shard, in order: the same for the same command, completed waves and wishes."""
+    share = command.user_database_share if context.user_databases else 0.0
+    slots = plan_slots(goals.levels, share, command.shard, command.count)
+    features = goals.draw_features(command)
+    return [make_call(command, number, slot, context, features[number]) for number, slot in enumerate(slots)]
 
 
 def make_call(
-    command: WriteExamples, number: int, place: ExampleSlot, known: PromptContext, feature: str | None = None
+    command: WriteExamples, number: int, slot: ExampleSlot, context: PromptContext, feature: str | None
 ) -> Call:
-    """The call for one example; the wish for a feature ends its prompt."""
     rng = random.Random(stable_seed(command.seed, command.split, command.shard, number))
-    seeds = known.seeds.draw(rng)
-    own = known.owns[place.number % len(known.owns)] if place.own else None
-    text = (
-        user_database_prompt(command, place.level, seeds, own, known, rng)
-        if own
-        else new_database_prompt(command, place, seeds, known)
-    )
+    seeds = rng.sample(context.seeds.seeds, 2)
+    database = None
+    if slot.for_user_database:
+        database = context.user_databases[slot.number % len(context.user_databases)]
+        text = user_database_prompt(command, slot.level, seeds, database, context, rng)
+    else:
+        text = new_database_prompt(command, slot.level, seeds, context)
     text += feature_instruction(feature)
     request = ChatRequest(
         model=command.model or "",
@@ -101,226 +119,84 @@ def make_call(
         model=command.model,
         prompt_hash=hashlib.sha256(text.encode()).hexdigest()[:16],
         seed_examples=[seed.name for seed in seeds],
-        seed_source=known.seeds.source,
-        seed_licence=known.seeds.licence,
+        seed_source=context.seeds.source,
+        seed_licence=context.seeds.licence,
     )
-    return Call(request, place.level, command.split, provenance, own, command.target == "reasoning_sql", feature)
+    return Call(request, slot.level, command.split, provenance, database, command.target == "reasoning_sql", feature)
 
 
-def render_seeds(seeds: Sequence[Seed], command: WriteExamples) -> str:
-    """Seeds with the parts that are asked for."""
-    wanted = {"evidence": command.evidence, "reasoning": command.target == "reasoning_sql"}
-    return "\n\n".join(render_seed(seed, **wanted) for seed in seeds)
-
-
-def answer_format(command: WriteExamples, first: int, headings: list[str]) -> dict[str, str]:
-    """Parts of the answer beyond the paper's four, numbered from `first`, and the headings in their order."""
-    wanted = [("evidence", command.evidence), ("reasoning", command.target == "reasoning_sql")]
-    names = [name for name, asked in wanted if asked]
-    lines = [f"{first + place}. {read_prompt_file(name).strip()}\n" for place, name in enumerate(names)]
-    labels = [f"{name.capitalize()}:" for name in [*headings, *names]]
-    return {
-        "more": "".join(lines),
-        "last": str(first + len(names)),
-        "headings": f"{', '.join(labels)} and Answer:",
-    }
-
-
-def new_database_prompt(command: WriteExamples, place: ExampleSlot, seeds: Sequence[Seed], known: PromptContext) -> str:
-    """The prompt for an invented database. Domains to avoid: the paper's, the seeds', and what is common by now."""
-    taken = list(dict.fromkeys([*sorted({seed.domain for seed in seeds}), *known.history.common()]))
-    return read_prompt_file("new").format(
-        level=place.level,
-        taken=", ".join(taken),
-        examples=render_seeds(seeds, command),
-        **answer_format(command, 4, ["domain", "schema", "question"]),
-    )
-
-
-def user_database_prompt(
-    command: WriteExamples,
-    level: Level,
-    seeds: Sequence[Seed],
-    own: UserDatabase,
-    known: PromptContext,
-    rng: random.Random,
-) -> str:
-    """The prompt for a database of the user's; a table is drawn, so that questions spread over the schema."""
-    asked = known.history.questions.get(own.card.database_id, [])
-    before = "\n".join(f"- {question}" for question in rng.sample(asked, min(MAX_EARLIER_QUESTIONS, len(asked))))
-    return read_prompt_file("own").format(
-        level=level,
-        examples=render_seeds(seeds, command),
-        schema=own.schema(),
-        values=own.values(),
-        focus=rng.choice(own.tables or [table.name for table in own.card.tables]),
-        asked=f"Questions that the collection has already, not to be asked again:\n{before}\n\n" if before else "",
-        **answer_format(command, 2, ["question"]),
-    )
-
-
-def read_answer(answer: ChatAnswer, call: Call) -> WrittenExample | RejectedExample:
-    """The example in an answer, or why there is none; the answer itself stays under its key."""
-    provenance = call.provenance.model_copy(update={"source": answer.key})
-    try:
-        parsed = parse_answer(answer.texts[0], own=call.own is not None, finish_reason=answer.finish_reasons[0])
-    except UnparsableAnswerError as error:
-        return rejected_record(call, error.reason, str(error), answer.key)
-    return written_record(call, parsed, provenance)
-
-
-def written_record(call: Call, parsed: ParsedAnswer, provenance: Provenance) -> WrittenExample:
-    """The example; for a database of the user's there is nothing to build."""
-    return WrittenExample(
-        domain=call.own.name if call.own else parsed.domain,
-        split=call.split,
-        level=call.level,
-        question=parsed.question,
-        evidence=parsed.evidence,
-        reasoning=parsed.reasoning if call.reasoning else None,
-        sql=parsed.sql,
-        database=None if call.own else parsed.script,
-        database_id=call.own.card.database_id if call.own else None,
-        provenance=provenance,
-    )
-
-
-def rejected_record(call: Call, reason: str, detail: str, source: str = "") -> RejectedExample:
-    """A call that gave no example, kept with its reason."""
-    empty = WrittenExample(
-        domain=call.own.name if call.own else "",
-        split=call.split,
-        level=call.level,
-        question="",
-        sql="",
-        database_id=call.own.card.database_id if call.own else None,
-        provenance=call.provenance.model_copy(update={"source": source}),
-    )
-    return RejectedExample(reason=reason, detail=detail, written=empty)
-
-
-PILOT_ANSWERS = 24  # answers after which a model that never follows the form is asked no more
-BUDGET_SCOPE = "write"  # all writing stages of a job share the strong model's budget
-CUT_OFF = "answer_cut_off"
-REFUSALS = (LlmContentFilterError, LlmContextLengthError)
-
-
-class FormatError(SenseError):
-    """The model answers, and never in the form that was asked for."""
-
-    code = "format_not_followed"
-    http_status = 422
+# ---- asking ----
 
 
 @dataclass(slots=True)
 class ShardAnswers:
-    """Rows in the order of the requests."""
+    """What a shard's calls gave, in their order. `price` is that of all answers used, recorded ones too."""
 
     written: list[WrittenExample] = field(default_factory=list)
     unparsed: list[RejectedExample] = field(default_factory=list)
     refused: list[RejectedExample] = field(default_factory=list)
     unasked: int = 0
     followed: int = 0
-    worth: dict[str, int] = field(default_factory=dict)
+    price: dict[str, int] = field(default_factory=dict)
     endings: dict[str, int] = field(default_factory=dict)
-    over: LlmBudgetError | None = None
-
-    @property
-    def rejected(self) -> list[RejectedExample]:
-        """Everything that came to nothing here."""
-        return [*self.unparsed, *self.refused]
-
-    def counts(self, tokens: UsageTotals) -> WrittenCounts:
-        """As the shard counts them."""
-        return WrittenCounts(
-            written=len(self.written),
-            unparsed=len(self.unparsed),
-            refused=len(self.refused),
-            unasked=self.unasked,
-            own=sum(row.database is None for row in self.written),
-            followed=self.followed,
-            **self.worth,
-            **self.endings,
-            **tokens.counts(),
-        )
+    tokens: UsageTotals = field(default_factory=UsageTotals)
+    budget_error: LlmBudgetError | None = None
 
 
-def worth(profile: EndpointProfile, answers: Sequence[ChatAnswer]) -> dict[str, int]:
-    """Tokens and price of the answers in use, whether they were paid now or are recorded: the same in every run."""
-    prompt, completion = sum(one.prompt_tokens for one in answers), sum(one.completion_tokens for one in answers)
-    price = profile.price(prompt, completion) or 0.0
-    return {
-        "answer_prompt_tokens": prompt,
-        "answer_completion_tokens": completion,
-        "answer_micro_usd": round(price * 1_000_000),
-    }
-
-
-def ask_strong_model(command: WriteExamples, shard: Shard, asked: Sequence[Call]) -> tuple[ShardAnswers, UsageTotals]:
-    """Every request's row. While nothing was ever parsed, a few are asked first.
+def ask_strong_model(command: WriteExamples, shard: Shard, calls: Sequence[Call]) -> ShardAnswers:
+    """Asks for every call's example; a few first, where the stage has not parsed any answer yet.
 
     Raises the client's errors by cause, `FormatError`, and `LlmBudgetError` where the budget buys nothing at all.
     """
-    tokens = UsageTotals()
+    answers = ShardAnswers()
     budget = stage_budget(shard, command.endpoint, command.budget_usd, command.budget_tokens, scope=BUDGET_SCOPE)
     profile = load_profile(command.endpoint or "")
-    client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)
-    answers, before = ShardAnswers(), read_progress(shard)
+    client = ChatClient(profile, shard.objects, budget=budget, on_usage=answers.tokens.add, abort=shard.abort)
+    finished = shard.jobs.sums(command.job_id, command.stage).counts  # of the stage's shards that are done
     used: list[ChatAnswer] = []
-    first = len(asked) if before.written else PILOT_ANSWERS
-    for part in (asked[:first], asked[first:]):
-        outcomes = dict(client.stream_many([one.request for one in part]))
-        for place, one in enumerate(part):
-            sort_outcome(answers, one, outcomes[place], profile)
+    pilot = len(calls) if finished.get("written", 0) else PILOT_ANSWERS
+    for part in (calls[:pilot], calls[pilot:]):
+        outcomes = dict(client.stream_many([call.request for call in part]))
+        for place, call in enumerate(part):
+            sort_outcome(answers, call, outcomes[place], profile)
             used += [outcome] if isinstance(outcome := outcomes[place], ChatAnswer) else []
-        check_format(command, answers, before.unparsed)
-    answers.worth = worth(profile, used)
+        check_format(command, answers, finished.get("unparsed", 0))
+    prompt, completion = sum(one.prompt_tokens for one in used), sum(one.completion_tokens for one in used)
+    answers.price = {
+        "answer_prompt_tokens": prompt,
+        "answer_completion_tokens": completion,
+        "answer_micro_usd": round((profile.price(prompt, completion) or 0.0) * 1_000_000),
+    }
     answers.endings = count_endings(used, sum(one.reason == CUT_OFF for one in answers.unparsed))
     bought = budget is not None and budget.spent.tokens > 0
-    if answers.over is not None and answers.unasked == len(asked) and not before.written and not bought:
-        raise answers.over
-    return answers, tokens
+    nothing_asked = answers.unasked == len(calls) and not finished.get("written", 0) and not bought
+    if answers.budget_error is not None and nothing_asked:
+        raise answers.budget_error
+    return answers
 
 
-@dataclass(frozen=True, slots=True)
-class StageProgress:
-    """What finished shards of the stage have counted."""
-
-    written: int
-    unparsed: int
-
-
-def read_progress(shard: Shard) -> StageProgress:
-    """Shards that are done, whichever worker did them."""
-    counts = shard.jobs.sums(shard.command.job_id, shard.command.stage).counts
-    return StageProgress(counts.get("written", 0), counts.get("unparsed", 0))
-
-
-def sort_outcome(answers: ShardAnswers, one: Call, outcome: ChatAnswer | SenseError, endpoint: EndpointProfile) -> None:
-    """Sorts one outcome in. Raises what is neither an answer nor a refusal."""
+def sort_outcome(answers: ShardAnswers, call: Call, outcome: ChatAnswer | SenseError, profile: EndpointProfile) -> None:
+    """Adds one outcome to the answers. Raises what is neither an answer nor a refusal."""
     if isinstance(outcome, LlmBudgetError):
         answers.unasked += 1
-        answers.over = outcome
+        answers.budget_error = outcome
     elif isinstance(outcome, REFUSALS):
-        answers.refused.append(refused_record(one, outcome, endpoint))
+        # kept like an answer without an example, under the answer's key
+        source = answer_key(answer_hash(profile.name, call.request, profile.changes))
+        reason = outcome.code.removeprefix("llm_")
+        answers.refused.append(rejected_record(call, reason, outcome.message, source))
     elif isinstance(outcome, SenseError):
         raise outcome
-    elif isinstance(row := read_answer(outcome, one), WrittenExample):
+    elif isinstance(row := read_answer(outcome, call), WrittenExample):
         answers.written.append(row)
-        answers.followed += count_followed([row], [one.feature])
+        answers.followed += count_followed([row], [call.feature])
     else:
         answers.unparsed.append(row)
 
 
-def refused_record(one: Call, error: SenseError, endpoint: EndpointProfile) -> RejectedExample:
-    """The endpoint would not answer this prompt: kept like an answer without an example, under its key."""
-    source = answer_key(answer_hash(endpoint.name, one.request, endpoint.changes))
-    return rejected_record(one, error.code.removeprefix("llm_"), error.message, source)
-
-
-def check_format(command: WriteExamples, answers: ShardAnswers, before: int) -> None:
-    """Ends a job whose model cannot do it, before it is paid for all of its answers."""
-    tried = before + len(answers.unparsed)
+def check_format(command: WriteExamples, answers: ShardAnswers, unparsed_before: int) -> None:
+    """Ends a job whose model cannot follow the form, before all of its answers are paid for."""
+    tried = unparsed_before + len(answers.unparsed)
     if answers.written or tried < PILOT_ANSWERS or not answers.unparsed:
         return
     last = answers.unparsed[-1]
@@ -335,3 +211,44 @@ def check_format(command: WriteExamples, answers: ShardAnswers, before: int) -> 
         f"Answer) in none of {tried} answers; the last one, {last.written.provenance.source}: {last.detail}. "
         "Name another model; recorded answers stay"
     )
+
+
+# ---- answers ----
+
+
+def read_answer(answer: ChatAnswer, call: Call) -> WrittenExample | RejectedExample:
+    """The example in an answer, or why there is none; the answer itself stays under its key."""
+    database = call.user_database
+    try:
+        parsed = parse_answer(
+            answer.texts[0], for_user_database=database is not None, finish_reason=answer.finish_reasons[0]
+        )
+    except UnparsableAnswerError as error:
+        return rejected_record(call, error.reason, str(error), answer.key)
+    return WrittenExample(
+        domain=database.name if database else parsed.domain,
+        split=call.split,
+        level=call.level,
+        question=parsed.question,
+        evidence=parsed.evidence,
+        reasoning=parsed.reasoning if call.reasoning else None,
+        sql=parsed.sql,
+        database=None if database else parsed.script,
+        database_id=database.card.database_id if database else None,
+        provenance=call.provenance.model_copy(update={"source": answer.key}),
+    )
+
+
+def rejected_record(call: Call, reason: str, detail: str, source: str) -> RejectedExample:
+    """A call that gave no example, kept with its reason."""
+    database = call.user_database
+    empty = WrittenExample(
+        domain=database.name if database else "",
+        split=call.split,
+        level=call.level,
+        question="",
+        sql="",
+        database_id=database.card.database_id if database else None,
+        provenance=call.provenance.model_copy(update={"source": source}),
+    )
+    return RejectedExample(reason=reason, detail=detail, written=empty)

@@ -1,7 +1,8 @@
-"""The offline writer for databases of the user's: simple questions over real tables, columns, keys and values.
+"""Questions over a user's database: the database as the writers show it, and an offline writer for it.
 
-It reads the schema card alone, so it knows at most three values a column; what it writes is run and verified as all
-else is. A small schema gives few different questions: then fewer than asked for are written.
+The offline writer asks simple questions over real tables, columns, keys and values. It reads the schema card alone, so
+it knows at most three values a column. A small schema gives few different questions; then fewer are written than were
+planned.
 """
 
 import random
@@ -19,8 +20,10 @@ from shared.storage.store import ObjectStore
 
 STYLE = PromptStyle(comments=True, foreign_keys=True)
 ROW_STEPS = (5, 3, 1, 0)
-LARGEST_SCHEMA = 24_000  # characters: what lies above is shown with fewer rows
+LARGEST_SCHEMA = 24_000  # characters; a larger schema is shown with fewer rows
 VALUE_COLUMNS = 60
+WRITER_VERSION = "own-grammar/1"
+MAX_TRIES = 60
 
 
 @dataclass(frozen=True)
@@ -31,21 +34,21 @@ class UserDatabase:
     card: SchemaCard
 
     @property
-    def tables(self) -> list[str]:
+    def filled_tables(self) -> list[str]:
         """Tables with rows: nothing can be asked of the others."""
         return [table.name for table in self.card.tables if table.row_count > 0]
 
-    def schema(self) -> str:
-        """The one rendering, with as many rows as fit."""
-        shown = ""
+    def render_schema(self) -> str:
+        """The schema as all prompts show it, with as many sample rows as fit."""
+        text = ""
         for rows in ROW_STEPS:
-            shown = render_schema(self.card, rows, STYLE)
-            if len(shown) <= LARGEST_SCHEMA:
+            text = render_schema(self.card, rows, STYLE)
+            if len(text) <= LARGEST_SCHEMA:
                 break
-        return shown
+        return text
 
-    def values(self) -> str:
-        """Sample values of columns, a line each."""
+    def render_values(self) -> str:
+        """Sample values of columns, one column a line."""
         lines = [
             f"{table.name}.{column.name}: {', '.join(render_cell(value) for value in column.samples)}"
             for table in self.card.tables
@@ -56,19 +59,61 @@ class UserDatabase:
 
 
 def load_user_databases(objects: ObjectStore, ids: Sequence[str]) -> list[UserDatabase]:
-    """In the order of the spec. Raises `NotFoundError` for one that is not here."""
+    """In the order of the spec. Raises `NotFoundError` for a missing one."""
     if not ids:
         return []
-    catalog, known = CardCache(objects), upload_keys(objects)
-    keys = {one: known[one] for one in ids if one in known}
-    names = {upload.id: upload.name for upload in read_uploads(objects, list(keys.values()))}
+    catalog, keys = CardCache(objects), upload_keys(objects)
+    uploads = read_uploads(objects, [keys[one] for one in ids if one in keys])
+    names = {upload.id: upload.name for upload in uploads}
     return [UserDatabase(display_name(names.get(one), one), catalog.card(one)) for one in ids]
 
 
-def display_name(name: str | None, database_id: str) -> str:
-    """What people call it, without the file's ending; else the beginning of its id."""
-    words = PurePath(name).stem.replace("_", " ").strip() if name else ""
+def display_name(file_name: str | None, database_id: str) -> str:
+    """The file's name without its suffix; else the beginning of the id."""
+    words = PurePath(file_name).stem.replace("_", " ").strip() if file_name else ""
     return words or f"database {database_id[:8]}"
+
+
+# ---- the offline writer ----
+
+
+def write_for_user_databases(
+    *, seed: int, split: Split, shard: int, slots: Sequence[ExampleSlot], databases: Sequence[UserDatabase]
+) -> list[WrittenExample]:
+    """An example for each slot for which a new one can be found."""
+    seen: set[tuple[str, str]] = set()
+    found = []
+    for slot in slots:
+        database = databases[slot.number % len(databases)]
+        database_id = database.card.database_id
+        rng = random.Random(stable_seed("own", seed, split, shard, slot.number))
+        for intent, question, sql in draw_questions(SchemaSampler(database.card, rng), slot.level):
+            if (database_id, sql) in seen:
+                continue
+            seen.add((database_id, sql))
+            found.append(
+                WrittenExample(
+                    domain=database.name,
+                    split=split,
+                    level=slot.level,
+                    question=question,
+                    sql=sql,
+                    database_id=database_id,
+                    provenance=Provenance(writer="grammar", writer_version=WRITER_VERSION, seed=seed, source=intent),
+                )
+            )
+            break
+    return found
+
+
+def draw_questions(sampler: "SchemaSampler", level: Level) -> Iterator[tuple[str, str, str]]:
+    """(intent, question, gold), up to `MAX_TRIES` of them."""
+    for _ in range(MAX_TRIES):
+        intent = sampler.rng.choice(INTENTS[level])
+        try:
+            yield (intent.__name__, *intent(sampler))
+        except LookupError:
+            continue
 
 
 LONGEST_VALUE = 40
@@ -208,56 +253,58 @@ def sql_literal(value: Scalar) -> str:
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 
-Drawn = tuple[str, str]
-Intent = Callable[[SchemaSampler], Drawn]
+# ---- questions: what can be asked without knowing what the database means ----
+
+Intent = Callable[[SchemaSampler], tuple[str, str]]
 
 
-def names_where(view: SchemaSampler) -> Drawn:
-    table = view.table()
-    column, name = view.word(table, dates=True), label_column(table)
-    value = view.value(column)
-    question = view.rng.choice(["Show the {0} of all {1} {2}.", "What is the {0} of the {1} {2}?"])
-    sql = f"SELECT {quote_name(name.name)} FROM {quote_name(table.name)} WHERE {quote_name(column.name)} = {sql_literal(value)}"
+def names_where(sampler: SchemaSampler) -> tuple[str, str]:
+    table = sampler.table()
+    column, name = sampler.word(table, dates=True), label_column(table)
+    value = sampler.value(column)
+    question = sampler.rng.choice(["Show the {0} of all {1} {2}.", "What is the {0} of the {1} {2}?"])
+    where = f"WHERE {quote_name(column.name)} = {sql_literal(value)}"
+    sql = f"SELECT {quote_name(name.name)} FROM {quote_name(table.name)} {where}"
     return question.format(spoken_name(name.name), plural_name(table.name), spoken_condition(column, value)), sql
 
 
-def count_where(view: SchemaSampler) -> Drawn:
-    table = view.table()
-    column = view.word(table, dates=True)
-    value = view.value(column)
-    question = view.rng.choice(["How many {0} are there {1}?", "Count the {0} {1}."])
+def count_where(sampler: SchemaSampler) -> tuple[str, str]:
+    table = sampler.table()
+    column = sampler.word(table, dates=True)
+    value = sampler.value(column)
+    question = sampler.rng.choice(["How many {0} are there {1}?", "Count the {0} {1}."])
     sql = f"SELECT COUNT(*) FROM {quote_name(table.name)} WHERE {quote_name(column.name)} = {sql_literal(value)}"
     return question.format(plural_name(table.name), spoken_condition(column, value)), sql
 
 
-def extreme(view: SchemaSampler) -> Drawn:
-    table = view.table()
-    column = view.number(table)
-    function, word = view.rng.choice([("MAX", "highest"), ("MIN", "lowest"), ("AVG", "average")])
+def extreme(sampler: SchemaSampler) -> tuple[str, str]:
+    table = sampler.table()
+    column = sampler.number(table)
+    function, word = sampler.rng.choice([("MAX", "highest"), ("MIN", "lowest"), ("AVG", "average")])
     question = f"What is the {word} {spoken_name(column.name)} of all {plural_name(table.name)}?"
     return question, f"SELECT {function}({quote_name(column.name)}) FROM {quote_name(table.name)}"
 
 
-def different(view: SchemaSampler) -> Drawn:
-    table = view.table()
-    column = view.word(table)
+def different(sampler: SchemaSampler) -> tuple[str, str]:
+    table = sampler.table()
+    column = sampler.word(table)
     question = f"Which different values of {spoken_name(column.name)} occur among the {plural_name(table.name)}?"
     return question, f"SELECT DISTINCT {quote_name(column.name)} FROM {quote_name(table.name)}"
 
 
-def count_each(view: SchemaSampler) -> Drawn:
-    table = view.table()
-    column = view.word(table)
+def count_each(sampler: SchemaSampler) -> tuple[str, str]:
+    table = sampler.table()
+    column = sampler.word(table)
     name = quote_name(column.name)
     question = f"How many {plural_name(table.name)} are there for each {spoken_name(column.name)}?"
     return question, f"SELECT {name}, COUNT(*) FROM {quote_name(table.name)} GROUP BY {name}"
 
 
-def mean_each(view: SchemaSampler) -> Drawn:
-    table = view.table()
-    column, number = view.word(table), view.number(table)
-    name = quote_name(column.name)
-    question = f"What is the average {spoken_name(number.name)} of the {plural_name(table.name)} for each {spoken_name(column.name)}?"
+def mean_each(sampler: SchemaSampler) -> tuple[str, str]:
+    table = sampler.table()
+    column, number = sampler.word(table), sampler.number(table)
+    name, many = quote_name(column.name), plural_name(table.name)
+    question = f"What is the average {spoken_name(number.name)} of the {many} for each {spoken_name(column.name)}?"
     return question, f"SELECT {name}, AVG({quote_name(number.name)}) FROM {quote_name(table.name)} GROUP BY {name}"
 
 
@@ -267,10 +314,10 @@ def join_clause(link: ForeignKeyLink) -> str:
     return f"{quote_name(link.child.name)} AS T1 JOIN {quote_name(link.parent.name)} AS T2 ON {on}"
 
 
-def by_parent(view: SchemaSampler) -> Drawn:
-    link = view.link()
-    column, name = view.word(link.parent, dates=True), label_column(link.child)
-    value = view.value(column)
+def by_parent(sampler: SchemaSampler) -> tuple[str, str]:
+    link = sampler.link()
+    column, name = sampler.word(link.parent, dates=True), label_column(link.child)
+    value = sampler.value(column)
     question = (
         f"Give the {spoken_name(name.name)} of the {plural_name(link.child.name)} that belong to "
         f"{plural_name(link.parent.name)} {spoken_condition(column, value)}."
@@ -279,8 +326,8 @@ def by_parent(view: SchemaSampler) -> Drawn:
     return question, f"SELECT T1.{quote_name(name.name)} FROM {join_clause(link)} WHERE {where}"
 
 
-def count_children(view: SchemaSampler) -> Drawn:
-    link = view.link()
+def count_children(sampler: SchemaSampler) -> tuple[str, str]:
+    link = sampler.link()
     name = quote_name(label_column(link.parent).name)
     shown = spoken_name(label_column(link.parent).name)
     parents, children = plural_name(link.parent.name), plural_name(link.child.name)
@@ -288,12 +335,12 @@ def count_children(view: SchemaSampler) -> Drawn:
     return question, f"SELECT T2.{name}, COUNT(*) FROM {join_clause(link)} GROUP BY T2.{quote_name(link.key)}"
 
 
-def above_mean(view: SchemaSampler) -> Drawn:
-    table = view.table()
-    number, name = quote_name(view.number(table).name), quote_name(label_column(table).name)
-    source = quote_name(table.name)
+def above_mean(sampler: SchemaSampler) -> tuple[str, str]:
+    table = sampler.table()
+    number, name = quote_name(sampler.number(table).name), quote_name(label_column(table).name)
+    source, many = quote_name(table.name), plural_name(table.name)
     question = (
-        f"Which {plural_name(table.name)} have a {spoken_name(number)} above the average of all {plural_name(table.name)}? "
+        f"Which {many} have a {spoken_name(number)} above the average of all {many}? "
         f"Show {spoken_name(name)} and {spoken_name(number)}, the highest first."
     ).replace('"', "")
     sql = (
@@ -303,8 +350,8 @@ def above_mean(view: SchemaSampler) -> Drawn:
     return question, sql
 
 
-def childless(view: SchemaSampler) -> Drawn:
-    link = view.link()
+def childless(sampler: SchemaSampler) -> tuple[str, str]:
+    link = sampler.link()
     name, key, column = quote_name(label_column(link.parent).name), quote_name(link.key), quote_name(link.column)
     shown = spoken_name(label_column(link.parent).name)
     question = f"Which {plural_name(link.parent.name)} have no {plural_name(link.child.name)} at all? Give the {shown}."
@@ -315,9 +362,9 @@ def childless(view: SchemaSampler) -> Drawn:
     return question, sql
 
 
-def many_children(view: SchemaSampler) -> Drawn:
-    link = view.link()
-    least, said = view.rng.choice([(1, "one"), (2, "two"), (3, "three")])
+def many_children(sampler: SchemaSampler) -> tuple[str, str]:
+    link = sampler.link()
+    least, said = sampler.rng.choice([(1, "one"), (2, "two"), (3, "three")])
     name, key = quote_name(label_column(link.parent).name), quote_name(link.key)
     question = (
         f"Which {plural_name(link.parent.name)} have more than {said} of the {plural_name(link.child.name)}? "
@@ -333,50 +380,3 @@ INTENTS: Mapping[Level, Sequence[Intent]] = {
     "medium": (count_each, mean_each, by_parent, count_children),
     "hard": (above_mean, childless, many_children),
 }
-
-
-WRITER_VERSION = "own-grammar/1"
-MAX_TRIES = 60
-
-
-def write_for_user_databases(
-    *, seed: int, split: Split, shard: int, places: Sequence[ExampleSlot], owns: Sequence[UserDatabase]
-) -> list[WrittenExample]:
-    """An example for each place for which a new one can be found."""
-    seen: set[tuple[str, str]] = set()
-    found = []
-    for place in places:
-        own = owns[place.number % len(owns)]
-        rng = random.Random(stable_seed("own", seed, split, shard, place.number))
-        for intent, question, sql in draw_questions(SchemaSampler(own.card, rng), place.level):
-            if (own.card.database_id, sql) not in seen:
-                seen.add((own.card.database_id, sql))
-                found.append(written_record(own, place.level, split, seed, intent, question, sql))
-                break
-    return found
-
-
-def draw_questions(view: SchemaSampler, level: Level) -> Iterator[tuple[str, str, str]]:
-    """(intent, question, gold), as many as may be tried."""
-    for _ in range(MAX_TRIES):
-        intent = view.rng.choice(INTENTS[level])
-        try:
-            yield (intent.__name__, *intent(view))
-        except LookupError:
-            continue
-
-
-def written_record(
-    own: UserDatabase, level: Level, split: Split, seed: int, intent: str, question: str, sql: str
-) -> WrittenExample:
-    """One example; its database is there already."""
-    source = Provenance(writer="grammar", writer_version=WRITER_VERSION, seed=seed, source=intent)
-    return WrittenExample(
-        domain=own.name,
-        split=split,
-        level=level,
-        question=question,
-        sql=sql,
-        database_id=own.card.database_id,
-        provenance=source,
-    )

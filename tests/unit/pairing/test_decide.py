@@ -28,7 +28,7 @@ from tests.unit.pairing.builders import ERROR, GOOD, WRONG, command, row, rows
 def test_every_question_has_a_reason(verdicts: tuple[Verdict, ...], reason: str) -> None:
     decision = decide_pairs(rows(*verdicts), command())
     assert decision.reason == reason
-    assert bool(decision.choices) is (reason == "pair")
+    assert bool(decision.pairings) is (reason == "pair")
 
 
 def test_equal_answers_are_one_side_and_the_lowest_slot_stands_for_them() -> None:
@@ -48,7 +48,7 @@ def test_equal_answers_are_one_side_and_the_lowest_slot_stands_for_them() -> Non
 )
 def test_two_writings_and_lopsided_sides_make_no_pair(right: str, wrong: str, dropped: dict[str, int]) -> None:
     decision = decide_pairs([row(0, GOOD, right), row(1, WRONG, wrong)], command())
-    assert (decision.reason, dict(decision.dropped)) == ("filtered" if dropped else "pair", dropped)
+    assert (decision.reason, dict(decision.refused)) == ("filtered" if dropped else "pair", dropped)
 
 
 def test_a_bound_on_lengths_is_the_commands() -> None:
@@ -60,7 +60,7 @@ def test_a_bound_on_lengths_is_the_commands() -> None:
 def test_one_program_makes_no_pair() -> None:
     late = row(1, Verdict.TIMEOUT, "SELECT t.a FROM t", program="p1")
     decision = decide_pairs([row(0, GOOD, "SELECT a FROM t", program="p1"), late], command())
-    assert (decision.reason, dict(decision.dropped)) == ("filtered", {"same_program": 1})
+    assert (decision.reason, dict(decision.refused)) == ("filtered", {"same_program": 1})
     other = row(0, GOOD, "SELECT a FROM t", program="p2")
     assert decide_pairs([other, late], command()).reason == "pair"
     unknown = [row(0, GOOD, "SELECT a FROM t"), row(1, WRONG, "SELECT b FROM t")]
@@ -76,7 +76,7 @@ def agreeing(count: int, *others: Verdict, result: str = "same") -> list:
 def test_a_gold_that_half_of_the_samples_speak_against_is_listed() -> None:
     judged = agreeing(2, ERROR, WRONG)
     decision = decide_pairs(judged, command("gold_chosen"))
-    assert decision.reason == "suspect_gold" and decision.choices == []
+    assert decision.reason == "suspect_gold" and decision.pairings == []
     assert decision.suspect is not None
     assert (decision.suspect.samples, decision.suspect.agreeing) == (4, 2)
     assert decision.suspect.other == "SELECT 0, name FROM singer"

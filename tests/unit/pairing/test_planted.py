@@ -127,7 +127,7 @@ def test_planted(
     assert judged[0].verdict is verdict
     decision = decide_pairs(judged, command())
     assert decision.reason == reason
-    for choice in decision.choices:
+    for choice in decision.pairings:
         assert choice.rejected.text == WRONG
         assert all(mark not in choice.chosen.text for mark in (";", "--", "/*", "`"))
 
@@ -137,7 +137,7 @@ def test_equal_by_chance_is_disputed_and_takes_no_side(pool: SandboxPool, concer
     judged = judge_all(pool, concerts, OLD, [chance, WRONG, OLD], Policy.SPIDER, 8, tmp_path)
     assert [row.verdict for row in judged] == [Verdict.DISPUTED, Verdict.WRONG, Verdict.CORRECT]
     assert judged[0].neighbours_lost > 0 and judged[2].neighbours > 0 == judged[2].neighbours_lost
-    (choice,) = decide_pairs(judged, command("all_capped")).choices
+    (choice,) = decide_pairs(judged, command("all_capped")).pairings
     assert (choice.chosen.text, choice.rejected.text) == (OLD, WRONG)
 
 
@@ -146,7 +146,7 @@ def test_a_right_answer_in_two_forms_is_one_side(pool: SandboxPool, concerts: Pa
     decision: Decision = decide_pairs(
         judge_all(pool, concerts, OLD, [*forms, WRONG], Policy.BIRD, 0, tmp_path), command()
     )
-    (choice,) = decision.choices
+    (choice,) = decision.pairings
     assert (choice.chosen.slot, choice.chosen.samples) == (0, 5)
 
 

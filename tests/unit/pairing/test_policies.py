@@ -4,9 +4,8 @@ import random
 
 import pytest
 
-from services.pairing.decide import decide_pairs
+from services.pairing.decide import decide_pairs, make_pair
 from services.pairing.policies import POLICIES
-from services.pairing.tasks import make_pair
 from shared.contracts.pairing import PairPolicy
 from shared.contracts.records import JudgedCandidate, Outcome, Verdict
 from tests.unit.pairing.builders import ERROR, GOLD, GOOD, WRONG, command, row, rows
@@ -26,7 +25,7 @@ MIXED = [
 
 def taken(judged: list[JudgedCandidate], policy: str, **fields: int) -> list[tuple[int, int]]:
     """Slots of the pairs."""
-    return [choice.order for choice in decide_pairs(judged, command(policy, **fields)).choices]
+    return [choice.order for choice in decide_pairs(judged, command(policy, **fields)).pairings]
 
 
 @pytest.mark.parametrize("policy", NAMES)
@@ -75,17 +74,17 @@ def test_the_gold_is_chosen_only_where_it_was_asked_for_and_no_sample_is_right()
     wrong = rows(WRONG, ERROR)
     assert decide_pairs(wrong, command()).reason == "none_correct"
     decision = decide_pairs(wrong, command("gold_chosen"))
-    (choice,) = decision.choices
+    (choice,) = decision.pairings
     made = make_pair("e1", choice, wrong[0], "gold_chosen")
     assert (made.chosen, made.gold_chosen, made.chosen_slot, made.chosen_answer) == (GOLD, True, -1, None)
-    assert not decide_pairs(MIXED, command("gold_chosen")).choices[0].gold_chosen
+    assert not decide_pairs(MIXED, command("gold_chosen")).pairings[0].gold_chosen
     assert POLICIES["one_per_question"].gold_stands_in is False
     assert decide_pairs([row(0, WRONG, gold=None)], command("gold_chosen")).reason == "none_correct"
 
 
 def test_a_pair_says_where_both_sides_come_from_and_why_one_was_rejected() -> None:
     judged = [row(0, GOOD, "select name from singer", neighbours=3), row(1, ERROR, "SELECT nam FROM singer")]
-    (choice,) = decide_pairs(judged, command()).choices
+    (choice,) = decide_pairs(judged, command()).pairings
     made = make_pair("e1", choice, judged[0], "one_per_question")
     assert (made.chosen, made.rejected) == ("SELECT name FROM singer", "SELECT nam FROM singer")
     assert (made.chosen_slot, made.rejected_slot, made.distance, made.chosen_neighbours) == (0, 1, 1, 3)

@@ -5,10 +5,9 @@ from functools import cache
 
 import pytest
 
-from services.pairing.decide import decide_pairs
+from services.pairing.decide import decide_pairs, make_pair
 from services.pairing.policies import POLICIES
 from services.pairing.style_probe import probe_style
-from services.pairing.tasks import make_pair
 from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.judging.judge import Judge, JudgeQuestion
 from services.sandbox.judging.policies import ConfiguredPolicy
@@ -60,8 +59,8 @@ def judged() -> list[list[JudgedCandidate]]:
 def built(policy: str) -> list[Pair]:
     found = []
     for rows in judged():
-        choices = decide_pairs(rows, command(policy)).choices
-        found += [make_pair(rows[0].candidate.example_id, choice, rows[0], policy) for choice in choices]
+        choices = decide_pairs(rows, command(policy)).pairings
+        found += [make_pair(choice, rows[0], policy) for choice in choices]
     return found
 
 

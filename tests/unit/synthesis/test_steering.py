@@ -2,12 +2,14 @@
 
 from collections import Counter
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from services.synthesis.steering import FEATURE_WORDS, WritingGoals, count_followed, pick_examples, write_to_goals
-from services.synthesis.writers.grammar.writer import write_examples
-from services.synthesis.writers.llm import PromptContext, make_calls
+from services.synthesis.steering import WritingGoals, count_followed, read_goals
+from services.synthesis.writers.grammar.writer import pick_examples, write_examples, write_to_goals
+from services.synthesis.writers.llm import make_calls
+from services.synthesis.writers.llm_prompts import FEATURE_WORDS, PromptContext
 from shared.contracts.records import WrittenExample
 from shared.contracts.synthesis import WriteExamples
 from shared.sql.features import FEATURES, sql_features
@@ -23,7 +25,7 @@ def command(**fields: Any) -> WriteExamples:
 
 
 def write(given: WriteExamples, wish: WritingGoals) -> tuple[list[WrittenExample], int]:
-    return write_to_goals(given, wish, wish.draw(given))
+    return write_to_goals(given, wish, wish.draw_features(given))
 
 
 def used(written: list[WrittenExample]) -> Counter[str]:
@@ -48,8 +50,10 @@ def test_without_wishes_the_writer_writes_as_before() -> None:
 def test_equal_wishes_give_equal_examples_and_shards_differ() -> None:
     wish = WritingGoals(LEVELS, FEATURES_ASKED)
     assert write(command(), wish) == write(command(), wish)
-    assert wish.draw(command()) == WritingGoals(LEVELS, dict(reversed(FEATURES_ASKED.items()))).draw(command())
-    assert wish.draw(command()) != wish.draw(command(shard=1))
+    assert wish.draw_features(command()) == WritingGoals(LEVELS, dict(reversed(FEATURES_ASKED.items()))).draw_features(
+        command()
+    )
+    assert wish.draw_features(command()) != wish.draw_features(command(shard=1))
 
 
 def test_what_a_grammar_cannot_write_is_made_up_for() -> None:
@@ -70,9 +74,9 @@ def test_levels_are_kept_where_the_feature_is_found_at_them() -> None:
 
 def test_the_prompt_names_the_feature_and_is_unchanged_without_one() -> None:
     given = command(writer="llm", endpoint="e", model="m", count=3)
-    plain = make_calls(given, PromptContext())
-    same = make_calls(given, PromptContext(), WritingGoals(LEVELS, {}))
-    told = make_calls(given, PromptContext(), WritingGoals(LEVELS, {"having": 1.0}))
+    plain = make_calls(given, WritingGoals(given.levels, {}), PromptContext())
+    same = make_calls(given, WritingGoals(LEVELS, {}), PromptContext())
+    told = make_calls(given, WritingGoals(LEVELS, {"having": 1.0}), PromptContext())
     assert same == plain and [one.feature for one in told] == ["having"] * 3
     for before, after in zip(plain, told, strict=True):
         text = after.request.messages[0].content
@@ -82,7 +86,8 @@ def test_the_prompt_names_the_feature_and_is_unchanged_without_one() -> None:
 
 def test_the_commands_own_wishes_need_no_stage() -> None:
     given = command(writer="llm", endpoint="e", model="m", count=3, features={"window": 1})
-    assert {one.feature for one in make_calls(given, PromptContext())} == {"window"}
+    goals = read_goals(given, Mock())
+    assert {one.feature for one in make_calls(given, goals, PromptContext())} == {"window"}
 
 
 def test_every_feature_has_words() -> None:

@@ -1,4 +1,4 @@
-"""One database in memory: its description, its rows, and a connection to try golds on."""
+"""A domain as a database in memory: its rows, and a connection to check golds on."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -12,6 +12,100 @@ from shared.contracts.records import DatabaseScript
 
 Cell = str | int | float | None
 Rows = dict[str, list[tuple[Cell, ...]]]
+KEPT_RESULTS = 300  # results that a database remembers; tables hold at most 30 rows, so they are small
+
+
+class NoFit(Exception):  # noqa: N818 - not an error: the writer draws again
+    """The intent cannot be filled from what was drawn."""
+
+
+@dataclass(frozen=True)
+class FilledIntent:
+    """A gold, the words for its question, and the conditions that its rows must meet.
+
+    `keys` selects the sort keys of an ordered gold, one row more than its LIMIT: all must differ. `contrasts` are
+    simpler queries whose result must differ from the gold's, so that no part of the gold is idle. `ties` must return no
+    row: it finds equal values where the gold takes one row a group. `form` names the templates if they are not its own.
+    """
+
+    sql: str
+    slots: dict[str, str]
+    keys: str | None = None
+    contrasts: tuple[str, ...] = ()
+    ties: str | None = None
+    form: str = ""
+
+
+@dataclass(frozen=True)
+class DomainDatabase:
+    """A domain with the rows of one seed."""
+
+    domain: Domain
+    rows: Rows
+    script: DatabaseScript
+    wordings: tuple[Domain, ...]
+
+    @classmethod
+    def build(cls, domain: Domain, seed: int) -> "DomainDatabase":
+        rows = generate_rows(domain, seed)
+        return cls(domain, rows, database_script(domain, rows), wordings(domain))
+
+    @cached_property
+    def connection(self) -> sqlite3.Connection:
+        """The database in memory, for one thread at a time: callers hold a lock."""
+        connection = sqlite3.connect(":memory:", check_same_thread=False)
+        connection.executescript(";\n".join([*self.script.ddl, *self.script.inserts]))
+        return connection
+
+    @cached_property
+    def known(self) -> dict[str, list[tuple[Cell, ...]]]:
+        """Results of the simple queries that many intents run."""
+        return {}
+
+    def run(self, sql: str) -> list[tuple[Cell, ...]]:
+        """All rows of a query, fractions rounded to six places."""
+        if sql in self.known:
+            return self.known[sql]
+        found = self.connection.execute(sql).fetchall()
+        rows = [tuple(round(cell, 6) if isinstance(cell, float) else cell for cell in row) for row in found]
+        if len(self.known) < KEPT_RESULTS:
+            self.known[sql] = rows
+        return rows
+
+    def values(self, column: Column) -> list[Cell]:
+        """A column's values that are not NULL, in row order."""
+        table = self.domain.table(column.table)
+        place = [one.name for one in table.columns].index(column.name) + 1
+        return [row[place] for row in self.rows[table.name] if row[place] is not None]
+
+    def childless(self, column: Column) -> bool:
+        """Whether some row of the referenced table has no row pointing at it."""
+        return len(set(self.values(column))) < len(self.rows[column.ref or ""])
+
+    def check(self, filled: FilledIntent) -> None:
+        """Raises NoFit for a gold that says nothing, has ties at its order, or has an idle part."""
+        result = self.run(filled.sql)
+        if not result or all(cell is None for row in result for cell in row) or result == [(0,)]:
+            raise NoFit
+        if filled.keys is not None:
+            keys = self.run(filled.keys)
+            if len(set(keys)) < max(len(keys), 2) or any(None in key for key in keys):
+                raise NoFit
+        if filled.ties is not None and self.run(filled.ties):
+            raise NoFit
+        shape = sorted(map(repr, result))
+        if any(sorted(map(repr, self.run(contrast))) == shape for contrast in filled.contrasts):
+            raise NoFit
+
+
+def title_of(table: Table) -> tuple[str, str]:
+    """The column that names a row and its label: the title column, or else the key."""
+    if table.title is not None:
+        return table.title.name, table.title.label
+    return table.key, f"{table.one} id" if table.key == "id" else table.key.replace("_", " ")
+
+
+# ---- rows: realistic values and valid keys, the same for a domain and a seed everywhere ----
 
 FIRST_NAMES = (
     "Anna Ben Carla David Elena Farid Grace Hugo Irene Jonas Kemal Laura Marco Nadia Oscar Priya Quentin Rosa Samuel "
@@ -107,98 +201,3 @@ def _grid(column: Column) -> list[Cell]:
 def _spread(grid: list[Cell], count: int, rng: Random) -> list[Cell]:
     """Distinct values where the range is wide, so that the largest is one row, repeated ones where it is narrow."""
     return rng.sample(grid, count) if len(grid) >= 2 * count else rng.choices(grid, k=count)
-
-
-# How many results a world remembers: tables hold at most 30 rows, so they are small.
-KEPT_RESULTS = 300
-
-
-class NoFit(Exception):  # noqa: N818 - not an error: the writer draws again
-    """This intent cannot be filled from what was drawn."""
-
-
-@dataclass(frozen=True)
-class FilledIntent:
-    """A gold, the words for its question, and what must hold over the rows.
-
-    `keys` selects the sort keys of an ordered gold, one row more than its LIMIT: all must differ. `contrasts` are
-    simpler queries whose result must differ from the gold's, so that no part of the gold is idle. `ties` must return no
-    row: it finds equal values where the gold takes one row a group. `form` names the phrases, if not the intent's own.
-    """
-
-    sql: str
-    slots: dict[str, str]
-    keys: str | None = None
-    contrasts: tuple[str, ...] = ()
-    ties: str | None = None
-    form: str = ""
-
-
-@dataclass(frozen=True)
-class DomainDatabase:
-    """A domain with the rows of one seed."""
-
-    domain: Domain
-    rows: Rows
-    database: DatabaseScript
-    wordings: tuple[Domain, ...]
-
-    @classmethod
-    def build(cls, domain: Domain, seed: int) -> "DomainDatabase":
-        """The same world for the same domain and seed."""
-        rows = generate_rows(domain, seed)
-        return cls(domain, rows, database_script(domain, rows), wordings(domain))
-
-    @cached_property
-    def connection(self) -> sqlite3.Connection:
-        """The database, built in memory; the world's user sees to it that one thread at a time is at work."""
-        connection = sqlite3.connect(":memory:", check_same_thread=False)
-        connection.executescript(";\n".join([*self.database.ddl, *self.database.inserts]))
-        return connection
-
-    @cached_property
-    def known(self) -> dict[str, list[tuple[Cell, ...]]]:
-        """Results of the simple queries that come back with many intents."""
-        return {}
-
-    def run(self, sql: str) -> list[tuple[Cell, ...]]:
-        """All rows of a query, fractions rounded to six places."""
-        if sql in self.known:
-            return self.known[sql]
-        found = self.connection.execute(sql).fetchall()
-        rows = [tuple(round(cell, 6) if isinstance(cell, float) else cell for cell in row) for row in found]
-        if len(self.known) < KEPT_RESULTS:
-            self.known[sql] = rows
-        return rows
-
-    def values(self, column: Column) -> list[Cell]:
-        """A column's values that are not NULL, in row order."""
-        table = self.domain.table(column.table)
-        place = [one.name for one in table.columns].index(column.name) + 1
-        return [row[place] for row in self.rows[table.name] if row[place] is not None]
-
-    def childless(self, column: Column) -> bool:
-        """Whether some row of the referenced table has no row pointing at it."""
-        return len(set(self.values(column))) < len(self.rows[column.ref or ""])
-
-    def demand(self, filling: FilledIntent) -> None:
-        """Raise NoFit unless the gold says something, without ties at its order, and every part of it counts."""
-        result = self.run(filling.sql)
-        if not result or all(cell is None for row in result for cell in row) or result == [(0,)]:
-            raise NoFit
-        if filling.keys is not None:
-            keys = self.run(filling.keys)
-            if len(set(keys)) < max(len(keys), 2) or any(None in key for key in keys):
-                raise NoFit
-        if filling.ties is not None and self.run(filling.ties):
-            raise NoFit
-        shape = sorted(map(repr, result))
-        if any(sorted(map(repr, self.run(contrast))) == shape for contrast in filling.contrasts):
-            raise NoFit
-
-
-def title_of(table: Table) -> tuple[str, str]:
-    """The column that names a row and its label: the title column, or else the key."""
-    if table.title is not None:
-        return table.title.name, table.title.label
-    return table.key, f"{table.one} id" if table.key == "id" else table.key.replace("_", " ")

@@ -190,7 +190,7 @@ class Table(Spec):
 
 
 class Domain(Spec):
-    """A world of tables, parents before children."""
+    """Tables, parents before children."""
 
     name: str
     tables: tuple[Table, ...]

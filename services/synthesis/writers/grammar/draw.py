@@ -1,4 +1,4 @@
-"""Random choices over a world: tables, columns, conditions, relations, with the words for each."""
+"""Seeded choices over a domain database: tables, columns, conditions, relations, with the words for each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,15 +108,15 @@ class Measure:
 
 
 class Draw:
-    """Seeded choices over one world. Every method raises NoFit where the world has nothing that suits.
+    """Seeded choices over one database. Every method raises NoFit where the database has nothing that fits.
 
-    `domain` is the world's domain in one of its voices: the same columns and tables, some by another word.
+    `domain` is its domain in one of its wordings: the same columns and tables, some by another word.
     """
 
-    def __init__(self, world: DomainDatabase, rng: Random) -> None:
-        self.world = world
+    def __init__(self, database: DomainDatabase, rng: Random) -> None:
+        self.database = database
         self.rng = rng
-        self.domain: Domain = rng.choice(world.wordings)
+        self.domain: Domain = rng.choice(database.wordings)
 
     def pick(self, options: Sequence[T]) -> T:
         """One of the options."""
@@ -185,7 +185,7 @@ class Draw:
 
     def equality(self, column: Column) -> Condition:
         """`column = value`."""
-        value = self.pick(sorted(set(map(str, self.world.values(column)))))
+        value = self.pick(sorted(set(map(str, self.database.values(column)))))
         return Condition(column, f"= {literal(value)}", self.category_text(column, value))
 
     def category_text(self, column: Column, value: str) -> str:
@@ -197,7 +197,7 @@ class Draw:
 
     def comparison(self, column: Column) -> Condition:
         """`column > value` and the like, keeping between one row and four fifths of them."""
-        values = self.world.values(column)
+        values = self.database.values(column)
         if self.chance(BETWEEN):
             return self.between(column)
         operator = self.rng.choice([">", ">", "<", "<", ">=", "<="])
@@ -209,7 +209,7 @@ class Draw:
 
     def between(self, column: Column) -> Condition:
         """`column BETWEEN low AND high`, both ends included, keeping some rows and not all."""
-        values = self.world.values(column)
+        values = self.database.values(column)
         bounds = self.bounds(column, values)
         if len(bounds) < 3:
             raise NoFit

@@ -41,7 +41,7 @@ def sign(db: str, question: str, gold: str, *, own: bool = False) -> str | None:
     """The sign by which an example is taken for a leak."""
     gate = Gate(TESTS, lambda name: KNOWN.get(name, NO_SCHEMA))
     example = planted.make(db, question, gold, own=own)
-    leak = gate.tests.leak(example, gate.features(example), own=own)
+    leak = gate.tests.find_leak(example, gate.features(example), invented=own)
     return leak.sign if leak else None
 
 
@@ -133,7 +133,7 @@ def test_masks_hide_names_numbers_and_literals() -> None:
 
 def found(test: list[Example], rows: list[Example], known: dict[str, SchemaFacts]) -> float:
     gate = Gate(test, known.__getitem__)
-    leaks = [gate.tests.leak(row, gate.features(row), own=False) for row in rows]
+    leaks = [gate.tests.find_leak(row, gate.features(row), invented=False) for row in rows]
     return sum(leak is not None for leak in leaks) / len(rows)
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from services.synthesis.steering import distribute_levels, plan_slots
-from services.synthesis.writers.llm import PROMPT_VERSION, Call, PromptContext, make_calls, read_answer
-from services.synthesis.writers.llm_prompts import EMPTY_HISTORY, count_history
+from services.synthesis.steering import WritingGoals, distribute_levels, plan_slots
+from services.synthesis.writers.llm import Call, make_calls, read_answer
+from services.synthesis.writers.llm_prompts import EMPTY_HISTORY, PROMPT_VERSION, PromptContext, count_history
 from services.synthesis.writers.seeds import BUILTIN, builtin_seeds
 from services.synthesis.writers.user_databases import UserDatabase
 from shared.catalog.databases import ColumnCard, SchemaCard, TableCard
@@ -33,7 +33,7 @@ SHOP = SchemaCard(
         TableCard(name="empty", ddl="CREATE TABLE empty(x)", columns=[ColumnCard(name="x", type="")], row_count=0),
     ],
 )
-OWN = PromptContext(owns=[UserDatabase("shop", SHOP)])
+SHOP_CONTEXT = PromptContext(user_databases=[UserDatabase("shop", SHOP)])
 
 
 def command(**fields: Any) -> WriteExamples:
@@ -54,8 +54,9 @@ def answer(text: str, finish: str = "stop") -> ChatAnswer:
     )
 
 
-def calls(known: PromptContext | None = None, **fields: Any) -> list[Call]:
-    return make_calls(command(**fields), known or PromptContext())
+def calls(context: PromptContext | None = None, **fields: Any) -> list[Call]:
+    given = command(**fields)
+    return make_calls(given, WritingGoals(given.levels, given.features), context or PromptContext())
 
 
 def prompt(call: Call) -> str:
@@ -107,13 +108,15 @@ def test_domains_to_avoid_are_the_papers_the_seeds_and_what_is_common() -> None:
     history = count_history(
         [*(example("Retail Trade") for _ in range(3)), example("retail  trades"), example("fishing")]
     )
-    assert history.common() == ["retail trade", "fishing"]
+    assert history.common_domains() == ["retail trade", "fishing"]
     text = prompt(calls(PromptContext(history=history))[0])
     assert "education and universities, healthcare and medicine, travel and airlines, entertainment" in text
     avoided = text.split("which the collection already has: ")[1].split(".\n")[0]
     assert avoided.endswith("retail trade, fishing")
-    assert count_history([example("shop", "own"), example("fishing")], frozenset({"own"})).common() == ["fishing"]
-    assert len(count_history([example(f"domain {n:03}") for n in range(200)]).common()) == 40
+    assert count_history([example("shop", "own"), example("fishing")], frozenset({"own"})).common_domains() == [
+        "fishing"
+    ]
+    assert len(count_history([example(f"domain {n:03}") for n in range(200)]).common_domains()) == 40
     assert prompt(calls(PromptContext(history=EMPTY_HISTORY))[0]) == prompt(calls()[0])
 
 
@@ -126,8 +129,8 @@ def test_evidence_and_reasoning_are_asked_for_where_they_are_wanted() -> None:
 
 
 def test_own_databases_get_their_share_and_their_schema() -> None:
-    made = calls(OWN, count=10, user_database_share=0.3, databases=["f" * 64])
-    own = [call for call in made if call.own]
+    made = calls(SHOP_CONTEXT, count=10, user_database_share=0.3, databases=["f" * 64])
+    own = [call for call in made if call.user_database]
     assert len(own) == 3
     text = prompt(own[0])
     assert "about the table orders" in text and "orders.colour: red, teal {blue}" in text
@@ -135,7 +138,8 @@ def test_own_databases_get_their_share_and_their_schema() -> None:
     assert "with the headings Question: and Answer:, and nothing else" in text
     assert len({call.request.slot for call in made}) == 10
     again = count_history([example("shop", "f" * 64, "Which colours are there?")])
-    asked = prompt(make_calls(command(user_database_share=1.0), PromptContext(history=again, owns=OWN.owns))[0])
+    context = PromptContext(history=again, user_databases=SHOP_CONTEXT.user_databases)
+    asked = prompt(calls(context, user_database_share=1.0)[0])
     assert "- Which colours are there?" in asked
 
 
@@ -154,7 +158,7 @@ def test_an_answer_becomes_an_example_with_its_lineage() -> None:
 
 
 def test_an_own_answer_has_its_database() -> None:
-    call = calls(OWN, user_database_share=1.0)[0]
+    call = calls(SHOP_CONTEXT, user_database_share=1.0)[0]
     written = read_answer(answer("Question: Which colours?\nAnswer: SELECT colour FROM orders"), call)
     assert isinstance(written, WrittenExample)
     assert (written.domain, written.database, written.database_id) == ("shop", None, "f" * 64)
@@ -182,8 +186,8 @@ def test_own_and_cross_domain_examples_have_the_same_levels(count: int, share: f
     places = [
         one for shard in range(400 // count) for one in plan_slots({"easy": 0.5, "hard": 0.5}, share, shard, count)
     ]
-    own = [one for one in places if one.own]
+    own = [one for one in places if one.for_user_database]
     assert abs(len(own) - share * len(places)) <= 1
     assert [one.number for one in own] == list(range(len(own)))
-    for part in (own, [one for one in places if not one.own]):
+    for part in (own, [one for one in places if not one.for_user_database]):
         assert abs(sum(one.level == "easy" for one in part) - len(part) / 2) <= 1

@@ -45,8 +45,8 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, UserDatabase]:
 
 
 def write(own: UserDatabase, count: int, seed: int = 1, shard: int = 0) -> list[WrittenExample]:
-    places = plan_slots(LEVELS, 1.0, shard, count)
-    return write_for_user_databases(seed=seed, split="train", shard=shard, places=places, owns=[own])
+    slots = plan_slots(LEVELS, 1.0, shard, count)
+    return write_for_user_databases(seed=seed, split="train", shard=shard, slots=slots, databases=[own])
 
 
 def test_golds_run_on_odd_names_and_values(odd: tuple[Path, UserDatabase]) -> None:

@@ -168,7 +168,7 @@ def threshold(draw: Draw, sizes: list[int]) -> tuple[str, str]:
 
 def sizes_by(draw: Draw, table: Table, column: str, tests: str = "") -> list[int]:
     """How many rows each value of a column has."""
-    found = draw.world.run(f"SELECT COUNT(*) FROM {table.name}{tests} GROUP BY {column}")
+    found = draw.database.run(f"SELECT COUNT(*) FROM {table.name}{tests} GROUP BY {column}")
     return [int(row[0] or 0) for row in found]
 
 
@@ -186,14 +186,14 @@ def filtered_noun(draw: Draw, table: Table, column: Column, chance: float, compl
     condition = draw.condition(table, skip=[column])
     tests = f" WHERE {condition.on()}"
     values = f"SELECT DISTINCT {column.name} FROM {table.name}"
-    if complete and len(draw.world.run(values + tests)) < len(draw.world.run(values)):
+    if complete and len(draw.database.run(values + tests)) < len(draw.database.run(values)):
         raise NoFit
     return f"{table.many} {condition.text}", tests
 
 
 def numbers_by(draw: Draw, table: Table, column: Column, value: str) -> list[float]:
     """An aggregate's value for each category."""
-    found = draw.world.run(f"SELECT {value} FROM {table.name} GROUP BY {column.name}")
+    found = draw.database.run(f"SELECT {value} FROM {table.name} GROUP BY {column.name}")
     return [float(row[0] or 0) for row in found]
 
 

@@ -92,7 +92,7 @@ def of_unknown(draw: Draw) -> FilledIntent:
 def outer_without(draw: Draw) -> FilledIntent:
     """Parents without children, by an outer join."""
     relation = draw.relation()
-    if not draw.world.childless(relation.column):
+    if not draw.database.childless(relation.column):
         raise NoFit
     shown = draw.shown(relation.parent, 1, 2, named=True)
     child, parent = relation.child, relation.parent
@@ -106,7 +106,7 @@ def outer_without(draw: Draw) -> FilledIntent:
 def outer_count(draw: Draw) -> FilledIntent:
     """Children counted for every parent, those without children too."""
     relation = draw.relation()
-    if not draw.world.childless(relation.column):
+    if not draw.database.childless(relation.column):
         raise NoFit
     child, parent = relation.child, relation.parent
     title = title_of(parent)[0]
@@ -136,7 +136,7 @@ def dated(draw: Draw) -> tuple[Table, Column]:
 
 def in_year(draw: Draw, column: Column) -> tuple[str, str, str]:
     """(text of the year, SQL test with a place for the alias, words); other years occur too."""
-    years = sorted({str(value)[:4] for value in draw.world.values(column)})
+    years = sorted({str(value)[:4] for value in draw.database.values(column)})
     if len(years) < 2:
         raise NoFit
     year = draw.pick(years)
@@ -146,7 +146,7 @@ def in_year(draw: Draw, column: Column) -> tuple[str, str, str]:
 
 def in_month(draw: Draw, column: Column) -> tuple[str, str]:
     """(SQL test with a place for the alias, words): the month of any year."""
-    month = draw.pick(sorted({str(value)[5:7] for value in draw.world.values(column)}))
+    month = draw.pick(sorted({str(value)[5:7] for value in draw.database.values(column)}))
     text = f"whose {column.label} is in {MONTHS[int(month) - 1]} (month {month}) of any year"
     return f"strftime('%m', {{}}{column.name}) = {literal(month)}", text
 
@@ -207,7 +207,7 @@ def by_period(draw: Draw) -> FilledIntent:
     part = draw.pick(list(PARTS))
     pattern, words = PARTS[part]
     period = f"strftime('{pattern}', {column.name})"
-    if len(draw.world.run(f"SELECT DISTINCT {period} FROM {table.name}")) < 2:
+    if len(draw.database.run(f"SELECT DISTINCT {period} FROM {table.name}")) < 2:
         raise NoFit
     value, said = "COUNT(*)", f"number of {table.many}"
     if draw.chance(0.6):
@@ -252,10 +252,10 @@ BANDS = [("high", "low"), ("upper", "lower"), ("big", "small"), ("A", "B")]
 def band(draw: Draw, table: Table) -> tuple[Column, str, Cell, tuple[str, str]]:
     """(number, CASE expression, bound, names of the two bands)."""
     column = draw.column(table, NUMBERS)
-    bound = draw.pick(draw.bounds(column, draw.world.values(column)))
+    bound = draw.pick(draw.bounds(column, draw.database.values(column)))
     upper, lower = draw.pick(BANDS)
     sql = f"CASE WHEN {column.name} >= {literal(bound)} THEN '{upper}' ELSE '{lower}' END"
-    if len(draw.world.run(f"SELECT DISTINCT {sql} FROM {table.name}")) < 2:
+    if len(draw.database.run(f"SELECT DISTINCT {sql} FROM {table.name}")) < 2:
         raise NoFit
     return column, sql, bound, (upper, lower)
 
@@ -297,7 +297,7 @@ def side_by_side(draw: Draw) -> FilledIntent:
     counts = [f"SUM(CASE WHEN {test.on()} THEN 1 ELSE 0 END)" for test in (first, second)]
     slots = {**noun_slots(table), "first": first.text, "second": second.text}
     sql = f"SELECT {', '.join(counts)} FROM {table.name}"
-    row = draw.world.run(sql)[0]
+    row = draw.database.run(sql)[0]
     if row[0] == row[1] or 0 in row:
         raise NoFit
     return FilledIntent(sql, slots)
@@ -312,7 +312,7 @@ def percentage(draw: Draw) -> FilledIntent:
     share = f"100.0 * SUM(CASE WHEN {condition.on()} THEN 1 ELSE 0 END) / COUNT(*)"
     base = f"SELECT {share} FROM {table.name}"
     slots = {**noun_slots(table), "scope": words, "where": condition.text}
-    if draw.world.run(base + tests)[0][0] in (0, 100, None):
+    if draw.database.run(base + tests)[0][0] in (0, 100, None):
         raise NoFit
     return FilledIntent(base + tests, slots, contrasts=(base,) if tests else ())
 
@@ -355,7 +355,7 @@ def best_of_parents(draw: Draw) -> FilledIntent:
     over = f"PARTITION BY T2.{relation.parent.key} ORDER BY T1.{column.name} {'DESC' if descending else 'ASC'}"
     inner = f"SELECT T2.{owner} AS owner, T1.{title} AS item, ROW_NUMBER() OVER ({over}) AS place {relation.joined}"
     ties = f"SELECT 1 FROM {relation.child.name} GROUP BY {relation.column.name}, {column.name} HAVING COUNT(*) > 1"
-    any_child = f" with at least one {relation.child.one}" if draw.world.childless(relation.column) else ""
+    any_child = f" with at least one {relation.child.one}" if draw.database.childless(relation.column) else ""
     slots = {**relation_slots(relation), "sup": draw.superlative(column, descending, relation.child.one)}
     sql = f"SELECT owner, item FROM ({inner}) WHERE place = 1"
     return FilledIntent(sql, slots | {"any": any_child}, ties=ties, contrasts=(f"SELECT owner, item FROM ({inner})",))

@@ -19,13 +19,15 @@ from services.synthesis.writers.grammar.intents.aggregate import sizes_by, thres
 
 def with_any(draw: Draw, relation: Relation) -> str:
     """The words that leave out parents without children, where there are such parents."""
-    return f" with at least one {relation.child.one}" if draw.world.childless(relation.column) else ""
+    return f" with at least one {relation.child.one}" if draw.database.childless(relation.column) else ""
 
 
 def a_parent(draw: Draw, relation: Relation) -> str:
     """The name of a parent with children."""
     title = title_of(relation.parent)[0]
-    return str(draw.pick(draw.world.run(f"SELECT T2.{title} {relation.joined} GROUP BY T2.{relation.parent.key}"))[0])
+    return str(
+        draw.pick(draw.database.run(f"SELECT T2.{title} {relation.joined} GROUP BY T2.{relation.parent.key}"))[0]
+    )
 
 
 @intent("medium", "join", weight=1.0)
@@ -72,7 +74,7 @@ def count_of(draw: Draw) -> FilledIntent:
     title = title_of(relation.parent)[0]
     base = f"SELECT COUNT(*) {relation.joined}"
     if draw.chance(0.3):
-        value = str(draw.pick(draw.world.run(f"SELECT {title} FROM {relation.parent.name}"))[0])
+        value = str(draw.pick(draw.database.run(f"SELECT {title} FROM {relation.parent.name}"))[0])
         test, text = f"T2.{title} = {literal(value)}", f"the {relation.parent.one} {value}"
     else:
         condition = draw.condition(relation.parent, foreign=relation.child)
@@ -144,7 +146,7 @@ def group_by_parent(draw: Draw) -> FilledIntent:
         value, words = measure.on("T1."), f"{measure.text} of {relation.child.many}"
     sql = f"SELECT T2.{column.name}, {value} {relation.joined} GROUP BY T2.{column.name}"
     reached = f"SELECT DISTINCT T2.{column.name} {relation.joined}"
-    if len(draw.world.run(reached)) < len(set(draw.world.values(column))):
+    if len(draw.database.run(reached)) < len(set(draw.database.values(column))):
         raise NoFit
     return FilledIntent(sql, {**relation_slots(relation), **category_slots(column), "value": words})
 
@@ -192,7 +194,7 @@ def parents_having_measure(draw: Draw) -> FilledIntent:
     function, word = draw.pick([("AVG", "average"), *([("SUM", "total")] if number.total else [])])
     value = f"{function}(T1.{number.name})"
     group = f"{relation.joined} GROUP BY T2.{relation.parent.key}"
-    bound = draw.bound_between([float(row[0] or 0) for row in draw.world.run(f"SELECT {value} {group}")])
+    bound = draw.bound_between([float(row[0] or 0) for row in draw.database.run(f"SELECT {value} {group}")])
     sign, above = draw.pick([(">", "above"), ("<", "below")])
     shown = draw.shown(relation.parent, 1, 2, named=True)
     slots = {**relation_slots(relation), **shown.slots, "agg": f"{word} {number.label}", "bound": f"{above} {bound}"}
@@ -220,7 +222,7 @@ def parents_having_where(draw: Draw) -> FilledIntent:
 def parent_top(draw: Draw) -> FilledIntent:
     """The parent with the most children; the fewest only where every parent has some."""
     relation = draw.relation()
-    most = draw.world.childless(relation.column) or draw.chance(0.6)
+    most = draw.database.childless(relation.column) or draw.chance(0.6)
     shown = draw.shown(relation.parent, 1, 2, named=True)
     order = f"GROUP BY T2.{relation.parent.key} ORDER BY COUNT(*) {'DESC' if most else 'ASC'} LIMIT"
     slots = {**relation_slots(relation), **shown.slots, "most": "most" if most else "fewest"}
@@ -235,7 +237,7 @@ def parent_top_measure(draw: Draw) -> FilledIntent:
     number = draw.column(relation.child, NUMBERS)
     function, word = draw.pick([("AVG", "average"), *([("SUM", "total")] if number.total else [])])
     # A parent without children has no total, which some would call the lowest one.
-    most = draw.world.childless(relation.column) or draw.chance(0.6)
+    most = draw.database.childless(relation.column) or draw.chance(0.6)
     value = f"{function}(T1.{number.name})"
     shown = draw.shown(relation.parent, 1, 2, named=True)
     order = f"{relation.joined} GROUP BY T2.{relation.parent.key} ORDER BY {value} {'DESC' if most else 'ASC'} LIMIT"
@@ -437,7 +439,7 @@ def far_test(draw: Draw, path: Path) -> tuple[str, str]:
     """(SQL test, words): the row at the end has a given name, or meets a condition."""
     title = title_of(path.end.target)[0]
     if draw.chance(0.4):
-        found = draw.world.run(f"SELECT DISTINCT {path.end.alias}.{title} {path.joined}")
+        found = draw.database.run(f"SELECT DISTINCT {path.end.alias}.{title} {path.joined}")
         value = str(draw.pick(sorted(found, key=str))[0])
         return f"{path.end.alias}.{title} = {literal(value)}", f"{path.trail_to_one} {value}"
     condition = draw.condition(path.end.target, foreign=path.child)
@@ -509,7 +511,7 @@ def far_having(draw: Draw) -> FilledIntent:
     path = grow(draw, 2, chain=True)
     shown = draw.shown(path.end.target, 1, 2, named=True)
     group = f"{path.joined} GROUP BY T3.{path.end.target.key}"
-    test, text = threshold(draw, [int(row[0] or 0) for row in draw.world.run(f"SELECT COUNT(*) {group}")])
+    test, text = threshold(draw, [int(row[0] or 0) for row in draw.database.run(f"SELECT COUNT(*) {group}")])
     slots = {**far_slots(path), **shown.slots, "number": text}
     return FilledIntent(f"SELECT {shown.sql('T3.')} {group} HAVING COUNT(*) {test}", slots)
 

@@ -56,7 +56,7 @@ def look_up(draw: Draw, count: int) -> FilledIntent:
     if len(others) < count:
         raise NoFit
     wanted = draw.rng.sample(others, count)
-    value = str(draw.pick(draw.world.values(title)))
+    value = str(draw.pick(draw.database.values(title)))
     sql = f"SELECT {', '.join(c.name for c in wanted)} FROM {table.name} WHERE {title.name} = {literal(value)}"
     slots = {**noun_slots(table), "cols": listing([c.label for c in wanted]), "value": value}
     return FilledIntent(sql, slots, form="lookup")
@@ -127,7 +127,7 @@ def where_in(draw: Draw) -> FilledIntent:
 def one_of_two(draw: Draw, table: Table) -> tuple[Column, str, str]:
     """(category, two of its values as a SQL list, words); there are more than two."""
     column = draw.column(table, ["category"])
-    values = sorted(set(map(str, draw.world.values(column))))
+    values = sorted(set(map(str, draw.database.values(column))))
     if len(values) < 3:
         raise NoFit
     pair = draw.rng.sample(values, 2)
@@ -139,7 +139,7 @@ def where_not(draw: Draw) -> FilledIntent:
     """Rows without a given value."""
     table = draw.table()
     column = draw.column(table, ["category"])
-    value = draw.pick(sorted(set(map(str, draw.world.values(column)))))
+    value = draw.pick(sorted(set(map(str, draw.database.values(column)))))
     text = draw.pick([f"whose {column.label} is not {value}", f"with {with_article(column.label)} other than {value}"])
     return rows_where(table, draw.shown(table, skip=[column]), f"{column.name} != {literal(value)}", text)
 
@@ -154,7 +154,7 @@ def between(draw: Draw) -> FilledIntent:
 
 def name_pattern(draw: Draw, column: Column) -> tuple[str, str]:
     """(SQL test, words): a name that starts with a letter, ends with a word or contains one."""
-    value = str(draw.pick(draw.world.values(column)))
+    value = str(draw.pick(draw.database.values(column)))
     word = draw.pick(value.split())
     options = [(f"{value[0]}%", f"starts with {value[0]}")]
     if len(word) > 2 and " " in value:
@@ -234,7 +234,7 @@ def first_few(draw: Draw, filtered: bool) -> FilledIntent:
     slots = {**noun_slots(table), **shown.slots, "supn": text}
     slots["order"] = f"starting with the {column.extremes[descending]} {column.label}"
     keys = f"SELECT {column.name} FROM {table.name}{tail} {wanted + 1}"
-    if len(draw.world.run(keys)) < wanted:
+    if len(draw.database.run(keys)) < wanted:
         raise NoFit
     return FilledIntent(f"{select(table, shown)}{tail} {wanted}", slots, keys, form="top_n")
 

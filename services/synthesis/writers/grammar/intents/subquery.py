@@ -134,7 +134,7 @@ def versus_named(draw: Draw) -> FilledIntent:
     """Rows with a higher or lower value than the row of a given name."""
     table = draw.named()
     column, title = draw.column(table, ORDERED), draw.column(table, ["title"])
-    value = str(draw.pick(draw.world.values(title)))
+    value = str(draw.pick(draw.database.values(title)))
     sign, word = draw.pick(
         [(">", "higher"), ("<", "lower")] if column.kind == "amount" else [(">", "later"), ("<", "earlier")]
     )
@@ -226,7 +226,7 @@ def joined_counts(draw: Draw) -> FilledIntent:
     base = f"SELECT T1.{title}, T2.n FROM {relation.parent.name} AS T1 JOIN {counts} AS T2"
     base += f" ON T1.{relation.parent.key} = T2.{key}"
     slots = {**relation_slots(relation), "any": f" {condition.text}"}
-    if draw.world.childless(relation.column):
+    if draw.database.childless(relation.column):
         slots["any"] = f" {condition.text} and with at least one {relation.child.one}"
         if condition.text.startswith("whose"):
             slots["any"] = f" with at least one {relation.child.one} and {condition.text}"

@@ -3,21 +3,21 @@
 import pytest
 
 from services.synthesis.writers.grammar.domain import listing, plural, sentence, third_person, with_article
-from services.synthesis.writers.grammar.writer import load_phrases
+from services.synthesis.writers.grammar.writer import load_templates
 
-FORMS = sorted(load_phrases())
+FORMS = sorted(load_templates())
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_enough_phrases(form):
-    phrases = load_phrases()[form]
+    phrases = load_templates()[form]
     assert len(set(phrases["train"])) >= 4
     assert len(set(phrases["test"])) >= 2
 
 
 def test_no_test_phrase_stands_in_training():
-    train = {phrase for phrases in load_phrases().values() for phrase in phrases["train"]}
-    test = {phrase for phrases in load_phrases().values() for phrase in phrases["test"]}
+    train = {phrase for phrases in load_templates().values() for phrase in phrases["train"]}
+    test = {phrase for phrases in load_templates().values() for phrase in phrases["test"]}
     assert not train & test
 
 

@@ -13,7 +13,7 @@ import pytest
 from sqlglot import exp, parse_one
 
 from services.synthesis.writers.grammar import writer
-from services.synthesis.writers.grammar.writer import INTENTS, LITERAL, load_phrases, write_examples
+from services.synthesis.writers.grammar.writer import INTENTS, LITERAL, load_templates, write_examples
 from shared.contracts.records import WrittenExample
 from shared.errors import InvalidInputError
 from tests.unit.synthesis.golds import rows_of, sort_keys
@@ -116,7 +116,7 @@ def test_all_intents_and_all_forms_of_phrases_occur():
     rows = write_examples(seed=3, split="train", shard=0, count=3000, levels=levels)
     marks = [row.provenance.source.split("/") for row in rows]
     assert {intent for intent, _ in marks} == {intent for intents in INTENTS.values() for intent in intents}
-    assert {mark.partition("@")[2] or intent for intent, mark in marks} == set(load_phrases())
+    assert {mark.partition("@")[2] or intent for intent, mark in marks} == set(load_templates())
 
 
 def test_enough_intents():
