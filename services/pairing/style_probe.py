@@ -87,7 +87,6 @@ def standardize(row: Vector, centre: Vector, spread: Vector) -> Vector:
 
 
 def dot(one: Vector, other: Vector) -> float:
-    """The inner product."""
     return sum(a * b for a, b in zip(one, other, strict=True))
 
 

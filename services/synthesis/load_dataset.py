@@ -43,7 +43,6 @@ def select_examples(command: LoadDataset, rows: Iterable[Example], faulty: Set[i
 
 
 def mark_examples(rows: Sequence[Example], dataset: str, split: Split) -> list[Example]:
-    """The rows in their role in this job."""
     return [row.model_copy(update={"dataset": dataset, "split": split}) for row in rows]
 
 

@@ -156,7 +156,6 @@ def collected_counts(dataset: CollectedDataset, *, rejected: int, short: int) ->
 def export_cards(
     command: Collect, shard: Shard, dataset: CollectedDataset, rejected: Iterable[RejectedExample], note: str | None
 ) -> dict[str, ObjectRef]:
-    """The card in both forms."""
     facts = gather_facts(
         dataset.examples,
         rejected,

@@ -46,7 +46,6 @@ class CardFacts:
     note: str | None = None
 
     def add(self, example: Example, own: frozenset[str]) -> None:
-        """One training example."""
         made = example.provenance
         self.examples += 1
         self.imported += made.writer == "imported"
@@ -69,7 +68,6 @@ class CardFacts:
             kept.append(example)
 
     def used_features(self) -> dict[str, int]:
-        """SQL features in the order of the reports."""
         return {name.replace("_", " "): self.features[name] for name in FEATURES if self.features[name]}
 
     def ordered(self, counts: Mapping[str, int], names: tuple[str, ...]) -> dict[str, int]:
@@ -98,7 +96,6 @@ def gather_facts(
     style: PromptStyle,
     prompt: str,
 ) -> CardFacts:
-    """Facts of one collected dataset; `written` are the rows of the stages that wrote it."""
     facts, ours = CardFacts(prompt=prompt, target=style.target), frozenset(own)
     for example in examples:
         facts.add(example, ours)
@@ -117,7 +114,6 @@ TARGETS = {
 
 
 def headline(facts: CardFacts) -> str:
-    """What it is."""
     return (
         f"{facts.examples:,} training examples over {len(facts.databases):,} databases and {len(facts.domains):,} "
         f"domains, {facts.selection:,} in the selection split."
@@ -200,7 +196,6 @@ def rejection_table(facts: CardFacts) -> str:
 
 
 def charts(facts: CardFacts) -> dict[str, dict[str, int]]:
-    """Every count that is shown, by its title; the HTML card draws the same."""
     found = {
         "writer": largest_counts(facts.writers, DOMAINS),
         "level asked for": facts.ordered(facts.levels, LEVELS),
@@ -212,7 +207,6 @@ def charts(facts: CardFacts) -> dict[str, dict[str, int]]:
 
 
 def sample(example: Example) -> str:
-    """One example as a person reads it."""
     lines = [f"**{example.level}, {example.domain}.** {' '.join(example.question.split())}"]
     if example.evidence:
         lines.append(f"External knowledge: {example.evidence}")

@@ -65,11 +65,9 @@ class CollectedDataset:
         return sum(count for (level, measured), count in self.levels.items() if matches_level(level, measured))
 
     def measured(self, hardness: str) -> int:
-        """Training examples of a measured hardness."""
         return sum(count for (_, measured), count in self.levels.items() if measured == hardness)
 
     def refuse(self, example: Example, reason: str, detail: str) -> None:
-        """Counts and keeps a refused example."""
         self.reasons[reason] += 1
         self.rejected.append(RejectedExample(reason=reason, detail=detail, written=to_written(example), gate="collect"))
 

@@ -47,7 +47,6 @@ def jaccard(one: frozenset[T], other: frozenset[T]) -> float:
 
 
 def schema_facts(card: SchemaCard) -> SchemaFacts:
-    """The facts of one card."""
     names = [column.name for table in card.tables for column in table.columns]
     every = [*names, *(table.name for table in card.tables)]
     forms = []
@@ -63,7 +62,6 @@ def schema_facts(card: SchemaCard) -> SchemaFacts:
 
 
 def type_letter(declared: str) -> str:
-    """One letter for a declared type."""
     return next((letter for part, letter in KINDS if part in declared.upper()), "o")
 
 

@@ -71,7 +71,6 @@ class TestSetIndex:
             self.add(example, features_of(example))
 
     def add(self, example: Example, found: Features) -> None:
-        """One more test question."""
         self.questions.setdefault(found.question, found)
         self.golds.setdefault(gold_key(example), example.question)
         self.databases.add(example.database_id)

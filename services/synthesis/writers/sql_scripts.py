@@ -81,7 +81,6 @@ def read_script(text: str) -> DatabaseScript:
 
 
 def creates_table(script: DatabaseScript) -> bool:
-    """Whether any statement makes a table."""
     return any(CREATE_TABLE.match(statement) for statement in script.ddl)
 
 

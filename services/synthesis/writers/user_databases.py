@@ -155,11 +155,9 @@ class SchemaSampler:
     rng: random.Random
 
     def table(self) -> TableCard:
-        """One with rows."""
         return self.rng.choice([table for table in self.card.tables if table.row_count > 0])
 
     def link(self) -> ForeignKeyLink:
-        """A key between two different tables with rows."""
         tables = {table.name.lower(): table for table in self.card.tables if table.row_count > 0}
         found = [
             ForeignKeyLink(child, key.column, tables[key.to_table.lower()], key.to_column)
@@ -180,12 +178,10 @@ class SchemaSampler:
         return self.rng.choice([one for one in found if dates or not is_date(one)])
 
     def value(self, column: ColumnCard) -> Scalar:
-        """A value that stands in the column as it is."""
         return self.rng.choice([one for one in column.samples if not isinstance(one, str) or is_usable_value(one)])
 
 
 def is_usable_value(text: str) -> bool:
-    """Short, on one line, and not cut by the card."""
     return 0 < len(text.strip()) <= LONGEST_VALUE and "…" not in text and "\n" not in text
 
 
@@ -206,7 +202,6 @@ def is_measure(column: ColumnCard) -> bool:
 
 
 def is_date(column: ColumnCard) -> bool:
-    """Whether its values are dates as text."""
     return all(isinstance(value, str) and DATE.fullmatch(value) for value in column.samples)
 
 
@@ -227,12 +222,10 @@ def label_column(table: TableCard) -> ColumnCard:
 
 
 def spoken_name(name: str) -> str:
-    """A name of the schema as words."""
     return " ".join(HUMPS.sub(" ", name).replace("_", " ").replace("-", " ").lower().split())
 
 
 def plural_name(name: str) -> str:
-    """A table's name as a plural."""
     words = spoken_name(name)
     if words.endswith("s"):
         return words
@@ -242,14 +235,12 @@ def plural_name(name: str) -> str:
 
 
 def quote_name(name: str) -> str:
-    """A name as SQL, in quotes where it needs them."""
     if PLAIN_NAME.fullmatch(name) and name.upper() not in RESERVED:
         return name
     return '"' + name.replace('"', '""') + '"'
 
 
 def sql_literal(value: Scalar) -> str:
-    """A value as SQL."""
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 

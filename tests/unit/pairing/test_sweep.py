@@ -1,6 +1,6 @@
 """The temperature with the most questions that pairs can be made of."""
 
-from services.pairing.error_profile import compare_temperatures, count_mixed_questions
+from services.pairing.tasks import compare_temperatures, count_mixed_questions
 from shared.contracts.records import JudgedCandidate, Verdict
 from tests.unit.pairing.builders import ERROR, GOOD, WRONG, rows
 

@@ -38,8 +38,6 @@ class FilledIntent:
 
 @dataclass(frozen=True)
 class DomainDatabase:
-    """A domain with the rows of one seed."""
-
     domain: Domain
     rows: Rows
     script: DatabaseScript
@@ -118,7 +116,6 @@ LAST_NAMES = (
 
 
 def literal(value: Cell) -> str:
-    """The value as SQL text."""
     if value is None:
         return "NULL"
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
@@ -135,7 +132,6 @@ def generate_rows(domain: Domain, seed: int) -> Rows:
 
 
 def database_script(domain: Domain, rows: Rows) -> DatabaseScript:
-    """One CREATE TABLE and one INSERT a table."""
     inserts = []
     for table in domain.tables:
         values = ", ".join(f"({', '.join(literal(cell) for cell in row)})" for row in rows[table.name])

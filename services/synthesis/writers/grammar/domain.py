@@ -67,7 +67,6 @@ def plural(noun: str) -> str:
 
 
 def with_article(noun: str) -> str:
-    """The noun after "a" or "an"."""
     vowel = noun.startswith(VOWEL_SOUNDS) and not noun.startswith(CONSONANT_SOUNDS)
     return f"{'an' if vowel else 'a'} {noun}"
 
@@ -109,8 +108,6 @@ Kind = Literal["title", "category", "amount", "year", "date", "ref"]
 
 
 class Spec(BaseModel):
-    """A frozen record that refuses unknown fields."""
-
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
@@ -160,7 +157,6 @@ class Column(Spec):
 
     @property
     def sql_type(self) -> str:
-        """The declared SQLite type."""
         if self.real:
             return "REAL"
         return "INTEGER" if self.ref or self.whole or self.year else "TEXT"
@@ -185,18 +181,14 @@ class Table(Spec):
 
     @property
     def title(self) -> Column | None:
-        """The column that names a row, if there is one."""
         return next((column for column in self.columns if column.kind == "title"), None)
 
 
 class Domain(Spec):
-    """Tables, parents before children."""
-
     name: str
     tables: tuple[Table, ...]
 
     def table(self, name: str) -> Table:
-        """The table of that name."""
         return next(table for table in self.tables if table.name == name)
 
     def ddl(self, table: Table) -> str:

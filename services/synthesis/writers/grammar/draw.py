@@ -29,7 +29,6 @@ class ShownColumns:
 
     @classmethod
     def of(cls, columns: Sequence[tuple[str, str, str]], named: bool = True) -> "ShownColumns":
-        """From (name, label, plural label) of each column."""
         names, labels, plurals = zip(*columns, strict=True)
         return cls(names, labels, plurals, named)
 
@@ -85,12 +84,10 @@ class Relation:
 
     @property
     def joined(self) -> str:
-        """The FROM clause."""
         return f"FROM {self.child.name} AS T1 JOIN {self.parent.name} AS T2 ON {self.link}"
 
     @property
     def link(self) -> str:
-        """The ON condition."""
         return f"T1.{self.column.name} = T2.{self.parent.key}"
 
 
@@ -119,13 +116,11 @@ class Draw:
         self.domain: Domain = rng.choice(database.wordings)
 
     def pick(self, options: Sequence[T]) -> T:
-        """One of the options."""
         if not options:
             raise NoFit
         return self.rng.choice(options)
 
     def chance(self, probability: float) -> bool:
-        """True with the given probability."""
         return self.rng.random() < probability
 
     def table(self) -> Table:
@@ -134,7 +129,6 @@ class Draw:
         return self.rng.choices(tables, [len(table.columns) for table in tables])[0]
 
     def named(self) -> Table:
-        """A table whose rows have names."""
         return self.pick([table for table in self.domain.tables if table.title])
 
     def column(self, table: Table, kinds: Sequence[str], skip: Sequence[Column] = ()) -> Column:
@@ -142,7 +136,6 @@ class Draw:
         return self.pick([c for c in table.columns if c.kind in kinds and c not in skip and not c.missing])
 
     def relation(self) -> Relation:
-        """A child and a parent whose rows have names."""
         return self.pick(self.relations())
 
     def relations(self) -> list[Relation]:
@@ -184,7 +177,6 @@ class Draw:
         return spoken_order(first, self.condition(table, skip=[*skip, first.column]))
 
     def equality(self, column: Column) -> Condition:
-        """`column = value`."""
         value = self.pick(sorted(set(map(str, self.database.values(column)))))
         return Condition(column, f"= {literal(value)}", self.category_text(column, value))
 
@@ -231,7 +223,6 @@ class Draw:
         return list(range(whole[0] // step * step + step, whole[-1], step)) or distinct
 
     def comparison_text(self, column: Column, operator: str, bound: Cell) -> str:
-        """A comparison in words."""
         own = {">": column.more, "<": column.less}.get(operator)
         if own and self.chance(0.5):
             return own.replace("_", str(bound))
@@ -239,7 +230,6 @@ class Draw:
         return phrase.format(a=with_article(column.label), l=column.label, v=bound)
 
     def measure(self, table: Table) -> Measure:
-        """An aggregate over a number."""
         column = self.column(table, NUMBERS)
         function = self.pick(["AVG", "AVG", "MAX", "MIN", *(["SUM"] if column.total else [])])
         return Measure(function, column, f"{self.pick(AGGREGATES[function])} {column.label}")
@@ -277,7 +267,6 @@ def relation_slots(relation: Relation) -> dict[str, str]:
 
 
 def category_slots(column: Column) -> dict[str, str]:
-    """{cat} and {cats}."""
     return {"cat": column.label, "cats": column.labels}
 
 

@@ -9,14 +9,12 @@ from services.synthesis.writers.grammar.intents.select import draw_scope, name_p
 
 @intent("easy", "aggregate", weight=0.2)
 def count_all(draw: Draw) -> FilledIntent:
-    """How many rows there are."""
     table = draw.table()
     return FilledIntent(f"SELECT COUNT(*) FROM {table.name}", noun_slots(table))
 
 
 @intent("easy", "aggregate", weight=1.5)
 def count(draw: Draw) -> FilledIntent:
-    """How many rows meet a condition."""
     table = draw.table()
     base, condition = f"SELECT COUNT(*) FROM {table.name}", draw.condition(table)
     slots = {**noun_slots(table), "where": condition.text}
@@ -25,7 +23,6 @@ def count(draw: Draw) -> FilledIntent:
 
 @intent("medium", "aggregate", weight=0.8)
 def count_and(draw: Draw) -> FilledIntent:
-    """How many rows meet two conditions."""
     table = draw.table()
     base = f"SELECT COUNT(*) FROM {table.name}"
     first, second = draw.two_conditions(table)
@@ -36,7 +33,6 @@ def count_and(draw: Draw) -> FilledIntent:
 
 @intent("medium", "aggregate", "like", weight=0.3)
 def count_like(draw: Draw) -> FilledIntent:
-    """How many names have a pattern."""
     table = draw.named()
     test, text = name_pattern(draw, draw.column(table, ["title"]))
     base = f"SELECT COUNT(*) FROM {table.name}"
@@ -54,7 +50,6 @@ def count_known(draw: Draw) -> FilledIntent:
 
 @intent("easy", "aggregate", weight=3.0)
 def aggregate(draw: Draw) -> FilledIntent:
-    """One aggregate over all rows or over some."""
     table = draw.table()
     measure = draw.measure(table)
     words, tests, condition = draw_scope(draw, table, 0.8)
@@ -67,7 +62,6 @@ def aggregate(draw: Draw) -> FilledIntent:
 
 @intent("medium", "aggregate", weight=0.9)
 def aggregate_and(draw: Draw) -> FilledIntent:
-    """One aggregate over the rows that meet two conditions."""
     table = draw.table()
     measure = draw.measure(table)
     first, second = draw.two_conditions(table, skip=[measure.column])
@@ -102,19 +96,16 @@ def several(draw: Draw, conditions: int) -> FilledIntent:
 
 @intent("medium", "aggregate", weight=0.9)
 def aggregates(draw: Draw) -> FilledIntent:
-    """Two or three aggregates, over all rows or some."""
     return several(draw, draw.rng.choice([0, 1, 1]))
 
 
 @intent("hard", "aggregate", weight=0.8)
 def aggregates_and(draw: Draw) -> FilledIntent:
-    """Two or three aggregates under two conditions."""
     return several(draw, 2)
 
 
 @intent("easy", "distinct", weight=1.0)
 def distinct(draw: Draw) -> FilledIntent:
-    """The different values of a column."""
     table = draw.table()
     column = draw.column(table, ["category"])
     words, tests, condition = draw_scope(draw, table, 0.95)
@@ -131,7 +122,6 @@ def distinct(draw: Draw) -> FilledIntent:
 
 @intent("easy", "aggregate", "distinct", weight=0.9)
 def count_distinct(draw: Draw) -> FilledIntent:
-    """How many different values there are under a condition."""
     table = draw.table()
     column = draw.column(table, ["category"])
     condition = draw.condition(table, skip=[column])
@@ -143,7 +133,6 @@ def count_distinct(draw: Draw) -> FilledIntent:
 
 @intent("hard", "aggregate", "arithmetic", weight=0.3)
 def range_of(draw: Draw) -> FilledIntent:
-    """The difference between the highest and the lowest value."""
     table = draw.table()
     column = draw.column(table, NUMBERS)
     words, tests, condition = draw_scope(draw, table, 0.8)
@@ -192,14 +181,12 @@ def filtered_noun(draw: Draw, table: Table, column: Column, chance: float, compl
 
 
 def numbers_by(draw: Draw, table: Table, column: Column, value: str) -> list[float]:
-    """An aggregate's value for each category."""
     found = draw.database.run(f"SELECT {value} FROM {table.name} GROUP BY {column.name}")
     return [float(row[0] or 0) for row in found]
 
 
 @intent("medium", "aggregate", "group", weight=1.1)
 def group_count(draw: Draw) -> FilledIntent:
-    """Rows counted by a category."""
     table = draw.table()
     column = draw.column(table, ["category"])
     words, tests = filtered_noun(draw, table, column, 0.5)
@@ -210,7 +197,6 @@ def group_count(draw: Draw) -> FilledIntent:
 
 @intent("medium", "aggregate", "group", weight=1.0)
 def group_measure(draw: Draw) -> FilledIntent:
-    """A number aggregated by a category."""
     table = draw.table()
     column, measure = draw.column(table, ["category"]), draw.measure(table)
     words, tests = filtered_noun(draw, table, column, 0.4)
@@ -221,7 +207,6 @@ def group_measure(draw: Draw) -> FilledIntent:
 
 @intent("medium", "aggregate", "group", weight=0.5)
 def group_measures(draw: Draw) -> FilledIntent:
-    """Two aggregates of a number by a category."""
     table = draw.table()
     column, number = draw.column(table, ["category"]), draw.column(table, NUMBERS)
     (first, low), (second, high) = draw.pick(
@@ -238,7 +223,6 @@ def group_measures(draw: Draw) -> FilledIntent:
 
 @intent("medium", "aggregate", "group", weight=0.5)
 def group_two(draw: Draw) -> FilledIntent:
-    """Rows counted by two categories."""
     table = draw.table()
     first = draw.column(table, ["category"])
     second = draw.column(table, ["category"], skip=[first])
@@ -249,7 +233,6 @@ def group_two(draw: Draw) -> FilledIntent:
 
 @intent("medium", "aggregate", "group", "distinct", weight=0.4)
 def group_count_distinct(draw: Draw) -> FilledIntent:
-    """Different values of one category counted by another."""
     table = draw.table()
     column = draw.column(table, ["category"])
     other = draw.column(table, ["category"], skip=[column])
@@ -263,7 +246,6 @@ def group_count_distinct(draw: Draw) -> FilledIntent:
 
 @intent("easy", "aggregate", "group", "having", weight=0.6)
 def group_having(draw: Draw) -> FilledIntent:
-    """Categories with enough rows."""
     table = draw.table()
     column = draw.column(table, ["category"])
     test, text = threshold(draw, sizes_by(draw, table, column.name))
@@ -273,7 +255,6 @@ def group_having(draw: Draw) -> FilledIntent:
 
 @intent("medium", "aggregate", "group", "having", weight=0.6)
 def group_having_where(draw: Draw) -> FilledIntent:
-    """Categories with enough rows that meet a condition."""
     table = draw.table()
     column = draw.column(table, ["category"])
     words, tests = filtered_noun(draw, table, column, 1.0, complete=False)
@@ -286,7 +267,6 @@ def group_having_where(draw: Draw) -> FilledIntent:
 
 @intent("easy", "aggregate", "group", "having", weight=0.6)
 def group_having_measure(draw: Draw) -> FilledIntent:
-    """Categories whose average or total lies above or below a bound."""
     table = draw.table()
     column, number = draw.column(table, ["category"]), draw.column(table, NUMBERS)
     function, word = draw.pick([("AVG", "average"), ("AVG", "mean"), *([("SUM", "total")] if number.total else [])])
@@ -302,7 +282,6 @@ def group_having_measure(draw: Draw) -> FilledIntent:
 
 @intent("hard", "aggregate", "group", "order", "limit", weight=1.0)
 def group_top(draw: Draw) -> FilledIntent:
-    """The most or least frequent category."""
     table = draw.table()
     column = draw.column(table, ["category"])
     words, tests = filtered_noun(draw, table, column, 0.5, complete=False)
@@ -316,7 +295,6 @@ def group_top(draw: Draw) -> FilledIntent:
 
 @intent("hard", "aggregate", "group", "order", "limit", weight=0.8)
 def group_top_measure(draw: Draw) -> FilledIntent:
-    """The category with the highest or lowest average or total."""
     table = draw.table()
     column, number = draw.column(table, ["category"]), draw.column(table, NUMBERS)
     function, word = draw.pick([("AVG", "average"), *([("SUM", "total")] if number.total else [])])
@@ -330,7 +308,6 @@ def group_top_measure(draw: Draw) -> FilledIntent:
 
 @intent("hard", "aggregate", "group", "order", weight=0.7)
 def group_sorted(draw: Draw) -> FilledIntent:
-    """Categories with a count or an aggregate, in the order of that value."""
     table = draw.table()
     column = draw.column(table, ["category"])
     value, words = "COUNT(*)", f"number of {table.many}"

@@ -19,7 +19,6 @@ def null_test(draw: Draw, table: Table) -> tuple[Column, str, str]:
 
 @intent("easy", "null", weight=0.22)
 def null(draw: Draw) -> FilledIntent:
-    """Rows where a value is missing, or is not."""
     table = draw.table()
     column, test, text = null_test(draw, table)
     return rows_where(table, draw.shown(table, skip=[column]), test, text)
@@ -27,7 +26,6 @@ def null(draw: Draw) -> FilledIntent:
 
 @intent("easy", "null", "aggregate", weight=0.12)
 def null_count(draw: Draw) -> FilledIntent:
-    """How many rows lack a value."""
     table = draw.table()
     _, test, text = null_test(draw, table)
     base = f"SELECT COUNT(*) FROM {table.name}"
@@ -36,7 +34,6 @@ def null_count(draw: Draw) -> FilledIntent:
 
 @intent("medium", "null", weight=0.5)
 def null_and(draw: Draw) -> FilledIntent:
-    """Rows that lack a value, or have it, under a further condition."""
     table = draw.table()
     column, test, text = null_test(draw, table)
     condition = draw.condition(table, skip=[column])
@@ -49,7 +46,6 @@ def null_and(draw: Draw) -> FilledIntent:
 
 @intent("hard", "null", weight=0.5)
 def coalesce(draw: Draw) -> FilledIntent:
-    """A column with a stated value in place of what is missing."""
     table = draw.table()
     column = draw.pick([column for column in table.columns if column.missing])
     title, label = title_of(table)
@@ -66,7 +62,6 @@ def coalesce(draw: Draw) -> FilledIntent:
 
 @intent("hard", "null", "aggregate", "group", weight=0.9)
 def null_by_group(draw: Draw) -> FilledIntent:
-    """Missing values counted by a category."""
     table = draw.table()
     column = draw.pick([column for column in table.columns if column.missing])
     category = draw.column(table, ["category"], skip=[column])
@@ -90,7 +85,6 @@ def of_unknown(draw: Draw) -> FilledIntent:
 
 @intent("hard", "null", "join", weight=0.5)
 def outer_without(draw: Draw) -> FilledIntent:
-    """Parents without children, by an outer join."""
     relation = draw.relation()
     if not draw.database.childless(relation.column):
         raise NoFit
@@ -129,7 +123,6 @@ PARTS = {"year": ("%Y", "year"), "month": ("%Y-%m", "month (as YYYY-MM)")}
 
 
 def dated(draw: Draw) -> tuple[Table, Column]:
-    """A table with a date."""
     table = draw.table()
     return table, draw.column(table, ["date"])
 
@@ -153,7 +146,6 @@ def in_month(draw: Draw, column: Column) -> tuple[str, str]:
 
 @intent("easy", "date", weight=0.2)
 def where_year(draw: Draw) -> FilledIntent:
-    """Rows of one year."""
     table, column = dated(draw)
     _, test, text = in_year(draw, column)
     return rows_where(table, draw.shown(table, skip=[column]), test.format(""), text)
@@ -161,7 +153,6 @@ def where_year(draw: Draw) -> FilledIntent:
 
 @intent("medium", "date", weight=0.4)
 def year_and(draw: Draw) -> FilledIntent:
-    """Rows of one year under a further condition."""
     table, column = dated(draw)
     _, test, text = in_year(draw, column)
     condition = draw.condition(table, skip=[column])
@@ -174,7 +165,6 @@ def year_and(draw: Draw) -> FilledIntent:
 
 @intent("hard", "date", weight=0.5)
 def where_month(draw: Draw) -> FilledIntent:
-    """Rows of one month of any year, under a further condition or not."""
     table, column = dated(draw)
     test, text = in_month(draw, column)
     tests = test.format("")
@@ -186,7 +176,6 @@ def where_month(draw: Draw) -> FilledIntent:
 
 @intent("hard", "date", "join", weight=0.6)
 def of_year(draw: Draw) -> FilledIntent:
-    """Children of one year, with a condition on their parents."""
     relation = draw.relation()
     column = draw.column(relation.child, ["date"])
     _, test, text = in_year(draw, column)
@@ -202,7 +191,6 @@ def of_year(draw: Draw) -> FilledIntent:
 
 @intent("hard", "date", "aggregate", "group", weight=0.8)
 def by_period(draw: Draw) -> FilledIntent:
-    """Rows counted, or a number aggregated, by the year or the month of a date."""
     table, column = dated(draw)
     part = draw.pick(list(PARTS))
     pattern, words = PARTS[part]
@@ -219,7 +207,6 @@ def by_period(draw: Draw) -> FilledIntent:
 
 @intent("hard", "date", "aggregate", "group", "order", "limit", weight=1.2)
 def busiest_period(draw: Draw) -> FilledIntent:
-    """The year or the month with the most rows."""
     table, column = dated(draw)
     part = draw.pick(list(PARTS))
     pattern, words = PARTS[part]
@@ -262,7 +249,6 @@ def band(draw: Draw, table: Table) -> tuple[Column, str, Cell, tuple[str, str]]:
 
 @intent("hard", "case", weight=0.5)
 def banded(draw: Draw) -> FilledIntent:
-    """Each row with the band of a number."""
     table = draw.table()
     column, case, bound, (upper, lower) = band(draw, table)
     title, label = title_of(table)
@@ -276,7 +262,6 @@ def banded(draw: Draw) -> FilledIntent:
 
 @intent("hard", "case", "aggregate", "group", weight=0.5)
 def band_counts(draw: Draw) -> FilledIntent:
-    """Rows counted, or a number averaged, by the band of a number."""
     table = draw.table()
     column, case, bound, (upper, lower) = band(draw, table)
     value, said = "COUNT(*)", f"number of {table.many}"
@@ -291,7 +276,6 @@ def band_counts(draw: Draw) -> FilledIntent:
 
 @intent("hard", "case", "aggregate", weight=0.5)
 def side_by_side(draw: Draw) -> FilledIntent:
-    """Rows that meet one condition and rows that meet another, counted in one row."""
     table = draw.table()
     first, second = draw.two_conditions(table)
     counts = [f"SUM(CASE WHEN {test.on()} THEN 1 ELSE 0 END)" for test in (first, second)]
@@ -305,7 +289,6 @@ def side_by_side(draw: Draw) -> FilledIntent:
 
 @intent("hard", "case", "aggregate", "arithmetic", weight=0.5)
 def percentage(draw: Draw) -> FilledIntent:
-    """The share of rows that meet a condition, in percent."""
     table = draw.table()
     words, tests, other = draw_scope(draw, table, 0.4)
     condition = draw.condition(table, skip=[other.column] if other else [])
@@ -319,7 +302,6 @@ def percentage(draw: Draw) -> FilledIntent:
 
 @intent("hard", "case", "join", "aggregate", "group", weight=0.6)
 def per_parent_case(draw: Draw) -> FilledIntent:
-    """For each parent that has children, how many of them meet a condition."""
     relation = draw.relation()
     title = title_of(relation.parent)[0]
     condition = draw.condition(relation.child, foreign=relation.parent)
@@ -331,7 +313,6 @@ def per_parent_case(draw: Draw) -> FilledIntent:
 
 @intent("hard", "window", "nested", "order", weight=0.6)
 def best_of_each(draw: Draw) -> FilledIntent:
-    """The row with the highest or lowest value of each category."""
     table = draw.named()
     category, column = draw.column(table, ["category"]), draw.column(table, ORDERED)
     title, label = title_of(table)
@@ -363,7 +344,6 @@ def best_of_parents(draw: Draw) -> FilledIntent:
 
 @intent("hard", "window", "order", weight=0.5)
 def ranks(draw: Draw) -> FilledIntent:
-    """Each row with its rank by a number, among all rows or within its category."""
     table = draw.table()
     column = draw.column(table, NUMBERS)
     title, label = title_of(table)
@@ -382,7 +362,6 @@ def ranks(draw: Draw) -> FilledIntent:
 
 @intent("hard", "window", "aggregate", weight=0.5)
 def beside_average(draw: Draw) -> FilledIntent:
-    """Each row with the average or total of its category beside it."""
     table = draw.table()
     category, column = draw.column(table, ["category"]), draw.column(table, NUMBERS)
     title, label = title_of(table)
@@ -396,7 +375,6 @@ def beside_average(draw: Draw) -> FilledIntent:
 
 @intent("hard", "window", "nested", "aggregate", weight=0.5)
 def above_own_average(draw: Draw) -> FilledIntent:
-    """Rows above or below the average of their category."""
     table = draw.table()
     category, column = draw.column(table, ["category"]), draw.column(table, NUMBERS)
     title, label = title_of(table)
@@ -415,7 +393,6 @@ def above_own_average(draw: Draw) -> FilledIntent:
 
 @intent("hard", "window", "aggregate", "order", weight=0.5)
 def running_total(draw: Draw) -> FilledIntent:
-    """A total that grows from date to date."""
     table = draw.table()
     date = draw.column(table, ["date", "year"])
     column = draw.pick([one for one in table.columns if one.total and not one.missing])

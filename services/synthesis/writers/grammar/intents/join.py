@@ -32,7 +32,6 @@ def a_parent(draw: Draw, relation: Relation) -> str:
 
 @intent("medium", "join", weight=1.0)
 def of_one(draw: Draw) -> FilledIntent:
-    """Children of the parent with a given name."""
     relation = draw.relation()
     value = a_parent(draw, relation)
     shown = draw.shown(relation.child, 1, 2, named=True)
@@ -42,7 +41,6 @@ def of_one(draw: Draw) -> FilledIntent:
 
 @intent("medium", "join", weight=1.5)
 def of_some(draw: Draw) -> FilledIntent:
-    """Children of the parents that meet a condition."""
     relation = draw.relation()
     condition = draw.condition(relation.parent, foreign=relation.child)
     shown = draw.shown(relation.child, 1, 2)
@@ -56,7 +54,6 @@ def of_some(draw: Draw) -> FilledIntent:
 
 @intent("medium", "join", weight=1.2)
 def together(draw: Draw) -> FilledIntent:
-    """Each child with the name of its parent."""
     relation = draw.relation()
     label, tests = "", ""
     if draw.chance(0.75):
@@ -84,7 +81,6 @@ def count_of(draw: Draw) -> FilledIntent:
 
 @intent("medium", "join", "aggregate", weight=1.3)
 def measure_of(draw: Draw) -> FilledIntent:
-    """An aggregate over the children of some parents."""
     relation = draw.relation()
     measure = draw.measure(relation.child)
     condition = draw.condition(relation.parent, foreign=relation.child)
@@ -113,19 +109,16 @@ def both_sides(draw: Draw, count: int) -> FilledIntent:
 
 @intent("medium", "join", weight=0.8)
 def joined_and(draw: Draw) -> FilledIntent:
-    """One column of children under a condition on them and one on their parents."""
     return both_sides(draw, 1)
 
 
 @intent("hard", "join", weight=1.0)
 def joined_and_columns(draw: Draw) -> FilledIntent:
-    """Two columns of children under a condition on them and one on their parents."""
     return both_sides(draw, 2)
 
 
 @intent("medium", "join", "distinct", weight=0.7)
 def join_distinct(draw: Draw) -> FilledIntent:
-    """The different categories of parents that have a child that meets a condition."""
     relation = draw.relation()
     column = draw.column(relation.parent, ["category"])
     condition = draw.condition(relation.child, foreign=relation.parent)
@@ -137,7 +130,6 @@ def join_distinct(draw: Draw) -> FilledIntent:
 
 @intent("medium", "join", "aggregate", "group", weight=0.6)
 def group_by_parent(draw: Draw) -> FilledIntent:
-    """Children counted, or a number of theirs aggregated, by a category of their parents."""
     relation = draw.relation()
     column = draw.column(relation.parent, ["category"])
     value, words = "COUNT(*)", f"number of {relation.child.many}"
@@ -153,7 +145,6 @@ def group_by_parent(draw: Draw) -> FilledIntent:
 
 @intent("medium", "join", "aggregate", "group", weight=0.7)
 def per_parent_count(draw: Draw) -> FilledIntent:
-    """Children counted for each parent that has any."""
     relation = draw.relation()
     title = title_of(relation.parent)[0]
     sql = f"SELECT T2.{title}, COUNT(*) {relation.joined} GROUP BY T2.{relation.parent.key}"
@@ -162,7 +153,6 @@ def per_parent_count(draw: Draw) -> FilledIntent:
 
 @intent("medium", "join", "aggregate", "group", weight=0.8)
 def per_parent_measure(draw: Draw) -> FilledIntent:
-    """A number of the children aggregated for each parent that has any."""
     relation = draw.relation()
     measure = draw.measure(relation.child)
     title = title_of(relation.parent)[0]
@@ -177,7 +167,6 @@ def having(draw: Draw, relation: Relation, tests: str) -> tuple[str, str]:
 
 @intent("medium", "join", "aggregate", "group", "having", weight=0.7)
 def parents_having(draw: Draw) -> FilledIntent:
-    """Parents with enough children."""
     relation = draw.relation()
     test, text = having(draw, relation, "")
     shown = draw.shown(relation.parent, 1, 2, named=True)
@@ -188,7 +177,6 @@ def parents_having(draw: Draw) -> FilledIntent:
 
 @intent("medium", "join", "aggregate", "group", "having", weight=0.6)
 def parents_having_measure(draw: Draw) -> FilledIntent:
-    """Parents whose children's average or total lies above or below a bound."""
     relation = draw.relation()
     number = draw.column(relation.child, NUMBERS)
     function, word = draw.pick([("AVG", "average"), *([("SUM", "total")] if number.total else [])])
@@ -204,7 +192,6 @@ def parents_having_measure(draw: Draw) -> FilledIntent:
 
 @intent("hard", "join", "aggregate", "group", "having", weight=0.9)
 def parents_having_where(draw: Draw) -> FilledIntent:
-    """Parents with enough children that meet a condition."""
     relation = draw.relation()
     condition = draw.condition(relation.child, foreign=relation.parent)
     test, text = having(draw, relation, f" WHERE {condition.on()}")
@@ -248,7 +235,6 @@ def parent_top_measure(draw: Draw) -> FilledIntent:
 
 @intent("hard", "join", "aggregate", "group", "order", "limit", weight=0.8)
 def parent_top_where(draw: Draw) -> FilledIntent:
-    """The parent with the most children that meet a condition."""
     relation = draw.relation()
     shown = draw.shown(relation.parent, 1, 2, named=True)
     condition = draw.condition(relation.child, foreign=relation.parent)
@@ -260,7 +246,6 @@ def parent_top_where(draw: Draw) -> FilledIntent:
 
 @intent("hard", "join", "order", "limit", weight=0.9)
 def parent_of_top(draw: Draw) -> FilledIntent:
-    """The parent of the child with the highest or lowest value."""
     relation = draw.relation()
     column = draw.column(relation.child, ORDERED)
     shown = draw.shown(relation.parent, 1, 2, named=True)
@@ -326,7 +311,6 @@ class Path:
 
     @property
     def end(self) -> Hop:
-        """The last join."""
         return self.hops[-1]
 
     @property
@@ -361,7 +345,6 @@ def grow(draw: Draw, joins: int, chain: bool) -> Path:
 
 
 def star(draw: Draw) -> Path:
-    """A child with two parents."""
     path = grow(draw, 2, chain=False)
     if path.end.source != path.child:
         raise NoFit
@@ -413,19 +396,16 @@ def three_names(draw: Draw) -> FilledIntent:
 
 @intent("hard", "join", "many_joins", weight=1.1)
 def three_names_where(draw: Draw) -> FilledIntent:
-    """Each child that meets a condition with the names of the two rows above it."""
     return all_names(draw, 2, filtered=True)
 
 
 @intent("hard", "join", "many_joins", weight=3.0)
 def four_names(draw: Draw) -> FilledIntent:
-    """Each child with the names of the three rows above it."""
     return all_names(draw, 3, filtered=draw.chance(0.6))
 
 
 @intent("hard", "join", "many_joins", weight=1.6)
 def far_where(draw: Draw) -> FilledIntent:
-    """Children by a condition on a table two or three joins away."""
     path = grow(draw, draw.pick([2, 2, 3]), chain=True)
     condition = draw.condition(path.end.target, foreign=path.child)
     shown = draw.shown(path.child, 1, 2)
@@ -448,7 +428,6 @@ def far_test(draw: Draw, path: Path) -> tuple[str, str]:
 
 @intent("hard", "join", "many_joins", "aggregate", weight=1.1)
 def far_count(draw: Draw) -> FilledIntent:
-    """How many children lead to some row two joins away."""
     path = grow(draw, 2, chain=True)
     test, text = far_test(draw, path)
     base = f"SELECT COUNT(*) {path.joined}"
@@ -459,7 +438,6 @@ def far_count(draw: Draw) -> FilledIntent:
 
 @intent("hard", "join", "many_joins", "aggregate", weight=1.3)
 def far_measure(draw: Draw) -> FilledIntent:
-    """An aggregate over the children that lead to some row two joins away."""
     path = grow(draw, 2, chain=True)
     measure = draw.measure(path.child)
     test, text = far_test(draw, path)
@@ -470,7 +448,6 @@ def far_measure(draw: Draw) -> FilledIntent:
 
 @intent("hard", "join", "many_joins", weight=1.4)
 def two_parents(draw: Draw) -> FilledIntent:
-    """Children by a condition on each of two parents."""
     path = star(draw)
     first, second = path.hops
     one = draw.condition(first.target, foreign=path.child)
@@ -507,7 +484,6 @@ def far_slots(path: Path) -> dict[str, str]:
 
 @intent("hard", "join", "many_joins", "aggregate", "group", "having", weight=1.0)
 def far_having(draw: Draw) -> FilledIntent:
-    """Rows two joins away with enough children."""
     path = grow(draw, 2, chain=True)
     shown = draw.shown(path.end.target, 1, 2, named=True)
     group = f"{path.joined} GROUP BY T3.{path.end.target.key}"
@@ -518,7 +494,6 @@ def far_having(draw: Draw) -> FilledIntent:
 
 @intent("hard", "join", "many_joins", "aggregate", "group", "order", "limit", weight=0.9)
 def far_top(draw: Draw) -> FilledIntent:
-    """The row two joins away with the most children."""
     path = grow(draw, 2, chain=True)
     shown = draw.shown(path.end.target, 1, 2, named=True)
     tail = f"{path.joined} GROUP BY T3.{path.end.target.key} ORDER BY COUNT(*) DESC LIMIT"

@@ -7,12 +7,10 @@ from services.synthesis.writers.grammar.intents import intent
 
 
 def select(table: Table, shown: ShownColumns) -> str:
-    """SELECT and FROM of one table."""
     return f"SELECT {shown.sql()} FROM {table.name}"
 
 
 def rows_where(table: Table, shown: ShownColumns, tests: str, where: str) -> FilledIntent:
-    """Columns of the rows that pass the tests."""
     base = select(table, shown)
     slots = {**noun_slots(table), **shown.slots, "where": where}
     return FilledIntent(f"{base} WHERE {tests}", slots, contrasts=(base,), form=shown.form("rows"))
@@ -34,7 +32,6 @@ def draw_scope(draw: Draw, table: Table, chance: float) -> tuple[str, str, Condi
 
 @intent("easy", weight=0.4)
 def list_one(draw: Draw) -> FilledIntent:
-    """The names of all rows, or another column row by row."""
     table = draw.table()
     shown = draw.shown(table)
     return FilledIntent(select(table, shown), {**noun_slots(table), **shown.slots}, form=shown.form("list_one"))
@@ -42,7 +39,6 @@ def list_one(draw: Draw) -> FilledIntent:
 
 @intent("medium", weight=0.7)
 def project(draw: Draw) -> FilledIntent:
-    """Two to four columns of all rows."""
     table = draw.table()
     shown = draw.shown(table, 2, 4)
     return FilledIntent(select(table, shown), {**noun_slots(table), **shown.slots}, form=shown.form("project"))
@@ -64,33 +60,28 @@ def look_up(draw: Draw, count: int) -> FilledIntent:
 
 @intent("easy", weight=0.8)
 def lookup(draw: Draw) -> FilledIntent:
-    """One column of the row with a given name."""
     return look_up(draw, 1)
 
 
 @intent("medium", weight=0.5)
 def lookup_columns(draw: Draw) -> FilledIntent:
-    """Two columns of the row with a given name."""
     return look_up(draw, 2)
 
 
 @intent("easy", weight=3.5)
 def where(draw: Draw) -> FilledIntent:
-    """One column under one condition."""
     table = draw.table()
     return rows_under(draw, table, draw.condition(table), 1, 1)
 
 
 @intent("medium", weight=1.4)
 def where_columns(draw: Draw) -> FilledIntent:
-    """Two or three columns under one condition."""
     table = draw.table()
     return rows_under(draw, table, draw.condition(table), 2, 3)
 
 
 @intent("medium", weight=1.4)
 def where_and(draw: Draw) -> FilledIntent:
-    """Rows under two conditions."""
     table = draw.table()
     first, second = draw.two_conditions(table)
     shown = draw.shown(table, 1, 2, skip=[first.column, second.column])
@@ -106,7 +97,6 @@ def where_and(draw: Draw) -> FilledIntent:
 
 @intent("medium", weight=0.7)
 def where_or(draw: Draw) -> FilledIntent:
-    """Rows under at least one of two conditions."""
     table = draw.table()
     first, second = draw.two_conditions(table)
     shown = draw.shown(table, named=True)
@@ -118,7 +108,6 @@ def where_or(draw: Draw) -> FilledIntent:
 
 @intent("easy", "in", weight=0.13)
 def where_in(draw: Draw) -> FilledIntent:
-    """Rows with one of two values."""
     table = draw.table()
     column, pair, text = one_of_two(draw, table)
     return rows_where(table, draw.shown(table, skip=[column]), f"{column.name} IN ({pair})", text)
@@ -136,7 +125,6 @@ def one_of_two(draw: Draw, table: Table) -> tuple[Column, str, str]:
 
 @intent("easy", weight=0.9)
 def where_not(draw: Draw) -> FilledIntent:
-    """Rows without a given value."""
     table = draw.table()
     column = draw.column(table, ["category"])
     value = draw.pick(sorted(set(map(str, draw.database.values(column)))))
@@ -146,7 +134,6 @@ def where_not(draw: Draw) -> FilledIntent:
 
 @intent("easy", "between", weight=1.1)
 def between(draw: Draw) -> FilledIntent:
-    """Rows within a range, both ends included."""
     table = draw.table()
     condition = draw.between(draw.pick([column for column in table.columns if column.kind in ORDERED]))
     return rows_under(draw, table, condition, 1, 1)
@@ -168,7 +155,6 @@ def name_pattern(draw: Draw, column: Column) -> tuple[str, str]:
 
 @intent("medium", "like", weight=0.7)
 def like(draw: Draw) -> FilledIntent:
-    """Rows whose name has a pattern."""
     table = draw.named()
     title = draw.column(table, ["title"])
     test, text = name_pattern(draw, title)
@@ -178,7 +164,6 @@ def like(draw: Draw) -> FilledIntent:
 
 @intent("medium", "like", weight=0.4)
 def like_and(draw: Draw) -> FilledIntent:
-    """Rows whose name has a pattern, under a further condition."""
     table = draw.named()
     test, text = name_pattern(draw, draw.column(table, ["title"]))
     condition = draw.condition(table)
@@ -190,7 +175,6 @@ def like_and(draw: Draw) -> FilledIntent:
 
 
 def topmost(draw: Draw, filtered: bool) -> FilledIntent:
-    """The row with the highest or lowest value, of all rows or of some."""
     table = draw.table()
     column = draw.column(table, ORDERED)
     descending = draw.chance(0.6)
@@ -208,18 +192,15 @@ def topmost(draw: Draw, filtered: bool) -> FilledIntent:
 
 @intent("medium", "order", "limit", weight=1.0)
 def top(draw: Draw) -> FilledIntent:
-    """The row with the highest or lowest value."""
     return topmost(draw, filtered=False)
 
 
 @intent("hard", "order", "limit", weight=1.2)
 def top_where(draw: Draw) -> FilledIntent:
-    """The row with the highest or lowest value under a condition."""
     return topmost(draw, filtered=True)
 
 
 def first_few(draw: Draw, filtered: bool) -> FilledIntent:
-    """The first few rows of an order."""
     table = draw.table()
     column = draw.column(table, ORDERED)
     descending, wanted = draw.chance(0.6), draw.rng.choice([2, 3, 4, 5])
@@ -241,13 +222,11 @@ def first_few(draw: Draw, filtered: bool) -> FilledIntent:
 
 @intent("medium", "order", "limit", weight=0.9)
 def top_n(draw: Draw) -> FilledIntent:
-    """The first few rows of an order."""
     return first_few(draw, filtered=False)
 
 
 @intent("hard", "order", "limit", weight=0.8)
 def top_n_where(draw: Draw) -> FilledIntent:
-    """The first few rows of an order under a condition."""
     return first_few(draw, filtered=True)
 
 
@@ -261,7 +240,6 @@ def spoken_direction(draw: Draw, column: Column, descending: bool) -> str:
 
 
 def in_order(draw: Draw, least: int, most: int, chance: float) -> FilledIntent:
-    """Rows in the order of a column."""
     table = draw.table()
     column = draw.column(table, ("title", *ORDERED))
     descending = draw.chance(0.2 if column.kind == "title" else 0.6)
@@ -277,19 +255,16 @@ def in_order(draw: Draw, least: int, most: int, chance: float) -> FilledIntent:
 
 @intent("easy", "order", weight=1.1)
 def ordered(draw: Draw) -> FilledIntent:
-    """One column of all rows in the order of a column."""
     return in_order(draw, 1, 1, 0.0)
 
 
 @intent("medium", "order", weight=1.0)
 def ordered_columns(draw: Draw) -> FilledIntent:
-    """Two columns of some rows in the order of a column."""
     return in_order(draw, 2, 2, 0.6)
 
 
 @intent("medium", "order", weight=0.5)
 def ordered_twice(draw: Draw) -> FilledIntent:
-    """Rows in the order of a category and, within it, of a number."""
     table = draw.table()
     first, second = draw.column(table, ["category"]), draw.column(table, ORDERED)
     descending = draw.chance(0.6)

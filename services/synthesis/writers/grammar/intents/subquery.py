@@ -21,7 +21,6 @@ ABOVE = [(">", "above"), ("<", "below")]
 
 @intent("hard", "nested", "in", weight=1.0)
 def without_child(draw: Draw) -> FilledIntent:
-    """Parents that no child points at, sometimes under a further condition."""
     relation = draw.relation()
     shown = draw.shown(relation.parent, 1, 2, named=True)
     inner = f"{relation.parent.key} NOT IN (SELECT {relation.column.name} FROM {relation.child.name})"
@@ -37,7 +36,6 @@ def without_child(draw: Draw) -> FilledIntent:
 
 @intent("hard", "nested", "in", weight=1.0)
 def with_child(draw: Draw) -> FilledIntent:
-    """Parents with at least one child that meets a condition."""
     relation = draw.relation()
     shown = draw.shown(relation.parent, 1, 2, named=True)
     condition = draw.condition(relation.child, foreign=relation.parent)
@@ -51,7 +49,6 @@ def with_child(draw: Draw) -> FilledIntent:
 
 @intent("hard", "nested", "in", weight=0.5)
 def of_listed(draw: Draw) -> FilledIntent:
-    """Children of parents with one of two values."""
     relation = draw.relation()
     column, pair, text = one_of_two(draw, relation.parent)
     if column.label in {other.label for other in relation.child.columns}:
@@ -72,7 +69,6 @@ def exists_body(draw: Draw, relation: Relation) -> tuple[str, str, str, str]:
 
 @intent("hard", "nested", "exists", weight=0.9)
 def not_exists(draw: Draw) -> FilledIntent:
-    """Parents without any child that meets a condition."""
     relation = draw.relation()
     shown = draw.shown(relation.parent, 1, 2, named=True)
     source, inner, test, text = exists_body(draw, relation)
@@ -84,7 +80,6 @@ def not_exists(draw: Draw) -> FilledIntent:
 
 @intent("hard", "nested", "exists", weight=0.9)
 def exists(draw: Draw) -> FilledIntent:
-    """Parents that meet a condition and have a child that meets one."""
     relation = draw.relation()
     own = draw.condition(relation.parent, foreign=relation.child)
     shown = draw.shown(relation.parent, 1, 2, named=True, skip=[own.column])
@@ -98,7 +93,6 @@ def exists(draw: Draw) -> FilledIntent:
 
 @intent("hard", "nested", "aggregate", weight=1.0)
 def versus_average(draw: Draw) -> FilledIntent:
-    """Rows above or below the average of their table."""
     table = draw.table()
     column = draw.column(table, NUMBERS)
     shown = draw.shown(table, 1, 2, named=True)
@@ -131,7 +125,6 @@ def of_some_versus_average(draw: Draw) -> FilledIntent:
 
 @intent("hard", "nested", weight=0.8)
 def versus_named(draw: Draw) -> FilledIntent:
-    """Rows with a higher or lower value than the row of a given name."""
     table = draw.named()
     column, title = draw.column(table, ORDERED), draw.column(table, ["title"])
     value = str(draw.pick(draw.database.values(title)))
@@ -147,7 +140,6 @@ def versus_named(draw: Draw) -> FilledIntent:
 
 @intent("hard", "nested", "aggregate", weight=0.6)
 def extreme_within(draw: Draw) -> FilledIntent:
-    """All rows that reach the highest or lowest value found under a condition."""
     table = draw.table()
     column = draw.column(table, NUMBERS)
     condition = draw.condition(table, skip=[column])
@@ -162,7 +154,6 @@ def extreme_within(draw: Draw) -> FilledIntent:
 
 @intent("hard", "nested", "in", "aggregate", "group", "having", weight=0.7)
 def of_large(draw: Draw) -> FilledIntent:
-    """Children of parents that have enough children."""
     relation = draw.relation()
     key = relation.column.name
     test, text = threshold(draw, sizes_by(draw, relation.child, key))
@@ -260,7 +251,6 @@ def never(draw: Draw) -> FilledIntent:
 
 @intent("hard", "set_operation", "join", weight=1.1)
 def either(draw: Draw) -> FilledIntent:
-    """Parents that meet a condition themselves, or have a child that meets one."""
     relation = draw.relation()
     title = title_of(relation.parent)[0]
     own = draw.condition(relation.parent, foreign=relation.child)
@@ -274,7 +264,6 @@ def either(draw: Draw) -> FilledIntent:
 
 @intent("hard", "set_operation", "join", "many_joins", weight=1.0)
 def both_children(draw: Draw) -> FilledIntent:
-    """Parents with a child that meets one condition and a child that meets another."""
     relation = draw.relation()
     title = title_of(relation.parent)[0]
     first = draw.condition(relation.child, foreign=relation.parent)
@@ -290,7 +279,6 @@ def both_children(draw: Draw) -> FilledIntent:
 
 @intent("hard", "set_operation", "join", weight=1.0)
 def parents_except(draw: Draw) -> FilledIntent:
-    """Parents that meet a condition, less those with a child that meets one."""
     relation = draw.relation()
     title = title_of(relation.parent)[0]
     own = draw.condition(relation.parent, foreign=relation.child)
