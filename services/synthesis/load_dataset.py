@@ -1,4 +1,4 @@
-"""A split of a stored data set as a job's examples: which of its questions, and for what. Pure."""
+"""A split of a stored dataset as a job's examples: which of its questions, and for what. Pure."""
 
 import hashlib
 from collections import defaultdict
@@ -9,12 +9,12 @@ from services.synthesis.collecting.collect import interleave
 from shared.contracts.records import Example, Split
 from shared.contracts.synthesis import LoadDataset
 
-LARGEST_SELECTION = 4  # at most one in so many databases is set aside
+MIN_DATABASES_PER_SELECTED = 4  # at most one database in so many is set aside
 
 
 @dataclass(frozen=True)
 class LoadedExamples:
-    """The examples, training questions before those of the selection split, and how many are used for nothing."""
+    """The examples, training before selection, and how many are not used at all."""
 
     examples: list[Example]
     selection: int = 0
@@ -23,10 +23,10 @@ class LoadedExamples:
 
 
 def select_examples(command: LoadDataset, rows: Iterable[Example], faulty: Set[int] = frozenset()) -> LoadedExamples:
-    """The rows of the command's split, marked with the data set they come from.
+    """The examples of the command's split, marked with their dataset.
 
-    `faulty` are numbers of questions whose gold cannot run: a test keeps them, for its score counts them; nothing is
-    trained on them.
+    `faulty` are numbers of questions whose gold cannot run. A test keeps them, because its score counts them; training
+    leaves them out.
     """
     every = [row for row in rows if row.split == command.split]
     if command.use == "test":
@@ -47,12 +47,12 @@ def mark_examples(rows: Sequence[Example], dataset: str, split: Split) -> list[E
 
 
 def draw_key(seed: int, text: str) -> str:
-    """A stable order that depends on the seed alone."""
+    """Sorts in an order that depends on the seed alone."""
     return hashlib.sha256(f"{seed}\x1f{text}".encode()).hexdigest()
 
 
 def draw_examples(rows: Sequence[Example], weight: float, most: int | None, seed: int) -> list[Example]:
-    """A share of the rows, at most `most`, in the data set's order."""
+    """A share of the rows, at most `most`, in the dataset's order."""
     count = max(1, round(weight * len(rows))) if rows else 0
     count = count if most is None else min(count, most)
     if count == len(rows):
@@ -62,9 +62,9 @@ def draw_examples(rows: Sequence[Example], weight: float, most: int | None, seed
 
 
 def draw_selection_databases(rows: Sequence[Example], questions: int, seed: int) -> set[str]:
-    """Whole databases that hold so many questions, drawn by seed: a quarter of them at most, at least one.
+    """Whole databases that hold so many questions, drawn by seed: at least one, at most a quarter of all.
 
-    None where there is only one database: what is promoted has to be decided on databases that training never saw.
+    Empty where there is only one database: models are compared on databases that training never saw.
     """
     sizes: dict[str, int] = defaultdict(int)
     for row in rows:
@@ -72,7 +72,9 @@ def draw_selection_databases(rows: Sequence[Example], questions: int, seed: int)
     if not questions or len(sizes) < 2:
         return set()
     aside: set[str] = set()
-    for database in sorted(sizes, key=lambda one: draw_key(seed, one))[: max(1, len(sizes) // LARGEST_SELECTION)]:
+    for database in sorted(sizes, key=lambda one: draw_key(seed, one))[
+        : max(1, len(sizes) // MIN_DATABASES_PER_SELECTED)
+    ]:
         aside.add(database)
         if sum(sizes[one] for one in aside) >= questions:
             break

@@ -160,14 +160,14 @@ def export_cards(
         dataset.examples,
         rejected,
         written_shards(command, shard),
-        own=command.given,
+        user_databases=command.given,
         style=command.style,
         prompt=prompt_version(command.prompt_rows, command.style),
     )
     told = [f"{one}." for one in describe_endings(facts.endings, "strong.max_tokens")]
     facts.note = " ".join([*([note] if note else []), *told]) or None
     facts.selection, facts.beside_tests = len(dataset.selection), dataset.beside_tests
-    licences = {ref: find_dataset(shard.objects, ref).licence for ref in facts.data_sets}
+    licences = {ref: find_dataset(shard.objects, ref).licence for ref in facts.datasets}
     return {
         "card": shard.export("card.md", render_markdown(facts, licences).encode()),
         "card_html": shard.export("card.html", render_html(facts, licences).encode()),

@@ -1,4 +1,7 @@
-"""What a dataset card tells, counted in one pass over the examples: nothing grows with their number but the counts."""
+"""The card of a collected dataset: facts counted in one pass over the examples, and the Markdown that shows them.
+
+`card_html` shows the same facts, sentences and charts as a page.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,21 +14,31 @@ from shared.sampling import ENDING_COUNTS
 from shared.sql.features import FEATURES, sql_features
 
 SAMPLES_A_LEVEL = 2
+# The gate that a rejection without a gate of its own passed to, by the first word of its reason.
 GATES = (("answer_", "parse"), ("llm_", "call"), ("schema_", "build"), ("gold_", "verify"))
 COST_COUNTS = ("micro_usd", "answer_micro_usd", "answer_prompt_tokens", "answer_completion_tokens")
+TARGETS = {
+    "sql": "the SQL alone, as in the paper",
+    "reasoning_sql": "short reasoning, then the SQL in a code block",
+}
+LEVELS = ("easy", "medium", "hard")
+HARDNESS = ("easy", "medium", "hard", "extra", "beyond_spider")
+DOMAINS = 30
+BAR = 24
+CELL = str.maketrans({"|": "\\|", "\n": " ", "<": "&lt;"})
 
 
 @dataclass
 class CardFacts:
     """Counts over training examples; `rejected` by gate and reason; `samples` by level, the first ones of each.
 
-    `cost` sums what the writing stages count. `licences` maps where content came from to what is said of its licence.
+    `cost` and `endings` sum what the writing stages count. `seeds` maps sources of seeds to their licences.
     """
 
     examples: int = 0
     selection: int = 0
     imported: int = 0
-    own: int = 0
+    for_user_databases: int = 0
     with_reasoning: int = 0
     with_evidence: int = 0
     writers: Counter[str] = field(default_factory=Counter)
@@ -33,7 +46,7 @@ class CardFacts:
     hardness: Counter[str] = field(default_factory=Counter)
     domains: Counter[str] = field(default_factory=Counter)
     features: Counter[str] = field(default_factory=Counter)
-    data_sets: Counter[str] = field(default_factory=Counter)
+    datasets: Counter[str] = field(default_factory=Counter)
     databases: set[str] = field(default_factory=set)
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
     cost: Counter[str] = field(default_factory=Counter)
@@ -45,72 +58,46 @@ class CardFacts:
     beside_tests: int = 0
     note: str | None = None
 
-    def add(self, example: Example, own: frozenset[str]) -> None:
-        made = example.provenance
-        self.examples += 1
-        self.imported += made.writer == "imported"
-        self.own += example.database_id in own
-        self.with_reasoning += example.reasoning is not None
-        self.with_evidence += bool(example.evidence)
-        self.writers[f"{made.writer} ({made.model or made.writer_version})"] += 1
-        self.levels[example.level] += 1
-        self.domains[example.domain] += 1
-        self.databases.add(example.database_id)
-        if measured := hardness_of(example):
-            self.hardness[measured] += 1
-        if example.dataset:
-            self.data_sets[example.dataset] += 1
-        if made.seed_source:
-            self.seeds[made.seed_source] = made.seed_licence or "none stated"
-        self.features.update(sql_features(example.gold).used)
-        kept = self.samples.setdefault(example.level, [])
-        if len(kept) < SAMPLES_A_LEVEL and all(one.domain != example.domain for one in kept):
-            kept.append(example)
-
-    def used_features(self) -> dict[str, int]:
-        return {name.replace("_", " "): self.features[name] for name in FEATURES if self.features[name]}
-
-    def ordered(self, counts: Mapping[str, int], names: tuple[str, ...]) -> dict[str, int]:
-        """Counts in the order of `names`, others behind them."""
-        known = {name: counts[name] for name in names if counts.get(name)}
-        return known | {name: count for name, count in sorted(counts.items()) if name not in known}
-
-
-def hardness_of(example: Example) -> str | None:
-    """What was measured, where a gate has; else what the data set says."""
-    return getattr(example, "measured", None) or example.hardness
-
-
-def gate_of(row: RejectedExample) -> str:
-    """The gate that refused it: its own word, else by the reason's first word."""
-    named: str = getattr(row, "gate", "")
-    return named or next((gate for begin, gate in GATES if row.reason.startswith(begin)), "call")
-
 
 def gather_facts(
     examples: Iterable[Example],
     rejected: Iterable[RejectedExample],
     written: Iterable[ShardRecord],
     *,
-    own: Iterable[str],
+    user_databases: Iterable[str],
     style: PromptStyle,
     prompt: str,
 ) -> CardFacts:
-    facts, ours = CardFacts(prompt=prompt, target=style.target), frozenset(own)
+    """`written` are the shards of the stages that wrote the examples."""
+    facts, uploaded = CardFacts(prompt=prompt, target=style.target), frozenset(user_databases)
     for example in examples:
-        facts.add(example, ours)
+        source = example.provenance
+        facts.examples += 1
+        facts.imported += source.writer == "imported"
+        facts.for_user_databases += example.database_id in uploaded
+        facts.with_reasoning += example.reasoning is not None
+        facts.with_evidence += bool(example.evidence)
+        facts.writers[f"{source.writer} ({source.model or source.writer_version})"] += 1
+        facts.levels[example.level] += 1
+        facts.domains[example.domain] += 1
+        facts.databases.add(example.database_id)
+        if hardness := example.measured or example.hardness:
+            facts.hardness[hardness] += 1
+        if example.dataset:
+            facts.datasets[example.dataset] += 1
+        if source.seed_source:
+            facts.seeds[source.seed_source] = source.seed_licence or "none stated"
+        facts.features.update(sql_features(example.gold).used)
+        kept = facts.samples.setdefault(example.level, [])
+        if len(kept) < SAMPLES_A_LEVEL and all(one.domain != example.domain for one in kept):
+            kept.append(example)
     for row in rejected:
-        facts.rejected[gate_of(row), row.reason] += 1
+        gate = row.gate or next((gate for prefix, gate in GATES if row.reason.startswith(prefix)), "call")
+        facts.rejected[gate, row.reason] += 1
     for shard in written:
-        facts.cost.update({name: shard.counts.get(name, 0) for name in COST_COUNTS if name in shard.counts})
+        facts.cost.update({name: shard.counts[name] for name in COST_COUNTS if name in shard.counts})
         facts.endings.update({name: shard.counts[name] for name in ENDING_COUNTS if name in shard.counts})
     return facts
-
-
-TARGETS = {
-    "sql": "the SQL alone, as in the paper",
-    "reasoning_sql": "short reasoning, then the SQL in a code block",
-}
 
 
 def headline(facts: CardFacts) -> str:
@@ -121,7 +108,7 @@ def headline(facts: CardFacts) -> str:
 
 
 def notes(facts: CardFacts, licences: Mapping[str, str]) -> Iterator[str]:
-    """What has to be said of them, a sentence or two each."""
+    """What a reader of the dataset has to know, a sentence or two each."""
     if facts.note:
         yield facts.note
     yield gold_note(facts)
@@ -134,8 +121,9 @@ def notes(facts: CardFacts, licences: Mapping[str, str]) -> Iterator[str]:
         )
     if facts.with_evidence:
         yield f"{facts.with_evidence:,} examples have external knowledge in their prompt."
-    if facts.own:
-        yield f"{facts.own:,} examples ({100 * facts.own / facts.examples:.0f} %) are on databases of the user's."
+    if facts.for_user_databases:
+        share = 100 * facts.for_user_databases / facts.examples
+        yield f"{facts.for_user_databases:,} examples ({share:.0f} %) are on databases of the user's."
     if facts.beside_tests:
         yield f"{facts.beside_tests:,} lie on a database of a test set, with other questions."
     yield cost_note(facts)
@@ -145,10 +133,9 @@ def notes(facts: CardFacts, licences: Mapping[str, str]) -> Iterator[str]:
 
 
 def gold_note(facts: CardFacts) -> str:
-    """What was run: golds that were written here, and not those of imported sets, which their import tells of."""
     if not facts.imported:
         return "Every gold was run and returned rows."
-    sets = ", ".join(sorted(facts.data_sets))
+    sets = ", ".join(sorted(facts.datasets))
     return (
         f"{facts.imported:,} are imported ({sets}): golds that did not run at the import are left out, golds that give "
         "no row are not. Every other gold was run and returned rows."
@@ -156,7 +143,7 @@ def gold_note(facts: CardFacts) -> str:
 
 
 def cost_note(facts: CardFacts) -> str:
-    """The price of the answers in use; not what this job paid, for recorded answers are paid once."""
+    """The price of the answers in use. What this job paid differs, because recorded answers are paid once."""
     cost = facts.cost
     if not cost["answer_prompt_tokens"]:
         return "No model was paid for writing."
@@ -169,13 +156,6 @@ def cost_note(facts: CardFacts) -> str:
         f"The answers that were read hold {tokens}, worth {usd:.4f} US dollars at the endpoint's prices{each}. "
         "Recorded answers are paid once: what this job paid itself stands in its counts."
     )
-
-
-LEVELS = ("easy", "medium", "hard")
-HARDNESS = ("easy", "medium", "hard", "extra", "beyond_spider")
-DOMAINS = 30
-BAR = 24
-CELL = str.maketrans({"|": "\\|", "\n": " ", "<": "&lt;"})
 
 
 def count_table(title: str, counts: Mapping[str, int]) -> str:
@@ -196,14 +176,21 @@ def rejection_table(facts: CardFacts) -> str:
 
 
 def charts(facts: CardFacts) -> dict[str, dict[str, int]]:
+    """Every count that the cards show, by its title."""
     found = {
         "writer": largest_counts(facts.writers, DOMAINS),
-        "level asked for": facts.ordered(facts.levels, LEVELS),
-        "hardness measured": facts.ordered(facts.hardness, HARDNESS),
+        "level asked for": in_order(facts.levels, LEVELS),
+        "hardness measured": in_order(facts.hardness, HARDNESS),
         "domain": largest_counts(facts.domains, DOMAINS),
-        "SQL feature": facts.used_features(),
+        "SQL feature": {name.replace("_", " "): facts.features[name] for name in FEATURES if facts.features[name]},
     }
     return {title: counts for title, counts in found.items() if counts}
+
+
+def in_order(counts: Mapping[str, int], names: tuple[str, ...]) -> dict[str, int]:
+    """Counts in the order of `names`, others behind them."""
+    known = {name: counts[name] for name in names if counts.get(name)}
+    return known | {name: count for name, count in sorted(counts.items()) if name not in known}
 
 
 def sample(example: Example) -> str:

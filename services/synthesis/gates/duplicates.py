@@ -20,12 +20,12 @@ NEAR_QUESTION = 0.85
 NEAR_SKELETON = 0.9
 PERMUTATIONS = 96
 SEED = 1
-LEAST_WORDS = 4  # a shorter question is only compared as a whole, by others
+LEAST_WORDS = 4  # a shorter question is only compared as a whole, by the gate of repeats
 CHANCE_AGREEMENT = 1 / 256
 
 
 class NearDuplicates:
-    """Remembers what passed. `question` and `skeleton`: estimated Jaccard similarities from which a pair is near."""
+    """Remembers what passed. From `question` and `skeleton` (estimated Jaccard similarities) on, a pair is near."""
 
     def __init__(self, question: float = NEAR_QUESTION, skeleton: float = NEAR_SKELETON) -> None:
         from datasketch import MinHash
@@ -35,7 +35,7 @@ class NearDuplicates:
         self.groups: dict[int, bytearray] = {}
 
     def seen(self, scope: str, found: Features) -> bool:
-        """Whether something near was seen in the scope (its domain); what was not is remembered."""
+        """Whether something near was seen in the scope; if not, the example is remembered."""
         if len(found.plain) < LEAST_WORDS:
             return False
         question = self.signature(shingles(found.plain))
@@ -58,9 +58,9 @@ class NearDuplicates:
         """One byte a permutation."""
         import numpy as np
 
-        made = self.empty.copy()
-        made.update_batch(parts)
-        low: NDArray[np.uint8] = (made.hashvalues & np.uint64(0xFF)).astype(np.uint8)
+        hashed = self.empty.copy()
+        hashed.update_batch(parts)
+        low: NDArray[np.uint8] = (hashed.hashvalues & np.uint64(0xFF)).astype(np.uint8)
         return low
 
 
@@ -80,19 +80,19 @@ def group_key(scope: str, found: Features) -> int:
 
 
 def shingles(parts: Sequence[str]) -> list[bytes]:
-    """Single words and pairs of neighbours."""
+    """Single words and adjacent pairs."""
     pairs = (f"{one} {two}" for one, two in pairwise(parts))
     return [part.encode("utf-8", "surrogatepass") for part in (*parts, *pairs)]
 
 
 class SeenTexts:
-    """Remembers groups of texts by 64 bits; among a million, two are taken for one with a chance of 1 in 37 million."""
+    """Remembers texts by 64 bits: among a million, two are taken for one with a chance of 1 in 37 million."""
 
     def __init__(self) -> None:
         self.hashes: set[int] = set()
 
     def add(self, *parts: str) -> bool:
-        """Whether they are new; they are remembered."""
+        """Whether the texts together are new; they are remembered."""
         digest = hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
         before = len(self.hashes)
         self.hashes.add(int.from_bytes(digest, "big"))

@@ -1,4 +1,4 @@
-"""An example as the gates compare it: words of its question, the same masked, and the shape of its SQL."""
+"""An example as the gates compare it: the words of its question, plain and masked, its SQL's shape, its schema."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from shared.sql.tokens import SqlShape, read_pieces, sql_shape
 
 T = TypeVar("T")
 LEAST_COLUMNS = 5
-NEAR = 0.6
+NEAR_SCHEMA = 0.6
 PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 KINDS = (("INT", "i"), ("CHAR", "t"), ("TEXT", "t"), ("REAL", "n"), ("FLOA", "n"), ("DOUB", "n"), ("NUM", "n"))
 
@@ -33,14 +33,14 @@ class SchemaFacts:
         """Whether two schemas are copies, whatever their tables are called."""
         if min(len(self.columns), len(other.columns)) < LEAST_COLUMNS:
             return False
-        return jaccard(self.columns, other.columns) >= NEAR
+        return jaccard(self.columns, other.columns) >= NEAR_SCHEMA
 
 
 NO_SCHEMA = SchemaFacts(frozenset(), frozenset(), "")
 
 
 def jaccard(one: frozenset[T], other: frozenset[T]) -> float:
-    """Shared of all; 1 for two empty sets."""
+    """Shared over all elements; 1 for two empty sets."""
     shared = len(one & other)
     total = len(one) + len(other) - shared
     return shared / total if total else 1.0

@@ -13,16 +13,16 @@ from itertools import pairwise
 from services.synthesis.gates.features import Features, SchemaFacts, jaccard
 from shared.contracts.records import Example
 
-# Jaccard similarities: of the questions' lemmas, of their content words, of pairs in their masked forms; and the sum of
-# lemmas, masked pairs and the SQL's tokens.
+# Jaccard similarities: of the questions' lemmas, of their content words, of pairs in their masked forms; and the sum
+# of lemmas, masked pairs and SQL tokens.
 SAME_SQL_WORDS = 0.3
 CLOSE_CONTENT = 0.7
 CLOSE_ON_COPY = 1.8
-SAME_SLOTS = 0.85  # what two SQL are alike at least that differ in names alone
+SAME_SLOTS = 0.85  # the least similarity of two SQL that differ in names alone
 LEAST_CONTENT = 3
 CLOSE_MASKED = 0.5
-LEAST_FORM = 6  # columns that a schema has to have for its form to say anything
-REMEMBERED = 4096
+LEAST_FORM = 6  # fewer columns have a form that says nothing
+KEPT_DATABASES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Leak:
 
 
 def bigram_similarity(one: tuple[str, ...], other: tuple[str, ...]) -> float:
-    """Shared of all pairs of neighbours."""
+    """Jaccard similarity of all adjacent pairs."""
     return jaccard(frozenset(pairwise(("", *one, ""))), frozenset(pairwise(("", *other, ""))))
 
 
@@ -56,7 +56,7 @@ def gold_key(example: Example) -> tuple[str, str]:
 
 
 class TestSetIndex:
-    """The test sets' questions, indexed by every form in which a copy may come."""
+    """The questions of the test sets, indexed by every form that a copy can have."""
 
     def __init__(self, examples: Iterable[Example], features_of: Callable[[Example], Features]) -> None:
         self.questions: dict[str, Features] = {}
@@ -80,13 +80,13 @@ class TestSetIndex:
         self.schemas[example.database_id] = found.schema
 
     def near_schemas(self, found: Features) -> list[str]:
-        """Test databases of which an example's database is a copy, whatever it is called."""
+        """Test databases that an example's database is a copy of, whatever its name."""
         known = self._near.get(found.database_id)
         if known is None:
             known = [name for name, schema in self.schemas.items() if found.schema.near(schema)]
             if found.database_id in self.databases and found.database_id not in known:
                 known.append(found.database_id)
-            if len(self._near) >= REMEMBERED:
+            if len(self._near) >= KEPT_DATABASES:
                 self._near.clear()
             self._near[found.database_id] = known
         return known
@@ -116,7 +116,7 @@ class TestSetIndex:
         return None
 
     def by_sql(self, found: Features) -> Leak | None:
-        """The same SQL but for literals and names as a copy would have them: then a few shared words are enough."""
+        """The same SQL but for literals and for names as a copy would have them; then a few shared words are enough."""
         for test in self.named.get(found.shape.named, ()):
             if jaccard(frozenset(found.plain), frozenset(test.plain)) >= SAME_SQL_WORDS:
                 return Leak("same SQL", test.question)

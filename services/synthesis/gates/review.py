@@ -1,4 +1,4 @@
-"""The task that asks a judge model back about verified examples."""
+"""The judge model: does the SQL of a verified example answer its question?"""
 
 import re
 from pathlib import Path
@@ -19,41 +19,14 @@ from shared.tasks.task import Shard, TaskResult
 
 REVIEW_VERSION = "review-v1"
 PROMPT = Path(__file__).parents[1] / "prompts" / f"{REVIEW_VERSION}.md"
-ANSWER_TOKENS = 80
 VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
-
-
-def review_request(example: Example, card: SchemaCard, *, model: str, rows: int, max_tokens: int) -> ChatRequest:
-    """The call for one example: greedy, so that the same example is asked the same."""
-    evidence = f"External knowledge: {example.evidence}\n" if example.evidence else ""
-    text = PROMPT.read_text(encoding="utf-8").format(
-        schema=render_schema(card, rows), evidence=evidence, question=example.question, sql=example.gold
-    )
-    return ChatRequest(
-        model=model,
-        messages=[Message(role="user", content=text)],
-        temperature=0.0,
-        max_tokens=max_tokens,
-        seed=stable_seed(REVIEW_VERSION, example.example_id),
-    )
-
-
-def read_verdict(answer: str) -> tuple[bool | None, str]:
-    """Yes, no or neither, and what was said with it; thoughts before the answer do not count."""
-    said = blank_reasoning(answer).replace(BLANK, "").lstrip()
-    found = VERDICT.search(said[:200])
-    if found is None:
-        return None, said.strip()[:300]
-    return found.group().lower() == "yes", said[found.end() :].lstrip(" \n.,:;*-—").rstrip()[:300]
-
-
 JUDGE_SAYS_NO, JUDGE_UNCLEAR = "judge_says_no", "judge_unclear"
-# What an endpoint does to one call: that example is kept unjudged, and marked.
+# Errors that concern one call: its example is kept unjudged, and marked.
 SKIPPED = (LlmContentFilterError, LlmContextLengthError, LlmMalformedError)
 
 
 def review_examples(command: ReviewExamples, shard: Shard) -> TaskResult:
-    """A clear no rejects an example; what has no clear answer is kept and marked."""
+    """A clear no rejects an example; an unclear answer keeps and marks it."""
     examples = shard.rows(command.examples, Example)
     tokens = UsageTotals()
     answers = ask_judge(command, shard, examples, tokens)
@@ -85,7 +58,7 @@ def review_examples(command: ReviewExamples, shard: Shard) -> TaskResult:
 def ask_judge(
     command: ReviewExamples, shard: Shard, examples: list[Example], tokens: UsageTotals
 ) -> list[ChatAnswer | SenseError]:
-    """One answer an example, in order. Raises what concerns all calls."""
+    """One answer an example, in order. Raises errors that concern all calls."""
     budget = stage_budget(shard, command.endpoint, command.budget_usd)
     profile = load_profile(command.endpoint)
     client = ChatClient(profile, shard.objects, budget=budget, on_usage=tokens.add, abort=shard.abort)
@@ -106,3 +79,27 @@ def ask_judge(
     if hard:
         raise hard[0]
     return answers
+
+
+def review_request(example: Example, card: SchemaCard, *, model: str, rows: int, max_tokens: int) -> ChatRequest:
+    """The call for one example, greedy and seeded, so that it is the same every time."""
+    evidence = f"External knowledge: {example.evidence}\n" if example.evidence else ""
+    text = PROMPT.read_text(encoding="utf-8").format(
+        schema=render_schema(card, rows), evidence=evidence, question=example.question, sql=example.gold
+    )
+    return ChatRequest(
+        model=model,
+        messages=[Message(role="user", content=text)],
+        temperature=0.0,
+        max_tokens=max_tokens,
+        seed=stable_seed(REVIEW_VERSION, example.example_id),
+    )
+
+
+def read_verdict(answer: str) -> tuple[bool | None, str]:
+    """(yes, no or neither; the text after it). Reasoning before the answer does not count."""
+    said = blank_reasoning(answer).replace(BLANK, "").lstrip()
+    found = VERDICT.search(said[:200])
+    if found is None:
+        return None, said.strip()[:300]
+    return found.group().lower() == "yes", said[found.end() :].lstrip(" \n.,:;*-—").rstrip()[:300]

@@ -117,8 +117,8 @@ def dataset_seeds(objects: ObjectStore, ref: str, split: str) -> SeedSet:
     found = SEED_SETS.get(f"{manifest.ref} {split} {manifest.licence}", read)  # a version never changes
     if len(found.seeds) < 2:
         raise InvalidInputError(
-            f"data set {manifest.ref} has {len(found.seeds)} usable seed(s) in its split {split}: golds must run and "
-            f"schemas stay below {LARGEST_SCHEMA} characters; name another data set in strong.seeds, or none"
+            f"dataset {manifest.ref} has {len(found.seeds)} usable seed(s) in its split {split}: golds must run and "
+            f"schemas stay below {LARGEST_SCHEMA} characters; name another dataset in strong.seeds, or none"
         )
     return found
 

@@ -3,7 +3,7 @@
 import re
 from xml.etree import ElementTree
 
-from services.synthesis.collecting.card import CardFacts, gather_facts, render_markdown
+from services.synthesis.collecting.card import CardFacts, charts, gather_facts, render_markdown
 from services.synthesis.collecting.card_html import render_html
 from shared.contracts.records import Example, PromptStyle, Provenance, RejectedExample, WrittenExample
 from shared.jobs.state import ShardRecord, ShardState
@@ -48,15 +48,15 @@ def facts() -> CardFacts:
     written = [ShardRecord(stage="w", shard=n, state=ShardState.DONE, attempt=1, counts=costs) for n in range(2)]
     refused = [rejected("answer_empty"), rejected("gold_empty"), rejected("gold_empty"), rejected("schema_failed")]
     style = PromptStyle(target="reasoning_sql")
-    return gather_facts(rows, refused, written, own=["d0"], style=style, prompt="create-select/1 rows=3")
+    return gather_facts(rows, refused, written, user_databases=["d0"], style=style, prompt="create-select/1 rows=3")
 
 
 def test_everything_is_counted() -> None:
     found = facts()
-    assert (found.examples, len(found.databases), len(found.domains), found.own) == (41, 3, 41, 14)
+    assert (found.examples, len(found.databases), len(found.domains), found.for_user_databases) == (41, 3, 41, 14)
     assert found.levels == {"easy": 14, "medium": 13, "hard": 14}
     assert found.rejected == {("parse", "answer_empty"): 1, ("verify", "gold_empty"): 2, ("build", "schema_failed"): 1}
-    assert found.used_features() == {"aggregate": 41}
+    assert charts(found)["SQL feature"] == {"aggregate": 41}
     assert (found.with_reasoning, found.with_evidence, found.imported) == (1, 1, 1)
     assert all(len(one) <= 2 for one in found.samples.values())
 
@@ -81,7 +81,7 @@ def test_text_of_others_stays_text() -> None:
 
 
 def test_an_empty_dataset_has_a_card() -> None:
-    empty = gather_facts([], [], [], own=[], style=PromptStyle(), prompt="p")
+    empty = gather_facts([], [], [], user_databases=[], style=PromptStyle(), prompt="p")
     assert "0 training examples" in render_markdown(empty, {}) and "0 training examples" in render_html(empty, {})
 
 
