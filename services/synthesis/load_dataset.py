@@ -9,7 +9,7 @@ from services.synthesis.collecting.collect import interleave
 from shared.contracts.records import Example, Split
 from shared.contracts.synthesis import LoadDataset
 
-MIN_DATABASES_PER_SELECTED = 4  # at most one database in so many is set aside
+DATABASES_PER_SELECTED = 4  # at most one database in so many is set aside
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,7 @@ def draw_selection_databases(rows: Sequence[Example], questions: int, seed: int)
     if not questions or len(sizes) < 2:
         return set()
     aside: set[str] = set()
-    for database in sorted(sizes, key=lambda one: draw_key(seed, one))[
-        : max(1, len(sizes) // MIN_DATABASES_PER_SELECTED)
-    ]:
+    for database in sorted(sizes, key=lambda one: draw_key(seed, one))[: max(1, len(sizes) // DATABASES_PER_SELECTED)]:
         aside.add(database)
         if sum(sizes[one] for one in aside) >= questions:
             break

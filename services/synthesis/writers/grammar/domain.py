@@ -1,4 +1,4 @@
-"""Domains as typed data: tables, columns, the words people use for them, and how their values are made."""
+"""Domains as typed data (tables, columns, how their values are generated), and the English to speak of them."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,99 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.contracts.records import Split
 from shared.errors import InvalidInputError
 
-VOWEL_SOUNDS = ("a", "e", "i", "o", "u", "hour", "honor")
-CONSONANT_SOUNDS = ("unit", "uni", "use", "one", "eu", "ut")
-
-COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
-    "amount": {
-        ">": (
-            "with {a} above {v}",
-            "whose {l} is greater than {v}",
-            "with {a} over {v}",
-            "whose {l} is more than {v}",
-            "with {a} higher than {v}",
-        ),
-        "<": (
-            "with {a} below {v}",
-            "whose {l} is less than {v}",
-            "with {a} under {v}",
-            "whose {l} is lower than {v}",
-        ),
-        ">=": ("with {a} of at least {v}", "whose {l} is at least {v}", "with {a} of {v} or more"),
-        "<=": ("with {a} of at most {v}", "whose {l} is no more than {v}", "with {a} of {v} or less"),
-        "=": ("with {a} of {v}", "whose {l} is exactly {v}"),
-        "between": (
-            "with {a} between {v} and {w}",
-            "whose {l} is between {v} and {w}",
-            "whose {l} lies from {v} to {w}",
-        ),
-    },
-    "year": {
-        ">": ("with {a} after {v}", "whose {l} is after {v}", "whose {l} is later than {v}"),
-        "<": ("with {a} before {v}", "whose {l} is before {v}", "whose {l} is earlier than {v}"),
-        ">=": ("with {a} of {v} or later", "whose {l} is {v} or later"),
-        "<=": ("with {a} of {v} or earlier", "whose {l} is {v} or earlier"),
-        "=": ("with {a} of {v}", "whose {l} is {v}"),
-        "between": (
-            "with {a} between {v} and {w}",
-            "whose {l} is between {v} and {w}",
-            "whose {l} lies from {v} to {w}",
-        ),
-    },
-}
-
-
-def plural(noun: str) -> str:
-    """The plural of a noun phrase; the word before "of", "in" or "per" changes, otherwise the last one."""
-    for joint in (" of ", " in ", " per "):
-        if joint in noun:
-            head, tail = noun.split(joint, 1)
-            return plural(head) + joint + tail
-    if noun.endswith("y") and noun[-2] not in "aeiou":
-        return noun[:-1] + "ies"
-    if noun.endswith(("s", "x", "ch", "sh", "z")):
-        return noun + "es"
-    return noun + "s"
-
-
-def with_article(noun: str) -> str:
-    vowel = noun.startswith(VOWEL_SOUNDS) and not noun.startswith(CONSONANT_SOUNDS)
-    return f"{'an' if vowel else 'a'} {noun}"
-
-
-def listing(words: Sequence[str], last: str = "and") -> str:
-    """Words as a person lists them: "a", "a and b", "a, b and c"."""
-    if len(words) == 1:
-        return words[0]
-    return f"{', '.join(words[:-1])} {last} {words[-1]}"
-
-
-def third_person(verb: str) -> str:
-    """A verb phrase with its first word in the third person singular."""
-    first, _, rest = verb.partition(" ")
-    if first == "have":
-        inflected = "has"
-    elif first.endswith(("s", "x", "ch", "sh", "o")):
-        inflected = first + "es"
-    elif first.endswith("y") and first[-2] not in "aeiou":
-        inflected = first[:-1] + "ies"
-    else:
-        inflected = first + "s"
-    return f"{inflected} {rest}".strip()
-
-
-def sentence(text: str) -> str:
-    """One space between words, a capital at the start."""
-    flat = " ".join(text.split())
-    return flat[:1].upper() + flat[1:]
-
-
 DATA = Path(__file__).parent / "data"
 FILES: dict[str, tuple[str, ...]] = {
     "train": ("train_a.yaml", "train_b.yaml", "train_c.yaml", "train_d.yaml"),
     "selection": ("selection.yaml",),
     "test": ("test.yaml",),
 }
+MAX_WORDINGS = 3
 Kind = Literal["title", "category", "amount", "year", "date", "ref"]
 
 
@@ -200,50 +114,6 @@ class Domain(Spec):
         return f"CREATE TABLE {table.name} ({', '.join(declared)})"
 
 
-MAX_WORDINGS = 3
-
-
-@lru_cache(maxsize=256)
-def wordings(domain: Domain) -> tuple[Domain, ...]:
-    """The domain in its own words, then with the other words of its tables and columns, where it has any."""
-    found = [domain]
-    for place in range(MAX_WORDINGS - 1):
-        tables = tuple(_spoken(table, place) for table in domain.tables)
-        other = domain.model_copy(update={"tables": tables})
-        if other not in found:
-            found.append(other)
-    return tuple(found)
-
-
-def _other(also: str | None, place: int) -> str | None:
-    words = [word.strip() for word in also.split("|")] if also else []
-    return words[place % len(words)] if words else None
-
-
-def _spoken(table: Table, place: int) -> Table:
-    """The table by the other word of that place; what has one other word only is called by it in each other voice."""
-    noun = _other(table.also, place)
-    words = {"one": noun, "many": plural(noun)} if noun else {}
-    columns = []
-    for column in table.columns:
-        label = _other(column.also, place)
-        columns.append(column.model_copy(update={"label": label, "labels": plural(label)}) if label else column)
-    return table.model_copy(update={**words, "columns": tuple(columns)})
-
-
-def _column(table: str, name: str, fields: dict[str, Any]) -> Column:
-    label = fields.get("label", name.replace("_", " "))
-    return Column.model_validate({"name": name, "table": table, "labels": plural(label), **fields, "label": label})
-
-
-def _table(name: str, fields: dict[str, Any]) -> Table:
-    about = dict(fields["about"])
-    one = about.pop("one", name.replace("_", " "))
-    columns = tuple(_column(name, column, given) for column, given in fields.items() if column != "about")
-    defaults = {"name": name, "one": one, "many": plural(one), "key": f"{name}_id", "columns": columns}
-    return Table.model_validate({**defaults, **about})
-
-
 @lru_cache(maxsize=8)
 def load_domains(split: Split) -> tuple[Domain, ...]:
     """All domains of a split, in file order. Raises InvalidInputError for a split the grammar does not write."""
@@ -253,6 +123,119 @@ def load_domains(split: Split) -> tuple[Domain, ...]:
     for file in FILES[split]:
         described = yaml.safe_load((DATA / file).read_text(encoding="utf-8"))
         for name, tables in described.items():
-            built = tuple(_table(table, fields) for table, fields in tables.items())
-            domains.append(Domain(name=name, tables=built))
+            domains.append(Domain(name=name, tables=tuple(_table(table, fields) for table, fields in tables.items())))
     return tuple(domains)
+
+
+def _table(name: str, fields: dict[str, Any]) -> Table:
+    columns = []
+    for column, given in fields.items():
+        if column != "about":
+            label = given.get("label", column.replace("_", " "))
+            defaults = {"name": column, "table": name, "labels": plural(label)}
+            columns.append(Column.model_validate({**defaults, **given, "label": label}))
+    one = fields["about"].get("one", name.replace("_", " "))
+    defaults = {"name": name, "one": one, "many": plural(one), "key": f"{name}_id", "columns": tuple(columns)}
+    return Table.model_validate({**defaults, **fields["about"]})
+
+
+@lru_cache(maxsize=256)
+def wordings(domain: Domain) -> tuple[Domain, ...]:
+    """The domain in its own words, then with the other words of its tables and columns, where it has any."""
+    found = [domain]
+    for place in range(MAX_WORDINGS - 1):
+        tables = tuple(_reworded(table, place) for table in domain.tables)
+        other = domain.model_copy(update={"tables": tables})
+        if other not in found:
+            found.append(other)
+    return tuple(found)
+
+
+def _reworded(table: Table, place: int) -> Table:
+    """The table in the other words of that place; a single other word stands at every place."""
+
+    def other(also: str | None) -> str | None:
+        words = [word.strip() for word in also.split("|")] if also else []
+        return words[place % len(words)] if words else None
+
+    noun = other(table.also)
+    words = {"one": noun, "many": plural(noun)} if noun else {}
+    columns = []
+    for column in table.columns:
+        label = other(column.also)
+        columns.append(column.model_copy(update={"label": label, "labels": plural(label)}) if label else column)
+    return table.model_copy(update={**words, "columns": tuple(columns)})
+
+
+# ---- English ----
+
+VOWEL_SOUNDS = ("a", "e", "i", "o", "u", "hour", "honor")
+CONSONANT_SOUNDS = ("unit", "uni", "use", "one", "eu", "ut")
+RANGES = ("with {a} between {v} and {w}", "whose {l} is between {v} and {w}", "whose {l} lies from {v} to {w}")
+COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "amount": {
+        ">": (
+            *("with {a} above {v}", "whose {l} is greater than {v}", "with {a} over {v}"),
+            *("whose {l} is more than {v}", "with {a} higher than {v}"),
+        ),
+        "<": (
+            *("with {a} below {v}", "whose {l} is less than {v}"),
+            *("with {a} under {v}", "whose {l} is lower than {v}"),
+        ),
+        ">=": ("with {a} of at least {v}", "whose {l} is at least {v}", "with {a} of {v} or more"),
+        "<=": ("with {a} of at most {v}", "whose {l} is no more than {v}", "with {a} of {v} or less"),
+        "between": RANGES,
+    },
+    "year": {
+        ">": ("with {a} after {v}", "whose {l} is after {v}", "whose {l} is later than {v}"),
+        "<": ("with {a} before {v}", "whose {l} is before {v}", "whose {l} is earlier than {v}"),
+        ">=": ("with {a} of {v} or later", "whose {l} is {v} or later"),
+        "<=": ("with {a} of {v} or earlier", "whose {l} is {v} or earlier"),
+        "between": RANGES,
+    },
+}
+
+
+def plural(noun: str) -> str:
+    """The plural of a noun phrase; the word before "of", "in" or "per" changes, otherwise the last one."""
+    for joint in (" of ", " in ", " per "):
+        if joint in noun:
+            head, tail = noun.split(joint, 1)
+            return plural(head) + joint + tail
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return noun[:-1] + "ies"
+    if noun.endswith(("s", "x", "ch", "sh", "z")):
+        return noun + "es"
+    return noun + "s"
+
+
+def with_article(noun: str) -> str:
+    vowel = noun.startswith(VOWEL_SOUNDS) and not noun.startswith(CONSONANT_SOUNDS)
+    return f"{'an' if vowel else 'a'} {noun}"
+
+
+def listing(words: Sequence[str], last: str = "and") -> str:
+    """Words as a person lists them: "a", "a and b", "a, b and c"."""
+    if len(words) == 1:
+        return words[0]
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def third_person(verb: str) -> str:
+    """A verb phrase with its first word in the third person singular."""
+    first, _, rest = verb.partition(" ")
+    if first == "have":
+        inflected = "has"
+    elif first.endswith(("s", "x", "ch", "sh", "o")):
+        inflected = first + "es"
+    elif first.endswith("y") and first[-2] not in "aeiou":
+        inflected = first[:-1] + "ies"
+    else:
+        inflected = first + "s"
+    return f"{inflected} {rest}".strip()
+
+
+def sentence(text: str) -> str:
+    """One space between words, a capital at the start."""
+    flat = " ".join(text.split())
+    return flat[:1].upper() + flat[1:]
