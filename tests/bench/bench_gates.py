@@ -41,7 +41,7 @@ def leaks(test: Sequence[Example], found: Sequence[Example], schema_of: Callable
     gate = Gate(test, schema_of, near=None)
     signs: Counter[str] = Counter()
     for one in found:
-        leak = gate.tests.leak(one, gate.features(one), own=one.provenance.writer != "imported")
+        leak = gate.tests.find_leak(one, gate.features(one), invented=one.provenance.writer != "imported")
         signs[leak.sign if leak is not None else ""] += 1
     return signs
 
@@ -199,7 +199,7 @@ def prices(count: int = 1500) -> Iterator[tuple[str, float]]:
         ("hardness", lambda n: measured_hardness(train[n].gold, cards[train[n].database_id])),
         ("agreement", lambda n: find_disagreement(train[n].question, train[n].gold)),
         ("features of question and SQL", lambda n: gate.features(train[n])),
-        ("leakage", lambda n: gate.tests.leak(train[n], found[n], own=False)),
+        ("leakage", lambda n: gate.tests.find_leak(train[n], found[n], invented=False)),
         ("near-duplicates (MinHash)", lambda n: near.seen(duplicate_scope(train[n]), found[n])),
     ]
     for name, work in works:

@@ -82,7 +82,7 @@ def card(ddl: str) -> TableCard:
 SCHEMA = SchemaCard(database_id="0" * 64, tables=[card("CREATE TABLE t (a INT)")])
 READERS: dict[str, Callable[[str], Any]] = {
     "answer": parse_answer,
-    "own_answer": lambda text: parse_answer(text, own=True),
+    "own_answer": lambda text: parse_answer(text, for_user_database=True),
     "script": read_script,
     "split": split_script,
     "verdict": read_verdict,
@@ -139,11 +139,11 @@ def test_no_number_stops_a_reader(number: str) -> None:
                 satisfying_value(conditions, 3)
         find_disagreement("q 12", gold)
         with contextlib.suppress(UnparsableAnswerError):
-            parse_answer(f"Question: q {number}\nSQL: {gold}", own=True)
+            parse_answer(f"Question: q {number}\nSQL: {gold}", for_user_database=True)
 
 
 @pytest.mark.parametrize("depth", [100, 900, 990, 5000, 100_000])
 def test_no_depth_stops_a_reader_of_json(depth: int) -> None:
     for text in ('{"question": ' + "[" * depth + "]" * depth + "}", '{"sql":' * depth + "1" + "}" * depth):
         with contextlib.suppress(UnparsableAnswerError):
-            parse_answer(text, own=True)
+            parse_answer(text, for_user_database=True)
