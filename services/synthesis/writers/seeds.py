@@ -14,6 +14,7 @@ from shared.catalog.datasets import find_dataset, read_examples
 from shared.contracts.datasets import DatasetManifest
 from shared.contracts.records import Example, Level
 from shared.errors import InvalidInputError
+from shared.sql.completion import outline_sql
 from shared.storage.store import ObjectStore
 
 FOLDER = Path(__file__).parent / "seed_examples"  # one YAML file a database

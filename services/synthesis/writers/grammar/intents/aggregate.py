@@ -4,7 +4,7 @@ from services.synthesis.writers.grammar.database import FilledIntent, NoFit
 from services.synthesis.writers.grammar.domain import Column, Table, listing, with_article
 from services.synthesis.writers.grammar.draw import AGGREGATES, NUMBERS, Draw, Measure, category_slots, noun_slots
 from services.synthesis.writers.grammar.intents import intent
-from services.synthesis.writers.grammar.intents.select import draw_scope, name_pattern
+from services.synthesis.writers.grammar.intents.select import draw_scope, name_pattern, under_both
 
 
 @intent("easy", "aggregate", weight=0.2)
@@ -27,8 +27,7 @@ def count_and(draw: Draw) -> FilledIntent:
     base = f"SELECT COUNT(*) FROM {table.name}"
     first, second = draw.two_conditions(table)
     slots = {**noun_slots(table), "where": f"{first.text} and {second.text}"}
-    contrasts = (f"{base} WHERE {first.on()}", f"{base} WHERE {second.on()}")
-    return FilledIntent(f"{base} WHERE {first.on()} AND {second.on()}", slots, contrasts=contrasts, form="count")
+    return under_both(base, first.on(), second.on(), slots, "count")
 
 
 @intent("medium", "aggregate", "like", weight=0.3)
@@ -67,8 +66,7 @@ def aggregate_and(draw: Draw) -> FilledIntent:
     first, second = draw.two_conditions(table, skip=[measure.column])
     base = f"SELECT {measure.on()} FROM {table.name}"
     slots = {**noun_slots(table), "agg": measure.text, "scope": f"{table.many} {first.text} and {second.text}"}
-    contrasts = (f"{base} WHERE {first.on()}", f"{base} WHERE {second.on()}")
-    return FilledIntent(f"{base} WHERE {first.on()} AND {second.on()}", slots, contrasts=contrasts, form="aggregate")
+    return under_both(base, first.on(), second.on(), slots, "aggregate")
 
 
 def several(draw: Draw, conditions: int) -> FilledIntent:

@@ -5,7 +5,7 @@ from services.synthesis.writers.grammar.domain import Column, Table, with_articl
 from services.synthesis.writers.grammar.draw import NUMBERS, ORDERED, Draw, category_slots, noun_slots, relation_slots
 from services.synthesis.writers.grammar.intents import intent
 from services.synthesis.writers.grammar.intents.join import with_any
-from services.synthesis.writers.grammar.intents.select import draw_scope, rows_where
+from services.synthesis.writers.grammar.intents.select import draw_scope, rows_and, rows_where, under_both
 
 
 def null_test(draw: Draw, table: Table) -> tuple[Column, str, str]:
@@ -38,10 +38,7 @@ def null_and(draw: Draw) -> FilledIntent:
     column, test, text = null_test(draw, table)
     condition = draw.condition(table, skip=[column])
     shown = draw.shown(table, 1, 2, skip=[column, condition.column])
-    filling = rows_where(table, shown, f"{condition.on()} AND {test}", f"{condition.text} and {text}")
-    base = filling.contrasts[0]
-    contrasts = (f"{base} WHERE {condition.on()}", f"{base} WHERE {test}")
-    return FilledIntent(filling.sql, filling.slots, contrasts=contrasts, form=filling.form)
+    return rows_and(table, shown, condition, test, text)
 
 
 @intent("hard", "null", weight=0.5)
@@ -79,8 +76,7 @@ def of_unknown(draw: Draw) -> FilledIntent:
     base = f"SELECT {shown.sql('T1.')} {relation.joined}"
     where = f"{relation.column.of} {relation.parent.many} {condition.text}"
     slots = {**noun_slots(relation.child), **shown.slots, "first": where, "second": text}
-    contrasts = (f"{base} WHERE {condition.on('T2.')}", f"{base} WHERE T1.{test}")
-    return FilledIntent(f"{base} WHERE {condition.on('T2.')} AND T1.{test}", slots, contrasts=contrasts)
+    return under_both(base, condition.on("T2."), f"T1.{test}", slots)
 
 
 @intent("hard", "null", "join", weight=0.5)
@@ -157,10 +153,7 @@ def year_and(draw: Draw) -> FilledIntent:
     _, test, text = in_year(draw, column)
     condition = draw.condition(table, skip=[column])
     shown = draw.shown(table, 1, 2, skip=[column, condition.column])
-    filling = rows_where(table, shown, f"{condition.on()} AND {test.format('')}", f"{condition.text} and {text}")
-    base = filling.contrasts[0]
-    contrasts = (f"{base} WHERE {condition.on()}", f"{base} WHERE {test.format('')}")
-    return FilledIntent(filling.sql, filling.slots, contrasts=contrasts, form=filling.form)
+    return rows_and(table, shown, condition, test.format(""), text)
 
 
 @intent("hard", "date", weight=0.5)
@@ -184,9 +177,7 @@ def of_year(draw: Draw) -> FilledIntent:
     base = f"SELECT {shown.sql('T1.')} {relation.joined}"
     where = f"{relation.column.of} {relation.parent.many} {condition.text}"
     slots = {**noun_slots(relation.child), **shown.slots, "first": where, "second": text}
-    contrasts = (f"{base} WHERE {condition.on('T2.')}", f"{base} WHERE {test.format('T1.')}")
-    sql = f"{base} WHERE {condition.on('T2.')} AND {test.format('T1.')}"
-    return FilledIntent(sql, slots, contrasts=contrasts, form="of_unknown")
+    return under_both(base, condition.on("T2."), test.format("T1."), slots, "of_unknown")
 
 
 @intent("hard", "date", "aggregate", "group", weight=0.8)

@@ -15,6 +15,7 @@ from services.synthesis.writers.grammar.draw import (
 )
 from services.synthesis.writers.grammar.intents import intent
 from services.synthesis.writers.grammar.intents.aggregate import sizes_by, threshold
+from services.synthesis.writers.grammar.intents.select import under_both
 
 
 def with_any(draw: Draw, relation: Relation) -> str:
@@ -99,12 +100,7 @@ def both_sides(draw: Draw, count: int) -> FilledIntent:
     link = "and are" if own.text.startswith("whose") else ""
     where = f"{own.text} {link} {relation.column.of} {relation.parent.many} {theirs.text}"
     slots = {**relation_slots(relation), **shown.slots, "where": where, "own": own.text, "theirs": theirs.text}
-    return FilledIntent(
-        f"{base} WHERE {own.on('T1.')} AND {theirs.on('T2.')}",
-        slots,
-        contrasts=(f"{base} WHERE {own.on('T1.')}", f"{base} WHERE {theirs.on('T2.')}"),
-        form=shown.form("both_sides"),
-    )
+    return under_both(base, own.on("T1."), theirs.on("T2."), slots, shown.form("both_sides"))
 
 
 @intent("medium", "join", weight=0.8)
@@ -456,9 +452,7 @@ def two_parents(draw: Draw) -> FilledIntent:
     base = f"SELECT {shown.sql('T1.')} {path.joined}"
     text = f"{first.column.of} {first.target.many} {one.text} and {second.column.of} {second.target.many} {two.text}"
     slots = {**noun_slots(path.child), **shown.slots, "where": text}
-    contrasts = (f"{base} WHERE {one.on('T2.')}", f"{base} WHERE {two.on('T3.')}")
-    sql = f"{base} WHERE {one.on('T2.')} AND {two.on('T3.')}"
-    return FilledIntent(sql, slots, contrasts=contrasts, form=shown.form("rows"))
+    return under_both(base, one.on("T2."), two.on("T3."), slots, shown.form("rows"))
 
 
 @intent("hard", "join", "many_joins", "aggregate", "group", weight=1.3)

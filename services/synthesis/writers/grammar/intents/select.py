@@ -22,6 +22,18 @@ def rows_under(draw: Draw, table: Table, condition: Condition, least: int, most:
     return rows_where(table, shown, condition.on(), condition.text)
 
 
+def under_both(base: str, first: str, second: str, slots: dict[str, str], form: str = "") -> FilledIntent:
+    """The rows of a query that pass two tests, none of them idle."""
+    contrasts = (f"{base} WHERE {first}", f"{base} WHERE {second}")
+    return FilledIntent(f"{base} WHERE {first} AND {second}", slots, contrasts=contrasts, form=form)
+
+
+def rows_and(table: Table, shown: ShownColumns, condition: Condition, test: str, text: str) -> FilledIntent:
+    """Columns of the rows that meet a condition and pass a further test."""
+    slots = {**noun_slots(table), **shown.slots, "where": f"{condition.text} and {text}"}
+    return under_both(select(table, shown), condition.on(), test, slots, shown.form("rows"))
+
+
 def draw_scope(draw: Draw, table: Table, chance: float) -> tuple[str, str, Condition | None]:
     """(words, WHERE clause, condition): all rows or those that meet a condition."""
     if not draw.chance(chance):
@@ -85,14 +97,10 @@ def where_and(draw: Draw) -> FilledIntent:
     table = draw.table()
     first, second = draw.two_conditions(table)
     shown = draw.shown(table, 1, 2, skip=[first.column, second.column])
-    base = select(table, shown)
     words = {"first": first.text, "second": second.text, "where": f"{first.text} and {second.text}"}
-    return FilledIntent(
-        f"{base} WHERE {first.on()} AND {second.on()}",
-        {**noun_slots(table), **shown.slots, **words},
-        contrasts=(f"{base} WHERE {first.on()}", f"{base} WHERE {second.on()}"),
-        form="where_and" if shown.named else "rows_each",
-    )
+    slots = {**noun_slots(table), **shown.slots, **words}
+    form = "where_and" if shown.named else "rows_each"
+    return under_both(select(table, shown), first.on(), second.on(), slots, form)
 
 
 @intent("medium", weight=0.7)
@@ -168,10 +176,7 @@ def like_and(draw: Draw) -> FilledIntent:
     test, text = name_pattern(draw, draw.column(table, ["title"]))
     condition = draw.condition(table)
     shown = draw.shown(table, skip=[condition.column])
-    filling = rows_where(table, shown, f"{condition.on()} AND {test}", f"{condition.text} and {text}")
-    base = filling.contrasts[0]
-    contrasts = (f"{base} WHERE {condition.on()}", f"{base} WHERE {test}")
-    return FilledIntent(filling.sql, filling.slots, contrasts=contrasts, form=filling.form)
+    return rows_and(table, shown, condition, test, text)
 
 
 def topmost(draw: Draw, filtered: bool) -> FilledIntent:

@@ -14,7 +14,7 @@ from services.synthesis.writers.grammar.draw import (
 )
 from services.synthesis.writers.grammar.intents import intent
 from services.synthesis.writers.grammar.intents.aggregate import sizes_by, threshold
-from services.synthesis.writers.grammar.intents.select import one_of_two
+from services.synthesis.writers.grammar.intents.select import one_of_two, under_both
 
 ABOVE = [(">", "above"), ("<", "below")]
 
@@ -86,9 +86,7 @@ def exists(draw: Draw) -> FilledIntent:
     source, inner, test, text = exists_body(draw, relation)
     base = f"SELECT {shown.sql('T1.')} {source}"
     slots = {**relation_slots(relation), **shown.slots, "own": own.text, "where": text}
-    nested = f"EXISTS ({inner} AND {test})"
-    contrasts = (f"{base} WHERE {own.on('T1.')}", f"{base} WHERE {nested}")
-    return FilledIntent(f"{base} WHERE {own.on('T1.')} AND {nested}", slots, contrasts=contrasts)
+    return under_both(base, own.on("T1."), f"EXISTS ({inner} AND {test})", slots)
 
 
 @intent("hard", "nested", "aggregate", weight=1.0)
