@@ -18,7 +18,7 @@ NO_FEATURE = "none of these"
 LEVELS = ("easy", "medium", "hard")
 # The other verdicts do not say whether an answer is right.
 DECIDED_VERDICTS = (Verdict.CORRECT, Verdict.WRONG, Verdict.ERROR, Verdict.TIMEOUT, Verdict.UNEXTRACTABLE)
-# Answers at the overall rate that every line is taken to have before its own: a few answers say little.
+# Every line starts with so many answers at the overall rate, because a few answers say little.
 PRIOR = 16.0
 
 

@@ -1,8 +1,8 @@
-"""The style probe: can chosen be told from rejected by length and case alone?
+"""The style probe: do length and case alone tell chosen from rejected?
 
-A logistic regression on features of writing, fitted on one half of the questions and scored on the other, both ways
-round. Its AUC is 0.5 where style says nothing and 1 where a model could learn style instead of SQL. It is printed,
-not judged: shorter can simply be righter.
+A logistic regression on features of writing is fitted on one half of the questions and scored on the other, both ways
+round. Its AUC is 0.5 where style says nothing, and 1 where a model could learn style instead of SQL. The card prints it
+without a threshold: shorter can simply be righter.
 """
 
 import hashlib

@@ -164,8 +164,8 @@ def export_cards(
         style=command.style,
         prompt=prompt_version(command.prompt_rows, command.style),
     )
-    told = [f"{one}." for one in describe_endings(facts.endings, "strong.max_tokens")]
-    facts.note = " ".join([*([note] if note else []), *told]) or None
+    sentences = [f"{one}." for one in describe_endings(facts.endings, "strong.max_tokens")]
+    facts.note = " ".join([*([note] if note else []), *sentences]) or None
     facts.selection, facts.beside_tests = len(dataset.selection), dataset.beside_tests
     licences = {ref: find_dataset(shard.objects, ref).licence for ref in facts.datasets}
     return {

@@ -14,7 +14,7 @@ from shared.sampling import ENDING_COUNTS
 from shared.sql.features import FEATURES, sql_features
 
 SAMPLES_A_LEVEL = 2
-# The gate that a rejection without a gate of its own passed to, by the first word of its reason.
+# The gate of a rejection that names none, by the prefix of its reason.
 GATES = (("answer_", "parse"), ("llm_", "call"), ("schema_", "build"), ("gold_", "verify"))
 COST_COUNTS = ("micro_usd", "answer_micro_usd", "answer_prompt_tokens", "answer_completion_tokens")
 TARGETS = {

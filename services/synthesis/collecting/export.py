@@ -51,7 +51,7 @@ def sft_record(example: Example, catalog: CardCache, rows: int, style: PromptSty
     """An example in TRL's prompt-completion form, with the prompt as serving and evaluation render it."""
     card = catalog.card(example.database_id)
     prompt = render_messages(card, example.question, evidence=example.evidence, rows=rows, style=style)
-    made = example.provenance
+    source = example.provenance
     return SftRecord(
         prompt=prompt,
         completion=[
@@ -61,15 +61,15 @@ def sft_record(example: Example, catalog: CardCache, rows: int, style: PromptSty
         database_id=example.database_id,
         domain=example.domain,
         level=example.level,
-        writer=made.writer,
-        writer_version=made.writer_version,
-        source=made.source,
-        source_model=made.model,
-        prompt_hash=made.prompt_hash,
-        seed=made.seed,
-        seed_examples=made.seed_examples,
-        seed_source=made.seed_source,
-        seed_licence=made.seed_licence,
+        writer=source.writer,
+        writer_version=source.writer_version,
+        source=source.source,
+        source_model=source.model,
+        prompt_hash=source.prompt_hash,
+        seed=source.seed,
+        seed_examples=source.seed_examples,
+        seed_source=source.seed_source,
+        seed_licence=source.seed_licence,
         dataset=example.dataset,
         hardness=example.hardness,
     )

@@ -64,11 +64,11 @@ class NearDuplicates:
         return low
 
 
-def estimate_similarity(known: "NDArray[np.uint8]", own: "NDArray[np.uint8]") -> "NDArray[np.float64]":
+def estimate_similarity(known: "NDArray[np.uint8]", signature: "NDArray[np.uint8]") -> "NDArray[np.float64]":
     """Estimated Jaccard similarity of each known signature, without what agrees by chance."""
     import numpy as np
 
-    matched: NDArray[np.float64] = (known == own).mean(axis=1, dtype=np.float64)
+    matched: NDArray[np.float64] = (known == signature).mean(axis=1, dtype=np.float64)
     return (matched - CHANCE_AGREEMENT) / (1 - CHANCE_AGREEMENT)
 
 

@@ -33,10 +33,10 @@ def review_examples(command: ReviewExamples, shard: Shard) -> TaskResult:
     accepted: list[Example] = []
     rejected: list[RejectedExample] = []
     for example, answer in zip(examples, answers, strict=True):
-        right, said = read_verdict(answer.texts[0]) if isinstance(answer, ChatAnswer) else (None, answer.message)
+        right, detail = read_verdict(answer.texts[0]) if isinstance(answer, ChatAnswer) else (None, answer.message)
         if right is False:
             written = to_written(example)
-            rejected.append(RejectedExample(reason=JUDGE_SAYS_NO, detail=said, written=written, gate="judge"))
+            rejected.append(RejectedExample(reason=JUDGE_SAYS_NO, detail=detail, written=written, gate="judge"))
         else:
             flags = [] if right else [JUDGE_UNCLEAR]
             accepted.append(example.model_copy(update={"flags": [*example.flags, *flags]}))
@@ -98,8 +98,8 @@ def review_request(example: Example, card: SchemaCard, *, model: str, rows: int,
 
 def read_verdict(answer: str) -> tuple[bool | None, str]:
     """(yes, no or neither; the text after it). Reasoning before the answer does not count."""
-    said = blank_reasoning(answer).replace(BLANK, "").lstrip()
-    found = VERDICT.search(said[:200])
+    visible = blank_reasoning(answer).replace(BLANK, "").lstrip()
+    found = VERDICT.search(visible[:200])
     if found is None:
-        return None, said.strip()[:300]
-    return found.group().lower() == "yes", said[found.end() :].lstrip(" \n.,:;*-—").rstrip()[:300]
+        return None, visible.strip()[:300]
+    return found.group().lower() == "yes", visible[found.end() :].lstrip(" \n.,:;*-—").rstrip()[:300]

@@ -71,7 +71,7 @@ WAVE_REFS: RecentCache[tuple[ObjectRef, ...]] = RecentCache(8)
 
 @dataclass(frozen=True)
 class PromptContext:
-    """What prompts are made from beside the command."""
+    """What prompts need beside the command."""
 
     seeds: SeedSet = field(default_factory=builtin_seeds)
     history: History = EMPTY_HISTORY
@@ -81,7 +81,7 @@ class PromptContext:
 def new_database_prompt(command: WriteExamples, level: Level, seeds: Sequence[Seed], context: PromptContext) -> str:
     """The prompt for an invented database. It lists the seeds' domains and the common ones as taken."""
     taken = list(dict.fromkeys([*sorted({seed.domain for seed in seeds}), *context.history.common_domains()]))
-    return read_prompt_file("new").format(
+    return read_prompt_file("new_database").format(
         level=level,
         taken=", ".join(taken),
         examples=render_seeds(seeds, command),
@@ -100,7 +100,7 @@ def user_database_prompt(
     """The prompt for a user database. A table is drawn, so that questions spread over the schema."""
     asked = context.history.questions.get(database.card.database_id, [])
     before = "\n".join(f"- {question}" for question in rng.sample(asked, min(MAX_EARLIER_QUESTIONS, len(asked))))
-    return read_prompt_file("own").format(
+    return read_prompt_file("user_database").format(
         level=level,
         examples=render_seeds(seeds, command),
         schema=database.render_schema(),

@@ -355,10 +355,10 @@ def childless(sampler: SchemaSampler) -> tuple[str, str]:
 
 def many_children(sampler: SchemaSampler) -> tuple[str, str]:
     link = sampler.link()
-    least, said = sampler.rng.choice([(1, "one"), (2, "two"), (3, "three")])
+    least, word = sampler.rng.choice([(1, "one"), (2, "two"), (3, "three")])
     name, key = quote_name(label_column(link.parent).name), quote_name(link.key)
     question = (
-        f"Which {plural_name(link.parent.name)} have more than {said} of the {plural_name(link.child.name)}? "
+        f"Which {plural_name(link.parent.name)} have more than {word} of the {plural_name(link.child.name)}? "
         f"Show the {spoken_name(label_column(link.parent).name)} and how many, the most first."
     )
     groups = f"GROUP BY T2.{key} HAVING COUNT(*) > {least} ORDER BY COUNT(*) DESC"

@@ -348,7 +348,7 @@ def star(draw: Draw) -> Path:
 
 
 def named_after(path: Path) -> tuple[str, str]:
-    """(SELECT list, words): the names of all rows of the path, each said by the row that refers to it."""
+    """(SELECT list, words): the names of all rows of the path, each described by the row that refers to it."""
     title, label = title_of(path.child)
     names, words = [f"T1.{title}"], [f"the {label}"]
     for hop in path.hops:
