@@ -161,7 +161,7 @@ def read_history(command: WriteExamples, shard: Shard) -> History:
 
 def completed_wave_refs(jobs: JobStore, job_id: str, stage: str, before: int) -> tuple[ObjectRef, ...]:
     """The accepted examples of a sample of the finished shards below `before`."""
-    done = [row for row in jobs.rows(job_id, stage) if row.shard < before and row.state is ShardState.DONE]
+    done = [row for row in jobs.shards(job_id, stage) if row.shard < before and row.state is ShardState.DONE]
     return tuple(row.outputs["examples"] for row in evenly_spaced(done, SHARDS_READ) if "examples" in row.outputs)
 
 

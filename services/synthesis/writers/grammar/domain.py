@@ -132,10 +132,16 @@ def _table(name: str, fields: dict[str, Any]) -> Table:
     for column, given in fields.items():
         if column != "about":
             label = given.get("label", column.replace("_", " "))
-            defaults = {"name": column, "table": name, "labels": plural(label)}
-            columns.append(Column.model_validate({**defaults, **given, "label": label}))
+            names = {"name": column, "table": name, "labels": plural(label)}
+            columns.append(Column.model_validate({**names, **given, "label": label}))
     one = fields["about"].get("one", name.replace("_", " "))
-    defaults = {"name": name, "one": one, "many": plural(one), "key": f"{name}_id", "columns": tuple(columns)}
+    defaults: dict[str, Any] = {
+        "name": name,
+        "one": one,
+        "many": plural(one),
+        "key": f"{name}_id",
+        "columns": tuple(columns),
+    }
     return Table.model_validate({**defaults, **fields["about"]})
 
 
