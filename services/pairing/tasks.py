@@ -8,7 +8,6 @@ from services.pairing.card import PairCardData, render_markdown
 from services.pairing.card_html import render_html
 from services.pairing.collect import (
     LengthEstimator,
-    SelectedPairs,
     SelectionRules,
     completion_texts,
     export_pairs,
@@ -201,7 +200,16 @@ def collect_pairs(command: CollectPairs, shard: Shard) -> TaskResult:
         "card": shard.export("card.md", render_markdown(card).encode()),
         "page": shard.export("card.html", render_html(card, shape).encode()),
     }
-    return TaskResult(collected_counts(selected, len(suspects)), outputs)
+    counts = CollectedPairCounts(
+        pairs=len(selected.pairs),
+        outside=selected.outside,
+        duplicates=selected.duplicates,
+        too_long=selected.too_long,
+        syntax_capped=selected.syntax_capped,
+        over_limit=selected.over_limit,
+        suspect_golds=len(suspects),
+    )
+    return TaskResult(counts, outputs)
 
 
 def with_question(suspect: SuspectGold, examples: dict[str, Example]) -> SuspectGold:
@@ -210,18 +218,6 @@ def with_question(suspect: SuspectGold, examples: dict[str, Example]) -> Suspect
     if example is None:
         return suspect
     return suspect.model_copy(update={"question": example.question, "database_id": example.database_id})
-
-
-def collected_counts(selected: SelectedPairs, suspects: int) -> CollectedPairCounts:
-    return CollectedPairCounts(
-        pairs=len(selected.pairs),
-        outside=selected.outside,
-        duplicates=selected.duplicates,
-        too_long=selected.too_long,
-        syntax_capped=selected.syntax_capped,
-        over_limit=selected.over_limit,
-        suspect_golds=suspects,
-    )
 
 
 def profile_errors(command: ProfileErrors, shard: Shard) -> TaskResult:

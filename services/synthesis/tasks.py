@@ -131,26 +131,21 @@ def collect_dataset(command: Collect, shard: Shard) -> TaskResult:
         "rejected": export_records(shard, "rejected.jsonl", chain(earlier, dataset.rejected)),
         **export_cards(command, shard, dataset, chain(earlier, dataset.rejected), note),
     }
-    counts = collected_counts(dataset, rejected=len(earlier), short=short - command.told)
-    return TaskResult(counts, outputs)
-
-
-def collected_counts(dataset: CollectedDataset, *, rejected: int, short: int) -> CollectedCounts:
-    """The numbers of one collected dataset; `rejected` by earlier gates."""
-    return CollectedCounts(
+    counts = CollectedCounts(
         examples=len(dataset.examples),
         selection=len(dataset.selection),
         duplicates=dataset.duplicates,
         near_duplicates=dataset.near_duplicates,
         leaked=dataset.leaked,
-        rejected=rejected,
+        rejected=len(earlier),
         held_back=dataset.held_back,
-        short=short,
+        short=short - command.told,
         surplus=dataset.surplus,
         flagged=sum(dataset.flags.values()),
         as_asked=dataset.as_asked,
         **{f"measured_{hardness}": dataset.measured(hardness) for hardness in HARDNESS},
     )
+    return TaskResult(counts, outputs)
 
 
 def export_cards(

@@ -156,30 +156,17 @@ def one_line(text: str) -> str:
 
 # ---- sections under headings ----
 
-SECTION_NAMES = {
-    "domain": "domain",
-    "topic": "domain",
-    "schema": "schema",
-    "ddl": "schema",
-    "tables": "schema",
-    "database": "schema",
-    "data": "rows",
-    "rows": "rows",
-    "inserts": "rows",
-    "records": "rows",
+WORDS_OF_SECTIONS = {
+    "domain": "domain topic",
+    "schema": "schema ddl tables database",
+    "rows": "data rows inserts records",
     "question": "question",
-    "evidence": "evidence",
-    "knowledge": "evidence",
-    "reasoning": "reasoning",
-    "rationale": "reasoning",
-    "explanation": "explanation",
-    "note": "explanation",
-    "notes": "explanation",
-    "answer": "answer",
-    "sql": "answer",
-    "query": "answer",
-    "solution": "answer",
+    "evidence": "evidence knowledge",
+    "reasoning": "reasoning rationale",
+    "explanation": "explanation note notes",
+    "answer": "answer sql query solution",
 }
+SECTION_NAMES = {word: name for name, words in WORDS_OF_SECTIONS.items() for word in words.split()}
 WORDS = (
     r"(?:(?:the|new|database|sqlite|sql|sample|example|insert|natural[- ]language|nl|user|external|final|table|gold)"
     r"\s+){0,3}"
@@ -254,20 +241,14 @@ def without_rules(text: str) -> str:
 
 # ---- sections of a JSON object ----
 
-JSON_KEYS = {
-    **SECTION_NAMES,
-    "database_schema": "schema",
-    "create_tables": "schema",
-    "create_statements": "schema",
-    "insert": "rows",
-    "insert_statements": "rows",
-    "sample_data": "rows",
-    "sample_rows": "rows",
-    "external_knowledge": "evidence",
-    "sql_query": "answer",
-    "gold_sql": "answer",
-    "natural_language_question": "question",
+KEYS_OF_SECTIONS = {
+    "schema": "database_schema create_tables create_statements",
+    "rows": "insert insert_statements sample_data sample_rows",
+    "evidence": "external_knowledge",
+    "answer": "sql_query gold_sql",
+    "question": "natural_language_question",
 }
+JSON_KEYS = SECTION_NAMES | {key: name for name, keys in KEYS_OF_SECTIONS.items() for key in keys.split()}
 NESTED_KEYS = ("ddl", "create", "create_statement", "sql", "statement", "tables", "inserts", "insert", "rows", "data")
 # A bare object, or one behind an opening fence, the word json, or both.
 JSON_START = re.compile(r"\s*+`*+\s*+(?:json\b)?\s*+\{")

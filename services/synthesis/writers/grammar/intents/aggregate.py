@@ -207,13 +207,8 @@ def group_measure(draw: Draw) -> FilledIntent:
 def group_measures(draw: Draw) -> FilledIntent:
     table = draw.table()
     column, number = draw.column(table, ["category"]), draw.column(table, NUMBERS)
-    (first, low), (second, high) = draw.pick(
-        [
-            (("MIN", "lowest"), ("MAX", "highest")),
-            (("AVG", "average"), ("MAX", "maximum")),
-            (("MIN", "minimum"), ("AVG", "mean")),
-        ]
-    )
+    pairs = [("MIN lowest", "MAX highest"), ("AVG average", "MAX maximum"), ("MIN minimum", "AVG mean")]
+    (first, low), (second, high) = (one.split() for one in draw.pick(pairs))
     sql = f"SELECT {column.name}, {first}({number.name}), {second}({number.name}) FROM {table.name}"
     slots = {**noun_slots(table), **category_slots(column), "agg": f"{listing([low, high])} {number.label}"}
     return FilledIntent(f"{sql} GROUP BY {column.name}", slots | {"scope": table.many}, form="group_measure")
