@@ -63,20 +63,15 @@ def select_pairs(
         else:
             seen.add(key)
             found.pairs.append(pair)
-    apply_caps(found, rules)
-    return found
-
-
-def apply_caps(found: SelectedPairs, rules: SelectionRules) -> None:
-    """The cap, the limit, and the cap again: the first pairs may hold more than their share of syntax errors."""
     whole = len(found.pairs)
     found.pairs = cap_syntax_errors(found.pairs, rules)
     found.syntax_capped = whole - len(found.pairs)
     if rules.limit is not None and len(found.pairs) > rules.limit:
         found.over_limit = len(found.pairs) - rules.limit
         cut = found.pairs[: rules.limit]
-        found.pairs = cap_syntax_errors(cut, rules)
+        found.pairs = cap_syntax_errors(cut, rules)  # the first pairs may hold more than their share of syntax errors
         found.syntax_capped += len(cut) - len(found.pairs)
+    return found
 
 
 def cap_syntax_errors(pairs: list[Pair], rules: SelectionRules) -> list[Pair]:

@@ -51,7 +51,8 @@ def schema_facts(card: SchemaCard) -> SchemaFacts:
     every = [*names, *(table.name for table in card.tables)]
     forms = []
     for table in card.tables:
-        kinds = sorted(type_letter(column.type) + "k" * column.primary_key for column in table.columns)
+        letters = [next((letter for part, letter in KINDS if part in one.type.upper()), "o") for one in table.columns]
+        kinds = sorted(letter + "k" * one.primary_key for letter, one in zip(letters, table.columns, strict=True))
         forms.append(f"{''.join(kinds)}>{len(table.foreign_keys)}")
     return SchemaFacts(
         columns=frozenset(re.sub(r"[\s_]+", "", name.lower()) for name in names),
@@ -59,10 +60,6 @@ def schema_facts(card: SchemaCard) -> SchemaFacts:
         form=" ".join(sorted(forms)),
         size=len(names),
     )
-
-
-def type_letter(declared: str) -> str:
-    return next((letter for part, letter in KINDS if part in declared.upper()), "o")
 
 
 MASK = "_"

@@ -199,17 +199,16 @@ def check_format(command: WriteExamples, answers: ShardAnswers, unparsed_before:
     tried = unparsed_before + len(answers.unparsed)
     if answers.written or tried < PILOT_ANSWERS or not answers.unparsed:
         return
-    last = answers.unparsed[-1]
+    model = f"model {command.model!r} at endpoint {command.endpoint!r}"
+    last = f"{answers.unparsed[-1].written.provenance.source}: {answers.unparsed[-1].detail}"
     if sum(one.reason == CUT_OFF for one in answers.unparsed) * 2 > len(answers.unparsed):
         raise FormatError(
-            f"model {command.model!r} at endpoint {command.endpoint!r} gave a whole example in none of {tried} "
-            f"answers: most of them reached strong.max_tokens ({command.max_tokens}) before; raise it. The last one, "
-            f"{last.written.provenance.source}: {last.detail}. Recorded answers stay"
+            f"{model} gave a whole example in none of {tried} answers: most of them reached strong.max_tokens "
+            f"({command.max_tokens}) before; raise it. The last one, {last}. Recorded answers stay"
         )
     raise FormatError(
-        f"model {command.model!r} at endpoint {command.endpoint!r} followed the form (Domain, Schema, Question, "
-        f"Answer) in none of {tried} answers; the last one, {last.written.provenance.source}: {last.detail}. "
-        "Name another model; recorded answers stay"
+        f"{model} followed the form (Domain, Schema, Question, Answer) in none of {tried} answers; the last one, "
+        f"{last}. Name another model; recorded answers stay"
     )
 
 

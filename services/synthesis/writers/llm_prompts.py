@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from services.synthesis.writers.seeds import RecentCache, Seed, SeedSet, builtin_seeds, render_seed
 from services.synthesis.writers.user_databases import UserDatabase
@@ -49,7 +48,6 @@ FEATURE_WORDS = {
     "date": "a date function",
     "arithmetic": "arithmetic on columns",
 }
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -162,14 +160,9 @@ def read_history(command: WriteExamples, shard: Shard) -> History:
 def completed_wave_refs(jobs: JobStore, job_id: str, stage: str, before: int) -> tuple[ObjectRef, ...]:
     """The accepted examples of a sample of the finished shards below `before`."""
     done = [row for row in jobs.shards(job_id, stage) if row.shard < before and row.state is ShardState.DONE]
-    return tuple(row.outputs["examples"] for row in evenly_spaced(done, SHARDS_READ) if "examples" in row.outputs)
-
-
-def evenly_spaced(items: Sequence[T], most: int) -> list[T]:
-    """At most `most` items at even distances, the first one among them."""
-    if len(items) <= most:
-        return list(items)
-    return [items[place * len(items) // most] for place in range(most)]
+    if len(done) > SHARDS_READ:
+        done = [done[place * len(done) // SHARDS_READ] for place in range(SHARDS_READ)]
+    return tuple(row.outputs["examples"] for row in done if "examples" in row.outputs)
 
 
 def count_history(examples: Iterable[Example], user_databases: frozenset[str] = frozenset()) -> History:

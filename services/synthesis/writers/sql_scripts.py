@@ -1,23 +1,22 @@
-"""DDL and inserts out of what a model wrote: statements cut apart, other dialects' words put into SQLite's.
+"""Reads DDL and inserts out of a model's text: splits it into statements and puts other dialects' words into SQLite's.
 
-Only what is safe to change is changed: a word that SQLite would refuse or misread and whose meaning is plain. The rest
-is left for the sandbox to refuse.
+It only changes what is safe to change: words that SQLite would refuse or misread and whose meaning is plain. The
+sandbox refuses the rest.
 """
 
 import re
-from collections.abc import Iterator
 
 from shared.contracts.records import DatabaseScript
 from shared.sql.tokens import COMMENT, OPAQUE, QUOTED, tokens
 
-# What cuts a script apart: ends of statements, brackets, and words that can begin a statement at a line's begin.
+# What splits a script: ends of statements, brackets, and words that can begin a statement at the start of a line.
 MARK = re.compile(
     r"(?:\A|(?<=\n))(?:[ \t\f\r\ufeff]|/\*(?:(?!\*/).)*\*/)*"
     r"(?P<word>(?:CREATE|INSERT|REPLACE|DROP|ALTER|USE|SET|PRAGMA|BEGIN|COMMIT|DELETE)\b)"
     rf"|{COMMENT}|{QUOTED}|(?P<end>;)|(?P<bracket>[()])",
     re.IGNORECASE | re.DOTALL,
 )
-NEAR = 200  # characters that are looked at before a word
+NEAR = 200  # characters before a word that are looked at
 LETTER = re.compile(r"[^\W\d_]")
 CREATE = re.compile(r"CREATE\s+(?:(?:TEMP|TEMPORARY)\s+)?TABLE\b|CREATE\s+(?:UNIQUE\s+)?INDEX\b", re.IGNORECASE)
 CREATE_TABLE = re.compile(r"CREATE\s+(?:(?:TEMP|TEMPORARY)\s+)?TABLE\b", re.IGNORECASE)
@@ -30,7 +29,7 @@ TABLE_OPTIONS = re.compile(
     r"ROW_FORMAT|COMMENT|TABLESPACE)\b\s*+=?\s*+(?:'[^']*+'|[\w-]++)\s*+,?\s*+)++\Z",
     re.IGNORECASE,
 )
-BLANKS = r"(?<!\s)\s++"  # looked for at the first one only
+BLANKS = r"(?<!\s)\s++"  # matches at the first blank only
 BEGIN_INSIDE = re.compile(r"\n[^\S\n]*+(?:INSERT|CREATE)\b", re.IGNORECASE)
 # (pattern, replacement) for stretches of DDL outside quotes, in this order.
 WHOLE = r"\b(?:BIG|SMALL|MEDIUM|TINY)?INT(?:EGER)?(?:\s*\(\s*\d+\s*\))?(?:\s+UNSIGNED)?"
@@ -69,7 +68,7 @@ INSERT_WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 def read_script(text: str) -> DatabaseScript:
-    """The CREATE TABLE, CREATE INDEX and INSERT statements of a text, in SQLite's words; all else is left out."""
+    """The CREATE TABLE, CREATE INDEX and INSERT statements of a text, in SQLite's words, and nothing else."""
     ddl: list[str] = []
     inserts: list[str] = []
     for statement in split_statements(repair_quotes(FENCE_LINE.sub("", text))):
@@ -85,9 +84,9 @@ def creates_table(script: DatabaseScript) -> bool:
 
 
 def repair_quotes(text: str) -> str:
-    """Quotes that are escaped with a backslash, doubled instead; left alone where SQLite reads the text as it is.
+    """Doubles quotes that are escaped with a backslash, unless SQLite reads the text as it is.
 
-    A text whose last literal never ends was not read as its writer meant it.
+    Where a literal never ends, or holds the beginning of a statement, SQLite reads something else than was meant.
     """
     if "\\'" not in text:
         return text
@@ -106,35 +105,30 @@ def ends_open(text: str) -> bool:
 
 
 def split_statements(text: str) -> list[str]:
-    """Statements without leading comments: cut at semicolons outside quotes and comments, and before the first word
-    of a statement that begins a line outside brackets, for a semicolon that was forgotten."""
-    return [one for one in (strip_leading_comments(part) for part in iter_statements(text)) if one]
+    """Statements without leading comments.
 
-
-def iter_statements(text: str) -> Iterator[str]:
-    """The stretches between two statements."""
+    A statement ends at a semicolon outside quotes and comments. It also ends before a word that begins a statement at
+    the start of a line outside brackets, because models forget semicolons.
+    """
+    parts: list[str] = []
     begin = depth = 0
     for mark in MARK.finditer(text):
         kind, place = mark.lastgroup, mark.start("word")
         if kind == "end":
-            yield text[begin : mark.start()]
+            parts.append(text[begin : mark.start()])
             begin, depth = mark.end(), 0
         elif kind == "bracket":
             depth = max(0, depth + (1 if mark.group() == "(" else -1))
-        elif kind == "word" and depth == 0 and place > begin and begins_statement(text, begin, place):
-            yield text[begin:place]
-            begin = place
-    yield text[begin:]
-
-
-def begins_statement(text: str, begin: int, place: int) -> bool:
-    """Whether the word at `place`, one that can begin a statement, does: it does not go on with the one before, as
-    `ON DELETE` and `OR REPLACE` do."""
-    return not text[max(begin, place - NEAR) : place].upper().rstrip().endswith((" ON", " OR", "\nON", "\nOR"))
+        elif kind == "word" and depth == 0 and place > begin:
+            before = text[max(begin, place - NEAR) : place].upper().rstrip()
+            if not before.endswith((" ON", " OR", "\nON", "\nOR")):  # as in ON DELETE and OR REPLACE
+                parts.append(text[begin:place])
+                begin = place
+    return [one for one in map(strip_leading_comments, [*parts, text[begin:]]) if one]
 
 
 def strip_leading_comments(part: str) -> str:
-    """The statement without the comments before it."""
+    """The part without the comments before its statement."""
     place = 0
     for kind, piece in tokens(part):
         if kind not in ("blank", "comment"):
@@ -144,7 +138,7 @@ def strip_leading_comments(part: str) -> str:
 
 
 def apply_rules_outside_quotes(sql: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str:
-    """The rules on every stretch that is not quoted."""
+    """Applies the rules to every stretch that is not quoted."""
     parts: list[str] = []
     begin = 0
     for match in OPAQUE.finditer(sql):
@@ -155,8 +149,7 @@ def apply_rules_outside_quotes(sql: str, rules: tuple[tuple[re.Pattern[str], str
 
 
 def apply_rules(plain: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str:
-    """The rules on one stretch; what has no letters, as most between two values, is left as it is."""
-    if LETTER.search(plain):
+    if LETTER.search(plain):  # most stretches between two values have none
         for pattern, replacement in rules:
             plain = pattern.sub(replacement, plain)
     return plain
@@ -171,5 +164,4 @@ def clean_ddl(sql: str) -> str:
 
 def clean_insert(sql: str) -> str:
     """An INSERT statement in SQLite's words, without a comma after its last row."""
-    rules = INSERT_WORDS
-    return apply_rules_outside_quotes(sql.strip().rstrip(",").rstrip(), rules)
+    return apply_rules_outside_quotes(sql.strip().rstrip(",").rstrip(), INSERT_WORDS)

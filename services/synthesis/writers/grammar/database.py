@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property
 from random import Random
@@ -42,6 +42,7 @@ class DomainDatabase:
     rows: Rows
     script: DatabaseScript
     wordings: tuple[Domain, ...]
+    known: dict[str, list[tuple[Cell, ...]]] = field(default_factory=dict)  # results of queries that many intents run
 
     @classmethod
     def build(cls, domain: Domain, seed: int) -> "DomainDatabase":
@@ -54,11 +55,6 @@ class DomainDatabase:
         connection = sqlite3.connect(":memory:", check_same_thread=False)
         connection.executescript(";\n".join([*self.script.ddl, *self.script.inserts]))
         return connection
-
-    @cached_property
-    def known(self) -> dict[str, list[tuple[Cell, ...]]]:
-        """Results of the simple queries that many intents run."""
-        return {}
 
     def run(self, sql: str) -> list[tuple[Cell, ...]]:
         """All rows of a query, fractions rounded to six places."""

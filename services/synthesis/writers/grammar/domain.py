@@ -135,14 +135,8 @@ def _table(name: str, fields: dict[str, Any]) -> Table:
             names = {"name": column, "table": name, "labels": plural(label)}
             columns.append(Column.model_validate({**names, **given, "label": label}))
     one = fields["about"].get("one", name.replace("_", " "))
-    defaults: dict[str, Any] = {
-        "name": name,
-        "one": one,
-        "many": plural(one),
-        "key": f"{name}_id",
-        "columns": tuple(columns),
-    }
-    return Table.model_validate({**defaults, **fields["about"]})
+    names = {"name": name, "one": one, "many": plural(one), "key": f"{name}_id"}
+    return Table.model_validate({**names, "columns": tuple(columns), **fields["about"]})
 
 
 @lru_cache(maxsize=256)

@@ -56,9 +56,8 @@ AGGREGATES = {
     "MIN": ("lowest", "minimum"),
     "SUM": ("total",),
 }
-# How often what is shown begins with the name of the row.
-NAMED = 0.6
-BETWEEN = 0.12
+NAMED = 0.6  # of questions show the name of the row first
+BETWEEN = 0.12  # of comparisons
 
 
 @dataclass(frozen=True)
@@ -136,16 +135,14 @@ class Draw:
         return self.pick([c for c in table.columns if c.kind in kinds and c not in skip and not c.missing])
 
     def relation(self) -> Relation:
-        return self.pick(self.relations())
-
-    def relations(self) -> list[Relation]:
-        """Every child with each of its parents whose rows have names."""
-        return [
+        """A child with one of its parents whose rows have names."""
+        found = [
             Relation(child, column, self.domain.table(column.ref))
             for child in self.domain.tables
             for column in child.columns
             if column.ref and self.domain.table(column.ref).title
         ]
+        return self.pick(found)
 
     def shown(
         self, table: Table, least: int = 1, most: int = 0, *, named: bool = False, skip: Sequence[Column] = ()
@@ -172,9 +169,11 @@ class Draw:
         return self.equality(column) if column.kind == "category" else self.comparison(column)
 
     def two_conditions(self, table: Table, skip: Sequence[Column] = ()) -> tuple[Condition, Condition]:
-        """Tests on two columns, in the order a person says them."""
+        """Tests on two columns, in the order a person says them: a clause with "whose" comes last."""
         first = self.condition(table, skip=skip)
-        return spoken_order(first, self.condition(table, skip=[*skip, first.column]))
+        second = self.condition(table, skip=[*skip, first.column])
+        turned = first.text.startswith("whose") and not second.text.startswith("whose")
+        return (second, first) if turned else (first, second)
 
     def equality(self, column: Column) -> Condition:
         value = self.pick(sorted(set(map(str, self.database.values(column)))))
@@ -182,9 +181,9 @@ class Draw:
 
     def category_text(self, column: Column, value: str) -> str:
         """A category test in words: the column's own phrase or a plain one."""
-        plain = [f"whose {column.label} is {value}", f"with the {column.label} {value}"]
         if column.phrase and self.chance(0.6):
             return column.phrase.replace("_", value)
+        plain = [f"whose {column.label} is {value}", f"with the {column.label} {value}"]
         return self.pick(plain if " or " not in value else plain[:1])
 
     def comparison(self, column: Column) -> Condition:
@@ -268,13 +267,6 @@ def relation_slots(relation: Relation) -> dict[str, str]:
 
 def category_slots(column: Column) -> dict[str, str]:
     return {"cat": column.label, "cats": column.labels}
-
-
-def spoken_order(first: Condition, second: Condition) -> tuple[Condition, Condition]:
-    """Two conditions in the order a person says them: a clause with "whose" comes last."""
-    if first.text.startswith("whose") and not second.text.startswith("whose"):
-        return second, first
-    return first, second
 
 
 def _words_for(column: Column) -> str:

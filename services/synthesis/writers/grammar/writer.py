@@ -149,11 +149,6 @@ def _stream(
     return ExampleStream(_database(split, seed, name), split, _weighted_intents(level, factors), key)
 
 
-@lru_cache(maxsize=32)
-def _weighted_intents(level: Level, factors: tuple[tuple[str, float], ...]) -> "WeightedIntents":
-    return WeightedIntents.of(level, dict(factors))
-
-
 @dataclass(frozen=True)
 class WeightedIntents:
     """The intents of a level with their cumulative weights."""
@@ -162,19 +157,19 @@ class WeightedIntents:
     intents: Sequence[Intent]
     cumulative: Sequence[float]
 
-    @classmethod
-    def of(cls, level: Level, factors: Mapping[str, float]) -> "WeightedIntents":
-        """Raises InvalidInputError for a factor below 0, for a name that is no feature, and where nothing is left."""
-        unknown = sorted(set(factors) - set(FEATURES))
-        if unknown or min(factors.values(), default=0) < 0:
-            raise InvalidInputError(
-                f"Give factors of 0 or more for features of {', '.join(FEATURES)}; not for {unknown}."
-            )
-        intents = list(INTENTS[level].values())
-        cumulative = list(accumulate(steered_weight(one, factors) for one in intents))
-        if cumulative[-1] <= 0:
-            raise InvalidInputError(f"These feature factors leave no {level} intent: raise one that is 0.")
-        return cls(level, intents, cumulative)
+
+@lru_cache(maxsize=32)
+def _weighted_intents(level: Level, factors: tuple[tuple[str, float], ...]) -> WeightedIntents:
+    """Raises InvalidInputError for a factor below 0, for a name that is no feature, and where nothing is left."""
+    by_feature = dict(factors)
+    unknown = sorted(set(by_feature) - set(FEATURES))
+    if unknown or min(by_feature.values(), default=0) < 0:
+        raise InvalidInputError(f"Give factors of 0 or more for features of {', '.join(FEATURES)}; not for {unknown}.")
+    intents = list(INTENTS[level].values())
+    cumulative = list(accumulate(steered_weight(one, by_feature) for one in intents))
+    if cumulative[-1] <= 0:
+        raise InvalidInputError(f"These feature factors leave no {level} intent: raise one that is 0.")
+    return WeightedIntents(level, intents, cumulative)
 
 
 class DrawnExample(NamedTuple):

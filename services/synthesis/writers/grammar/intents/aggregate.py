@@ -1,4 +1,4 @@
-"""Counts and aggregates over one table."""
+"""One table: counts and aggregates, over all rows or grouped by a category."""
 
 from services.synthesis.writers.grammar.database import FilledIntent, NoFit
 from services.synthesis.writers.grammar.domain import Column, Table, listing, with_article

@@ -1,4 +1,4 @@
-"""Missing values: IS NULL, COALESCE, and outer joins."""
+"""Missing values and outer joins, parts of dates, CASE, and window functions."""
 
 from services.synthesis.writers.grammar.database import Cell, FilledIntent, NoFit, literal, title_of
 from services.synthesis.writers.grammar.domain import Column, Table, with_article
@@ -48,10 +48,7 @@ def coalesce(draw: Draw) -> FilledIntent:
     title, label = title_of(table)
     instead, said = ("'unknown'", "'unknown'") if column.sql_type == "TEXT" else ("0", "0")
     base = f"FROM {table.name}"
-    words, tests = f"all {table.many}", ""
-    if draw.chance(0.6):
-        condition = draw.condition(table, skip=[column])
-        words, tests = f"{table.many} {condition.text}", f" WHERE {condition.on()}"
+    words, tests, _ = draw_scope(draw, table, 0.6, skip=[column])
     sql = f"SELECT {title}, COALESCE({column.name}, {instead}) {base}{tests}"
     slots = {**noun_slots(table), "title": label, "label": column.label, "scope": words, "instead": said}
     return FilledIntent(sql, slots, contrasts=(f"SELECT {title}, {column.name} {base}{tests}",))

@@ -1,4 +1,4 @@
-"""Two tables: children (T1) and the parents (T2) that they refer to."""
+"""Two to four tables: children (T1) joined to their parents (T2), and upwards along chains of parents (T2, T3, T4)."""
 
 from dataclasses import dataclass
 

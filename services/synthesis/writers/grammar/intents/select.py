@@ -1,4 +1,6 @@
-"""Rows of one table: which columns, under which conditions."""
+"""One table: which columns of which rows, in which order."""
+
+from collections.abc import Sequence
 
 from services.synthesis.writers.grammar.database import FilledIntent, NoFit, literal
 from services.synthesis.writers.grammar.domain import Column, Table, listing, with_article
@@ -34,11 +36,13 @@ def rows_and(table: Table, shown: ShownColumns, condition: Condition, test: str,
     return under_both(select(table, shown), condition.on(), test, slots, shown.form("rows"))
 
 
-def draw_scope(draw: Draw, table: Table, chance: float) -> tuple[str, str, Condition | None]:
+def draw_scope(
+    draw: Draw, table: Table, chance: float, skip: Sequence[Column] = ()
+) -> tuple[str, str, Condition | None]:
     """(words, WHERE clause, condition): all rows or those that meet a condition."""
     if not draw.chance(chance):
         return f"all {table.many}", "", None
-    condition = draw.condition(table)
+    condition = draw.condition(table, skip)
     return f"{table.many} {condition.text}", f" WHERE {condition.on()}", condition
 
 

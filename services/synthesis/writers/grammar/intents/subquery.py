@@ -1,4 +1,4 @@
-"""Queries in queries: IN, NOT IN, EXISTS, NOT EXISTS, a single value, and queries in FROM."""
+"""Queries in queries (IN, EXISTS, a single value, FROM), and set operations."""
 
 from services.synthesis.writers.grammar.database import FilledIntent, NoFit, literal, title_of
 from services.synthesis.writers.grammar.domain import with_article
