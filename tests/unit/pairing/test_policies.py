@@ -75,7 +75,7 @@ def test_the_gold_is_chosen_only_where_it_was_asked_for_and_no_sample_is_right()
     assert decide_pairs(wrong, command()).reason == "none_correct"
     decision = decide_pairs(wrong, command("gold_chosen"))
     (choice,) = decision.pairings
-    made = make_pair("e1", choice, wrong[0], "gold_chosen")
+    made = make_pair(choice, wrong[0], "gold_chosen")
     assert (made.chosen, made.gold_chosen, made.chosen_slot, made.chosen_answer) == (GOLD, True, -1, None)
     assert not decide_pairs(MIXED, command("gold_chosen")).pairings[0].gold_chosen
     assert POLICIES["one_per_question"].gold_stands_in is False
@@ -85,7 +85,7 @@ def test_the_gold_is_chosen_only_where_it_was_asked_for_and_no_sample_is_right()
 def test_a_pair_says_where_both_sides_come_from_and_why_one_was_rejected() -> None:
     judged = [row(0, GOOD, "select name from singer", neighbours=3), row(1, ERROR, "SELECT nam FROM singer")]
     (choice,) = decide_pairs(judged, command()).pairings
-    made = make_pair("e1", choice, judged[0], "one_per_question")
+    made = make_pair(choice, judged[0], "one_per_question")
     assert (made.chosen, made.rejected) == ("SELECT name FROM singer", "SELECT nam FROM singer")
     assert (made.chosen_slot, made.rejected_slot, made.distance, made.chosen_neighbours) == (0, 1, 1, 3)
     assert (made.rejected_verdict, made.rejected_outcome) == (ERROR, Outcome.UNKNOWN_COLUMN)
