@@ -250,18 +250,6 @@ def pair_histograms(shape: PairShape) -> list[Figure]:
     return [one for one in found if one.svg]
 
 
-# Colours of the marks: of both pages' palettes (`--right` and others), so that they follow light and dark.
-MARK_STYLE = """
-rect.correct, rect.chosen, .key.correct, .key.chosen { fill: var(--right); background: var(--right); }
-rect.wrong, rect.rejected, .key.wrong, .key.rejected { fill: var(--worse); background: var(--worse); }
-rect.error, rect.distance, .key.error { fill: var(--main); background: var(--main); }
-rect.timeout, .key.timeout { fill: var(--ink); background: var(--ink); }
-rect.unextractable, .key.unextractable { fill: var(--base); background: var(--base); }
-.legend { display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: .82rem; color: var(--soft); margin: 2px 0 6px; }
-.key { display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .45em; }
-"""
-
-
 def interval_strip(
     value: float | None, interval: Ends | None, marks: list[float], *, kind: str, reference: float | None
 ) -> str:
