@@ -13,7 +13,7 @@ TOOLS_STAMP := $(VENV)/.tools-$(DIGEST)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest -m "not bench and not gpu and not vllm and not cluster" --disable-warnings
 SERVICES := synthesis sandbox pairing training serving evaluation
-STARTED := $(SERVICES:%=services.%.worker,) services.sandbox.app, services.serving.asking.app, services.serving.embedded.app, services.orchestrator.app, services.gateway.app, services.cli.app, flower.command
+STARTED := $(SERVICES:%=services.%.worker,) services.sandbox.app, services.serving.sql.app, services.serving.embedded.app, services.orchestrator.app, services.gateway.app, services.cli.app, flower.command
 SPEC ?= infra/local/demo.yaml
 CODE := services shared tests infra
 CONSOLE_STAMP := infra/lint/node_modules/.installed

@@ -1,8 +1,8 @@
-"""Every error that crosses a boundary: a stable code, a sentence for a person, and whether trying again can help."""
+"""Errors that cross a boundary: a stable code, a sentence for a person, and whether a retry can help."""
 
 
 class SenseError(Exception):
-    """Base of the product's errors. `code` is stable; `message` names the thing and the remedy."""
+    """`code` is stable; `message` names the thing and the remedy."""
 
     code = "internal_error"
     retryable = False
@@ -18,7 +18,7 @@ class SenseError(Exception):
 
 
 class InvalidInputError(SenseError):
-    """What the user gave cannot be used; the message says what and where."""
+    """The user's input cannot be used; the message says what and where."""
 
     code = "invalid_input"
     http_status = 422
@@ -39,14 +39,14 @@ class ConflictError(SenseError):
 
 
 class LimitError(SenseError):
-    """The caller has used up what it may; the message names the limit and who raises it."""
+    """The caller has reached a limit; the message names it and who can raise it."""
 
     code = "limit_reached"
     http_status = 429
 
 
 class UnavailableError(SenseError):
-    """A server this process needs does not answer; trying again can help."""
+    """A server that this process needs does not answer; a retry can help."""
 
     code = "unavailable"
     retryable = True

@@ -1,4 +1,4 @@
-"""Structured logs: dotted event names, ids bound by context, one line each on standard error."""
+"""Structured logs on standard error: dotted event names, and ids bound by context."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from shared.settings import LogSettings
 
 
 def configure_logging(service: str) -> None:
-    """Sets this process's logging up and binds the service's name to every line."""
+    """Sets up this process's logging and adds the service's name to every line."""
     settings = LogSettings()
     level = logging.getLevelNamesMapping().get(settings.level.upper(), logging.INFO)
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True)
@@ -35,6 +35,6 @@ def configure_logging(service: str) -> None:
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:
-    """A logger; its first argument is a dotted event name."""
+    """A logger whose first argument is a dotted event name."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return logger

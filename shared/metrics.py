@@ -1,4 +1,4 @@
-"""Prometheus metrics under the design's names; a process with SENSE_METRICS_PORT exposes its own."""
+"""The product's Prometheus metrics; a process with SENSE_METRICS_PORT serves its own."""
 
 import atexit
 import os
@@ -8,12 +8,12 @@ import tempfile
 import threading
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from shared.http_guard import Guard, check_address, guard_wsgi
+from shared.http.guard import Guard, check_bind_address, guard_wsgi
 from shared.settings import MetricsSettings
 
 
 def share_between_forks() -> None:
-    """A worker's tasks run in forks of it: their values go through files of one folder, set before the client loads."""
+    """A worker's tasks run in forks, which share values through a folder that must be set before the client loads."""
     if MetricsSettings().port is None or "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         return
     folder, owner = tempfile.mkdtemp(prefix="sense-metrics-"), os.getpid()
@@ -32,7 +32,7 @@ SHARD_SECONDS = Histogram(
     "sense_shard_seconds", "Seconds a shard worked", ["task"], buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 1800)
 )
 JOBS = Gauge("sense_jobs", "Jobs by kind and status", ["kind", "status"])
-QUEUE_DEPTH = Gauge("sense_queue_depth", "Rows sent or running by queue", ["queue", "state"])
+QUEUE_DEPTH = Gauge("sense_queue_depth", "Shards sent or running by queue", ["queue", "state"])
 WORKER_SLOTS = Gauge("sense_worker_slots", "Slots of living workers by queue", ["queue"])
 REDIS_MEMORY = Gauge("sense_redis_memory_bytes", "Memory of Redis: used, and the limit that holds", ["kind"])
 LEADING = Gauge(
@@ -75,24 +75,22 @@ OUTCOMES = Counter("sense_sandbox_outcomes_total", "Outcomes of SQL run in the s
 
 
 class MetricsServer6(ThreadingWSGIServer):
-    """On an address with colons."""
-
     address_family = socket.AF_INET6
 
 
 class QuietHandler(WSGIRequestHandler):
-    """Prometheus asks every few seconds: no log lines."""
+    """No log line for each scrape."""
 
-    timeout = 10.0  # a connection that sends nothing holds its thread no longer
+    timeout = 10.0  # a silent connection releases its thread after this
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""
 
 
 def expose_metrics() -> None:
-    """Serves what this process and its forks counted on SENSE_METRICS_PORT; nothing where none is set.
+    """Serves what this process and its forks counted, if SENSE_METRICS_PORT is set.
 
-    Raises `InvalidInputError` where other machines would reach it without a token.
+    Raises `InvalidInputError` if other machines could reach it without a token.
     """
     settings = MetricsSettings()
     if settings.port is None:
@@ -100,7 +98,7 @@ def expose_metrics() -> None:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     guard = Guard.from_settings()
-    check_address(settings.host, guard)
+    check_bind_address(settings.host, guard)
     app = guard_wsgi(make_wsgi_app(registry), guard)
     kind = MetricsServer6 if ":" in settings.host else ThreadingWSGIServer
     server = make_server(settings.host, settings.port, app, kind, handler_class=QuietHandler)

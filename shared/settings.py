@@ -1,14 +1,49 @@
-"""Settings that several processes share: one class a concern, read from the environment, prefix `SENSE_`."""
+"""Settings that several processes share: one class per concern, read from the environment, prefix `SENSE_`."""
 
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import pydantic_settings
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from shared.errors import InvalidInputError
+
+# Old environment variable -> its new name; None for a setting that no longer exists.
+RENAMED: dict[str, str | None] = {
+    "SENSE_CACHE_ROWS_BYTES": "SENSE_CACHE_RECORDS_BYTES",
+    "SENSE_ENGINE_ROWS": "SENSE_ENGINE_MAX_SEQUENCES",
+    "SENSE_SANDBOX_INTAKE_S": "SENSE_SANDBOX_INTAKE_TIMEOUT_S",
+    "SENSE_SANDBOX_LONGEST_S": "SENSE_SANDBOX_MAX_DEADLINE_S",
+    "SENSE_SANDBOX_MOST_ROWS": "SENSE_SANDBOX_MAX_ROWS",
+    "SENSE_SANDBOX_UPLOAD_BYTES": "SENSE_SANDBOX_MAX_UPLOAD_BYTES",
+    "SENSE_STORE_PUBLIC_ENDPOINT": None,
+}
+
+
+def find_renamed(environ: Mapping[str, str] = os.environ) -> Iterator[tuple[str, str]]:
+    """Each variable of the environment that has an old name, and what to do about it."""
+    for name in environ:
+        if (old := name.upper()) in RENAMED:  # pydantic-settings ignores case too
+            new = RENAMED[old]
+            yield name, f"rename it to {new}" if new else "remove it: this setting no longer exists"
+
+
+class BaseSettings(pydantic_settings.BaseSettings):
+    """Refuses an environment that holds an old name: the process would run with the default instead, unnoticed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_names(cls, values: Any) -> Any:
+        for name, remedy in find_renamed():
+            raise InvalidInputError(f"the environment variable {name} is no longer read; {remedy}", code="old_setting")
+        return values
 
 
 class RedisSettings(BaseSettings):
-    """Where Redis is. One database holds broker and job store under one key prefix."""
+    """One Redis database holds broker and job store under one key prefix."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_REDIS_", extra="ignore")
 
@@ -17,7 +52,7 @@ class RedisSettings(BaseSettings):
 
 
 class LeaseSettings(BaseSettings):
-    """How long a worker may be silent. Seconds."""
+    """How long a worker may be silent, in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_LEASE_", extra="ignore")
 
@@ -26,12 +61,12 @@ class LeaseSettings(BaseSettings):
 
     @property
     def renew_s(self) -> float:
-        """Three renewals a lease: two may be lost."""
+        """Three renewals per lease: two may be lost."""
         return self.seconds / 3
 
     @property
     def reap_s(self) -> float:
-        """Six sweeps a lease."""
+        """Six sweeps per lease."""
         return self.seconds / 6
 
 
@@ -50,18 +85,18 @@ class PathSettings(BaseSettings):
         return self.state / "cache" / "databases"
 
     @property
-    def rows(self) -> Path:
-        """Large sets of rows that are read in parts, by content."""
-        return self.state / "cache" / "rows"
+    def records(self) -> Path:
+        """Large objects of records, by content."""
+        return self.state / "cache" / "records"
 
     @property
     def golds(self) -> Path:
-        """How golds ran, by content."""
+        """How gold queries ran, by content."""
         return self.state / "cache" / "golds.sqlite"
 
     @property
     def adapters(self) -> Path:
-        """Trained models brought from the store."""
+        """Trained models fetched from the store."""
         return self.state / "cache" / "models"
 
     @property
@@ -71,17 +106,14 @@ class PathSettings(BaseSettings):
 
     @property
     def work(self) -> Path:
-        """Training runs."""
         return self.state / "work"
 
     def allowed_roots(self) -> list[Path]:
-        """Folders that the operator opened for bases."""
+        """Folders from which a spec may name a base."""
         return [Path(part) for part in self.model_dirs.split(":") if part]
 
 
 class EngineSettings(BaseSettings):
-    """Where models are served."""
-
     model_config = SettingsConfigDict(env_prefix="SENSE_ENGINE_", extra="ignore")
 
     url: str = "http://127.0.0.1:8101"
@@ -90,7 +122,7 @@ class EngineSettings(BaseSettings):
 
 
 class MetricsSettings(BaseSettings):
-    """Where a worker or the orchestrator shows its counters; no port: nowhere. The gateway has /metrics."""
+    """Where a worker or the orchestrator serves its metrics; without a port nowhere. The gateway has /metrics."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_METRICS_", extra="ignore")
 
@@ -99,7 +131,7 @@ class MetricsSettings(BaseSettings):
 
 
 class InternalSettings(BaseSettings):
-    """What our services show each other; `hosts` are names of this machine, beside its addresses, that are answered."""
+    """How our services trust each other; `hosts` are names of this machine that are answered beside its addresses."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_INTERNAL_", extra="ignore")
 
@@ -108,7 +140,7 @@ class InternalSettings(BaseSettings):
 
     @property
     def secret(self) -> str | None:
-        """The token as text; an empty one is none."""
+        """The token; an empty one is none."""
         return (self.token.get_secret_value() or None) if self.token is not None else None
 
     @property
@@ -118,7 +150,7 @@ class InternalSettings(BaseSettings):
 
 
 class HealthSettings(BaseSettings):
-    """`alive`: a file that a worker or the orchestrator touches every few seconds; for a container's health check."""
+    """`alive`: a file that workers and the orchestrator touch every few seconds, for a container's health check."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_HEALTH_", extra="ignore")
 
@@ -126,7 +158,7 @@ class HealthSettings(BaseSettings):
 
 
 class ServingSettings(BaseSettings):
-    """Where the serving service's HTTP process is, which answers questions with SQL."""
+    """Where the serving service's HTTP process is."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_SERVING_", extra="ignore")
 
@@ -134,7 +166,7 @@ class ServingSettings(BaseSettings):
 
 
 class LogSettings(BaseSettings):
-    """How log lines look: `text` for people, `json` for machines."""
+    """`text` for people, `json` for machines."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_LOG_", extra="ignore")
 
@@ -143,7 +175,7 @@ class LogSettings(BaseSettings):
 
 
 class ProcessSettings(BaseSettings):
-    """What the machine's other programs may see of our processes."""
+    """What other programs of this machine may see of our processes."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_PROCESS_", extra="ignore")
 
@@ -151,11 +183,11 @@ class ProcessSettings(BaseSettings):
 
 
 class SandboxSettings(BaseSettings):
-    """Where the sandbox's HTTP service is, and how much may be asked of it. Times in seconds, sizes in bytes.
+    """Where the sandbox's HTTP service is, and its limits. Times in seconds, sizes in bytes.
 
-    `children` are those of one sandbox worker, `http_children` those of the HTTP service. A call waits `wait_s` for a
-    free one, at most `waiting` calls at once; then it is refused, retryable. `intake_s` bounds each step of checking
-    an uploaded database.
+    `children` are those of one sandbox worker, `http_children` those of the HTTP service. A call waits up to `wait_s`
+    for a free one, at most `waiting` calls at once; others get a retryable error. `intake_timeout_s` limits each step
+    of checking an uploaded database.
     """
 
     model_config = SettingsConfigDict(env_prefix="SENSE_SANDBOX_", extra="ignore")
@@ -165,9 +197,9 @@ class SandboxSettings(BaseSettings):
     http_children: int = Field(default=2, ge=1, le=64)
     wait_s: float = Field(default=2.0, ge=0)
     waiting: int = Field(default=32, ge=0)
-    longest_s: float = Field(default=30.0, gt=0, description="the longest deadline that a caller may ask for")
-    most_rows: int = Field(default=10_000, ge=0, description="the most rows that a caller may ask for")
+    max_deadline_s: float = Field(default=30.0, gt=0, description="the longest deadline that a caller may ask for")
+    max_rows: int = Field(default=10_000, ge=0, description="the most rows that a caller may ask for")
     uploads: int = Field(default=2, ge=1, le=16, description="uploads received or checked at once")
-    upload_bytes: int = Field(default=1_000_000_000, ge=1, description="the largest database that is taken in")
-    intake_s: float = Field(default=120.0, gt=0)
+    max_upload_bytes: int = Field(default=1_000_000_000, ge=1, description="the largest database that is taken in")
+    intake_timeout_s: float = Field(default=120.0, gt=0)
     require_walls: bool = Field(default=False, description="serve nothing where the kernel lacks seccomp or Landlock")

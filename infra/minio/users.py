@@ -19,8 +19,7 @@ from minio.credentials import StaticProvider
 from minio.error import MinioAdminException, MinioException
 
 from shared.errors import SenseError
-from shared.storage.open import open_store, read_credentials
-from shared.storage.settings import StoreSettings
+from shared.storage.open import StoreSettings, open_store, read_credentials
 
 ROLES = ("gateway", "work", "sandbox")
 POLICIES = Path(__file__).with_name("policies")

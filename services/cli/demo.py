@@ -10,25 +10,23 @@ from typing import TYPE_CHECKING
 import typer
 
 from services.cli.stack.commands import show_addresses
-from services.cli.terminal import api_key, screen
+from services.cli.terminal import FAILED, INTERRUPTED, api_key, console, say
 from shared.errors import SenseError
 
 if TYPE_CHECKING:
-    from services.cli.stack.layout import StackFile
+    from services.cli.stack.config import StackFile
     from shared.client.client import SenseClient
     from shared.contracts.spec import AnySpec
 
 demo_commands = typer.Typer()
 SPEC = Path(__file__).parents[2] / "infra" / "local" / "demo.yaml"
 REPORT_FORMS = ("html", "md", "json", "txt")
-FAILED = 1
-INTERRUPTED = 130
 
 
 @contextmanager
 def demo_stack(keep: bool) -> "Iterator[StackFile]":
-    """The stack for the demo: a running one is used and left up, an own one is stopped unless it is to be kept."""
-    from services.cli.stack.layout import state_folder
+    """The stack for the demo. One that runs is used and left up; one that is started here is stopped unless `keep`."""
+    from services.cli.stack.config import state_folder
     from services.cli.stack.manager import running_stack, start_stack, stop_stack
 
     state = state_folder()
@@ -42,19 +40,18 @@ def demo_stack(keep: bool) -> "Iterator[StackFile]":
 
 
 def prepare_base(spec: "AnySpec") -> None:
-    """Converts the small model while the first stages run; whoever needs it earlier waits at the same lock."""
+    """Converts the small model while the first stages run; a stage that needs it earlier waits for the same lock."""
     from shared.contracts.spec import PipelineSpec
     from shared.models.bases import resolve_base
     from shared.settings import PathSettings
 
     base = spec.student.base if isinstance(spec, PipelineSpec) else ""
     if base.startswith("builtin:"):
-        with suppress(SenseError):  # the stage that needs it says what is wrong
+        with suppress(SenseError):  # the stage that needs it reports the error
             resolve_base(base, PathSettings().bases)
 
 
 def save_report(job_id: str, client: "SenseClient", folder: Path) -> Path:
-    """The report's forms beside each other in the state folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for suffix in REPORT_FORMS:
         client.download(job_id, f"report.{suffix}", folder / f"report.{suffix}")
@@ -70,33 +67,33 @@ def demo(
 ) -> None:
     """Run the main job: data, SFT, pairs, DPO, an endpoint, a report."""
     from services.cli.job_commands import read_spec
-    from services.cli.stack.layout import state_folder
+    from services.cli.stack.config import state_folder
     from services.cli.watch import watch_job
     from shared.client.client import SenseClient
     from shared.contracts.spec import parse_spec
 
     begin = time.monotonic()
     data = read_spec(spec)
-    parsed = parse_spec(data)  # the gateway would refuse it too, but only after the stack is up
+    parsed = parse_spec(data)  # an error shows before the stack starts
     state = state_folder()
     threading.Thread(target=prepare_base, args=(parsed,), daemon=True).start()
     with demo_stack(keep) as stack, SenseClient(stack.gateway_url, api_key=api_key()) as client:
-        screen().print(f"the stack is up after {time.monotonic() - begin:.1f} s; the job begins")
+        say(f"the stack is up after {time.monotonic() - begin:.1f} s; the job begins")
         show_addresses(stack)
         job = client.submit(data)
         try:
-            ended = watch_job(client, job.id, screen(), goes_on=False)
+            ended = watch_job(client, job.id, console(), goes_on=False)
         except KeyboardInterrupt:
             client.cancel(job.id)
-            screen().print(f"job {job.id} was cancelled; what it finished is kept")
+            say(f"job {job.id} was cancelled; what it finished is kept")
             raise typer.Exit(INTERRUPTED) from None
         if ended.status != "succeeded":
             reason = ended.error.message if ended.error else ended.status
-            screen().print(f"the demo's job {job.id} ended as {ended.status}: {reason}")
+            say(f"the demo's job {job.id} ended as {ended.status}: {reason}")
             raise typer.Exit(FAILED)
         folder = save_report(job.id, client, state / "reports" / job.id)
-        print((folder / "report.txt").read_text())
-        screen().print(f"The whole report: {folder / 'report.html'}")
-        screen().print(f"From start to report: {(time.monotonic() - begin) / 60:.1f} minutes")
+        say((folder / "report.txt").read_text())
+        say(f"The whole report: {folder / 'report.html'}")
+        say(f"From start to report: {(time.monotonic() - begin) / 60:.1f} minutes")
         if keep:
-            screen().print('The stack stays up. Ask the model: sense ask --db FILE.sqlite "your question"')
+            say('The stack stays up. Ask the model: sense ask --db FILE.sqlite "your question"')

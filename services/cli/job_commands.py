@@ -1,16 +1,15 @@
-"""Commands about jobs: thin calls of the gateway."""
+"""Commands about jobs: submit, list, show, cancel, retry, and fetch artifacts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.terminal import FAILED, JsonOption, UrlOption, connect, console, print_json, read_text
+from services.cli.terminal import FAILED, JsonOption, UrlOption, connect, console, print_json, read_text, say, show_list
 from shared.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from shared.client.client import SenseClient
-    from shared.client.models import Job
 
 job_commands = typer.Typer()
 JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id; see: sense jobs")]
@@ -29,20 +28,20 @@ def submit(
     """Submit a job."""
     data = read_spec(spec)
     with connect(url) as client:
-        data = bring_databases(client, data, Path() if str(spec) == "-" else spec.parent)
+        data = upload_databases(client, data, Path() if str(spec) == "-" else spec.parent)
         job = client.submit(data, idempotency_key=idempotency_key)
         if watch:
-            console(stderr=as_json).print(f"job {job.id}", markup=False)
+            say(f"job {job.id}", stderr=as_json)
             finish(client, job.id, as_json=as_json)
         elif as_json:
             print_json(job.model_dump(mode="json"))
         else:
-            console().print(f"job {job.id} is {job.status}; watch it with: sense job {job.id} --watch", markup=False)
+            say(f"job {job.id} is {job.status}; watch it with: sense job {job.id} --watch")
 
 
 def read_spec(path: Path) -> dict[str, Any]:
-    """The spec as plain data; what is wrong with it is the gateway's to say. Raises `InvalidInputError`."""
-    from shared.plain_data import read_yaml
+    """The spec as plain data; the gateway validates it. Raises `InvalidInputError` if it is no mapping."""
+    from shared.parsing import read_yaml
 
     data = read_yaml(read_text(path, "spec").encode(), str(path))
     if not isinstance(data, dict):
@@ -50,12 +49,12 @@ def read_spec(path: Path) -> dict[str, Any]:
     return data
 
 
-def bring_databases(client: "SenseClient", data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The spec with `{file: F}` of its `databases` uploaded and named by id; files lie relative to the spec's folder.
+def upload_databases(client: "SenseClient", data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The spec with every `{file: F}` in `databases` uploaded and replaced by its id; `folder` is the spec's own.
 
-    What else is wrong with them is the gateway's to say. Raises `InvalidInputError` for a file that cannot be used.
+    Raises `InvalidInputError` for a file that cannot be used; the gateway validates the rest.
     """
-    from services.sandbox.files import identify
+    from services.sandbox.execution.database_files import check_database_file
 
     listed = data.get("databases")
     if not isinstance(listed, list):
@@ -68,26 +67,21 @@ def bring_databases(client: "SenseClient", data: dict[str, Any], folder: Path) -
         if set(one) != {"file"} or not isinstance(one["file"], str):
             raise InvalidInputError("an entry of databases is {file: PATH} or {id: SHA256}, and nothing beside it")
         path = folder / Path(one["file"]).expanduser()
-        identify(path)
+        check_database_file(path)
         named.append({"id": client.upload_database(path).id})
     return {**data, "databases": named}
 
 
 def finish(client: "SenseClient", job_id: str, *, as_json: bool) -> None:
-    """Watches to the end and prints it; exit code 1 where the job did not succeed."""
-    from services.cli.render import print_job
+    """Watches a job until it ends and prints it; exits with 1 unless it succeeded."""
+    from services.cli.render import job_view
     from services.cli.watch import watch_job
 
     job = watch_job(client, job_id, console(stderr=as_json))
     if as_json:
         print_json(job.model_dump(mode="json"))
     else:
-        print_job(job, console())
-    end(job)
-
-
-def end(job: "Job") -> None:
-    """Exit code 1 for a job that ended badly."""
+        say(job_view(job))
     if job.status in ("failed", "cancelled"):
         raise typer.Exit(FAILED)
 
@@ -102,16 +96,11 @@ def jobs(
     url: UrlOption = None,
 ) -> None:
     """List jobs, newest first."""
+    from services.cli.render import jobs_table
+
     with connect(url) as client:
         found = list(client.jobs(kind=kind, status=status, owner=owner, limit=limit))
-    if as_json:
-        print_json([job.model_dump(mode="json") for job in found])
-    elif not found:
-        console().print("no jobs; submit one with: sense submit SPEC.yaml", markup=False)
-    else:
-        from services.cli.render import jobs_table
-
-        console().print(jobs_table(found))
+    show_list(found, as_json, "no jobs; submit one with: sense submit SPEC.yaml", jobs_table)
 
 
 @job_commands.command()
@@ -133,12 +122,11 @@ def job(
         more = {"events": [event.model_dump(mode="json") for event in listed]} if events else {}
         print_json({**found.model_dump(mode="json"), **more})
         return
-    from services.cli.render import print_event, print_job
+    from services.cli.render import event_line, job_view
 
-    out = console()
-    print_job(found, out)
+    say(job_view(found))
     for event in listed:
-        print_event(event, out)
+        say(event_line(event))
 
 
 @job_commands.command()
@@ -146,7 +134,7 @@ def cancel(job_id: JobId, url: UrlOption = None) -> None:
     """Cancel a job; what has finished is kept."""
     with connect(url) as client:
         found = client.cancel(job_id)
-    console().print(f"job {found.id} is {found.status}", markup=False)
+    say(f"job {found.id} is {found.status}")
 
 
 @job_commands.command()
@@ -154,7 +142,7 @@ def retry(job_id: JobId, url: UrlOption = None) -> None:
     """Run a failed or cancelled job's missing shards again."""
     with connect(url) as client:
         found = client.retry(job_id)
-    console().print(f"job {found.id} is {found.status}; watch it with: sense job {found.id} --watch", markup=False)
+    say(f"job {found.id} is {found.status}; watch it with: sense job {found.id} --watch")
 
 
 @job_commands.command()
@@ -171,20 +159,13 @@ def artifacts(
         if name is not None and not found:
             raise InvalidInputError(f"job {job_id} has no artifact {name}; list them with: sense artifacts {job_id}")
         if download is not None:
-            make_folder(download)
+            try:
+                download.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InvalidInputError(f"the folder {download} cannot be made: {error.strerror}") from error
             for artifact in found:
-                console(stderr=as_json).print(client.download(job_id, artifact.name, download), markup=False)
-    if as_json:
-        print_json([artifact.model_dump(mode="json") for artifact in found])
-    elif download is None:
+                say(client.download(job_id, artifact.name, download), stderr=as_json)
+    if as_json or download is None:
         from services.cli.render import artifacts_table
 
-        console().print(artifacts_table(found) if found else f"job {job_id} has no artifacts yet")
-
-
-def make_folder(path: Path) -> None:
-    """Raises `InvalidInputError` where it cannot be made."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInputError(f"the folder {path} cannot be made: {error.strerror}") from error
+        show_list(found, as_json, f"job {job_id} has no artifacts yet", artifacts_table)

@@ -1,13 +1,15 @@
-"""Commands about bearer keys: make one, list them, remove one."""
+"""Commands about API keys: create, list, change and remove them."""
 
+import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from services.cli.terminal import JsonOption, UrlOption, connect, console, print_json, show_list
+from services.cli.terminal import JsonOption, UrlOption, connect, print_json, say, show_list
+from shared.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from shared.client.models import KeyLimits
+    from shared.api.resources import KeyLimits
 
 key_commands = typer.Typer(help="Keys of the gateway: list them, make one, remove one.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="For people: whose key it is.")]
@@ -16,7 +18,7 @@ Jobs = Annotated[int | None, typer.Option(min=1, help="Jobs that are not over, a
 Examples = Annotated[int | None, typer.Option(min=1, help="Examples that one job asks for.")]
 UsdPerDay = Annotated[float | None, typer.Option(min=0, help="Dollars a day (UTC) at endpoints.")]
 TokensPerDay = Annotated[int | None, typer.Option(min=0, help="Tokens a day (UTC) at endpoints.")]
-StoredBytes = Annotated[int | None, typer.Option(min=0, help="Bytes of its databases and data sets.")]
+StoredBytes = Annotated[int | None, typer.Option(min=0, help="Bytes of its databases and datasets.")]
 
 
 @key_commands.callback(invoke_without_command=True)
@@ -49,21 +51,21 @@ def add(
     url: UrlOption = None,
 ) -> None:
     """Make a key. It is shown this once. The first has to be an admin's, and from then on callers need keys."""
-    from shared.client.models import KEY_NAME
+    from shared.api.resources import KEY_NAME
 
-    check_name(name, KEY_NAME)
+    if not re.fullmatch(KEY_NAME, name):
+        raise InvalidInputError(f"{name!r} cannot name a key; use small letters, digits and . _ - (at most 64)")
     limits = key_limits(jobs, examples, usd_per_day, tokens_per_day, stored_bytes)
     with connect(url) as client:
         made = client.add_key(name, role=role, per_minute=per_minute, limits=limits)
     if as_json:
         print_json(made.model_dump(mode="json"))
         return
-    out = console()
-    out.print(made.key, markup=False)
-    console(stderr=True).print(
+    say(made.key)
+    say(
         f"key {made.name} ({made.role}, {made.per_minute} calls a minute); it is not shown again. "
         "Use it: export SENSE_API_KEY=…",
-        markup=False,
+        stderr=True,
     )
 
 
@@ -79,13 +81,13 @@ def change(
     url: UrlOption = None,
 ) -> None:
     """Change what a key may use; what is not named stays, and so does what the key owns."""
-    from shared.client.models import KeyChange
+    from shared.api.resources import KeyChange
 
     limits = key_limits(jobs, examples, usd_per_day, tokens_per_day, stored_bytes)
     named = KeyChange(limits=limits) if per_minute is None else KeyChange(limits=limits, per_minute=per_minute)
     with connect(url) as client:
         client.change_key(name, named)
-    console().print(f"key {name} has its new limits; see: sense keys", markup=False)
+    say(f"key {name} has its new limits; see: sense keys")
 
 
 @key_commands.command()
@@ -93,34 +95,13 @@ def remove(name: Name, url: UrlOption = None) -> None:
     """Remove a key; it is refused within two seconds."""
     with connect(url) as client:
         client.remove_key(name)
-    console().print(f"key {name} is gone", markup=False)
+    say(f"key {name} is gone")
 
 
-def key_limits(
-    jobs: int | None,
-    examples: int | None,
-    usd_per_day: float | None,
-    tokens_per_day: int | None,
-    stored_bytes: int | None,
-) -> "KeyLimits":
-    """Only limits that are named: to the server, one of null is another than one that is left out."""
-    from shared.client.models import KeyLimits
+def key_limits(*given: float | None) -> "KeyLimits":
+    """Only the limits that are named: the server treats null differently from a limit that is left out."""
+    from shared.api.resources import KeyLimits
 
-    named = {
-        "jobs": jobs,
-        "examples": examples,
-        "usd_per_day": usd_per_day,
-        "tokens_per_day": tokens_per_day,
-        "stored_bytes": stored_bytes,
-    }
-    return KeyLimits.model_validate({limit: value for limit, value in named.items() if value is not None})
-
-
-def check_name(name: str, pattern: str) -> None:
-    """Raises `InvalidInputError`."""
-    import re
-
-    from shared.errors import InvalidInputError
-
-    if not re.fullmatch(pattern, name):
-        raise InvalidInputError(f"{name!r} cannot name a key; use small letters, digits and . _ - (at most 64)")
+    names = ("jobs", "examples", "usd_per_day", "tokens_per_day", "stored_bytes")
+    named = zip(names, given, strict=True)
+    return KeyLimits.model_validate({limit: value for limit, value in named if value is not None})

@@ -1,15 +1,15 @@
-"""Jobs, events, artifacts and results as tables for people."""
+"""Jobs, events, lists and answers as text and tables for people."""
 
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from shared.client.models import (
+from shared.api.resources import (
     Adapter,
     Artifact,
     DatabaseSummary,
@@ -19,14 +19,15 @@ from shared.client.models import (
     JobSummary,
     KeySummary,
 )
-from shared.sql.card import TableCard, ViewCard
+from shared.api.sql import SqlAnswer
+from shared.catalog.databases import TableCard, ViewCard
 
 STYLES = {"running": "cyan", "succeeded": "green", "done": "green", "failed": "red", "cancelling": "yellow"}
 KIB = 1024
 
 
 def seconds(amount: float | None) -> str:
-    """A duration as people say it."""
+    """A duration in words, such as `2 min 05 s`."""
     if amount is None:
         return ""
     if amount < 60:
@@ -37,12 +38,17 @@ def seconds(amount: float | None) -> str:
 
 
 def span(began: float | None, ended: float | None) -> str:
-    """How long something took, or has taken until now."""
+    """How long something took, or has been running."""
     return "" if began is None else seconds(max(0.0, (ended or time.time()) - began))
 
 
+def clock(moment: float, form: str = "%Y-%m-%d %H:%M") -> str:
+    """A moment in local time."""
+    return time.strftime(form, time.localtime(moment))
+
+
 def size(count: int) -> str:
-    """Bytes as people say them."""
+    """Bytes with a unit, such as `1.5 MiB`."""
     value, unit = float(count), "B"
     for bigger in ("KiB", "MiB", "GiB"):
         if value < KIB:
@@ -52,7 +58,6 @@ def size(count: int) -> str:
 
 
 def plain_table(*columns: str) -> Table:
-    """A table without boxes."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=column in ("id", "name", "stage"))
@@ -60,18 +65,17 @@ def plain_table(*columns: str) -> Table:
 
 
 def status_text(status: str) -> Text:
-    """A status in its colour."""
     return Text(status, style=STYLES.get(status, ""))
 
 
 def jobs_table(jobs: Iterable[JobSummary]) -> Table:
-    """One line a job; whose it is, where any is somebody's."""
+    """With a column for owners if any job has one."""
     jobs = list(jobs)
     owned = any(job.owner for job in jobs)
     columns = ("id", "kind", "name", "status", "shards", "stage", "created", "took")
     table = plain_table(*columns, *(["owner"] if owned else []))
     for job in jobs:
-        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(job.created_at))
+        created = clock(job.created_at)
         shards = f"{job.progress.done}/{job.progress.total}"
         took = span(job.started_at, job.finished_at)
         stage = escape(", ".join(job.stage))
@@ -81,7 +85,7 @@ def jobs_table(jobs: Iterable[JobSummary]) -> Table:
 
 
 def models_table(models: Iterable[Adapter], served: set[str] | None) -> Table:
-    """One line a model; `served` is None where the engine does not answer."""
+    """`served` is None if the engine does not answer."""
     table = plain_table("name", "method", "base", "parent", "size", "job", "served")
     for model in models:
         now = "unknown" if served is None else ("yes" if model.id in served else "no")
@@ -91,10 +95,9 @@ def models_table(models: Iterable[Adapter], served: set[str] | None) -> Table:
 
 
 def keys_table(keys: Iterable[KeySummary]) -> Table:
-    """One line a key."""
     table = plain_table("name", "role", "calls a minute", "limits of its own", "made")
     for key in keys:
-        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(key.created_at))
+        made = clock(key.created_at)
         own = ", ".join(f"{name} {value:g}" for name, value in key.limits.model_dump(exclude_none=True).items())
         table.add_row(escape(key.name), key.role, str(key.per_minute), own, made)
     return table
@@ -106,7 +109,7 @@ def counts_text(counts: dict[str, int], most: int = 4) -> str:
 
 
 def stages_table(job: Job) -> Table:
-    """One line a stage that has begun; the waiting ones are counted by the caller."""
+    """The stages that have begun."""
     table = plain_table("stage", "status", "shards", "took", "counted")
     for stage in job.stages:
         shards = f"{stage.done}/{stage.total}" + (f", {stage.failed} failed" if stage.failed else "")
@@ -115,32 +118,33 @@ def stages_table(job: Job) -> Table:
     return table
 
 
-def print_job(job: Job, out: Console) -> None:
-    """A whole job."""
-    out.print(
-        Text.assemble(f"job {job.id}  {job.kind}  ", job.name, "  ", status_text(job.status)),
-        span(job.started_at, job.finished_at),
-    )
+def job_view(job: Job) -> Group:
+    """A whole job: status, error, stages, and where its reports are."""
+    took = span(job.started_at, job.finished_at)
+    parts: list[RenderableType] = [
+        Text.assemble(f"job {job.id}  {job.kind}  ", job.name, "  ", status_text(job.status), f" {took}")
+    ]
     if job.archived:
-        out.print("read from the archive")
+        parts.append("read from the archive")
     if job.error:
-        out.print(Text(f"{job.error.code}: {job.error.message}", style="red"))
+        parts.append(Text(f"{job.error.code}: {job.error.message}", style="red"))
     if job.stages:
-        out.print(stages_table(job))
-    for artifact in job.artifacts:
-        if artifact.name.startswith("report."):
-            out.print(Text(f"{artifact.name}: sense artifacts {job.id} {artifact.name} --download ."))
+        parts.append(stages_table(job))
+    parts += [
+        Text(f"{artifact.name}: sense artifacts {job.id} {artifact.name} --download .")
+        for artifact in job.artifacts
+        if artifact.name.startswith("report.")
+    ]
+    return Group(*parts)
 
 
-def print_event(event: JobEvent, out: Console) -> None:
-    """One line an event."""
-    clock = time.strftime("%H:%M:%S", time.localtime(event.created_at))
+def event_line(event: JobEvent) -> str:
     where = "" if event.stage is None else event.stage if event.shard is None else f"{event.stage}/{event.shard}"
-    out.print(Text(f"{clock}  {event.name:<22} {where}  {brief(event.data)}".rstrip()))
+    return f"{clock(event.created_at, '%H:%M:%S')}  {event.name:<22} {where}  {brief(event.data)}".rstrip()
 
 
 def brief(data: dict[str, Any], most: int = 4) -> str:
-    """The plain values of an event, the counts of a fact first."""
+    """The first counts of an event, or else its first plain values."""
     counts = data.get("counts")
     source = counts if isinstance(counts, dict) else data
     hidden = ("name", "job_id", "stage", "shard", "attempt", "retryable")
@@ -148,13 +152,12 @@ def brief(data: dict[str, Any], most: int = 4) -> str:
     return ", ".join([f"{name} {short(value)}" for name, value in plain.items() if name not in hidden][:most])
 
 
-def short(value: float | str) -> str:
+def short(value: float | str | None) -> str:
     """A number with four digits, or a text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def artifacts_table(artifacts: Iterable[Artifact]) -> Table:
-    """One line an artifact."""
     table = plain_table("name", "size", "type")
     for artifact in artifacts:
         table.add_row(escape(artifact.name), size(artifact.size), artifact.content_type.split(";")[0])
@@ -162,20 +165,18 @@ def artifacts_table(artifacts: Iterable[Artifact]) -> Table:
 
 
 def databases_table(databases: Iterable[DatabaseSummary]) -> Table:
-    """One line a database."""
     table = plain_table("id", "name", "size", "tables", "created", "notes")
     for one in databases:
-        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created_at))
+        created = clock(one.created_at)
         notes = f"{len(one.warnings)} warning(s)" if one.warnings else ""
         table.add_row(one.id, escape(one.name), size(one.size), str(one.tables), created, notes)
     return table
 
 
 def datasets_table(datasets: Iterable[DatasetSummary]) -> Table:
-    """One line a data set."""
     table = plain_table("name", "version", "format", "policy", "questions", "databases", "ceiling", "created")
     for one in datasets:
-        created = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created_at))
+        created = clock(one.created_at)
         splits = ", ".join(f"{split} {count}" for split, count in one.splits.items())
         ceiling = "" if one.ceiling is None else f"{100 * one.ceiling:.2f} %"
         table.add_row(
@@ -185,7 +186,6 @@ def datasets_table(datasets: Iterable[DatasetSummary]) -> Table:
 
 
 def columns_table(table: TableCard | ViewCard) -> Table:
-    """One line a column of a database's table or view."""
     foreign = table.foreign_keys if isinstance(table, TableCard) else []
     keys = {key.column: f"{key.to_table}.{key.to_column}" for key in foreign}
     about = f"{table.row_count} rows" if isinstance(table, TableCard) else "view"
@@ -194,16 +194,46 @@ def columns_table(table: TableCard | ViewCard) -> Table:
         shown.add_column(name)
     for column in table.columns:
         key = "primary" if column.primary_key else keys.get(column.name, "")
-        samples = ", ".join(short(value) if isinstance(value, float) else str(value) for value in column.samples)
+        samples = ", ".join(short(value) for value in column.samples)
         shown.add_row(*map(escape, (column.name, column.type, key, samples, column.comment or "")))
     return shown
 
 
 def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    """A SQL result."""
     table = Table(header_style="bold")
     for column in columns:
         table.add_column(escape(column))
     for row in rows:
         table.add_row(*[Text("NULL", style="dim") if cell is None else Text(str(cell)) for cell in row])
     return table
+
+
+def answer_lines(answer: SqlAnswer) -> tuple[list[RenderableType], list[str]]:
+    """What `sense ask` shows of an answer: the SQL and its records, and the notes about them for standard error."""
+    notes = [f"note: {warning}" for warning in answer.warnings]
+    if answer.repaired is not None:
+        notes.append(f"repaired; before: {answer.repaired.sql or 'no SQL'} ({answer.repaired.outcome})")
+    if answer.sql is None:
+        text = answer.samples[0].answer if answer.samples else ""
+        return [f"{answer.model} wrote no SQL; its answer:\n{text}"], notes
+    shown: list[RenderableType] = [answer.sql]
+    if answer.display_sql:
+        shown.append(f"\nIn {answer.dialect}:\n{answer.display_sql}\n")
+    if answer.outcome not in ("ok", "empty", None):
+        shown.append(f"{answer.outcome}: {answer.message}")
+    elif (result := answer.result) is not None:
+        if result.columns and result.rows:
+            shown.append(rows_table(result.columns, result.rows))
+        more = ", cut" if result.truncated else ""
+        shown.append(f"{result.row_count} row(s){more}, {result.elapsed_ms:.0f} ms")
+    return shown, [*notes, answer_summary(answer)]
+
+
+def answer_summary(answer: SqlAnswer) -> str:
+    """Which model answered, and how many of its samples agree."""
+    text = f"{answer.model}, {answer.tokens.completion} tokens, {answer.elapsed_ms / 1000:.1f} s"
+    if answer.vote is None:
+        return text
+    best = next((one for one in answer.samples if one.sql == answer.sql), None)
+    drawn = sum(one.count for one in answer.samples)
+    return f"{text}; {best.votes if best else 0} of {drawn} samples agree by {answer.vote}"

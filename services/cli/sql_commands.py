@@ -1,16 +1,15 @@
-"""Commands about one SQL: run it in the sandbox, or have a served model write it."""
+"""Commands about single queries: run one in the sandbox, or let a served model write one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.terminal import FAILED, JsonOption, UrlOption, connect, print_json, read_text
+from services.cli.terminal import FAILED, JsonOption, UrlOption, connect, print_json, read_text, say
 from shared.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from shared.client.client import SenseClient
-    from shared.client.sql_models import SqlRequest
 
 ANSWERED = ("ok", "empty")
 sql_commands = typer.Typer()
@@ -36,23 +35,17 @@ def execute(
     if (sql is None) == (file is None):
         raise InvalidInputError("give the SQL by --sql or by --file, one of them")
     text = sql if sql is not None else read_text(file, "SQL file") if file else ""
-    result = run_sql(db, text, deadline, max_rows) if db else run_remote(db_id or "", text, deadline, max_rows, url)
+    if db:
+        from services.sandbox.execution.pool import execute_once
+
+        result = execute_once(db, text, deadline_s=deadline, max_rows=max_rows)
+    else:
+        with connect(url) as client:
+            answer = client.execute(db_id or "", text, deadline_s=deadline, max_rows=max_rows)
+        result = answer.model_dump(exclude={"object"})
     print_json(result)
     if result["outcome"] not in ANSWERED:
         raise typer.Exit(FAILED)
-
-
-def run_sql(db: Path, sql: str, deadline: float, max_rows: int) -> dict[str, Any]:
-    """One SQL in a child of this process."""
-    from services.sandbox.execute import execute_once
-
-    return execute_once(db, sql, deadline_s=deadline, max_rows=max_rows)
-
-
-def run_remote(db_id: str, sql: str, deadline: float, max_rows: int, url: str | None) -> dict[str, Any]:
-    """One SQL in the stack's sandbox."""
-    with connect(url) as client:
-        return client.execute(db_id, sql, deadline_s=deadline, max_rows=max_rows).model_dump(exclude={"object"})
 
 
 @sql_commands.command()
@@ -82,55 +75,58 @@ def ask(
     url: UrlOption = None,
 ) -> None:
     """Ask a served model a question about a database; shows the SQL and its rows."""
-    from services.cli.answers import show_answer
-    from shared.client.sql_models import SqlRequest
+    from pydantic import ValidationError
+
+    from services.cli.render import answer_lines
+    from shared.api.sql import SqlRequest
 
     if sum(one is not None for one in (db, db_id, ddl)) != 1:
         raise InvalidInputError("name the database by --db, --db-id or --ddl, one of them")
-    text = read_text(ddl, "DDL file") if ddl else None
     given: dict[str, Any] = {
         "question": question,
         "evidence": evidence,
         "model": model,
-        "ddl": text,
+        "ddl": read_text(ddl, "DDL file") if ddl else None,
         "n": n,
         "repair": repair,
+        "execute": execute,
+        "dialect": dialect,
+        "rows": rows,
+        "tables": table or None,
+        "deadline_s": deadline,
+        "max_rows": max_rows,
     }
-    given |= {"execute": execute, "dialect": dialect, "rows": rows, "deadline_s": deadline, "max_rows": max_rows}
-    given |= {"tables": table or None}
     with connect(url) as client:
-        database_id = stored(client, db) if db else db_id
-        answer = client.ask(checked(SqlRequest, {**given, "database_id": database_id}))
+        given["database_id"] = upload_once(client, db) if db else db_id
+        try:
+            request = SqlRequest.model_validate(given)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in fault["loc"])
+            raise InvalidInputError(f"{where}: {fault['msg']}" if where else str(fault["msg"])) from error
+        answer = client.ask(request)
     if as_json:
         print_json(answer.model_dump())
     else:
-        show_answer(answer)
+        shown, notes = answer_lines(answer)
+        for part in shown:
+            say(part)
+        for note in notes:
+            say(note, stderr=True)
     if answer.sql is None or answer.outcome not in (*ANSWERED, None):
         raise typer.Exit(FAILED)
 
 
-def stored(client: "SenseClient", db: Path) -> str:
-    """The file's id in the stack; it is sent only where it is not there yet. Raises `NotFoundError`."""
+def upload_once(client: "SenseClient", db: Path) -> str:
+    """The file's id in the stack; uploads it unless the stack has it."""
     from hashlib import file_digest
 
-    from services.sandbox.files import identify
+    from services.sandbox.execution.database_files import check_database_file
 
-    identify(db)  # says by its path what is wrong with the file, before anything is sent
+    check_database_file(db)  # errors about the file name its path, and nothing is sent
     with db.open("rb") as file:
         database_id = file_digest(file, "sha256").hexdigest()
     try:
         return client.database(database_id).id
     except NotFoundError:
         return client.upload_database(db).id
-
-
-def checked(model: "type[SqlRequest]", given: dict[str, Any]) -> "SqlRequest":
-    """The request. Raises `InvalidInputError` with the first thing that is wrong with it."""
-    from pydantic import ValidationError
-
-    try:
-        return model.model_validate(given)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        raise InvalidInputError(f"{where}: {fault['msg']}" if where else str(fault["msg"])) from error

@@ -1,9 +1,8 @@
-"""What all commands share: where the gateway is, how errors end, how JSON is printed."""
+"""What all commands share: which gateway they call, how they print, and how errors end."""
 
 import json
 import os
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,25 +19,27 @@ if TYPE_CHECKING:
     from shared.client.client import SenseClient
 
 DEFAULT_URL = "http://127.0.0.1:8100"
-LOOK_S = 5.0
+PROBE_S = 5.0
 FAILED, BAD_INPUT, UNREACHABLE, INTERRUPTED = 1, 2, 3, 130
 UrlOption = Annotated[
     str | None,
     typer.Option("--url", help="The gateway; default: SENSE_URL, else this folder's stack.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+# This call's gateway, if it is neither this folder's stack nor named on the command line: errors then name it.
+unnamed_gateway: list[str] = []
 
 
 def gateway_url(given: str | None) -> str:
-    """The option, else SENSE_URL, else this folder's own stack, else a gateway of no folder's on the default port.
+    """The option, else SENSE_URL, else this folder's stack, else a gateway on the default port that no folder owns.
 
-    Raises `UnavailableError` where only another folder's stack answers, or nobody does.
+    Raises `UnavailableError` if nothing answers, or only the stack of another folder.
     """
-    spoken_to.clear()
+    unnamed_gateway.clear()
     if given:
         return given
     if named := os.environ.get("SENSE_URL"):
-        spoken_to.append(named)
+        unnamed_gateway.append(named)
         return named
     state = Path(os.environ.get("SENSE_STATE", ".sense")).absolute()
     own = own_stack(state)
@@ -53,14 +54,11 @@ def gateway_url(given: str | None) -> str:
             f"start this one: sense up, or name that one: --url {url}"
         )
     if not own:
-        spoken_to.append(url)
+        unnamed_gateway.append(url)
         sys.stderr.write(
             f"sense: no stack of {state} is up; asking the gateway at {url} (SENSE_URL names one for good)\n"
         )
     return url
-
-
-spoken_to: list[str] = []  # a gateway that is neither this folder's stack nor named in the command: errors say which
 
 
 def own_stack(state: Path) -> tuple[str, str] | None:
@@ -74,13 +72,13 @@ def own_stack(state: Path) -> tuple[str, str] | None:
 
 
 def stack_at(url: str) -> str | None:
-    """The id of the stack whose gateway answers; empty for a gateway that no `sense up` started, None for none."""
+    """The id of the stack whose gateway answers; empty if no `sense up` started it, None if nothing answers."""
     import urllib.request
     from http.client import HTTPException
 
     ask = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with ask.open(f"{url}/healthz", timeout=LOOK_S) as answer:
+        with ask.open(f"{url}/healthz", timeout=PROBE_S) as answer:
             said = json.loads(answer.read(10_000))
     except (OSError, ValueError, HTTPException):
         return None
@@ -88,69 +86,63 @@ def stack_at(url: str) -> str | None:
 
 
 def api_key() -> str | None:
-    """SENSE_API_KEY, else the operator's own key where this shell has it."""
+    """SENSE_API_KEY, else the operator's key if this shell has it."""
     return os.environ.get("SENSE_API_KEY") or os.environ.get("SENSE_ADMIN_KEY")
 
 
 def connect(given: str | None) -> "SenseClient":
-    """A client of the gateway."""
+    """A client of the gateway that `gateway_url` finds."""
     from shared.client.client import SenseClient
 
     return SenseClient(gateway_url(given), api_key=api_key())
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Text for people: colours only on a terminal; a pipe gets whole lines."""
+    """Where text for people goes: colours only on a terminal; a pipe gets whole lines."""
     from rich.console import Console
 
     out = Console(stderr=stderr, highlight=False)
     return out if out.is_terminal else Console(stderr=stderr, highlight=False, width=200, soft_wrap=True)
 
 
-@cache
-def screen() -> "Console":
-    """Where the stack's commands speak: whole lines, nothing highlighted."""
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=True)
+def say(*parts: object, stderr: bool = False) -> None:
+    """Prints text or tables for people: a text as it is, without markup, emoji codes or line breaks of ours."""
+    plain = all(isinstance(part, str) for part in parts)
+    console(stderr=stderr).print(*parts, markup=False, emoji=False, soft_wrap=plain or None)
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def show_list(found: "Sequence[BaseModel]", as_json: bool, none: str, table: "Callable[[Any], Any]") -> None:
-    """A list of the gateway's: as JSON, as a table, or the sentence that says how to get a first one."""
+    """Prints a list as JSON, as a table, or the sentence that says how to get a first entry."""
     if as_json:
         print_json([one.model_dump(mode="json") for one in found])
-    elif not found:
-        console().print(none, markup=False)
     else:
-        console().print(table(found))
+        say(table(found) if found else none)
 
 
 def exit_code(error: SenseError) -> int:
-    """3 where the stack cannot be reached, 1 for its own failures, 2 for what the user gave."""
+    """3 if the stack cannot be reached, 1 if it failed, 2 for bad input."""
     if isinstance(error, UnavailableError):
         return UNREACHABLE
     return BAD_INPUT if error.http_status < 500 else FAILED
 
 
-def complain(error: SenseError) -> None:
-    """The sentence, and every fault on a line of its own."""
+def print_error(error: SenseError) -> None:
+    """Prints the message, with each fault of a spec on its own line, and which gateway said so."""
     faults = getattr(error, "faults", None)
-    if not faults:
-        sys.stderr.write(f"sense: {error.message}\n")
-        return
-    sys.stderr.write(f"sense: {error.message.split(':', 1)[0]}:\n")
-    for fault in faults:
+    sys.stderr.write(f"sense: {error.message.split(':', 1)[0]}:\n" if faults else f"sense: {error.message}\n")
+    for fault in faults or ():
         path, message = (fault["path"], fault["message"]) if isinstance(fault, dict) else (fault.path, fault.message)
         sys.stderr.write(f"  {path}: {message}\n")
+    if unnamed_gateway and unnamed_gateway[-1] not in error.message:
+        sys.stderr.write(f"sense: the gateway was {unnamed_gateway[-1]}\n")
 
 
 def read_text(path: Path, what: str) -> str:
-    """A file of the user's, `-` for standard input. Raises `InvalidInputError`."""
+    """The text of a file; `-` reads standard input. Raises `InvalidInputError`."""
     try:
         return sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

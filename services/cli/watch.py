@@ -1,4 +1,4 @@
-"""Watches a job until it ends: bars on a terminal, a line for each change elsewhere."""
+"""Watches a job until it ends: progress bars on a terminal, one line per change elsewhere."""
 
 import time
 
@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.render import brief, counts_text, plain_table, seconds, span, status_text
+from shared.api.resources import Job, Stage
 from shared.client.client import SenseClient
-from shared.client.models import Job, Stage
 from shared.errors import UnavailableError
 
 POLL_S = 0.5
@@ -18,14 +18,13 @@ PATIENCE_S = 30.0
 LOOK_BACK_S = 60.0
 BAR_WIDTH = 24
 SETTLED = ("done", "skipped")
-TRIED_AGAIN = ("shard.retrying", "shard.requeued")
+RETRIED = ("shard.retrying", "shard.requeued")
 
 
 def watch_job(client: SenseClient, job_id: str, console: Console, *, goes_on: bool = True) -> Job:
-    """Shows the job until it has ended; gives it as it ended.
+    """Shows the job until it ends, and returns it. Waits half a minute for a gateway that does not answer.
 
-    Ctrl-C raises `KeyboardInterrupt`; where the job `goes_on` without its watcher, it says how to cancel it. A
-    gateway that is away for less than half a minute is waited for.
+    Ctrl-C raises `KeyboardInterrupt`; if the job `goes_on` without its watcher, the user learns how to cancel it.
     """
     watched = Watched(client, job_id)
     try:
@@ -40,7 +39,7 @@ def watch_job(client: SenseClient, job_id: str, console: Console, *, goes_on: bo
 
 
 class Watched:
-    """A job and the newest progress of each of its stages."""
+    """A job with the latest progress of each stage."""
 
     def __init__(self, client: SenseClient, job_id: str) -> None:
         self.client = client
@@ -48,34 +47,33 @@ class Watched:
         self.after = f"{max(0, int((time.time() - LOOK_BACK_S) * 1000))}-0"
         self.notes: dict[str, str] = {}
         self.troubles: list[str] = []
-        self.heard = time.monotonic()
+        self.answered_at = time.monotonic()
         self.job = client.job(job_id)
 
     def look(self) -> Job:
-        """The job now, or as it was last seen while the gateway is away for a moment."""
+        """The job now, or as last seen if the gateway does not answer."""
         try:
             self.read_progress()
             self.job = self.client.job(self.job_id)
-            self.heard = time.monotonic()
+            self.answered_at = time.monotonic()
         except UnavailableError:
-            if time.monotonic() - self.heard > PATIENCE_S:
+            if time.monotonic() - self.answered_at > PATIENCE_S:
                 raise
         return self.job
 
     def read_progress(self) -> None:
-        """Remembers the last progress record of each stage."""
+        """Reads new events: the latest progress of each stage, and retries."""
         for event in self.client.events(self.job_id, after=self.after):
             self.after = event.id
             if event.type == "progress" and event.stage:
                 self.notes[event.stage] = brief(event.data)
-            elif event.name in TRIED_AGAIN and event.stage:
+            elif event.name in RETRIED and event.stage:
                 trouble = f"{event.stage}: trying again: {event.data.get('message', 'its worker was lost')}"
                 self.troubles.append(trouble)
                 self.notes[event.stage] = trouble
 
 
 def watch_live(watched: Watched, console: Console) -> Job:
-    """Redraws one bar a stage."""
     job = watched.job
     with Live(view(watched), console=console, refresh_per_second=4, transient=False) as live:
         while not job.terminal:
@@ -86,7 +84,6 @@ def watch_live(watched: Watched, console: Console) -> Job:
 
 
 def view(watched: Watched) -> Group:
-    """The job's head, the stages that have begun, and how many wait."""
     job = watched.job
     head = Text.assemble(
         f"job {job.id}  {job.name}  ", status_text(job.status), f"  {span(job.started_at, job.finished_at)}"
@@ -98,7 +95,6 @@ def view(watched: Watched) -> Group:
 
 
 def bars(stages: list[Stage], notes: dict[str, str]) -> Table:
-    """Name, bar, shards, rate, and what is running or was counted."""
     table = plain_table("stage", "", "shards", "rate", "")
     for stage in stages:
         total = max(stage.total, 1)
@@ -108,7 +104,7 @@ def bars(stages: list[Stage], notes: dict[str, str]) -> Table:
 
 
 def rate(stage: Stage) -> str:
-    """Shards a minute while it runs; afterwards how long it took."""
+    """Shards per minute while it runs; afterwards how long it took."""
     if stage.started_at is None:
         return ""
     if stage.finished_at is not None:
@@ -118,7 +114,6 @@ def rate(stage: Stage) -> str:
 
 
 def remark(stage: Stage, notes: dict[str, str]) -> str:
-    """What a person wants to know of a stage now."""
     if stage.status == "skipped":
         return "skipped"
     if stage.failed:
@@ -130,7 +125,7 @@ def remark(stage: Stage, notes: dict[str, str]) -> str:
 
 
 def watch_lines(watched: Watched, console: Console) -> Job:
-    """One line for each change of a stage's status, and for the job's."""
+    """Prints a line for each change of a stage's status and of the job's."""
     said: dict[str, str] = {}
     job = watched.job
     while True:
@@ -150,7 +145,6 @@ def watch_lines(watched: Watched, console: Console) -> Job:
 
 
 def stage_line(stage: Stage) -> str:
-    """A stage's change as a line."""
     parts = [f"{stage.id}: {stage.status}"]
     if stage.total:
         parts.append(f"{stage.done}/{stage.total} shards")

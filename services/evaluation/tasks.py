@@ -1,14 +1,14 @@
-"""The evaluation service's tasks: ask a served model the test questions, and score the judged answers."""
+"""The tasks of the evaluation service: answer test questions with a served model, and score judged answers."""
 
 import json
 from typing import Any
 
-from services.evaluation.choosing import choose_model
-from services.evaluation.gather import Gatherer
-from services.evaluation.render_html import render_html
-from services.evaluation.render_markdown import render_markdown
-from services.evaluation.render_terminal import render_terminal
-from services.evaluation.report import build_report, per_question
+from services.evaluation.reports.build import build_report, per_question
+from services.evaluation.reports.html import render_html
+from services.evaluation.reports.text import render_markdown, render_terminal
+from services.evaluation.scoring.gather import Gatherer
+from services.evaluation.scoring.promotion import choose_model
+from shared.catalog.databases import CardCache
 from shared.contracts.base import TaskContract
 from shared.contracts.evaluation import (
     ANSWER_QUESTIONS,
@@ -20,33 +20,31 @@ from shared.contracts.evaluation import (
     ScoredCounts,
 )
 from shared.contracts.records import Example
-from shared.llm.ask import Asking, Shot, ask_examples, asked_outputs, stage_budget
-from shared.llm.profiles import load_profile
-from shared.models.chosen import model_of
-from shared.sql.catalog import Catalog
+from shared.llm.endpoints import load_profile
+from shared.models.manifest import chosen_model
+from shared.sampling import SamplingParams, Shot, candidate_outputs, draw_candidates, stage_budget
 from shared.storage.keys import report_key
-from shared.tasks.run import Done, Work
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult, Work
 
 
 def pick_shots(command: AnswerQuestions, shard: Shard) -> list[Shot]:
     """The first training examples of different databases: the same for every question, never a test example."""
     if command.shots_from is None or command.shots == 0:
         return []
-    catalog = Catalog(shard.objects)
+    catalog = CardCache(shard.objects)
     shots: dict[str, Shot] = {}
-    for example in shard.stage_rows(command.shots_from, "examples", Example):
+    for example in shard.stage_records(command.shots_from, "examples", Example):
         if len(shots) == command.shots:
             break
         shots.setdefault(example.database_id, (catalog.card(example.database_id), example.question, example.gold))
     return list(shots.values())
 
 
-def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
-    """Greedy at temperature 0, else several samples a question; every question is asked."""
+def answer_questions(command: AnswerQuestions, shard: Shard) -> TaskResult:
+    """Greedy at temperature 0, else several samples for each question."""
     examples = shard.rows(command.examples, Example)
-    asking = Asking(
-        model=model_of(shard, command.model_from, command.model),
+    asking = SamplingParams(
+        model=chosen_model(shard, command.model_from, command.model),
         samples=command.samples,
         temperature=command.temperature,
         top_p=command.top_p,
@@ -57,7 +55,7 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         shots=pick_shots(command, shard),
     )
     budget = stage_budget(shard, command.endpoint, command.budget_usd, command.budget_tokens)
-    candidates, tokens, endings = ask_examples(shard, load_profile(command.endpoint), examples, asking, budget)
+    candidates, tokens, endings = draw_candidates(shard, load_profile(command.endpoint), examples, asking, budget)
     counts = AnsweredCounts(
         questions=len(examples),
         answers=len(candidates),
@@ -65,11 +63,11 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> Done:
         **tokens.counts(),
         **endings,
     )
-    return Done(counts, asked_outputs(shard, examples, candidates))
+    return TaskResult(counts, candidate_outputs(shard, examples, candidates))
 
 
-def score(command: Score, shard: Shard) -> Done:
-    """Writes the report in four forms and the questions beside it."""
+def score(command: Score, shard: Shard) -> TaskResult:
+    """Writes the report in four formats, and the questions beside it."""
     given = Gatherer(command, shard).gather()
     report = build_report(given)
     questions = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in per_question(given))
@@ -87,7 +85,7 @@ def score(command: Score, shard: Shard) -> Done:
     tested = sum(example.split != "selection" for example in given.examples.values())
     tested += sum(len(one.examples) for one in given.benchmarks)
     arms = {one.arm.id for one in (*given.arms, *(arm for part in given.benchmarks for arm in part.arms))}
-    return Done(ScoredCounts(questions=tested, arms=len(arms)), outputs)
+    return TaskResult(ScoredCounts(questions=tested, arms=len(arms)), outputs)
 
 
 TASKS: dict[TaskContract, Work[Any]] = {ANSWER_QUESTIONS: answer_questions, CHOOSE_MODEL: choose_model, SCORE: score}

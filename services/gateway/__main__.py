@@ -7,12 +7,12 @@ import uvicorn
 
 from services.gateway.app import create_app
 from services.gateway.backend import Backend, open_backend
-from services.gateway.keys import KeyRing
+from services.gateway.keys.service import KeyRing
 from shared.errors import InvalidInputError, SenseError, UnavailableError
-from shared.http_guard import is_loopback
-from shared.http_process import address_parser, server_config
-from shared.lifeline import exit_with_parent
+from shared.http.guard import is_loopback
+from shared.http.server import address_parser, uvicorn_config
 from shared.logging import configure_logging, get_logger
+from shared.processes.lifecycle import exit_with_parent
 
 GRACE_S = 5
 DEFAULT_PORT = 8100
@@ -66,7 +66,7 @@ def main() -> int:
         print(error.message, file=sys.stderr)
         return 2
     exit_with_parent()
-    Server(server_config(app, chosen, grace_s=GRACE_S), backend).run()
+    Server(uvicorn_config(app, chosen, grace_s=GRACE_S), backend).run()
     return 0
 
 

@@ -1,6 +1,8 @@
 """The REST API as an application."""
 
 import contextlib
+import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from typing import Any
@@ -9,49 +11,34 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware.cors import CORSMiddleware
 
-from services.gateway import (
-    adapters_routes,
-    artifacts_routes,
-    console_routes,
-    databases_routes,
-    datasets_routes,
-    engine_routes,
-    events_routes,
-    examples_routes,
-    execute_routes,
-    health_routes,
-    jobs_routes,
-    keys_routes,
-    metrics_routes,
-    pairs_routes,
-    predictions_routes,
-    reports_routes,
-    shards_routes,
-    specs_routes,
-    sql_routes,
-)
-from services.gateway.access import READ, GuardedRoute, guard, guarded_routes
-from services.gateway.backend import Backend
-from services.gateway.keys import KeyMemory, KeyRing
-from services.gateway.limits import Gate
-from services.gateway.middleware import Compress, RequestMiddleware
-from services.gateway.problems import PROBLEM_RESPONSE, add_problem_handlers
-from services.gateway.sandbox import sandbox_client
+from services.gateway import databases, health, models
+from services.gateway.backend import Backend, open_sandbox_client
+from services.gateway.browsing import curves, examples, pairs, predictions
+from services.gateway.console import routes
+from services.gateway.datasets import routes
+from services.gateway.http.access import READ, GuardedRoute, guarded_routes, install_access_control
+from services.gateway.http.limits import ConcurrencyLimit
+from services.gateway.http.middleware import CompressionMiddleware, RequestMiddleware
+from services.gateway.http.problems import PROBLEM_RESPONSE, add_problem_handlers
+from services.gateway.jobs import events, routes
+from services.gateway.keys import routes
+from services.gateway.keys.service import KeyRing, RevokedKeys
+from services.gateway.reports import routes
 from services.gateway.settings import GatewaySettings
-from shared.client.models import Problem
+from shared.api.resources import Problem
 from shared.contracts.spec import SPEC
 from shared.errors import UnavailableError
+from shared.http.slots import Slots
 from shared.settings import SandboxSettings
-from shared.slots import Slots
 
 UPLOAD = ("POST", "/v1/databases")
 DATASET = ("POST", "/v1/datasets")
 REF = "#/components/schemas/{model}"
 ROUTERS = (
-    *(jobs_routes, events_routes, artifacts_routes, databases_routes, datasets_routes),
-    *(execute_routes, sql_routes, engine_routes, adapters_routes, keys_routes, health_routes),
-    *(shards_routes, examples_routes, pairs_routes, predictions_routes, metrics_routes, reports_routes, specs_routes),
-    console_routes,
+    *(routes, events, routes, databases, routes),
+    *(databases, models, models, models, routes, health),
+    *(routes, examples, pairs, predictions, curves, routes, routes),
+    routes,
 )
 
 
@@ -76,9 +63,9 @@ def create_app(backend: Backend | None = None) -> FastAPI:
             yield
             return
         async with (
-            engine_routes.engine_client(backend) as app.state.engine,
-            sandbox_client(backend) as app.state.sandbox,
-            sql_routes.serving_client(backend) as app.state.serving,
+            models.open_engine_client(backend) as app.state.engine,
+            open_sandbox_client(backend) as app.state.sandbox,
+            models.open_serving_client(backend) as app.state.serving,
         ):
             yield
 
@@ -95,7 +82,9 @@ def create_app(backend: Backend | None = None) -> FastAPI:
     )
     app.state.backend = backend
     app.state.keys = ring = make_ring(backend)
-    app.state.streams = Gate("event streams", "too_many_streams", each=settings.key_streams, total=settings.streams)
+    app.state.streams = ConcurrencyLimit(
+        "event streams", "too_many_streams", each=settings.key_streams, total=settings.streams
+    )
     app.state.dataset_slots = Slots(
         settings.dataset_uploads,
         wait_s=sandbox.wait_s,
@@ -103,9 +92,9 @@ def create_app(backend: Backend | None = None) -> FastAPI:
         what="the gateway for data sets",
         busy=UnavailableError,
     )
-    bodies = Gate("bodies", "too_many_bodies", each=settings.key_bodies, total=settings.bodies)
-    larger = {UPLOAD: sandbox.upload_bytes, DATASET: settings.max_dataset_bytes}
-    app.add_middleware(Compress, minimum_size=1024, compresslevel=5)
+    bodies = ConcurrencyLimit("bodies", "too_many_bodies", each=settings.key_bodies, total=settings.bodies)
+    larger = {UPLOAD: sandbox.max_upload_bytes, DATASET: settings.max_dataset_bytes}
+    app.add_middleware(CompressionMiddleware, minimum_size=1024, compresslevel=5)
     if settings.origins:
         allow_origins(app, settings)
     app.add_middleware(RequestMiddleware, settings=settings, larger=larger, bodies=bodies)
@@ -113,7 +102,7 @@ def create_app(backend: Backend | None = None) -> FastAPI:
     for module in ROUTERS:
         app.include_router(module.router)
     app.include_router(document)
-    guard(app, ring, settings)
+    install_access_control(app, ring, settings)
     app.openapi = describe(app)  # type: ignore[method-assign]
     return app
 
@@ -126,7 +115,7 @@ def make_ring(backend: Backend | None) -> KeyRing | None:
         backend.objects,
         backend.auth,
         signer=backend.signer,
-        memory=KeyMemory(backend.redis_url, backend.jobs.prefix),
+        memory=RevokedKeys(backend.redis_url, backend.jobs.prefix),
         limits=backend.settings,
     )
 
@@ -182,3 +171,12 @@ def add_security(document: dict[str, Any], routes: list[GuardedRoute]) -> None:
         if route.needs.role is not None and route.include_in_schema:
             for method in route.methods or ():
                 document["paths"][route.path_format][method.lower()]["security"] = [{}, {"key": []}]
+
+
+def render() -> str:
+    """The document as it is committed."""
+    return json.dumps(create_app().openapi(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

@@ -1,26 +1,29 @@
 """What the gateway speaks to: job store, object store, engine, sandbox, and the endpoints that the operator named."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from threading import Event
+from typing import Any
 
+import httpx
 import redis
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from services.gateway.keys import KeySigner, open_signer
+from services.gateway.http.problems import request_id
+from services.gateway.keys.service import KeySigner, open_signer
 from services.gateway.settings import AuthSettings, GatewaySettings
+from shared.client.internal import open_service_client, response_timeout, sandbox_service
 from shared.errors import UnavailableError
-from shared.jobs.connect import connect_redis, redis_errors
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerBoard
-from shared.llm.profiles import EndpointProfile, load_profiles
-from shared.llm.settings import LlmSettings
+from shared.jobs.workers import WorkerRegistry
+from shared.llm.endpoints import EndpointProfile, LlmSettings, load_profiles
+from shared.redis import connect_redis, redis_errors
 from shared.settings import EngineSettings, PathSettings, RedisSettings, SandboxSettings, ServingSettings
-from shared.storage.base import ObjectStore
-from shared.storage.open import open_store
-from shared.storage.settings import StoreSettings
+from shared.storage.open import StoreSettings, open_store
+from shared.storage.store import ObjectStore
 
 PROBE_S = 2.0
 
@@ -31,7 +34,7 @@ class Backend:
 
     jobs: JobStore
     objects: ObjectStore
-    board: WorkerBoard
+    board: WorkerRegistry
     redis_url: str
     engine_url: str
     endpoints: Mapping[str, EndpointProfile]
@@ -66,7 +69,7 @@ def open_backend() -> Backend:
     return Backend(
         jobs=JobStore(client, settings.prefix),
         objects=open_store(store),
-        board=WorkerBoard(client, settings.prefix),
+        board=WorkerRegistry(client, settings.prefix),
         redis_url=settings.url.get_secret_value(),
         engine_url=EngineSettings().url.rstrip("/"),
         endpoints=load_profiles(LlmSettings()),
@@ -81,3 +84,36 @@ def get_backend(request: Request) -> Backend:
     if not isinstance(backend, Backend):
         raise UnavailableError("the gateway is still starting; try again in a second")
     return backend
+
+
+OVERHEAD_S = 30.0  # what a call may take beside its own budget: waiting for a slot, fetching the database
+PIECE_BYTES = 65_536  # bytes of an answer that are compressed and sent at once
+UPLOAD_STEPS = 3  # of an upload once it is there: check, describe, store; each may take `intake_timeout_s`
+
+
+def open_sandbox_client(backend: Backend) -> httpx.AsyncClient:
+    """One client a process."""
+    return open_service_client(sandbox_service(backend.sandbox.url), response_timeout(OVERHEAD_S), kept=16)
+
+
+async def call_sandbox(request: Request, path: str, *, seconds: float, **options: Any) -> httpx.Response:
+    """The sandbox's good answer to a POST. Raises RefusedError, or UnavailableError (code sandbox_unavailable)."""
+    client: httpx.AsyncClient = request.app.state.sandbox
+    headers = {"X-Request-ID": request_id(request) or "", **options.pop("headers", {})}
+    call = client.post(path, headers=headers, timeout=response_timeout(seconds + OVERHEAD_S), **options)
+    return await sandbox_service(get_backend(request).sandbox.url).answered(call)
+
+
+def pass_through(content: bytes) -> Response:
+    """A good answer of one of our services as it came: reading a large one again would keep the event loop.
+
+    In pieces, so that others have their turn between the compressing of two.
+    """
+    if len(content) <= PIECE_BYTES:
+        return Response(content, media_type="application/json")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for begin in range(0, len(content), PIECE_BYTES):
+            yield content[begin : begin + PIECE_BYTES]
+
+    return StreamingResponse(pieces(), media_type="application/json")

@@ -1,8 +1,8 @@
 """What a job does next: a pure function of its plan and its state.
 
-Lost, repeated or reordered facts change nothing: every action is idempotent, a stage closes by its counters alone, and
-the sweep looks for what no fact told. So `existing` and `finished` need not be whole: they are exact for the shards of
-which they speak, and a fact costs the same in a job of a hundred thousand shards as in one of ten.
+Lost, repeated or reordered events change nothing: every action is idempotent, a stage closes by its counters alone, and
+the sweep finds what no event reported. So `existing` and `finished` of a state may be incomplete: they are exact only
+for the shards that were looked up. An event costs the same in a job of a hundred thousand shards as in one of ten.
 """
 
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from shared.jobs.plan import Each, Fixed, Plan, Slices, StagePlan, Target, TopUp
+from shared.jobs.plan import EachShard, FixedShards, JobPlan, Slices, StagePlan, TopUp, Waves
 from shared.jobs.state import JobStatus, StageState
 
 States = Mapping[str, StageState]
-LARGEST_WAVE = 4.0  # times what is missing: a bad beginning does not spend everything on one wave
+LARGEST_WAVE = 4.0  # times what is missing, so that a bad start does not spend everything on one wave
 
 
 @dataclass(frozen=True, slots=True)
 class AddShards:
-    """Rows to add to a stage: shard number to its own parameters."""
+    """Shards to add to a stage, each with its own parameters."""
 
     stage: str
     shards: dict[int, dict[str, Any]]
@@ -27,7 +27,7 @@ class AddShards:
 
 @dataclass(frozen=True, slots=True)
 class CloseStage:
-    """No more shards come; `skipped` where the stage's need was not met."""
+    """No more shards come; `skipped` if the need of the stage is not met."""
 
     stage: str
     skipped: bool = False
@@ -44,8 +44,8 @@ class EndJob:
 Action = AddShards | CloseStage | EndJob
 
 
-def advance(plan: Plan, status: JobStatus, states: States) -> list[Action]:
-    """Every action that is due now, in plan order."""
+def advance(plan: JobPlan, status: JobStatus, states: States) -> list[Action]:
+    """All actions that are due now, in the order of the plan."""
     if status.terminal:
         return []
     if status is JobStatus.CANCELLING:
@@ -59,13 +59,12 @@ def advance(plan: Plan, status: JobStatus, states: States) -> list[Action]:
     return [action for stage in plan.stages for action in stage_actions(stage, states)]
 
 
-def lost_allowed(plan: Plan, stage: StagePlan) -> int:
-    """Fixed shards are a test set, a collected set, a model: nothing that follows can do without one of them."""
-    return 0 if isinstance(stage.source, Fixed | TopUp) else plan.lost_allowed
+def lost_allowed(plan: JobPlan, stage: StagePlan) -> int:
+    """Fixed shards are test sets, collected sets and models: the job cannot go on without any of them."""
+    return 0 if isinstance(stage.source, FixedShards | TopUp) else plan.lost_allowed
 
 
 def stage_actions(stage: StagePlan, states: States) -> list[Action]:
-    """What one stage does next."""
     state = states[stage.id]
     if state.closed or not all(states[name].terminal for name in stage.after):
         return []
@@ -76,25 +75,20 @@ def stage_actions(stage: StagePlan, states: States) -> list[Action]:
         if upstream.counts.get(stage.need.count, 0) < stage.need.at_least:
             return [CloseStage(stage.id, skipped=True)]
     match stage.source:
-        case Fixed() as fixed:
-            return fixed_actions(stage.id, fixed)
-        case Each() as each:
+        case FixedShards() as fixed:
+            return [AddShards(stage.id, dict(enumerate(fixed.shards))), CloseStage(stage.id)]
+        case EachShard() as each:
             return each_actions(stage.id, state, states[each.stage])
         case Slices() as slices:
             return slice_actions(stage.id, slices, states[slices.stage])
         case TopUp():
-            return []  # its target adds to it and closes it
-        case Target() as target:
-            return target_actions(stage.id, state, target, states)
-
-
-def fixed_actions(stage_id: str, source: Fixed) -> list[Action]:
-    """All shards at once."""
-    return [AddShards(stage_id, dict(enumerate(source.shards))), CloseStage(stage_id)]
+            return []  # its waves add to it and close it
+        case Waves() as waves:
+            return wave_actions(stage.id, state, waves, states)
 
 
 def each_actions(stage_id: str, state: StageState, upstream: StageState) -> list[Action]:
-    """A shard for every finished one upstream; closed when upstream is terminal and, by their numbers, all are here."""
+    """A shard for each finished one upstream; closes when upstream is terminal and the numbers agree."""
     actions: list[Action] = []
     missing = sorted(upstream.finished - state.existing)
     if missing:
@@ -105,7 +99,7 @@ def each_actions(stage_id: str, state: StageState, upstream: StageState) -> list
 
 
 def slice_actions(stage_id: str, source: Slices, upstream: StageState) -> list[Action]:
-    """The rows of a collected output, cut into shards, once their number is known."""
+    """Cuts the records of a collected output into shards once their number is known."""
     if not upstream.terminal:
         return []
     rows = upstream.counts.get(source.count, 0)
@@ -117,32 +111,28 @@ def slice_actions(stage_id: str, source: Slices, upstream: StageState) -> list[A
     return [AddShards(stage_id, shards), CloseStage(stage_id)] if shards else [CloseStage(stage_id)]
 
 
-def target_actions(stage_id: str, state: StageState, source: Target, states: States) -> list[Action]:
-    """The next wave, when the last one is terminal where it is counted; closed when the amount is reached."""
+def wave_actions(stage_id: str, state: StageState, source: Waves, states: States) -> list[Action]:
+    """The next wave once the last one is terminal where it is counted; closes when the amount is reached."""
     counted = states[source.stage]
     arrived = counted.done + counted.failed + sum(states[name].failed for name in source.via)
     reached = counted.counts.get(source.count, 0)
     if state.total and not (state.idle and arrived == state.done):
         return []
-    over = is_over(state, source, reached)
+    stopped = source.stop is not None and state.counts.get(source.stop, 0) > 0
+    # no wave follows the last allowed shard, a stop, or waves that gave next to nothing
+    over = state.total >= source.most or stopped or reached < source.least * requested_count(state, source)
     if state.total and (over or reached >= source.amount):
-        return settled(stage_id, state, source, states, over)
+        return close_or_top_up(stage_id, state, source, states, over)
     return [next_wave(stage_id, state, source, source.amount - reached, reached)]
 
 
-def asked_for(state: StageState, source: Target) -> int:
-    """How many were asked for so far; 0 where that is not counted."""
+def requested_count(state: StageState, source: Waves) -> int:
+    """How many examples were requested so far; 0 if the stage does not count them."""
     return sum(state.counts.get(name, 0) for name in source.asked)
 
 
-def is_over(state: StageState, source: Target, reached: int) -> bool:
-    """Whether no wave may follow: as many shards as may be, a stop, or next to nothing for what was asked."""
-    stopped = source.stop is not None and state.counts.get(source.stop, 0) > 0
-    return state.total >= source.most or stopped or reached < source.least * asked_for(state, source)
-
-
-def settled(stage_id: str, state: StageState, source: Target, states: States, over: bool) -> list[Action]:
-    """Closed, once the collected set has the amount too; a wave for what it came out short of."""
+def close_or_top_up(stage_id: str, state: StageState, source: Waves, states: States, over: bool) -> list[Action]:
+    """Closes once the collected set is full too; otherwise adds a wave for what the set is short of."""
     if source.collected is None:
         return [CloseStage(stage_id)]
     if not all(states[name].terminal for name in source.beside):
@@ -158,19 +148,17 @@ def settled(stage_id: str, state: StageState, source: Target, states: States, ov
     return [next_wave(stage_id, state, source, short, states[source.stage].counts.get(source.count, 0))]
 
 
-def next_wave(stage_id: str, state: StageState, source: Target, missing: int, reached: int) -> AddShards:
-    """Shards for what is missing, by the yield so far: what half of the asked came through for is asked for twice."""
-    asked = asked_for(state, source)
+def next_wave(stage_id: str, state: StageState, source: Waves, missing: int, reached: int) -> AddShards:
+    """Shards for what is missing, scaled by the yield: if half of the requests succeeded, twice as many follow."""
+    asked = requested_count(state, source)
     write = ceil(missing * min(LARGEST_WAVE, asked / max(reached, 1))) if asked > reached else missing
     wanted = max(ceil(write / source.per_shard), 1)
     if source.first is not None:
         wanted = min(wanted, max(source.first, state.total))
     last = min(state.total + wanted, source.most)
-    told = {source.history: state.total} if source.history else {}
-    shards = {n: {**wave_params(source, write, n - state.total), **told} for n in range(state.total, last)}
+    history = {source.history: state.total} if source.history else {}
+    shards: dict[int, dict[str, Any]] = {}
+    for number in range(state.total, last):
+        left = write - (number - state.total) * source.per_shard
+        shards[number] = {source.field: max(1, min(source.per_shard, left)), **history}
     return AddShards(stage_id, shards)
-
-
-def wave_params(source: Target, missing: int, place: int) -> dict[str, Any]:
-    """A full shard's amount, or what is left of the wave for its last one."""
-    return {source.field: max(1, min(source.per_shard, missing - place * source.per_shard))}

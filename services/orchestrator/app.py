@@ -1,4 +1,10 @@
-"""The orchestrator process: `python -m services.orchestrator.app`. Several may run: one leads, the others stand by."""
+"""The orchestrator process: `python -m services.orchestrator.app`. Several may run: one leads, the others stand by.
+
+The leader holds a lease in Redis and renews it three times in its length. If it dies, another one leads after two
+leases at most; if it stops in order, it gives the lease back at once. A leader that was paused (SIGSTOP, a swapped-out
+machine) may wake up in the middle of anything: its own clock tells it that its time is over, and each step of the job
+store names the token that must hold the lease, so Redis refuses what is under way (`shared/jobs/scripts/prelude.lua`).
+"""
 
 import os
 import signal
@@ -6,42 +12,107 @@ import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Event, Thread
 
 from services.orchestrator.dispatch import Dispatcher
-from services.orchestrator.leader import Leadership
 from services.orchestrator.loop import SLICE_S, Orchestrator
 from services.orchestrator.settings import OrchestratorSettings
 from shared.errors import ConflictError, UnavailableError
-from shared.events.stream import FactReader
-from shared.health import check_data_version, touch_alive
-from shared.jobs.connect import Client, connect_redis
+from shared.jobs.events import EventReader
 from shared.jobs.steps import NotLeaderError, Steps
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerBoard
-from shared.lifeline import exit_with_parent
+from shared.jobs.workers import WorkerRegistry
 from shared.logging import configure_logging, get_logger
-from shared.metrics import ROUND_SECONDS, expose_metrics
+from shared.metrics import LEADING, ROUND_SECONDS, expose_metrics
+from shared.processes.health import check_data_version, touch_alive
+from shared.processes.lifecycle import exit_with_parent
+from shared.redis import RedisClient, connect_redis
 from shared.settings import RedisSettings
-from shared.storage.base import ObjectStore
 from shared.storage.directory import DirectoryStore
-from shared.storage.open import open_store
-from shared.storage.settings import StoreSettings
+from shared.storage.open import StoreSettings, open_store
+from shared.storage.store import ObjectStore
 from shared.tasks.app import make_app
+
+KEY = "leader"
+log = get_logger()
+
+
+class Leadership:
+    """One process in the election. A token is valid for one term, so the fence stops steps of earlier terms too."""
+
+    def __init__(self, steps: Steps, lease_s: float) -> None:
+        self.steps = steps
+        self.lease_s = lease_s
+        self.token = ""
+        self.held_until = 0.0
+        self._over = Event()
+
+    @property
+    def fence(self) -> list[str]:
+        """The key and the token that every step of this term checks."""
+        return [f"{self.steps.prefix}{KEY}", self.token]
+
+    @property
+    def leads(self) -> bool:
+        """Whether the lease holds, by the monotonic clock and counted from before the last renewal."""
+        return not self._over.is_set() and time.monotonic() < self.held_until
+
+    def acquire(self) -> bool:
+        """Starts a term if no one leads. Raises `UnavailableError`."""
+        self.token = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
+        if not self._ask("take"):
+            return False
+        self._over.clear()
+        Thread(target=self._renew, args=(self.token,), name="leader", daemon=True).start()
+        LEADING.set(1)
+        return True
+
+    def lose(self) -> None:
+        """Ends the term because the fence refused a step, whatever the clock says."""
+        self._over.set()
+
+    def give_up(self) -> None:
+        """Ends the term and gives the lease back, so that the next leader need not wait."""
+        self._over.set()
+        LEADING.set(0)
+        try:
+            self._ask("give")
+        except UnavailableError as error:
+            log.warning("leader.not_given_up", error=error.message)
+
+    def _ask(self, how: str) -> bool:
+        began = time.monotonic()
+        held = bool(self.steps.run("lead", KEY, self.token, int(self.lease_s * 1000), how))
+        if held:
+            self.held_until = began + self.lease_s
+        return held
+
+    def _renew(self, token: str) -> None:
+        while not self._over.wait(self.lease_s / 3) and self.token == token:
+            try:
+                if not self._ask("renew"):
+                    log.warning("leader.lost", reason="another orchestrator holds the lease")
+                    self._over.set()
+            except UnavailableError as error:
+                log.warning("leader.renew_failed", error=error.message)
+                if time.monotonic() >= self.held_until:
+                    self._over.set()
+
 
 PAUSE_S = 1.0
 IDLE_S = 0.5
 STOP_S = 10.0
-STUCK_S = 60.0  # a loop that has not come round for so long: the process does not say any more that it lives
-log = get_logger()
+STUCK_S = 60.0  # a process whose loop hangs for so long stops reporting that it is alive
 
 
 @dataclass
 class Process:
-    """What stays over terms: connections, the part in the election, and the wish to stop."""
+    """What outlives a term as leader: connections, the leadership and the request to stop."""
 
-    client: Client
+    client: RedisClient
     prefix: str
     objects: ObjectStore
     leadership: Leadership
@@ -49,7 +120,7 @@ class Process:
     rounds: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Leads whenever nobody else does, until it is told to stop."""
+        """Leads whenever no one else does, until `stop` is set."""
         while not self.stop.is_set():
             touch_alive()
             try:
@@ -68,15 +139,15 @@ class Process:
             log.info("orchestrator.leads_no_more")
 
     def lead(self) -> None:
-        """One term. Reaping and dispatch have a clock of their own, and so has the slow work on the object store."""
+        """One term as leader. Dispatch and the slow work on the object store have threads of their own."""
         orchestrator, dispatching, archiving = self.make(), self.make(), self.make()
         opened = False
 
         def advance() -> None:
             nonlocal opened
             if not opened:
-                orchestrator.facts.open()
-            opened = False  # until it went well: a stream that was lost is made anew
+                orchestrator.events.open()
+            opened = False  # until the round succeeds: a lost stream is created again
             orchestrator.advance_some()
             opened = True
 
@@ -86,7 +157,7 @@ class Process:
             dispatching.dispatch_some()
 
         def archive() -> None:
-            archiving.archivist.work(SLICE_S)
+            archiving.archiver.work(SLICE_S)
             self.stop.wait(IDLE_S)
 
         self.rounds.clear()
@@ -103,15 +174,15 @@ class Process:
             thread.join(max(0.0, ends - time.monotonic()))
 
     def make(self) -> Orchestrator:
-        """An orchestrator whose steps are this term's; each thread has one of its own, on the same connections."""
+        """An orchestrator fenced to this term. Each thread has one, on the same connections."""
         store = JobStore(self.client, self.prefix)
         store.steps.fence = self.leadership.fence
-        facts = FactReader(self.client, self.prefix, f"{socket.gethostname()}:{os.getpid()}")
-        dispatcher = Dispatcher(store, WorkerBoard(self.client, self.prefix), make_app())
-        return Orchestrator(store, self.objects, facts, dispatcher)
+        events = EventReader(self.client, self.prefix, f"{socket.gethostname()}:{os.getpid()}")
+        dispatcher = Dispatcher(store, WorkerRegistry(self.client, self.prefix), make_app())
+        return Orchestrator(store, self.objects, events, dispatcher)
 
     def repeat(self, name: str, part: Callable[[], None]) -> None:
-        """Round after round of one part, to the end of the term. Whatever a round meets, there is a next one."""
+        """Runs rounds of one part until the term ends. A round that fails is followed by the next one."""
         while self.leadership.leads and not self.stop.is_set():
             began = time.monotonic()
             try:
@@ -132,18 +203,17 @@ class Process:
 
 
 def build() -> Process:
-    """By this process's settings."""
     settings = RedisSettings()
     client = connect_redis(settings)
     objects = open_store(StoreSettings())
     if isinstance(objects, DirectoryStore):
-        objects.remove_leftovers()  # halves of puts that a kill left, a day old and never listed
+        objects.remove_leftovers()  # partial files that a kill left a day or more ago
     leadership = Leadership(Steps(client, settings.prefix), OrchestratorSettings().lease_s)
     return Process(client, settings.prefix, objects, leadership)
 
 
 def main() -> int:
-    """Runs until SIGTERM; a Redis or a store that is away is waited for."""
+    """Runs until SIGTERM, and waits for Redis and the object store."""
     configure_logging("orchestrator")
     exit_with_parent()
     expose_metrics()

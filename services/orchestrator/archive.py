@@ -1,4 +1,4 @@
-"""A finished job's plan, rows and facts in the object store: losing Redis loses no finished work."""
+"""Plan, shards and events of finished jobs in the object store: losing Redis loses no finished work."""
 
 import json
 import tempfile
@@ -10,45 +10,43 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from services.orchestrator.retention.objects import Going
-from services.orchestrator.retention.run import Retention
-from services.orchestrator.retention.settings import RetentionSettings
-from services.orchestrator.roster import Setbacks
+from services.orchestrator.admission import Backoff
+from services.orchestrator.retention import Removal, Retention
+from services.orchestrator.settings import RetentionSettings
 from shared.errors import NotFoundError, UnavailableError
-from shared.events.stream import Event, JobEvents
-from shared.jobs.connect import redis_errors
-from shared.jobs.plan import Plan
-from shared.jobs.rows import DAMAGE, summarize
-from shared.jobs.state import ShardRow
+from shared.jobs.events import Event, JobEvents
+from shared.jobs.plan import JobPlan
+from shared.jobs.state import DAMAGE_ERRORS, ShardRecord, summarize_error
 from shared.jobs.steps import NotLeaderError
 from shared.jobs.store import BATCH, JobStore, batches
 from shared.logging import get_logger
-from shared.storage.base import ObjectStore
-from shared.storage.jsonl import dump_rows
+from shared.redis import redis_errors
 from shared.storage.keys import archive_key
+from shared.storage.records import dump_records
+from shared.storage.store import ObjectStore
 
 log = get_logger()
 
 
-class Archivist:
-    """Archives what is over, and removes what has stayed long enough: the slow work, for which no job waits."""
+class Archiver:
+    """Archives finished jobs and runs retention: the slow work, for which no job waits."""
 
     def __init__(self, store: JobStore, objects: ObjectStore) -> None:
         self.store = store
         self.objects = objects
-        self.setbacks = Setbacks()
+        self.setbacks = Backoff()
         self.settings = RetentionSettings()
         self.next_retention = time.monotonic() + self.settings.every_s
-        self.turns: Iterator[list[Going]] | None = None
+        self.turns: Iterator[list[Removal]] | None = None
         self.gone: Counter[str] = Counter()
 
     def work(self, slice_s: float) -> None:
-        """Archives, and goes on with retention, each for that long at the most and for one job at the least."""
+        """Archives, then goes on with retention. Each takes `slice_s` at most and handles one job at least."""
         self.archive_stale(slice_s)
         self.retain(slice_s)
 
     def archive_stale(self, slice_s: float) -> None:
-        """What is over and not archived yet, or changed since. A job that cannot be archived now is put off alone."""
+        """Archives jobs that ended or changed since. A job that cannot be archived now is put off."""
         ends = time.monotonic() + slice_s
         for job_id, seen in self.store.stale().items():
             if not self.setbacks.is_due(job_id):
@@ -62,17 +60,17 @@ class Archivist:
             except NotLeaderError:
                 raise
             except NotFoundError:
-                self.store.archived(job_id, seen)  # it has left
+                self.store.archived(job_id, seen)  # it has left Redis
             except Exception as error:
                 if isinstance(error, UnavailableError):
                     self.store.ping()
                 self.setbacks.add(job_id)
-                log.warning("job.not_archived", job=job_id, error=summarize(error))
+                log.warning("job.not_archived", job=job_id, error=summarize_error(error))
             if time.monotonic() >= ends:
                 return
 
     def retain(self, slice_s: float) -> None:
-        """A part of retention; it begins when its time has come, and ends when all jobs were looked at."""
+        """Goes on with retention, which starts every `every_s` and ends once all jobs were looked at."""
         if self.turns is None:
             if not self.settings.every_s or time.monotonic() < self.next_retention:
                 return
@@ -80,7 +78,7 @@ class Archivist:
         ends = time.monotonic() + slice_s
         try:
             for found in self.turns:
-                self.gone.update(going.kind for going in found)
+                self.gone.update(removal.kind for removal in found)
                 if time.monotonic() >= ends:
                     return
             log.info("retention.done", **self.gone)
@@ -94,19 +92,19 @@ class Archivist:
         self.next_retention = time.monotonic() + self.settings.every_s
 
 
-def archive_job(store: JobStore, objects: ObjectStore, job_id: str, plan: Plan | None) -> None:
-    """Writes rows and facts, then the record last: a job without `job.json` is not archived.
+def archive_job(store: JobStore, objects: ObjectStore, job_id: str, plan: JobPlan | None) -> None:
+    """Writes shards and events, and the record last: a job without `job.json` is not archived.
 
-    Every ending of a job has keys of its own, so a writer that was paused over a retry overwrites nothing. What cannot
-    be read is left out: what is left of a damaged job is archived, and leaves Redis like any other.
+    Each ending of a job has its own keys, so a writer that was paused over a retry overwrites nothing. Data that cannot
+    be read is left out: a damaged job is archived as far as possible and leaves Redis like any other.
     """
     job = store.shown_job(job_id)
     stages = [stage.id for stage in plan.stages] if plan else stored_stages(store, job_id)
-    rows: Iterator[ShardRow] = (row for stage in stages for row in store.readable_rows(job_id, stage))
-    put_rows(objects, archive_key(job_id, "rows.jsonl", job.epoch), rows)
-    put_rows(objects, archive_key(job_id, "facts.jsonl", job.epoch), facts_of(store, job_id))
+    rows: Iterator[ShardRecord] = (row for stage in stages for row in store.readable_shards(job_id, stage))
+    put_records(objects, archive_key(job_id, "rows.jsonl", job.epoch), rows)
+    put_records(objects, archive_key(job_id, "events.jsonl", job.epoch), job_events(store, job_id))
     states = {}
-    with suppress(*DAMAGE):
+    with suppress(*DAMAGE_ERRORS):
         states = store.stage_states(job_id, plan, members=False) if plan else {}
     record = {
         "job": job.model_dump(mode="json"),
@@ -115,37 +113,37 @@ def archive_job(store: JobStore, objects: ObjectStore, job_id: str, plan: Plan |
             name: state.model_dump(mode="json", exclude={"existing", "finished"}) for name, state in states.items()
         },
     }
-    if store.shown_job(job_id).epoch == job.epoch:  # a retry that came meanwhile will end and be archived itself
+    if store.shown_job(job_id).epoch == job.epoch:  # after a retry in between, the next ending is archived
         objects.put(archive_key(job_id, "job.json", job.epoch), json.dumps(record, ensure_ascii=False).encode())
 
 
-def readable_plan(store: JobStore, job_id: str) -> Plan | None:
-    """The job's plan, or None where there is none that this version can read."""
+def readable_plan(store: JobStore, job_id: str) -> JobPlan | None:
+    """The plan of a job; None if there is none or this version cannot read it."""
     try:
         return store.plan(job_id)
-    except DAMAGE:
+    except DAMAGE_ERRORS:
         return None
 
 
 def stored_stages(store: JobStore, job_id: str) -> list[str]:
-    """A job's stages without its plan."""
+    """The stages of a job whose plan is missing."""
     try:
         with redis_errors():
             return list(store.client.lrange(store.key("job", job_id, "stages"), 0, -1))
-    except DAMAGE:
+    except DAMAGE_ERRORS:
         return []
 
 
-def facts_of(store: JobStore, job_id: str) -> Iterator[Event]:
-    """A job's facts, as far as its stream can be read."""
-    with suppress(*DAMAGE):
+def job_events(store: JobStore, job_id: str) -> Iterator[Event]:
+    """The events of a job, as far as its stream can be read."""
+    with suppress(*DAMAGE_ERRORS):
         yield from (event for event in JobEvents(store.client, store.prefix, job_id).all() if event.type == "fact")
 
 
-def put_rows(objects: ObjectStore, key: str, rows: Iterable[BaseModel]) -> None:
-    """By a local file: a job may have more rows than fit in memory."""
+def put_records(objects: ObjectStore, key: str, rows: Iterable[BaseModel]) -> None:
+    """Writes a local file first: a job may have more records than fit in memory."""
     with tempfile.TemporaryDirectory(prefix="sense-archive-") as folder:
         path = Path(folder) / "rows.jsonl"
         with path.open("wb") as file:
-            file.writelines(dump_rows(some) for some in batches(rows, BATCH))
+            file.writelines(dump_records(some) for some in batches(rows, BATCH))
         objects.put_file(key, path)

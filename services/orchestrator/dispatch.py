@@ -1,6 +1,6 @@
-"""Sends commands: at most twice a queue's slots at a time, round-robin over jobs, so one large job starves nobody.
+"""Sends commands: at most twice the slots of a queue at a time, round-robin over jobs, so no large job starves others.
 
-A row of which no command can be made fails with the reason, and the others of the round go out.
+If no command can be made of a shard, it fails with the reason and the others of the round go out.
 """
 
 import uuid
@@ -11,18 +11,16 @@ import redis
 from celery import Celery
 from kombu.exceptions import EncodeError, OperationalError
 
-from shared.contracts.base import Command, Queue, TaskContract, as_json
-from shared.contracts.refs import StageRef
+from shared.contracts.base import Command, Queue, StageRef, TaskContract, to_json
 from shared.contracts.registry import CONTRACTS
 from shared.errors import UnavailableError
-from shared.jobs.connect import redis_errors
-from shared.jobs.plan import Each, Plan, Slices, StagePlan
-from shared.jobs.rows import DAMAGE, summarize
-from shared.jobs.state import ErrorInfo, ShardRow
+from shared.jobs.plan import EachShard, JobPlan, Slices, StagePlan
+from shared.jobs.state import DAMAGE_ERRORS, ErrorInfo, ShardRecord, summarize_error
 from shared.jobs.store import JobStore, Load
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
 from shared.logging import get_logger
 from shared.metrics import LEASES_EXPIRED
+from shared.redis import redis_errors
 from shared.settings import LeaseSettings, RedisSettings
 from shared.tasks.app import queue_key
 
@@ -33,9 +31,9 @@ P = ParamSpec("P")
 
 
 class Dispatcher:
-    """Turns queued rows into Celery messages."""
+    """Turns queued shards into Celery messages."""
 
-    def __init__(self, store: JobStore, board: WorkerBoard, celery: Celery) -> None:
+    def __init__(self, store: JobStore, board: WorkerRegistry, celery: Celery) -> None:
         self.store = store
         self.board = board
         self.celery = celery
@@ -43,7 +41,7 @@ class Dispatcher:
         self.lease_s = LeaseSettings().seconds
 
     def dispatch(self) -> int:
-        """Fills every queue up to twice its slots; how many messages went out."""
+        """Fills every queue up to twice its slots and returns the number of messages sent."""
         loads = self.store.loads()
         if not any(load.jobs for load in loads.values()):
             return 0
@@ -54,24 +52,24 @@ class Dispatcher:
         return self._send(taken)
 
     def reap(self) -> None:
-        """Rows whose lease ran out go on to their next attempt; rows whose message vanished go out again."""
+        """Moves shards whose lease ran out to their next attempt and sends lost messages again."""
         if expired := self.store.reap():
             LEASES_EXPIRED.inc(len(expired))
             log.warning("lease.expired", rows=expired)
         self.resend_lost()
 
     def resend_lost(self) -> int:
-        """Rows whose message vanished go out again; messages that still wait in Celery's list are left alone."""
+        """Sends shards again whose message was lost; messages that still wait in Celery's list stay."""
         return sum(self._of_queue(0, self._resend, queue) for queue in Queue)
 
     def _of_queue(
         self, otherwise: T, step: Callable[Concatenate[Queue, P], T], queue: Queue, *args: P.args, **words: P.kwargs
     ) -> T:
-        """One queue's keys that cannot be read stop that queue alone."""
+        """Runs `step` on one queue; damaged keys of a queue stop that queue alone."""
         try:
             return step(queue, *args, **words)
-        except DAMAGE as error:
-            log.error("queue.unreadable", queue=queue.value, error=summarize(error))
+        except DAMAGE_ERRORS as error:
+            log.error("queue.unreadable", queue=queue.value, error=summarize_error(error))
             return otherwise
 
     def _take(self, queue: Queue, load: Load, slots: int) -> list[Place]:
@@ -90,14 +88,14 @@ class Dispatcher:
         return count
 
     def _send(self, taken: list[Place]) -> int:
-        """One exchange reads all rows that a round needs, another their jobs; then the messages."""
+        """Reads all shards of a round in one exchange and their jobs in another, then sends the messages."""
         if not taken:
             return 0
         plans = {job_id: self._plan(job_id) for job_id in dict.fromkeys(job for job, _, _ in taken)}
         stages = {(job, name): find_stage(plans[job], name) for job, name, _ in taken}
         upstream = {place: (place[0], source.stage, place[2]) for place, source in followers(taken, stages)}
         places = [*taken, *upstream.values()]
-        rows = dict(zip(places, self.store.readable_rows_at(places), strict=True))
+        rows = dict(zip(places, self.store.readable_shards_at(places), strict=True))
         requests = self.store.request_ids(plans)
         for place in taken:
             stage, row = stages[place[:2]], rows[place]
@@ -106,22 +104,22 @@ class Dispatcher:
                 continue  # the job's plan cannot be read, which ends it, or the job has left
             try:
                 command = make_command(requests[place[0]], place[0], stage, row, before)
-            except DAMAGE as error:
+            except DAMAGE_ERRORS as error:
                 self._refuse(place, error)
             else:
                 self._send_one(place, CONTRACTS[stage.task], command)
         return len(taken)
 
-    def _plan(self, job_id: str) -> Plan | None:
+    def _plan(self, job_id: str) -> JobPlan | None:
         try:
             return self.store.plan(job_id)
-        except DAMAGE as error:
-            self.store.mark_damaged(job_id, f"its plan cannot be read: {summarize(error)}")
+        except DAMAGE_ERRORS as error:
+            self.store.mark_damaged(job_id, f"its plan cannot be read: {summarize_error(error)}")
             return None
 
     def _send_one(self, place: Place, contract: TaskContract, command: Command) -> None:
         try:
-            self.celery.send_task(contract.name, kwargs={"command": as_json(command)}, queue=contract.queue.value)
+            self.celery.send_task(contract.name, kwargs={"command": to_json(command)}, queue=contract.queue.value)
         except (OperationalError, redis.RedisError) as error:
             raise UnavailableError(
                 f"the broker takes no message ({error}); is the stack up? try: sense status"
@@ -131,9 +129,11 @@ class Dispatcher:
         log.debug("command.sent", job=place[0], stage=place[1], shard=command.shard, attempt=command.attempt)
 
     def _refuse(self, place: Place, error: Exception) -> None:
-        """Fails the row with its reason, by the steps of any attempt; its job where even that cannot be written."""
+        """Fails the shard like any attempt; if even that cannot be written, marks its job as damaged."""
         job_id, stage, shard = place
-        reason = f"no command can be made of it ({summarize(error)}); it was written by another version, or damaged"
+        reason = (
+            f"no command can be made of it ({summarize_error(error)}); it was written by another version, or damaged"
+        )
         log.error("shard.refused", job=job_id, stage=stage, shard=shard, error=reason)
         token = uuid.uuid4().hex
         try:
@@ -143,39 +143,40 @@ class Dispatcher:
                 )
             if self.store.claim(*place, attempt, token=token, worker="orchestrator", lease_s=self.lease_s) == "ok":
                 self.store.fail(*place, token=token, error=ErrorInfo(code="bad_row", message=reason), pause_s=0)
-        except DAMAGE:
+        except DAMAGE_ERRORS:
             self.store.mark_damaged(job_id, f"shard {stage}/{shard}: {reason}")
 
 
-def find_stage(plan: Plan | None, name: str) -> StagePlan | None:
-    """A stage by its name."""
+def find_stage(plan: JobPlan | None, name: str) -> StagePlan | None:
     return next((stage for stage in plan.stages if stage.id == name), None) if plan else None
 
 
-def followers(taken: list[Place], stages: Mapping[tuple[str, str], StagePlan | None]) -> Iterator[tuple[Place, Each]]:
-    """Of these rows, those that go on with what one row upstream left."""
+def followers(
+    taken: list[Place], stages: Mapping[tuple[str, str], StagePlan | None]
+) -> Iterator[tuple[Place, EachShard]]:
+    """The shards that work on the output of one shard upstream, with their sources."""
     for place in taken:
         stage = stages.get(place[:2])
-        if stage is not None and isinstance(stage.source, Each):
+        if stage is not None and isinstance(stage.source, EachShard):
             yield place, stage.source
 
 
 def make_command(
-    request_id: str, job_id: str, stage: StagePlan, row: ShardRow | Exception, before: ShardRow | Exception | None
+    request_id: str, job_id: str, stage: StagePlan, row: ShardRecord | Exception, before: ShardRecord | Exception | None
 ) -> Command:
-    """The row's command. Raises what reading damaged data raises."""
+    """Raises one of `DAMAGE_ERRORS` if the data of the shard is damaged."""
     for one in (row, before):
         if isinstance(one, Exception):
             raise one
-    assert isinstance(row, ShardRow) and not isinstance(before, Exception)
+    assert isinstance(row, ShardRecord) and not isinstance(before, Exception)
     fields = command_fields(request_id, job_id, stage, row, before)
     return CONTRACTS[stage.task].command.model_validate(fields)
 
 
 def command_fields(
-    request_id: str, job_id: str, stage: StagePlan, row: ShardRow, upstream: ShardRow | None
+    request_id: str, job_id: str, stage: StagePlan, row: ShardRecord, upstream: ShardRecord | None
 ) -> dict[str, Any]:
-    """Everything a command says: who it is, the stage's parameters, the shard's own, its upstream outputs."""
+    """The fields of a command: its identity, the parameters of stage and shard, and the outputs upstream."""
     fields: dict[str, Any] = {
         "job_id": job_id,
         "stage": stage.id,
@@ -185,7 +186,7 @@ def command_fields(
         **stage.params,
     }
     match stage.source:
-        case Each(fields=wanted):
+        case EachShard(fields=wanted):
             outputs = upstream.outputs if upstream else {}
             fields |= {field: outputs[name] for field, name in wanted.items()}
         case Slices(stage=name, output=output, field=field):

@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.pairing.probe import StyleProbe
-from services.pairing.profile import Tally
-from services.pairing.selecting import Selected, draw
-from services.pairing.shape import shape_of
-from shared.contracts.pairing import Bin, CollectPairs, ErrorProfile, PairShape, ProfileLine
+from services.pairing.collect import SelectedPairs, draw_key, measure_shape
+from services.pairing.error_profile import ErrorTally
+from services.pairing.style_probe import StyleProbe
+from shared.contracts.pairing import CollectPairs, ErrorProfile, HistogramBin, PairShape, ProfileLine
 from shared.contracts.records import Example, Pair, SuspectGold
 from shared.sql.prompt import prompt_version
 
@@ -33,18 +32,18 @@ FILTERS = {
 
 
 @dataclass(frozen=True)
-class Made:
+class PairCardData:
     """What the card speaks of."""
 
     command: CollectPairs
-    selected: Selected
-    tally: Tally
+    selected: SelectedPairs
+    tally: ErrorTally
     probe: StyleProbe
     suspects: Sequence[SuspectGold]
     examples: Mapping[str, Example]
 
 
-def write_card(made: Made) -> str:
+def render_markdown(made: PairCardData) -> str:
     """The whole card. Equal inputs give equal text."""
     parts = [
         "# Pair card",
@@ -54,7 +53,7 @@ def write_card(made: Made) -> str:
         f"## Refused pairs\n\n{refused(made)}",
         f"## What the weak model gets wrong\n\n{error_profile(made.tally.profile())}",
         f"## Pairs\n\n{of_pairs(made.selected.pairs)}",
-        shape_tables(shape_of(made.selected.pairs)),
+        shape_tables(measure_shape(made.selected.pairs)),
         f"## Style probe\n\n{probe_sentence(made.probe)}",
         samples(made),
         suspects(made.suspects),
@@ -62,7 +61,7 @@ def write_card(made: Made) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def head(made: Made) -> str:
+def head(made: PairCardData) -> str:
     """What it is, in two sentences."""
     pairs = made.selected.pairs
     models = ", ".join(sorted({pair.model for pair in pairs})) or "no model"
@@ -93,7 +92,7 @@ def bars(title: str, counts: Mapping[str, int]) -> str:
     return "\n".join(lines)
 
 
-def refusals(made: Made) -> dict[str, int]:
+def refusals(made: PairCardData) -> dict[str, int]:
     """Every filter by name, also those that refused nothing."""
     one = made.selected
     pairings = {said: made.tally.named("filter").get(name, 0) for name, said in FILTERS.items()}
@@ -111,7 +110,7 @@ def refusals(made: Made) -> dict[str, int]:
     }
 
 
-def refused(made: Made) -> str:
+def refused(made: PairCardData) -> str:
     """As a table."""
     rows = refusals(made)
     return "\n".join(["| refused | count |", "|---|---:|", *(f"| {name} | {count} |" for name, count in rows.items())])
@@ -169,7 +168,7 @@ def shape_tables(shape: PairShape) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def bin_name(one: Bin) -> str:
+def bin_name(one: HistogramBin) -> str:
     """Its first and last value."""
     return str(one.low) if one.high == one.low + 1 else f"{one.low} to {one.high - 1}"
 
@@ -189,9 +188,9 @@ def probe_sentence(probe: StyleProbe) -> str:
     )
 
 
-def samples(made: Made) -> str:
+def samples(made: PairCardData) -> str:
     """A few pairs, drawn by seed."""
-    drawn = sorted(made.selected.pairs, key=lambda pair: draw(made.command.seed, pair))[:SAMPLES]
+    drawn = sorted(made.selected.pairs, key=lambda pair: draw_key(made.command.seed, pair))[:SAMPLES]
     return (
         "\n\n".join(["## Samples", *(sample(pair, made.examples[pair.example_id]) for pair in drawn)]) if drawn else ""
     )

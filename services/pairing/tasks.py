@@ -1,21 +1,24 @@
-"""The pairing service's tasks: sample the weak model, build pairs, collect them."""
+"""The tasks of the pairing service: sample the weak model, choose its temperature, build pairs, collect them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from services.pairing.card import Made, write_card
-from services.pairing.choices import PAIR_FILTERS, Choice
-from services.pairing.decide import BAD_GOLD, decide
-from services.pairing.export import completions, export_pairs
-from services.pairing.length import RowLengths
-from services.pairing.page import write_page
-from services.pairing.probe import probe_style
-from services.pairing.profile import Tally
-from services.pairing.selecting import Rules, Selected, select
-from services.pairing.shape import shape_of
-from services.pairing.sweep import choose
-from services.pairing.wishes import totals, wishes_of
+from services.pairing.card import PairCardData, render_markdown
+from services.pairing.card_html import render_html
+from services.pairing.collect import (
+    LengthEstimator,
+    SelectionRules,
+    completion_texts,
+    export_pairs,
+    measure_shape,
+    select_pairs,
+)
+from services.pairing.decide import BAD_GOLD_VERDICTS, decide_pairs, make_pair
+from services.pairing.error_profile import ErrorTally, count_answers, derive_wishes
+from services.pairing.policies import PAIR_FILTERS, REJECTED_VERDICTS
+from services.pairing.style_probe import probe_style
+from shared.catalog.databases import CardCache
 from shared.contracts.base import TaskContract
 from shared.contracts.pairing import (
     BUILD_PAIRS,
@@ -34,26 +37,32 @@ from shared.contracts.pairing import (
     SampledCounts,
     TemperatureCounts,
 )
-from shared.contracts.records import Example, Judged, Pair, ProfileRow, SuspectGold, TriedTemperature, Verdict
-from shared.llm.ask import Asking, ask_examples, asked_outputs, stage_budget
+from shared.contracts.records import (
+    Example,
+    JudgedCandidate,
+    Pair,
+    ProfileCount,
+    SuspectGold,
+    TriedTemperature,
+    Verdict,
+)
+from shared.llm.endpoints import load_profile
 from shared.llm.errors import LlmContentFilterError, LlmContextLengthError, LlmMalformedError
-from shared.llm.profiles import load_profile
-from shared.models.chosen import model_of
-from shared.sql.catalog import Catalog
-from shared.storage.jsonl import dump_rows
-from shared.tasks.run import Done, Work
-from shared.tasks.shard import Shard
+from shared.models.manifest import chosen_model
+from shared.sampling import SamplingParams, candidate_outputs, draw_candidates, stage_budget
+from shared.storage.records import dump_records
+from shared.tasks.task import Shard, TaskResult, Work
 
-# What an endpoint does to one question, whose pairs are then missed; anything else concerns all of them.
+# What an endpoint refuses for one question, which then gives no pairs. Any other error concerns all questions.
 REFUSALS = (LlmContentFilterError, LlmContextLengthError, LlmMalformedError)
-UNPAIRED = (Verdict.DISPUTED, Verdict.UNEXTRACTABLE)
+UNPAIRED_VERDICTS = (Verdict.DISPUTED, Verdict.UNEXTRACTABLE)
 
 
-def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
+def sample_candidates(command: SampleCandidates, shard: Shard) -> TaskResult:
     """`samples` answers a question, from any endpoint through the common client."""
     examples = shard.rows(command.examples, Example)
-    asking = Asking(
-        model=model_of(shard, command.model_from, command.model),
+    asking = SamplingParams(
+        model=chosen_model(shard, command.model_from, command.model),
         samples=command.samples,
         temperature=chosen_temperature(command, shard),
         top_p=command.top_p,
@@ -64,7 +73,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
     )
     budget = stage_budget(shard, command.endpoint, command.budget_usd, command.budget_tokens)
     profile = load_profile(command.endpoint)
-    candidates, tokens, endings = ask_examples(shard, profile, examples, asking, budget, skip=REFUSALS)
+    candidates, tokens, endings = draw_candidates(shard, profile, examples, asking, budget, skip=REFUSALS)
     counts = SampledCounts(
         questions=len(examples),
         candidates=len(candidates),
@@ -73,50 +82,82 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> Done:
         **tokens.counts(),
         **endings,
     )
-    return Done(counts, asked_outputs(shard, examples, candidates))
+    return TaskResult(counts, candidate_outputs(shard, examples, candidates))
 
 
 def chosen_temperature(command: SampleCandidates, shard: Shard) -> float:
-    """What a sweep has chosen, else the command's own."""
-    tried = shard.stage_rows(command.chosen, "choice", TriedTemperature) if command.chosen is not None else ()
+    """The temperature that a sweep has chosen, else the command's."""
+    tried = shard.stage_records(command.chosen, "choice", TriedTemperature) if command.chosen is not None else ()
     return next((one.temperature for one in tried if one.chosen), command.temperature)
 
 
-def choose_temperature(command: ChooseTemperature, shard: Shard) -> Done:
-    """The temperature with the largest share of questions that a pair can be made of."""
-    tried = choose(command.temperatures, [shard.stage_rows(stage, "judged", Judged) for stage in command.judged])
+def choose_temperature(command: ChooseTemperature, shard: Shard) -> TaskResult:
+    """Chooses the temperature at which the largest share of questions can give a pair."""
+    tried = compare_temperatures(
+        command.temperatures, [shard.stage_records(stage, "judged", JudgedCandidate) for stage in command.judged]
+    )
     best = next(one for one in tried if one.chosen)
     counts = TemperatureCounts(
         questions=best.questions, mixed=best.mixed, temperature_milli=round(1000 * best.temperature)
     )
-    return Done(counts, {"choice": shard.write_rows("choice", tried)})
+    return TaskResult(counts, {"choice": shard.write_records("choice", tried)})
 
 
-def build_pairs(command: BuildPairs, shard: Shard) -> Done:
-    """One decision a question; questions without a pair, and pairings that may not be, are counted by name."""
-    grouped: dict[str, list[Judged]] = {}
-    for row in shard.rows(command.judged, Judged):
+def count_mixed_questions(judged: Iterable[JudgedCandidate]) -> tuple[int, int]:
+    """(questions, those with a right and a wrong answer)."""
+    right: set[str] = set()
+    wrong: set[str] = set()
+    every: set[str] = set()
+    for row in judged:
+        name = row.candidate.example_id
+        every.add(name)
+        if row.verdict is Verdict.CORRECT:
+            right.add(name)
+        elif row.verdict in REJECTED_VERDICTS:
+            wrong.add(name)
+    return len(every), len(right & wrong)
+
+
+def compare_temperatures(
+    temperatures: Sequence[float], judged: Iterable[Iterable[JudgedCandidate]]
+) -> list[TriedTemperature]:
+    """One record a temperature, in their order, one of them chosen.
+
+    Of equal temperatures the lowest is chosen: its answers are nearest to what the model says when it is served.
+    """
+    counts = [count_mixed_questions(rows) for rows in judged]
+    shares = [mixed / questions if questions else 0.0 for questions, mixed in counts]
+    best = min(range(len(shares)), key=lambda place: (-shares[place], temperatures[place]))
+    return [
+        TriedTemperature(temperature=temperature, questions=questions, mixed=mixed, chosen=place == best)
+        for place, (temperature, (questions, mixed)) in enumerate(zip(temperatures, counts, strict=True))
+    ]
+
+
+def build_pairs(command: BuildPairs, shard: Shard) -> TaskResult:
+    """One decision a question. Questions without a pair and refused pairings are counted by reason."""
+    grouped: dict[str, list[JudgedCandidate]] = {}
+    for row in shard.rows(command.judged, JudgedCandidate):
         grouped.setdefault(row.candidate.example_id, []).append(row)
     pairs: list[Pair] = []
     suspects: list[SuspectGold] = []
-    tally = Tally()
-    for example_id, judged in grouped.items():
-        decision = decide(judged, command)
+    tally = ErrorTally()
+    for judged in grouped.values():
+        decision = decide_pairs(judged, command)
         tally.add(judged, decision)
-        pairs += [as_pair(example_id, choice, judged[0], command.policy) for choice in decision.choices]
+        pairs += [make_pair(pairing, judged[0], command.policy) for pairing in decision.pairings]
         suspects += [decision.suspect] if decision.suspect is not None else []
     outputs = {
-        "pairs": shard.write_rows("pairs", pairs),
-        "suspects": shard.write_rows("suspects", suspects),
-        "profile": shard.write_rows("profile", tally.rows()),
+        "pairs": shard.write_records("pairs", pairs),
+        "suspects": shard.write_records("suspects", suspects),
+        "profile": shard.write_records("profile", tally.rows()),
     }
-    return Done(pair_counts(tally, pairs, len(grouped)), outputs)
+    return TaskResult(pair_counts(tally, pairs, len(grouped)), outputs)
 
 
-def pair_counts(tally: Tally, pairs: Sequence[Pair], questions: int) -> PairCounts:
-    """The stage's numbers."""
+def pair_counts(tally: ErrorTally, pairs: Sequence[Pair], questions: int) -> PairCounts:
     reasons, verdicts = Counter(tally.named("reason")), Counter(tally.verdicts())
-    bad = {verdict.value: reasons[verdict.value] for verdict in BAD_GOLD}
+    bad = {verdict.value: reasons[verdict.value] for verdict in BAD_GOLD_VERDICTS}
     return PairCounts(
         questions=questions,
         pairs=len(pairs),
@@ -126,104 +167,74 @@ def pair_counts(tally: Tally, pairs: Sequence[Pair], questions: int) -> PairCoun
         suspect_gold=reasons["suspect_gold"],
         filtered=reasons["filtered"],
         gold_chosen=sum(pair.gold_chosen for pair in pairs),
-        unpaired=sum(verdicts[verdict.value] for verdict in UNPAIRED),
+        unpaired=sum(verdicts[verdict.value] for verdict in UNPAIRED_VERDICTS),
         **bad,
         **{name: tally.named("filter").get(name, 0) for name in PAIR_FILTERS},
     )
 
 
-def as_pair(example_id: str, choice: Choice, row: Judged, policy: str) -> Pair:
-    """A pair with why its rejected side was rejected; `row` is any of the question's."""
-    chosen, rejected = choice.chosen, choice.rejected
-    return Pair(
-        example_id=example_id,
-        prompt_rows=row.candidate.clipped_rows,
-        chosen=chosen.text,
-        rejected=rejected.text,
-        chosen_slot=chosen.slot,
-        rejected_slot=rejected.slot,
-        rejected_verdict=rejected.verdict,
-        rejected_outcome=rejected.outcome,
-        rejected_message=rejected.message,
-        model=row.candidate.model,
-        policy=policy,
-        chosen_outcome=chosen.outcome,
-        chosen_neighbours=chosen.neighbours,
-        chosen_answer=chosen.answer_key,
-        rejected_answer=rejected.answer_key,
-        rejected_shared=rejected.shared,
-        distance=choice.distance,
-        gold_chosen=choice.gold_chosen,
-        judged_by=sorted(row.verdicts) or [row.policy],
-        chosen_reasoning=chosen.reasoning,
-        rejected_reasoning=rejected.reasoning,
-    )
-
-
-def collect_pairs(command: CollectPairs, shard: Shard) -> Done:
-    """Reads pair shards in order and writes DPO's rows, the control's (SFT on the same chosen SQL), and the card."""
-    examples = {row.example_id: row for row in shard.stage_rows(command.dataset, "examples", Example)}
-    catalog = Catalog(shard.objects)
-    lengths = RowLengths(catalog, command.prompt_rows, command.style)
+def collect_pairs(command: CollectPairs, shard: Shard) -> TaskResult:
+    """Reads pair shards in order; writes the DPO records, the control's (SFT on the same chosen SQL) and the card."""
+    examples = {row.example_id: row for row in shard.stage_records(command.dataset, "examples", Example)}
+    catalog = CardCache(shard.objects)
+    lengths = LengthEstimator(catalog, command.prompt_rows, command.style)
 
     def too_long(example: Example, pair: Pair) -> bool:
-        most = command.max_length
-        return most is not None and lengths.longest(example, completions(example, pair, command.style.target)) > most
+        if command.max_length is None:
+            return False
+        return lengths.longest(example, completion_texts(example, pair, command.style.target)) > command.max_length
 
-    rules = Rules(seed=command.seed, limit=command.limit, syntax_share=command.syntax_share)
-    selected = select(shard.stage_rows(command.pairs, "pairs", Pair), examples, too_long, rules)
-    suspects = [with_question(one, examples) for one in shard.stage_rows(command.pairs, "suspects", SuspectGold)]
-    tally = Tally()
-    tally.merge(shard.stage_rows(command.pairs, "profile", ProfileRow))
+    rules = SelectionRules(seed=command.seed, limit=command.limit, syntax_share=command.syntax_share)
+    selected = select_pairs(shard.stage_records(command.pairs, "pairs", Pair), examples, too_long, rules)
+    suspects = [with_question(one, examples) for one in shard.stage_records(command.pairs, "suspects", SuspectGold)]
+    tally = ErrorTally()
+    tally.merge(shard.stage_records(command.pairs, "profile", ProfileCount))
     probe = probe_style(selected.pairs, command.seed)
-    made, shape = Made(command, selected, tally, probe, suspects, examples), shape_of(selected.pairs)
+    card = PairCardData(command, selected, tally, probe, suspects, examples)
+    shape = measure_shape(selected.pairs)
     outputs = {
         **export_pairs(shard, selected.pairs, examples, catalog, command),
-        "suspects": shard.export("suspect_golds.jsonl", dump_rows(suspects)),
+        "suspects": shard.export("suspect_golds.jsonl", dump_records(suspects)),
         "profile": shard.export("profile.json", tally.profile().model_dump_json().encode()),
         "shape": shard.export("shape.json", shape.model_dump_json().encode()),
-        "card": shard.export("card.md", write_card(made).encode()),
-        "page": shard.export("card.html", write_page(made, shape).encode()),
+        "card": shard.export("card.md", render_markdown(card).encode()),
+        "page": shard.export("card.html", render_html(card, shape).encode()),
     }
-    return Done(collected_counts(selected, len(suspects)), outputs)
-
-
-def with_question(suspect: SuspectGold, examples: dict[str, Example]) -> SuspectGold:
-    """With what a human has to read beside the two results."""
-    example = examples.get(suspect.example_id)
-    if example is None:
-        return suspect
-    return suspect.model_copy(update={"question": example.question, "database_id": example.database_id})
-
-
-def collected_counts(selected: Selected, suspects: int) -> CollectedPairCounts:
-    """The stage's numbers."""
-    return CollectedPairCounts(
+    counts = CollectedPairCounts(
         pairs=len(selected.pairs),
         outside=selected.outside,
         duplicates=selected.duplicates,
         too_long=selected.too_long,
         syntax_capped=selected.syntax_capped,
         over_limit=selected.over_limit,
-        suspect_golds=suspects,
+        suspect_golds=len(suspects),
     )
+    return TaskResult(counts, outputs)
 
 
-def profile_errors(command: ProfileErrors, shard: Shard) -> Done:
-    """What the answers of a stage get wrong, and what a writer should write more of for it."""
-    levels = {row.example_id: row.level for row in shard.stage_rows(command.asked, "examples", Example)}
-    tally = Tally()
-    for row in shard.stage_rows(command.judged, "judged", Judged):
+def with_question(suspect: SuspectGold, examples: dict[str, Example]) -> SuspectGold:
+    """The suspect with its question, for the human who reads it."""
+    example = examples.get(suspect.example_id)
+    if example is None:
+        return suspect
+    return suspect.model_copy(update={"question": example.question, "database_id": example.database_id})
+
+
+def profile_errors(command: ProfileErrors, shard: Shard) -> TaskResult:
+    """What a stage's answers get wrong, and what to write more of because of it."""
+    levels = {row.example_id: row.level for row in shard.stage_records(command.asked, "examples", Example)}
+    tally = ErrorTally()
+    for row in shard.stage_records(command.judged, "judged", JudgedCandidate):
         tally.add_answers([row], levels.get(row.candidate.example_id))
     profile = tally.profile()
-    wishes = wishes_of(profile, command.levels)
-    answers, failed = totals(profile.outcomes)
+    wishes = derive_wishes(profile, command.levels)
+    answers, failed = count_answers(profile.outcomes)
     counts = ProfiledCounts(answers=answers, failed=failed, wishes=sum(wish.kind == "feature" for wish in wishes))
     outputs = {
         "profile": shard.export("profile.json", profile.model_dump_json().encode()),
-        "wishes": shard.write_rows("wishes", wishes),
+        "wishes": shard.write_records("wishes", wishes),
     }
-    return Done(counts, outputs)
+    return TaskResult(counts, outputs)
 
 
 TASKS: dict[TaskContract, Work[Any]] = {

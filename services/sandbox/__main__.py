@@ -8,17 +8,16 @@ import uvicorn
 from fastapi import FastAPI
 
 from services.sandbox.app import create_app
-from services.sandbox.desk import Desk
-from services.sandbox.worker_pool import announce_walls
+from services.sandbox.service import SandboxService
+from services.sandbox.shard_pool import report_walls
 from shared.errors import SenseError
-from shared.http_guard import Guard, check_address
-from shared.http_process import address_parser, server_config
-from shared.lifeline import exit_with_parent
+from shared.http.guard import Guard, check_bind_address
+from shared.http.server import address_parser, uvicorn_config
 from shared.logging import configure_logging
 from shared.metrics import expose_metrics
+from shared.processes.lifecycle import exit_with_parent
 from shared.settings import PathSettings, SandboxSettings
-from shared.storage.open import open_store
-from shared.storage.settings import StoreSettings
+from shared.storage.open import StoreSettings, open_store
 
 GRACE_S = 6
 QUERIES_S = 3.0
@@ -34,7 +33,7 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT."""
         desk = getattr(self.app.state, "desk", None)
-        if isinstance(desk, Desk):
+        if isinstance(desk, SandboxService):
             last = threading.Timer(QUERIES_S, desk.kill)
             last.daemon = True
             last.start()
@@ -47,16 +46,16 @@ def main() -> int:
     chosen = address_parser("services.sandbox", port=8102, note=note).parse_args()
     configure_logging("sandbox-http")
     try:
-        check_address(chosen.host, Guard.from_settings())
+        check_bind_address(chosen.host, Guard.from_settings())
         objects = open_store(StoreSettings())
-        walls = announce_walls()
+        walls = report_walls()
     except SenseError as error:
         print(error.message, file=sys.stderr)
         return 2
     exit_with_parent()
     expose_metrics()
     app = create_app(objects, SandboxSettings(), PathSettings().databases.parent / "incoming", walls)
-    Server(server_config(app, chosen, grace_s=GRACE_S), app).run()
+    Server(uvicorn_config(app, chosen, grace_s=GRACE_S), app).run()
     return 0
 
 

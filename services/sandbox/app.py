@@ -1,6 +1,6 @@
 """The sandbox over internal HTTP, for calls that somebody waits for: run one SQL, take a database in.
 
-It is for our own services: `shared.http_guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
+It is for our own services: `shared.http.guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
 """
 
 import asyncio
@@ -9,25 +9,81 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from services.sandbox.asked import router
-from services.sandbox.desk import Desk, caller_of, get_desk, owner_of
-from services.sandbox.intake import TooLargeError
-from shared.client.models import DATABASE_NAME, Executed, ExecuteRequest
-from shared.contracts.refs import Owner
+from services.sandbox.building.databases import INVALID_DDL, build_temporary_database, split_script
+from services.sandbox.execution.requests import Execution
+from services.sandbox.execution.requests import ExecutionRequest as Statement
+from services.sandbox.execution.sql_text import has_outer_order_by
+from services.sandbox.intake.upload import TooLargeError
+from services.sandbox.judging.comparison import ComparisonRule
+from services.sandbox.judging.judge import now_ms
+from services.sandbox.service import Caller, SandboxService, budget, caller_of, get_service, owner_of, to_executed
+from shared.api.resources import DATABASE_NAME, ExecuteRequest, ExecutionResult
+from shared.api.sql import RunRequest, RunResponse, RunResult, ScriptRequest, ScriptResponse
+from shared.catalog.databases import Upload
+from shared.contracts.base import Owner
 from shared.errors import CancelledError, ConflictError, InvalidInputError, SenseError, UnavailableError
-from shared.http_guard import Guard, GuardMiddleware
+from shared.http.guard import Guard, GuardMiddleware
 from shared.logging import get_logger
-from shared.plain_data import check_json
+from shared.metrics import OUTCOMES
+from shared.parsing import check_json
 from shared.settings import SandboxSettings
-from shared.sql.uploads import Upload
-from shared.storage.base import ObjectStore
+from shared.storage.store import ObjectStore
+
+router = APIRouter()
+Service = Annotated[SandboxService, Depends(get_service)]
+
+
+@router.post("/runs")
+async def run_together(desk: Service, caller: Caller, asked: RunRequest) -> RunResponse:
+    """All of them, on one slot; what fails is an answer."""
+    one = ExecuteRequest(database_id=asked.database_id, sql="", deadline_s=asked.deadline_s, max_rows=asked.max_rows)
+    seconds, rows = budget(one, desk.settings)
+    async with desk.queries.taken(caller):
+        executions = await desk.off_loop(run_all, desk, asked, seconds, rows)
+    for execution in executions:
+        OUTCOMES.labels(outcome=execution.outcome.value).inc()
+    return RunResponse(runs=[to_run(execution) for execution in executions])
+
+
+def run_all(desk: SandboxService, asked: RunRequest, seconds: float, rows: int) -> list[Execution]:
+    """Order counts in a result where most of the statements ask for one."""
+    path = desk.local(asked.database_id)
+    ordered = sum(map(has_outer_order_by, asked.sqls)) * 2 > len(asked.sqls)
+    rule = ComparisonRule("list" if ordered else "bag")
+    now = now_ms()  # votes that ask for the time are told the same one
+    try:
+        return desk.pool.execute_many([Statement(path, sql, seconds, rows, rule, now_ms=now) for sql in asked.sqls])
+    except InvalidInputError as error:
+        message = f"database {asked.database_id} cannot be read any more; bring the same file again"
+        raise InvalidInputError(message, code="invalid_database") from error
+
+
+def to_run(execution: Execution) -> RunResult:
+    """What the caller sees."""
+    return RunResult(
+        **to_executed(execution).model_dump(), fingerprint=execution.fingerprint if execution.complete else None
+    )
+
+
+@router.post("/scripts")
+async def build(desk: Service, caller: Caller, asked: ScriptRequest) -> ScriptResponse:
+    """Builds and stores it by its content; the same script gives the same database."""
+    split = await run_in_threadpool(split_script, asked.ddl)
+    async with desk.uploads.taken(caller):
+        try:
+            database_id = await desk.off_loop(build_temporary_database, desk.objects, split.script, desk.pool)
+        except InvalidInputError as error:
+            raise InvalidInputError(error.message, code=INVALID_DDL) from error
+    return ScriptResponse(database_id=database_id, skipped=split.skipped)
+
 
 MOST_JSON_BYTES = 1_000_000
 FILE_TYPES = frozenset({"application/vnd.sqlite3", "application/x-sqlite3", "application/octet-stream", ""})
@@ -52,7 +108,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.desk = Desk(objects, settings, incoming)
+        app.state.desk = SandboxService(objects, settings, incoming)
         try:
             yield
         finally:
@@ -60,9 +116,9 @@ def create_app(
 
     app = FastAPI(title="Sense sandbox", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.walls = dict(walls or {})
-    app.add_exception_handler(SenseError, say_sense_error)
-    app.add_exception_handler(RequestValidationError, say_bad_request)
-    app.add_exception_handler(ClientDisconnect, say_nothing)
+    app.add_exception_handler(SenseError, answer_sense_error)
+    app.add_exception_handler(RequestValidationError, answer_invalid_request)
+    app.add_exception_handler(ClientDisconnect, answer_disconnect)
     app.add_middleware(GuardMiddleware, guard=Guard.from_settings(other_types={"/databases": FILE_TYPES}))
     app.post("/execute")(execute)
     app.post("/databases")(take_database)
@@ -73,7 +129,7 @@ def create_app(
     return app
 
 
-async def execute(request: Request, desk: Annotated[Desk, Depends(get_desk)]) -> Executed:
+async def execute(request: Request, desk: Annotated[SandboxService, Depends(get_service)]) -> ExecutionResult:
     """Runs one SQL on one stored database."""
     body = bytearray()
     async for chunk in request.stream():
@@ -88,23 +144,25 @@ async def execute(request: Request, desk: Annotated[Desk, Depends(get_desk)]) ->
     return await desk.execute(asked, caller_of(request))
 
 
-async def take_database(request: Request, desk: Annotated[Desk, Depends(get_desk)], name: Name = "") -> JSONResponse:
+async def take_database(
+    request: Request, desk: Annotated[SandboxService, Depends(get_service)], name: Name = ""
+) -> JSONResponse:
     """Receives a file, checks it and stores it; 201 where it is new, 200 where its bytes are known."""
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > desk.settings.upload_bytes:
-        raise TooLargeError(f"the database is above {desk.settings.upload_bytes} bytes")
+    if announced.isdecimal() and int(announced) > desk.settings.max_upload_bytes:
+        raise TooLargeError(f"the database is above {desk.settings.max_upload_bytes} bytes")
     owner = owner_of(request)
     async with desk.uploads.taken(owner.id if owner else ""):
-        upload, new = await received(request, desk, name, owner)
+        upload, new = await receive_file(request, desk, name, owner)
     log.info("database.taken", database=upload.id, bytes=upload.size, new=new)
     return JSONResponse(upload.model_dump(mode="json"), status_code=201 if new else 200)
 
 
-async def received(request: Request, desk: Desk, name: str, owner: Owner | None) -> tuple[Upload, bool]:
+async def receive_file(request: Request, desk: SandboxService, name: str, owner: Owner | None) -> tuple[Upload, bool]:
     """Writes what arrives, a megabyte at a time; a caller who hangs up leaves nothing behind."""
     with desk.intake.arrival() as arrival:
         waiting = bytearray()
-        async for chunk in steady(request.stream()):
+        async for chunk in check_arriving(request.stream()):
             waiting += chunk
             if len(waiting) >= WRITE_BYTES or not arrival.size:
                 await desk.off_loop(arrival.add, bytes(waiting))
@@ -113,7 +171,7 @@ async def received(request: Request, desk: Desk, name: str, owner: Owner | None)
         return await desk.off_loop(desk.intake.take, arrival, name, owner)
 
 
-async def steady(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def check_arriving(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The same chunks; a sender who is silent for `IDLE_S` holds no slot any longer. Raises StalledError."""
     while True:
         try:
@@ -131,7 +189,7 @@ async def healthz(request: Request) -> dict[str, object]:
     return {"status": "ok", "walls": request.app.state.walls}
 
 
-async def readyz(desk: Annotated[Desk, Depends(get_desk)]) -> dict[str, str]:
+async def readyz(desk: Annotated[SandboxService, Depends(get_service)]) -> dict[str, str]:
     """Asks the object store; children are started when they are needed."""
     await desk.off_loop(desk.objects.exists, "readyz")
     return {"status": "ok"}
@@ -149,7 +207,7 @@ def first_fault(fault: object) -> str:
     return f"{where}: {fault['msg']}" if where else str(fault["msg"])
 
 
-async def say_sense_error(_: Request, error: Exception) -> JSONResponse:
+async def answer_sense_error(_: Request, error: Exception) -> JSONResponse:
     """Code and sentence."""
     assert isinstance(error, SenseError)
     if isinstance(error, CancelledError | ConflictError):  # its pool was closed under it
@@ -158,13 +216,13 @@ async def say_sense_error(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"code": error.code, "message": error.message}, status_code=error.http_status, headers=headers)
 
 
-async def say_bad_request(_: Request, error: Exception) -> JSONResponse:
+async def answer_invalid_request(_: Request, error: Exception) -> JSONResponse:
     """A parameter that does not fit."""
     assert isinstance(error, RequestValidationError)
     return JSONResponse({"code": "invalid_request", "message": first_fault(error.errors()[0])}, status_code=422)
 
 
-async def say_nothing(_: Request, error: Exception) -> Response:
+async def answer_disconnect(_: Request, error: Exception) -> Response:
     """The caller hung up: nobody reads an answer."""
     log.info("http.left", error=type(error).__name__)
     return Response(status_code=400)

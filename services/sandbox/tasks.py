@@ -5,19 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from services.sandbox.building import Builder
-from services.sandbox.combined import combined
-from services.sandbox.databases import local_database
-from services.sandbox.judge import Question
-from services.sandbox.neighbourhood import neighbourhood
-from services.sandbox.opinions import ByPolicy, Opinions
-from services.sandbox.programs import Programs, find_programs
-from services.sandbox.second_look import Neighbourhood, SecondLook
-from services.sandbox.verdicts import Judgement
-from services.sandbox.verify import CONSTANT, DISAGREES, UNREADABLE, Verifier
-from services.sandbox.worker_pool import worker_judge, worker_pool
+from services.sandbox.building.databases import local_database
+from services.sandbox.building.examples import ExampleBuilder
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.execution.requests import ExecutionRequest
+from services.sandbox.judging.judge import JudgeQuestion
+from services.sandbox.judging.suite_review import DatabaseSuite, SuiteReview
+from services.sandbox.judging.verdicts import Judgement, combine_verdicts
+from services.sandbox.judging.verification import CONSTANT, DISAGREES, UNREADABLE, Verifier
+from services.sandbox.shard_pool import shard_judge, shard_pool
+from services.sandbox.test_suites.generate import prepare_suite
+from shared.catalog.datasets import find_dataset
 from shared.contracts.base import TaskContract
-from shared.contracts.records import Candidate, Example, Judged, Outcome, Written
+from shared.contracts.records import Candidate, Example, JudgedCandidate, Outcome, Policy, Verdict, WrittenExample
 from shared.contracts.sandbox import (
     BUILD_DATABASE,
     JUDGE_CANDIDATES,
@@ -29,20 +29,74 @@ from shared.contracts.sandbox import (
     VerifiedCounts,
     VerifyExamples,
 )
-from shared.sql.hardness import as_asked
-from shared.storage.base import ObjectStore
-from shared.tasks.run import Done, Work
-from shared.tasks.shard import Shard
+from shared.sql.spider.hardness import matches_level
+from shared.storage.store import ObjectStore
+from shared.tasks.task import Shard, TaskResult, Work
+
+ByPolicy = dict[Policy, Verdict]
+
+
+class FurtherPolicies:
+    """The further policies of one command."""
+
+    def __init__(self, command: JudgeCandidates, shard: Shard) -> None:
+        self.command, self.shard = command, shard
+        self._official: dict[str, Policy] = {}
+
+    def policies(self, example: Example) -> list[Policy]:
+        """Those besides the main one, each once."""
+        asked = list(self.command.also)
+        if self.command.official and example.dataset:
+            asked.append(self.official(example.dataset))
+        return [policy for policy in dict.fromkeys(asked) if policy is not self.command.policy]
+
+    def official(self, dataset: str) -> Policy:
+        """The policy of a stored data set. Raises NotFoundError."""
+        if dataset not in self._official:
+            self._official[dataset] = find_dataset(self.shard.objects, dataset).policy
+        return self._official[dataset]
+
+    def verdicts(self, examples: Sequence[Example], questions: Sequence[JudgeQuestion]) -> list[list[ByPolicy]]:
+        """For each question and candidate, the verdict by further policy, on the original database."""
+        found: list[list[ByPolicy]] = [[{} for _ in question.candidates] for question in questions]
+        wanted = [self.policies(example) for example in examples]
+        for policy in dict.fromkeys(policy for policies in wanted for policy in policies):
+            places = [place for place, policies in enumerate(wanted) if policy in policies]
+            judged = shard_judge(self.shard, policy).judge_many([questions[place] for place in places])
+            for place, judgements in zip(places, judged, strict=True):
+                for number, judgement in enumerate(judgements):
+                    found[place][number][policy] = judgement.verdict
+        return found
+
+
+COMPILED_VERDICTS = frozenset({Verdict.CORRECT, Verdict.WRONG, Verdict.TIMEOUT})
+Programs = dict[tuple[Path, str], str | None]
+
+
+def find_programs(
+    pool: SandboxPool, questions: Sequence[JudgeQuestion], judged: Sequence[Sequence[Judgement]]
+) -> Programs:
+    """The program's hash by database and SQL, of candidates that compiled and may take part in a pair."""
+    asked = {
+        (question.database, judgement.sql): None
+        for question, judgements in zip(questions, judged, strict=True)
+        for judgement in judgements
+        if judgement.sql is not None and judgement.verdict in COMPILED_VERDICTS
+    }
+    keys = list(asked)
+    ran = pool.execute_many([ExecutionRequest(database, sql, keep_rows=0, program=True) for database, sql in keys])
+    return {key: execution.program for key, execution in zip(keys, ran, strict=True)}
+
 
 JUDGED_AT_ONCE = 50
 
 
-def build_databases(command: BuildDatabase, shard: Shard) -> Done:
+def build_databases(command: BuildDatabase, shard: Shard) -> TaskResult:
     """Seals the database of every written example; a script that does not build rejects its example.
 
     Invented examples get rows of ours where theirs are missing, cannot be inserted, or leave the gold nothing to find.
     """
-    found = Builder(shard.objects, worker_pool(shard)).build(shard.rows(command.written, Written))
+    found = ExampleBuilder(shard.objects, shard_pool(shard)).build(shard.rows(command.written, WrittenExample))
     counts = BuiltCounts(
         built=len(found.built),
         databases=len({written.database_id for written in found.built}),
@@ -50,15 +104,15 @@ def build_databases(command: BuildDatabase, shard: Shard) -> Done:
         rows_added=sum(written.rows_added for written in found.built),
     )
     outputs = {
-        "written": shard.write_rows("written", found.built),
-        "rejected": shard.write_rows("rejected", found.rejected),
+        "written": shard.write_records("written", found.built),
+        "rejected": shard.write_records("rejected", found.rejected),
     }
-    return Done(counts, outputs)
+    return TaskResult(counts, outputs)
 
 
-def verify_examples(command: VerifyExamples, shard: Shard) -> Done:
+def verify_examples(command: VerifyExamples, shard: Shard) -> TaskResult:
     """Passes every example through the gates; what does not pass is kept apart with its reason."""
-    found = Verifier(command, shard.objects, worker_pool(shard)).verify(shard.rows(command.written, Written))
+    found = Verifier(command, shard.objects, shard_pool(shard)).verify(shard.rows(command.written, WrittenExample))
     reasons = found.reasons()
     counts = VerifiedCounts(
         accepted=len(found.accepted),
@@ -67,42 +121,42 @@ def verify_examples(command: VerifyExamples, shard: Shard) -> Done:
         unreadable=reasons[UNREADABLE],
         disagree=reasons[DISAGREES],
         constant=reasons[CONSTANT],
-        as_asked=sum(as_asked(row.level, row.measured or "") for row in found.accepted),
+        as_asked=sum(matches_level(row.level, row.measured or "") for row in found.accepted),
     )
     outputs = {
-        "examples": shard.write_rows("examples", found.accepted),
-        "rejected": shard.write_rows("rejected", found.rejected),
+        "examples": shard.write_records("examples", found.accepted),
+        "rejected": shard.write_records("rejected", found.rejected),
     }
-    return Done(counts, outputs)
+    return TaskResult(counts, outputs)
 
 
-def judge_candidates(command: JudgeCandidates, shard: Shard) -> Done:
+def judge_candidates(command: JudgeCandidates, shard: Shard) -> TaskResult:
     """Judges an example's candidates together, so that its gold and equal answers run once."""
     examples = {example.example_id: example for example in shard.rows(command.examples, Example)}
     grouped: dict[str, list[Candidate]] = {}
     for candidate in shard.rows(command.candidates, Candidate):
         grouped.setdefault(candidate.example_id, []).append(candidate)
-    judged: list[Judged] = []
-    judge, names = worker_judge(shard, command.policy), list(grouped)
-    opinions = Opinions(command, shard)
-    around = neighbourhoods(shard.objects, examples.values(), grouped, command.neighbours)
+    judged: list[JudgedCandidate] = []
+    judge, names = shard_judge(shard, command.policy), list(grouped)
+    opinions = FurtherPolicies(command, shard)
+    around = prepare_suites(shard.objects, examples.values(), grouped, command.neighbours)
     for begin in range(0, len(names), JUDGED_AT_ONCE):
         part = names[begin : begin + JUDGED_AT_ONCE]
-        questions = [as_question(shard.objects, examples[name], grouped[name]) for name in part]
-        found = SecondLook(judge).review(questions, judge.judge_many(questions), around)
+        questions = [to_question(shard.objects, examples[name], grouped[name]) for name in part]
+        found = SuiteReview(judge).review(questions, judge.judge_many(questions), around)
         others = opinions.verdicts([examples[name] for name in part], questions)
         programs = find_programs(judge.pool, questions, found) if command.programs else {}
         for name, question, judgements, opinion in zip(part, questions, found, others, strict=True):
-            judged += as_judged(grouped[name], question, judgements, opinion, programs)
+            judged += judged_records(grouped[name], question, judgements, opinion, programs)
         shard.progress(done=begin + len(part), total=len(names))
     verdicts = Counter(row.verdict.value for row in judged)
     counts = JudgedCounts(candidates=len(judged), by_chance=sum(row.neighbours_lost > 0 for row in judged), **verdicts)
-    return Done(counts, {"judged": shard.write_rows("judged", judged)})
+    return TaskResult(counts, {"judged": shard.write_records("judged", judged)})
 
 
-def neighbourhoods(
+def prepare_suites(
     objects: ObjectStore, examples: Iterable[Example], grouped: Mapping[str, Sequence[Candidate]], count: int
-) -> dict[Path, Neighbourhood]:
+) -> dict[Path, DatabaseSuite]:
     """Local database file -> its neighbours, made for all golds and candidates of the shard on it."""
     if not count:
         return {}
@@ -112,14 +166,14 @@ def neighbourhoods(
         sqls.setdefault(example.database_id, []).append(example.gold)
         sqls[example.database_id] += [candidate.sql for candidate in candidates if candidate.sql]
     return {
-        local_database(objects, database_id): neighbourhood(objects, database_id, texts, count)
+        local_database(objects, database_id): prepare_suite(objects, database_id, texts, count)
         for database_id, texts in sqls.items()
     }
 
 
-def as_question(objects: ObjectStore, example: Example, candidates: Sequence[Candidate]) -> Question:
+def to_question(objects: ObjectStore, example: Example, candidates: Sequence[Candidate]) -> JudgeQuestion:
     """The example as the judge takes it."""
-    return Question(
+    return JudgeQuestion(
         database=local_database(objects, example.database_id),
         gold=example.gold,
         candidates=tuple(candidate.sql for candidate in candidates),
@@ -135,18 +189,18 @@ def outcome_of(judgement: Judgement) -> Outcome:
     return Outcome.UNEXTRACTABLE if judgement.sql is None else Outcome.NOT_RUN
 
 
-def as_judged(
+def judged_records(
     candidates: Sequence[Candidate],
-    question: Question,
+    question: JudgeQuestion,
     judgements: Sequence[Judgement],
     others: Sequence[ByPolicy],
     programs: Programs,
-) -> list[Judged]:
+) -> list[JudgedCandidate]:
     """Rows for the object store, both results cut down for people. `others` are further policies' verdicts."""
     return [
-        Judged(
+        JudgedCandidate(
             candidate=candidate,
-            verdict=combined([judgement.verdict, *other.values()]),
+            verdict=combine_verdicts([judgement.verdict, *other.values()]),
             policy=judgement.policy,
             outcome=outcome_of(judgement),
             message=judgement.execution.message if judgement.execution else None,

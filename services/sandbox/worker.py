@@ -5,13 +5,13 @@ from typing import Any
 
 from celery.signals import worker_init
 
+from services.sandbox.shard_pool import report_walls
 from services.sandbox.tasks import TASKS
-from services.sandbox.worker_pool import announce_walls
 from shared.contracts.base import Queue
 from shared.errors import SenseError
 from shared.logging import configure_logging
 from shared.tasks.app import make_app
-from shared.tasks.run import register_task
+from shared.tasks.task import register_task
 from shared.tasks.worker import attach_worker
 
 app = make_app()
@@ -25,6 +25,6 @@ def look_at_walls(**_: Any) -> None:
     """Before any task is taken: a worker that lacks a required wall does not start."""
     configure_logging(Queue.SANDBOX.value)
     try:
-        announce_walls()
+        report_walls()
     except SenseError as error:
         sys.exit(error.message)

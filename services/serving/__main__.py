@@ -4,16 +4,15 @@ import sys
 
 import uvicorn
 
-from services.serving.asking.app import create_app
-from services.serving.asking.settings import AskSettings
+from services.serving.settings import SqlServiceSettings
+from services.serving.sql.app import create_app
 from shared.errors import SenseError
-from shared.http_guard import Guard, check_address
-from shared.http_process import address_parser, server_config
-from shared.lifeline import exit_with_parent
+from shared.http.guard import Guard, check_bind_address
+from shared.http.server import address_parser, uvicorn_config
 from shared.logging import configure_logging
+from shared.processes.lifecycle import exit_with_parent
 from shared.settings import EngineSettings, SandboxSettings
-from shared.storage.open import open_store
-from shared.storage.settings import StoreSettings
+from shared.storage.open import StoreSettings, open_store
 
 GRACE_S = 6
 
@@ -24,14 +23,14 @@ def main() -> int:
     chosen = address_parser("services.serving", port=8103, note=note).parse_args()
     configure_logging("serving-http")
     try:
-        check_address(chosen.host, Guard.from_settings())
+        check_bind_address(chosen.host, Guard.from_settings())
         objects = open_store(StoreSettings())
     except SenseError as error:
         print(error.message, file=sys.stderr)
         return 2
     exit_with_parent()
-    app = create_app(objects, EngineSettings().url, SandboxSettings().url, AskSettings())
-    uvicorn.Server(server_config(app, chosen, grace_s=GRACE_S)).run()
+    app = create_app(objects, EngineSettings().url, SandboxSettings().url, SqlServiceSettings())
+    uvicorn.Server(uvicorn_config(app, chosen, grace_s=GRACE_S)).run()
     return 0
 
 

@@ -1,12 +1,11 @@
-"""The serving service's tasks: models onto the engine under immutable names, and the engine off its device."""
+"""The serving tasks: put models on the engine under immutable names, and take the engine off its device."""
 
 from hashlib import file_digest
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from services.serving.client import EmbeddedEngine
-from services.serving.protocol import Engine
+from services.serving.engine_client import EngineClient
 from shared.contracts.base import TaskContract
 from shared.contracts.serving import (
     DEPLOY_MODEL,
@@ -20,30 +19,27 @@ from shared.contracts.serving import (
     UndeployModel,
 )
 from shared.errors import NotFoundError, UnavailableError
-from shared.models.chosen import model_of
-from shared.models.find import model_folders
-from shared.models.manifest import ModelManifest, read_manifest
+from shared.models.bases import fetch_model_folders
+from shared.models.manifest import ModelManifest, chosen_model, read_manifest
 from shared.settings import EngineSettings
-from shared.storage.base import ObjectStore
-from shared.tasks.run import Done, Work
-from shared.tasks.shard import Shard
+from shared.storage.store import ObjectStore
+from shared.tasks.task import Shard, TaskResult, Work
 
 
-def open_engine() -> Engine:
-    """The engine of this installation."""
-    return EmbeddedEngine(EngineSettings().url)
+def open_engine() -> EngineClient:
+    return EngineClient(EngineSettings().url)
 
 
 def checked_folders(objects: ObjectStore, command: DeployModel) -> tuple[Path, Path | None]:
-    """The folders behind a name, base and adapter, once they hold what the manifest says."""
-    base, adapter = model_folders(objects, command.base, command.model if command.adapter else None)
+    """Downloads base and adapter and checks them against the manifest."""
+    base, adapter = fetch_model_folders(objects, command.base, command.model if command.adapter else None)
     if command.adapter:
         check_files(read_manifest(objects, command.model), adapter or base)
     return base, adapter
 
 
 def check_files(manifest: ModelManifest, folder: Path) -> None:
-    """The local copy is what the manifest names. Raises `UnavailableError`; the next attempt brings it anew."""
+    """Deletes a damaged local copy and raises `UnavailableError`; the next attempt downloads it again."""
     for name, ref in manifest.files.items():
         with (folder / name).open("rb") as file:
             found = file_digest(file, "sha256").hexdigest()
@@ -52,31 +48,30 @@ def check_files(manifest: ModelManifest, folder: Path) -> None:
             raise UnavailableError(f"the local copy of {manifest.name} is damaged at {name}; it is brought again")
 
 
-def deploy_model(command: DeployModel, shard: Shard) -> Done:
-    """Brings base and adapter to this machine, whole, and has the engine answer under the model's name once it has
-    loaded and checked it."""
-    model = model_of(shard, command.model_from, command.model)
+def deploy_model(command: DeployModel, shard: Shard) -> TaskResult:
+    """Downloads a model; the engine serves it once it has loaded and checked it."""
+    model = chosen_model(shard, command.model_from, command.model)
     command = command.model_copy(update={"model": model})
     base, adapter = checked_folders(shard.objects, command)
     open_engine().load(command.model, str(base.absolute()), str(adapter.absolute()) if adapter else None)
-    return Done(DeployedCounts(deployed=1))
+    return TaskResult(DeployedCounts(deployed=1))
 
 
-def undeploy_model(command: UndeployModel, shard: Shard) -> Done:
-    """The engine answers to the name no more, once it has answered what it was asked; doing it twice is no error."""
+def undeploy_model(command: UndeployModel, shard: Shard) -> TaskResult:
+    """The engine answers requests in flight, then stops serving the name; doing it twice is not an error."""
     try:
         open_engine().unload(command.model)
     except NotFoundError:
-        return Done(UndeployedCounts(undeployed=0))
-    return Done(UndeployedCounts(undeployed=1))
+        return TaskResult(UndeployedCounts(undeployed=0))
+    return TaskResult(UndeployedCounts(undeployed=1))
 
 
-def release(command: Release, shard: Shard) -> Done:
-    """Gives the engine's memory back; its names stay and are loaded again when someone asks."""
+def release(command: Release, shard: Shard) -> TaskResult:
+    """Frees the engine's memory; its names stay and are loaded again on the next request."""
     engine = open_engine()
     served = len(engine.models())
     engine.release()
-    return Done(ReleasedCounts(released=served))
+    return TaskResult(ReleasedCounts(released=served))
 
 
 TASKS: dict[TaskContract, Work[Any]] = {

@@ -1,31 +1,33 @@
-"""The synthesis service's tasks: write examples, collect the accepted ones."""
+"""The tasks of the synthesis service: write examples, load datasets, have a judge review, collect what passed."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from services.synthesis.asking import ask_strong
-from services.synthesis.card_facts import gather_facts
-from services.synthesis.card_html import write_html
-from services.synthesis.collect import Dataset, collect, interleave
-from services.synthesis.data_card import write_card
-from services.synthesis.dataset_seeds import dataset_seeds
-from services.synthesis.endings import check_any, ending
-from services.synthesis.exporting import export_rows, schema_reader
-from services.synthesis.handwritten import load_handwritten
-from services.synthesis.history import history_of
-from services.synthesis.llm_writer import Known, make_calls
-from services.synthesis.load import load
-from services.synthesis.own import own_databases
-from services.synthesis.own_writer import write_own
-from services.synthesis.reviewing import review_examples
-from services.synthesis.seeds import builtin_seeds
-from services.synthesis.sft import sft_row
-from services.synthesis.shares import share_places
-from services.synthesis.steer import Wanted, wanted, write_steered
-from shared.contracts.base import TaskContract
-from shared.contracts.records import Example, Rejected
-from shared.contracts.refs import ObjectRef, StageRef
+from services.synthesis.collecting.card import gather_facts, render_markdown
+from services.synthesis.collecting.card_html import render_html
+from services.synthesis.collecting.collect import CollectedDataset, collect, interleave
+from services.synthesis.collecting.export import (
+    check_not_empty,
+    export_records,
+    schema_facts_reader,
+    sft_record,
+    shortfall_note,
+    written_shards,
+)
+from services.synthesis.gates.review import review_examples
+from services.synthesis.load_dataset import select_examples
+from services.synthesis.steering import WritingGoals, plan_slots, read_goals
+from services.synthesis.writers.grammar.writer import write_to_goals
+from services.synthesis.writers.handwritten import load_handwritten
+from services.synthesis.writers.llm import write_with_llm
+from services.synthesis.writers.llm_prompts import PromptContext, read_history
+from services.synthesis.writers.seeds import builtin_seeds, dataset_seeds
+from services.synthesis.writers.user_databases import load_user_databases, write_for_user_databases
+from shared.catalog.databases import CardCache
+from shared.catalog.datasets import find_dataset, read_examples
+from shared.contracts.base import ObjectRef, TaskContract
+from shared.contracts.records import Example, RejectedExample
 from shared.contracts.synthesis import (
     COLLECT,
     HARDNESS,
@@ -34,162 +36,136 @@ from shared.contracts.synthesis import (
     WRITE_EXAMPLES,
     Collect,
     CollectedCounts,
+    CollectSource,
     LoadDataset,
     LoadedCounts,
     WriteExamples,
     WrittenCounts,
 )
-from shared.llm.ask import ending_sentences
-from shared.sql.catalog import Catalog
+from shared.sampling import describe_endings
 from shared.sql.prompt import prompt_version
-from shared.storage.datasets import dataset_rows, find_dataset
-from shared.storage.spool import Spool
-from shared.tasks.run import Done, Work
-from shared.tasks.shard import Shard
+from shared.storage.records import Spool
+from shared.tasks.task import Shard, TaskResult, Work
 
 
-def write_examples(command: WriteExamples, shard: Shard) -> Done:
+def write_examples(command: WriteExamples, shard: Shard) -> TaskResult:
     """Writes by the command's writer; nothing written has been run yet."""
-    wish = wanted(command, shard)
-    if command.writer == "llm":
-        return write_by_llm(command, shard, wish)
+    goals = read_goals(command, shard)
     if command.writer == "handwritten":
         written = load_handwritten()[: command.count]
-        return Done(WrittenCounts(written=len(written)), {"written": shard.write_rows("written", written)})
-    return write_offline(command, shard, wish)
+        return TaskResult(WrittenCounts(written=len(written)), {"written": shard.write_records("written", written)})
+    if command.writer == "grammar":
+        return write_with_grammar(command, shard, goals)
+    seeds = dataset_seeds(shard.objects, command.seeds, command.seeds_split) if command.seeds else builtin_seeds()
+    databases = load_user_databases(shard.objects, command.databases)
+    return write_with_llm(command, shard, goals, PromptContext(seeds, read_history(command, shard), databases))
 
 
-def write_offline(command: WriteExamples, shard: Shard, wish: Wanted) -> Done:
-    """The grammar's domains, and in their share the databases of the user's; wishes for features are the former's."""
-    owns = own_databases(shard.objects, command.databases)
-    places = share_places(wish.levels, command.own_share if owns else 0.0, command.shard, command.count)
-    mine = [place for place in places if place.own]
-    written = write_own(seed=command.seed, split=command.split, shard=command.shard, places=mine, owns=owns)
+def write_with_grammar(command: WriteExamples, shard: Shard, goals: WritingGoals) -> TaskResult:
+    """Examples over the grammar's domains and, in their share, over user databases. Only the former follow features."""
+    databases = load_user_databases(shard.objects, command.databases)
+    share = command.user_database_share if databases else 0.0
+    slots = plan_slots(goals.levels, share, command.shard, command.count)
+    written = write_for_user_databases(
+        seed=command.seed,
+        split=command.split,
+        shard=command.shard,
+        slots=[slot for slot in slots if slot.for_user_database],
+        databases=databases,
+    )
     own, followed = len(written), 0
-    if features := [one for one, place in zip(wish.draw(command), places, strict=True) if not place.own]:
-        rest, followed = write_steered(command, wish, features)
+    drawn = goals.draw_features(command)
+    if features := [one for one, slot in zip(drawn, slots, strict=True) if not slot.for_user_database]:
+        rest, followed = write_to_goals(command, goals, features)
         written += rest
     counts = WrittenCounts(written=len(written), own=own, followed=followed)
-    return Done(counts, {"written": shard.write_rows("written", written)})
+    return TaskResult(counts, {"written": shard.write_records("written", written)})
 
 
-def known_now(command: WriteExamples, shard: Shard) -> Known:
-    """Seeds, what completed waves left, and the user's databases."""
-    seeds = dataset_seeds(shard.objects, command.seeds, command.seeds_split) if command.seeds else builtin_seeds()
-    return Known(seeds, history_of(command, shard), own_databases(shard.objects, command.databases))
-
-
-def write_by_llm(command: WriteExamples, shard: Shard, wish: Wanted) -> Done:
-    """One call an example; answers are recorded before they are read. What the endpoint refuses costs one example."""
-    answers, tokens = ask_strong(command, shard, make_calls(command, known_now(command, shard), wish))
-    if answers.unasked:
-        shard.progress(note=f"the budget does not hold {answers.unasked} more examples; the job ends with what it has")
-    if said := ending_sentences(answers.endings, "strong.max_tokens"):
-        shard.progress(note="; ".join(said))
-    outputs = {
-        "written": shard.write_rows("written", answers.written),
-        "unparsed": shard.write_rows("unparsed", answers.rejected),
-    }
-    return Done(answers.counts(tokens), outputs)
-
-
-def load_dataset(command: LoadDataset, shard: Shard) -> Done:
-    """Reads a split of a stored data set; the version named is the version read, whatever came since."""
+def load_dataset(command: LoadDataset, shard: Shard) -> TaskResult:
+    """Reads a split of a stored dataset, in the version that the command names."""
     manifest = find_dataset(shard.objects, command.dataset)
     health = manifest.health
     faults = [*health.failed, *health.timeouts, *health.capped] if health else []
-    loaded = load(command, dataset_rows(shard.objects, manifest), {fault.index for fault in faults})
+    loaded = select_examples(command, read_examples(shard.objects, manifest), {fault.index for fault in faults})
     counts = LoadedCounts(
         examples=len(loaded.examples),
         selection=loaded.selection,
         held_back=loaded.held_back,
         gold_failed=loaded.gold_failed,
     )
-    return Done(counts, {"examples": shard.write_rows("examples", loaded.examples)})
+    return TaskResult(counts, {"examples": shard.write_records("examples", loaded.examples)})
 
 
-def rejections(stages: list[StageRef], shard: Shard) -> Iterator[Rejected]:
-    """What the gates before verification and verification itself refused, stage by stage."""
-    for verified in stages:
-        last, _, name = verified.stage.partition(".")
-        if last not in ("verify", "review"):
-            continue
-        gates = [(f"write.{name}", "unparsed"), (f"build.{name}", "rejected"), (f"verify.{name}", "rejected")]
-        if last == "review":
-            gates.append((verified.stage, "rejected"))
-        for stage, output in gates:
-            yield from shard.stage_rows(verified.model_copy(update={"stage": stage}), output, Rejected)
+def read_rejections(sources: list[CollectSource], shard: Shard) -> Iterator[RejectedExample]:
+    """What the gates before this one have refused, gate by gate."""
+    for source in sources:
+        for refused in source.rejected:
+            yield from shard.stage_records(refused.stage, refused.output, RejectedExample)
 
 
-def collect_dataset(command: Collect, shard: Shard) -> Done:
+def collect_dataset(command: Collect, shard: Shard) -> TaskResult:
     """Reads shards in index order and alone writes the exports, so that the same answers give the same bytes."""
-    verified = (row for stage in command.verified for row in shard.stage_rows(stage, "examples", Example))
-    refused = (row for stage in command.refuse for row in shard.stage_rows(stage, "examples", Example))
-    catalog = Catalog(shard.objects)
-    schema_of = schema_reader(catalog)
+    verified = (row for one in command.sources for row in shard.stage_records(one.accepted, "examples", Example))
+    refused = (row for stage in command.refuse for row in shard.stage_records(stage, "examples", Example))
+    catalog = CardCache(shard.objects)
+    schema_of = schema_facts_reader(catalog)
     dataset = collect(
         verified, refused, command.limit, schema_of=schema_of, near=command.near_duplicates, given=command.given
     )
     short = max(0, (command.limit or 0) - len(dataset.examples))
     if short and not command.final:
         nothing = CollectedCounts(examples=0, selection=0, duplicates=0, leaked=0, rejected=0)
-        return Done(nothing.model_copy(update={"short": short - command.told}))
+        return TaskResult(nothing.model_copy(update={"short": short - command.told}))
     if all(example.split in ("test", "handwritten") for example in dataset.examples):
         dataset.examples = interleave(dataset.examples)
     dataset.selection = interleave(dataset.selection)
-    earlier = Spool(Rejected, rejections(command.verified, shard))
-    check_any(dataset, earlier)
-    rows = (sft_row(example, catalog, command.prompt_rows, command.style) for example in dataset.examples)
-    note = ending(shard, command, short)
+    earlier = Spool(RejectedExample, read_rejections(command.sources, shard))
+    check_not_empty(dataset, earlier)
+    rows = (sft_record(example, catalog, command.prompt_rows, command.style) for example in dataset.examples)
+    note = shortfall_note(shard, command, short)
     outputs = {
-        "examples": export_rows(shard, "examples.jsonl", dataset.examples),
-        "selection": export_rows(shard, "selection.jsonl", dataset.selection),
-        "sft": export_rows(shard, "sft.jsonl", rows),
-        "rejected": export_rows(shard, "rejected.jsonl", chain(earlier, dataset.rejected)),
+        "examples": export_records(shard, "examples.jsonl", dataset.examples),
+        "selection": export_records(shard, "selection.jsonl", dataset.selection),
+        "sft": export_records(shard, "sft.jsonl", rows),
+        "rejected": export_records(shard, "rejected.jsonl", chain(earlier, dataset.rejected)),
         **export_cards(command, shard, dataset, chain(earlier, dataset.rejected), note),
     }
-    counts = collected_counts(dataset, rejected=len(earlier), short=short - command.told)
-    return Done(counts, outputs)
-
-
-def collected_counts(dataset: Dataset, *, rejected: int, short: int) -> CollectedCounts:
-    """The numbers of one collected dataset; `rejected` by earlier gates."""
-    return CollectedCounts(
+    counts = CollectedCounts(
         examples=len(dataset.examples),
         selection=len(dataset.selection),
         duplicates=dataset.duplicates,
         near_duplicates=dataset.near_duplicates,
         leaked=dataset.leaked,
-        rejected=rejected,
+        rejected=len(earlier),
         held_back=dataset.held_back,
-        short=short,
+        short=short - command.told,
         surplus=dataset.surplus,
         flagged=sum(dataset.flags.values()),
         as_asked=dataset.as_asked,
         **{f"measured_{hardness}": dataset.measured(hardness) for hardness in HARDNESS},
     )
+    return TaskResult(counts, outputs)
 
 
 def export_cards(
-    command: Collect, shard: Shard, dataset: Dataset, rejected: Iterable[Rejected], note: str | None
+    command: Collect, shard: Shard, dataset: CollectedDataset, rejected: Iterable[RejectedExample], note: str | None
 ) -> dict[str, ObjectRef]:
-    """The card in both forms."""
-    names = [f"write.{stage.stage.partition('.')[2]}" for stage in command.verified]
     facts = gather_facts(
         dataset.examples,
         rejected,
-        (row for name in names for row in shard.jobs.rows(command.job_id, name)),
-        own=command.given,
+        written_shards(command, shard),
+        user_databases=command.given,
         style=command.style,
         prompt=prompt_version(command.prompt_rows, command.style),
     )
-    told = [f"{one}." for one in ending_sentences(facts.endings, "strong.max_tokens")]
-    facts.note = " ".join([*([note] if note else []), *told]) or None
+    sentences = [f"{one}." for one in describe_endings(facts.endings, "strong.max_tokens")]
+    facts.note = " ".join([*([note] if note else []), *sentences]) or None
     facts.selection, facts.beside_tests = len(dataset.selection), dataset.beside_tests
-    licences = {ref: find_dataset(shard.objects, ref).licence for ref in facts.data_sets}
+    licences = {ref: find_dataset(shard.objects, ref).licence for ref in facts.datasets}
     return {
-        "card": shard.export("card.md", write_card(facts, licences).encode()),
-        "card_html": shard.export("card.html", write_html(facts, licences).encode()),
+        "card": shard.export("card.md", render_markdown(facts, licences).encode()),
+        "card_html": shard.export("card.html", render_html(facts, licences).encode()),
     }
 
 

@@ -3,7 +3,7 @@
 from services.synthesis.tasks import TASKS
 from shared.contracts.base import Queue
 from shared.tasks.app import make_app
-from shared.tasks.run import register_task
+from shared.tasks.task import register_task
 from shared.tasks.worker import attach_worker
 
 app = make_app()

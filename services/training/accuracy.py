@@ -1,4 +1,4 @@
-"""Execution accuracy while training runs, the supervisor's side: answers are run in the sandbox, scores come out."""
+"""Execution accuracy during training, the supervisor's side: runs answers in the sandbox and writes scores."""
 
 import threading
 import time
@@ -7,45 +7,47 @@ from pathlib import Path
 import httpx
 
 from services.training.config import TrainConfig
-from services.training.scores import ANSWERS, Question, Score, score_file, write_whole
-from shared.client.internal import internal_headers, sandbox_at
-from shared.client.sandbox_models import Run, RunAnswer, RunRequest
+from services.training.scores import ANSWERS, SelectionQuestion, SelectionScore, score_file, write_file
+from shared.api.sql import RunRequest, RunResponse, RunResult
+from shared.catalog.databases import CardCache
+from shared.client.internal import internal_headers, sandbox_service
+from shared.contracts.base import RecordSlice
 from shared.contracts.records import Example, PromptStyle
-from shared.contracts.refs import Slice, StageRef
 from shared.contracts.training import TrainModel
 from shared.errors import InvalidInputError, SenseError
 from shared.logging import get_logger
 from shared.settings import SandboxSettings
-from shared.sql.catalog import Catalog
-from shared.sql.extract import extract_sql
+from shared.sql.extraction import extract_sql
 from shared.sql.prompt import render_messages
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 
-LOOK_S = 0.1
-PATIENCE_S = 120.0
+POLL_S = 0.1
+SCORE_TIMEOUT_S = 120.0
 RETRY_S = 2.0
-CALL_S = 60.0
-DEADLINE_S = 2.0
-JSON = {"Content-Type": "application/json"}
-RAN = ("ok", "empty")
+REQUEST_TIMEOUT_S = 60.0
+QUERY_DEADLINE_S = 2.0
+JSON_HEADERS = {"Content-Type": "application/json"}
+RAN_OUTCOMES = ("ok", "empty")
 log = get_logger()
 
 
-def selection_questions(command: TrainModel, shard: Shard, most: int, rows: int, style: PromptStyle) -> list[Question]:
-    """The first questions that were set aside, asked as the training data's prompts are written.
+def selection_questions(
+    command: TrainModel, shard: Shard, most: int, rows: int, style: PromptStyle
+) -> list[SelectionQuestion]:
+    """The first questions of the selection split, with prompts in the style of the training data.
 
-    Raises `InvalidInputError` where none were.
+    Raises `InvalidInputError` if the split is empty.
     """
     assert command.questions is not None
-    examples = shard.rows(Slice(stage=command.questions, output="selection", offset=0, limit=most), Example)
+    examples = shard.rows(RecordSlice(stage=command.questions, output="selection", offset=0, limit=most), Example)
     if not examples:
         raise InvalidInputError(
-            f"score_steps asks questions of the selection split, and stage {command.questions.stage} set none aside: "
+            f"score_steps needs questions of the selection split, and stage {command.questions.stage} set none aside: "
             "train in a pipeline job, whose selection.questions sets them aside, or leave score_steps out"
         )
-    catalog = Catalog(shard.objects)
+    catalog = CardCache(shard.objects)
     return [
-        Question(
+        SelectionQuestion(
             id=one.example_id,
             database_id=one.database_id,
             gold=one.gold,
@@ -57,42 +59,34 @@ def selection_questions(command: TrainModel, shard: Shard, most: int, rows: int,
     ]
 
 
-def prompt_of(stage: StageRef, job_id: str, shard: Shard) -> tuple[int, PromptStyle]:
-    """Example rows and style of the prompts that a stage wrote."""
-    plan = shard.jobs.plan(stage.job_id or job_id)
-    params = plan.stage(stage.stage).params if plan is not None else {}
-    return int(params.get("prompt_rows", 0)), PromptStyle.model_validate(params.get("style", {}))
+class AccuracyScorer:
+    """A thread of the supervisor that scores each file of answers once."""
 
-
-class Accuracy:
-    """A thread of the supervisor that scores every file of answers once."""
-
-    def __init__(self, config: TrainConfig, questions: list[Question], style: PromptStyle) -> None:
+    def __init__(self, config: TrainConfig, questions: list[SelectionQuestion], style: PromptStyle) -> None:
         self.config, self.questions = config, questions
-        self.last = style.target == "reasoning_sql"
-        self.sandbox = sandbox_at(SandboxSettings().url)
+        self.reasons = style.target == "reasoning_sql"
+        self.sandbox = sandbox_service(SandboxSettings().url)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="accuracy", daemon=True)
 
     def start(self) -> None:
-        """Begins to look."""
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread, in the middle of a score too."""
+        """Ends the thread, even in the middle of a score."""
         self._end.set()
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._end.wait(LOOK_S):
+        while not self._end.wait(POLL_S):
             for path in (self.config.out_dir / "scores").glob("[0-9]*.answers.json"):
                 step = int(path.name.partition(".")[0])
                 if not score_file(self.config.out_dir, step).exists():
-                    self._tell(step, path)
+                    self._write_score(step, path)
 
-    def _tell(self, step: int, path: Path) -> None:
-        """The score, or an empty file where the sandbox does not answer in time: the training waits for one."""
-        ends = time.monotonic() + PATIENCE_S
+    def _write_score(self, step: int, path: Path) -> None:
+        """Writes the score, or an empty file if the sandbox does not answer in time: the training waits for it."""
+        ends = time.monotonic() + SCORE_TIMEOUT_S
         while not self._end.is_set():
             try:
                 found = self.score(step, ANSWERS.validate_json(path.read_bytes())).model_dump_json()
@@ -102,27 +96,31 @@ class Accuracy:
                     self._end.wait(RETRY_S)
                     continue
                 found = ""
-            write_whole(score_file(self.config.out_dir, step), found.encode())
+            write_file(score_file(self.config.out_dir, step), found.encode())
             return
 
-    def score(self, step: int, texts: dict[str, str]) -> Score:
-        """Raises `httpx.HTTPError` where the sandbox does not answer, `SenseError` where it refuses."""
-        own = internal_headers()
-        with httpx.Client(base_url=self.sandbox.root, headers=own, timeout=CALL_S, trust_env=False) as http:
-            right = sum(self._right(http, one, texts.get(one.id, "")) for one in self.questions)
-        return Score(step=step, correct=right, questions=len(self.questions))
+    def score(self, step: int, texts: dict[str, str]) -> SelectionScore:
+        """Raises `httpx.HTTPError` if the sandbox does not answer, `SenseError` if it refuses."""
+        headers, url = internal_headers(), self.sandbox.root
+        with httpx.Client(base_url=url, headers=headers, timeout=REQUEST_TIMEOUT_S, trust_env=False) as http:
+            correct = sum(self._is_correct(http, one, texts.get(one.id, "")) for one in self.questions)
+        return SelectionScore(step=step, correct=correct, questions=len(self.questions))
 
-    def _right(self, http: httpx.Client, question: Question, text: str) -> bool:
-        """Equal results, all rows seen; order counts where both statements ask for one."""
-        sql = extract_sql(text, last=self.last)
+    def _is_correct(self, http: httpx.Client, question: SelectionQuestion, text: str) -> bool:
+        """Compares complete results; row order counts if both statements have an ORDER BY."""
+        sql = extract_sql(text, last=self.reasons)
         if sql is None:
             return False
-        asked = RunRequest(database_id=question.database_id, sqls=[question.gold, sql], deadline_s=DEADLINE_S)
-        answer = self.sandbox.good(http.post("/runs", content=asked.model_dump_json(), headers=JSON))
-        gold, given = RunAnswer.model_validate_json(answer.content).runs
-        return same(gold, given)
+        body = RunRequest(database_id=question.database_id, sqls=[question.gold, sql], deadline_s=QUERY_DEADLINE_S)
+        answer = self.sandbox.good(http.post("/runs", content=body.model_dump_json(), headers=JSON_HEADERS))
+        gold, given = RunResponse.model_validate_json(answer.content).runs
+        return same_result(gold, given)
 
 
-def same(gold: Run, given: Run) -> bool:
-    """Whether both ran and gave the same."""
-    return gold.outcome in RAN and given.outcome in RAN and gold.fingerprint == given.fingerprint is not None
+def same_result(gold: RunResult, given: RunResult) -> bool:
+    """Whether both statements ran and returned the same result."""
+    return (
+        gold.outcome in RAN_OUTCOMES
+        and given.outcome in RAN_OUTCOMES
+        and gold.fingerprint == given.fingerprint is not None
+    )

@@ -1,22 +1,22 @@
-"""Execution accuracy while training runs: what the training process and its supervisor tell each other, as files.
+"""Execution accuracy during training: the files that the training process and its supervisor exchange.
 
-The process writes its answers to `scores/STEP.answers.json` and waits; the supervisor runs them in the sandbox and
-leaves `scores/STEP.score.json`. Both are written whole or not at all. Imports no torch.
+The process writes its answers to `scores/STEP.answers.json` and waits. The supervisor runs them in the sandbox and
+writes `scores/STEP.score.json`. Both files appear complete or not at all. Imports no torch.
 """
 
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from shared import files
 from shared.contracts.records import Message
-from shared.storage import local_files
 
-BEST = "best"
-SCORE = "score.json"
+BEST_FOLDER = "best"
+SCORE_FILE = "score.json"
 
 
-class Question(BaseModel):
-    """A question of the selection split as the model is asked it, and what is right."""
+class SelectionQuestion(BaseModel):
+    """A question of the selection split: the prompt, and the gold that decides whether an answer is right."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,8 +26,8 @@ class Question(BaseModel):
     prompt: list[Message]
 
 
-class Score(BaseModel):
-    """How many of the questions an answer was right for, after so many optimizer steps."""
+class SelectionScore(BaseModel):
+    """How many of the questions were answered correctly after `step` optimizer steps."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,29 +37,28 @@ class Score(BaseModel):
 
     @property
     def accuracy(self) -> float:
-        """Share of the questions."""
         return self.correct / self.questions
 
-    def beats(self, other: "Score | None") -> bool:
-        """A tie goes to the later one: more was learned at no loss."""
+    def beats(self, other: "SelectionScore | None") -> bool:
+        """A tie goes to the later score: the model has seen more data at no loss."""
         return other is None or self.correct >= other.correct
 
 
-QUESTIONS = TypeAdapter(list[Question])
+QUESTIONS = TypeAdapter(list[SelectionQuestion])
 ANSWERS = TypeAdapter(dict[str, str])
 
 
 def answers_file(out_dir: Path, step: int) -> Path:
-    """What the process wrote after a step: question id -> text."""
+    """Question id -> answer, written by the training process."""
     return out_dir / "scores" / f"{step}.answers.json"
 
 
 def score_file(out_dir: Path, step: int) -> Path:
-    """What the supervisor found; empty where it could not tell."""
+    """Written by the supervisor; empty if it could not score the answers."""
     return out_dir / "scores" / f"{step}.score.json"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Appears with all of its bytes, in a folder that is made."""
+def write_file(path: Path, content: bytes) -> None:
+    """Writes the file in one step and creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    local_files.write_whole(path, [content])
+    files.write_atomically(path, [content])

@@ -1,60 +1,115 @@
-"""The training service's task: one supervised subprocess, its metrics live, its artefact published manifest last."""
+"""The training task: one supervised subprocess, live metrics, and an artefact whose manifest is published last."""
 
 import shutil
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from services.training.accuracy import Accuracy, prompt_of, selection_questions
-from services.training.checkpoint_store import CheckpointStore, recipe_hash
-from services.training.config import TrainConfig
-from services.training.manifest import make_manifest
-from services.training.presets import load_preset
-from services.training.scores import QUESTIONS, write_whole
-from services.training.supervise import RunStatus, TrainingRun
-from services.training.uploads import Uploader
-from shared.contracts.base import TaskContract
+from services.training.accuracy import AccuracyScorer, selection_questions
+from services.training.checkpoints import CheckpointStore, CheckpointUploader, recipe_hash
+from services.training.config import TrainConfig, load_preset
+from services.training.scores import QUESTIONS, write_file
+from services.training.supervisor import RunStatus, TrainingProcess
+from shared.contracts.base import ObjectRef, TaskContract
 from shared.contracts.records import PromptStyle
-from shared.contracts.refs import ObjectRef
 from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
 from shared.errors import CancelledError, InvalidInputError, NotFoundError, SenseError, UnavailableError
 from shared.logging import get_logger
-from shared.models.chosen import model_of
-from shared.models.find import model_folders
-from shared.models.manifest import ModelManifest, manifest_ref, publish_model, read_manifest
+from shared.models.bases import fetch_model_folders
+from shared.models.manifest import ModelManifest, chosen_model, manifest_ref, publish_model, read_manifest
 from shared.settings import LeaseSettings, PathSettings
 from shared.sql.prompt import PROMPT_VERSION, prompt_version
-from shared.tasks.run import Done, Work
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult, Work
 
 POLL_S = 0.5
 DRAIN_GRACE_S = 8.0
-GRACE_LEASES = 0.6
+GRACE_LEASES = 0.6  # share of a lease that a stopping run may use
 STORE_PATIENCE_S = 300.0
-# Files of the artefact folder that are outputs of their own too.
-OUTPUTS = {"metrics": "metrics.jsonl", "tensorboard": "curve.tfevents"}
-# What does not move the curve, or only names places of one machine.
-NO_CURVE = {"base_dir", "parent_adapter", "data", "out_dir", "threads", "save_steps", "save_minutes", "report_to"}
-NO_CURVE |= {"questions", "score_steps", "score_questions"}
+# Files of the artefact folder that are also outputs of the task.
+OUTPUT_FILES = {"metrics": "metrics.jsonl", "tensorboard": "curve.tfevents"}
+# These do not change the loss curve, or only name places on one machine.
+NOT_IN_RECIPE_HASH = {"base_dir", "parent_adapter", "data", "out_dir", "questions"}
+NOT_IN_RECIPE_HASH |= {"threads", "save_steps", "save_minutes", "score_steps", "score_questions", "report_to"}
 T = TypeVar("T")
 log = get_logger()
 
 
+def train_model(command: TrainModel, shard: Shard) -> TaskResult:
+    """Trains and publishes a model, unless an earlier attempt of this stage has published it already."""
+    if command.parent_from is not None:
+        command = command.model_copy(update={"parent": chosen_model(shard, command.parent_from, command.parent or "")})
+    work = PathSettings().work
+    stage = f"{command.job_id}.{command.stage}."
+    for left in work.glob(f"{stage}*"):
+        shutil.rmtree(left, ignore_errors=True)  # of workers that were killed
+    data = find_data(command, shard)
+    if (done := find_published(command, shard, data)) is not None:
+        return done
+    folder = work / f"{stage}{command.attempt}"
+    folder.mkdir(parents=True)
+    try:
+        return run_training(folder, command, shard, data)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def find_data(command: TrainModel, shard: Shard) -> ObjectRef:
-    """The export to train on. Raises `NotFoundError` where its stage left none."""
+    """The export to train on. Raises `NotFoundError` if its stage left none."""
     refs = shard.refs(command.data, command.output)
     if len(refs) != 1:
         raise NotFoundError(f"stage {command.data.stage} left no export {command.output}; did its job succeed?")
     return refs[0]
 
 
-def make_config(command: TrainModel, shard: Shard, data: ObjectRef, folder: Path) -> TrainConfig:
-    """The run's configuration: preset, then the spec's own values, then the paths of this attempt.
+def find_published(command: TrainModel, shard: Shard, data: ObjectRef) -> TaskResult | None:
+    """The result of an attempt that was lost after it wrote the manifest."""
+    try:
+        manifest = read_manifest(shard.objects, command.model)
+    except NotFoundError:
+        return None
+    same = (manifest.job_id, manifest.stage, manifest.data) == (command.job_id, command.stage, data)
+    return result_of(shard, manifest) if same and set(OUTPUT_FILES.values()) <= set(manifest.files) else None
 
-    Raises `InvalidInputError` where values exclude each other.
+
+def run_training(folder: Path, command: TrainModel, shard: Shard, data: ObjectRef) -> TaskResult:
+    """Restores the newest checkpoint, trains in `folder`, publishes the artefact."""
+    config = make_config(command, shard, data, folder)
+    store = checkpoint_store(command, shard, config, data)
+    step = store.restore(config.out_dir)
+    if step:
+        log.info("training.resumed", step=step)
+    run, accuracy = TrainingProcess(config), make_scorer(command, shard, config)
+    uploader = CheckpointUploader(config, store, since=step, stored=lambda _: reset_attempts(shard))
+    run.start()
+    uploader.start()
+    if accuracy is not None:
+        accuracy.start()
+    try:
+        watch_run(run, shard)
+    finally:
+        if run.poll().status is RunStatus.RUNNING:
+            run.kill()
+        if accuracy is not None:
+            accuracy.close()
+        uploader.close(keep=shard.heartbeat.reason not in ("lost", "orphaned"))
+    manifest = make_manifest(command, data, run.facts(), prompt_version_of(command))
+    retry_while_unavailable(lambda: publish_model(shard.objects, config.artefact_dir, manifest), shard)
+    done = result_of(shard, read_manifest(shard.objects, command.model))
+    try:
+        store.prune(keep=0)
+    except SenseError as error:  # checkpoints that stay do no harm
+        log.warning("checkpoint.not_deleted", error=error.message)
+    return done
+
+
+def make_config(command: TrainModel, shard: Shard, data: ObjectRef, folder: Path) -> TrainConfig:
+    """Merges the preset, the spec's values, and the paths of this attempt.
+
+    Raises `InvalidInputError` if values exclude each other.
     """
-    base, parent = model_folders(shard.objects, command.base, command.parent)
+    base, parent = fetch_model_folders(shard.objects, command.base, command.parent)
     shard.objects.get_file(data.key, folder / "data.jsonl")
     chosen = command.settings.model_dump(exclude={"preset"}, exclude_none=True)
     recipe = getattr(load_preset(command.settings.preset), command.recipe).model_dump() | chosen
@@ -80,143 +135,84 @@ def make_config(command: TrainModel, shard: Shard, data: ObjectRef, folder: Path
 
 
 def checkpoint_store(command: TrainModel, shard: Shard, config: TrainConfig, data: ObjectRef) -> CheckpointStore:
-    """This stage's checkpoints; those of another recipe, base, parent or data are not taken for its own."""
-    facts = config.model_dump(mode="json", exclude=NO_CURVE) | {"data": data.sha256, "parent": command.parent}
+    """The checkpoints of this stage. The recipe hash keeps out those of another base, parent or export."""
+    facts = config.model_dump(mode="json", exclude=NOT_IN_RECIPE_HASH) | {"data": data.sha256, "parent": command.parent}
     writer = f"{command.attempt}-{shard.heartbeat.token[:8]}"
     return CheckpointStore(shard.objects, command.job_id, command.stage, recipe=recipe_hash(facts), writer=writer)
 
 
-def watch(run: TrainingRun, shard: Shard) -> None:
-    """Passes metrics on until the run ends; a lease that ends stops the run, kindly first: it saves where it stands."""
+def reset_attempts(shard: Shard) -> None:
+    """A new checkpoint resets the shard's attempts; if the job store is down, the next checkpoint does."""
+    try:
+        shard.checkpointed()
+    except SenseError as error:
+        log.warning("checkpoint.not_reported", error=error.message)
+
+
+def make_scorer(command: TrainModel, shard: Shard, config: TrainConfig) -> AccuracyScorer | None:
+    """Writes the selection questions for the process; None without `score_steps`. Raises `InvalidInputError`."""
+    if config.questions is None or command.questions is None:
+        return None
+    style = command.style or PromptStyle()
+    questions = selection_questions(command, shard, config.score_questions, command.prompt_rows or 0, style)
+    write_file(config.questions, QUESTIONS.dump_json(questions))
+    return AccuracyScorer(config, questions, style)
+
+
+def watch_run(run: TrainingProcess, shard: Shard) -> None:
+    """Reports metrics until the run ends. When the lease ends, the run is stopped with time to save a checkpoint."""
     while run.poll().status is RunStatus.RUNNING:
-        tell(run, shard)
+        report_progress(run, shard)
         if shard.abort.wait(POLL_S):
             run.stop(stop_grace(shard.heartbeat.reason))
             raise CancelledError("the training was stopped with its lease")
-    tell(run, shard)
+    report_progress(run, shard)
 
 
-def tell(run: TrainingRun, shard: Shard) -> None:
-    """New metric lines as progress; who watches may miss some, the training goes on."""
+def report_progress(run: TrainingProcess, shard: Shard) -> None:
     for line in run.new_metrics():
         try:
             shard.progress(**line)
-        except SenseError as error:
-            log.warning("progress.not_told", error=error.message)
+        except SenseError as error:  # watchers miss some lines, the training goes on
+            log.warning("progress.not_reported", error=error.message)
             return
 
 
 def stop_grace(reason: str | None) -> float:
-    """Seconds for the last step and its checkpoint: within the lease that is not renewed any more."""
+    """Seconds for the last step and its checkpoint, within the lease, which is no longer renewed."""
     if reason in ("lost", "orphaned"):
         return 0.0
     within = GRACE_LEASES * LeaseSettings().seconds
     return min(DRAIN_GRACE_S, within) if reason == "draining" else within
 
 
-def train_model(command: TrainModel, shard: Shard) -> Done:
-    """Trains, publishes, and tells rows and steps. A model that this stage published before is not trained again."""
-    if command.parent_from is not None:
-        command = command.model_copy(update={"parent": model_of(shard, command.parent_from, command.parent or "")})
-    work = PathSettings().work
-    stage = f"{command.job_id}.{command.stage}."
-    for left in work.glob(f"{stage}*"):
-        shutil.rmtree(left, ignore_errors=True)  # of workers that were killed
-    data = find_data(command, shard)
-    if (done := published(command, shard, data)) is not None:
-        return done
-    folder = work / f"{stage}{command.attempt}"
-    folder.mkdir(parents=True)
-    try:
-        return train_in(folder, command, shard, data)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def published(command: TrainModel, shard: Shard, data: ObjectRef) -> Done | None:
-    """What an attempt left that was lost between its manifest and its finish."""
-    try:
-        manifest = read_manifest(shard.objects, command.model)
-    except NotFoundError:
-        return None
-    same = (manifest.job_id, manifest.stage, manifest.data) == (command.job_id, command.stage, data)
-    return told(shard, manifest) if same and set(OUTPUTS.values()) <= set(manifest.files) else None
-
-
-def train_in(folder: Path, command: TrainModel, shard: Shard, data: ObjectRef) -> Done:
-    """One run in a folder of its own, which is gone afterwards: what counts lies in the object store."""
-    config = make_config(command, shard, data, folder)
-    store = checkpoint_store(command, shard, config, data)
-    step = store.restore(config.out_dir)
-    if step:
-        log.info("training.resumed", step=step)
-    run, accuracy = TrainingRun(config), scored(command, shard, config)
-    uploader = Uploader(config, store, since=step, stored=lambda _: pay_back(shard))
-    run.start()
-    uploader.start()
-    if accuracy is not None:
-        accuracy.start()
-    try:
-        watch(run, shard)
-    finally:
-        if run.poll().status is RunStatus.RUNNING:
-            run.kill()
-        if accuracy is not None:
-            accuracy.close()
-        uploader.close(keep=shard.heartbeat.reason not in ("lost", "orphaned"))
-    facts = run.facts()
-    manifest = make_manifest(command, data, facts, prompts_of(command, shard))
-    patiently(lambda: publish_model(shard.objects, config.artefact_dir, manifest), shard)
-    done = told(shard, read_manifest(shard.objects, command.model))
-    tidy(store)
-    return done
-
-
-def scored(command: TrainModel, shard: Shard, config: TrainConfig) -> Accuracy | None:
-    """What judges the answers of a training that is scored while it runs. Raises `InvalidInputError`."""
-    if config.questions is None or command.questions is None:
-        return None
-    rows, style = prompt_of(command.questions, command.job_id, shard)
-    questions = selection_questions(command, shard, config.score_questions, rows, style)
-    write_whole(config.questions, QUESTIONS.dump_json(questions))
-    return Accuracy(config, questions, style)
-
-
-def prompts_of(command: TrainModel, shard: Shard) -> str:
-    """How the training data's prompts are written, by the stage that wrote them: a model is asked as it was taught."""
-    plan = shard.jobs.plan(command.data.job_id or command.job_id)
-    params = plan.stage(command.data.stage).params if plan is not None else {}
-    if "prompt_rows" not in params:
+def prompt_version_of(command: TrainModel) -> str:
+    """The style of the training prompts; serving renders prompts the same way."""
+    if command.prompt_rows is None:
         return PROMPT_VERSION
-    return prompt_version(params["prompt_rows"], PromptStyle.model_validate(params.get("style", {})))
+    return prompt_version(command.prompt_rows, command.style or PromptStyle())
 
 
-def told(shard: Shard, manifest: ModelManifest) -> Done:
-    """A published model as this task's result."""
-    outputs = {name: manifest.files[file] for name, file in OUTPUTS.items()}
-    outputs["manifest"] = manifest_ref(shard.objects, manifest.name)
-    counts = TrainedCounts(rows=int(manifest.facts["data"]["kept"]), steps=int(manifest.facts["steps"]))
-    return Done(counts, outputs)
+def make_manifest(command: TrainModel, data: ObjectRef, facts: dict[str, Any], prompts: str) -> ModelManifest:
+    """The manifest without its files, which `publish_model` adds; `prompts` is the prompt version."""
+    return ModelManifest(
+        name=command.model,
+        base=command.base,
+        parent=command.parent,
+        method=command.method,
+        mode=command.mode,
+        job_id=command.job_id,
+        stage=command.stage,
+        data=data,
+        code_version=version("sense-sql"),
+        prompt_version=prompts,
+        files={},
+        facts=facts,
+    )
 
 
-def pay_back(shard: Shard) -> None:
-    """A new checkpoint resets the attempts; where the job store is away, the next one does."""
-    try:
-        shard.checkpointed()
-    except SenseError as error:
-        log.warning("checkpoint.not_told", error=error.message)
-
-
-def tidy(store: CheckpointStore) -> None:
-    """A published model needs no checkpoints; what cannot be deleted now does no harm."""
-    try:
-        store.thin(keep=0)
-    except SenseError as error:
-        log.warning("checkpoint.not_deleted", error=error.message)
-
-
-def patiently(action: Callable[[], T], shard: Shard) -> T:
-    """Hours of training are worth some minutes of waiting for a store that is away."""
+def retry_while_unavailable(action: Callable[[], T], shard: Shard) -> T:
+    """Waits some minutes for a store that is down rather than lose hours of training."""
     ends, pause = time.monotonic() + STORE_PATIENCE_S, 1.0
     while True:
         try:
@@ -228,6 +224,14 @@ def patiently(action: Callable[[], T], shard: Shard) -> T:
         if shard.abort.wait(pause):
             raise CancelledError("the training was stopped with its lease")
         pause = min(30.0, 2 * pause)
+
+
+def result_of(shard: Shard, manifest: ModelManifest) -> TaskResult:
+    """The task's result for a published model."""
+    outputs = {name: manifest.files[file] for name, file in OUTPUT_FILES.items()}
+    outputs["manifest"] = manifest_ref(shard.objects, manifest.name)
+    counts = TrainedCounts(rows=int(manifest.facts["data"]["kept"]), steps=int(manifest.facts["steps"]))
+    return TaskResult(counts, outputs)
 
 
 TASKS: dict[TaskContract, Work[Any]] = {TRAIN_MODEL: train_model}

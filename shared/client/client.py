@@ -1,5 +1,6 @@
 """The typed Python client of the REST API."""
 
+import hashlib
 import json
 import math
 import time
@@ -14,13 +15,13 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from shared.client.failures import GatewayUnreachableError, error_from
-from shared.client.models import (
+from shared.api.resources import (
     TERMINAL_EVENTS,
     Adapter,
     AdapterList,
     Artifact,
     ArtifactList,
+    CreatedKey,
     Database,
     DatabaseList,
     DatabaseSummary,
@@ -30,7 +31,8 @@ from shared.client.models import (
     DatasetSummary,
     EventList,
     ExampleList,
-    Executed,
+    ExecutionResult,
+    Fault,
     Job,
     JobEvent,
     JobList,
@@ -38,26 +40,115 @@ from shared.client.models import (
     KeyChange,
     KeyLimits,
     KeyList,
+    KeyRequest,
     KeyRole,
     KeySummary,
-    MadeKey,
     ModelList,
-    NewKey,
+    Problem,
 )
-from shared.client.sql_models import SqlAnswer, SqlRequest
-from shared.client.sse import read_events
-from shared.client.transfer import batched_bytes, save
-from shared.contracts.datasets import DatasetHead
+from shared.api.sql import SqlAnswer, SqlRequest
+from shared.contracts.datasets import DatasetHeader
 from shared.contracts.records import Example
-from shared.errors import InvalidInputError, UnavailableError
-from shared.lines import arriving_lines
-from shared.storage.local_files import read_chunks
+from shared.errors import ConflictError, InvalidInputError, NotFoundError, SenseError, UnavailableError
+from shared.files import iter_lines, read_chunks, write_atomically
+
+
+class GatewayUnreachableError(UnavailableError):
+    """No gateway answers at the address."""
+
+    code = "gateway_unreachable"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"no gateway answers at {url}; start the stack with: sense up")
+
+
+class RejectedError(InvalidInputError):
+    """What was sent cannot be used: `faults` holds every fault with its path."""
+
+    def __init__(self, message: str, *, code: str, faults: list[Fault]) -> None:
+        super().__init__(message, code=code)
+        self.faults = faults
+
+
+def read_error(answer: httpx.Response) -> SenseError:
+    """The error that a read answer of 400 or above stands for."""
+    try:
+        found = Problem.model_validate_json(answer.content)
+    except ValidationError:
+        return UnavailableError(
+            f"{answer.url} answered {answer.status_code} and is no Sense gateway; check the URL", code="not_a_gateway"
+        )
+    match found.status:
+        case 404:
+            return NotFoundError(found.detail, code=found.code)
+        case 409:
+            return ConflictError(found.detail, code=found.code)
+        case 429 | 502 | 503 | 504:
+            return UnavailableError(found.detail, code=found.code)
+        case status if status < 500:
+            return RejectedError(found.detail, code=found.code, faults=found.errors)
+    return SenseError(found.detail, code=found.code)
+
+
+def read_events(lines: Iterable[str]) -> Iterator[JobEvent]:
+    """The events of a stream's lines; comments and `retry` are passed over, an event cut off at the end too."""
+    data: list[str] = []
+    for line in lines:
+        if line.startswith("data:"):
+            data.append(line[5:].removeprefix(" "))
+        elif not line and data:
+            yield JobEvent.model_validate_json("\n".join(data))
+            data = []
+
+
+def save_artifact(answer: httpx.Response, path: Path) -> Path:
+    """Writes the body of an open answer; `path` may be a folder, which takes the server's file name.
+
+    Raises `UnavailableError` where the bytes are not those that the server announced, or cannot be written.
+    """
+    if path.is_dir():
+        path = path / served_file_name(answer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, verify_sha256(answer))
+    return path
+
+
+def served_file_name(answer: httpx.Response) -> str:
+    """The file name of the answer, never with a folder."""
+    _, _, quoted = answer.headers.get("content-disposition", "").partition('filename="')
+    return Path(quoted.partition('"')[0]).name or "artifact"
+
+
+def verify_sha256(answer: httpx.Response) -> Iterator[bytes]:
+    """The chunks; raises at the end where their SHA-256 is not the `ETag`."""
+    digest = hashlib.sha256()
+    for chunk in answer.iter_bytes():
+        digest.update(chunk)
+        yield chunk
+    expected = answer.headers.get("etag", "").strip('"')
+    if expected and digest.hexdigest() != expected:
+        raise UnavailableError(f"{answer.url} arrived damaged (its SHA-256 differs); fetch it again")
+
+
+def batched_bytes(parts: Iterable[bytes], size: int = 1 << 16) -> Iterator[bytes]:
+    """The same bytes in fewer pieces: a request body that is streamed."""
+    held: list[bytes] = []
+    amount = 0
+    for part in parts:
+        held.append(part)
+        amount += len(part)
+        if amount >= size:
+            yield b"".join(held)
+            held, amount = [], 0
+    if held:
+        yield b"".join(held)
+
 
 DEFAULT_URL = "http://127.0.0.1:8100"
-PAGE = 100
-EVENT_PAGE = 500
+PAGE_SIZE = 100
+EVENT_PAGE_SIZE = 500
 RECONNECT_S = 0.5
-PATIENCE_S = 30.0
+RECONNECT_FOR_S = 30.0
 UPLOAD_S = 600.0
 JSON_TYPE = {"Content-Type": "application/json"}
 Model = TypeVar("Model", bound=BaseModel)
@@ -111,7 +202,7 @@ class SenseClient:
         left, after = limit, None
         while left is None or left > 0:
             given = {"kind": kind, "status": status, "owner": owner}
-            asked = {**given, "after": after, "limit": min(left or PAGE, PAGE)}
+            asked = {**given, "after": after, "limit": min(left or PAGE_SIZE, PAGE_SIZE)}
             page = self._read(JobList, "GET", "/v1/jobs", params={k: v for k, v in asked.items() if v is not None})
             yield from page.data
             if not page.has_more:
@@ -139,7 +230,7 @@ class SenseClient:
     def _pages(self, job_id: str, after: str) -> Iterator[JobEvent]:
         while True:
             page = self._read(
-                EventList, "GET", job_path(job_id, "events"), params={"after": after, "limit": EVENT_PAGE}
+                EventList, "GET", job_path(job_id, "events"), params={"after": after, "limit": EVENT_PAGE_SIZE}
             )
             yield from page.data
             if not page.has_more or page.last_id is None:
@@ -159,7 +250,7 @@ class SenseClient:
                     return
                 heard = time.monotonic()
             except UnavailableError:
-                if time.monotonic() - heard > PATIENCE_S:
+                if time.monotonic() - heard > RECONNECT_FOR_S:
                     raise
             time.sleep(RECONNECT_S)
 
@@ -168,7 +259,7 @@ class SenseClient:
         headers = {"Last-Event-ID": after, "Accept": "text/event-stream"}
         with self._open("GET", job_path(job_id, "events", "stream"), headers=headers) as answer:
             try:
-                yield from read_events(arriving_lines(answer.iter_bytes()))
+                yield from read_events(iter_lines(answer.iter_bytes()))
             except httpx.HTTPError:
                 return
 
@@ -181,22 +272,22 @@ class SenseClient:
     def download(self, job_id: str, name: str, path: Path) -> Path:
         """Saves an artifact, whole and checked, and gives its place; `path` may be a folder."""
         with self._open("GET", job_path(job_id, "artifacts", name)) as answer:
-            return save(answer, path)
+            return save_artifact(answer, path)
 
     # databases
 
     def execute(
         self, database_id: str, sql: str, *, deadline_s: float | None = None, max_rows: int | None = None
-    ) -> Executed:
+    ) -> ExecutionResult:
         """Runs one SQL on a stored database; SQL that fails is an answer with another `outcome` than `ok`."""
         body = {"database_id": database_id, "sql": sql, "deadline_s": deadline_s, "max_rows": max_rows}
         return self._read(
-            Executed,
+            ExecutionResult,
             "POST",
             "/v1/execute",
             content=as_json(body),
             headers=JSON_TYPE,
-            timeout=patience(deadline_s or 0.0),
+            timeout=call_timeout(deadline_s or 0.0),
         )
 
     def upload_database(self, path: Path, name: str | None = None) -> DatabaseSummary:
@@ -219,7 +310,7 @@ class SenseClient:
         """Uploaded databases, newest first, over as many pages as it takes."""
         after, left = None, limit
         while left is None or left > 0:
-            asked = {"limit": min(left or PAGE, PAGE), **({"after": after} if after else {})}
+            asked = {"limit": min(left or PAGE_SIZE, PAGE_SIZE), **({"after": after} if after else {})}
             page = self._read(DatabaseList, "GET", "/v1/databases", params=asked)
             yield from page.data
             if not page.has_more:
@@ -232,7 +323,7 @@ class SenseClient:
 
     # data sets
 
-    def add_dataset(self, head: DatasetHead, examples: Iterable[Example]) -> Dataset:
+    def add_dataset(self, head: DatasetHeader, examples: Iterable[Example]) -> Dataset:
         """Stores a data set whose databases are there; equal content gives the version that is there already.
 
         Raises `RejectedError` with faults by line, the head being line 1.
@@ -251,7 +342,7 @@ class SenseClient:
         """Newest versions, newest first, over as many pages as it takes."""
         after, left = None, limit
         while left is None or left > 0:
-            asked = {"limit": min(left or PAGE, PAGE), **({"after": after} if after else {})}
+            asked = {"limit": min(left or PAGE_SIZE, PAGE_SIZE), **({"after": after} if after else {})}
             page = self._read(DatasetList, "GET", "/v1/datasets", params=asked)
             yield from page.data
             if not page.has_more:
@@ -276,7 +367,7 @@ class SenseClient:
         given = {"version": version, "split": split, "hardness": hardness}
         after, left = None, limit
         while left is None or left > 0:
-            asked = {**given, "limit": min(left or PAGE, PAGE), "after": after}
+            asked = {**given, "limit": min(left or PAGE_SIZE, PAGE_SIZE), "after": after}
             path = f"/v1/datasets/{quote(name, safe='')}/examples"
             page = self._read(ExampleList, "GET", path, params={k: v for k, v in asked.items() if v is not None})
             yield from page.data
@@ -301,10 +392,10 @@ class SenseClient:
         role: KeyRole = "submit",
         per_minute: int | None = None,
         limits: KeyLimits | None = None,
-    ) -> MadeKey:
+    ) -> CreatedKey:
         """Makes a key; its text is in this answer only. Raises `ConflictError` for a name that is taken."""
-        asked = NewKey(name=name, role=role, per_minute=per_minute, limits=limits or KeyLimits())
-        return self._read(MadeKey, "POST", "/v1/keys", content=asked.model_dump_json(), headers=JSON_TYPE)
+        asked = KeyRequest(name=name, role=role, per_minute=per_minute, limits=limits or KeyLimits())
+        return self._read(CreatedKey, "POST", "/v1/keys", content=asked.model_dump_json(), headers=JSON_TYPE)
 
     def keys(self) -> list[KeySummary]:
         """All keys, without their texts."""
@@ -325,7 +416,7 @@ class SenseClient:
         """Trained models by name, over as many pages as it takes."""
         after, left = None, limit
         while left is None or left > 0:
-            asked = {"limit": min(left or PAGE, PAGE), **({"after": after} if after else {})}
+            asked = {"limit": min(left or PAGE_SIZE, PAGE_SIZE), **({"after": after} if after else {})}
             page = self._read(AdapterList, "GET", "/v1/adapters", params=asked)
             yield from page.data
             if not page.has_more:
@@ -382,7 +473,7 @@ class SenseClient:
         except httpx.HTTPError as error:
             raise self._lost(error) from error
         if answer.is_error:
-            raise error_from(answer)
+            raise read_error(answer)
         return answer
 
     @contextmanager
@@ -392,7 +483,7 @@ class SenseClient:
             with self._http.stream(method, path, **options) as answer:
                 if answer.is_error:
                     answer.read()
-                    raise error_from(answer)
+                    raise read_error(answer)
                 yield answer
         except httpx.HTTPError as error:
             raise self._lost(error) from error
@@ -423,10 +514,10 @@ def is_local(url: str) -> bool:
     return host in ("localhost", "127.0.0.1", "::1")
 
 
-def patience(seconds: float) -> httpx.Timeout:
+def call_timeout(seconds: float) -> httpx.Timeout:
     """For a call that the server may think about for so long."""
     sane = seconds if 0 < seconds < UPLOAD_S else 0.0  # NaN too: the gateway says what is wrong with it
-    return httpx.Timeout(sane + PATIENCE_S, connect=5.0)
+    return httpx.Timeout(sane + RECONNECT_FOR_S, connect=5.0)
 
 
 def as_json(value: Mapping[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from shared.settings import InternalSettings
 CONNECT_S = 5.0
 
 
-class RefusedError(SenseError):
+class ServiceRefusedError(SenseError):
     """What a service of ours refused, with its code, sentence and status."""
 
     def __init__(self, service: "Service", answer: httpx.Response) -> None:
@@ -51,7 +51,7 @@ class Service:
             message = f"{self.name} at {self.url} does not know this process: SENSE_INTERNAL_TOKEN is another one there"
             raise UnavailableError(message, code=f"{self.short}_unavailable")
         if answer.is_error:
-            raise RefusedError(self, answer)
+            raise ServiceRefusedError(self, answer)
         return answer
 
     def silent(self, error: httpx.HTTPError) -> UnavailableError:
@@ -66,22 +66,22 @@ def internal_headers() -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def sandbox_at(url: str) -> Service:
+def sandbox_service(url: str) -> Service:
     """The sandbox's HTTP service."""
     return Service("the sandbox", "sandbox", url)
 
 
-def serving_at(url: str) -> Service:
+def serving_service(url: str) -> Service:
     """The service that answers `/sql`."""
     return Service("the serving service", "serving", url)
 
 
-def patience(seconds: float) -> httpx.Timeout:
+def response_timeout(seconds: float) -> httpx.Timeout:
     """For a call that may be silent for so long."""
     return httpx.Timeout(seconds, connect=CONNECT_S)
 
 
-def client_for(service: Service, timeout: httpx.Timeout, *, kept: int) -> httpx.AsyncClient:
+def open_service_client(service: Service, timeout: httpx.Timeout, *, kept: int) -> httpx.AsyncClient:
     """One client a process, with so many idle connections; no proxy of the environment: the service is ours."""
     limits = httpx.Limits(max_connections=256, max_keepalive_connections=kept)
     return httpx.AsyncClient(

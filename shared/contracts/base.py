@@ -1,11 +1,57 @@
-"""What every contract is made of: queues, commands, facts, and the value that ties them together."""
+"""How data is named: by object key and hash, by the stage that left it, by whose it is. Data itself never travels."""
 
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from shared.contracts.refs import ObjectRef
+
+class ObjectRef(BaseModel):
+    """A finished object: its key, the SHA-256 (hex) of its bytes, its size in bytes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str
+    sha256: str
+    size: int
+
+
+class Owner(BaseModel):
+    """The key that made a thing. `id` is that key's alone; `name` is for people, and another key may take it later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    name: str
+
+
+class StageRef(BaseModel):
+    """All finished outputs of a stage, in shard order; `job_id` only where it is another job's stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: str
+    job_id: str | None = None
+
+
+class OutputRef(BaseModel):
+    """One named output of all finished shards of a stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: StageRef
+    output: str
+
+
+class RecordSlice(BaseModel):
+    """Rows `offset` to `offset + limit` of one named output of a single-shard stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: StageRef
+    output: str
+    offset: int
+    limit: int
 
 
 class Queue(StrEnum):
@@ -37,7 +83,7 @@ class Counts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Fact(BaseModel):
+class ShardFinished(BaseModel):
     """What a finished shard leaves behind, appended to the stream in the step that records it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,7 +104,7 @@ class TaskContract(BaseModel):
     name: str
     queue: Queue
     command: type[Command]
-    fact: str = Field(pattern=r"^[a-z]+\.[a-z]+$")
+    event: str = Field(pattern=r"^[a-z]+\.[a-z]+$")
     counts: type[Counts]
     outputs: tuple[str, ...]
     hard_limit_s: int | None = Field(description="None: the lease is the only limit")
@@ -76,6 +122,6 @@ class TaskContract(BaseModel):
         return set(self.command.model_fields) - set(Command.model_fields)
 
 
-def as_json(model: BaseModel) -> dict[str, Any]:
+def to_json(model: BaseModel) -> dict[str, Any]:
     """The JSON form that travels in messages."""
     return model.model_dump(mode="json")

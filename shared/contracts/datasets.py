@@ -5,24 +5,24 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.contracts.base import ObjectRef, Owner
 from shared.contracts.records import Outcome, Policy, is_empty
-from shared.contracts.refs import ObjectRef, Owner
 
 DATASET_NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 DATASET_REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9_.-]{0,63})(@(?P<version>[0-9a-f]{16}))?")
 DATASET_SPLITS = ("train", "dev", "test")
-Format = Literal["spider", "spider-syn", "spider-dk", "spider-realistic", "bird", "bird-mini", "custom"]
+DatasetFormat = Literal["spider", "spider-syn", "spider-dk", "spider-realistic", "bird", "bird-mini", "custom"]
 DatasetSplit = Literal["train", "dev", "test"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class DatasetPart(BaseModel):
+class DatasetModel(BaseModel):
     """Frozen, with known fields only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class GoldFault(DatasetPart):
+class GoldFault(DatasetModel):
     """A gold that cannot be answered rightly: `index` is its question's, `place` its file and line."""
 
     index: int
@@ -32,7 +32,7 @@ class GoldFault(DatasetPart):
     message: str = ""
 
 
-class GoldHealth(DatasetPart):
+class GoldHealth(DatasetModel):
     """How the golds ran under `policy` in the sandbox before the data set was stored.
 
     `failed` raised an error, `timeouts` ran past `deadline_s`, `capped` gave more than the sandbox reads: no answer to
@@ -61,14 +61,14 @@ class GoldHealth(DatasetPart):
         return 1 - self.unanswerable / self.golds if self.golds else 0.0
 
 
-class DatasetHead(DatasetPart):
+class DatasetHeader(DatasetModel):
     """What is said of a data set beside its examples. `sources` are SHA-256 of the files it was read from.
 
     `policy` is the rule of its official score. `skipped`: questions left out by the database that is missing.
     """
 
     name: str = Field(pattern=DATASET_NAME)
-    format: Format
+    format: DatasetFormat
     policy: Policy
     licence: str = Field(default="none stated", max_length=500)
     release: str | None = Field(default=None, max_length=200, description="the published version, where it is known")
@@ -78,7 +78,7 @@ class DatasetHead(DatasetPart):
     health: GoldHealth | None = None
 
 
-class DatasetManifest(DatasetHead):
+class DatasetManifest(DatasetHeader):
     """A stored data set; written last. `version` is the hash of its examples and policy, 16 hex digits.
 
     `hardness` counts by split and level, `databases` maps names to ids. `created_at` in seconds since 1970.
@@ -99,7 +99,7 @@ class DatasetManifest(DatasetHead):
         return f"{self.name}@{self.version}"
 
 
-def split_ref(text: str) -> tuple[str, str | None]:
+def parse_dataset_ref(text: str) -> tuple[str, str | None]:
     """Name and version of NAME or NAME@VERSION. Raises ValueError."""
     found = DATASET_REF.fullmatch(text)
     if found is None:

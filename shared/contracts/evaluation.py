@@ -2,9 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.base import Command, Counts, Queue, TaskContract
+from shared.contracts.base import Command, Counts, Queue, RecordSlice, StageRef, TaskContract
 from shared.contracts.records import Policy, PromptStyle
-from shared.contracts.refs import Slice, StageRef
 
 
 class AnswerQuestions(Command):
@@ -13,7 +12,7 @@ class AnswerQuestions(Command):
     `model_from` is a stage that has chosen the model; it goes before `model`.
     """
 
-    examples: Slice
+    examples: RecordSlice
     shots_from: StageRef | None = None
     shots: int = Field(default=0, ge=0, le=8)
     endpoint: str
@@ -125,6 +124,34 @@ class BenchmarkPlan(BaseModel):
     strict: dict[str, StageRef] = Field(default_factory=dict)
 
 
+class PairingPlan(BaseModel):
+    """The stages that the first round's pairs went through, and how the weak model was sampled.
+
+    `sweep` is the stage that chose the temperature, in place of `temperature`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample: StageRef
+    judge: StageRef
+    pair: StageRef
+    collect: StageRef
+    sweep: StageRef | None = None
+    samples: int
+    temperature: float
+
+
+class ErrorWavePlan(BaseModel):
+    """The stages of the second wave of synthesis, from the answers that it follows to what it accepted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sample: StageRef
+    profile: StageRef
+    write: StageRef
+    accepted: StageRef
+
+
 class Score(Command):
     """Turns judged answers into a report and decides, on the selection split, which model is promoted."""
 
@@ -132,12 +159,14 @@ class Score(Command):
     benchmarks: list[BenchmarkPlan] = Field(default_factory=list)
     tests: list[StageRef]
     dataset: StageRef
-    pairs: StageRef | None = None
+    written: list[StageRef] = Field(default_factory=list, description="stages that wrote training examples")
+    loaded: list[StageRef] = Field(default_factory=list, description="stages that loaded training examples")
+    pairing: PairingPlan | None = None
     on_policy: bool = False
     weak_model: str | None = None
     rounds: list[RoundPlan] = Field(default_factory=list)
     minimum_pairs: int = 0
-    followed: StageRef | None = Field(default=None, description="the stage that profiled errors for a second wave")
+    error_wave: ErrorWavePlan | None = None
     seed: int = 0
 
 
@@ -152,7 +181,7 @@ ANSWER_QUESTIONS = TaskContract(
     name="evaluation.answer_questions",
     queue=Queue.EVALUATION,
     command=AnswerQuestions,
-    fact="questions.answered",
+    event="questions.answered",
     counts=AnsweredCounts,
     outputs=("candidates", "examples"),
     hard_limit_s=3600,
@@ -162,7 +191,7 @@ SCORE = TaskContract(
     name="evaluation.score",
     queue=Queue.EVALUATION,
     command=Score,
-    fact="report.written",
+    event="report.written",
     counts=ScoredCounts,
     outputs=("report", "markdown", "html", "terminal", "questions"),
     hard_limit_s=900,
@@ -172,7 +201,7 @@ CHOOSE_MODEL = TaskContract(
     name="evaluation.choose_model",
     queue=Queue.EVALUATION,
     command=ChooseModel,
-    fact="model.chosen",
+    event="model.chosen",
     counts=ChosenCounts,
     outputs=("choice",),
     hard_limit_s=900,

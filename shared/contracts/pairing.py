@@ -4,9 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.base import Command, Counts, Queue, TaskContract
+from shared.contracts.base import Command, Counts, ObjectRef, Queue, RecordSlice, StageRef, TaskContract
 from shared.contracts.records import Level, PromptStyle
-from shared.contracts.refs import ObjectRef, Slice, StageRef
 
 PairPolicy = Literal["one_per_question", "nearest", "farthest", "hardest", "all_capped", "gold_chosen"]
 
@@ -18,7 +17,7 @@ class SampleCandidates(Command):
     chosen the model (a round of on-policy training); it goes before `model`.
     """
 
-    examples: ObjectRef | Slice
+    examples: ObjectRef | RecordSlice
     endpoint: str
     model: str
     samples: int = Field(ge=2, le=64)
@@ -104,13 +103,13 @@ class PairCounts(Counts):
     unpaired: int = 0
 
 
-class ProfilePart(BaseModel):
+class ProfileModel(BaseModel):
     """Frozen, with known fields only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ProfileLine(ProfilePart):
+class ProfileLine(ProfileModel):
     """Answers that could be told right from wrong, of one outcome or to golds of one feature, and how they failed."""
 
     name: str
@@ -127,7 +126,7 @@ class ProfileLine(ProfilePart):
         return 1 - self.correct / self.answers if self.answers else 0.0
 
 
-class ErrorProfile(ProfilePart):
+class ErrorProfile(ProfileModel):
     """What the weak model gets wrong: the object `profile` of `pairing.collect` and of `pairing.profile_errors`.
 
     `levels` are those of the questions; only the second one knows them.
@@ -158,7 +157,7 @@ class ProfiledCounts(Counts):
     wishes: int
 
 
-class Bin(ProfilePart):
+class HistogramBin(ProfileModel):
     """How many values lie from `low` up to, and not including, `high`; the last bin of a histogram holds its end."""
 
     low: int
@@ -166,12 +165,12 @@ class Bin(ProfilePart):
     count: int
 
 
-class PairShape(ProfilePart):
+class PairShape(ProfileModel):
     """How far the sides of a set's pairs are apart (tokens) and how long they are (characters): object `shape`."""
 
-    distances: list[Bin] = Field(default_factory=list)
-    chosen: list[Bin] = Field(default_factory=list)
-    rejected: list[Bin] = Field(default_factory=list)
+    distances: list[HistogramBin] = Field(default_factory=list)
+    chosen: list[HistogramBin] = Field(default_factory=list)
+    rejected: list[HistogramBin] = Field(default_factory=list)
 
 
 class CollectPairs(Command):
@@ -211,7 +210,7 @@ SAMPLE_CANDIDATES = TaskContract(
     name="pairing.sample_candidates",
     queue=Queue.PAIRING,
     command=SampleCandidates,
-    fact="candidates.sampled",
+    event="candidates.sampled",
     counts=SampledCounts,
     outputs=("candidates", "examples"),
     hard_limit_s=3600,
@@ -221,7 +220,7 @@ CHOOSE_TEMPERATURE = TaskContract(
     name="pairing.choose_temperature",
     queue=Queue.PAIRING,
     command=ChooseTemperature,
-    fact="temperature.chosen",
+    event="temperature.chosen",
     counts=TemperatureCounts,
     outputs=("choice",),
     hard_limit_s=900,
@@ -231,7 +230,7 @@ BUILD_PAIRS = TaskContract(
     name="pairing.build_pairs",
     queue=Queue.PAIRING,
     command=BuildPairs,
-    fact="pairs.built",
+    event="pairs.built",
     counts=PairCounts,
     outputs=("pairs", "suspects", "profile"),
     hard_limit_s=900,
@@ -241,7 +240,7 @@ COLLECT_PAIRS = TaskContract(
     name="pairing.collect",
     queue=Queue.PAIRING,
     command=CollectPairs,
-    fact="pairs.collected",
+    event="pairs.collected",
     counts=CollectedPairCounts,
     outputs=("dpo", "chosen", "pairs", "suspects", "profile", "shape", "card", "page"),
     hard_limit_s=3600,
@@ -251,7 +250,7 @@ PROFILE_ERRORS = TaskContract(
     name="pairing.profile_errors",
     queue=Queue.PAIRING,
     command=ProfileErrors,
-    fact="errors.profiled",
+    event="errors.profiled",
     counts=ProfiledCounts,
     outputs=("profile", "wishes"),
     hard_limit_s=900,

@@ -10,16 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Level = Literal["easy", "medium", "hard"]
 Split = Literal["train", "selection", "dev", "test", "handwritten"]
-Target = Literal["sql", "reasoning_sql"]
+AnswerTarget = Literal["sql", "reasoning_sql"]
 
 
-class Row(BaseModel):
+class Record(BaseModel):
     """A line of a JSONL object; unknown fields are an error, not a surprise."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PromptStyle(Row):
+class PromptStyle(Record):
     """How every prompt of a job is written, beside its example rows; see `shared.sql.prompt`.
 
     `comments` shows what the schema says of tables and columns, `foreign_keys` lists the keys once more after the
@@ -28,7 +28,7 @@ class PromptStyle(Row):
 
     comments: bool = False
     foreign_keys: bool = False
-    target: Target = "sql"
+    target: AnswerTarget = "sql"
 
 
 def is_empty(value: list[object]) -> bool:
@@ -91,7 +91,7 @@ class Policy(StrEnum):
     BIRD = "bird"
 
 
-class Provenance(Row):
+class Provenance(Record):
     """Who wrote an example, and from what: complete lineage by ids alone."""
 
     writer: Literal["grammar", "llm", "handwritten", "imported"]
@@ -105,14 +105,14 @@ class Provenance(Row):
     seed_licence: str | None = None
 
 
-class DatabaseScript(Row):
+class DatabaseScript(Record):
     """SQL that makes a database: only CREATE TABLE, CREATE INDEX and INSERT are run, by sandbox.build_database."""
 
     ddl: list[str]
     inserts: list[str]
 
 
-class Written(Row):
+class WrittenExample(Record):
     """An example as its writer left it: nothing of it has been run yet."""
 
     domain: str
@@ -128,7 +128,7 @@ class Written(Row):
     rows_added: bool = Field(default=False, description="rows of ours stand in its database beside the writer's own")
 
 
-class Example(Row):
+class Example(Record):
     """Database, question and gold, with where they came from."""
 
     example_id: str = Field(description="SHA-256 over database id, question, evidence and gold; 16 hex digits")
@@ -150,16 +150,16 @@ class Example(Row):
     flags: list[str] = Field(default_factory=list, description="what a gate found and did not refuse")
 
 
-class Rejected(Row):
+class RejectedExample(Record):
     """An example that did not pass a gate; kept, with its reason."""
 
     reason: str
     detail: str
-    written: Written
+    written: WrittenExample
     gate: str = Field(default="", description="parse, build, verify, neighbours, agreement, judge, or collect")
 
 
-class Candidate(Row):
+class Candidate(Record):
     """One answer of a model for one example."""
 
     example_id: str
@@ -171,7 +171,7 @@ class Candidate(Row):
     clipped_rows: int = Field(default=3, description="example rows left in the prompt after clipping")
 
 
-class ResultView(Row):
+class ResultView(Record):
     """A result cut down for people: the verdict never reads it."""
 
     outcome: Outcome
@@ -182,7 +182,7 @@ class ResultView(Row):
     message: str | None = None
 
 
-class Judged(Row):
+class JudgedCandidate(Record):
     """A candidate with its verdict."""
 
     candidate: Candidate
@@ -208,7 +208,7 @@ class Judged(Row):
     )
 
 
-class Pair(Row):
+class Pair(Record):
     """Prompt, chosen, rejected, and why."""
 
     example_id: str
@@ -234,7 +234,7 @@ class Pair(Row):
     rejected_reasoning: str = ""
 
 
-class TriedTemperature(Row):
+class TriedTemperature(Record):
     """A temperature of a sweep: how many of its questions had a right and a wrong answer, and whether it was chosen."""
 
     temperature: float
@@ -243,7 +243,7 @@ class TriedTemperature(Row):
     chosen: bool
 
 
-class Wish(Row):
+class Wish(Record):
     """What a writer is asked for more of: a SQL feature or a level, and its share of the wishes of its kind."""
 
     kind: Literal["feature", "level"]
@@ -251,7 +251,7 @@ class Wish(Row):
     weight: float
 
 
-class RoundScore(Row):
+class RoundScore(Record):
     """A model on the selection split after a round of preference training; one of a choice's lines is `best`.
 
     `round` is 0 for the SFT model. `kept`: it beat every model before it when its round was over. Without an answer
@@ -267,7 +267,7 @@ class RoundScore(Row):
     best: bool = False
 
 
-class SuspectGold(Row):
+class SuspectGold(Record):
     """A gold that no sample agrees with while at least half of them agree on one other result: for a human."""
 
     example_id: str
@@ -282,7 +282,7 @@ class SuspectGold(Row):
     database_id: str | None = None
 
 
-class ProfileRow(Row):
+class ProfileCount(Record):
     """A count of an error profile: `kind` is what `name` is one of (outcome, feature, level, reason, filter)."""
 
     kind: Literal["outcome", "feature", "level", "reason", "filter"]
@@ -291,14 +291,14 @@ class ProfileRow(Row):
     count: int
 
 
-class Message(Row):
+class Message(Record):
     """One turn of a chat."""
 
     role: Literal["system", "user", "assistant"]
     content: str
 
 
-class SftRow(Row):
+class SftRecord(Record):
     """TRL's conversational prompt-completion form, with lineage columns that the trainer drops."""
 
     prompt: list[Message]
@@ -320,7 +320,7 @@ class SftRow(Row):
     hardness: str | None = None
 
 
-class DpoRow(Row):
+class DpoRecord(Record):
     """TRL's conversational preference form with explicit prompt, with lineage columns that the trainer drops."""
 
     prompt: list[Message]

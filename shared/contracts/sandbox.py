@@ -2,9 +2,8 @@
 
 from pydantic import Field
 
-from shared.contracts.base import Command, Counts, Queue, TaskContract
+from shared.contracts.base import Command, Counts, ObjectRef, Queue, TaskContract
 from shared.contracts.records import Policy
-from shared.contracts.refs import ObjectRef
 
 
 class BuildDatabase(Command):
@@ -89,7 +88,7 @@ BUILD_DATABASE = TaskContract(
     name="sandbox.build_database",
     queue=Queue.SANDBOX,
     command=BuildDatabase,
-    fact="databases.built",
+    event="databases.built",
     counts=BuiltCounts,
     outputs=("written", "rejected"),
     hard_limit_s=900,
@@ -99,7 +98,7 @@ VERIFY_EXAMPLES = TaskContract(
     name="sandbox.verify_examples",
     queue=Queue.SANDBOX,
     command=VerifyExamples,
-    fact="examples.verified",
+    event="examples.verified",
     counts=VerifiedCounts,
     outputs=("examples", "rejected"),
     hard_limit_s=900,
@@ -109,7 +108,7 @@ JUDGE_CANDIDATES = TaskContract(
     name="sandbox.judge_candidates",
     queue=Queue.SANDBOX,
     command=JudgeCandidates,
-    fact="candidates.judged",
+    event="candidates.judged",
     counts=JudgedCounts,
     outputs=("judged",),
     hard_limit_s=900,

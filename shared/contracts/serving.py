@@ -1,7 +1,6 @@
 """Serving: models onto an engine, and the engine off its device."""
 
-from shared.contracts.base import Command, Counts, Queue, TaskContract
-from shared.contracts.refs import StageRef
+from shared.contracts.base import Command, Counts, Queue, StageRef, TaskContract
 
 
 class DeployModel(Command):
@@ -48,7 +47,7 @@ DEPLOY_MODEL = TaskContract(
     name="serving.deploy_model",
     queue=Queue.SERVING,
     command=DeployModel,
-    fact="model.deployed",
+    event="model.deployed",
     counts=DeployedCounts,
     outputs=(),
     hard_limit_s=900,
@@ -58,7 +57,7 @@ UNDEPLOY_MODEL = TaskContract(
     name="serving.undeploy_model",
     queue=Queue.SERVING,
     command=UndeployModel,
-    fact="model.undeployed",
+    event="model.undeployed",
     counts=UndeployedCounts,
     outputs=(),
     hard_limit_s=300,
@@ -68,7 +67,7 @@ RELEASE = TaskContract(
     name="serving.release",
     queue=Queue.SERVING,
     command=Release,
-    fact="device.released",
+    event="device.released",
     counts=ReleasedCounts,
     outputs=(),
     hard_limit_s=300,

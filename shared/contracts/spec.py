@@ -1,51 +1,347 @@
-"""The spec: one YAML file describes a job, and every field has a default that works.
-
-A spec holds no secret and no server path: endpoints are named profiles that the server's operator has set.
-"""
+"""Where a job's examples and questions come from: what is written, stored data sets, databases, test sets."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from shared.contracts.records import PromptStyle, Target
-from shared.contracts.spec_models import (
-    ENDPOINT_TAG,
-    SERVED_TAG,
-    PairSettings,
-    PromptSettings,
-    ScoredModel,
-    StrongModel,
-    Student,
-    WeakModel,
-)
-from shared.contracts.spec_sources import (
-    DATASET_TAG,
-    MOST_TESTS,
-    SYNTHESIS_TAG,
-    OwnDatabase,
-    Sampling,
-    Selection,
-    SpecPart,
-    SynthesisSource,
-    TestSet,
-    TrainSources,
-    default_tests,
-)
+from shared.contracts.datasets import DatasetSplit, Sha256, parse_dataset_ref
+from shared.contracts.pairing import PairPolicy
+from shared.contracts.records import AnswerTarget, Level, Policy, PromptStyle
 from shared.contracts.training import TrainSettings
 from shared.errors import InvalidInputError
 
+BUILTIN_TESTS = ("builtin:held-out", "builtin:handwritten")
+SYNTHESIS_TAG, DATASET_TAG = "<synthesis>", "<dataset>"
+
+
+# Nothing in a spec is without bounds: it becomes stages, rows and requests, which others' jobs share the machine with.
+MAX_SOURCES, MAX_TEST_SETS = 32, 16
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+TokenBudget = Annotated[int, Field(ge=1, le=10**15)]
+DollarBudget = Annotated[float, Field(gt=0, le=10**6)]
+
+
+class SpecSection(BaseModel):
+    """A section of a spec; an unknown field is an error, and so is a text that no name or reference needs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=500, allow_inf_nan=False)
+
+
+def default_levels() -> dict[Level, float]:
+    """The shares of the demo: a small model learns little from many hard examples."""
+    return {"easy": 0.5, "medium": 0.35, "hard": 0.15}
+
+
+class SynthesisSource(SpecSection):
+    """`synthesis` examples written at the shares of `levels`, `per_shard` at a time (default: by the writer).
+
+    `user_database_share` of them is for the spec's `databases`, half where it is not said; the rest is cross-domain.
+    """
+
+    synthesis: int = Field(default=320, ge=4, le=1_000_000)
+    levels: dict[Level, Annotated[float, Field(ge=0, le=1_000_000)]] = Field(default_factory=default_levels)
+    per_shard: int | None = Field(default=None, ge=1, le=1000)
+    user_database_share: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def check_levels(self) -> "SynthesisSource":
+        """At least one level has a share."""
+        if sum(self.levels.values()) <= 0:
+            raise ValueError("levels need at least one share above zero, e.g. {easy: 0.5, medium: 0.35, hard: 0.15}")
+        return self
+
+
+def check_dataset_ref(text: str) -> str:
+    """NAME or NAME@VERSION. Raises ValueError."""
+    parse_dataset_ref(text)
+    return text
+
+
+class DatasetSource(SpecSection):
+    """A stored data set: a share `weight` of a split (default `train`), at most `questions` of it."""
+
+    dataset: str = Field(description="NAME, its newest version; or NAME@VERSION")
+    split: DatasetSplit | None = None
+    weight: float = Field(default=1.0, gt=0, le=1)
+    questions: Count | None = None
+
+    _check_dataset = field_validator("dataset")(check_dataset_ref)
+
+
+def source_kind(value: object) -> str:
+    """Which of the two a source is meant to be."""
+    named = isinstance(value, DatasetSource) or (isinstance(value, dict) and "dataset" in value)
+    return DATASET_TAG if named else SYNTHESIS_TAG
+
+
+TrainSource = Annotated[
+    Annotated[SynthesisSource, Tag(SYNTHESIS_TAG)] | Annotated[DatasetSource, Tag(DATASET_TAG)],
+    Discriminator(source_kind),
+]
+
+
+def default_sources() -> list[SynthesisSource | DatasetSource]:
+    """Synthesis alone."""
+    return [SynthesisSource()]
+
+
+class TrainSources(SpecSection):
+    """Where training data comes from; `pairs` is where the weak model is sampled, by default the same as `sft`."""
+
+    sft: list[TrainSource] = Field(default_factory=default_sources, min_length=1, max_length=MAX_SOURCES)
+    pairs: list[TrainSource] | None = Field(default=None, min_length=1, max_length=MAX_SOURCES)
+
+
+class SeedSource(SpecSection):
+    """A stored data set whose examples the strong model is shown, two a call, in place of our own."""
+
+    dataset: str = Field(description="NAME, its newest version; or NAME@VERSION")
+    split: DatasetSplit | None = None
+
+    _check_dataset = field_validator("dataset")(check_dataset_ref)
+
+
+class UserDatabase(SpecSection):
+    """A database of the user's, by its id: `sense databases add FILE` prints it, `sense submit` fills it in."""
+
+    id: Sha256
+
+
+class TestSet(SpecSection):
+    """A test set: scored once an arm, refused by every training export.
+
+    `dataset` is builtin:held-out, builtin:handwritten, or a stored data set. Of a stored one, `split` is by default
+    `dev`, else `test`; `policy` is its official one and `strict` stands beside it; with `samples` above 1 answers are
+    drawn at `temperature` (default 1).
+    """
+
+    __test__ = False
+
+    dataset: str
+    split: DatasetSplit | None = None
+    questions: Count | None = None
+    metrics: list[Literal["ex"]] = Field(
+        default=["ex"], min_length=1, max_length=8, description="execution accuracy, so far"
+    )
+    policy: Policy | None = None
+    samples: int = Field(default=1, ge=1, le=64)
+    temperature: float | None = Field(default=None, gt=0, le=2)
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it is one of ours."""
+        return self.dataset in BUILTIN_TESTS
+
+    @field_validator("dataset")
+    @classmethod
+    def check_dataset(cls, text: str) -> str:
+        """A built-in name, or the name of a data set."""
+        return text if text in BUILTIN_TESTS else check_dataset_ref(text)
+
+    @model_validator(mode="after")
+    def check_asking(self) -> "TestSet":
+        """The built-in sets are asked greedily, by their own rules."""
+        if self.builtin and (self.samples > 1 or self.temperature or self.split or self.policy):
+            raise ValueError("a built-in set takes `questions` only; sampling and policies are for data sets")
+        if self.samples == 1 and self.temperature:
+            raise ValueError("a temperature needs `samples` above 1: one answer is greedy")
+        return self
+
+
+def default_tests() -> list[TestSet]:
+    """Both built-in sets: unseen domains by template, and questions written by hand."""
+    return [TestSet(dataset="builtin:held-out", questions=132), TestSet(dataset="builtin:handwritten")]
+
+
+class Selection(SpecSection):
+    """The selection split: decides promotion, never reported as a test score."""
+
+    questions: Count = 40
+
+
+class Sampling(SpecSection):
+    """Answers at temperature 1 for the sampled rows of the report."""
+
+    questions: int = Field(default=40, ge=0, le=10_000_000)
+    samples: int = Field(default=8, ge=2, le=64)
+
+
+BUILTIN_BASE = "builtin:smollm2-135m"
+SERVED_MODEL_TAG, ENDPOINT_MODEL_TAG = "<served>", "<endpoint>"
+
+
+class StrongModel(SpecSection):
+    """Who writes: an endpoint's model, or, with no endpoint, the offline grammar writer."""
+
+    endpoint: str | None = None
+    model: str | None = None
+    temperature: float = Field(default=0.9, ge=0, le=2)
+    max_tokens: int = Field(default=2000, ge=64, le=32_000, description="tokens that an answer may have")
+    budget_usd: DollarBudget | None = None
+    budget_tokens: TokenBudget | None = Field(default=None, description="of prompts and answers together")
+    seeds: SeedSource | None = Field(default=None, description="default: the built-in seed examples")
+    evidence: bool = Field(default=False, description="ask for BIRD's external knowledge too")
+    judge: bool = Field(
+        default=False,
+        description="ask the model back whether each SQL answers its question; a clear no rejects the example. A fifth "
+        "of the budget is set aside for it",
+    )
+    agreement: bool = Field(default=True, description="reject examples whose question and SQL speak of other values")
+    neighbours: int = Field(
+        default=4,
+        ge=0,
+        le=32,
+        description="variants of an invented database on which a gold is run: one with the same result on all is "
+        "constant, and rejected; 0: off. The offline writer's golds are not constant by their making",
+    )
+    follow_errors: float = Field(
+        default=0.0,
+        ge=0,
+        le=4,
+        description="a second wave, so many times as large as the first, of what the weak model fails at most; in "
+        "pipelines",
+    )
+    follow_questions: int = Field(
+        default=96,
+        ge=8,
+        le=10_000,
+        description="questions of the first wave on which the weak model is measured",
+    )
+
+    @model_validator(mode="after")
+    def check_model(self) -> "StrongModel":
+        """An endpoint without a model cannot be asked."""
+        if self.judge and self.endpoint is None:
+            raise ValueError("strong.judge needs an endpoint and a model to ask; or leave judge out")
+        if (self.endpoint is None) != (self.model is None):
+            raise ValueError("strong needs both endpoint and model, or neither for the offline grammar writer")
+        if self.endpoint is None and (self.seeds is not None or self.evidence):
+            raise ValueError("seeds and evidence are for a strong model: name its endpoint and model too")
+        return self
+
+
+class WeakModel(SpecSection):
+    """Who makes the mistakes: an endpoint's model, or a base of ours, fine-tuned first when `sft_first`."""
+
+    base: str = BUILTIN_BASE
+    sft_first: bool = True
+    endpoint: str | None = None
+    model: str | None = None
+    samples: int = Field(default=8, ge=2, le=64)
+    temperature: float = Field(default=1.0, gt=0, le=2)
+    sweep: list[Annotated[float, Field(gt=0, le=2)]] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=5,
+        description="temperatures to try first, e.g. [0.6, 0.8, 1.0]; the one with the most questions that have right "
+        "and wrong answers is used in place of `temperature`",
+    )
+    sweep_questions: int = Field(default=48, ge=8, le=1000, description="questions that each temperature is tried on")
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=128, ge=8, le=32_000)
+    questions: Count | None = Field(default=None, description="how many training questions to sample; None: all")
+    budget_usd: DollarBudget | None = None
+    budget_tokens: TokenBudget | None = Field(default=None, description="of prompts and answers together")
+
+    @model_validator(mode="after")
+    def check_model(self) -> "WeakModel":
+        """An endpoint without a model cannot be asked."""
+        if (self.endpoint is None) != (self.model is None):
+            raise ValueError("weak needs both endpoint and model, or neither to use `base`")
+        if self.sweep is not None and len(set(self.sweep)) < len(self.sweep):
+            raise ValueError("a temperature stands twice in the sweep")
+        return self
+
+
+class Student(SpecSection):
+    """What is trained: builtin:NAME, org/name of a hub, models/NAME of this store, or an allowed folder."""
+
+    base: str = BUILTIN_BASE
+    method: Literal["lora", "full"] = "lora"
+
+
+class PromptSettings(SpecSection):
+    """What every prompt shows: 0 to 5 example rows a table, comments of the schema, a list of its foreign keys."""
+
+    rows: int = Field(default=3, ge=0, le=5)
+    comments: bool = False
+    foreign_keys: bool = False
+
+
+class PairSettings(SpecSection):
+    """Which pairs are built, how many are kept, and below how many DPO is skipped and said to be.
+
+    `policy`: one_per_question (any right answer against any wrong one), nearest and farthest (in tokens), hardest (the
+    wrong answer that most samples share), all_capped (at most `per_question`), gold_chosen (the gold where no sample is
+    right).
+    """
+
+    policy: PairPolicy = "one_per_question"
+    per_question: int = Field(default=4, ge=1, le=64, description="what all_capped takes of a question at most")
+    length_ratio: float = Field(
+        default=4.0, ge=1, le=1_000_000, description="how many times as long as the other a side may be"
+    )
+    syntax_share: float = Field(
+        default=0.25, ge=0, le=1, description="the most that answers which SQLite cannot parse may be of the rejected"
+    )
+    max_length: int | None = Field(
+        default=None,
+        ge=16,
+        le=10_000_000,
+        description="tokens a pair may have with its prompt; default: the max_length of `dpo`",
+    )
+    neighbours: int = Field(
+        default=4, ge=0, le=32, description="variants of the database on which a right answer must be right too"
+    )
+    limit: Count | None = None
+    minimum: Count = 8
+
+
+class EndpointModel(SpecSection):
+    """A model of an endpoint profile."""
+
+    endpoint: str
+    model: str
+    budget_usd: DollarBudget | None = None
+    budget_tokens: TokenBudget | None = Field(default=None, description="of prompts and answers together")
+
+
+def model_kind(value: object) -> str:
+    """Whether a model is named alone, or with its endpoint."""
+    return SERVED_MODEL_TAG if isinstance(value, str) else ENDPOINT_MODEL_TAG
+
+
+ScoredModel = Annotated[
+    Annotated[str, Tag(SERVED_MODEL_TAG)] | Annotated[EndpointModel, Tag(ENDPOINT_MODEL_TAG)], Discriminator(model_kind)
+]
+
+
 REASONING_TOKENS = 512
-MOST_MODELS = 64
-MOST_SCORED = 240  # models times test sets: each is some stages of the plan, which every step of the job looks at
+MAX_MODELS = 64
+MAX_MODEL_TEST_PAIRS = (
+    240  # models times test sets: each is some stages of the plan, which every step of the job looks at
+)
 
 
-class JobSpec(SpecPart):
+class JobSpec(SpecSection):
     """What every kind of job has."""
 
     name: str = Field(default="job", min_length=1, max_length=80, pattern=r"^[\w .:@+-]+$")
     seed: int = Field(default=7, ge=0, lt=2**31)
     prompt: PromptSettings = PromptSettings()
-    target: Target = Field(default="sql", description="what models are taught and asked: SQL, or reasoning before it")
+    target: AnswerTarget = Field(
+        default="sql", description="what models are taught and asked: SQL, or reasoning before it"
+    )
     lost_allowed: int = Field(default=0, ge=0, le=1_000_000, description="shards a stage may lose before the job fails")
 
     @property
@@ -56,14 +352,14 @@ class JobSpec(SpecPart):
 
     @model_validator(mode="before")
     @classmethod
-    def make_room(cls, data: Any) -> Any:
+    def reserve_reasoning_tokens(cls, data: Any) -> Any:
         """Reasoning needs more tokens than SQL alone, wherever the spec does not say how many."""
         if not isinstance(data, dict) or data.get("target") != "reasoning_sql":
             return data
-        return with_room(data, set(cls.model_fields))
+        return with_reasoning_budget(data, set(cls.model_fields))
 
 
-def with_room(data: dict[str, Any], fields: set[str]) -> dict[str, Any]:
+def with_reasoning_budget(data: dict[str, Any], fields: set[str]) -> dict[str, Any]:
     """The spec with the bounds on answers that it leaves open set to `REASONING_TOKENS`."""
     data = dict(data)
     if "answer_tokens" in fields and data.get("answer_tokens") is None:
@@ -79,12 +375,12 @@ class WritingSpec(JobSpec):
 
     train: TrainSources = TrainSources()
     strong: StrongModel = StrongModel()
-    databases: list[OwnDatabase] = Field(
+    databases: list[UserDatabase] = Field(
         default_factory=list, max_length=100, description="schemas of your own to write for too"
     )
 
     @property
-    def own_ids(self) -> list[str]:
+    def database_ids(self) -> list[str]:
         """Ids of the databases to write for."""
         return [one.id for one in self.databases]
 
@@ -93,18 +389,20 @@ class WritingSpec(JobSpec):
         """A share of own databases needs some, and some need a source that writes."""
         sources = [*self.train.sft, *(self.train.pairs or [])]
         written = [one for one in sources if isinstance(one, SynthesisSource)]
-        if not self.databases and any(one.own_share for one in written):
-            raise ValueError("own_share needs databases to write for: databases: [{id: …}]")
+        if not self.databases and any(one.user_database_share for one in written):
+            raise ValueError("user_database_share needs databases to write for: databases: [{id: …}]")
         if self.databases and not written:
             raise ValueError("databases are written for by a synthesis source: add {synthesis: N} to train.sft")
-        if self.databases and all(one.own_share == 0 for one in written):
-            raise ValueError("databases are named but every own_share is 0: raise it, or leave the databases out")
+        if self.databases and all(one.user_database_share == 0 for one in written):
+            raise ValueError(
+                "databases are named but every user_database_share is 0: raise it, or leave the databases out"
+            )
         if len({one.id for one in self.databases}) < len(self.databases):
             raise ValueError("a database stands twice in databases")
         return self
 
 
-def only_first_wave(strong: StrongModel) -> StrongModel:
+def refuse_error_wave(strong: StrongModel) -> StrongModel:
     """Refuses a second wave where nothing is trained that could fail. Raises ValueError."""
     if strong.follow_errors:
         raise ValueError("follow_errors is for jobs of kind pipeline: it needs a weak model and an SFT after it")
@@ -116,7 +414,7 @@ class SynthesisSpec(WritingSpec):
 
     kind: Literal["synthesis"]
 
-    _check_strong = field_validator("strong")(only_first_wave)
+    _check_strong = field_validator("strong")(refuse_error_wave)
 
 
 class PairingSpec(WritingSpec):
@@ -128,7 +426,7 @@ class PairingSpec(WritingSpec):
     sft: TrainSettings = TrainSettings()
     pairs: PairSettings = PairSettings()
 
-    _check_strong = field_validator("strong")(only_first_wave)
+    _check_strong = field_validator("strong")(refuse_error_wave)
 
 
 class SftSpec(JobSpec):
@@ -163,19 +461,19 @@ class EvaluationSpec(JobSpec):
     """Score trained models and their base, and models of endpoints, on test sets."""
 
     kind: Literal["evaluation"]
-    models: list[ScoredModel] = Field(min_length=1, max_length=MOST_MODELS)
+    models: list[ScoredModel] = Field(min_length=1, max_length=MAX_MODELS)
     student: Student = Student()
     answer_tokens: int | None = Field(
         default=None, ge=8, le=4096, description="default: 128 for the built-in sets, 512 for data sets"
     )
-    evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1, max_length=MOST_TESTS)
+    evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1, max_length=MAX_TEST_SETS)
 
     @model_validator(mode="after")
     def check_size(self) -> "EvaluationSpec":
         """So many models on so many sets make a plan that is no job any more."""
-        if (asked := len(self.models) * len(self.evaluate)) > MOST_SCORED:
+        if (asked := len(self.models) * len(self.evaluate)) > MAX_MODEL_TEST_PAIRS:
             raise ValueError(
-                f"{asked} times a model on a test set; {MOST_SCORED} is the most of a job: make it several"
+                f"{asked} times a model on a test set; {MAX_MODEL_TEST_PAIRS} is the most of a job: make it several"
             )
         return self
 
@@ -199,7 +497,7 @@ class PipelineSpec(WritingSpec):
         description="rounds of preference training: from the second on, the best model so far is sampled itself, and a "
         "round is kept where its model beats that one on the selection split",
     )
-    evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1, max_length=MOST_TESTS)
+    evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1, max_length=MAX_TEST_SETS)
 
     @model_validator(mode="after")
     def check_wave(self) -> "PipelineSpec":
@@ -215,8 +513,8 @@ AnySpec = Annotated[
 ]
 SPEC: TypeAdapter[AnySpec] = TypeAdapter(AnySpec)
 KINDS = ("pipeline", "synthesis", "pairing", "sft", "dpo", "deployment", "evaluation")
-MOST_FAULTS = 50  # that are told of
-TAGS = (SYNTHESIS_TAG, DATASET_TAG, SERVED_TAG, ENDPOINT_TAG)
+MAX_FAULTS = 50  # that are told of
+UNION_TAGS = (SYNTHESIS_TAG, DATASET_TAG, SERVED_MODEL_TAG, ENDPOINT_MODEL_TAG)
 
 
 class SpecError(InvalidInputError):
@@ -225,16 +523,16 @@ class SpecError(InvalidInputError):
     code = "invalid_spec"
 
     def __init__(self, faults: list[dict[str, str]], more: int = 0) -> None:
-        self.faults, count = faults[:MOST_FAULTS], len(faults) + more
+        self.faults, count = faults[:MAX_FAULTS], len(faults) + more
         self.more = count - len(self.faults)
         lines = "; ".join(f"{fault['path']}: {fault['message']}" for fault in self.faults)
         super().__init__(f"the spec has {count} fault(s): {lines}")
 
 
-def describe(error: Any) -> dict[str, str]:
+def describe_fault(error: Any) -> dict[str, str]:
     """One fault of a spec as a path and a sentence."""
     path = error["loc"][1:] if error["loc"] and error["loc"][0] in KINDS else error["loc"]
-    where = [str(part) for part in path if part not in TAGS]
+    where = [str(part) for part in path if part not in UNION_TAGS]
     return {"path": ".".join(where) or "(spec)", "message": str(error["msg"]).removeprefix("Value error, ")}
 
 
@@ -246,4 +544,6 @@ def parse_spec(data: object) -> AnySpec:
         return SPEC.validate_python(data)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        raise SpecError([describe(fault) for fault in found[:MOST_FAULTS]], max(0, len(found) - MOST_FAULTS)) from error
+        raise SpecError(
+            [describe_fault(fault) for fault in found[:MAX_FAULTS]], max(0, len(found) - MAX_FAULTS)
+        ) from error

@@ -2,27 +2,26 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.base import Command, Counts, Queue, TaskContract
+from shared.contracts.base import Command, Counts, ObjectRef, OutputRef, Queue, StageRef, TaskContract
 from shared.contracts.datasets import DatasetSplit
-from shared.contracts.records import Level, PromptStyle, Split, Target
-from shared.contracts.refs import ObjectRef, StageRef
+from shared.contracts.records import AnswerTarget, Level, PromptStyle, Split
 
-Writer = Literal["grammar", "llm", "handwritten"]
+WriterName = Literal["grammar", "llm", "handwritten"]
 
 
 class WriteExamples(Command):
     """Writes `count` examples; the shard's number is part of the seed.
 
     `seeds` is a stored data set (NAME@VERSION) whose split gives the examples that are shown; None: our own. Of
-    `databases`, a share `own_share` of the examples is written for. `before` is the number of shards in completed
+    `databases`, a share `user_database_share` of the examples is written for. `before` is the number of shards in completed
     waves: their accepted examples, left by the stage `accepted`, say which domains are common by now.
     `features` are SQL features (names of `shared.sql.features.FEATURES`) with weights: what the examples should use.
     `wishes` is a stage that has left such weights, and weights of levels; they go before `features` and `levels`.
     """
 
-    writer: Writer
+    writer: WriterName
     split: Split
     count: int = Field(ge=1)
     levels: dict[Level, float]
@@ -36,9 +35,9 @@ class WriteExamples(Command):
     seeds: str | None = None
     seeds_split: DatasetSplit = "train"
     evidence: bool = False
-    target: Target = "sql"
+    target: AnswerTarget = "sql"
     databases: list[str] = Field(default_factory=list)
-    own_share: float = Field(default=0.0, ge=0, le=1)
+    user_database_share: float = Field(default=0.0, ge=0, le=1)
     before: int = Field(default=0, ge=0)
     accepted: StageRef | None = None
     features: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
@@ -80,6 +79,7 @@ class LoadDataset(Command):
     drawn by `seed`, and where `selection` is above 0 whole databases are set aside for so many selection questions.
     """
 
+    name: str = Field(default="", description="the name under which the set is browsed")
     dataset: str = Field(description="NAME@VERSION")
     split: DatasetSplit
     use: Literal["train", "test"]
@@ -123,14 +123,25 @@ class ReviewedCounts(Counts):
     micro_usd: int = 0
 
 
+class CollectSource(BaseModel):
+    """Where a source's accepted examples lie and, for a written one, what the gates before them refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accepted: StageRef
+    written: StageRef | None = None
+    rejected: list[OutputRef] = Field(default_factory=list)
+
+
 class Collect(Command):
-    """Reads verified shards in order, removes duplicates and test questions, cuts to `limit`, writes the exports.
+    """Reads accepted shards in order, removes duplicates and test questions, cuts to `limit`, writes the exports.
 
     A set that is smaller than `limit` and not `final` is not written: more examples come first, and another shard.
     `told` is how many the shards before this one said that it was short of.
     """
 
-    verified: list[StageRef]
+    name: str = Field(default="", description="the name under which the set is browsed")
+    sources: list[CollectSource]
     refuse: list[StageRef] = Field(default_factory=list, description="collected test sets that must not leak in")
     limit: int | None = None
     prompt_rows: int = 3
@@ -183,7 +194,7 @@ WRITE_EXAMPLES = TaskContract(
     name="synthesis.write_examples",
     queue=Queue.SYNTHESIS,
     command=WriteExamples,
-    fact="examples.written",
+    event="examples.written",
     counts=WrittenCounts,
     outputs=("written", "unparsed"),
     hard_limit_s=1800,
@@ -193,7 +204,7 @@ LOAD_DATASET = TaskContract(
     name="synthesis.load_dataset",
     queue=Queue.SYNTHESIS,
     command=LoadDataset,
-    fact="dataset.loaded",
+    event="dataset.loaded",
     counts=LoadedCounts,
     outputs=("examples",),
     hard_limit_s=900,
@@ -203,7 +214,7 @@ REVIEW_EXAMPLES = TaskContract(
     name="synthesis.review_examples",
     queue=Queue.SYNTHESIS,
     command=ReviewExamples,
-    fact="examples.reviewed",
+    event="examples.reviewed",
     counts=ReviewedCounts,
     outputs=("examples", "rejected"),
     hard_limit_s=1800,
@@ -213,7 +224,7 @@ COLLECT = TaskContract(
     name="synthesis.collect",
     queue=Queue.SYNTHESIS,
     command=Collect,
-    fact="dataset.collected",
+    event="dataset.collected",
     counts=CollectedCounts,
     outputs=("examples", "selection", "sft", "rejected", "card", "card_html"),
     hard_limit_s=3600,

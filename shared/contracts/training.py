@@ -4,13 +4,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.base import Command, Counts, Queue, TaskContract
-from shared.contracts.refs import StageRef
+from shared.contracts.base import Command, Counts, Queue, StageRef, TaskContract
+from shared.contracts.records import PromptStyle
 
 Loss = Literal["sigmoid", "ipo"]
 Quantization = Literal["none", "4bit"]
 Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
-Launch = Literal["single", "ddp", "fsdp", "zero3"]
+LaunchMode = Literal["single", "ddp", "fsdp", "zero3"]
 Tracker = Literal["none", "mlflow", "wandb"]
 
 # What `max_length` is where settings leave it to the preset: pairs that would be cut are refused before training.
@@ -33,7 +33,7 @@ class TrainSettings(BaseModel):
     epochs: float | None = Field(default=None, gt=0, le=1_000_000)
     max_steps: int | None = Field(default=None, ge=1, le=1_000_000_000)
     batch_size: int | None = Field(default=None, ge=1, le=1_000_000_000)
-    siblings: int | None = Field(
+    prompt_group_size: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000_000,
@@ -85,7 +85,8 @@ class TrainModel(Command):
     """Trains `model` from `base` (continuing `parent` where there is one) on one output of a collected stage.
 
     `parent_from` is a stage that has chosen the parent; it goes before `parent`. `questions` is the collected stage
-    whose selection split is asked while it trains, where the settings say so.
+    whose selection split is asked while it trains, where the settings say so. `prompt_rows` and `style` are those of
+    the prompts in `data`; None where they are not known.
     """
 
     method: Literal["sft", "dpo"]
@@ -99,6 +100,8 @@ class TrainModel(Command):
     output: str
     settings: TrainSettings
     questions: StageRef | None = None
+    prompt_rows: int | None = None
+    style: PromptStyle | None = None
     seed: int = 0
 
 
@@ -113,7 +116,7 @@ TRAIN_MODEL = TaskContract(
     name="training.train_model",
     queue=Queue.TRAINING,
     command=TrainModel,
-    fact="model.trained",
+    event="model.trained",
     counts=TrainedCounts,
     outputs=("manifest", "metrics", "tensorboard"),
     hard_limit_s=None,

@@ -1,4 +1,4 @@
-"""A compiled job: uniquely named stage instances joined by edges. Stored with the job; pure data."""
+"""The plan of a job: its stages and what each of them waits for. It is stored with the job and never changes."""
 
 from typing import Any, Literal
 
@@ -7,27 +7,25 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from shared.contracts.registry import CONTRACTS
 
 
-class Part(BaseModel):
-    """Plan data is frozen and knows its fields."""
-
+class PlanPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Each(Part):
-    """A shard goes on as soon as its upstream shard is done; `fields` receive that shard's outputs, by name."""
+class EachShard(PlanPart):
+    """One shard for each finished shard of `stage`. The command's `fields` receive the outputs of that shard."""
 
     stage: str
     fields: dict[str, str] = Field(min_length=1)
 
 
-class Fixed(Part):
-    """One shard for each set of parameters, known when the plan is made."""
+class FixedShards(PlanPart):
+    """One shard for each set of parameters in the plan."""
 
     shards: list[dict[str, Any]] = Field(min_length=1)
 
 
-class Slices(Part):
-    """Shards over the rows of a single-shard stage's output, `size` rows each; `count` names the number of rows."""
+class Slices(PlanPart):
+    """Shards of `size` records each over an output of a single-shard stage; its `count` is the number of records."""
 
     stage: str
     output: str
@@ -37,101 +35,101 @@ class Slices(Part):
     field: str = "examples"
 
 
-class Target(Part):
-    """Waves of shards until `stage` has counted `amount`; a wave begins when the one before is terminal there.
+class Waves(PlanPart):
+    """Waves of shards until `stage` has counted `amount`. A wave starts when the one before is terminal there.
 
-    With `first`, so many shards are the first wave, and later ones at most double what is there. `history` is the
-    command's field that is told the number of shards in completed waves: what those left may be read.
+    `first` is the number of shards in the first wave; later waves double the number of shards at most. `history` is the
+    field of the command that receives the number of shards in completed waves, whose outputs may be read.
 
-    What is counted may still be refused where the set is collected. With `collected`, that stage gets a shard when the
-    amount is reached and the stages `beside` it are there; where the set came out `short`, another wave follows.
+    Collecting the set may refuse more. With `collected`, that stage gets a shard when the amount is reached and the
+    stages `beside` are terminal. If the set is `short`, another wave follows.
 
-    No wave follows one after which `stop` is counted, or `least` of what was `asked` for is not reached.
+    The last wave is one after which `stop` is counted, or that brings the share of accepted examples in all that was
+    `asked` for below `least`.
     """
 
     stage: str
-    via: list[str] = Field(default_factory=list, description="stages between, which may lose a shard of the wave")
+    via: list[str] = Field(default_factory=list, description="stages in between, which may lose a shard of the wave")
     count: str
     amount: int = Field(ge=1)
     per_shard: int = Field(ge=1)
-    most: int = Field(ge=1, description="shards at the most")
+    most: int = Field(ge=1, description="the most shards")
     field: str = "count"
     first: int | None = Field(default=None, ge=1)
     history: str | None = None
     collected: str | None = None
-    beside: list[str] = Field(default_factory=list, description="other stages that the set is collected from")
+    beside: list[str] = Field(default_factory=list, description="the other stages that the set is collected from")
     short: str = "short"
-    asked: list[str] = Field(default_factory=list, description="counts of this stage that make up what was asked for")
+    asked: list[str] = Field(default_factory=list, description="counts of this stage that add up to what was asked for")
     least: float = Field(default=0.0, ge=0, lt=1)
     stop: str | None = None
 
 
-class TopUp(Part):
-    """Shards that the target of `stage` adds, one each time that its amount seems to be reached."""
+class TopUp(PlanPart):
+    """Shards that the waves of `stage` add, one each time that their amount is reached."""
 
     stage: str
 
 
-class Need(Part):
-    """The stage is skipped where `stage` counted fewer than `at_least`."""
+class Need(PlanPart):
+    """A stage with a need is skipped if `stage` counted fewer than `at_least`."""
 
     stage: str
     count: str
     at_least: int
 
 
-class Device(Part):
-    """A device leased by name: for the shard, or from this stage on until a stage that `frees` it."""
+class DeviceLease(PlanPart):
+    """A device that is leased for one shard, or by the job until a stage `frees` it."""
 
     name: str
     hold: Literal["shard", "job"]
 
 
-class StagePlan(Part):
-    """One stage: its task, where its shards come from, what must be complete before."""
+class StagePlan(PlanPart):
+    """A stage: its task, where its shards come from, and what it waits for."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     task: str
-    source: Each | Fixed | Slices | Target | TopUp
+    source: EachShard | FixedShards | Slices | Waves | TopUp
     after: list[str] = Field(default_factory=list, description="stages that must be closed and terminal")
     params: dict[str, Any] = Field(default_factory=dict)
     need: Need | None = None
-    device: Device | None = None
+    device: DeviceLease | None = None
     frees: str | None = None
 
     def upstream(self) -> set[str]:
-        """Every stage this one waits for or reads from (a target is downstream, so it does not count)."""
+        """Every stage that this one waits for or reads from. What waves count is downstream and not among them."""
         names = set(self.after)
-        if isinstance(self.source, Each | Slices | TopUp):
+        if isinstance(self.source, EachShard | Slices | TopUp):
             names.add(self.source.stage)
         if self.need:
             names.add(self.need.stage)
         return names
 
     def given(self) -> set[str]:
-        """The command's fields that the stage or its shards fill."""
+        """The fields of the command that the stage or its shards set."""
         match self.source:
-            case Each(fields=fields):
+            case EachShard(fields=fields):
                 return {*self.params, *fields}
-            case Fixed(shards=shards):
+            case FixedShards(shards=shards):
                 return {*self.params, *(name for shard in shards for name in shard)}
             case Slices(field=field):
                 return {*self.params, field}
-            case Target(field=field, history=history):
+            case Waves(field=field, history=history):
                 return {*self.params, field, *([history] if history else [])}
             case TopUp():
                 return {*self.params, "final", "told"}
 
 
-class Plan(Part):
-    """Stages in an order in which every stage comes after its upstream."""
+class JobPlan(PlanPart):
+    """Every stage comes after its upstream stages."""
 
     stages: list[StagePlan]
     lost_allowed: int = 0
 
     @model_validator(mode="after")
-    def check_edges(self) -> "Plan":
-        """Unique ids, known tasks, edges that point backwards, parameters that the command knows."""
+    def check_edges(self) -> "JobPlan":
         seen: set[str] = set()
         for stage in self.stages:
             if stage.id in seen:
@@ -146,5 +144,4 @@ class Plan(Part):
         return self
 
     def stage(self, stage_id: str) -> StagePlan:
-        """The stage of that name."""
         return next(stage for stage in self.stages if stage.id == stage_id)

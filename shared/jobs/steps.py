@@ -1,39 +1,47 @@
-"""Runs the Lua steps: text in, text out, and nothing else knows how they are called."""
+"""Runs the Lua scripts of the job store, one file a step."""
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import redis
 from redis.commands.core import Script
 
 from shared.errors import SenseError
-from shared.jobs.connect import Client, redis_errors
-from shared.jobs.scripts import source
+from shared.redis import RedisClient, redis_errors
+
+FOLDER = Path(__file__).parent / "scripts"
+
+
+@cache
+def script_source(name: str) -> str:
+    return (FOLDER / "prelude.lua").read_text() + (FOLDER / f"{name}.lua").read_text()
 
 
 class NotLeaderError(SenseError):
-    """Another orchestrator has taken over: the step changed nothing, and this one must stop at once."""
+    """Another orchestrator leads. The step changed nothing, and the caller must stop at once."""
 
     code = "not_leader"
 
 
 class Steps:
-    """Every script registered once a client; `run` adds the key prefix.
+    """Registers each script once and adds the key prefix to each call.
 
-    `fence` is the key of the orchestrators' lease and the token that must stand in it, where the caller is an
-    orchestrator: Redis refuses the step of one that was paused and has been replaced meanwhile.
+    For an orchestrator, `fence` is the key of the leader's lease and the token that it must hold. Redis then refuses
+    the steps of an orchestrator that was paused and has been replaced.
     """
 
-    def __init__(self, client: Client, prefix: str) -> None:
+    def __init__(self, client: RedisClient, prefix: str) -> None:
         self.client = client
         self.prefix = prefix
         self.scripts: dict[str, Script] = {}
         self.fence: list[str] = []
 
     def run(self, name: str, *args: str | int | float) -> Any:
-        """Calls step `name`. Raises `UnavailableError` when Redis does not answer, `NotLeaderError` behind a fence."""
+        """Raises `UnavailableError` if Redis does not answer, `NotLeaderError` if the fence refuses the step."""
         script = self.scripts.get(name)
         if script is None:
-            script = self.scripts[name] = self.client.register_script(source(name))
+            script = self.scripts[name] = self.client.register_script(script_source(name))
         try:
             with redis_errors():
                 return script(keys=self.fence, args=[self.prefix, *args])

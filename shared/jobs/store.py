@@ -1,4 +1,4 @@
-"""The job store: the truth about jobs, stages and shards. Every change is one atomic step in Redis."""
+"""The job store: jobs, stages and shards in Redis. Every change is one atomic script."""
 
 import hashlib
 import json
@@ -13,57 +13,74 @@ from typing import Any, NamedTuple, TypeVar
 import redis
 from pydantic import ValidationError
 
-from shared.contracts.base import Counts, Fact, Queue
-from shared.contracts.refs import ObjectRef, Owner
+from shared.contracts.base import Counts, ObjectRef, Owner, Queue, ShardFinished
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import AnySpec
 from shared.errors import ConflictError, LimitError, NotFoundError, SenseError, UnavailableError
-from shared.jobs.connect import Client, redis_errors
-from shared.jobs.plan import Each, Plan, TopUp
-from shared.jobs.rows import DAMAGE, checked, read_job, read_or, read_row, read_stage, salvage_job, summarize
-from shared.jobs.state import ErrorInfo, JobRecord, JobStatus, ShardRow, StageState
+from shared.jobs.plan import EachShard, JobPlan, TopUp
+from shared.jobs.state import (
+    DAMAGE_ERRORS,
+    ErrorInfo,
+    JobRecord,
+    JobStatus,
+    ShardRecord,
+    StageState,
+    raise_if_error,
+    read_job,
+    read_or_default,
+    read_shard,
+    read_stage,
+    salvage_job,
+    summarize_error,
+)
 from shared.jobs.steps import Steps
 from shared.logging import get_logger
+from shared.redis import RedisClient, redis_errors
 
 IDEMPOTENCY_TTL_S = 24 * 3600
 PLANS_KEPT = 128
 BATCH = 1000
-SLICE = 100  # rows that one step may move: a millisecond or two of a server that does nothing else meanwhile
-LOOKS = 500  # jobs that one take may look at
-AT_ONCE_S = 0.2  # how long a caller works on the rows of what it cancelled or retried; the orchestrator does the rest
+SLICE = 100  # shards that one script may move: Redis does nothing else for that millisecond or two
+LOOKS = 500  # jobs that one `take` may look at
+AT_ONCE_S = 0.2  # the caller of `cancel` or `retry` settles shards for so long; the orchestrator does the rest
 HEALED_PAGES = 50
 RESENDS = 5
 ASIDE_DAYS = 30
-COMMON = {"jobs": "zset", "active": "set", "stale": "hash", "leases": "zset", "damaged": "hash", "facts": "stream"}
+COMMON_KEYS = {
+    "jobs": "zset",
+    "active": "set",
+    "stale": "hash",
+    "leases": "zset",
+    "damaged": "hash",
+    "events": "stream",
+}
 T = TypeVar("T")
 log = get_logger()
 
 
 def compact(value: object) -> str:
-    """JSON without spaces, keys as given."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of up to `size` items."""
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
 
 
 class UnreadablePlanError(SenseError, ValueError):
-    """A plan of another version, or a damaged one. It is a `ValueError` as well, for those who look past damage."""
+    """A plan of another version, or a damaged one. As a `ValueError` it is one of `DAMAGE_ERRORS`."""
 
     code = "other_version"
 
 
 def owned_key(idempotency_key: str, owner: Owner | None) -> str:
-    """An idempotency key finds jobs of its owner's alone."""
+    """Makes an idempotency key find only jobs of its owner."""
     return f"{owner.id}:{idempotency_key}" if owner and idempotency_key else idempotency_key
 
 
 class TooManyJobsError(LimitError):
-    """The key has as many jobs that are not over as it may have."""
+    """The API key has as many active jobs as it may have."""
 
     code = "too_many_jobs"
 
@@ -75,7 +92,7 @@ class TooManyJobsError(LimitError):
 
 
 class Load(NamedTuple):
-    """A queue: rows sent and unclaimed, rows that run, jobs that have rows waiting."""
+    """A queue: shards that are sent and unclaimed, shards that run, and jobs with waiting shards."""
 
     sent: int
     running: int
@@ -83,17 +100,16 @@ class Load(NamedTuple):
 
 
 class JobStore:
-    """Jobs by id. Raises `UnavailableError` when Redis does not answer."""
+    """All methods raise `UnavailableError` if Redis does not answer."""
 
-    def __init__(self, client: Client, prefix: str) -> None:
+    def __init__(self, client: RedisClient, prefix: str) -> None:
         self.client = client
         self.prefix = prefix
         self.steps = Steps(client, prefix)
-        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._plans: OrderedDict[str, JobPlan] = OrderedDict()
         self._compared: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def key(self, *parts: str) -> str:
-        """A key under this store's prefix."""
         return self.prefix + ":".join(parts)
 
     # jobs
@@ -107,10 +123,10 @@ class JobStore:
         owner: Owner | None = None,
         most: int | None = None,
     ) -> tuple[str, bool]:
-        """The id of a new job, or of the one of the same idempotency key of the same owner; True where it is new.
+        """The id of a new job (and True), or of the job that the owner submitted with the same idempotency key.
 
-        A known job may have left Redis for its archive. Raises `ConflictError` (code idempotency_mismatch) where the
-        key was used with another body, `TooManyJobsError` where `most` of the owner's jobs are not over.
+        That job may have left Redis for its archive. Raises `ConflictError` (code idempotency_mismatch) if the key was
+        used with another body, `TooManyJobsError` if the owner has `most` active jobs.
         """
         body = compact(spec.model_dump(mode="json"))
         digest = hashlib.sha256(body.encode()).hexdigest()
@@ -127,14 +143,14 @@ class JobStore:
         return str(answer[1]), answer[0] == "new"
 
     def submitted(self, spec: AnySpec, idempotency_key: str, owner: Owner | None) -> str | None:
-        """The job that this spec made with this idempotency key, where it was submitted before."""
+        """The job that was submitted with this spec and this idempotency key, if there is one."""
         digest = hashlib.sha256(compact(spec.model_dump(mode="json")).encode()).hexdigest()
         with redis_errors():
             found = self.client.hmget(self.key("idempotency", owned_key(idempotency_key, owner)), "job", "body")
         return str(found[0]) if found[1] == digest else None
 
     def job(self, job_id: str) -> JobRecord:
-        """The job's record. Raises `NotFoundError`."""
+        """Raises `NotFoundError`."""
         with redis_errors():
             fields = self.client.hgetall(self.key("job", job_id))
         if not fields:
@@ -142,75 +158,74 @@ class JobStore:
         return read_job(fields)
 
     def knows(self, job_id: str) -> bool:
-        """Whether the job is in Redis; one that left is in the archive alone, though its rows go slowly."""
+        """Whether the job is in Redis. One that left is only in the archive, even while its shards are removed."""
         with redis_errors():
             return bool(self.client.exists(self.key("job", job_id)))
 
     def shown_job(self, job_id: str) -> JobRecord:
-        """The job's record, or what is left of a damaged one. Raises `NotFoundError`."""
+        """The record of a job, or what can be read of a damaged one. Raises `NotFoundError`."""
         try:
             return self.job(job_id)
-        except DAMAGE as error:
+        except DAMAGE_ERRORS as error:
             with redis_errors():
                 is_hash = self.client.type(self.key("job", job_id)) == "hash"
                 return salvage_job(job_id, self.client.hgetall(self.key("job", job_id)) if is_hash else {}, error)
 
     def owner(self, job_id: str) -> Owner | None:
-        """Whose job it is; None also for a job that is not there."""
+        """The owner of a job; None also if there is no such job."""
         with redis_errors():
             key_id, name = self.client.hmget(self.key("job", job_id), "owner_id", "owner")
         return Owner(id=key_id, name=name or "") if key_id else None
 
     def job_ids(self) -> list[str]:
-        """All known ids, newest first."""
+        """All ids, newest first."""
         with redis_errors():
             return list(self.client.zrevrange(self.key("jobs"), 0, -1))
 
     def active(self) -> list[str]:
-        """Ids of jobs that are not terminal."""
         with redis_errors():
             return sorted(self.client.smembers(self.key("active")))
 
     def submissions(self, job_ids: Sequence[str]) -> list[tuple[str, bool, float]]:
-        """Jobs with whether they have a plan, and when they came. One that cannot be read counts as planned: it is
-        looked at, and ended."""
+        """For each job, whether it has a plan and when it was submitted. A job that cannot be read counts as planned,
+        so that it is looked at and ended."""
         pipe = self.client.pipeline(transaction=False)
         for job_id in job_ids:
             pipe.hexists(self.key("job", job_id), "plan")
             pipe.zscore(self.key("jobs"), job_id)
         with redis_errors():
             answers = iter(pipe.execute(raise_on_error=False))
-        return [(job_id, bool(next(answers)), read_or(0.0, float, next(answers))) for job_id in job_ids]
+        return [(job_id, bool(next(answers)), read_or_default(0.0, float, next(answers))) for job_id in job_ids]
 
     def statuses(self, job_ids: Sequence[str]) -> list[str | None]:
-        """The statuses of these jobs; None for what is gone or cannot be read."""
+        """The statuses of these jobs; None for a job that left or cannot be read."""
         pipe = self.client.pipeline(transaction=False)
         for job_id in job_ids:
             pipe.hget(self.key("job", job_id), "status")
         with redis_errors():
-            return [read_or(None, str, answer) for answer in pipe.execute(raise_on_error=False)]
+            return [read_or_default(None, str, answer) for answer in pipe.execute(raise_on_error=False)]
 
     def ping(self) -> None:
-        """Raises `UnavailableError` where Redis does not answer: what failed was not one job's matter."""
+        """Raises `UnavailableError` if Redis does not answer, so that no job is blamed for it."""
         with redis_errors():
             self.client.ping()
 
     def check_common(self) -> None:
-        """Raises `UnavailableError` where a key of all jobs holds something else: then no job is to blame."""
+        """Raises `UnavailableError` if a key of all jobs has the wrong type, so that no job is blamed for it."""
         pipe = self.client.pipeline(transaction=False)
-        for name in COMMON:
+        for name in COMMON_KEYS:
             pipe.type(self.key(name))
         with redis_errors():
-            found = zip(COMMON.items(), pipe.execute(), strict=True)
+            found = zip(COMMON_KEYS.items(), pipe.execute(), strict=True)
         if wrong := [name for (name, kind), held in found if held not in (kind, "none")]:
             raise UnavailableError(
                 f"Redis holds something else under {', '.join(map(self.key, wrong))}; rename it away"
             )
 
     def cancel(self, job_id: str) -> str:
-        """Asks a job to end; the answer is its status. Its waiting rows follow in slices. Raises `NotFoundError`.
+        """Asks a job to end and returns its status; its waiting shards follow in slices. Raises `NotFoundError`.
 
-        One whose keys cannot be read is put aside at once, so that there is no job that cannot be cancelled.
+        A job whose keys cannot be read is quarantined at once, so that every job can be cancelled.
         """
         try:
             status = self.steps.run("cancel", job_id)
@@ -218,15 +233,17 @@ class JobStore:
                 if status == "unknown" and not self.client.exists(self.key("job", job_id)):
                     raise self._unknown(job_id)
             found = JobStatus(status).value
-            self.settle_rows(job_id, AT_ONCE_S)
+            self.settle_shards(job_id, AT_ONCE_S)
             return found
-        except DAMAGE as error:
-            reason = f"it was cancelled, and its record could not be read ({summarize(error)}); submit its spec again"
+        except DAMAGE_ERRORS as error:
+            reason = (
+                f"it was cancelled, and its record could not be read ({summarize_error(error)}); submit its spec again"
+            )
             self.quarantine(job_id, ErrorInfo(code="damaged_record", message=reason))
             return self.shown_job(job_id).status.value
 
     def retry(self, job_id: str, *, most: int | None = None) -> str:
-        """Runs a job's failed and cancelled shards again.
+        """Runs the failed and cancelled shards of a job again.
 
         Raises `ConflictError`, `NotFoundError`, `TooManyJobsError`.
         """
@@ -236,18 +253,18 @@ class JobStore:
             raise TooManyJobsError(owner.name if owner else "", most or 0)
         if status != "retried":
             raise ConflictError(f"job {job_id} is {status}; only a failed or cancelled job can be retried")
-        self.settle_rows(job_id, AT_ONCE_S)
+        self.settle_shards(job_id, AT_ONCE_S)
         return "running"
 
-    def settle_rows(self, job_id: str, within_s: float) -> bool:
-        """Brings rows to what `cancel`, `retry` and `end` have decided, slice by slice; whether that is done."""
+    def settle_shards(self, job_id: str, within_s: float) -> bool:
+        """Applies a `cancel`, `retry` or `end` to the shards, slice by slice; True once all are done."""
         ends = time.monotonic() + within_s
         try:
-            while self.steps.run("settle_rows", job_id, SLICE):
+            while self.steps.run("settle_shards", job_id, SLICE):
                 if time.monotonic() >= ends:
                     return False
         except redis.ResponseError as error:
-            # something of this job is not what a step expects: its rows stay as they are, and the job can end
+            # a key of this job has the wrong type: its shards stay as they are, and the job can end
             log.error("job.rows_not_settled", job=job_id, error=str(error))
             with redis_errors():
                 self.client.hdel(self.key("job", job_id), "settle", "settle_stage", "settle_from")
@@ -255,33 +272,33 @@ class JobStore:
         return True
 
     def work_off(self, within_s: float = AT_ONCE_S) -> None:
-        """The orchestrator's share of large changes, a little at a time: rows to settle, rows of jobs that left."""
+        """Goes on with large changes: shards to settle, and shards of jobs that left."""
         ends = time.monotonic() + within_s
         pipe = self.client.pipeline(transaction=False)
         pipe.smembers(self.key("settling"))
         pipe.smembers(self.key("leaving"))
         with redis_errors():
             settling, leaving = map(sorted, pipe.execute())
-        random.shuffle(settling)  # each gets its part of the time, and no job is always the last
+        random.shuffle(settling)  # so that no job is always the last to get its share of the time
         for number, job_id in enumerate(settling):
             left = ends - time.monotonic()
             if left <= 0 and number:
                 break
-            self.settle_rows(job_id, max(0.0, left) / (len(settling) - number))
+            self.settle_shards(job_id, max(0.0, left) / (len(settling) - number))
         for job_id in leaving:
-            if not self.remove_readable_rows(job_id, max(0.0, ends - time.monotonic())):
+            if not self.remove_readable_shards(job_id, max(0.0, ends - time.monotonic())):
                 break
 
-    def remove_readable_rows(self, job_id: str, within_s: float) -> bool:
-        """As `remove_rows`; what cannot be read stays, for a person to look at."""
+    def remove_readable_shards(self, job_id: str, within_s: float) -> bool:
+        """As `remove_shards`; data that cannot be read stays for an operator to look at."""
         try:
-            return self.remove_rows(job_id, within_s)
-        except DAMAGE as error:
-            log.warning("retention.unreadable", job=job_id, error=summarize(error))
+            return self.remove_shards(job_id, within_s)
+        except DAMAGE_ERRORS as error:
+            log.warning("retention.unreadable", job=job_id, error=summarize_error(error))
             return True
 
-    def remove_rows(self, job_id: str, within_s: float) -> bool:
-        """Goes on with taking a job that left out of Redis; whether nothing of it is left. At least one slice."""
+    def remove_shards(self, job_id: str, within_s: float) -> bool:
+        """Goes on with removing a job that left, at least by one slice; True if nothing of it remains."""
         ends = time.monotonic() + within_s
         with redis_errors():
             for stage in self.client.lrange(self.key("job", job_id, "stages"), 0, -1):
@@ -304,28 +321,28 @@ class JobStore:
         return True
 
     def end(self, job_id: str, status: str, error: ErrorInfo | None = None) -> bool:
-        """Makes a job terminal; False where it already was."""
+        """Makes a job terminal; False if it was already."""
         return bool(self.steps.run("end_job", job_id, status, error.model_dump_json() if error else ""))
 
     def quarantine(self, job_id: str, error: ErrorInfo) -> bool:
-        """Fails a job that `end` cannot end: what cannot be read of it is put aside for a month, under `aside:`."""
+        """Fails a job that `end` cannot end. What cannot be read is kept under `aside:` for a month."""
         queues = [queue.value for queue in Queue]
         return bool(self.steps.run("quarantine", job_id, error.model_dump_json(), ASIDE_DAYS, *queues))
 
     def mark_damaged(self, job_id: str, reason: str) -> None:
-        """Tells the orchestrator's main loop of a job that has to be ended, whoever meets it."""
+        """Reports a job that the orchestrator has to end."""
         with redis_errors():
             self.client.hset(self.key("damaged"), job_id, reason)
 
     def damaged(self) -> dict[str, str]:
-        """Jobs of which a step met what it cannot read, with what that was; `quarantine` takes one off."""
+        """Jobs with data that could not be read, and what it was. `quarantine` takes a job off."""
         with redis_errors():
             return dict(self.client.hgetall(self.key("damaged")))
 
     def stale(self) -> dict[str, int]:
-        """Jobs that are over and whose archive lacks something, each with the number that `archived` wants.
+        """Finished jobs whose archive is incomplete, each with the number to pass to `archived`.
 
-        A job whose rows are not all at its end yet is brought there first; a large one comes once that is done.
+        A job with unsettled shards is settled first; a large one is returned by a later call.
         """
         ends = time.monotonic() + AT_ONCE_S
         with redis_errors():
@@ -334,18 +351,18 @@ class JobStore:
             for number, job_id in enumerate(sorted(later)):
                 if number and time.monotonic() >= ends:
                     break
-                if self.settle_rows(job_id, max(0.0, ends - time.monotonic()) / len(later)):
+                if self.settle_shards(job_id, max(0.0, ends - time.monotonic()) / len(later)):
                     later.discard(job_id)
             stale = self.client.hgetall(self.key("stale"))
         return {job_id: int(seen) for job_id, seen in sorted(stale.items()) if job_id not in later}
 
     def mark_stale(self, job_id: str) -> None:
-        """The archive of a job that is over is to be written again."""
+        """Has the archive of a finished job written again."""
         with redis_errors():
             self.client.hincrby(self.key("stale"), job_id, 1)
 
     def archived(self, job_id: str, seen: int) -> bool:
-        """The archive holds everything up to `seen`; False where more came meanwhile."""
+        """Records that the archive holds everything up to `seen`; False if more has happened since."""
         return bool(self.steps.run("archived", job_id, seen))
 
     def _known(self, job_id: str, status: str) -> str:
@@ -359,20 +376,20 @@ class JobStore:
 
     # plan and stages
 
-    def set_plan(self, job_id: str, plan: Plan) -> bool:
-        """Stores the compiled plan once; False where there is one already: that one counts, for who compiled too."""
+    def set_plan(self, job_id: str, plan: JobPlan) -> bool:
+        """Stores the compiled plan; False if there is one already, which then counts."""
         args: list[str | int] = []
         for stage in plan.stages:
             contract, device = CONTRACTS[stage.task], stage.device
             args += [stage.id, stage.task, contract.queue.value, contract.max_attempts]
             args += [device.name if device else "", device.hold if device else ""]
-            args += [stage.frees or "", int(isinstance(stage.source, Each))]
+            args += [stage.frees or "", int(isinstance(stage.source, EachShard))]
         return bool(self.steps.run("set_plan", job_id, plan.model_dump_json(), *args))
 
-    def plan(self, job_id: str) -> Plan | None:
-        """The stored plan, or None before the orchestrator compiled it. A plan never changes: it is read once.
+    def plan(self, job_id: str) -> JobPlan | None:
+        """The stored plan; None before the orchestrator compiles it. Plans never change, so they are cached.
 
-        Raises `UnreadablePlanError` for one that this version cannot read.
+        Raises `UnreadablePlanError` if this version cannot read it.
         """
         if (known := self._plans.get(job_id)) is not None:
             self._plans.move_to_end(job_id)
@@ -382,7 +399,7 @@ class JobStore:
         if not text:
             return None
         try:
-            plan = self._plans[job_id] = Plan.model_validate_json(text)
+            plan = self._plans[job_id] = JobPlan.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
@@ -395,7 +412,7 @@ class JobStore:
         return plan
 
     def request_ids(self, job_ids: Iterable[str]) -> dict[str, str]:
-        """The request that each job came with; the job's own id where it came with none."""
+        """The id of the request that submitted each job, or the id of the job if there is none."""
         wanted = sorted(set(job_ids))
         pipe = self.client.pipeline(transaction=False)
         for job_id in wanted:
@@ -405,11 +422,11 @@ class JobStore:
         return {job_id: found if isinstance(found, str) and found else job_id for job_id, found in answers}
 
     def forget_plan(self, job_id: str) -> None:
-        """The job is over: its plan need not stay in this process."""
+        """Drops the plan of a finished job from the cache."""
         self._plans.pop(job_id, None)
 
     def add_shards(self, job_id: str, stage: str, shards: Mapping[int, Mapping[str, Any]]) -> int:
-        """Adds rows that do not exist yet, some a step so that nobody waits long; how many were added."""
+        """Adds the shards that do not exist yet, in slices, and returns how many those were."""
         added = 0
         for some in batches(shards.items(), SLICE):
             args = [part for shard, params in some for part in (shard, compact(params))]
@@ -417,11 +434,10 @@ class JobStore:
         return added
 
     def close_stage(self, job_id: str, stage: str, *, skipped: bool = False) -> None:
-        """No more shards will be added."""
         self.steps.run("close_stage", job_id, stage, int(skipped))
 
-    def stage_states(self, job_id: str, plan: Plan, *, members: bool = True) -> dict[str, StageState]:
-        """Every stage's state; `members` adds which shards exist and are done."""
+    def stage_states(self, job_id: str, plan: JobPlan, *, members: bool = True) -> dict[str, StageState]:
+        """The states of all stages; `members` adds which shards exist and are done."""
         pipe = self.client.pipeline(transaction=True)
         for stage in plan.stages:
             pipe.hgetall(self.key("job", job_id, "stage", stage.id))
@@ -439,25 +455,27 @@ class JobStore:
         return states
 
     def sums(self, job_id: str, stage: str) -> StageState:
-        """One stage's counts and sums, without its members: the cost does not grow with the stage."""
+        """The counts of one stage without its members, so the cost does not grow with the stage."""
         with redis_errors():
             return read_stage(self.client.hgetall(self.key("job", job_id, "stage", stage)), frozenset(), frozenset())
 
-    def look(self, job_id: str, plan: Plan, news: Mapping[str, Set[int]]) -> tuple[JobStatus, dict[str, StageState]]:
-        """The job's status and its stages at one moment, at a cost that does not grow with the job.
+    def look(self, job_id: str, plan: JobPlan, news: Mapping[str, Set[int]]) -> tuple[JobStatus, dict[str, StageState]]:
+        """The status of a job and the states of its stages at one moment, at a cost that does not grow with the job.
 
-        Of members it reads only `news`, finished shards by stage: they are `finished` there, and those of them that a
-        following stage has are `existing` in it. Raises `NotFoundError`.
+        The only members it looks up are `news`, the finished shards by stage. They are `finished` in their stage, and
+        those that a following stage has are `existing` there. Raises `NotFoundError`.
         """
         known = {stage: sorted(shards) for stage, shards in news.items() if shards}
-        asked = {stage.id: known.get(stage.source.stage, []) for stage in plan.stages if isinstance(stage.source, Each)}
+        asked = {
+            stage.id: known.get(stage.source.stage, []) for stage in plan.stages if isinstance(stage.source, EachShard)
+        }
         pipe = self.client.pipeline(transaction=True)
         pipe.hget(self.key("job", job_id), "status")
         for stage in plan.stages:
             pipe.hgetall(self.key("job", job_id, "stage", stage.id))
             if shards := asked.get(stage.id):
                 pipe.zmscore(self.key("job", job_id, "shards", stage.id), shards)
-            if isinstance(stage.source, TopUp):  # one shard a wave: all of them are read
+            if isinstance(stage.source, TopUp):  # one shard a wave, so all of them are read
                 pipe.zrange(self.key("job", job_id, "shards", stage.id), 0, -1)
                 pipe.smembers(self.key("job", job_id, "done", stage.id))
         with redis_errors():
@@ -478,8 +496,8 @@ class JobStore:
     def missing(self, job_id: str, upstream: str, stage: str, most: int = 5 * BATCH) -> set[int]:
         """Up to `most` shards that are done upstream and that `stage` does not have.
 
-        A call compares a bounded part, a page an exchange, and the next one goes on behind it: all of them are seen in
-        a few calls, and no command walks a whole set.
+        A call compares a limited number of pages and the next call goes on behind them, so a few calls see all shards
+        and no command walks a whole set.
         """
         place = (job_id, stage)
         first, found = self._compared.pop(place, 0), set[int]()
@@ -498,7 +516,7 @@ class JobStore:
             if len(shards) < BATCH:
                 if found or not wraps:
                     return found
-                first, wraps = 0, False  # behind the last call's place there was nothing: what lies before it
+                first, wraps = 0, False  # nothing is missing behind the last place: go on at the start
                 continue
             first = int(shards[-1]) + 1
             if len(found) >= most:
@@ -509,80 +527,80 @@ class JobStore:
         return found
 
     def _page(self, job_id: str, stage: str, first: int) -> list[str]:
-        """Up to `BATCH` of a stage's shards from `first` on."""
+        """Up to `BATCH` shards of a stage, from `first` on."""
         name = self.key("job", job_id, "shards", stage)
         with redis_errors():
             return list(self.client.zrangebyscore(name, first, "+inf", start=0, num=BATCH))
 
-    # rows
+    # shards
 
-    def row(self, job_id: str, stage: str, shard: int) -> ShardRow:
-        """One row. Raises `NotFoundError`."""
+    def shard(self, job_id: str, stage: str, shard: int) -> ShardRecord:
+        """Raises `NotFoundError`."""
         with redis_errors():
             fields = self.client.hgetall(self.key("job", job_id, "row", stage, str(shard)))
         if not fields:
             raise NotFoundError(f"job {job_id} has no shard {stage}/{shard}")
-        return read_row(stage, shard, fields)
+        return read_shard(stage, shard, fields)
 
-    def rows(self, job_id: str, stage: str) -> Iterator[ShardRow]:
-        """A stage's rows in shard order."""
+    def shards(self, job_id: str, stage: str) -> Iterator[ShardRecord]:
+        """The shards of a stage in order."""
         first = 0
         while shards := self._page(job_id, stage, first):
-            yield from filter(None, self.rows_at([(job_id, stage, int(shard)) for shard in shards]))
+            yield from filter(None, self.shards_at([(job_id, stage, int(shard)) for shard in shards]))
             if len(shards) < BATCH:
                 return
             first = int(shards[-1]) + 1
 
-    def failed_row(self, job_id: str, stage: str) -> ShardRow | None:
-        """The row that failed first, at a cost that does not grow with the stage."""
+    def first_failed_shard(self, job_id: str, stage: str) -> ShardRecord | None:
+        """The shard that failed first, at a cost that does not grow with the stage."""
         with redis_errors():
             shard = self.client.hget(self.key("job", job_id, "stage", stage), "first_failed")
-        row = next(iter(self.readable_rows_at([(job_id, stage, int(shard))])), None) if shard is not None else None
-        if isinstance(row, ShardRow) and row.state == "failed":
+        row = next(iter(self.readable_shards_at([(job_id, stage, int(shard))])), None) if shard is not None else None
+        if isinstance(row, ShardRecord) and row.state == "failed":
             return row
-        return next((row for row in self.readable_rows(job_id, stage) if row.state == "failed"), None)
+        return next((row for row in self.readable_shards(job_id, stage) if row.state == "failed"), None)
 
-    def readable_rows(self, job_id: str, stage: str) -> Iterator[ShardRow]:
-        """As `rows`, without those that cannot be read: for lists and archives, never to compute with."""
+    def readable_shards(self, job_id: str, stage: str) -> Iterator[ShardRecord]:
+        """As `shards`, without those that cannot be read. Use it for lists and archives, never to compute with."""
         first = 0
         while True:
             try:
                 shards = [int(shard) for shard in self._page(job_id, stage, first)]
-            except DAMAGE:
+            except DAMAGE_ERRORS:
                 return
-            found = self.readable_rows_at([(job_id, stage, shard) for shard in shards])
-            yield from (row for row in found if isinstance(row, ShardRow))
+            found = self.readable_shards_at([(job_id, stage, shard) for shard in shards])
+            yield from (row for row in found if isinstance(row, ShardRecord))
             if len(shards) < BATCH:
                 return
             first = shards[-1] + 1
 
-    def rows_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRow | None]:
-        """Rows by job, stage and shard, in this order and in one exchange; None for what does not exist."""
-        found: list[ShardRow | None] = []
-        for row in self.readable_rows_at(places):
+    def shards_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRecord | None]:
+        """Shards by job, stage and number, in this order and in one exchange; None for one that does not exist."""
+        found: list[ShardRecord | None] = []
+        for row in self.readable_shards_at(places):
             if isinstance(row, Exception):
                 raise row
             found.append(row)
         return found
 
-    def readable_rows_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRow | Exception | None]:
-        """As `rows_at`; for a row that cannot be read, why."""
+    def readable_shards_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRecord | Exception | None]:
+        """As `shards_at`; for a shard that cannot be read, the error."""
         pipe = self.client.pipeline(transaction=False)
         for job_id, stage, shard in places:
             pipe.hgetall(self.key("job", job_id, "row", stage, str(shard)))
         with redis_errors():
             answers = pipe.execute(raise_on_error=False)
-        found: list[ShardRow | Exception | None] = []
+        found: list[ShardRecord | Exception | None] = []
         for (_, stage, shard), fields in zip(places, answers, strict=True):
             try:
                 with redis_errors():
-                    found.append(read_row(stage, shard, checked(fields)) if fields else None)
-            except DAMAGE as error:
+                    found.append(read_shard(stage, shard, raise_if_error(fields)) if fields else None)
+            except DAMAGE_ERRORS as error:
                 found.append(error)
         return found
 
     def take(self, queue: Queue, most: int) -> list[tuple[str, str, int]]:
-        """Marks up to `most` queued rows of a queue as sent, job by job in turn."""
+        """Marks up to `most` queued shards of a queue as sent, taking turns over the jobs."""
         taken: list[tuple[str, str, int]] = []
         while (room := min(SLICE, most - len(taken))) > 0:
             flat = self.steps.run("take", queue.value, room, LOOKS)
@@ -592,13 +610,13 @@ class JobStore:
         return taken
 
     def in_flight(self, queue: Queue) -> tuple[int, int]:
-        """Rows of a queue that are sent and unclaimed, and that run."""
+        """How many shards of a queue are sent and unclaimed, and how many run."""
         with redis_errors():
             sent = self.client.zcard(self.key("queue", queue.value, "sent"))
             return int(sent), int(self.client.scard(self.key("queue", queue.value, "running")))
 
     def loads(self) -> dict[Queue, Load]:
-        """What every queue has to do, in one exchange."""
+        """The loads of all queues, in one exchange."""
         pipe = self.client.pipeline(transaction=False)
         for queue in Queue:
             pipe.zcard(self.key("queue", queue.value, "sent"))
@@ -611,19 +629,19 @@ class JobStore:
     def claim(
         self, job_id: str, stage: str, shard: int, attempt: int, *, token: str, worker: str, lease_s: float
     ) -> str:
-        """`ok`, `cancelled` or `gone` (another has it, or the attempt is old)."""
+        """Returns `ok`, `cancelled` or `gone` (another worker has it, or the attempt is old)."""
         return str(self.steps.run("claim", job_id, stage, shard, attempt, token, worker, lease_s))
 
     def renew(self, job_id: str, stage: str, shard: int, *, token: str, worker: str, lease_s: float) -> str:
-        """`ok`, `cancelling`, `draining` (the worker was told to stop) or `lost`."""
+        """Returns `ok`, `cancelling`, `draining` (the worker stops) or `lost`."""
         return str(self.steps.run("renew", job_id, stage, shard, token, lease_s, worker))
 
     def checkpointed(self, job_id: str, stage: str, shard: int, *, token: str) -> bool:
-        """A part of the work is safe: the shard has all its attempts again; False where the lease is lost."""
+        """Gives the shard all its attempts back, as a part of its work is safe; False if the lease is lost."""
         return bool(self.steps.run("checkpointed", job_id, stage, shard, token) == "ok")
 
-    def finish(self, fact: Fact, counts: Counts, *, token: str) -> bool:
-        """Records a shard as done with its outputs and counts, and appends the fact; False where the lease is lost."""
+    def finish(self, fact: ShardFinished, counts: Counts, *, token: str) -> bool:
+        """Records a shard as done with its outputs and counts and appends the event; False if the lease is lost."""
         outputs = compact({name: ref.model_dump() for name, ref in fact.outputs.items()})
         numbers = counts.model_dump_json()
         data = compact({**fact.model_dump(mode="json"), "counts": counts.model_dump()})
@@ -631,12 +649,12 @@ class JobStore:
         return bool(self.steps.run("settle", *where, "done", outputs, numbers, "{}", fact.name, data, 0) == "ok")
 
     def fail(self, job_id: str, stage: str, shard: int, *, token: str, error: ErrorInfo, pause_s: float) -> bool:
-        """Records why an attempt failed: for good, or, where `error.retryable`, until the reaper sends it again."""
+        """Records why an attempt failed: for good, or until the reaper sends it again if `error.retryable`."""
         how = "retry" if error.retryable else "failed"
         return self._settle(job_id, stage, shard, token, how, error.model_dump_json(), pause_s)
 
     def hand_back(self, job_id: str, stage: str, shard: int, *, token: str, cancelled: bool = False) -> bool:
-        """Returns a shard uncounted (its worker stops), or settles it as cancelled."""
+        """Returns a shard without counting the attempt (its worker stops), or settles it as cancelled."""
         how = "cancelled" if cancelled else "back"
         return self._settle(job_id, stage, shard, token, how, "{}", 0)
 
@@ -645,7 +663,7 @@ class JobStore:
         return bool(answer == "ok")
 
     def reap(self, most: int = 1000) -> list[str]:
-        """Moves rows whose lease ran out: queued at the next attempt, or failed."""
+        """Queues shards whose lease ran out at their next attempt, or fails them after the last one."""
         error = ErrorInfo(
             code="lease_expired", message="the worker was lost in the middle of this shard", retryable=True
         )
@@ -658,10 +676,10 @@ class JobStore:
         return moved
 
     def resend(self, queue: Queue, lease_s: float, *, vanished: bool = False) -> int:
-        """Rows whose message was not claimed within a lease are queued again at the same attempt.
+        """Queues shards again, at the same attempt, whose message was not claimed within a lease.
 
-        `vanished`: no message waits for a worker, so that somebody took theirs. Where that happens `RESENDS` times
-        running, the shard had an attempt: what takes messages and never begins may not do so for ever.
+        `vanished` means that no message waits in the queue, so a worker took it. After `RESENDS` times in a row that
+        counts as an attempt: a worker that takes messages and never starts may not do so for ever.
         """
         message = f"workers took this shard's message {RESENDS} times and never began it; their logs say why"
         error = ErrorInfo(code="not_claimed", message=message, retryable=True).model_dump_json()
@@ -673,5 +691,5 @@ class JobStore:
         return count
 
     def outputs(self, job_id: str, stage: str, name: str) -> list[ObjectRef]:
-        """One named output of every finished shard, in shard order."""
-        return [row.outputs[name] for row in self.rows(job_id, stage) if row.state == "done" and name in row.outputs]
+        """One output of all finished shards, in order."""
+        return [row.outputs[name] for row in self.shards(job_id, stage) if row.state == "done" and name in row.outputs]

@@ -1,37 +1,35 @@
-"""Which workers live and how many slots they have: the dispatcher sends no more than they can take."""
+"""Which workers are alive and how many slots they have; the dispatcher sends no more than they can take."""
 
 from shared.contracts.base import Queue
-from shared.jobs.connect import Client, redis_errors
+from shared.redis import RedisClient, redis_errors
 
 SILENT_S = 20.0
 
 
-class WorkerBoard:
-    """Workers by queue, by their last beat (Redis's clock)."""
+class WorkerRegistry:
+    """Workers by queue and last beat, by the clock of Redis."""
 
-    def __init__(self, client: Client, prefix: str) -> None:
+    def __init__(self, client: RedisClient, prefix: str) -> None:
         self.client = client
         self.prefix = prefix
 
     def beat(self, queue: Queue, worker: str, slots: int) -> None:
-        """This worker lives."""
         with redis_errors():
             self.client.hset(self._slots(queue), worker, slots)
             self.client.zadd(self._seen(queue), {worker: self.client.time()[0]})
 
     def drain(self, queue: Queue, worker: str) -> None:
-        """This worker is stopping: it takes no more, and its tasks hand back what they hold."""
+        """Takes a stopping worker off; its tasks hand back their shards."""
         with redis_errors():
             self.client.set(f"{self.prefix}draining:{worker}", 1, ex=600)
             self.client.zrem(self._seen(queue), worker)
             self.client.hdel(self._slots(queue), worker)
 
     def slots(self, queue: Queue) -> int:
-        """Slots of living workers; forgets silent ones."""
         return self.living()[queue.value]
 
     def living(self) -> dict[str, int]:
-        """Slots by queue, in two exchanges whatever the number of queues."""
+        """Slots of living workers by queue; forgets silent workers."""
         with redis_errors():
             since = self.client.time()[0] - SILENT_S
             pipe = self.client.pipeline(transaction=False)

@@ -1,15 +1,16 @@
 """What can go wrong between this process and a model, by cause."""
 
+from copy import copy
 from typing import Self
 
 from shared.errors import SenseError
 
 
 class LlmError(SenseError):
-    """Base. `fatal`: the other calls to this endpoint and model would fail too, so a batch stops here.
+    """`fatal`: other calls to this endpoint and model would fail too, so a batch stops.
 
-    `may_be_billed`: the server may have done the work although no answer arrived.
-    `retry_after_s`: what the server asked for, in seconds. `overload`: fewer calls at once would have helped.
+    `may_be_billed`: the server may have done the work although no answer arrived. `retry_after_s`: what the server
+    asked for, in seconds. `overload`: fewer calls at once would have helped.
     """
 
     code = "llm_error"
@@ -37,14 +38,11 @@ class LlmError(SenseError):
             self.overload = overload
 
     def again(self, suffix: str = "") -> Self:
-        """A fresh error of the same cause, with no traceback of the first."""
-        return type(self)(
-            f"{self.message}{suffix}",
-            retry_after_s=self.retry_after_s,
-            may_be_billed=self.may_be_billed,
-            fatal=self.fatal,
-            overload=self.overload,
-        )
+        """A fresh error of the same cause, without the traceback of the first."""
+        fresh = copy(self)
+        fresh.message += suffix
+        fresh.args = (fresh.message,)
+        return fresh
 
 
 class LlmRateLimitError(LlmError):
@@ -95,17 +93,17 @@ class LlmContentFilterError(LlmError):
 class LlmBadRequestError(LlmError):
     """The endpoint rejects the request's form, for example a parameter that it does not know.
 
-    `said` are the server's own words, `param` the parameter that it names in a field of its own.
+    `server_text` is the server's message, `param` the parameter that it names in a field of its own.
     """
 
     code = "llm_bad_request"
     http_status = 422
-    said = ""
+    server_text = ""
     param = ""
 
 
 class LlmMalformedError(LlmError):
-    """A 200 whose body did not arrive whole, or is not the model server's: HTML, broken JSON, no choices."""
+    """A 200 whose body is incomplete or not a model server's: HTML, broken JSON, no choices."""
 
     code = "llm_malformed"
     retryable = True
@@ -113,7 +111,7 @@ class LlmMalformedError(LlmError):
 
 
 class LlmUnreadableError(LlmError):
-    """A 200 whose body arrived whole and is no chat completion: asked again, it would be the same."""
+    """A 200 with a complete body that is no chat completion: a retry would get the same."""
 
     code = "llm_unreadable"
     may_be_billed = True

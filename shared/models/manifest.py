@@ -1,21 +1,25 @@
-"""A model's manifest, written last: what it is, what it was made from, and the hash of every file."""
+"""The manifest of a trained model: its lineage and the hash of every file. It is written last."""
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef, StageRef
+from shared.contracts.records import RoundScore
 from shared.errors import ConflictError, NotFoundError
-from shared.storage.base import ObjectStore
 from shared.storage.cache import local_folder
 from shared.storage.keys import model_key, model_manifest_key
+from shared.storage.store import ObjectStore
+
+if TYPE_CHECKING:  # the training process reads fingerprints and manifests, and needs no task runtime
+    from shared.tasks.task import Shard
 
 
 class ModelManifest(BaseModel):
-    """`files` maps file names to their objects; `facts` is what the training run told."""
+    """`files` maps file names to objects; `facts` are the numbers that the training run left."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,7 +38,7 @@ class ModelManifest(BaseModel):
 
 
 def read_manifest(objects: ObjectStore, name: str) -> ModelManifest:
-    """The manifest of a finished model. Raises `NotFoundError` where there is none."""
+    """Raises `NotFoundError` if there is no finished model of this name."""
     key = model_manifest_key(name)
     if not objects.exists(key):
         raise NotFoundError(f"there is no finished model {name}; trained models are listed in the report of their job")
@@ -42,9 +46,9 @@ def read_manifest(objects: ObjectStore, name: str) -> ModelManifest:
 
 
 def publish_model(objects: ObjectStore, folder: Path, manifest: ModelManifest) -> ObjectRef:
-    """Uploads a folder's files, then the manifest: half a model is never readable.
+    """Uploads the files of a folder, then the manifest, so that half a model is never readable.
 
-    A name is used once: an equal manifest is left alone, another one raises `ConflictError`.
+    Raises `ConflictError` if another job has used the name.
     """
     key = model_manifest_key(manifest.name)
     if objects.exists(key) and read_manifest(objects, manifest.name).job_id != manifest.job_id:
@@ -65,14 +69,27 @@ def manifest_ref(objects: ObjectStore, name: str) -> ObjectRef:
     return ObjectRef(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
 
-def bring_model(objects: ObjectStore, name: str, cache: Path) -> Path:
-    """The model's files as a local folder named by its manifest's content, so that a retrained name is never stale."""
+def fetch_model(objects: ObjectStore, name: str, cache: Path) -> Path:
+    """Downloads the model's files; the folder's name has the hash of the weights, so a retrained name is not stale."""
     manifest = read_manifest(objects, name)
     prefix = model_manifest_key(name).rsplit("/", 1)[0]
-    return local_folder(objects, prefix, sorted(manifest.files), cache / f"{name}-{weights_version(manifest)}")
+    return local_folder(objects, prefix, sorted(manifest.files), cache / f"{name}-{weights_hash(manifest)}")
 
 
-def weights_version(manifest: ModelManifest) -> str:
-    """Eight hex digits of the weights' own hash."""
+def weights_hash(manifest: ModelManifest) -> str:
+    """Eight hex digits of the hash of the weights."""
     weights = sorted(file for file in manifest.files if file.endswith(".safetensors"))
     return manifest.files[weights[0]].sha256[:8] if weights else "none"
+
+
+def read_best_round(shard: "Shard", choice: StageRef) -> RoundScore:
+    """The best model that a choosing stage recorded. Raises `NotFoundError` if it left none."""
+    for line in shard.stage_records(choice, "choice", RoundScore):
+        if line.best:
+            return line
+    raise NotFoundError(f"stage {choice.stage} has chosen no model; did it end?")
+
+
+def chosen_model(shard: "Shard", choice: StageRef | None, named: str) -> str:
+    """The model that a stage chose, or `named` if the command refers to no such stage."""
+    return named if choice is None else read_best_round(shard, choice).model

@@ -1,16 +1,15 @@
-"""Whether a question and its SQL speak of the same values: literals of one appear in the other. By token; pure.
+"""Whether a question and its SQL mention the same values: literals of one appear in the other. By token.
 
-Forgiving on purpose: what a reader could mean by the words passes, because a right example that is thrown away is lost
-while a wrong one has further gates before it. Numbers agree with digits, number words, thousands, percents and the
-neighbour that `more than` and `at least` differ by; texts with any form of one of their words, their initials, or a
-start that they share; dates with their parts.
+Tolerant on purpose: a right example that is dropped is lost, while a wrong one has further gates before it. Numbers
+agree with digits, number words, thousands, percents and the number next to them (`more than`, `at least`); texts with
+any form of one of their words, their initials, or a common prefix; dates with their parts.
 """
 
 import re
 from dataclasses import dataclass
 
-from shared.sql.english import as_number, lemma, numbers, words
-from shared.sql.skeleton import Piece, read
+from shared.sql.english import parse_digits, split_words, spoken_numbers, stem
+from shared.sql.tokens import SqlPiece, read_pieces
 
 QUOTED = re.compile(r"(?<!\w)'((?:[^'\n]|'(?=\w)){1,80})'(?!\w)|\"([^\"\n]{1,80})\"|“([^”\n]{1,80})”|‘([^’\n]{1,80})’")
 FORMATS = frozenset(
@@ -25,7 +24,7 @@ YEARS = range(1000, 2101)
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """A literal that only one side has. `side` is the one that has it."""
+    """A literal that only one side has; `side` is that side."""
 
     side: str
     literal: str
@@ -36,8 +35,8 @@ class Disagreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A text as it is looked into."""
+class Vocabulary:
+    """The words and numbers of a text."""
 
     words: list[str]
     lemmas: frozenset[str]
@@ -45,33 +44,32 @@ class Said:
     joined: str
 
     @classmethod
-    def of(cls, text: str) -> "Said":
-        """From any text."""
-        found = words(text)
-        return cls(found, frozenset(map(lemma, found)), frozenset(numbers(found)), "".join(found))
+    def of(cls, text: str) -> "Vocabulary":
+        found = split_words(text)
+        return cls(found, frozenset(map(stem, found)), frozenset(spoken_numbers(found)), "".join(found))
 
 
-def disagreement(question: str, sql: str, evidence: str | None = None) -> Disagreement | None:
+def find_disagreement(question: str, sql: str, evidence: str | None = None) -> Disagreement | None:
     """The first literal that the other side lacks, or None. `evidence` counts as part of the question."""
-    asked = Said.of(f"{question} {evidence or ''}")
-    for literal in literals(sql):
-        if not has(asked, literal):
+    asked = Vocabulary.of(f"{question} {evidence or ''}")
+    for literal in compared_literals(sql):
+        if not mentions_literal(asked, literal):
             return Disagreement("SQL", literal)
-    told = Said.of(re.sub(r"[_]+|(?<=[a-z])(?=[A-Z])", " ", sql))
-    for literal in asked_literals(question):
-        if not has(told, literal):
+    told = Vocabulary.of(re.sub(r"[_]+|(?<=[a-z])(?=[A-Z])", " ", sql))
+    for literal in question_literals(question):
+        if not mentions_literal(told, literal):
             return Disagreement("question", literal)
     return None
 
 
-def literals(sql: str) -> list[str]:
-    """Values that rows are held against: not formats, and not arguments of functions that only shape."""
-    pieces = read(sql)
-    return [piece.text for place, piece in enumerate(pieces) if piece.kind == "value" and compared(pieces, place)]
+def compared_literals(sql: str) -> list[str]:
+    """Values that rows are compared with: no formats, and no arguments of formatting functions."""
+    pieces = read_pieces(sql)
+    return [piece.text for place, piece in enumerate(pieces) if piece.kind == "value" and is_compared(pieces, place)]
 
 
-def compared(pieces: list[Piece], place: int) -> bool:
-    """Whether a literal is no argument of a shaping function, and no part of arithmetic or of a result column."""
+def is_compared(pieces: list[SqlPiece], place: int) -> bool:
+    """Whether a literal is outside formatting functions, arithmetic and result columns."""
     depth = 0
     for piece in reversed(pieces[max(0, place - 12) : place]):
         if piece.text == ")" and piece.kind == "sign":
@@ -86,55 +84,55 @@ def compared(pieces: list[Piece], place: int) -> bool:
     return before not in ("/", "+", "then", "else")
 
 
-def asked_literals(question: str) -> list[str]:
-    """Quoted texts, and numbers in digits that are no small ones."""
+def question_literals(question: str) -> list[str]:
+    """Quoted texts, and numbers in digits above one."""
     quoted = ["".join(groups) for groups in QUOTED.findall(question)]
-    rest = words(QUOTED.sub(" ", question))
-    digits = [word for word in rest if (value := as_number(word)) is not None and value not in SMALL]
+    rest = split_words(QUOTED.sub(" ", question))
+    digits = [word for word in rest if (value := parse_digits(word)) is not None and value not in SMALL]
     return [*quoted, *digits]
 
 
-def has(said: Said, literal: str) -> bool:
-    """Whether a text speaks of a literal."""
-    value = number_of(literal)
+def mentions_literal(vocabulary: Vocabulary, literal: str) -> bool:
+    value = parse_number(literal)
     if value is not None:
-        return has_number(said, value)
-    parts = words(literal)
+        return mentions_number(vocabulary, value)
+    parts = split_words(literal)
     if not parts or len(literal.strip()) <= 2 or parts[0] in FLAGS:
-        return True  # flags, initials and patterns of wildcards alone
-    if 2 * sum(has_part(said, part) for part in parts) >= len(parts):
+        return True  # flags, initials, and patterns of wildcards only
+    if 2 * sum(mentions_word(vocabulary, part) for part in parts) >= len(parts):
         return True
-    return initials(said, "".join(parts)) or "".join(part[0] for part in parts) in said.words
+    return mentions_initials(vocabulary, "".join(parts)) or "".join(part[0] for part in parts) in vocabulary.words
 
 
-def number_of(literal: str) -> float | None:
-    """The value of a literal that is a number, whichever way it is written."""
+def parse_number(literal: str) -> float | None:
     try:
         return float(literal.strip().replace(",", ""))
     except ValueError:
         return None
 
 
-def has_number(said: Said, value: float) -> bool:
-    """Whether a number is said, or one that `more than` makes of it, or what it is in percents or thousands."""
+def mentions_number(vocabulary: Vocabulary, value: float) -> bool:
+    """Also the number next to it (`more than`), and the number in percents or thousands."""
     if value in SMALL:
         return True
     near = (value, value - 1, value + 1, *(scale * value for scale in SCALES))
-    return any(one in said.numbers for one in near) or (len(text := f"{value:g}") > 2 and text in said.joined)
+    return any(one in vocabulary.numbers for one in near) or (
+        len(text := f"{value:g}") > 2 and text in vocabulary.joined
+    )
 
 
-def has_part(said: Said, part: str) -> bool:
-    """Whether a word of a literal is said in some form."""
-    value = as_number(part)
+def mentions_word(vocabulary: Vocabulary, part: str) -> bool:
+    """Whether a word occurs in some form."""
+    value = parse_digits(part)
     if value is not None:
-        return value in said.numbers or part in said.joined
-    if lemma(part) in said.lemmas or (len(part) > 2 and part in said.joined):
+        return value in vocabulary.numbers or part in vocabulary.joined
+    if stem(part) in vocabulary.lemmas or (len(part) > 2 and part in vocabulary.joined):
         return True
     start = part[:COMMON_START]
-    return len(start) == COMMON_START and any(word.startswith(start) for word in said.words)
+    return len(start) == COMMON_START and any(word.startswith(start) for word in vocabulary.words)
 
 
-def initials(said: Said, text: str) -> bool:
-    """Whether a short text is made of first letters of words that stand in a row."""
-    letters = "".join(word[0] for word in said.words)
+def mentions_initials(vocabulary: Vocabulary, text: str) -> bool:
+    """Whether a short text is made of the first letters of consecutive words."""
+    letters = "".join(word[0] for word in vocabulary.words)
     return 2 <= len(text) <= 6 and text in letters

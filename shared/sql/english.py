@@ -1,4 +1,4 @@
-"""Numbers, dates and word forms of English questions, as far as literals of a SQL are looked for in them. Pure."""
+"""Numbers, dates and word forms of English questions, for finding the literals of SQL in them."""
 
 import re
 from functools import lru_cache
@@ -24,8 +24,8 @@ ENDINGS = re.compile(r"(?:ies|ied|ing|ers|er|es|ed|ly|s|y|e)$")
 
 
 @lru_cache(maxsize=100_000)
-def lemma(word: str) -> str:
-    """A word without its ending, so that plural and singular, or `cancelled` and `cancels`, are mostly the same."""
+def stem(word: str) -> str:
+    """A word without its ending: plural and singular, or `cancelled` and `cancels`, are mostly the same."""
     if len(word) <= 3 or not word.isalpha():
         return word
     short = ENDINGS.sub("", word)
@@ -33,25 +33,24 @@ def lemma(word: str) -> str:
     return short[:-1] if len(short) > 3 and short[-1] == short[-2] else short
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Words and numbers in lower case; `1,000` is one number, without its comma."""
     return [piece.rstrip(",").replace(",", "") for piece in WORD.findall(text.lower())]
 
 
-def as_number(word: str) -> float | None:
-    """The value of digits."""
+def parse_digits(word: str) -> float | None:
     try:
         return float(word) if word[:1].isdigit() else None
     except ValueError:
         return None
 
 
-def numbers(found: list[str]) -> set[float]:
-    """Every number that a list of words says, also those in words (`twenty five`, `3 thousand`)."""
+def spoken_numbers(found: list[str]) -> set[float]:
+    """Every number in a list of words, including `twenty five` and `3 thousand`."""
     values: set[float] = set()
     run: float | None = None
     for place, word in enumerate(found):
-        value = as_number(word)
+        value = parse_digits(word)
         if value is None:
             value = VALUES.get(word)
         if value is not None:

@@ -1,44 +1,27 @@
-"""What a SQL uses, for scores by feature: from sqlglot's tree, or from its words where that cannot read it."""
+"""Which SQL features a query uses, for scores by feature: from sqlglot's tree, or else from its words."""
 
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.sql.parsed import parse_one_sql
+from shared.sql.parser import parse_one_sql
 from shared.sql.tokens import OPAQUE
 
 if TYPE_CHECKING:
     from sqlglot import exp
 
-# In the order of the reports.
-FEATURES = (
-    "join",
-    "many_joins",
-    "nested",
-    "aggregate",
-    "group",
-    "having",
-    "set_operation",
-    "order",
-    "limit",
-    "distinct",
-    "like",
-    "between",
-    "in",
-    "exists",
-    "case",
-    "window",
-    "cte",
-    "null",
-    "date",
-    "arithmetic",
-)
+# In the order of reports.
+FEATURE_LIST = """
+join many_joins nested aggregate group having set_operation order limit distinct like between in exists case window cte
+null date arithmetic
+"""
+FEATURES = tuple(FEATURE_LIST.split())
 MANY_JOINS = 2
 NESTED = re.compile(r"\(\s*(?:select|with)\b")
 BRACKET = re.compile(r"[()]")
 JOIN = re.compile(r"\bjoin\b")
 FROM_LIST = re.compile(r"\bfrom\b((?:(?!\b(?:where|group|order|having|limit|union|intersect|except)\b)[^()])*)")
-# By words alone, on lower-cased text without quoted parts.
+# For lower-case text without quoted parts.
 WORDS = {
     "aggregate": re.compile(r"\b(?:count|sum|avg|min|max|total|group_concat)\s*\("),
     "group": re.compile(r"\bgroup\s+by\b"),
@@ -67,9 +50,9 @@ WORDS = {
 
 @dataclass(frozen=True)
 class SqlFeatures:
-    """`joins` counts joined tables beyond the first, `depth` how deep queries stand in each other (0: none inside).
+    """`joins` counts joined tables beyond the first, `depth` the levels of nested queries.
 
-    `used` holds names of FEATURES. `parsed` is False where the words alone had to do.
+    `used` holds names of FEATURES. `parsed` is False for features from words.
     """
 
     joins: int
@@ -79,28 +62,27 @@ class SqlFeatures:
 
 
 def sql_features(sql: str) -> SqlFeatures:
-    """The features of one SQL of the SQLite dialect; any text has some."""
+    """The features of one SQLite query; any text has some."""
     from sqlglot.errors import SqlglotError
 
     try:
         tree = parse_one_sql(sql)
     except SqlglotError:
-        return features_of_words(sql)
-    return features_of_tree(tree, sql)
+        return features_from_words(sql)
+    return features_from_tree(tree, sql)
 
 
 def bare_words(sql: str) -> str:
-    """The text lower-cased, with quoted parts and comments blanked (`?` stands for a quoted part)."""
+    """The text in lower case, with comments blanked and quoted parts replaced by `?`."""
     return OPAQUE.sub(lambda match: " " if match.lastgroup == "comment" else " ? ", sql).lower()
 
 
 def combined(used: set[str], joins: int, depth: int, parsed: bool) -> SqlFeatures:
-    """Features with those that the counts say."""
     counted = {"join": joins > 0, "many_joins": joins >= MANY_JOINS, "nested": depth > 0}
     return SqlFeatures(joins, depth, frozenset(used | {name for name, there in counted.items() if there}), parsed)
 
 
-def features_of_words(sql: str) -> SqlFeatures:
+def features_from_words(sql: str) -> SqlFeatures:
     """Features by keywords; joins by JOIN and by the commas of FROM."""
     text = bare_words(sql)
     used = {name for name, rule in WORDS.items() if rule.search(text)}
@@ -109,7 +91,7 @@ def features_of_words(sql: str) -> SqlFeatures:
 
 
 def depth_of_words(text: str) -> int:
-    """The deepest bracket of brackets that open with SELECT."""
+    """The deepest nesting of brackets that open with SELECT."""
     starts = {match.start() for match in NESTED.finditer(text)}
     depth = deepest = 0
     open_brackets: list[bool] = []
@@ -123,8 +105,8 @@ def depth_of_words(text: str) -> int:
     return deepest
 
 
-def features_of_tree(tree: "exp.Expr", sql: str) -> SqlFeatures:
-    """Features by the tree's nodes; NULL handling and dates by words, for their many spellings."""
+def features_from_tree(tree: "exp.Expr", sql: str) -> SqlFeatures:
+    """Features by the tree's nodes; NULL handling and dates by words, because of their many spellings."""
     from sqlglot import exp
 
     kinds: dict[str, tuple[type[exp.Expr], ...]] = {
@@ -153,7 +135,7 @@ def features_of_tree(tree: "exp.Expr", sql: str) -> SqlFeatures:
 
 
 def depth_of_tree(nodes: "list[exp.Expr]") -> int:
-    """The most SELECTs that stand around a SELECT."""
+    """The most SELECTs around a SELECT."""
     from sqlglot import exp
 
     deepest = 0

@@ -1,50 +1,54 @@
-"""The one prompt renderer: synthesis exports, pairs, serving and evaluation all speak through it.
+"""The prompt renderer of synthesis exports, pairs, serving and evaluation.
 
-The form is `create-select-N`: CREATE TABLE text, then N example rows a table (0 to 5, 3 by default), readable views in
-the same way where there are any, then the question, last, so that questions on one database share a prefix. The paper's
-own format is not known. A `PromptStyle` adds comments and foreign keys, and says whether SQL alone is wanted or
-reasoning before it.
+The form is `create-select-N`: CREATE TABLE text and N sample rows per table (0 to 5, 3 by default), readable views
+likewise, then the question, last, so that questions on one database share a prefix. The paper's own format is unknown.
+A `PromptStyle` adds comments and foreign keys, and asks for SQL alone or for reasoning before it.
+
+Prompts that are too long are shortened as text (clipped cells first, then fewer sample rows: 3, 1, 0), because trainer,
+serving and evaluation hold messages but no schema card. Nothing but sample rows is ever removed.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from shared.contracts.records import Message, PromptStyle, Target
-from shared.sql.answer import answer_text
-from shared.sql.card import Scalar, SchemaCard, TableCard, ViewCard
+from shared.catalog.databases import Scalar, SchemaCard, TableCard, ViewCard
+from shared.contracts.records import AnswerTarget, Message, PromptStyle
+from shared.sql.completion import render_completion
 
 PROMPT_VERSION = "create-select/1"
-SYSTEM = "Answer with one SQLite query and nothing else."
-SYSTEMS: dict[Target, str] = {
-    "sql": SYSTEM,
+SYSTEM_PROMPT = "Answer with one SQLite query and nothing else."
+SYSTEM_PROMPTS: dict[AnswerTarget, str] = {
+    "sql": SYSTEM_PROMPT,
     "reasoning_sql": (
         "Say in two or three short sentences how the question is answered from these tables. "
         "Then give one SQLite query in a code block that begins with ```sql, and nothing after it."
     ),
 }
-PLAIN = PromptStyle()
+PLAIN_STYLE = PromptStyle()
 CELL_LIMIT = 40
 COMMENT_LIMIT = 200
 
 
-def prompt_version(rows: int, style: PromptStyle = PLAIN) -> str:
-    """The form's name with what is set, for cards and manifests."""
+def prompt_version(rows: int, style: PromptStyle = PLAIN_STYLE) -> str:
+    """The form's name with its options, for cards and manifests."""
     more = [name for name in ("comments", "foreign_keys") if getattr(style, name)]
     target = [] if style.target == "sql" else [style.target]
     return "+".join([f"{PROMPT_VERSION} rows={rows}", *more, *target])
 
 
 def read_prompt_version(text: str) -> tuple[int, PromptStyle] | None:
-    """Rows and style that `prompt_version` named; None for another form, or an older manifest that names no rows."""
+    """Rows and style from a `prompt_version`; None for any other text."""
     head, *more = text.split("+")
     form, _, rows = head.partition(" rows=")
     if form != PROMPT_VERSION or not rows.isdecimal():
         return None
-    target: Target = "reasoning_sql" if "reasoning_sql" in more else "sql"
+    target: AnswerTarget = "reasoning_sql" if "reasoning_sql" in more else "sql"
     return int(rows), PromptStyle(comments="comments" in more, foreign_keys="foreign_keys" in more, target=target)
 
 
 def render_cell(value: Scalar) -> str:
-    """A value as a person would read it in a row, cut to `CELL_LIMIT` characters."""
+    """A value as a person would read it, cut to `CELL_LIMIT` characters."""
     text = "NULL" if value is None else str(value).replace("\n", " ")
     return text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - 1] + "…"
 
@@ -56,22 +60,21 @@ def render_comment(text: str) -> str:
 
 
 def render_comments(table: TableCard | ViewCard) -> list[str]:
-    """What the schema says of the table and its columns; nothing where it is silent."""
-    said = [f"{column.name}: {render_comment(column.comment)}" for column in table.columns if column.comment]
+    columns = [f"{column.name}: {render_comment(column.comment)}" for column in table.columns if column.comment]
     head = [render_comment(table.comment)] if table.comment else []
-    return ["/* comments:", *head, *said, "*/"] if head or said else []
+    return ["/* comments:", *head, *columns, "*/"] if head or columns else []
 
 
-def render_table(table: TableCard, rows: int, style: PromptStyle = PLAIN) -> str:
-    """One table's CREATE statement, its comments where they are wanted, and its first `rows` rows."""
+def render_table(table: TableCard, rows: int, style: PromptStyle = PLAIN_STYLE) -> str:
+    """CREATE statement, comments if wanted, and the first `rows` sample rows."""
     lines = [table.ddl.strip().rstrip(";") + ";"]
     if style.comments:
         lines += render_comments(table)
     return "\n".join([*lines, *render_rows(table, rows)])
 
 
-def render_view(view: ViewCard, rows: int, style: PromptStyle = PLAIN) -> str:
-    """As a table, marked as a view and with its columns, which a CREATE VIEW need not name."""
+def render_view(view: ViewCard, rows: int, style: PromptStyle = PLAIN_STYLE) -> str:
+    """Like a table, marked as a view and with its columns, which a CREATE VIEW need not name."""
     columns = ", ".join(render_comment(column.name) for column in view.columns)
     lines = [view.ddl.strip().rstrip(";") + ";", f"/* view with columns: {columns} */"]
     if style.comments:
@@ -80,7 +83,6 @@ def render_view(view: ViewCard, rows: int, style: PromptStyle = PLAIN) -> str:
 
 
 def render_rows(table: TableCard | ViewCard, rows: int) -> list[str]:
-    """The first `rows` rows; nothing where there are none."""
     if not (shown := table.sample_rows[:rows]):
         return []
     header = " | ".join(column.name for column in table.columns)
@@ -88,7 +90,7 @@ def render_rows(table: TableCard | ViewCard, rows: int) -> list[str]:
 
 
 def render_keys(card: SchemaCard) -> list[str]:
-    """Every foreign key as an equation; nothing where there is none."""
+    """Every foreign key as an equation."""
     keys = [
         f"{table.name}.{key.column} = {key.to_table}.{key.to_column}"
         for table in card.tables
@@ -97,17 +99,16 @@ def render_keys(card: SchemaCard) -> list[str]:
     return ["/* foreign keys:", *keys, "*/"] if keys else []
 
 
-def render_schema(card: SchemaCard, rows: int = 3, style: PromptStyle = PLAIN) -> str:
-    """All tables of a database, in the card's order, its views, then its foreign keys where they are wanted."""
+def render_schema(card: SchemaCard, rows: int = 3, style: PromptStyle = PLAIN_STYLE) -> str:
     parts = [render_table(table, rows, style) for table in card.tables]
     parts += [render_view(view, rows, style) for view in card.views]
     return "\n".join([*parts, *(render_keys(card) if style.foreign_keys else [])])
 
 
 def render_question(
-    card: SchemaCard, question: str, *, evidence: str | None = None, rows: int = 3, style: PromptStyle = PLAIN
+    card: SchemaCard, question: str, *, evidence: str | None = None, rows: int = 3, style: PromptStyle = PLAIN_STYLE
 ) -> Message:
-    """The user's turn: schema, evidence where there is one, question."""
+    """The user's turn: schema, evidence, question."""
     parts = [render_schema(card, rows, style)]
     if evidence:
         parts.append(f"External knowledge: {evidence}")
@@ -121,13 +122,64 @@ def render_messages(
     *,
     evidence: str | None = None,
     rows: int = 3,
-    style: PromptStyle = PLAIN,
+    style: PromptStyle = PLAIN_STYLE,
     shots: Sequence[tuple[SchemaCard, str, str]] = (),
 ) -> list[Message]:
     """The whole prompt. `shots` are worked examples (card, question, gold), shown as earlier turns."""
-    messages = [Message(role="system", content=SYSTEMS[style.target])]
+    messages = [Message(role="system", content=SYSTEM_PROMPTS[style.target])]
     for shot_card, shot_question, gold in shots:
         messages.append(render_question(shot_card, shot_question, rows=rows, style=style))
-        messages.append(Message(role="assistant", content=answer_text(style.target, gold)))
+        messages.append(Message(role="assistant", content=render_completion(style.target, gold)))
     messages.append(render_question(card, question, evidence=evidence, rows=rows, style=style))
     return messages
+
+
+SHORT_CELL = 12
+SEPARATOR = " | "
+BLOCK = re.compile(r"\n/\* first rows:\n(?P<header>[^\n]*)\n(?P<rows>(?:(?!/\* first rows:\n)[^\n]*+\n)*?)\*/(?=\n|$)")
+
+
+@dataclass(frozen=True)
+class Shortening:
+    """One way to shorten: characters per cell, sample rows per table (None: unchanged)."""
+
+    name: str
+    cell: int | None = None
+    rows: int | None = None
+
+
+UNCHANGED = Shortening("whole")
+SHORTENINGS = (
+    Shortening("clipped", cell=SHORT_CELL),
+    Shortening("one_row", cell=SHORT_CELL, rows=1),
+    Shortening("no_rows", rows=0),
+)
+
+
+def shorten_text(text: str, step: Shortening) -> str:
+    def replace(block: "re.Match[str]") -> str:
+        rows = block["rows"].split("\n")[:-1][: step.rows]
+        if not rows:
+            return ""
+        lines = [SEPARATOR.join(_clip(cell, step.cell) for cell in row.split(SEPARATOR)) for row in rows]
+        return "\n".join(["\n/* first rows:", block["header"], *lines, "*/"])
+
+    return BLOCK.sub(replace, text)
+
+
+def shorten_prompt(
+    messages: Sequence[Message], fits: Callable[[list[Message]], bool]
+) -> tuple[list[Message], Shortening]:
+    """The longest form of a prompt that fits, and how it was shortened; the shortest form if none fits."""
+    found, taken = list(messages), UNCHANGED
+    if fits(found):
+        return found, taken
+    for taken in SHORTENINGS:
+        found = [one.model_copy(update={"content": shorten_text(one.content, taken)}) for one in messages]
+        if fits(found):
+            break
+    return found, taken
+
+
+def _clip(cell: str, most: int | None) -> str:
+    return cell if most is None or len(cell) <= most else cell[: most - 1] + "…"

@@ -1,22 +1,21 @@
 """Where a SELECT statement begins and ends in a text that also holds other things.
 
-In delimited text (a fence, a tag, quotes) it reaches to its semicolon or to the text's end. In prose its end has to be
-found like its beginning: at an empty line, or before a line of prose, where the statement can be complete and what
-follows cannot belong to it.
+In delimited text (a fence, a tag, quotes) it reaches to its semicolon or to the text's end. In prose it ends at an
+empty line or before a line of prose, if the statement can be complete and what follows cannot belong to it.
 """
 
 import re
 
-from shared.sql.thoughts import BLANK
+from shared.sql.reasoning import BLANK
 from shared.sql.tokens import TOKEN
 
 NAME = r"(?:\w++|\"[^\"\n]{1,100}\"|`[^`\n]{1,100}`|\[[^\]\n]{1,100}\])"
-# "with" begins many sentences, and a statement only where it names a table expression.
+# "with" begins many sentences, but a statement only before a table expression.
 BEGIN = re.compile(
     rf"\b(?:SELECT\b|WITH\s++(?:RECURSIVE\s++)?{NAME}\s*+(?:\([^()]*+\)\s*+)?AS\b)",
     re.IGNORECASE,
 )
-# What may stand before a statement on its line: marks of lists and quotes; else a label, a prompt, an opening quote.
+# What may precede a statement on its line: marks of lists and quotes, a label, a prompt, an opening quote.
 PREFIX_CHARS = 160
 PREFIX = re.compile(r"[\s\ufeff\u200b>*#_•–-]*+(?:\(?\d{1,2}[.):])?[\s*_]*+")
 OPENING = "\"'`“‘«「"
@@ -35,7 +34,7 @@ GOES_ON_LIST = """
 AND AS BETWEEN COLLATE CROSS ELSE END EXCEPT FROM FULL GLOB GROUP HAVING IN INNER INTERSECT IS ISNULL JOIN LEFT LIKE
 LIMIT MATCH NATURAL NOT NOTNULL OFFSET ON OR ORDER OUTER REGEXP RIGHT THEN UNION USING WHEN WHERE WINDOW
 """
-# Words after which a statement is not complete, and words that can only go on with one.
+# Words after which a statement is incomplete, and words that can only continue one.
 OPEN, GOES_ON = frozenset(OPEN_LIST.split()), frozenset(GOES_ON_LIST.split())
 SQL_WORDS = OPEN | GOES_ON | frozenset(("ASC", "DESC", "NULL", "NULLS", "FIRST", "LAST", "CURRENT_DATE", "FILTER"))
 JOINS_SELECTS = frozenset(
@@ -51,7 +50,7 @@ Results Output
 """
 STARTERS = frozenset(STARTER_LIST.split())
 LINE_CHARS = 240
-MOST_LOOKED_AT = 100  # pieces of text behind a SELECT
+MAX_PIECES = 100  # examined after a SELECT
 PROSE_LINE = re.compile(
     r"`{3}|~{3}|\*\*|#|={3}|</?[A-Za-z][\w-]*>|[-*•][ \t]+[*`]*[A-Z][a-z']*[ \t,]|\(?\d{1,2}[.)][ \t]+[A-Za-z*`]"
     r"|[*_]*[A-Za-z][\w /-]{0,40}[:：](?:[*_]+|\s|$)"
@@ -65,7 +64,7 @@ SENTENCE_END = re.compile(r"(?=\s*\Z|\s*\n|[ \t]+[A-Z][a-z]*['’]?[a-z]*[ \t,]+
 
 
 def statement_at(text: str, place: int, end: int) -> int | None:
-    """Where the next SELECT or WITH stands that begins a line, or that a label or an opening quote begins."""
+    """Where the next SELECT or WITH begins a line, or follows a label or an opening quote."""
     while (found := BEGIN.search(text, place, end)) is not None:
         if begins_line(text, found.start()):
             return found.start()
@@ -74,7 +73,7 @@ def statement_at(text: str, place: int, end: int) -> int | None:
 
 
 def begins_line(text: str, place: int) -> bool:
-    """Whether only what may stand before a statement stands before a place on its line, or behind a thought."""
+    """Whether only marks that may precede a statement stand before a place on its line."""
     first = max(0, place - PREFIX_CHARS - 1)
     line = max(text.rfind("\n", first, place), text.rfind(BLANK, first, place)) + 1
     if line == 0 and first > 0:
@@ -84,12 +83,12 @@ def begins_line(text: str, place: int) -> bool:
 
 
 def is_expression(text: str, begin: int, end: int) -> bool:
-    """Whether what follows a SELECT can be SQL and is no sentence that begins with this word."""
+    """Whether what follows a SELECT can be SQL, and not a sentence that begins with this word."""
     words = 0
     for count, match in enumerate(TOKEN.finditer(text, begin, end)):
         kind, piece = match.lastgroup, match.group()
         word = piece.upper()
-        if count > MOST_LOOKED_AT:
+        if count > MAX_PIECES:
             return False
         if kind in ("blank", "comment") or (words == 0 and word in ("(", "SELECT", "DISTINCT", "ALL")):
             continue
@@ -100,7 +99,7 @@ def is_expression(text: str, begin: int, end: int) -> bool:
             begins = kind == "quoted" and not piece.startswith("``")
             return (begins or words > 0 or piece in "*(+-~:?@$") and not stop
         if words == 0 and (word in NO_EXPRESSION or piece.lower() in ARTICLES):
-            broken = text[begin : begin + 6] == "SELECT" and piece.isupper()  # SQL with a fault in it, no sentence
+            broken = text[begin : begin + 6] == "SELECT" and piece.isupper()  # faulty SQL, not a sentence
             return broken or (piece.lower() in ARTICLES and text[match.end() : match.end() + 1] in (",", ".", "("))
         if word in SQL_WORDS:
             return not (word == "FROM" and FROM_ARTICLE.match(text, match.end(), end))
@@ -111,11 +110,10 @@ def is_expression(text: str, begin: int, end: int) -> bool:
 
 
 def statement_end(text: str, begin: int, end: int, *, delimited: bool) -> int:
-    """Where the statement that begins at `begin` ends, at `end` at the latest."""
     depth = cases = 0
     last = ""
     head = text[begin : begin + 6].lstrip("( ")
-    whole = not head.upper().startswith("WITH")  # the SELECT behind the table expressions has come
+    whole = not head.upper().startswith("WITH")  # the SELECT after the table expressions was seen
     fresh = started = broken = False
     for match in TOKEN.finditer(text, begin, end):
         kind, piece, at = match.lastgroup, match.group(), match.start()
@@ -148,14 +146,14 @@ def statement_end(text: str, begin: int, end: int, *, delimited: bool) -> int:
         if complete and not delimited and piece == "." and SENTENCE_END.match(text, match.end(), end):
             return at
         depth += (piece == "(") - (piece == ")")
-        broken = broken or depth < 0  # a bracket too many: nothing is known of what follows
+        broken = broken or depth < 0  # a surplus bracket: what follows is unclear
         cases = max(0, cases + (word == "CASE") - (word == "END"))
         last, started, fresh = word, True, False
     return end
 
 
 def goes_on(text: str, place: int, end: int, head: str) -> bool:
-    """Whether what follows an empty line goes on with a statement that begins with `head`, by word and by case."""
+    """Whether the text after an empty line continues a statement that begins with `head`, by word and case."""
     for match in TOKEN.finditer(text, place, end):
         kind, piece = match.lastgroup, match.group()
         if kind in ("blank", "comment"):
@@ -172,7 +170,7 @@ def goes_on(text: str, place: int, end: int, head: str) -> bool:
 
 
 def is_prose(text: str, at: int, end: int, *, delimited: bool) -> bool:
-    """Whether the line that begins at `at`, behind a complete statement, is no SQL."""
+    """Whether the line at `at`, after a complete statement, is no SQL."""
     stop = text.find("\n", at, min(end, at + LINE_CHARS))
     line = text[at : stop if stop >= 0 else min(end, at + LINE_CHARS)].rstrip()
     if not delimited and (PROSE_LINE.match(line) or IN_THIS.match(line)):

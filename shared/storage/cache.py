@@ -1,9 +1,9 @@
-"""Local copies of immutable objects: brought once, named by their key's last part, never changed.
+"""Local copies of immutable objects: fetched once, named by their key's last part, never changed.
 
-The folder of databases is bounded: the least recently used copies go first. Recency is a file's access time, set by
-hand (the time of change stays, for readers tell files apart by it). Readers touch under a shared lock and evictors
-delete under an exclusive one, so no copy vanishes in the `keep_s` after its touch; the kernel drops the locks of a
-killed process. An open copy that is evicted stays readable until it is closed.
+The folder of databases has a size limit; the least recently used copies go first. Recency is a file's access time, set
+explicitly (the modification time stays, because readers tell files apart by it). Readers touch under a shared lock and
+evictors delete under an exclusive one, so no copy vanishes within `keep_s` of its touch; the kernel releases the locks
+of a killed process. An open copy that is evicted stays readable until it is closed.
 """
 
 import fcntl
@@ -14,31 +14,52 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
 from shared.errors import UnavailableError
 from shared.logging import get_logger
-from shared.storage.base import ObjectStore
-from shared.storage.settings import CacheSettings
+from shared.settings import BaseSettings
+from shared.storage.store import ObjectStore
 
 LOCK_NAME = ".lock"
-LEFTOVER_S = 86_400.0  # a temporary file this old belongs to nobody
+LEFTOVER_S = 86_400.0  # a temporary file this old is abandoned
 FETCHES = 3
 GONE_PREFIX = ".gone-"
 log = get_logger()
 
-_room: dict[Path, float] = {}  # bytes that this process may add to a folder before it looks again
+
+class CacheSettings(BaseSettings):
+    """How much disk local copies may use: `bytes` for databases, `records_bytes` for large objects of records,
+    `models_bytes` for models.
+
+    A copy that was used within `keep_s` seconds is never evicted: longer than any task may hold its path.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_CACHE_", extra="ignore")
+
+    bytes: int = Field(default=20_000_000_000, ge=0, description="0: no bound")
+    records_bytes: int = Field(
+        default=5_000_000_000, ge=0, description="large objects of records that are read in parts; 0: no bound"
+    )
+    models_bytes: int = Field(default=100_000_000_000, ge=0, description="none goes within a day; 0: no bound")
+    keep_s: float = Field(default=1800.0, ge=0)
+
+
+_room: dict[Path, float] = {}  # bytes that this process may add to a folder before the next scan
 
 
 def local_copy(objects: ObjectStore, key: str, folder: Path, bound: CacheSettings | None = None) -> Path:
-    """The object as a read-only file in `folder`; several processes may bring it at once.
+    """The object as a read-only file in `folder`; several processes may fetch it at once.
 
-    It stays for `bound.keep_s` seconds at least; ask again before a later use. Raises `NotFoundError` for an absent
-    object, `UnavailableError` where the disk cannot hold it.
+    It stays for at least `bound.keep_s` seconds; call again before a later use. Raises `NotFoundError` for an absent
+    object, `UnavailableError` if the disk cannot hold it.
     """
-    return kept_copy(folder / key.rsplit("/", 1)[-1], lambda path: objects.get_file(key, path), bound)
+    return cached_copy(folder / key.rsplit("/", 1)[-1], lambda path: objects.get_file(key, path), bound)
 
 
-def kept_copy(path: Path, bring: Callable[[Path], None], bound: CacheSettings | None = None) -> Path:
-    """The file at `path`, brought where it is absent; its folder is bounded as a whole."""
+def cached_copy(path: Path, bring: Callable[[Path], None], bound: CacheSettings | None = None) -> Path:
+    """The file at `path`, fetched if it is absent; its folder has one size limit."""
     folder = path.parent
     for _ in range(FETCHES):
         if touch(path):
@@ -48,16 +69,16 @@ def kept_copy(path: Path, bring: Callable[[Path], None], bound: CacheSettings | 
         with suppress(FileNotFoundError):
             path.chmod(0o444)
         there = touch(path)
-        make_room(folder, path, bound or CacheSettings())  # read here: most calls find their copy
+        make_room(folder, path, bound or CacheSettings())  # not read before: most calls find their copy
         if there:
             return path
     raise UnavailableError(f"the local copy {path} is deleted as soon as it is made; raise SENSE_CACHE_KEEP_S")
 
 
 def make_room(folder: Path, path: Path, bound: CacheSettings) -> None:
-    """Evicts, unless the last look found so much room that this copy cannot have used it up.
+    """Evicts, unless the last scan found so much room that this copy cannot have used it up.
 
-    A look costs as much as there are copies. Eight processes may each use an eighth of the room between two looks.
+    A scan costs as much as there are copies. Eight processes may each use an eighth of the room between two scans.
     """
     try:
         amount = path.stat().st_blocks * 512
@@ -70,7 +91,7 @@ def make_room(folder: Path, path: Path, bound: CacheSettings) -> None:
 
 
 def touch(path: Path) -> bool:
-    """Marks a copy as used now; whether there is one."""
+    """Marks a copy as used now; False if there is none."""
     try:
         with locked(path.parent, fcntl.LOCK_SH):
             os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
@@ -91,7 +112,7 @@ def locked(folder: Path, how: int) -> Iterator[None]:
 
 
 def evict(folder: Path, bound: CacheSettings) -> int:
-    """Deletes the least recently used copies until the rest fits; gives their number. Young ones stay in any case."""
+    """Deletes the least recently used copies until the rest fits; returns how many. Young ones always stay."""
     if not bound.bytes:
         return 0
     with locked(folder, fcntl.LOCK_EX):
@@ -110,7 +131,7 @@ def evict(folder: Path, bound: CacheSettings) -> int:
 
 
 def found(folder: Path) -> Iterator[tuple[float, Path, int]]:
-    """(last use, path, bytes) of every copy; files that are still being written are no copies. Removes leftovers."""
+    """(last use, path, bytes) of every complete copy. Removes leftovers of killed processes."""
     for entry in os.scandir(folder):
         with suppress(FileNotFoundError):
             status = entry.stat(follow_symlinks=False)
@@ -121,10 +142,10 @@ def found(folder: Path) -> Iterator[tuple[float, Path, int]]:
 
 
 def local_folder(objects: ObjectStore, prefix: str, names: list[str], folder: Path) -> Path:
-    """Several objects under `prefix` (without its closing slash) as files of `folder`.
+    """Several objects under `prefix` (without its final slash) as files of `folder`.
 
-    Its siblings are bounded: the longest unused go, none that was asked for within a day, for a training run may read
-    it. A folder's time of change is its last use.
+    The folders beside it share a size limit: the least recently used go, but none used within a day, since a training
+    run may read it. A folder's modification time is its last use.
     """
     folder.mkdir(parents=True, exist_ok=True)
     os.utime(folder)
@@ -142,7 +163,7 @@ def local_folder(objects: ObjectStore, prefix: str, names: list[str], folder: Pa
 
 
 def evict_folders(parent: Path, bound: CacheSettings) -> int:
-    """Deletes the least recently used folders until the rest fits; gives their number. Removes what a kill left."""
+    """Deletes the least recently used folders until the rest fits; returns how many. Removes what a kill left."""
     for left in parent.glob(f"{GONE_PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
     if not bound.models_bytes:
@@ -154,13 +175,12 @@ def evict_folders(parent: Path, bound: CacheSettings) -> int:
         if total <= bound.models_bytes or used[folder] > young:
             break
         gone = parent / f"{GONE_PREFIX}{folder.name}"
-        with suppress(OSError):  # another process was quicker
-            folder.rename(gone)  # at once: nobody finds half of it
+        with suppress(OSError):  # another process was faster
+            folder.rename(gone)  # atomic: nobody finds half of it
             shutil.rmtree(gone, ignore_errors=True)
             total, evicted = total - sizes[folder], evicted + 1
     return evicted
 
 
 def folder_bytes(folder: Path) -> int:
-    """What its files take on disk."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())

@@ -9,19 +9,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
-from shared.storage.base import Entry
+from shared.files import read_chunks, write_atomically
 from shared.storage.keys import TEMPORARY_PREFIX, check_key, check_prefix
-from shared.storage.local_files import read_chunks, write_whole
+from shared.storage.store import ObjectInfo
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DirectoryStore:
-    """Objects as files below `root`. A put is a temporary file, synced, then renamed; the folder is synced too.
+    """Objects as files below `root`. A put writes a temporary file, syncs it, renames it, and syncs the folder.
 
-    Safe between threads and processes on one machine. Raises `UnavailableError` for a full or unreadable disk.
+    Safe between threads and processes of one machine. Raises `UnavailableError` for a full or unreadable disk.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -39,7 +39,7 @@ class DirectoryStore:
         return b"".join(self.open_chunks(key))
 
     def get_file(self, key: str, path: Path) -> None:
-        write_whole(path, self.open_chunks(key))
+        write_atomically(path, self.open_chunks(key))
 
     def open_chunks(self, key: str, size: int = 1 << 20) -> Iterator[bytes]:
         path = self._path(key)
@@ -57,17 +57,17 @@ class DirectoryStore:
         folder, _, start = check_prefix(prefix).rpartition("/")
         yield from self._walk(folder, start)
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def entries(self, prefix: str) -> Iterator[ObjectInfo]:
         for key in self.list(prefix):
             with self._disk(), suppress(FileNotFoundError):  # deleted meanwhile
                 status = (self.root / key).stat()
-                yield Entry(key, status.st_size, status.st_mtime)
+                yield ObjectInfo(key, status.st_size, status.st_mtime)
 
     def marks(self, prefix: str) -> Iterator[tuple[str, str]]:
         for key in self.list(prefix):
             found: os.stat_result | None = None
             with self._disk(), suppress(FileNotFoundError, NotADirectoryError):
-                found = (self.root / key).lstat()  # a put renames a new file into place: another inode, another time
+                found = (self.root / key).lstat()  # each put renames a new file into place
             if found is not None:
                 yield key, f"{found.st_ino}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_size}"
 
@@ -78,7 +78,7 @@ class DirectoryStore:
             self._sync_folder(path.parent)
 
     def remove_leftovers(self, older_than_s: float = 86_400.0) -> int:
-        """Deletes temporary files of writers that were killed; gives their number. Young ones may still be written."""
+        """Deletes old temporary files of killed writers; returns how many."""
         limit, removed = time.time() - older_than_s, 0
         with self._disk():
             for path in self.root.rglob(f"{TEMPORARY_PREFIX}*"):
@@ -118,7 +118,7 @@ class DirectoryStore:
         return digest.hexdigest(), size
 
     def _make_folders(self, key: str, folder: Path) -> None:
-        """Makes the folders of a key and syncs each new one's parent, so that a power cut loses no path."""
+        """Creates the folders of a key and syncs each new one's parent, so that a power cut loses no path."""
         if folder == self.root or folder.is_dir():
             return
         self._make_folders(key, folder.parent)
@@ -139,7 +139,7 @@ class DirectoryStore:
             temporary.replace(path)
 
     def _remove_empty(self, folder: Path) -> None:
-        """Folders that deleted objects left behind stand in nobody's way."""
+        """Removes folders that deleted objects left behind."""
         for below, _, _ in os.walk(folder, topdown=False):
             Path(below).rmdir()
 
@@ -149,7 +149,7 @@ class DirectoryStore:
                 entries = [entry for entry in os.scandir(self.root / folder) if entry.name.startswith(start)]
             except (FileNotFoundError, NotADirectoryError):
                 return
-        # A folder sorts as if its slash were part of its name: that is the order of the whole keys.
+        # A folder sorts with its slash, as in the order of whole keys.
         for name in sorted(f"{entry.name}/" if is_folder(entry) else entry.name for entry in entries):
             inner = f"{folder}/{name}" if folder else name
             if inner.endswith("/"):
@@ -191,7 +191,7 @@ class DirectoryStore:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """False for what cannot be looked at: reading it says why, and the other objects are listed."""
+    """False for what cannot be examined: reading it reports the error, and the other objects are listed."""
     try:
         return entry.is_dir()
     except OSError:

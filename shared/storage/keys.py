@@ -1,4 +1,4 @@
-"""Every object key of the product is made here, and the rules that every key obeys (DESIGN section 6)."""
+"""Every object key, and the rules that every key obeys (DESIGN section 6)."""
 
 import re
 import unicodedata
@@ -12,8 +12,8 @@ KEY_BYTES_LIMIT = 900
 TEMPORARY_PREFIX = ".sense-tmp-"
 UPLOADS_PREFIX = "uploads/"
 DATASETS_PREFIX = "datasets/"
-ASKED_PREFIX = "asked/"
-NEIGHBOURS_PREFIX = "neighbours/"
+DDL_DATABASES_PREFIX = "ddl-databases/"
+TEST_SUITES_PREFIX = "test-suites/"
 ANSWERS_PREFIX = "answers/"
 KEYS_PREFIX = "keys/"
 MODELS_PREFIX = "models/"
@@ -21,10 +21,10 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def check_part(part: str, key: str) -> None:
-    """One part of a key, between slashes.
+    """Checks one part of a key, between slashes.
 
     Raises `InvalidInputError` for an empty part, `.` and `..`, control characters, backslashes, a part longer than 200
-    characters (or 240 bytes of UTF-8), and the prefix that the directory store keeps for files being written.
+    characters (or 240 bytes of UTF-8), and the prefix that the directory store reserves for files being written.
     """
     if part in ("", ".", ".."):
         raise InvalidInputError(f"object key {key[:80]!r} has the part {part!r}; name every part between slashes")
@@ -41,7 +41,7 @@ def check_part(part: str, key: str) -> None:
 
 
 def check_key(key: str) -> str:
-    """The key itself, when it obeys the rules; raises `InvalidInputError` otherwise."""
+    """Returns the key; raises `InvalidInputError` if it breaks a rule."""
     for part in key.split("/"):
         check_part(part, key)
     if len(key.encode()) > KEY_BYTES_LIMIT:
@@ -50,7 +50,7 @@ def check_key(key: str) -> str:
 
 
 def check_prefix(prefix: str) -> str:
-    """A prefix for `list`: the beginning of a key, so its last part may be unfinished or empty."""
+    """Checks a prefix for `list`; its last part may be unfinished or empty."""
     *folders, last = prefix.split("/")
     for part in folders:
         check_part(part, prefix)
@@ -66,7 +66,7 @@ def parents(key: str) -> list[str]:
 
 
 def _join(*parts: str) -> str:
-    """Joins ids that must be single parts."""
+    """Joins ids, each of which must be a single part."""
     for part in parts:
         if "/" in part:
             raise InvalidInputError(f"the id {part[:80]!r} holds a slash; ids in object keys are single names")
@@ -74,85 +74,81 @@ def _join(*parts: str) -> str:
 
 
 def database_key(sha256: str) -> str:
-    """The SQLite file of a database, named by its content."""
     return _join("databases", f"{sha256}.sqlite")
 
 
 def card_key(sha256: str) -> str:
-    """The schema card of a database."""
     return _join("databases", f"{sha256}.json")
 
 
-def asked_database_key(sha256: str) -> str:
-    """A database that was built for a question only: it goes when nobody has asked for it for some days.
+def ddl_database_key(sha256: str) -> str:
+    """A database built from a question's DDL; it is deleted when unused for some days.
 
-    Its name differs from a stored one's, so that local copies, named by the last part, tell them apart.
+    Its last part differs from a stored database's, because local copies are named by it.
     """
-    return _join("asked", f"{sha256}-asked.sqlite")
+    return _join("ddl-databases", f"{sha256}-ddl.sqlite")
 
 
-def asked_card_key(sha256: str) -> str:
-    """Its schema card, written after it, and anew while it is used: its age is the time since the last use."""
-    return _join("asked", f"{sha256}.json")
+def ddl_card_key(sha256: str) -> str:
+    """Its schema card, written after it and again with each use: its age is the time since the last use."""
+    return _join("ddl-databases", f"{sha256}.json")
 
 
 def is_sha256(text: str) -> bool:
-    """Whether it can be the id of a database."""
+    """Whether a text can be the id of a database."""
     return SHA256.fullmatch(text) is not None
 
 
 def upload_key(created_ms: int, sha256: str) -> str:
-    """The record of an uploaded database: a listing gives them in the order of their arrival."""
+    """The record of an uploaded database; a listing is in the order of arrival."""
     return _join("uploads", f"{created_ms:014}-{sha256}.json")
 
 
 def api_key_key(name: str) -> str:
-    """A bearer key at rest: its SHA-256, never the key."""
+    """The record of an API key: its SHA-256, never the key."""
     return _join("keys", f"{name}.json")
 
 
-def neighbour_key(sha256: str, set_name: str, index: int) -> str:
-    """A neighbour of a database; its name says of which, because local copies are named by the last part."""
-    return _join("neighbours", sha256, f"{sha256}.{set_name}.{index}.sqlite")
+def test_suite_database_key(sha256: str, set_name: str, index: int) -> str:
+    """A test-suite database; its last part names the original, because local copies are named by it."""
+    return _join("test-suites", sha256, f"{sha256}.{set_name}.{index}.sqlite")
 
 
 def dataset_key(name: str, version: str, file: str) -> str:
-    """A file of an imported data set; `file` may hold folders."""
+    """A file of an imported dataset; `file` may contain folders."""
     return check_key(f"{_join('datasets', name, version)}/{file}")
 
 
 def answer_key(answer_hash: str) -> str:
-    """A recorded answer of a model."""
     return _join("answers", f"{answer_hash}.json")
 
 
 def shard_key(job: str, stage: str, shard: int | str, attempt: int, file: str) -> str:
-    """What one attempt at one shard wrote; `file` names the output, such as `candidates.jsonl`."""
+    """What one attempt at a shard wrote; `file` names the output, such as `candidates.jsonl`."""
     return _join("jobs", job, stage, f"{shard}.{attempt}.{file}")
 
 
 def export_key(job: str, stage: str, name: str) -> str:
-    """A collected set or a card; `name` may hold folders."""
+    """A collected dataset or a card; `name` may contain folders."""
     return check_key(f"{_join('jobs', job, stage, 'export')}/{name}")
 
 
 def checkpoints_prefix(job: str, stage: str) -> str:
-    """The beginning of all checkpoint keys of a training stage."""
     return _join("jobs", job, stage, "checkpoint-")
 
 
 def checkpoint_key(job: str, stage: str, step: int, file: str) -> str:
-    """A file of the checkpoint taken after `step` optimiser steps."""
+    """A file of the checkpoint after `step` optimiser steps."""
     return check_key(f"{_join('jobs', job, stage, f'checkpoint-{step}')}/{file}")
 
 
 def metrics_key(job: str, stage: str) -> str:
-    """The training curve, one JSON object a line."""
+    """The training curve, one JSON object per line."""
     return _join("jobs", job, stage, "metrics.jsonl")
 
 
 def model_key(name: str, file: str) -> str:
-    """A file of a model artefact; `file` may hold folders."""
+    """A file of a trained model; `file` may contain folders."""
     return check_key(f"{_join('models', name)}/{file}")
 
 
@@ -162,20 +158,20 @@ def model_manifest_key(name: str) -> str:
 
 
 def report_key(job: str, stage: str, suffix: str) -> str:
-    """A report; `suffix` is `json`, `md`, `html`, or `questions.jsonl` for the rows beside it."""
+    """A report; `suffix` is `json`, `md`, `html`, or `questions.jsonl` for its records."""
     return _join("reports", job, f"{stage}.{suffix}")
 
 
 def archive_key(job: str, name: str, epoch: int = 1) -> str:
-    """A file of a finished job's archive: `job.json`, `rows.jsonl`, `facts.jsonl`.
+    """A file of a finished job's archive.
 
-    Each retry's ending has files of its own (`job.2.json`), so that a late writer of an older one overwrites nothing.
+    Each retry has files of its own (`job.2.json`), so that a late writer of an older one overwrites nothing.
     """
     stem, _, suffix = name.partition(".")
     return _join("jobs", job, name if epoch == 1 else f"{stem}.{epoch}.{suffix}")
 
 
 def newest_epoch(job: str, keys: Iterable[str]) -> int | None:
-    """The last ending that is archived, by the keys below `jobs/JOB/job.`; None where there is none."""
+    """The last archived run of a job, by the keys below `jobs/JOB/job.`; None without any."""
     found = (re.fullmatch(rf"jobs/{re.escape(job)}/job(?:\.(\d+))?\.json", key) for key in keys)
     return max((int(match[1] or 1) for match in found if match), default=None)

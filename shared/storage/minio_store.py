@@ -5,7 +5,6 @@ import io
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from threading import Lock
@@ -15,15 +14,15 @@ import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
-from shared.storage.base import Entry
+from shared.files import read_chunks, write_atomically
 from shared.storage.keys import check_key, check_prefix, parents
-from shared.storage.local_files import read_chunks, write_whole
+from shared.storage.store import ObjectInfo
 
 ABSENT = frozenset({"NoSuchKey", "NoSuchObject", "NotFound"})
 DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"})
-# MinIO's, for a full disk and for a bucket's quota
+# MinIO's codes for a full disk and for a bucket's quota
 NO_SPACE = frozenset({"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
 SKEWED = "RequestTimeTooSkewed"
 SKEW_S = 600.0  # S3 servers refuse signatures that are 15 minutes off
@@ -32,20 +31,20 @@ TRANSPORT = urllib3.Timeout(connect=5.0, read=60.0)
 
 
 class StoreDeniedError(SenseError):
-    """The server answers and refuses the key."""
+    """The server answers and rejects the key."""
 
     code = "store_denied"
 
 
 def _transport(secure: bool) -> urllib3.PoolManager:
-    """The client's own default waits five minutes for a dead host; a shard's lease is 30 s."""
+    """The client's default waits five minutes for a dead host; a shard's lease is 30 s."""
     retries = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504])
     certificates = "CERT_REQUIRED" if secure else "CERT_NONE"
     return urllib3.PoolManager(timeout=TRANSPORT, retries=retries, maxsize=16, cert_reqs=certificates)
 
 
 def clock_skew_s(error: S3Error) -> float:
-    """How far this machine's clock is from the server's: a refusal without a body does not say that this is why."""
+    """How far this machine's clock is from the server's: a rejection without a body does not name it as the cause."""
     date = error.response.headers.get("date") if error.response is not None else None
     try:
         return parsedate_to_datetime(date or "").timestamp() - time.time()
@@ -54,11 +53,11 @@ def clock_skew_s(error: S3Error) -> float:
 
 
 class MinioStore:
-    """Objects in one bucket, made on first use if absent; the SHA-256 travels as user metadata.
+    """Objects in one bucket, created on first use; the SHA-256 is kept as user metadata.
 
-    That no key is a folder of another is checked before a put, by requests: two writers that put `a` and
-    `a/b` at the same instant are not told apart. Raises `UnavailableError` when the server does not
-    answer and `StoreDeniedError` when it refuses the key.
+    Before a put, requests check that no key is a folder of another; two writers that put `a` and `a/b` at the same
+    instant are not detected. Raises `UnavailableError` if the server does not answer, `StoreDeniedError` if it rejects
+    the key.
     """
 
     def __init__(
@@ -70,17 +69,11 @@ class MinioStore:
         bucket: str,
         secure: bool = False,
         region: str = "us-east-1",
-        public_endpoint: str | None = None,
     ) -> None:
         self.endpoint, self.bucket = endpoint, bucket
         self._client = Minio(
             endpoint, access_key, secret_key, secure=secure, region=region, http_client=_transport(secure)
         )
-        self._signer = self._client
-        if public_endpoint:
-            scheme, separator, host = public_endpoint.rpartition("://")
-            public_secure = scheme == "https" if separator else secure
-            self._signer = Minio(host.rstrip("/"), access_key, secret_key, secure=public_secure, region=region)
         self._lock = Lock()
         self._bucket_made = False
         self._folders: set[str] = set()
@@ -101,7 +94,7 @@ class MinioStore:
         return b"".join(self.open_chunks(key))
 
     def get_file(self, key: str, path: Path) -> None:
-        write_whole(path, self.open_chunks(key))
+        write_atomically(path, self.open_chunks(key))
 
     def open_chunks(self, key: str, size: int = 1 << 20) -> Iterator[bytes]:
         self._make_bucket()
@@ -126,15 +119,15 @@ class MinioStore:
         with self._server(check_prefix(prefix)):
             listed = self._client.list_objects(self.bucket, prefix, recursive=True)
             found = [(item.object_name, f"{item.etag}-{item.last_modified}-{item.size}") for item in listed]
-        # Not every S3 server lists in the order of the whole keys.
+        # Not every S3 server lists in the order of whole keys.
         yield from sorted((name, mark) for name, mark in found if name and not name.endswith("/"))
 
-    def entries(self, prefix: str) -> Iterator[Entry]:
+    def entries(self, prefix: str) -> Iterator[ObjectInfo]:
         self._make_bucket()
         with self._server(check_prefix(prefix)):
             for item in self._client.list_objects(self.bucket, prefix, recursive=True):
                 if item.object_name and not item.object_name.endswith("/") and item.last_modified is not None:
-                    yield Entry(item.object_name, item.size or 0, item.last_modified.timestamp())
+                    yield ObjectInfo(item.object_name, item.size or 0, item.last_modified.timestamp())
 
     def delete(self, key: str) -> None:
         self._make_bucket()
@@ -142,18 +135,6 @@ class MinioStore:
             self._client.remove_object(self.bucket, key)
         with self._lock:
             self._folders.clear()
-
-    def presigned_get(self, key: str, seconds: int) -> str:
-        """An address that gives the object to whoever holds it, for `seconds` (1 to 604 800)."""
-        with self._server(check_key(key)):
-            return self._signer.presigned_get_object(self.bucket, key, expires=timedelta(seconds=seconds))
-
-    def recorded_sha256(self, key: str) -> str | None:
-        """The SHA-256 (hex) that the put left in the object's metadata; None for objects of other writers."""
-        self._make_bucket()
-        with self._server(check_key(key)):
-            metadata = self._client.stat_object(self.bucket, key).metadata or {}
-        return metadata.get("x-amz-meta-sha256")
 
     def _upload(self, key: str, data: BinaryIO, size: int, digest: str) -> ObjectRef:
         self._make_bucket()
@@ -163,7 +144,7 @@ class MinioStore:
         return ObjectRef(key=key, sha256=digest, size=size)
 
     def _check_folders(self, key: str) -> None:
-        """Folders seen once are remembered until a delete, so a usual put costs one request more."""
+        """Folders seen once are remembered until a delete, so that a put usually costs one extra request."""
         with self._server(key):
             below = next(iter(self._client.list_objects(self.bucket, f"{key}/", recursive=True)), None)
         if below is not None:
@@ -190,7 +171,7 @@ class MinioStore:
                 return
         except S3Error as error:
             if error.code in DENIED and abs(clock_skew_s(error)) <= SKEW_S:
-                return  # a user of some prefixes may not ask for the bucket; what comes next says what is refused
+                return  # a user limited to some prefixes may not ask; the next call reports what is denied
             raise
         try:
             self._client.make_bucket(self.bucket)

@@ -1,16 +1,48 @@
-"""Opens the store that the settings name."""
+"""The settings of the object store, and opening the store that they name."""
 
 import json
 from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from shared.errors import InvalidInputError
-from shared.storage.base import ObjectStore
+from shared.settings import BaseSettings
 from shared.storage.directory import DirectoryStore
-from shared.storage.settings import StoreSettings
+from shared.storage.store import ObjectStore
+
+
+class StoreSettings(BaseSettings):
+    """`root` is for the directory store, the rest for MinIO or another S3 server.
+
+    `endpoint` is `host:port`; an `http://` or `https://` in front of it decides `secure`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="SENSE_STORE_", extra="ignore")
+
+    kind: Literal["directory", "minio"] = "directory"
+    root: Path = Path(".sense/objects")
+    endpoint: str = "127.0.0.1:9000"
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    credentials: Path | None = Field(
+        default=None, description="JSON file with access_key and secret_key, in place of the two above"
+    )
+    bucket: str = "sense"
+    region: str = "us-east-1"
+    secure: bool = False
+
+    @model_validator(mode="after")
+    def _split_scheme(self) -> Self:
+        scheme, separator, host = self.endpoint.rpartition("://")
+        if separator:
+            self.endpoint, self.secure = host.rstrip("/"), scheme == "https"
+        return self
 
 
 def read_credentials(path: Path) -> tuple[str, str]:
-    """Access key and secret key of a file. Raises `InvalidInputError` where it is not one of them."""
+    """Access key and secret key from a file. Raises `InvalidInputError` if it holds none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return str(found["access_key"]), str(found["secret_key"])
@@ -20,7 +52,7 @@ def read_credentials(path: Path) -> tuple[str, str]:
 
 
 def open_store(settings: StoreSettings) -> ObjectStore:
-    """Raises `InvalidInputError` when a MinIO store lacks its keys. Nothing is asked over the network yet."""
+    """Raises `InvalidInputError` if a MinIO store lacks its keys. Sends nothing over the network yet."""
     if settings.kind == "directory":
         return DirectoryStore(settings.root)
     if settings.credentials is not None:
@@ -41,5 +73,4 @@ def open_store(settings: StoreSettings) -> ObjectStore:
         bucket=settings.bucket,
         secure=settings.secure,
         region=settings.region,
-        public_endpoint=settings.public_endpoint,
     )

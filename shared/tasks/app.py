@@ -1,7 +1,7 @@
-"""The Celery app of every worker. A message is a hint: rows are written first, and a claim decides.
+"""The Celery app of every worker. A message is only a hint: the job store knows the shards, and a claim decides.
 
-Results are off, acks are early, nothing is prefetched: redelivery, retries and fan-in belong to the job store.
-The measurements behind each value are in docs/decisions/0002-delivery.md.
+Results are off, acks are early and nothing is prefetched, because redelivery, retries and fan-in belong to the job
+store. The measurements behind each value are in docs/decisions/0002-delivery.md.
 """
 
 from queue import Empty
@@ -21,7 +21,7 @@ log = get_logger()
 
 
 class Channel(kombu_redis.Channel):
-    """Kombu's, but a list's entry that is no message is dropped; there it ends the worker, and the tasks it runs."""
+    """Drops an entry of the list that is not a message; in Kombu's channel it ends the worker and its tasks."""
 
     def _brpop_read(self, **options: Any) -> Any:
         known = set(self.qos._delivered or ())
@@ -37,17 +37,14 @@ class Channel(kombu_redis.Channel):
 
 
 class Transport(kombu_redis.Transport):
-    """Kombu's Redis transport with that channel."""
-
     Channel = Channel
 
 
-# by the scheme's own names: Flower and Celery read what a broker is off its address
+# under the names of the schemes, because Flower and Celery tell brokers by their address
 TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
 
 
 def make_app() -> Celery:
-    """A configured app; tasks are routed by their contract."""
     settings = RedisSettings()
     app = Celery("sense", broker=settings.url.get_secret_value(), set_as_current=True)
     app.conf.update(
@@ -66,7 +63,7 @@ def make_app() -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # BUSY, READONLY, OOM and their like come as answers: a worker waits for better ones and does not exit
+        # BUSY, READONLY, OOM and the like come as answers; a worker waits and does not exit
         broker_channel_error_retry=True,
         broker_transport_options={
             "global_keyprefix": f"{settings.prefix}{QUEUE_PREFIX}",
@@ -74,7 +71,7 @@ def make_app() -> Celery:
             "socket_timeout": 15,
             "socket_keepalive": True,
             "health_check_interval": 25,
-            # redis-py's own retry reconnects inside a read, and then waits for ever for what was never asked for
+            # the retry of redis-py reconnects inside a read and then waits for ever for an answer to nothing
             "retry_on_timeout": False,
         },
         task_default_queue="unrouted",
@@ -84,7 +81,7 @@ def make_app() -> Celery:
 
 
 def queue_key(settings: RedisSettings, queue: Queue) -> str:
-    """The Redis list in which Celery keeps a queue's messages."""
+    """The Redis list in which Celery keeps the messages of a queue."""
     return f"{settings.prefix}{QUEUE_PREFIX}{queue.value}"
 
 

@@ -1,7 +1,7 @@
-"""Flower behind the check of our other HTTP services: `python -m shared.tasks.flower`, with Flower's own options.
+"""Flower behind the guard of our other HTTP services: `python -m shared.tasks.flower`, with the options of Flower.
 
-Flower asks for a name and a password where FLOWER_BASIC_AUTH is set. A browser sends them by itself once it knows them,
-with what another site's page asks too: that page is refused here, and one that had its name point to this machine.
+Flower asks for a name and a password if FLOWER_BASIC_AUTH is set. Once a browser knows them, it also sends them with
+requests of other sites' pages. The guard refuses such pages, and those whose host name was pointed at this machine.
 """
 
 import os
@@ -13,17 +13,16 @@ from flower.app import Flower
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
-from shared.http_guard import Guard, Refusal
+from shared.http.guard import Guard, Refusal
 from shared.tasks.app import app
 
 
 class GuardedFlower(Flower):  # type: ignore[misc]
-    """Flower that looks at Host and Origin before anything else. Its own authentication comes after."""
+    """Flower that checks Host and Origin first. Its own authentication comes after."""
 
     guard = Guard.from_settings()
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        """The handler of a request."""
         refusal = self.guard.page_refusal(request.method or "", request.path, request.headers)
         if refusal is not None:
             return self.get_handler_delegate(request, Refusing, {"refusal": refusal})
@@ -31,17 +30,16 @@ class GuardedFlower(Flower):  # type: ignore[misc]
 
 
 class Refusing(RequestHandler):
-    """The answer to a caller who may not, whatever was asked."""
+    """Answers every request with a refusal."""
 
     def initialize(self, refusal: Refusal) -> None:
-        """By Tornado, with what was found."""
         self.refusal = refusal
 
     def check_xsrf_cookie(self) -> None:
-        """Nothing is done here that a page could forge."""
+        """No request does anything here, so there is nothing to forge."""
 
     def prepare(self) -> None:
-        """Ends the request before its method is looked at."""
+        """Ends the request before Tornado looks at its method."""
         self.set_status(self.refusal.status)
         for name, value in self.refusal.headers():
             self.set_header(name, value)
@@ -49,7 +47,6 @@ class Refusing(RequestHandler):
 
 
 def main() -> None:
-    """Serves until SIGTERM."""
     if not os.environ.get("FLOWER_BASIC_AUTH"):
         print("FLOWER_BASIC_AUTH is not set: every program on this machine may use Flower", file=sys.stderr)
     flower.command.Flower = GuardedFlower

@@ -1,4 +1,4 @@
-"""What every worker process does besides its tasks: says that it lives, ends tasks that stall, drains on SIGTERM."""
+"""What every worker does besides its tasks: reports that it is alive, ends stalled tasks, drains on SIGTERM."""
 
 import os
 import socket
@@ -11,22 +11,22 @@ from celery.signals import task_unknown, worker_init, worker_process_init, worke
 
 from shared.contracts.base import Queue
 from shared.errors import SenseError
-from shared.health import touch_alive
-from shared.jobs.connect import connect_redis
-from shared.jobs.workers import WorkerBoard
-from shared.lifeline import exit_with_parent, hide_memory
+from shared.jobs.workers import WorkerRegistry
 from shared.logging import configure_logging, get_logger
 from shared.metrics import expose_metrics
+from shared.processes.health import touch_alive
+from shared.processes.lifecycle import exit_with_parent, hide_memory
+from shared.redis import connect_redis
 from shared.settings import RedisSettings
-from shared.tasks.run import refuse_command
-from shared.tasks.watchdog import open_watchdog, start_watching
+from shared.tasks.liveness import open_watchdog, start_watching
+from shared.tasks.task import refuse_command
 
 BEAT_S = 5.0
 log = get_logger()
 
 
 def attach_worker(app: Celery, queue: Queue) -> None:
-    """Hooks one service's worker process up: board, drain flag, lifeline, logs."""
+    """Connects the signals of a worker of one service."""
     board_id = f"{socket.gethostname()}:{os.getpid()}"
 
     @worker_init.connect(weak=False)
@@ -39,7 +39,7 @@ def attach_worker(app: Celery, queue: Queue) -> None:
         exit_with_parent()
         expose_metrics()
         slots = int(getattr(sender, "concurrency", 0) or getattr(getattr(sender, "controller", None), "concurrency", 1))
-        threading.Thread(target=beat, args=(queue, board_id, slots), name="board", daemon=True).start()
+        threading.Thread(target=send_beats, args=(queue, board_id, slots), name="board", daemon=True).start()
         start_watching()
         log.info("worker.ready", queue=queue.value, slots=slots)
 
@@ -50,48 +50,47 @@ def attach_worker(app: Celery, queue: Queue) -> None:
 
     @task_unknown.connect(weak=False)
     def refuse(message: Any = None, name: str = "", **_: Any) -> None:
-        # Celery only drops it, and it would be sent again for ever; not in the consumer's own thread, as below
+        # Celery only drops it, and it would be sent again for ever. A thread, as the consumer must not be blocked
         threading.Thread(target=refuse_unknown, args=(message, name), daemon=True).start()
 
     @worker_shutting_down.connect(weak=False)
     def drain(**_: Any) -> None:
-        # kombu may hold its own locks here: a thread of our own speaks to Redis
-        threading.Thread(target=raise_flag, args=(queue, board_id), daemon=True).start()
+        # kombu may hold its locks here, so a thread talks to Redis
+        threading.Thread(target=drain_worker, args=(queue, board_id), daemon=True).start()
 
 
-def board() -> WorkerBoard:
-    """The board by this process's settings."""
+def open_registry() -> WorkerRegistry:
     settings = RedisSettings()
-    return WorkerBoard(connect_redis(settings), settings.prefix)
+    return WorkerRegistry(connect_redis(settings), settings.prefix)
 
 
-def beat(queue: Queue, worker: str, slots: int) -> None:
-    """Says every five seconds how many slots this worker has."""
+def send_beats(queue: Queue, worker: str, slots: int) -> None:
+    """Reports the slots of this worker every five seconds."""
     while True:
         try:
-            board().beat(queue, worker, slots)
+            open_registry().beat(queue, worker, slots)
             touch_alive()
         except SenseError as error:
             log.warning("board.beat_failed", error=error.message)
-        except Exception:  # a worker that is off the board gets no work: the next beat is tried whatever this one was
+        except Exception:  # a worker without beats gets no work, so the next one is tried whatever failed
             log.exception("board.beat_failed")
         time.sleep(BEAT_S)
 
 
 def refuse_unknown(message: Any, name: str) -> None:
-    """A task that this version of the service does not have: its shard's attempt fails, with the reason."""
+    """Fails the attempt of a task that this version of the service does not have."""
     try:
         _, words, _ = message.decode()
         refuse_command(words["command"], f"this worker has no task {name}")
     except SenseError as error:
         log.warning("command.not_refused", task=name, error=error.message)
-    except Exception as error:  # whatever the message was: it counts as never claimed
+    except Exception as error:  # the message counts as never claimed
         log.warning("command.unreadable", task=name, error=str(error)[:300])
 
 
-def raise_flag(queue: Queue, worker: str) -> None:
-    """Heartbeats of this worker's tasks read it and hand their shards back, uncounted."""
+def drain_worker(queue: Queue, worker: str) -> None:
+    """Has the tasks of this worker hand back their shards, which does not count as an attempt."""
     try:
-        board().drain(queue, worker)
+        open_registry().drain(queue, worker)
     except SenseError as error:
         log.warning("board.drain_failed", error=error.message)

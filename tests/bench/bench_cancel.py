@@ -20,8 +20,8 @@ import redis
 from services.orchestrator.archive import archive_job
 from shared.contracts.base import Queue
 from shared.contracts.spec import SynthesisSpec
-from shared.jobs.ended import EndedJobs
-from shared.jobs.plan import Plan
+from shared.jobs.finished import FinishedJobs
+from shared.jobs.plan import JobPlan
 from shared.jobs.state import ErrorInfo
 from shared.jobs.store import JobStore
 from shared.storage.directory import DirectoryStore
@@ -104,7 +104,7 @@ def main(rows: int) -> None:
     with tempfile.TemporaryDirectory() as folder, start_valkey(Path(folder) / "valkey", append_only=True) as url:
         store, objects = open_jobs(url), DirectoryStore(Path(folder) / "objects")
         job = store.submit(SynthesisSpec(kind="synthesis"))[0]
-        store.set_plan(job, Plan(stages=[writing(1)]))
+        store.set_plan(job, JobPlan(stages=[writing(1)]))
 
         def add() -> None:
             for first in range(0, rows, ADDED):
@@ -124,8 +124,8 @@ def main(rows: int) -> None:
         seen = store.stale()[job]
         measured(url, "archive", lambda: archive_job(store, objects, job, store.plan(job)))
         store.archived(job, seen)
-        ended = next(EndedJobs(store).all())
-        measured(url, "forget, to the caller", lambda: EndedJobs(store).forget(ended))
+        ended = next(FinishedJobs(store).all())
+        measured(url, "forget, to the caller", lambda: FinishedJobs(store).forget(ended))
         measured(url, "rows removed, by the orchestrator", lambda: work_off(store))
 
 

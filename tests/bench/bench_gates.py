@@ -20,19 +20,16 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from services.synthesis.collect import collect
+from services.synthesis.collecting.collect import Gate, collect, duplicate_scope
 from services.synthesis.gates.duplicates import NEAR_QUESTION, NearDuplicates
-from services.synthesis.gates.features import features
-from services.synthesis.gates.gate import Gate, scope
-from services.synthesis.gates.schemas import NO_SCHEMA, SchemaFacts, facts
-from services.synthesis.grammar.writer import write_examples
-from shared.contracts.records import Example, Written
-from shared.sql.agreement import disagreement, literals, number_of
-from shared.sql.hardness import spider_schema
-from shared.sql.readable import unreadable
-from shared.sql.skeleton import shape
-from shared.sql.spider.hardness import measured_hardness
-from shared.storage.datasets import example_id
+from services.synthesis.gates.features import NO_SCHEMA, SchemaFacts, extract_features, schema_facts
+from services.synthesis.writers.grammar.writer import write_examples
+from shared.catalog.datasets import example_id
+from shared.contracts.records import Example, WrittenExample
+from shared.sql.agreement import compared_literals, find_disagreement, parse_number
+from shared.sql.parser import find_syntax_error
+from shared.sql.spider.hardness import measured_hardness, schema_of_card
+from shared.sql.tokens import sql_shape
 from tests.support import planted
 from tests.support.benchmarks import DATA, read_json, spider_predictions
 
@@ -44,7 +41,7 @@ def leaks(test: Sequence[Example], found: Sequence[Example], schema_of: Callable
     gate = Gate(test, schema_of, near=None)
     signs: Counter[str] = Counter()
     for one in found:
-        leak = gate.tests.leak(one, gate.features(one), own=one.provenance.writer != "imported")
+        leak = gate.tests.find_leak(one, gate.features(one), invented=one.provenance.writer != "imported")
         signs[leak.sign if leak is not None else ""] += 1
     return signs
 
@@ -81,7 +78,7 @@ def judgement() -> Iterator[Row]:
 
 def others(dev: Sequence[Example], schema_of: Callable[[str], SchemaFacts], *, copied: bool = True) -> Counter[str]:
     """Each test question against those on its database that have another SQL (literals aside)."""
-    shapes = {one.example_id: shape(one.gold).named for one in dev}
+    shapes = {one.example_id: sql_shape(one.gold).named for one in dev}
     signs: Counter[str] = Counter()
     for one in dev:
         rest = [
@@ -116,7 +113,7 @@ def row(name: str, signs: Counter[str]) -> Row:
     return name, total - signs[""], total, said
 
 
-def as_example(written: Written) -> Example:
+def as_example(written: WrittenExample) -> Example:
     """As verification names it; the domain stands for the database."""
     database = f"offline/{written.domain}"
     return Example(
@@ -139,7 +136,7 @@ def offline(count: int, split: str, seed: int, known: dict[str, SchemaFacts]) ->
     made = [(as_example(one), one.database) for shard in written for one in shard][:count]
     for example, script in made:
         if script is not None and example.database_id not in known:
-            known[example.database_id] = facts(planted.script_card(example.database_id, script))
+            known[example.database_id] = schema_facts(planted.script_card(example.database_id, script))
     return [example for example, _ in made]
 
 
@@ -153,28 +150,28 @@ def offline_rows(count: int) -> Iterator[Row]:
     made = collect(found, [], None)
     yield "offline writer: repeated questions", made.duplicates, count, ""
     yield "offline writer: near-duplicates", made.near_duplicates, count, f"question >= {NEAR_QUESTION}"
-    wrong = sum(disagreement(one.question, one.gold) is not None for one in found)
+    wrong = sum(find_disagreement(one.question, one.gold) is not None for one in found)
     yield "FALSE: offline writer, question and SQL disagree", wrong, count, ""
 
 
 def agreement_rows() -> Iterator[Row]:
     """False and right rejections of the agreement gate on Spider train."""
     train = read_json("spider/train_spider.min.json")
-    agreeing = [one for one in train if disagreement(one["question"], one["query"]) is None]
+    agreeing = [one for one in train if find_disagreement(one["question"], one["query"]) is None]
     yield "FALSE: Spider train, question and SQL disagree", len(train) - len(agreeing), len(train), ""
     rng = random.Random(0)
     pools: dict[bool, list[str]] = {True: [], False: []}
     for one in agreeing:
         for literal in telling(one["query"]):
-            pools[number_of(literal) is not None].append(literal)
+            pools[parse_number(literal) is not None].append(literal)
     caught: Counter[tuple[bool, bool]] = Counter()
     for one in agreeing:
         if own := telling(one["query"]):
             literal = rng.choice(own)
-            number = number_of(literal) is not None
+            number = parse_number(literal) is not None
             planted_sql = one["query"].replace(literal, rng.choice(pools[number]), 1)
             if planted_sql != one["query"]:
-                caught[number, disagreement(one["question"], planted_sql) is not None] += 1
+                caught[number, find_disagreement(one["question"], planted_sql) is not None] += 1
     for number, name in ((True, "number"), (False, "text")):
         hits, missed = caught[number, True], caught[number, False]
         yield f"planted: another {name} in the SQL", hits, hits + missed, ""
@@ -183,7 +180,9 @@ def agreement_rows() -> Iterator[Row]:
 def telling(sql: str) -> list[str]:
     """Literals that a question has to say."""
     return [
-        one for one in literals(sql) if number_of(one) not in (0.0, 1.0) and len(one) > (number_of(one) is None) * 2
+        one
+        for one in compared_literals(sql)
+        if parse_number(one) not in (0.0, 1.0) and len(one) > (parse_number(one) is None) * 2
     ]
 
 
@@ -193,15 +192,15 @@ def prices(count: int = 1500) -> Iterator[tuple[str, float]]:
     train = planted.examples("spider/train_spider.min.json")[:count]
     dev = planted.examples("spider/dev.json", split="test")
     gate, near = Gate(dev, known.__getitem__), NearDuplicates()
-    cards = {one["db_id"]: spider_schema(planted.card(one)) for one in read_json("spider/tables.json")}
-    found = [features(one, known[one.database_id]) for one in train]
+    cards = {one["db_id"]: schema_of_card(planted.card(one)) for one in read_json("spider/tables.json")}
+    found = [extract_features(one, known[one.database_id]) for one in train]
     works: list[tuple[str, Callable[[int], object]]] = [
-        ("parse (sqlglot)", lambda n: unreadable(train[n].gold)),
+        ("parse (sqlglot)", lambda n: find_syntax_error(train[n].gold)),
         ("hardness", lambda n: measured_hardness(train[n].gold, cards[train[n].database_id])),
-        ("agreement", lambda n: disagreement(train[n].question, train[n].gold)),
+        ("agreement", lambda n: find_disagreement(train[n].question, train[n].gold)),
         ("features of question and SQL", lambda n: gate.features(train[n])),
-        ("leakage", lambda n: gate.tests.leak(train[n], found[n], own=False)),
-        ("near-duplicates (MinHash)", lambda n: near.seen(scope(train[n]), found[n])),
+        ("leakage", lambda n: gate.tests.find_leak(train[n], found[n], invented=False)),
+        ("near-duplicates (MinHash)", lambda n: near.seen(duplicate_scope(train[n]), found[n])),
     ]
     for name, work in works:
         start = time.process_time()

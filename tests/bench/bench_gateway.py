@@ -21,9 +21,9 @@ from pathlib import Path
 import httpx
 
 from shared.contracts.spec import parse_spec
-from shared.events.stream import JobEvents
-from shared.jobs.connect import connect_redis
+from shared.jobs.events import JobEvents
 from shared.jobs.store import JobStore
+from shared.redis import connect_redis
 from shared.settings import RedisSettings
 from tests.support.s3_server import free_ports
 from tests.support.valkey import start_valkey

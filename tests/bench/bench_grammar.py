@@ -20,16 +20,16 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox.databases import local_database, seal_database
-from services.sandbox.execution import Request
-from services.sandbox.neighbourhood import neighbourhood
-from services.sandbox.pool import SandboxPool
-from services.sandbox.rules import Rule
-from services.synthesis.grammar import writer
-from services.synthesis.grammar.pool import LITERAL
-from services.synthesis.grammar.rows import fill, script
-from services.synthesis.grammar.schema import load_domains
-from shared.contracts.records import Outcome, Split, Written
+from services.sandbox.building.databases import build_stored_database, local_database
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.execution.requests import ExecutionRequest
+from services.sandbox.judging.comparison import ComparisonRule
+from services.sandbox.test_suites.generate import prepare_suite
+from services.synthesis.writers.grammar import writer
+from services.synthesis.writers.grammar.database import database_script, generate_rows
+from services.synthesis.writers.grammar.domain import load_domains
+from services.synthesis.writers.grammar.writer import LITERAL
+from shared.contracts.records import Outcome, Split, WrittenExample
 from shared.errors import InvalidInputError
 from shared.sql.features import FEATURES, sql_features
 from shared.storage.directory import DirectoryStore
@@ -47,7 +47,7 @@ def cpu(action: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def write(seed: int, examples: int, shard: int, split: Split = "train") -> list[Written]:
+def write(seed: int, examples: int, shard: int, split: Split = "train") -> list[WrittenExample]:
     """What a job of so many examples writes."""
     return [
         row
@@ -58,11 +58,11 @@ def write(seed: int, examples: int, shard: int, split: Split = "train") -> list[
 
 def forget() -> None:
     """As a fresh process."""
-    for cache in (writer._pool, writer._world):
+    for cache in (writer._stream, writer._database):
         cache.cache_clear()
 
 
-def run_golds(rows: Sequence[Written]) -> None:
+def run_golds(rows: Sequence[WrittenExample]) -> None:
     """Every gold once, on its database in memory."""
     open_ones: dict[str, sqlite3.Connection] = {}
     for row in rows:
@@ -80,14 +80,17 @@ def speed(examples: int, shard: int, rounds: int) -> None:
     for seed in range(100, 100 + rounds):
         forget()
         for name in names:
-            writer._world("train", seed, name)
+            writer._database("train", seed, name)
         warm.append(cpu(lambda s=seed: write(s, examples, shard)))
         golds.append(
             cpu(lambda s=seed: run_golds(write(s, examples, shard))) - cpu(lambda s=seed: write(s, examples, shard))
         )
         forget()
         cold.append(cpu(lambda s=seed: write(s, examples, shard)))
-    made = [cpu(lambda s=seed: [script(one, fill(one, s)) for one in load_domains("train")]) for seed in range(rounds)]
+    made = [
+        cpu(lambda s=seed: [database_script(one, generate_rows(one, s)) for one in load_domains("train")])
+        for seed in range(rounds)
+    ]
     count = sum(table.rows for domain in load_domains("train") for table in domain.tables)
     own, all_of_it = statistics.median(warm), statistics.median(cold)
     print(f"written before row generation: {examples / own:,.0f} examples a CPU second (wanted 500)")
@@ -96,7 +99,7 @@ def speed(examples: int, shard: int, rounds: int) -> None:
     print(f"rows made: {count / statistics.median(made):,.0f} rows a CPU second ({count} rows, {len(names)} databases)")
 
 
-def variety(rows: Sequence[Written], shard: int) -> None:
+def variety(rows: Sequence[WrittenExample], shard: int) -> None:
     """Distinct shapes and questions, and the histograms."""
     shapes = {(row.domain, LITERAL.sub("?", row.sql)) for row in rows}
     questions = {(row.domain, row.question) for row in rows}
@@ -109,7 +112,7 @@ def variety(rows: Sequence[Written], shard: int) -> None:
     print(f"  {len({row.provenance.source for row in rows})} templates used by them")
 
 
-def hardness(rows: Sequence[Written]) -> None:
+def hardness(rows: Sequence[WrittenExample]) -> None:
     """Requested against measured."""
     table: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
@@ -121,7 +124,7 @@ def hardness(rows: Sequence[Written]) -> None:
         print(f"{level:<10}" + "".join(f"{counts[name]:>15}" for name in columns) + f"{share:>10.1%}")
 
 
-def histograms(rows: Sequence[Written]) -> None:
+def histograms(rows: Sequence[WrittenExample]) -> None:
     """SQL features and domains."""
     used = Counter(feature for row in rows for feature in sql_features(row.sql).used)
     joins = Counter(sql_features(row.sql).joins for row in rows)
@@ -132,7 +135,7 @@ def histograms(rows: Sequence[Written]) -> None:
     print("  " + ", ".join(f"{name} {count}" for name, count in domains.most_common()))
 
 
-def gates(rows: Sequence[Written]) -> Counter[str]:
+def gates(rows: Sequence[WrittenExample]) -> Counter[str]:
     """Why examples are refused, or `accepted`."""
     found: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="grammar-bench-") as folder, pytest.MonkeyPatch.context() as patch:
@@ -143,7 +146,7 @@ def gates(rows: Sequence[Written]) -> Counter[str]:
             for row in rows:
                 try:
                     assert row.database is not None
-                    by_database[seal_database(objects, row.database, pool)].append(row.sql)
+                    by_database[build_stored_database(objects, row.database, pool)].append(row.sql)
                 except InvalidInputError:
                     found["schema does not build"] += 1
             for database, sqls in by_database.items():
@@ -153,9 +156,9 @@ def gates(rows: Sequence[Written]) -> Counter[str]:
 
 def gold_faults(objects: DirectoryStore, pool: SandboxPool, database: str, sqls: Sequence[str]) -> Counter[str]:
     """The verdicts on the golds of one database."""
-    around = neighbourhood(objects, database, sqls, NEIGHBOURS).files
+    around = prepare_suite(objects, database, sqls, NEIGHBOURS).files
     files = [local_database(objects, database), *around]
-    requests = [Request(file, sql, keep_rows=20, rule=Rule()) for sql in sqls for file in files]
+    requests = [ExecutionRequest(file, sql, keep_rows=20, rule=ComparisonRule()) for sql in sqls for file in files]
     ran = pool.execute_many(requests)
     found: Counter[str] = Counter()
     for place in range(len(sqls)):

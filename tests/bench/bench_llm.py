@@ -25,9 +25,9 @@ import openai
 
 from shared.contracts.records import Message
 from shared.llm.client import ChatClient
-from shared.llm.limiter import pace_of
+from shared.llm.concurrency import endpoint_limit
+from shared.llm.endpoints import EndpointProfile
 from shared.llm.messages import ChatRequest
-from shared.llm.profiles import EndpointProfile
 from shared.storage.directory import DirectoryStore
 
 PROMPT = "Write one example of a database, a question and its SQL. " * 20
@@ -102,8 +102,8 @@ def ours(url: str, calls: int, name: str) -> int:
         for number in range(calls)
     ]
     with tempfile.TemporaryDirectory(prefix="sense-bench-") as folder:
-        ChatClient(profile, DirectoryStore(Path(folder))).complete_many(requests)
-    return int(pace_of(profile).limit)
+        list(ChatClient(profile, DirectoryStore(Path(folder))).stream_many(requests))
+    return int(endpoint_limit(profile).limit)
 
 
 def measured(name: str, url: str, calls: int, work: object) -> Run:

@@ -23,18 +23,17 @@ import redis
 
 from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.loop import Orchestrator
-from services.orchestrator.retention.run import Retention
-from services.orchestrator.retention.settings import RetentionSettings
-from shared.contracts.base import Fact, Queue
-from shared.contracts.refs import ObjectRef
+from services.orchestrator.retention import Retention
+from services.orchestrator.settings import RetentionSettings
+from shared.contracts.base import ObjectRef, Queue, ShardFinished
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import SynthesisSpec
-from shared.events.stream import FactReader
-from shared.jobs.connect import connect_redis
-from shared.jobs.plan import Each, Fixed, Plan, StagePlan
+from shared.jobs.events import EventReader
+from shared.jobs.plan import EachShard, FixedShards, JobPlan, StagePlan
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
 from shared.logging import configure_logging
+from shared.redis import connect_redis
 from shared.settings import RedisSettings
 from shared.storage.directory import DirectoryStore
 from shared.tasks.app import make_app, queue_key
@@ -46,12 +45,12 @@ LARGE = 100_000
 LEASE_S = 30.0
 
 
-def two_stages(shards: int) -> Plan:
+def two_stages(shards: int) -> JobPlan:
     """Half of the shards write, the other half build, each after its own."""
     params = {"writer": "grammar", "split": "train", "levels": {"easy": 1.0}, "seed": 1}
-    source = Fixed(shards=[{"count": 2}] * (shards // 2))
-    follow = Each(stage="write", fields={"written": "written"})
-    return Plan(
+    source = FixedShards(shards=[{"count": 2}] * (shards // 2))
+    follow = EachShard(stage="write", fields={"written": "written"})
+    return JobPlan(
         stages=[
             StagePlan(id="write", task="synthesis.write_examples", source=source, params=params),
             StagePlan(id="build", task="sandbox.build_database", source=follow),
@@ -69,7 +68,9 @@ def no_work(message: bytes, jobs: JobStore) -> None:
         return
     key = f"jobs/{where[0]}/{where[1]}/{where[2]}.1.{contract.outputs[0]}.jsonl"
     outputs = {name: ObjectRef(key=key, sha256=token * 2, size=1234) for name in contract.outputs}
-    fact = Fact(name=contract.fact, job_id=where[0], stage=where[1], shard=where[2], attempt=1, outputs=outputs)
+    fact = ShardFinished(
+        name=contract.event, job_id=where[0], stage=where[1], shard=where[2], attempt=1, outputs=outputs
+    )
     zeros = {name: 2 for name, field in contract.counts.model_fields.items() if field.is_required()}
     jobs.finish(fact, contract.counts.model_validate(zeros), token=token)
 
@@ -89,8 +90,8 @@ def run_job(url: str, folder: Path, shards: int) -> tuple[float, float]:
     """Seconds from submission to the end of one job, and the CPU seconds of this process meanwhile."""
     settings = RedisSettings()
     store = JobStore(connect_redis(settings), settings.prefix)
-    board = WorkerBoard(store.client, settings.prefix)
-    facts = FactReader(store.client, settings.prefix, "bench")
+    board = WorkerRegistry(store.client, settings.prefix)
+    facts = EventReader(store.client, settings.prefix, "bench")
     facts.open()
     loop = Orchestrator(store, DirectoryStore(folder), facts, Dispatcher(store, board, make_app()))
     job, _ = store.submit(SynthesisSpec(kind="synthesis"))
@@ -142,7 +143,7 @@ def measure(shards: int, workers: int, listpack: int) -> None:
             f"{1000 * cpu / shards:5.2f} ms of the orchestrator's CPU and {used / shards:6.0f} bytes a shard"
         )
         print("         by key:", {kind: round(size / shards) for kind, size in kinds.items()}, flush=True)
-        settings = RetentionSettings(rows_days=0, orphans_days=0, checkpoints_days=0, facts_days=0)
+        settings = RetentionSettings(rows_days=0, orphans_days=0, checkpoints_days=0, events_days=0)
         store = JobStore(connect_redis(RedisSettings()), "bench:")
         list(Retention(store, DirectoryStore(Path(name) / "objects"), settings).run(now=time.time() + 60))
         left = client.info("memory")["used_memory"] - before

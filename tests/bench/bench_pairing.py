@@ -25,21 +25,20 @@ from typing import Any
 import psutil
 
 from services.pairing.tasks import TASKS as PAIRING
-from services.sandbox.databases import store_database
-from services.sandbox.pool import SandboxPool
+from services.sandbox.building.databases import store_database
+from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.tasks import TASKS as SANDBOX
-from shared.contracts.base import Fact, TaskContract
+from shared.contracts.base import ObjectRef, ShardFinished, StageRef, TaskContract
 from shared.contracts.pairing import BUILD_PAIRS, COLLECT_PAIRS
 from shared.contracts.records import Candidate, Example
-from shared.contracts.refs import ObjectRef, StageRef
 from shared.contracts.sandbox import JUDGE_CANDIDATES
 from shared.contracts.spec import SynthesisSpec
 from shared.contracts.synthesis import COLLECT, CollectedCounts
-from shared.jobs.plan import Fixed, Plan, StagePlan
+from shared.jobs.plan import FixedShards, JobPlan, StagePlan
 from shared.jobs.store import JobStore
 from shared.storage.directory import DirectoryStore
-from shared.storage.jsonl import dump_rows
-from shared.tasks.run import run_shard
+from shared.storage.records import dump_records
+from shared.tasks.task import run_shard
 from tests.support.datasets import make_example
 from tests.support.valkey import start_valkey
 from tests.unit.jobs.helpers import open_jobs
@@ -116,23 +115,23 @@ class Bench:
                 candidates += [as_candidate(example, slot, text) for slot, text in enumerate(answers)]
             place = f"bench/{uuid.uuid4().hex}"
             refs = {
-                "examples": self.objects.put(f"{place}/examples", dump_rows(examples)),
-                "candidates": self.objects.put(f"{place}/candidates", dump_rows(candidates)),
+                "examples": self.objects.put(f"{place}/examples", dump_records(examples)),
+                "candidates": self.objects.put(f"{place}/candidates", dump_records(candidates)),
             }
             shards.append({name: ref.model_dump() for name, ref in refs.items()})
             every += examples
-        self.plan(shards, self.objects.put(f"bench/{uuid.uuid4().hex}/all", dump_rows(every)))
+        self.plan(shards, self.objects.put(f"bench/{uuid.uuid4().hex}/all", dump_records(every)))
         return len(shards)
 
     def plan(self, shards: list[dict[str, Any]], examples: ObjectRef) -> None:
         """The plan, the rows of judging, and a collected dataset as if it had been made here."""
-        source = Fixed(shards=[{}])
+        source = FixedShards(shards=[{}])
         self.jobs.set_plan(
             self.job,
-            Plan(
+            JobPlan(
                 stages=[
                     StagePlan(id="data", task=COLLECT.name, source=source),
-                    StagePlan(id="judge", task=JUDGE_CANDIDATES.name, source=Fixed(shards=shards)),
+                    StagePlan(id="judge", task=JUDGE_CANDIDATES.name, source=FixedShards(shards=shards)),
                     StagePlan(id="pair", task=BUILD_PAIRS.name, source=source),
                     StagePlan(id="collect", task=COLLECT_PAIRS.name, source=source),
                 ]
@@ -142,8 +141,8 @@ class Bench:
         self.jobs.add_shards(self.job, "data", {0: {}})
         token = uuid.uuid4().hex
         self.jobs.claim(self.job, "data", 0, 1, token=token, worker="bench", lease_s=60)
-        fact = Fact(
-            name=COLLECT.fact,
+        fact = ShardFinished(
+            name=COLLECT.event,
             job_id=self.job,
             stage="data",
             shard=0,
@@ -187,7 +186,7 @@ def params_of(jobs: JobStore, job: str, stage: str) -> list[dict[str, Any]]:
     """Each shard's own fields."""
     if stage == "judge":
         plan = jobs.plan(job)
-        assert plan is not None and isinstance(plan.stage("judge").source, Fixed)
+        assert plan is not None and isinstance(plan.stage("judge").source, FixedShards)
         return [{**shard, "programs": True, "also": ["spider"]} for shard in plan.stage("judge").source.shards]
     if stage == "pair":
         return [{"judged": ref.model_dump()} for ref in jobs.outputs(job, "judge", "judged")]
@@ -237,7 +236,7 @@ def main() -> None:
                     f"{one['mib']:6.0f} MiB (largest child {one['child_mib']:.0f} MiB)",
                     flush=True,
                 )
-            counts = {stage: bench.jobs.rows(bench.job, stage) for stage in ("pair", "collect")}
+            counts = {stage: bench.jobs.shards(bench.job, stage) for stage in ("pair", "collect")}
             pairs = {stage: sum(row.counts.get("pairs", 0) for row in rows) for stage, rows in counts.items()}
             print(f"  pairs built {pairs['pair']}, kept {pairs['collect']}", flush=True)
 

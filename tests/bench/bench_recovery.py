@@ -15,22 +15,22 @@ from pathlib import Path
 import psutil
 
 from shared.errors import UnavailableError
-from shared.jobs.state import ShardRow, ShardState
+from shared.jobs.state import ShardRecord, ShardState
 from tests.failure.chaos.world import ChaosWorld, chaos_world, small_job
 
 LIMIT_S = 120.0
 
 
-def rows_of(world: ChaosWorld, job: str) -> list[ShardRow]:
+def rows_of(world: ChaosWorld, job: str) -> list[ShardRecord]:
     """All rows; none while Redis is away."""
     try:
         plan = world.stack.jobs.plan(job)
-        return [row for stage in plan.stages for row in world.stack.jobs.rows(job, stage.id)] if plan else []
+        return [row for stage in plan.stages for row in world.stack.jobs.shards(job, stage.id)] if plan else []
     except UnavailableError:
         return []
 
 
-def wait_running(world: ChaosWorld, job: str, stage: str) -> ShardRow:
+def wait_running(world: ChaosWorld, job: str, stage: str) -> ShardRecord:
     """A row of that stage that runs now."""
     ends = time.monotonic() + LIMIT_S
     while time.monotonic() < ends:
@@ -59,7 +59,7 @@ def worker_recovery(world: ChaosWorld) -> float:
     killed = time.monotonic()
     psutil.Process(world.stack.pid("worker-synthesis")).kill()
     while True:
-        row = world.stack.jobs.row(job, "write.train", held.shard)
+        row = world.stack.jobs.shard(job, "write.train", held.shard)
         if row.attempt > held.attempt and row.state is not ShardState.QUEUED:
             break
         if row.attempt == held.attempt and row.state is ShardState.DONE:

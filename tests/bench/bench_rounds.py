@@ -21,7 +21,7 @@ import httpx
 
 from services.orchestrator import app as orchestrator_app
 from services.orchestrator import loop
-from shared.contracts.spec import MOST_MODELS, MOST_SCORED
+from shared.contracts.spec import MAX_MODEL_TEST_PAIRS, MAX_MODELS
 from shared.logging import configure_logging
 from tests.support.gateway import make_backend, serve
 from tests.support.valkey import start_valkey
@@ -29,8 +29,8 @@ from tests.support.valkey import start_valkey
 SPEC = {"kind": "synthesis", "name": "waiting"}
 LARGE = {
     "kind": "evaluation",
-    "models": [f"m{n}" for n in range(MOST_MODELS - 4)],
-    "evaluate": [{"dataset": "builtin:held-out"}] * (MOST_SCORED // (MOST_MODELS - 4)),
+    "models": [f"m{n}" for n in range(MAX_MODELS - 4)],
+    "evaluate": [{"dataset": "builtin:held-out"}] * (MAX_MODEL_TEST_PAIRS // (MAX_MODELS - 4)),
 }
 
 

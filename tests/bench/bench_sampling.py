@@ -31,21 +31,21 @@ from typing import Any
 
 from openai import AsyncOpenAI
 
-from services.orchestrator.sizes import ENDPOINT_SAMPLED_PER_SHARD, SAMPLED_PER_SHARD
+from services.orchestrator.planning.stages import ENDPOINT_SAMPLED_PER_SHARD, SAMPLED_PER_SHARD
 from services.pairing.tasks import TASKS as PAIRING
-from services.sandbox.pool import SandboxPool
+from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.tasks import TASKS as SANDBOX
+from shared.catalog.databases import CardCache
 from shared.contracts.base import TaskContract
 from shared.contracts.pairing import SAMPLE_CANDIDATES
 from shared.contracts.records import Candidate, Example
 from shared.contracts.sandbox import JUDGE_CANDIDATES
 from shared.contracts.spec import SynthesisSpec
-from shared.jobs.plan import Fixed, Plan, StagePlan
-from shared.sql.catalog import Catalog
+from shared.jobs.plan import FixedShards, JobPlan, StagePlan
 from shared.sql.prompt import render_messages
 from shared.storage.directory import DirectoryStore
-from shared.storage.jsonl import dump_rows
-from shared.tasks.run import run_shard
+from shared.storage.records import dump_records
+from shared.tasks.task import run_shard
 from tests.bench.bench_pairing import as_candidate, make_database, store_sealed
 from tests.support.benchmarks import DATA, spider_database, spider_golds, spider_predictions
 from tests.support.datasets import make_example
@@ -90,8 +90,8 @@ class Bench:
     def run(self, contract: TaskContract, shards: Sequence[dict[str, Any]]) -> tuple[float, list[dict[str, int]]]:
         """Shards one after the other through the real task, as a worker does: seconds, and the counts of each."""
         job = self.jobs.submit(SynthesisSpec(kind="synthesis"))[0]
-        stage = StagePlan(id="stage", task=contract.name, source=Fixed(shards=list(shards)))
-        self.jobs.set_plan(job, Plan(stages=[stage]))
+        stage = StagePlan(id="stage", task=contract.name, source=FixedShards(shards=list(shards)))
+        self.jobs.set_plan(job, JobPlan(stages=[stage]))
         self.jobs.add_shards(job, "stage", dict(enumerate(shards)))
         tasks: dict[TaskContract, Any] = {**PAIRING, **SANDBOX}
         began = time.perf_counter()
@@ -99,13 +99,13 @@ class Bench:
             ids = {"job_id": job, "stage": "stage", "shard": number, "attempt": 1, "correlation_id": "bench"}
             run_shard(contract, contract.command.model_validate({**ids, **fields}), tasks[contract])
         seconds = time.perf_counter() - began
-        rows = list(self.jobs.rows(job, "stage"))
+        rows = list(self.jobs.shards(job, "stage"))
         assert all(row.state == "done" for row in rows), [row.error for row in rows]
         return seconds, [row.counts for row in rows]
 
     def put(self, rows: Sequence[Any]) -> dict[str, Any]:
         """Rows as an object that a command can name."""
-        return self.objects.put(f"bench/{uuid.uuid4().hex}", dump_rows(rows)).model_dump()
+        return self.objects.put(f"bench/{uuid.uuid4().hex}", dump_records(rows)).model_dump()
 
 
 def questions_of(bench: Bench, root: Path, count: int) -> list[Example]:
@@ -158,7 +158,7 @@ def sampled(bench: Bench, examples: Sequence[Example], size: int, endpoint: str,
 
 def compare_sampling(bench: Bench, root: Path, given: argparse.Namespace) -> None:
     """Prints busy and ratio at each number of places."""
-    examples, catalog = questions_of(bench, root, given.questions), Catalog(bench.objects)
+    examples, catalog = questions_of(bench, root, given.questions), CardCache(bench.objects)
     prompts = [
         [message.model_dump() for message in render_messages(catalog.card(one.database_id), one.question, rows=3)]
         for one in examples

@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from services.sandbox.execution import Request
-from services.sandbox.judge import Judge, Question
-from services.sandbox.pool import SandboxPool
-from services.sandbox.rules import Rule
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.execution.requests import ExecutionRequest
+from services.sandbox.judging.comparison import ComparisonRule
+from services.sandbox.judging.judge import Judge, JudgeQuestion
 from shared.contracts.records import Outcome, Policy
 from tests.support.benchmarks import DATA, spider_database, spider_golds, spider_predictions
 
@@ -73,9 +73,12 @@ def compare(name: str, rounds: int, loop: Callable[[], float], ours: Callable[[]
 def throughput(golds: Sequence[Statement], rounds: int) -> None:
     for children, target in ((1, "wanted 0.90"), (2, "wanted 1.60")):
         with SandboxPool(children) as pool:
-            pool.execute_many([Request(path, "SELECT 1", 2 + n) for n in range(4) for path, _ in golds])
-            once = [Request(path, sql, keep_rows=0, rule=Rule()) for path, sql in golds]
-            every = [Request(path, sql, 2 + n / 1e6, keep_rows=0, rule=Rule()) for n, (path, sql) in enumerate(golds)]
+            pool.execute_many([ExecutionRequest(path, "SELECT 1", 2 + n) for n in range(4) for path, _ in golds])
+            once = [ExecutionRequest(path, sql, keep_rows=0, rule=ComparisonRule()) for path, sql in golds]
+            every = [
+                ExecutionRequest(path, sql, 2 + n / 1e6, keep_rows=0, rule=ComparisonRule())
+                for n, (path, sql) in enumerate(golds)
+            ]
             for label, requests in (("equal requests run once", once), ("every request run", every)):
                 name = f"1,034 golds, {children} child(ren), {label}"
                 ours = partial(seconds, partial(pool.execute_many, requests))
@@ -85,7 +88,9 @@ def throughput(golds: Sequence[Statement], rounds: int) -> None:
 def judging(golds: Sequence[Statement], rounds: int) -> None:
     files = [spider_predictions(name) for name in FILES]
     statements = [*golds, *[(path, sql) for file in files for (path, _), sql in zip(golds, file, strict=True)]]
-    questions = [Question(path, gold, tuple(file[place] for file in files)) for place, (path, gold) in enumerate(golds)]
+    questions = [
+        JudgeQuestion(path, gold, tuple(file[place] for file in files)) for place, (path, gold) in enumerate(golds)
+    ]
 
     def judge() -> None:
         with SandboxPool(2) as pool:
@@ -106,7 +111,7 @@ def isolation(golds: Sequence[Statement], rounds: int) -> None:
                 own = seconds(partial(loop.run, (path, sql)))
                 extra.append(seconds(partial(pool.execute, path, sql, keep_rows=0)) - own)
     print(f"isolation, one request a call: median {statistics.median(extra) * 1000:.3f} ms more (wanted 0.150)")
-    requests = [Request(golds[0][0], "SELECT 1", 2 + n / 1e6, keep_rows=0) for n in range(5000)]
+    requests = [ExecutionRequest(golds[0][0], "SELECT 1", 2 + n / 1e6, keep_rows=0) for n in range(5000)]
     with SandboxPool(1) as pool:
         pool.execute(golds[0][0], "SELECT 1")
         runs = [seconds(lambda: pool.execute_many(requests)) / 5000 for _ in range(rounds)]

@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from shared.contracts.base import ObjectRef
 from shared.contracts.records import Example, Provenance
-from shared.contracts.refs import ObjectRef
 from shared.storage.directory import DirectoryStore
-from shared.storage.jsonl import dump_rows, read_rows
-from shared.storage.slices import read_slice
+from shared.storage.records import dump_records, read_records, read_slice
 
 ROWS, OFFSET, LIMIT = 100_000, 77_000, 24
 
@@ -51,7 +50,7 @@ def main() -> None:
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         store, copies = DirectoryStore(Path(folder) / "objects"), Path(folder) / "rows"
-        ref = store.put("jobs/j/s/0.1.examples.jsonl", b"".join(dump_rows([example(n)]) for n in range(ROWS)))
+        ref = store.put("jobs/j/s/0.1.examples.jsonl", b"".join(dump_records([example(n)]) for n in range(ROWS)))
         print(f"{ROWS:,} rows, {ref.size / 1e6:.0f} MB")
         for what, work in (("all, then cut", whole), ("first slice", part), ("later slice", part)):
             process = spawn.Process(target=work, args=(what, store.root, ref, copies))
@@ -62,7 +61,7 @@ def main() -> None:
 def whole(what: str, root: Path, ref: ObjectRef, _: Path) -> None:
     """As it was."""
     store = DirectoryStore(root)
-    run(what, lambda: list(read_rows(store, ref, Example))[OFFSET : OFFSET + LIMIT])
+    run(what, lambda: list(read_records(store, ref, Example))[OFFSET : OFFSET + LIMIT])
 
 
 def part(what: str, root: Path, ref: ObjectRef, copies: Path) -> None:

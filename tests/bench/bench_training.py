@@ -23,10 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from services.training.config import TrainConfig
-from services.training.launch import launch_command
-from services.training.presets import load_preset
-from services.training.supervise import RunStatus, TrainingRun
+from services.training.config import TrainConfig, load_preset
+from services.training.supervisor import RunStatus, TrainingProcess, launch_command
 from tests.bench.training_data import as_pairs, demo_rows, spider_rows, write
 from tests.support.benchmarks import DATA
 from tests.support.small_model import REF, small_model
@@ -141,7 +139,7 @@ def configure(folder: Path, data: Path, method: str, threads: int, **more: Any) 
 def adapter(folder: Path, data: Path, threads: int) -> Path:
     """An SFT adapter of a few steps, for DPO to continue."""
     config = configure(folder / "parent", data, "sft", threads, max_steps=2)
-    run = TrainingRun(config)
+    run = TrainingProcess(config)
     run.start()
     if run.wait().status is not RunStatus.FINISHED:
         raise run.error()
@@ -162,14 +160,13 @@ def bare(config: TrainConfig) -> None:
 
 def supervised(config: TrainConfig, folder: Path) -> float:
     """Supervisor, metrics and uploads as the task runs them; CPU seconds of the supervisor itself."""
-    from services.training.checkpoint_store import CheckpointStore
+    from services.training.checkpoints import CheckpointStore, CheckpointUploader
     from services.training.tasks import POLL_S
-    from services.training.uploads import Uploader
     from shared.storage.directory import DirectoryStore
 
     store = CheckpointStore(DirectoryStore(folder / "objects"), "job", "sft", recipe="r", writer=config.out_dir.name)
-    run = TrainingRun(config)
-    uploader = Uploader(config, store, since=0, stored=lambda _: None)
+    run = TrainingProcess(config)
+    uploader = CheckpointUploader(config, store, since=0, stored=lambda _: None)
     began = time.process_time()
     run.start()
     uploader.start()

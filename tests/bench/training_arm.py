@@ -44,16 +44,16 @@ def paced() -> Any:
 
 def ours(config: TrainConfig) -> Any:
     """Our trainer as `services.training.run.train` builds it."""
+    from services.training.run.data import encode_rows
+    from services.training.run.devices import use_bf16
     from services.training.run.model import load_policy, load_tokenizer
-    from services.training.run.precision import use_bf16
-    from services.training.run.rows import encode_rows
-    from services.training.run.trainers import LeanDpo, LeanSft, to_dataset
+    from services.training.run.trainers import SharedPrefixDPOTrainer, SharedPrefixSFTTrainer, to_dataset
 
     tokenizer = load_tokenizer(config)
     rows, data = encode_rows(config, tokenizer)
     bf16 = use_bf16(config.bf16)
     model = load_policy(config, longest=data.longest, bf16=bf16)
-    kind = LeanSft if config.method == "sft" else LeanDpo
+    kind = SharedPrefixSFTTrainer if config.method == "sft" else SharedPrefixDPOTrainer
     began = time.process_time()
     trainer = kind(config, model, tokenizer, to_dataset(rows), bf16=bf16)
     tell(before=time.process_time() - began, rows=len(rows))
@@ -70,10 +70,10 @@ def stock(config: TrainConfig, *, same_order: bool) -> Any:
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
+    from services.training.run.data import encode_rows
+    from services.training.run.devices import use_bf16
     from services.training.run.model import load_tokenizer
-    from services.training.run.precision import use_bf16
-    from services.training.run.rows import encode_rows
-    from services.training.run.trainers import arguments, grouped
+    from services.training.run.trainers import make_sampler, trainer_arguments
 
     tokenizer = load_tokenizer(config)
     rows, _ = encode_rows(config, tokenizer)
@@ -87,14 +87,14 @@ def stock(config: TrainConfig, *, same_order: bool) -> Any:
     else:
         lines = [json.loads(line) for line in config.data.read_text().splitlines()]
         dataset = Dataset.from_list([{name: line[name] for name in ("prompt", "chosen", "rejected")} for line in lines])
-    args = {**arguments(config), "bf16": use_bf16(config.bf16), "use_cpu": True, "remove_unused_columns": True}
+    args = {**trainer_arguments(config), "bf16": use_bf16(config.bf16), "use_cpu": True, "remove_unused_columns": True}
     base: Any = SFTTrainer if config.method == "sft" else DPOTrainer
 
     class Arm(base):  # type: ignore[misc]
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             if not same_order:
                 return super()._get_train_sampler(train_dataset)
-            return grouped(config, [row.total for row in rows], [row.prompt for row in rows], share=True)
+            return make_sampler(config, [row.total for row in rows], [row.prompt for row in rows], share=True)
 
     if config.method == "sft":
         rank, alpha = config.lora_rank, config.lora_alpha

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Route, expect
 
-from services.serving.client import EmbeddedEngine
+from services.serving.engine_client import EngineClient
 from shared.models.bases import resolve_base
 from tests.browser.conftest import Open
 from tests.support.openai_server import OpenAiServer
@@ -140,7 +140,7 @@ def test_reports_are_read_and_compared(visit: Open, stack: Stack, reports: list[
 def test_a_question_is_answered(visit: Open, stack: Stack, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the small model as it is, where the gateway has /v1/sql; its SQL need not be right."""
     monkeypatch.setenv("SENSE_INTERNAL_TOKEN", stack.file.internal_token)
-    EmbeddedEngine(stack.file.engine_url).load(BASE, str(resolve_base(f"builtin:{BASE}", MODELS)))
+    EngineClient(stack.file.engine_url).load(BASE, str(resolve_base(f"builtin:{BASE}", MODELS)))
     viewer = visit(stack.file.gateway_url)
     example = ask_gateway(stack, f"/v1/jobs/{job_id}/examples?limit=1")["data"][0]
     if "/v1/sql" not in ask_gateway(stack, "/openapi.json")["paths"]:

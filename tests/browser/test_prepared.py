@@ -10,8 +10,7 @@ from playwright.sync_api import Page, expect
 
 from services.gateway.backend import Backend
 from services.gateway.settings import AuthSettings
-from shared.sql.card import SchemaCard
-from shared.sql.uploads import Upload, add_upload
+from shared.catalog.databases import SchemaCard, Upload, add_upload
 from shared.storage.keys import card_key, database_key
 from tests.browser.conftest import Open
 from tests.support.datasets import make_example, make_head

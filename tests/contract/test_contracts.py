@@ -5,16 +5,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.orchestrator.compile import compile_spec
+from services.orchestrator.planning.compile import compile_spec
 from services.pairing.tasks import TASKS as PAIRING
 from services.sandbox.tasks import TASKS as SANDBOX
 from services.serving.tasks import TASKS as SERVING
 from services.synthesis.tasks import TASKS as SYNTHESIS
-from shared.contracts.base import Command, Counts, Queue, TaskContract
-from shared.contracts.refs import ObjectRef, StageRef
+from shared.contracts.base import Command, Counts, ObjectRef, Queue, StageRef, TaskContract
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
-from shared.jobs.plan import Each, Fixed, Plan, Slices, StagePlan, Target, TopUp
+from shared.jobs.plan import EachShard, FixedShards, JobPlan, Slices, StagePlan, TopUp, Waves
 from shared.tasks.app import make_app
 
 # The table of the design's first section: task, queue, fact.
@@ -74,28 +73,28 @@ SPECS: list[dict[str, Any]] = [
 REF = ObjectRef(key="jobs/j/s/0.1.x.jsonl", sha256="0" * 64, size=1)
 
 
-def plan_of(spec: dict[str, Any]) -> Plan:
+def plan_of(spec: dict[str, Any]) -> JobPlan:
     return compile_spec("0123456789ab", parse_spec(spec), "cpu:0")
 
 
 def shard_params(stage: StagePlan) -> list[dict[str, Any]]:
     """What a shard of the stage adds to the stage's own parameters."""
     match stage.source:
-        case Each(fields=fields):
+        case EachShard(fields=fields):
             return [dict.fromkeys(fields, REF)]
-        case Fixed(shards=shards):
+        case FixedShards(shards=shards):
             return shards
         case Slices(stage=upstream, output=output, field=field):
             return [{field: {"stage": StageRef(stage=upstream), "output": output, "offset": 0, "limit": 5}}]
-        case Target(field=field):
+        case Waves(field=field):
             return [{field: 3}]
         case TopUp():
             return [{"final": True, "told": 0}]
 
 
 def test_the_registry_is_the_designs_table() -> None:
-    assert {(contract.name, contract.queue.value, contract.fact) for contract in CONTRACTS.values()} == TABLE
-    facts = [contract.fact for contract in CONTRACTS.values()]
+    assert {(contract.name, contract.queue.value, contract.event) for contract in CONTRACTS.values()} == TABLE
+    facts = [contract.event for contract in CONTRACTS.values()]
     assert len(facts) == len(set(facts))
 
 
@@ -115,7 +114,7 @@ def test_a_contract_of_another_queue_is_refused() -> None:
             name="pairing.judge",
             queue=Queue.SANDBOX,
             command=Command,
-            fact="a.b",
+            event="a.b",
             counts=Counts,
             outputs=(),
             hard_limit_s=1,
@@ -144,18 +143,18 @@ def test_every_edge_names_what_its_upstream_leaves(spec: dict[str, Any]) -> None
 
     for stage in plan.stages:
         match stage.source:
-            case Each(stage=source, fields=fields):
+            case EachShard(stage=source, fields=fields):
                 assert set(fields.values()) <= set(upstream(source).outputs)
                 assert set(fields) <= CONTRACTS[stage.task].static_fields()
             case Slices(stage=source, output=output, count=count, field=field):
                 assert output in upstream(source).outputs
                 assert count in upstream(source).counts.model_fields
                 assert field in CONTRACTS[stage.task].static_fields()
-            case Target(stage=target, via=via, count=count, field=field):
+            case Waves(stage=target, via=via, count=count, field=field):
                 assert count in upstream(target).counts.model_fields
                 assert {*via, target} <= {other.id for other in plan.stages}
                 assert field in CONTRACTS[stage.task].static_fields()
-            case Fixed():
+            case FixedShards():
                 pass
         if stage.need:
             assert stage.need.count in upstream(stage.need.stage).counts.model_fields
@@ -165,7 +164,7 @@ def test_every_edge_names_what_its_upstream_leaves(spec: dict[str, Any]) -> None
 def test_plans_compile_alike_and_survive_storage(spec: dict[str, Any]) -> None:
     plan = plan_of(spec)
     assert plan == plan_of(spec)
-    assert Plan.model_validate_json(plan.model_dump_json()) == plan
+    assert JobPlan.model_validate_json(plan.model_dump_json()) == plan
 
 
 def test_every_contract_has_its_work_and_its_route() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, create_model
 
-from shared.health import DATA_VERSION
+from shared.processes.health import DATA_VERSION
 from tests.contract.wire import PAGE, Shapes, compact, fault, incompatible, read_page, shapes, write_page
 
 
@@ -63,7 +63,7 @@ def test_what_breaks_readers_and_what_does_not(extra: str, fields: dict[str, Any
     assert bool(list(incompatible(old, new))) is breaks
     assert bool(list(incompatible(new, old))) is breaks, "going back is as hard as going on"
     told = fault(write_page(3, old), 3, new)
-    assert (told is not None and "raise DATA_VERSION in shared/health.py from 3 to 4" in told) is breaks
+    assert (told is not None and "raise DATA_VERSION in shared/processes/health.py from 3 to 4" in told) is breaks
     assert "DATA_VERSION" not in (fault(write_page(3, old), 4, new) or ""), "raised is raised"
 
 

@@ -15,21 +15,20 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import shared.contracts
+from shared.catalog.databases import SchemaCard, Upload
 from shared.contracts.base import TaskContract
 from shared.contracts.registry import CONTRACTS
-from shared.events.stream import Event
-from shared.health import DATA_VERSION
-from shared.jobs.plan import Plan
-from shared.jobs.state import ErrorInfo, JobRecord, ShardRow, StageState
-from shared.llm.replay import RecordedAnswer
+from shared.jobs.events import Event
+from shared.jobs.plan import JobPlan
+from shared.jobs.state import ErrorInfo, JobRecord, ShardRecord, StageState
+from shared.llm.messages import RecordedAnswer
 from shared.models.manifest import ModelManifest
-from shared.sql.card import SchemaCard
-from shared.sql.uploads import Upload
+from shared.processes.health import DATA_VERSION
 
 PAGE = Path(__file__).with_name("wire.txt")
 HEAD = "data version"
 # What people write, checked anew by whoever reads it; an old Sense says which field it does not know.
-SPECS = ("shared.contracts.spec", "shared.contracts.spec_models", "shared.contracts.spec_sources")
+SPECS = ("shared.contracts.spec", "shared.contracts.spec", "shared.contracts.spec")
 # Words that say nothing about what can be read.
 SILENT = frozenset({"title", "description", "default", "examples"})
 Shapes = dict[str, str]
@@ -45,9 +44,9 @@ def wire_models() -> list[type[BaseModel]]:
             if one.__module__.startswith("shared.contracts.") and one.__module__ not in SPECS:
                 found[f"{one.__module__}.{one.__qualname__}"] = one
     stored: list[type[BaseModel]] = [
-        Plan,
+        JobPlan,
         JobRecord,
-        ShardRow,
+        ShardRecord,
         StageState,
         ErrorInfo,
         Event,
@@ -72,7 +71,7 @@ def shapes() -> Shapes:
             needed = "required" if field in one.get("required", []) else "optional"
             lines[f"{name}.{field}"] = f"{needed} {compact(described)}"
     for task in CONTRACTS.values():
-        parts = (task.queue.value, task.command.__name__, task.fact, task.counts.__name__, ",".join(task.outputs))
+        parts = (task.queue.value, task.command.__name__, task.event, task.counts.__name__, ",".join(task.outputs))
         lines[f"task {task.name}"] = " ".join(parts)
     return dict(sorted(lines.items()))
 
@@ -133,7 +132,7 @@ def fault(committed: str, version: int, now: Shapes) -> str | None:
     if broken and version <= known:
         return (
             f"one version cannot read the other's data any more ({'; '.join(broken)[:2000]}): raise DATA_VERSION in "
-            f"shared/health.py from {version} to {known + 1}, say there what changed, and run: "
+            f"shared/processes/health.py from {version} to {known + 1}, say there what changed, and run: "
             "python -m tests.contract.wire"
         )
     if then != now or known != version:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from shared.client.failures import RejectedError
-from shared.client.models import Job
+from shared.api.resources import Job
+from shared.client.client import RejectedError
 from tests.support.benchmarks import DATA, needs_data, read_json, spider_predictions
 from tests.support.datasets import make_databases, make_spider, write_lines
 from tests.support.openai_server import OpenAiServer

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from services.cli.stack.layout import FLOWER_USER
-from shared.client.models import Job
+from services.cli.stack.config import FLOWER_USER
+from shared.api.resources import Job
 from shared.contracts.base import Queue
-from shared.contracts.records import DpoRow, Example, Judged, Pair, SftRow, Verdict
+from shared.contracts.records import DpoRecord, Example, JudgedCandidate, Pair, SftRecord, Verdict
 from shared.models.manifest import ModelManifest, read_manifest
 from tests.support.stack import Stack, json_lines, wait_until
 
@@ -65,10 +65,13 @@ def test_the_training_was_scored_while_it_ran_by_the_sandbox(stack: Stack, job: 
 
 
 def test_pairs_have_a_right_and_another_side(stack: Stack, job: Job) -> None:
-    rows = [DpoRow.model_validate(row) for row in json_lines(stack.export(job.id, "collect.preferences", "dpo.jsonl"))]
+    rows = [
+        DpoRecord.model_validate(row) for row in json_lines(stack.export(job.id, "collect.preferences", "dpo.jsonl"))
+    ]
     pairs = stack.outputs(job.id, "collect.preferences", "pairs", Pair)
     judged = {
-        (row.candidate.example_id, row.candidate.slot): row for row in stack.outputs(job.id, "judge", "judged", Judged)
+        (row.candidate.example_id, row.candidate.slot): row
+        for row in stack.outputs(job.id, "judge", "judged", JudgedCandidate)
     }
     assert len(rows) == len(pairs) >= 4
     for row, pair in zip(rows, pairs, strict=True):
@@ -83,7 +86,7 @@ def test_pairs_have_a_right_and_another_side(stack: Stack, job: Job) -> None:
 
 
 def test_no_test_question_is_trained_on(stack: Stack, job: Job) -> None:
-    rows = [SftRow.model_validate(row) for row in json_lines(stack.export(job.id, "collect.train", "sft.jsonl"))]
+    rows = [SftRecord.model_validate(row) for row in json_lines(stack.export(job.id, "collect.train", "sft.jsonl"))]
     tests = stack.outputs(job.id, "collect.test", "examples", Example)
     assert len(rows) == 48 and len(tests) == HELD_OUT + HANDWRITTEN
     assert not {row.database_id for row in rows} & {test.database_id for test in tests}
@@ -150,7 +153,9 @@ def test_a_score_leads_back_to_everything_it_came_from(stack: Stack, job: Job) -
         assert stack.objects.exists(f"databases/{line['db_id']}.json")
         assert set(GREEDY_ARMS) <= set(line["arms"])
     for arm in GREEDY_ARMS:
-        rows = {row.candidate.example_id: row for row in stack.outputs(job.id, f"judge.{arm}", "judged", Judged)}
+        rows = {
+            row.candidate.example_id: row for row in stack.outputs(job.id, f"judge.{arm}", "judged", JudgedCandidate)
+        }
         assert rows.keys() == tests.keys()
         for line in tested:
             row = rows[line["example_id"]]
@@ -163,7 +168,7 @@ def test_the_job_is_archived(stack: Stack, job: Job) -> None:
     wait_until(lambda: stack.objects.exists(f"jobs/{job.id}/job.json"), "the archive", limit_s=30)
     record = json.loads(stack.objects.get(f"jobs/{job.id}/job.json"))
     rows = json_lines(stack.objects.get(f"jobs/{job.id}/rows.jsonl"))
-    facts = json_lines(stack.objects.get(f"jobs/{job.id}/facts.jsonl"))
+    facts = json_lines(stack.objects.get(f"jobs/{job.id}/events.jsonl"))
     assert (record["job"]["id"], record["job"]["status"]) == (job.id, "succeeded")
     assert len(rows) == sum(stage.total for stage in job.stages)
     assert [fact["name"] for fact in facts if fact["name"].startswith("job.")][-1] == "job.succeeded"
@@ -217,8 +222,8 @@ def test_early_shards_are_sampled_while_later_ones_are_written(stack: Stack) -> 
         "weak": {"endpoint": "weak", "model": "w", "samples": 4},
     }
     job = stack.succeed(spec, limit_s=120)
-    written = list(stack.jobs.rows(job.id, "write.train"))[:8]
-    sampled = list(stack.jobs.rows(job.id, "sample"))
+    written = list(stack.jobs.shards(job.id, "write.train"))[:8]
+    sampled = list(stack.jobs.shards(job.id, "sample"))
     assert len(written) == 8
     last_written = max(row.finished_at or 0.0 for row in written)
     assert min(row.started_at or last_written for row in sampled) < last_written

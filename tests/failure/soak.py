@@ -19,14 +19,14 @@ import redis
 
 from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.loop import Orchestrator
-from services.orchestrator.retention.run import Retention
-from services.orchestrator.retention.settings import RetentionSettings
+from services.orchestrator.retention import Retention
+from services.orchestrator.settings import RetentionSettings
 from shared.contracts.spec import SynthesisSpec
-from shared.events.stream import FactReader
-from shared.jobs.connect import connect_redis
+from shared.jobs.events import EventReader
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
 from shared.logging import configure_logging
+from shared.redis import connect_redis
 from shared.settings import RedisSettings
 from shared.storage.directory import DirectoryStore
 from shared.tasks.app import make_app
@@ -45,13 +45,13 @@ class Soak:
         settings = RedisSettings()
         self.raw = redis.Redis.from_url(url, decode_responses=True)
         self.store = JobStore(connect_redis(settings), settings.prefix)
-        self.board = WorkerBoard(self.store.client, settings.prefix)
-        facts = FactReader(self.store.client, settings.prefix, "soak")
+        self.board = WorkerRegistry(self.store.client, settings.prefix)
+        facts = EventReader(self.store.client, settings.prefix, "soak")
         facts.open()
         self.objects = DirectoryStore(folder)
         dispatcher = Dispatcher(self.store, self.board, make_app())
         self.loop = Orchestrator(self.store, self.objects, facts, dispatcher)
-        at_once = dict.fromkeys(("rows_days", "orphans_days", "checkpoints_days", "facts_days"), 0.0)
+        at_once = dict.fromkeys(("rows_days", "orphans_days", "checkpoints_days", "events_days"), 0.0)
         self.retention = Retention(self.store, self.objects, RetentionSettings.model_validate(at_once))
 
     def batch(self) -> None:
@@ -63,7 +63,7 @@ class Soak:
             self.store.set_plan(job, two_stages(SHARDS))
         while self.store.active():
             self.loop.step()
-        self.loop.archivist.archive_stale(slice_s=60)
+        self.loop.archiver.archive_stale(slice_s=60)
         gone = [one for one in self.retention.run(now=time.time() + 60) if one.kind == "rows"]
         assert len(gone) == BATCH, f"{len(gone)} of {BATCH} jobs left"
 

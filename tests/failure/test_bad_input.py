@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.cli.stack.layout import read_stack, stack_path
+from services.cli.stack.config import read_stack, stack_path
 from tests.support.openai_server import OpenAiServer
 from tests.support.s3_server import free_ports
 from tests.support.stack import (

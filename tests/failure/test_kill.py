@@ -41,7 +41,7 @@ SERVED: dict[str, Any] = {
     "prompt": {"rows": 0},
     "weak": {"base": "builtin:smollm2-135m", "sft_first": False, "questions": 6, "samples": 2, "max_tokens": 16},
 }
-FACTS = {contract.fact for contract in CONTRACTS.values()}
+FACTS = {contract.event for contract in CONTRACTS.values()}
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def check_rows(world: World, job_id: str) -> None:
     """Every shard stands once, is done, and left its fact exactly once."""
     plan = world.stack.jobs.plan(job_id)
     assert plan is not None
-    rows = [row for stage in plan.stages for row in world.stack.jobs.rows(job_id, stage.id)]
+    rows = [row for stage in plan.stages for row in world.stack.jobs.shards(job_id, stage.id)]
     events = list(world.stack.client.events(job_id))
     facts = Counter((event.stage, event.shard) for event in events if event.type == "fact" and event.name in FACTS)
     assert facts == {(row.stage, row.shard): 1 for row in rows}
@@ -225,7 +225,7 @@ def test_a_killed_process_costs_nothing_but_time(
     if child:
         assert not psutil.pid_exists(pid)
         if program != "worker-sandbox":  # its shards are short: one may end before the signal comes
-            assert [row for stage in stages for row in world.stack.jobs.rows(job_id, stage) if row.attempt == 2]
+            assert [row for stage in stages for row in world.stack.jobs.shards(job_id, stage) if row.attempt == 2]
     else:
         check_restart(world, program, pid)
 

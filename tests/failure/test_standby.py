@@ -20,20 +20,19 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.archive import archived_rows, read_archived
-from services.orchestrator.archive import Archivist, archive_job
-from services.orchestrator.leader import Leadership
-from shared.contracts.base import Queue
-from shared.contracts.refs import ObjectRef
+from services.orchestrator.app import Leadership
+from services.orchestrator.archive import Archiver, archive_job
+from shared.contracts.base import ObjectRef, Queue
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import SynthesisSpec
 from shared.errors import SenseError
-from shared.events.stream import JobEvents
-from shared.jobs.plan import Plan
+from shared.jobs.events import JobEvents
+from shared.jobs.plan import JobPlan
+from shared.jobs.reading import read_archived_job, read_archived_shards
 from shared.jobs.state import ErrorInfo, JobStatus, ShardState
 from shared.jobs.steps import NotLeaderError
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
 from shared.settings import RedisSettings
 from shared.storage.directory import DirectoryStore
 from tests.bench.bench_orchestrator import QUEUES, two_stages, worker
@@ -44,7 +43,7 @@ from tests.unit.jobs.helpers import add_job, claim, open_jobs, snapshot, writing
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(240)]
 LEASE_S = 1.5
 START_S = 90.0
-FACTS = {contract.fact for contract in CONTRACTS.values()}
+FACTS = {contract.event for contract in CONTRACTS.values()}
 
 
 @dataclass
@@ -118,7 +117,7 @@ def pair(folder: Path, lease_s: float = LEASE_S) -> Iterator[Pair]:
 def workers(made: Pair) -> Iterator[None]:
     """Two worker processes that do no work, and a board that says they live."""
     over, prefix = threading.Event(), made.store.prefix
-    board = WorkerBoard(open_jobs(made.url, prefix).client, prefix)
+    board = WorkerRegistry(open_jobs(made.url, prefix).client, prefix)
 
     def beat() -> None:
         while not over.wait(1):
@@ -187,14 +186,14 @@ def submit(store: JobStore, shards: int) -> str:
 def check_job(store: JobStore, objects: DirectoryStore, job: str, shards: int) -> None:
     """Every row is done once, in Redis and in the archive, and the job ended once."""
     assert store.job(job).status is JobStatus.SUCCEEDED, store.job(job).error
-    rows = [row for stage in ("write", "build") for row in store.rows(job, stage)]
+    rows = [row for stage in ("write", "build") for row in store.shards(job, stage)]
     assert len(rows) == shards and {row.state for row in rows} == {ShardState.DONE}
     events = list(JobEvents(store.client, store.prefix, job).all())
     told = Counter((event.stage, int(event.shard)) for event in events if event.name in FACTS)
     assert told == {(row.stage, row.shard): 1 for row in rows}
     assert [event.name for event in events if event.name in ("job.succeeded", "job.failed")] == ["job.succeeded"]
-    assert list(archived_rows(objects, job)) == rows
-    assert read_archived(objects, job).job == store.job(job)
+    assert list(read_archived_shards(objects, job)) == rows
+    assert read_archived_job(objects, job).job == store.job(job)
 
 
 def test_a_leader_that_stops_in_order_is_followed_at_once(tmp_path: Path) -> None:
@@ -215,7 +214,7 @@ def test_a_leader_that_is_killed_is_followed_when_its_lease_is_over(tmp_path: Pa
 
 # what only an orchestrator does; the rest are workers' and the gateway's steps
 STEPS: dict[str, Callable[[JobStore, str], object]] = {
-    "set a plan": lambda store, job: store.set_plan(job, Plan(stages=[writing(1)])),
+    "set a plan": lambda store, job: store.set_plan(job, JobPlan(stages=[writing(1)])),
     "add shards": lambda store, job: store.add_shards(job, "write", {7: {}}),
     "close a stage": lambda store, job: store.close_stage(job, "open"),
     "end a job": lambda store, job: store.end(job, "failed"),
@@ -274,7 +273,7 @@ class Held(DirectoryStore):
             assert self.go_on.wait(60)
 
 
-@pytest.mark.parametrize("paused_at", ["rows.jsonl", "facts.jsonl", "job.json"])
+@pytest.mark.parametrize("paused_at", ["rows.jsonl", "events.jsonl", "job.json"])
 def test_an_archive_of_an_older_ending_never_replaces_a_newer_one(url: str, tmp_path: Path, paused_at: str) -> None:
     store, objects = open_jobs(url), Held(tmp_path / "objects", paused_at)
     job = add_job(store, writing(1))
@@ -290,11 +289,11 @@ def test_an_archive_of_an_older_ending_never_replaces_a_newer_one(url: str, tmp_
     store.cancel(job)
     assert store.end(job, "cancelled")
     plain = DirectoryStore(tmp_path / "objects")
-    Archivist(store, plain).archive_stale(slice_s=60)
-    newest = read_archived(plain, job), list(archived_rows(plain, job))
+    Archiver(store, plain).archive_stale(slice_s=60)
+    newest = read_archived_job(plain, job), list(read_archived_shards(plain, job))
     objects.go_on.set()
     late.join(60)
-    assert (read_archived(plain, job), list(archived_rows(plain, job))) == newest
+    assert (read_archived_job(plain, job), list(read_archived_shards(plain, job))) == newest
     assert newest[0].job.status is JobStatus.CANCELLED and newest[0].job.epoch == 2
     assert json.loads(plain.get(f"jobs/{job}/job.2.json"))["job"]["epoch"] == 2
 

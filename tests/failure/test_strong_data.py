@@ -12,9 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from shared.contracts.records import Example, Rejected
+from shared.contracts.records import Example, RejectedExample
 from shared.jobs.state import ShardState
-from shared.llm.replay import RecordedAnswer
+from shared.llm.messages import RecordedAnswer
 from shared.storage.keys import answer_key
 from tests.support.faults import Fault, FaultPlan
 from tests.support.nasty_writer import nasty_writer, never_in_form
@@ -91,7 +91,7 @@ def check_account(stack: Stack, job_id: str, amount: int) -> None:
     counts = counts_of(stack, job_id)
     write, build, verify = counts["write.train"], counts["build.train"], counts["verify.train"]
     collect = counts["collect.train"]
-    rows = list(stack.jobs.rows(job_id, "write.train"))
+    rows = list(stack.jobs.shards(job_id, "write.train"))
     asked = sum(row.params["count"] for row in rows)
     assert {row.state for row in rows} == {ShardState.DONE}
     assert asked == write["written"] + write["unparsed"] + write["refused"] + write["unasked"]
@@ -103,7 +103,8 @@ def check_account(stack: Stack, job_id: str, amount: int) -> None:
     ]
     assert len(examples) == len({one.example_id for one in examples}) == collect["examples"] == amount
     rejected = [
-        Rejected.model_validate(one) for one in json_lines(stack.export(job_id, "collect.train", "rejected.jsonl"))
+        RejectedExample.model_validate(one)
+        for one in json_lines(stack.export(job_id, "collect.train", "rejected.jsonl"))
     ]
     reasons = Counter(one.reason for one in rejected)
     assert all(one.detail or one.reason for one in rejected)
@@ -146,7 +147,7 @@ def run_with_kill(world: World, amount: int, limit_s: float) -> str:
     check_account(world.stack, job_id, amount)
     again = {hashed: world.nasty.calls[hashed] for hashed in before}
     assert again == before, "an answer that was recorded before the kill was asked for again"
-    assert [row for row in world.stack.jobs.rows(job_id, "write.train") if row.attempt > 1]
+    assert [row for row in world.stack.jobs.shards(job_id, "write.train") if row.attempt > 1]
     for hashed in world.nasty.sold:
         answer = RecordedAnswer.model_validate_json(world.stack.objects.get(answer_key(hashed)))
         assert answer.texts

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from services.training.config import TrainConfig
-from services.training.presets import load_preset
-from services.training.run.stopping import StopFlag
+from services.training.config import TrainConfig, load_preset
+from services.training.exits import StopFlag
 from services.training.run.train import train
 from shared.jobs.state import ShardState
 from tests.failure.chaos.sense_on_s3 import s3_environment

@@ -16,12 +16,12 @@ from services.sandbox.tasks import TASKS as SANDBOX
 from services.synthesis.tasks import TASKS as SYNTHESIS
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
-from shared.events.stream import FactReader
+from shared.jobs.events import EventReader
 from shared.jobs.state import JobRecord, JobStatus
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
 from shared.storage.directory import DirectoryStore
-from shared.tasks.run import Work, run_shard
+from shared.tasks.task import Work, run_shard
 from tests.unit.jobs.helpers import open_jobs
 
 WORK: dict[str, Work[Any]] = {
@@ -57,9 +57,9 @@ class Stack:
 
     def restart(self) -> None:
         """Another orchestrator, as after a crash: nothing but Redis is remembered."""
-        facts = FactReader(self.jobs.client, self.jobs.prefix, uuid.uuid4().hex[:8])
+        facts = EventReader(self.jobs.client, self.jobs.prefix, uuid.uuid4().hex[:8])
         facts.open()
-        board = WorkerBoard(self.jobs.client, self.jobs.prefix)
+        board = WorkerRegistry(self.jobs.client, self.jobs.prefix)
         dispatcher = Dispatcher(self.jobs, board, self.messages)  # type: ignore[arg-type]
         self.orchestrator = Orchestrator(self.jobs, self.objects, facts, dispatcher)
 
@@ -110,7 +110,7 @@ class Stack:
         """Stage, shard and attempt of every row."""
         plan = self.jobs.plan(job)
         assert plan is not None
-        rows = [row for stage in plan.stages for row in self.jobs.rows(job, stage.id)]
+        rows = [row for stage in plan.stages for row in self.jobs.shards(job, stage.id)]
         return [(row.stage, row.shard, row.attempt) for row in rows]
 
 

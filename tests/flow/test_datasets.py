@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from services.cli.importing.assemble import examples_of, head_of
-from services.cli.importing.health import check_golds
-from services.cli.importing.source import Asked, read_source
-from services.gateway.datasets_intake import dataset_intake
-from services.sandbox.databases import store_database
-from services.sandbox.pool import SandboxPool
+from services.benchmarks.importing.dataset import examples_of, head_of
+from services.benchmarks.importing.gold_health import check_golds
+from services.benchmarks.importing.source import ImportRequest, read_source
+from services.gateway.datasets.service import open_upload
+from services.sandbox.building.databases import store_database
+from services.sandbox.execution.pool import SandboxPool
 from shared.contracts.datasets import DatasetManifest
-from shared.contracts.records import DpoRow, SftRow
-from shared.storage.base import ObjectStore
+from shared.contracts.records import DpoRecord, SftRecord
+from shared.storage.store import ObjectStore
 from tests.flow.conftest import StartStack
 from tests.support.datasets import make_databases, write_lines
 from tests.support.openai_server import OpenAiServer, Request
@@ -34,8 +34,8 @@ ROWS: list[dict[str, Any]] = [
 def bring(objects: ObjectStore, folder: Path, rows: list[dict[str, Any]], name: str) -> DatasetManifest:
     """What `sense import` and the gateway do, without the way between them."""
     make_databases(folder / "databases")
-    source = read_source(Asked("custom", write_lines(folder / "q.jsonl", rows)))
-    with SandboxPool(1) as pool, dataset_intake(objects) as intake:
+    source = read_source(ImportRequest("custom", write_lines(folder / "q.jsonl", rows)))
+    with SandboxPool(1) as pool, open_upload(objects) as intake:
         head = head_of(source, name, check_golds(source, pool, lambda _count: None), None)
         examples = examples_of(source, [None] * len(rows))
         for one in {one.domain: one for one in examples}.values():
@@ -53,7 +53,7 @@ def test_synthesis_and_a_data_set_are_one_mixture(start_stack: StartStack, tmp_p
     counts = stack.counts(job, "load.train1")
     assert (counts["examples"], counts["gold_failed"]) == (6, 1)
     lines = stack.output(job, "collect.train", "sft").decode().splitlines()
-    writers = [SftRow.model_validate_json(line).writer for line in lines]
+    writers = [SftRecord.model_validate_json(line).writer for line in lines]
     assert writers.count("imported") == 6 and writers.count("grammar") >= 8
     card = stack.output(job, "collect.train", "card").decode()
     assert made.ref in card and "golds that did not run at the import are left" in card
@@ -82,7 +82,7 @@ def test_a_weak_model_is_sampled_on_a_data_set(
     }
     job = stack.succeed(spec)
     lines = stack.output(job, "collect.preferences", "dpo").decode().splitlines()
-    rows = [DpoRow.model_validate_json(line) for line in lines]
+    rows = [DpoRecord.model_validate_json(line) for line in lines]
     assert len(rows) == 6
     assert {json.loads(line)["domain"] for line in lines} == {"singers", "pets"}
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.contracts.records import DatabaseScript, Example, Provenance, Rejected, Written
-from shared.contracts.spec_models import StrongModel
+from shared.contracts.records import DatabaseScript, Example, Provenance, RejectedExample, WrittenExample
+from shared.contracts.spec import StrongModel
 from tests.flow.conftest import StartStack
 from tests.flow.harness import Stack
 from tests.support.openai_server import OpenAiServer, Request
@@ -29,7 +29,7 @@ SOURCE = Provenance(writer="llm", writer_version="x", seed=0, source="x")
 def written(question: str, sql: str, ddl: list[str] = SCHEMA, inserts: list[str] = ROWS) -> str:
     """An answer of the strong model."""
     script = DatabaseScript(ddl=ddl, inserts=inserts)
-    made = Written(domain="zoo", level="easy", question=question, sql=sql, database=script, provenance=SOURCE)
+    made = WrittenExample(domain="zoo", level="easy", question=question, sql=sql, database=script, provenance=SOURCE)
     return render_written(made)
 
 
@@ -85,7 +85,7 @@ def played(
 def test_each_fault_is_found_by_its_gate_and_the_counts_add_up(played: tuple[Stack, str, Zoo]) -> None:
     stack, job, zoo = played
     lines = stack.output(job, "collect.train", "rejected").splitlines()
-    rejected = [Rejected.model_validate_json(line) for line in lines]
+    rejected = [RejectedExample.model_validate_json(line) for line in lines]
     reasons = Counter(row.reason for row in rejected)
     planted = Counter(reason for reason in PLANTED.values() if reason not in (None, "mended"))
     assert reasons >= planted

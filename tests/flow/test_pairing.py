@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.contracts.records import DpoRow, Pair, SftRow
+from shared.contracts.records import DpoRecord, Pair, SftRecord
 from tests.flow.conftest import StartStack
 from tests.flow.harness import Stack
 from tests.support.openai_server import OpenAiServer, Request
@@ -37,7 +37,7 @@ class Models:
 
     def learn(self, stack: Stack, job: str) -> None:
         """What a good student would know."""
-        for row in stack.jobs.rows(job, "verify.train"):
+        for row in stack.jobs.shards(job, "verify.train"):
             if "examples" in row.outputs:
                 for line in stack.objects.get(row.outputs["examples"].key).splitlines():
                     example = json.loads(line)
@@ -80,7 +80,9 @@ def test_pairs_come_out_and_recorded_answers_are_never_bought_again(
     pairs = [
         Pair.model_validate_json(line) for line in stack.output(first, "collect.preferences", "pairs").splitlines()
     ]
-    rows = [DpoRow.model_validate_json(line) for line in stack.output(first, "collect.preferences", "dpo").splitlines()]
+    rows = [
+        DpoRecord.model_validate_json(line) for line in stack.output(first, "collect.preferences", "dpo").splitlines()
+    ]
     assert len(pairs) == len(rows) == stack.counts(first, "collect.preferences")["pairs"] > 0
     assert all(
         pair.chosen != pair.rejected and pair.rejected_verdict in ("wrong", "error", "timeout") for pair in pairs
@@ -91,7 +93,7 @@ def test_pairs_come_out_and_recorded_answers_are_never_bought_again(
     assert all(row.distance > 0 and row.answer_chosen and row.answer_rejected for row in rows)
     card = stack.output(first, "collect.preferences", "card").decode()
     assert f"{len(pairs)} pairs on" in card and "## What the weak model gets wrong" in card
-    sft = [SftRow.model_validate_json(line) for line in stack.output(first, "collect.train", "sft").splitlines()]
+    sft = [SftRecord.model_validate_json(line) for line in stack.output(first, "collect.train", "sft").splitlines()]
     assert {row.writer for row in sft} == {"llm"}
     sampled = stack.counts(first, "sample")
     assert (

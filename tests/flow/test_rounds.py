@@ -13,18 +13,16 @@ from typing import Any
 import pytest
 
 from services.evaluation.tasks import TASKS as EVALUATION
-from services.training.tasks import make_manifest, prompts_of
+from services.training.tasks import make_manifest, prompt_version_of
+from shared.contracts.base import ObjectRef
 from shared.contracts.evaluation import ArmPlan
 from shared.contracts.records import Candidate, Example, Pair, RoundScore, Wish
-from shared.contracts.refs import ObjectRef
 from shared.contracts.serving import DEPLOY_MODEL, RELEASE, DeployedCounts, DeployModel, Release, ReleasedCounts
 from shared.contracts.training import TRAIN_MODEL, TrainedCounts, TrainModel
-from shared.models.chosen import model_of
-from shared.models.manifest import ModelManifest, publish_model
+from shared.models.manifest import ModelManifest, chosen_model, publish_model
 from shared.sql.features import sql_features
-from shared.storage.jsonl import read_rows
-from shared.tasks.run import Done
-from shared.tasks.shard import Shard
+from shared.storage.records import read_records
+from shared.tasks.task import Shard, TaskResult
 from tests.flow import harness
 from tests.flow.conftest import StartStack
 from tests.flow.harness import Stack
@@ -48,29 +46,29 @@ SPEC: dict[str, Any] = {
 }
 
 
-def train(command: TrainModel, shard: Shard) -> Done:
+def train(command: TrainModel, shard: Shard) -> TaskResult:
     """A model without weights, with the parent that the real task would take."""
     if command.parent_from is not None:
-        command = command.model_copy(update={"parent": model_of(shard, command.parent_from, command.parent or "")})
+        command = command.model_copy(update={"parent": chosen_model(shard, command.parent_from, command.parent or "")})
     (data,) = shard.refs(command.data, command.output)
     rows = len(shard.objects.get(data.key).splitlines())
     folder = Path(shard.objects.root) / "empty"  # type: ignore[attr-defined]
     outputs = {
-        "manifest": publish_model(shard.objects, folder, make_manifest(command, data, {}, prompts_of(command, shard))),
+        "manifest": publish_model(shard.objects, folder, make_manifest(command, data, {}, prompt_version_of(command))),
         "metrics": shard.write_text("metrics", json.dumps({"step": 1, "loss": 0.5}) + "\n", "jsonl"),
     }
-    return Done(TrainedCounts(rows=rows, steps=1), outputs)
+    return TaskResult(TrainedCounts(rows=rows, steps=1), outputs)
 
 
-def deploy(command: DeployModel, shard: Shard) -> Done:
+def deploy(command: DeployModel, shard: Shard) -> TaskResult:
     """Nothing: the server knows all models."""
-    assert model_of(shard, command.model_from, command.model)
-    return Done(DeployedCounts(deployed=1))
+    assert chosen_model(shard, command.model_from, command.model)
+    return TaskResult(DeployedCounts(deployed=1))
 
 
-def release(command: Release, shard: Shard) -> Done:
+def release(command: Release, shard: Shard) -> TaskResult:
     """Nothing."""
-    return Done(ReleasedCounts(released=0))
+    return TaskResult(ReleasedCounts(released=0))
 
 
 def engine_of(golds: Golds, skills: Skills) -> Callable[[Request], list[str]]:
@@ -125,7 +123,7 @@ def choice(stack: Stack, job: str, number: int) -> dict[str, RoundScore]:
 
 def rows_of(stack: Stack, job: str, stage: str, output: str, model: Any) -> list[Any]:
     refs: list[ObjectRef] = stack.jobs.outputs(job, stage, output)
-    return [row for ref in refs for row in read_rows(stack.objects, ref, model)]
+    return [row for ref in refs for row in read_records(stack.objects, ref, model)]
 
 
 def parent_of(stack: Stack, job: str, stage: str) -> str:

@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 
-from services.sandbox.databases import store_database
-from services.sandbox.pool import SandboxPool
-from services.synthesis.grammar.writer import write_examples
-from services.synthesis.seeds import BUILTIN, BUILTIN_LICENCE
-from shared.contracts.records import Example, Policy, Rejected, SftRow
-from shared.contracts.refs import Owner
+from services.sandbox.building.databases import store_database
+from services.sandbox.execution.pool import SandboxPool
+from services.synthesis.writers.grammar.writer import write_examples
+from services.synthesis.writers.seeds import BUILTIN, BUILTIN_LICENCE
+from shared.catalog.databases import CardCache
+from shared.catalog.datasets import newest_datasets
+from shared.contracts.base import Owner
+from shared.contracts.records import Example, Policy, RejectedExample, SftRecord
 from shared.contracts.spec import parse_spec
 from shared.jobs.state import JobRecord, JobStatus
-from shared.llm.ledger import set_day_limits, spent_today
-from shared.sql.catalog import Catalog
-from shared.sql.extract import extract_sql
+from shared.llm.budgets import set_day_limits, spent_today
+from shared.sql.extraction import extract_sql
 from shared.sql.prompt import render_messages
-from shared.storage.base import ObjectStore
-from shared.storage.datasets import newest
 from shared.storage.keys import database_key
+from shared.storage.store import ObjectStore
 from tests.flow.conftest import StartStack
 from tests.flow.harness import Stack
 from tests.flow.test_weak_endpoint import bring
@@ -88,7 +88,7 @@ def serve(openai_server: Callable[..., OpenAiServer], monkeypatch: pytest.Monkey
 
 def spec(amount: int = 12, per_shard: int = 4, own: float | None = None, **fields: Any) -> dict[str, Any]:
     strong = {"endpoint": "strong", "model": "s", **fields.pop("strong", {})}
-    source = {"synthesis": amount, "per_shard": per_shard, **({} if own is None else {"own_share": own})}
+    source = {"synthesis": amount, "per_shard": per_shard, **({} if own is None else {"user_database_share": own})}
     return {"kind": "synthesis", "train": {"sft": [source]}, "strong": strong, **fields}
 
 
@@ -105,8 +105,8 @@ def examples(stack: Stack, job: str) -> list[Example]:
     return [Example.model_validate_json(line) for line in lines]
 
 
-def sft(stack: Stack, job: str) -> list[SftRow]:
-    return [SftRow.model_validate_json(line) for line in stack.output(job, "collect.train", "sft").splitlines()]
+def sft(stack: Stack, job: str) -> list[SftRecord]:
+    return [SftRecord.model_validate_json(line) for line in stack.output(job, "collect.train", "sft").splitlines()]
 
 
 def exports(stack: Stack, job: str) -> dict[str, bytes]:
@@ -117,11 +117,11 @@ def exports(stack: Stack, job: str) -> dict[str, bytes]:
 def test_the_same_answers_give_the_same_bytes_and_later_waves_know_the_earlier_ones(
     start_stack: StartStack, serve: Callable[..., OpenAiServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.orchestrator.fragments.FIRST_WAVE_EXAMPLES", 4)
+    monkeypatch.setattr("services.orchestrator.planning.synthesis.FIRST_WAVE_EXAMPLES", 4)
     server, stack = serve(), start_stack()
     first = stack.succeed(spec(12))
     calls = len(server.bodies)
-    assert [row.params["before"] for row in stack.jobs.rows(first, "write.train")][:3] == [0, 1, 2]
+    assert [row.params["before"] for row in stack.jobs.shards(first, "write.train")][:3] == [0, 1, 2]
     avoided = [domains_to_avoid(asked(body)) for body in server.bodies]
     assert all(len(one) <= 2 for one in avoided[:4])
     assert all(len(one) > 2 for one in avoided[4:])
@@ -172,7 +172,7 @@ def test_rows_carry_their_lineage_and_the_card_its_cost(
             (row.seed_source, row.seed_licence) == (made.seed_source, made.seed_licence) == (BUILTIN, BUILTIN_LICENCE)
         )
         assert row.seed_examples == made.seed_examples and len(row.seed_examples) == 2
-        card = Catalog(stack.objects).card(example.database_id)
+        card = CardCache(stack.objects).card(example.database_id)
         assert row.prompt == render_messages(card, example.question, rows=3)
         assert row.completion[0].content == example.gold
     markdown, page = (stack.output(job, "collect.train", name).decode() for name in ("card", "card_html"))
@@ -244,7 +244,7 @@ def test_seeds_come_from_a_data_set_that_the_spec_names(
     }
     rows = [{"question": one, "db": "singers", "sql": sql, "split": "train"} for one, sql in texts.items()]
     bring(stack.objects, tmp_path, rows, Policy.STRICT)
-    (manifest,) = newest(stack.objects)
+    (manifest,) = newest_datasets(stack.objects)
     job = stack.succeed(spec(4, strong={"seeds": {"dataset": "mine"}}))
     assert all(set(texts) == {line for line in texts if f"Question: {line}" in asked(body)} for body in server.bodies)
     assert "INSERT INTO \"singer\" VALUES (1, 'Ann', 41)" in asked(server.bodies[0])
@@ -294,7 +294,7 @@ def test_every_answer_that_is_no_example_is_kept_with_its_reason(
     stack = start_stack()
     job = stack.succeed(spec(6))
     lines = stack.output(job, "collect.train", "rejected").splitlines()
-    reasons = Counter(Rejected.model_validate_json(line).reason for line in lines)
+    reasons = Counter(RejectedExample.model_validate_json(line).reason for line in lines)
     counted = stack.counts(job, "write.train")
     assert counted["unparsed"] == sum(n for name, n in reasons.items() if name.startswith("answer_")) > 0
     assert set(reasons) & {"answer_empty", "answer_refused", "answer_without_question"}

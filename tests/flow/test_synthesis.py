@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from shared.contracts.records import Example, SftRow
+from shared.contracts.records import Example, SftRecord
 from shared.contracts.synthesis import WriteExamples
 from shared.errors import InvalidInputError, UnavailableError
 from shared.jobs.state import JobStatus, ShardState
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard
 from tests.flow import harness
 from tests.flow.conftest import StartStack
 from tests.flow.harness import Stack
@@ -24,7 +24,7 @@ def exports(stack: Stack, job: str) -> dict[str, bytes]:
 def test_the_same_seed_gives_the_same_bytes_in_any_order(start_stack: StartStack) -> None:
     straight = start_stack()
     first = straight.succeed(SPEC)
-    rows = [SftRow.model_validate_json(line) for line in straight.output(first, "collect.train", "sft").splitlines()]
+    rows = [SftRecord.model_validate_json(line) for line in straight.output(first, "collect.train", "sft").splitlines()]
     assert len(rows) == straight.counts(first, "collect.train")["examples"] > 8
     second = straight.succeed(SPEC)
     assert exports(straight, second) == exports(straight, first)
@@ -47,7 +47,7 @@ def test_repeated_facts_and_a_restart_in_the_middle_change_nothing(start_stack: 
         stormy.orchestrator.step()
         stormy.messages.waiting += stormy.messages.waiting[:2]
         stormy.work(most=2)
-        stream = f"{stormy.jobs.prefix}facts"
+        stream = f"{stormy.jobs.prefix}events"
         for _, fields in stormy.jobs.client.xrange(stream, count=6):
             stormy.jobs.client.xadd(stream, fields)
         stormy.restart()
@@ -59,7 +59,7 @@ def test_repeated_facts_and_a_restart_in_the_middle_change_nothing(start_stack: 
 def test_facts_that_are_lost_are_covered_by_the_sweep(start_stack: StartStack, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = start_stack()
     monkeypatch.setattr("services.orchestrator.loop.SWEEP_S", 0.0)
-    monkeypatch.setattr(stack.orchestrator.facts, "read", lambda **_: [])
+    monkeypatch.setattr(stack.orchestrator.events, "read", lambda **_: [])
     job = stack.succeed(SPEC)
     assert stack.counts(job, "verify.train")["accepted"] >= 12
 
@@ -74,7 +74,7 @@ def test_the_archive_holds_every_row_and_fact(start_stack: StartStack) -> None:
     assert record["job"]["status"] == "succeeded"
     assert record["stages"]["collect.train"]["counts"] == stack.counts(job, "collect.train")
     assert [stage["id"] for stage in record["plan"]["stages"]] == list(record["stages"])
-    facts = [json.loads(line)["name"] for line in stack.objects.get(f"jobs/{job}/facts.jsonl").splitlines()]
+    facts = [json.loads(line)["name"] for line in stack.objects.get(f"jobs/{job}/events.jsonl").splitlines()]
     assert facts[0] == "job.submitted" and facts[-1] == "job.succeeded"
     assert facts.count("examples.verified") == sum(row["stage"] == "verify.train" for row in rows)
     assert stack.jobs.stale() == {}
@@ -161,7 +161,7 @@ def test_a_cancelled_job_ends_archived_and_runs_on_after_a_retry(start_stack: St
     stack.orchestrator.step()
     stack.jobs.cancel(job)
     assert stack.run(job).status is JobStatus.CANCELLED
-    assert {row.state for row in stack.jobs.rows(job, "write.train")} == {ShardState.DONE, ShardState.CANCELLED}
+    assert {row.state for row in stack.jobs.shards(job, "write.train")} == {ShardState.DONE, ShardState.CANCELLED}
     assert stack.objects.exists(f"jobs/{job}/job.json")
     stack.jobs.retry(job)
     assert stack.run(job).status is JobStatus.SUCCEEDED
@@ -188,4 +188,4 @@ def test_two_jobs_share_the_queue(start_stack: StartStack) -> None:
     first, second = stack.submit(SPEC), stack.submit(SPEC | {"seed": 9})
     for job in (first, second):
         assert stack.run(job).status is JobStatus.SUCCEEDED
-    assert {row.state for job in (first, second) for row in stack.jobs.rows(job, "verify.train")} == {ShardState.DONE}
+    assert {row.state for job in (first, second) for row in stack.jobs.shards(job, "verify.train")} == {ShardState.DONE}

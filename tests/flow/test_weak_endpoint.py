@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from services.cli.importing.assemble import examples_of, head_of
-from services.cli.importing.health import check_golds
-from services.cli.importing.source import Asked, read_source
-from services.gateway.datasets_intake import dataset_intake
-from services.sandbox.databases import store_database
-from services.sandbox.pool import SandboxPool
+from services.benchmarks.importing.dataset import examples_of, head_of
+from services.benchmarks.importing.gold_health import check_golds
+from services.benchmarks.importing.source import ImportRequest, read_source
+from services.gateway.datasets.service import open_upload
+from services.sandbox.building.databases import store_database
+from services.sandbox.execution.pool import SandboxPool
 from shared.contracts.pairing import ErrorProfile
-from shared.contracts.records import DpoRow, Judged, Policy, SuspectGold
-from shared.llm.retry import RetryPolicy
-from shared.storage.base import ObjectStore
-from shared.storage.jsonl import read_rows
+from shared.contracts.records import DpoRecord, JudgedCandidate, Policy, SuspectGold
+from shared.llm.client import RetryPolicy
+from shared.storage.records import read_records
+from shared.storage.store import ObjectStore
 from tests.flow.conftest import StartStack
 from tests.flow.harness import Stack
 from tests.support.datasets import make_databases, write_lines
@@ -39,8 +39,8 @@ def question(number: int, gold: str = GOOD) -> dict[str, Any]:
 def bring(objects: ObjectStore, folder: Path, rows: list[dict[str, Any]], policy: Policy) -> None:
     """A data set with an official policy, stored without its health: its golds run for the first time when judged."""
     make_databases(folder / "databases")
-    source = read_source(Asked("custom", write_lines(folder / "q.jsonl", rows)))
-    with SandboxPool(1) as pool, dataset_intake(objects) as intake:
+    source = read_source(ImportRequest("custom", write_lines(folder / "q.jsonl", rows)))
+    with SandboxPool(1) as pool, open_upload(objects) as intake:
         head = head_of(source, "mine", check_golds(source, pool, lambda _count: None), None)
         head = head.model_copy(update={"policy": policy, "health": None})
         examples = examples_of(source, [None] * len(rows))
@@ -76,9 +76,9 @@ def answers(by_question: dict[str, list[str]], otherwise: list[str]) -> Weak:
     return weak
 
 
-def dpo(stack: Stack, job: str) -> list[DpoRow]:
+def dpo(stack: Stack, job: str) -> list[DpoRecord]:
     lines = stack.output(job, "collect.preferences", "dpo").splitlines()
-    return [DpoRow.model_validate_json(line) for line in lines]
+    return [DpoRecord.model_validate_json(line) for line in lines]
 
 
 def test_the_data_sets_own_policy_is_asked_too(
@@ -107,7 +107,11 @@ def test_the_data_sets_own_policy_is_asked_too(
     built = stack.counts(job, "pair")
     assert (built["pairs"], built["gold_failed"], built["excluded_gold"], built["all_correct"]) == (1, 1, 1, 1)
     assert built["none_correct"] == 1 and built["unpaired"] == 5
-    lines = [one for ref in stack.jobs.outputs(job, "judge", "judged") for one in read_rows(stack.objects, ref, Judged)]
+    lines = [
+        one
+        for ref in stack.jobs.outputs(job, "judge", "judged")
+        for one in read_records(stack.objects, ref, JudgedCandidate)
+    ]
     assert all(set(one.verdicts) == {Policy.BIRD, Policy.STRICT} for one in lines)
     assert any(one.program for one in lines) and all(one.gold for one in lines)
     profile = ErrorProfile.model_validate_json(stack.output(job, "collect.preferences", "profile"))
@@ -198,7 +202,7 @@ def test_an_endpoint_that_dies_half_way_leaves_what_is_good_or_says_why_not(
     lost_allowed: int,
 ) -> None:
     monkeypatch.setattr("shared.llm.client.RetryPolicy", lambda: RetryPolicy(base_s=0.01))
-    monkeypatch.setattr("services.orchestrator.pipeline.ENDPOINT_SAMPLED_PER_SHARD", 24)
+    monkeypatch.setattr("services.orchestrator.planning.stages.ENDPOINT_SAMPLED_PER_SHARD", 24)
     stack = start_stack()
     bring(stack.objects, tmp_path, [question(number) for number in range(1, 31)], Policy.SPIDER)
     serve(answers({}, [GOOD, WRONG] * 2), faults=FaultPlan(first=[None] * 26 + [Fault.RESET] * 500))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.contracts.records import Message
-from shared.models.completion import ensure_template
-from shared.sql.extract import extract_sql
+from shared.models.tokenization import ensure_chat_template
+from shared.sql.extraction import extract_sql
 
 SENSE = Path(sys.executable).parent / "sense"
 ANSWER_TOKENS = 160
@@ -24,7 +24,7 @@ class Answerer:
 
         self.device, self.batch = device, batch
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        ensure_template(self.tokenizer)
+        ensure_chat_template(self.tokenizer)
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from services.sandbox.card import make_card
+from services.sandbox.building.databases import make_card
 from services.training.config import TrainConfig
-from services.training.merge import merge, read_trained
-from services.training.supervise import RunStatus, TrainingRun
-from shared.contracts.records import DpoRow, Message, SftRow
-from shared.sql.card import SchemaCard
+from services.training.merge import merge_adapter, read_trained_adapter
+from services.training.supervisor import RunStatus, TrainingProcess
+from shared.catalog.databases import SchemaCard
+from shared.contracts.records import DpoRecord, Message, SftRecord
 from shared.sql.prompt import render_messages
 from tests.bench.training_data import write
 from tests.gpu.answers import Answerer, official_scores
@@ -58,9 +58,9 @@ class Question:
     def line(self) -> str:
         return f"{self.gold}\t{self.database}"
 
-    def sft(self, answer: str) -> SftRow:
+    def sft(self, answer: str) -> SftRecord:
         """A training row with this answer."""
-        return SftRow(
+        return SftRecord(
             prompt=self.prompt,
             completion=[Message(role="assistant", content=answer)],
             example_id=str(self.number),
@@ -79,19 +79,21 @@ def load(file: str, most: int) -> list[Question]:
     return [Question(row, number) for number, row in enumerate(rows)]
 
 
-def train(out: Path, name: str, method: str, rows: "Sequence[SftRow | DpoRow]", base: Path, **more: Any) -> TrainConfig:
+def train(
+    out: Path, name: str, method: str, rows: "Sequence[SftRecord | DpoRecord]", base: Path, **more: Any
+) -> TrainConfig:
     """A supervised run to its end. Raises what it ended with."""
     data = write(out / f"{name}.jsonl", list(rows))  # type: ignore[arg-type]
     files = {"base_dir": base, "base_name": REF, "data": data, "out_dir": out / name, "name": name}
     config = TrainConfig.model_validate({**RECIPE, **files, "method": method, **more})
-    run = TrainingRun(config)
+    run = TrainingProcess(config)
     run.start()
     if run.wait().status is not RunStatus.FINISHED:
         raise run.error()
     return config
 
 
-def build_pairs(questions: Sequence[Question], samples: list[list[str]], right: list[list[int]]) -> list[DpoRow]:
+def build_pairs(questions: Sequence[Question], samples: list[list[str]], right: list[list[int]]) -> list[DpoRecord]:
     """One pair a question that has right and wrong answers, drawn by seed."""
     pairs = []
     for index, question in enumerate(questions):
@@ -103,7 +105,7 @@ def build_pairs(questions: Sequence[Question], samples: list[list[str]], right: 
             fields = {name: base[name] for name in ("prompt", "example_id", "database_id", "domain")}
             sides = {"chosen": base["completion"], "rejected": [{"role": "assistant", "content": rng.choice(bad)}]}
             lineage = {"source_model": "sft", "outcome_rejected": "ok", "verdict_rejected": "wrong"}
-            pairs.append(DpoRow.model_validate({**fields, **sides, **lineage}))
+            pairs.append(DpoRecord.model_validate({**fields, **sides, **lineage}))
     return pairs
 
 
@@ -133,7 +135,7 @@ def main() -> None:
         return said, official_scores(out, name, [one.line for one in asked], said, SPIDER)
 
     sft = train(out, "sft", "sft", [one.sft(one.gold) for one in questions], base, epochs=given.epochs)
-    merged = merge(read_trained(sft.artefact_dir), base, REF, out / "sft-merged")
+    merged = merge_adapter(read_trained_adapter(sft.artefact_dir), base, REF, out / "sft-merged")
     drawn = [answer(merged, questions, f"sample-{n}", n, given.temperature) for n in range(given.samples)]
     pairs = build_pairs(questions, [said for said, _ in drawn], [right for _, right in drawn])
     arms: list[tuple[str, Path | None]] = [("base", None), ("sft", sft.artefact_dir)]
@@ -148,7 +150,7 @@ def main() -> None:
     for name, artefact in arms:
         folder = base if artefact is None else out / f"{name}-merged"
         if artefact is not None and not folder.exists():
-            merge(read_trained(artefact), base, REF, folder)
+            merge_adapter(read_trained_adapter(artefact), base, REF, folder)
         right = answer(folder, dev, f"dev-{name}", 0, 0.0)[1]
         print(
             f"| {name} | {trained_cells(artefact)} | {100 * sum(right) / len(right):.1f} ({sum(right)}/{len(right)}) |"

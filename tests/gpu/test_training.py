@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from services.training.config import TrainConfig
-from services.training.supervise import RunStatus, TrainingRun
+from services.training.supervisor import RunStatus, TrainingProcess
 from tests.unit.training.conftest import dpo_config, sft_artefact, sft_config, tiny_base
 
 __all__ = ["dpo_config", "sft_artefact", "sft_config", "tiny_base"]
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 def finished(config: TrainConfig) -> list[float]:
     """The losses of a supervised run that must succeed."""
-    run = TrainingRun(config)
+    run = TrainingProcess(config)
     run.start()
     state = run.wait(280)
     assert state.status is RunStatus.FINISHED, f"{run.error()}\n{(config.out_dir / 'train.log').read_text()[-3000:]}"
@@ -54,7 +54,7 @@ def test_out_of_memory_is_named_and_gives_everything_back(sft_config: TrainConfi
     before = torch.cuda.mem_get_info()[0]
     hog = torch.empty(max(1, before - 2**28), dtype=torch.uint8, device="cuda")
     try:
-        run = TrainingRun(sft_config.model_copy(update={"bf16": True}))
+        run = TrainingProcess(sft_config.model_copy(update={"bf16": True}))
         run.start()
         run.wait(280)
         if run.poll().status is RunStatus.FAILED:

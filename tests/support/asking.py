@@ -9,9 +9,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from services.serving.asking.app import create_app
-from services.serving.asking.settings import AskSettings
-from shared.storage.base import ObjectStore
+from services.serving.settings import SqlServiceSettings
+from services.serving.sql.app import create_app
+from shared.storage.store import ObjectStore
 from tests.support.s3_server import free_ports
 
 
@@ -35,5 +35,5 @@ def serve_app(app: FastAPI) -> Iterator[str]:
 @contextmanager
 def serve_asking(objects: ObjectStore, engine_url: str, sandbox_url: str, **settings: Any) -> Iterator[str]:
     """The service over this store, engine and sandbox."""
-    with serve_app(create_app(objects, engine_url, sandbox_url, AskSettings.model_validate(settings))) as url:
+    with serve_app(create_app(objects, engine_url, sandbox_url, SqlServiceSettings.model_validate(settings))) as url:
         yield url

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.contracts.datasets import DatasetHead, GoldHealth
+from shared.catalog.datasets import example_id
+from shared.contracts.datasets import DatasetHeader, GoldHealth
 from shared.contracts.records import Example, Policy, Provenance
-from shared.storage.datasets import example_id
 
 SINGERS = """
 CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, age INTEGER);
@@ -97,8 +97,8 @@ def make_example(number: int, database_id: str, split: str = "dev", **changes: A
     return Example.model_validate({"example_id": name, **fields})
 
 
-def make_head(name: str = "singers", **changes: Any) -> DatasetHead:
+def make_head(name: str = "singers", **changes: Any) -> DatasetHeader:
     """The head of a data set of own questions."""
     health = GoldHealth(policy=Policy.STRICT, deadline_s=10, golds=3)
     fields = {"name": name, "format": "custom", "policy": "strict", "sources": {"q.jsonl": "0" * 64}, "health": health}
-    return DatasetHead.model_validate({**fields, **changes})
+    return DatasetHeader.model_validate({**fields, **changes})

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.llm.limiter import TICK_S
-from shared.llm.pace import Call, Pace
+from shared.llm.concurrency import TICK_S, AdaptiveLimit, CallSlot
 
 WIRE_S = 0.001
 Takes = Callable[[int, float], bool]
@@ -55,11 +54,11 @@ class EndpointModel:
     _heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = field(default_factory=list)
     _number: int = 0
 
-    def pace(self, most: int = 256, first: int = 1) -> Pace:
+    def pace(self, most: int = 256, first: int = 1) -> AdaptiveLimit:
         """A pace on this endpoint's clock."""
-        return Pace(most, first, clock=lambda: self.now)
+        return AdaptiveLimit(most, first, clock=lambda: self.now)
 
-    def run(self, pace: Pace, calls: int) -> float:
+    def run(self, pace: AdaptiveLimit, calls: int) -> float:
         """Seconds until all calls are answered; a refused one is made again within a second."""
         self.rng, self.paced, self.todo, self.left, begun = random.Random(self.seed), pace, calls, calls, self.now
         self._heap.clear()
@@ -81,7 +80,7 @@ class EndpointModel:
             self.paced.tick()
         self._after(TICK_S, self._tick)
 
-    def _arrive(self, call: Call) -> None:
+    def _arrive(self, call: CallSlot) -> None:
         if not self.takes(self.open_calls, self.now):
             self._after(WIRE_S, self._refuse, call)
             return
@@ -89,15 +88,15 @@ class EndpointModel:
         self.peak = max(self.peak, self.open_calls)
         self._after(self.seconds(self.rng, self.open_calls), self._answer, call)
 
-    def _answer(self, call: Call) -> None:
+    def _answer(self, call: CallSlot) -> None:
         self.open_calls -= 1
         self._after(WIRE_S, self._receive, call)
 
-    def _receive(self, call: Call) -> None:
+    def _receive(self, call: CallSlot) -> None:
         self.left -= 1
         self.paced.succeeded(call)
 
-    def _refuse(self, call: Call) -> None:
+    def _refuse(self, call: CallSlot) -> None:
         self.refused += 1
         self.paced.rejected(call, self.retry_after_s)
         self._after((self.retry_after_s or 0.0) + self.rng.random(), self._again)

@@ -13,20 +13,19 @@ import uvicorn
 
 from services.gateway.app import create_app
 from services.gateway.backend import Backend
-from services.gateway.keys import KeySigner
+from services.gateway.keys.service import KeySigner
 from services.gateway.settings import GatewaySettings
 from services.orchestrator.archive import archive_job
-from shared.contracts.base import Fact
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef, ShardFinished
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
-from shared.events.stream import JobEvents
-from shared.jobs.connect import connect_redis
-from shared.jobs.plan import Each, Fixed, Plan, StagePlan
+from shared.jobs.events import JobEvents
+from shared.jobs.plan import EachShard, FixedShards, JobPlan, StagePlan
 from shared.jobs.state import ErrorInfo
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerBoard
-from shared.llm.profiles import EndpointProfile
+from shared.jobs.workers import WorkerRegistry
+from shared.llm.endpoints import EndpointProfile
+from shared.redis import connect_redis
 from shared.settings import RedisSettings, SandboxSettings, ServingSettings
 from shared.storage.directory import DirectoryStore
 from tests.support.s3_server import free_ports
@@ -36,13 +35,13 @@ structlog.configure(
     processors=[structlog.processors.KeyValueRenderer()], logger_factory=structlog.ReturnLoggerFactory()
 )
 LEASE_S = 30.0
-PLAN = Plan(
+PLAN = JobPlan(
     stages=[
-        StagePlan(id="write", task="synthesis.write_examples", source=Fixed(shards=[{}, {}])),
+        StagePlan(id="write", task="synthesis.write_examples", source=FixedShards(shards=[{}, {}])),
         StagePlan(
-            id="verify", task="sandbox.verify_examples", source=Each(stage="write", fields={"written": "written"})
+            id="verify", task="sandbox.verify_examples", source=EachShard(stage="write", fields={"written": "written"})
         ),
-        StagePlan(id="report", task="evaluation.score", source=Fixed(shards=[{}]), after=["verify"]),
+        StagePlan(id="report", task="evaluation.score", source=FixedShards(shards=[{}]), after=["verify"]),
     ]
 )
 SMALL_SPEC = {"kind": "synthesis", "name": "small"}
@@ -67,7 +66,7 @@ def make_backend(
     return Backend(
         jobs=JobStore(client, prefix),
         objects=DirectoryStore(root),
-        board=WorkerBoard(client, prefix),
+        board=WorkerRegistry(client, prefix),
         redis_url=url,
         engine_url=engine_url,
         endpoints={profile.name: profile for profile in profiles},
@@ -116,7 +115,7 @@ class Driver:
     def claim(self, stage: str, shard: int) -> str:
         """Starts a shard; its token."""
         token = uuid4().hex
-        attempt = self.jobs.row(self.id, stage, shard).attempt
+        attempt = self.jobs.shard(self.id, stage, shard).attempt
         answer = self.jobs.claim(self.id, stage, shard, attempt, token=token, worker="w", lease_s=LEASE_S)
         assert answer == "ok"
         return token
@@ -127,7 +126,7 @@ class Driver:
         for name, data in outputs.items():
             refs[name.partition(".")[0]] = self.backend.objects.put(f"jobs/{self.id}/{stage}/{shard}.1.{name}", data)
         contract = CONTRACTS[next(part.task for part in PLAN.stages if part.id == stage)]
-        fact = Fact(name=contract.fact, job_id=self.id, stage=stage, shard=shard, attempt=1, outputs=refs)
+        fact = ShardFinished(name=contract.event, job_id=self.id, stage=stage, shard=shard, attempt=1, outputs=refs)
         zeros = {name: 0 for name, field in contract.counts.model_fields.items() if field.is_required()}
         assert self.jobs.finish(fact, contract.counts.model_validate({**zeros, **(counts or {})}), token=token)
 

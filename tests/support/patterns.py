@@ -10,25 +10,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from shared.client.models import KEY_NAME
+from shared.api.resources import KEY_NAME
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("services", "shared", "infra")
 SEARCH = frozenset({"search"})
 CALLS = frozenset({"compile", "match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer"})
 # Parameters that are patterns: module and name, and what is given for them.
-PARAMETERS = {("services.cli.key_commands", "pattern"): KEY_NAME}
+PARAMETERS = {("services.cli.key_commands", "KEY_NAME"): KEY_NAME}
 
 # Patterns that are made of values known only when they run: module, and what such values look like.
 VALUES: dict[str, dict[str, Any]] = {
-    "shared.sql.extract": {
+    "shared.sql.extraction": {
         "sign": "`",
         "least": 3,
         "run": "```",
         "wanted": "</sql>",
         "one": SimpleNamespace(indent="    "),
     },
-    "shared.models.plain_text": {"words": [r"<\|im_end\|>", "</s>", "<tool_call>", "(?i:<pad>)"], "first": "(?s:.)"},
+    "shared.models.tokenization": {"words": [r"<\|im_end\|>", "</s>", "<tool_call>", "(?i:<pad>)"], "first": "(?s:.)"},
     "shared.storage.keys": {"job": "0123456789ab"},
 }
 

@@ -5,10 +5,10 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from services.synthesis.gates.schemas import SchemaFacts, facts
+from services.synthesis.gates.features import SchemaFacts, schema_facts
+from shared.catalog.databases import ColumnCard, ForeignKeyCard, SchemaCard, TableCard
+from shared.catalog.datasets import example_id
 from shared.contracts.records import DatabaseScript, Example, Provenance
-from shared.sql.card import ColumnCard, ForeignKeyCard, SchemaCard, TableCard
-from shared.storage.datasets import example_id
 from tests.support.benchmarks import read_json
 
 IMPORTED = Provenance(writer="imported", writer_version="1", seed=0, source="file:1")
@@ -86,12 +86,12 @@ def schemas() -> dict[str, SchemaFacts]:
     found: dict[str, SchemaFacts] = {}
     for entry in read_json("spider/tables.json"):
         name = entry["db_id"]
-        found[name] = found[f"{name}/copy"] = facts(card(entry))
+        found[name] = found[f"{name}/copy"] = schema_facts(card(entry))
         tables = {one.lower() for one in entry["table_names_original"]}
-        found[f"{name}/tables"] = facts(
+        found[f"{name}/tables"] = schema_facts(
             card(entry, lambda text, own=tables: other(text) if text.lower() in own else text)
         )
-        found[f"{name}/all"] = facts(card(entry, other))
+        found[f"{name}/all"] = schema_facts(card(entry, other))
     return found
 
 

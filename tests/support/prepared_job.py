@@ -6,36 +6,43 @@ from typing import Any
 from uuid import uuid4
 
 from services.gateway.backend import Backend
-from shared.contracts.base import Fact
-from shared.contracts.records import Example, Outcome, Pair, Provenance, Rejected, Verdict, Written
-from shared.contracts.refs import ObjectRef, StageRef
+from shared.contracts.base import ObjectRef, OutputRef, ShardFinished, StageRef
+from shared.contracts.records import Example, Outcome, Pair, Provenance, RejectedExample, Verdict, WrittenExample
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
-from shared.events.stream import JobEvents
-from shared.jobs.plan import Each, Fixed, Plan, Slices, StagePlan
+from shared.contracts.synthesis import CollectSource
+from shared.jobs.events import JobEvents
+from shared.jobs.plan import EachShard, FixedShards, JobPlan, Slices, StagePlan
 from shared.jobs.state import ErrorInfo
-from shared.storage.jsonl import dump_rows
+from shared.storage.records import dump_records
 
 HOSTILE = '<img src=x onerror="window.harmed=1"><script>window.harmed=1</script>'
 HOSTILE_SQL = f"SELECT '{HOSTILE}' AS \"</pre><b>x\" -- <svg onload=window.harmed=1>"
 DATABASE = "a" * 64
-VERIFIED = StageRef(stage="verify.train").model_dump()
-PLAN = Plan(
+SOURCE = CollectSource(
+    accepted=StageRef(stage="verify.train"),
+    written=StageRef(stage="write.train"),
+    rejected=[
+        OutputRef(stage=StageRef(stage="write.train"), output="unparsed"),
+        OutputRef(stage=StageRef(stage="verify.train"), output="rejected"),
+    ],
+)
+PLAN = JobPlan(
     stages=[
-        StagePlan(id="write.train", task="synthesis.write_examples", source=Fixed(shards=[{}, {}])),
+        StagePlan(id="write.train", task="synthesis.write_examples", source=FixedShards(shards=[{}, {}])),
         StagePlan(
             id="verify.train",
             task="sandbox.verify_examples",
-            source=Each(stage="write.train", fields={"written": "written"}),
+            source=EachShard(stage="write.train", fields={"written": "written"}),
         ),
         StagePlan(
             id="collect.train",
             task="synthesis.collect",
-            source=Fixed(shards=[{}]),
+            source=FixedShards(shards=[{}]),
             after=["verify.train"],
-            params={"verified": [VERIFIED]},
+            params={"name": "train", "sources": [SOURCE.model_dump()]},
         ),
-        StagePlan(id="sft", task="training.train_model", source=Fixed(shards=[{}]), after=["collect.train"]),
+        StagePlan(id="sft", task="training.train_model", source=FixedShards(shards=[{}]), after=["collect.train"]),
         StagePlan(
             id="sample",
             task="pairing.sample_candidates",
@@ -45,9 +52,9 @@ PLAN = Plan(
         StagePlan(
             id="judge",
             task="sandbox.judge_candidates",
-            source=Each(stage="sample", fields={"candidates": "candidates", "examples": "examples"}),
+            source=EachShard(stage="sample", fields={"candidates": "candidates", "examples": "examples"}),
         ),
-        StagePlan(id="pair", task="pairing.build_pairs", source=Each(stage="judge", fields={"judged": "judged"})),
+        StagePlan(id="pair", task="pairing.build_pairs", source=EachShard(stage="judge", fields={"judged": "judged"})),
     ]
 )
 
@@ -73,10 +80,10 @@ def hostile_example() -> Example:
     )
 
 
-def hostile_rejected() -> Rejected:
+def hostile_rejected() -> RejectedExample:
     """Refused, with a reason and a detail of markup."""
-    written = Written(domain=HOSTILE, level="easy", question=HOSTILE, sql=HOSTILE_SQL, provenance=provenance())
-    return Rejected(reason="gold_failed", detail=HOSTILE, written=written)
+    written = WrittenExample(domain=HOSTILE, level="easy", question=HOSTILE, sql=HOSTILE_SQL, provenance=provenance())
+    return RejectedExample(reason="gold_failed", detail=HOSTILE, written=written)
 
 
 def hostile_pair() -> Pair:
@@ -99,7 +106,7 @@ def hostile_pair() -> Pair:
 class PreparedJob:
     """A job that a test moves itself."""
 
-    def __init__(self, backend: Backend, name: str = "prepared", plan: Plan = PLAN) -> None:
+    def __init__(self, backend: Backend, name: str = "prepared", plan: JobPlan = PLAN) -> None:
         self.backend, self.jobs, self.plan = backend, backend.jobs, plan
         self.id = backend.jobs.submit(parse_spec({"kind": "pairing", "name": "prepared"}))[0]
         backend.jobs.client.hset(backend.jobs.key("job", self.id), "name", name)
@@ -119,7 +126,7 @@ class PreparedJob:
             name: self.backend.objects.put(f"jobs/{self.id}/{stage}/{shard}.1.{name}.jsonl", data)
             for name, data in outputs.items()
         }
-        fact = Fact(name=contract.fact, job_id=self.id, stage=stage, shard=shard, attempt=1, outputs=refs)
+        fact = ShardFinished(name=contract.event, job_id=self.id, stage=stage, shard=shard, attempt=1, outputs=refs)
         zeros = {name: 0 for name, one in contract.counts.model_fields.items() if one.is_required()}
         assert self.jobs.finish(fact, contract.counts.model_validate({**zeros, **(counts or {})}), token=token)
 
@@ -134,13 +141,13 @@ class PreparedJob:
 
     def write_hostile_data(self) -> None:
         """Examples, refusals and pairs of markup, and a shard that was lost with markup."""
-        rows, refused = dump_rows([hostile_example()]), dump_rows([hostile_rejected()])
+        rows, refused = dump_records([hostile_example()]), dump_records([hostile_rejected()])
         self.finish("write.train", 0, {"written": 1}, written=b"")
         self.lose("write.train", 1, HOSTILE)
         self.finish("verify.train", 0, {"accepted": 1}, examples=rows, rejected=refused)
         self.finish("collect.train", 0, {"examples": 1}, examples=rows, rejected=refused)
         self.finish("sample", 0, {"questions": 1}, candidates=b"", examples=rows)
-        self.finish("pair", 0, {"pairs": 1}, pairs=dump_rows([hostile_pair()]))
+        self.finish("pair", 0, {"pairs": 1}, pairs=dump_records([hostile_pair()]))
 
     def train(self, steps: int, total: int = 40) -> None:
         """A training that has told so many steps."""

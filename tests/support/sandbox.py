@@ -63,7 +63,7 @@ def serve_sandbox(root: Path, **settings: Any) -> Iterator[Sandbox]:
         processors=[structlog.processors.KeyValueRenderer()], logger_factory=structlog.ReturnLoggerFactory()
     )
     port = free_ports(1)[0]
-    own = SandboxSettings.model_validate({"url": f"http://127.0.0.1:{port}", "intake_s": 10.0, **settings})
+    own = SandboxSettings.model_validate({"url": f"http://127.0.0.1:{port}", "intake_timeout_s": 10.0, **settings})
     sandbox = Sandbox(own, DirectoryStore(root / "objects"), root / "incoming")
     app = create_app(sandbox.objects, own, sandbox.incoming)
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, timeout_graceful_shutdown=1)
@@ -86,6 +86,6 @@ def module_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox
     root = tmp_path_factory.mktemp("sandbox")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SENSE_STATE", str(root / "state"))
-        bounds = {"longest_s": 5.0, "most_rows": 200, "upload_bytes": 2_000_000, "wait_s": 0.3}
+        bounds = {"max_deadline_s": 5.0, "max_rows": 200, "max_upload_bytes": 2_000_000, "wait_s": 0.3}
         with serve_sandbox(root, **bounds) as running:
             yield running

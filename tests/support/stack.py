@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import psutil
 from pydantic import BaseModel, SecretStr
 
-from services.cli.stack.layout import DEFAULT_PORTS, StackFile, read_stack
+from services.cli.stack.config import DEFAULT_PORTS, StackFile, read_stack
 from services.cli.stack.manager import program_states, supervisor_pid
+from shared.api.resources import Job
 from shared.client.client import SenseClient
-from shared.client.models import Job
 from shared.contracts.records import Example
-from shared.jobs.connect import connect_redis
 from shared.jobs.store import JobStore
+from shared.redis import connect_redis
 from shared.settings import RedisSettings
 from shared.storage.directory import DirectoryStore
 from tests.support.s3_server import free_ports

@@ -8,16 +8,15 @@ import re
 from shared.contracts.base import Queue
 from shared.contracts.synthesis import WRITE_EXAMPLES, WriteExamples, WrittenCounts
 from shared.tasks.app import make_app
-from shared.tasks.run import Done, register_task
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult, register_task
 from shared.tasks.worker import attach_worker
 
 
-def write(command: WriteExamples, _: Shard) -> Done:
+def write(command: WriteExamples, _: Shard) -> TaskResult:
     """`re` holds the interpreter's lock: no thread of this process runs any more."""
     if command.shard == 0:
         re.match(r"(a|a)*$", "a" * 60 + "b")
-    return Done(WrittenCounts(written=2))
+    return TaskResult(WrittenCounts(written=2))
 
 
 app = make_app()

@@ -14,16 +14,16 @@ from typing import Any
 
 import psutil
 
-from shared.contracts.base import Fact, Queue
+from shared.contracts.base import Queue, ShardFinished
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import SynthesisSpec
-from shared.jobs.plan import Fixed, Plan, StagePlan
-from shared.jobs.state import ShardRow, ShardState
+from shared.jobs.plan import FixedShards, JobPlan, StagePlan
+from shared.jobs.state import ShardRecord, ShardState
 from shared.jobs.store import JobStore
 from shared.models.manifest import ModelManifest, read_manifest
-from shared.storage.base import ObjectStore
 from shared.storage.directory import DirectoryStore
 from shared.storage.minio_store import MinioStore
+from shared.storage.store import ObjectStore
 from tests.unit.jobs.helpers import open_jobs
 
 LEASE_S = 2.0
@@ -59,7 +59,7 @@ class TrainingWorld:
 
     def submit(self, data: bytes, name: str, more: dict[str, Any] | None = None, **settings: Any) -> str:
         """A job of one stage on `data`, SFT unless `more` says otherwise; its model is called `name`."""
-        collect = StagePlan(id="collect.train", task="synthesis.collect", source=Fixed(shards=[{}]))
+        collect = StagePlan(id="collect.train", task="synthesis.collect", source=FixedShards(shards=[{}]))
         params = {
             "method": "sft",
             "recipe": "sft",
@@ -70,10 +70,10 @@ class TrainingWorld:
             "settings": {"preset": "cpu-smoke", **settings},
             **(more or {}),
         }
-        train = StagePlan(id="sft", task="training.train_model", source=Fixed(shards=[{}]), params=params)
+        train = StagePlan(id="sft", task="training.train_model", source=FixedShards(shards=[{}]), params=params)
         jobs = self.jobs
         job, _ = jobs.submit(SynthesisSpec(kind="synthesis"))
-        jobs.set_plan(job, Plan(stages=[collect, train]))
+        jobs.set_plan(job, JobPlan(stages=[collect, train]))
         jobs.add_shards(job, collect.id, {0: {}})
         self._collected(job, data)
         jobs.add_shards(job, train.id, {0: {}})
@@ -85,7 +85,9 @@ class TrainingWorld:
         ref = self.objects.put(f"jobs/{job}/collect.train/0.1.sft.jsonl", data)
         contract, jobs = CONTRACTS["synthesis.collect"], self.jobs
         assert jobs.claim(job, "collect.train", 0, 1, token="t", worker="w", lease_s=60) == "ok"
-        fact = Fact(name=contract.fact, job_id=job, stage="collect.train", shard=0, attempt=1, outputs={"sft": ref})
+        fact = ShardFinished(
+            name=contract.event, job_id=job, stage="collect.train", shard=0, attempt=1, outputs={"sft": ref}
+        )
         counts = contract.counts.model_validate(dict.fromkeys(contract.counts.model_fields, 0))
         assert jobs.finish(fact, counts, token="t")
 
@@ -126,8 +128,8 @@ class TrainingWorld:
 
     # the job
 
-    def row(self, job: str) -> ShardRow:
-        return self.jobs.row(job, "sft", 0)
+    def row(self, job: str) -> ShardRecord:
+        return self.jobs.shard(job, "sft", 0)
 
     def step(self, job: str) -> int:
         """The last step that the running attempt has taken, from its own folder."""
@@ -152,7 +154,7 @@ class TrainingWorld:
             self.sweep()
             time.sleep(0.02)
 
-    def finish(self, job: str) -> ShardRow:
+    def finish(self, job: str) -> ShardRecord:
         """The row when it is settled."""
         ended = (ShardState.DONE, ShardState.FAILED, ShardState.CANCELLED)
         self.wait(lambda: self.row(job).state in ended, f"the end of {job}")

@@ -9,12 +9,12 @@ from services.orchestrator.dispatch import command_fields
 from services.training.tasks import train_model
 from shared.contracts.base import Queue
 from shared.contracts.training import TRAIN_MODEL, TrainModel
-from shared.jobs.connect import connect_redis
 from shared.jobs.store import JobStore
-from shared.lifeline import exit_with_parent
 from shared.logging import configure_logging
+from shared.processes.lifecycle import exit_with_parent
+from shared.redis import connect_redis
 from shared.settings import RedisSettings
-from shared.tasks.run import run_shard
+from shared.tasks.task import run_shard
 
 POLL_S = 0.1
 
@@ -29,7 +29,7 @@ def main() -> None:
         for job_id, stage, shard in jobs.take(Queue.TRAINING, 1):
             plan = jobs.plan(job_id)
             assert plan is not None
-            fields = command_fields("", job_id, plan.stage(stage), jobs.row(job_id, stage, shard), None)
+            fields = command_fields("", job_id, plan.stage(stage), jobs.shard(job_id, stage, shard), None)
             run_shard(TRAIN_MODEL, TrainModel.model_validate(fields), train_model)
         time.sleep(POLL_S)
 

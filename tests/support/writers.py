@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Mapping
 
-from shared.contracts.records import Level, Written
+from shared.contracts.records import Level, WrittenExample
 from tests.support.openai_server import Answer, Request
 
 NAMED_LEVEL = re.compile(r"\blevel\b[^a-z]{0,12}(easy|medium|hard)\b", re.IGNORECASE)
@@ -30,7 +30,7 @@ def asked_level(text: str) -> Level:
     return levels[found[-1].lower()]
 
 
-def render_written(written: Written) -> str:
+def render_written(written: WrittenExample) -> str:
     """The four parts of the paper's synthesis prompt: Domain, Schema, Question, Answer."""
     script = written.database
     statements = [*script.ddl, *script.inserts] if script is not None else []
@@ -43,7 +43,7 @@ def render_written(written: Written) -> str:
 
 def strong_writer(request: Request) -> list[str]:
     """One new example a sample, at the level that the prompt asks for."""
-    from services.synthesis.grammar.writer import write_examples
+    from services.synthesis.writers.grammar.writer import write_examples
 
     level = asked_level(request["messages"][-1]["content"])
     answers = []

@@ -13,12 +13,12 @@ import httpx
 import openai
 import pytest
 
-from services.sandbox.card import make_card
-from services.serving.golden import distance
+from services.sandbox.building.databases import make_card
+from services.serving.registry import logprob_distance
+from shared.api.sql import SqlRequest
 from shared.client.client import SenseClient
-from shared.client.sql_models import SqlRequest
 from shared.errors import ConflictError, InvalidInputError
-from shared.sql.prompt import SYSTEM, render_messages
+from shared.sql.prompt import SYSTEM_PROMPT, render_messages
 from tests.support.asking import serve_asking
 from tests.support.gateway import make_backend, serve
 from tests.support.sandbox import SHOP, make_database, serve_sandbox
@@ -120,21 +120,26 @@ def test_adapters_and_base_answer_each_under_its_own_name(front: FrontProcess, b
     assert equal >= 4
 
 
-def test_golden_marks_tell_adapters_apart_and_come_back(front: FrontProcess) -> None:
+def test_reference_logprobs_tell_adapters_apart_and_come_back(front: FrontProcess) -> None:
     rows = json.loads((Path(front.process.args[-1]) / "models.json").read_text())
     apart = {
-        row["model"]["name"]: distance(row["golden"]["own"], row["golden"]["base"])
+        row["model"]["name"]: logprob_distance(row["reference"]["model"], row["reference"]["base"])
         for row in rows
-        if row["golden"]["base"]
+        if row["reference"]["base"]
     }
-    tell(f"golden marks, largest difference to the base's: { {name: round(far, 3) for name, far in apart.items()} }")
+    tell(
+        f"reference log-probabilities, largest difference to the base's: { {name: round(far, 3) for name, far in apart.items()} }"
+    )
     assert min(apart.values()) > 0.1
 
 
 def test_what_vllm_receives_is_the_trainings_prompt(front: FrontProcess, base: Path) -> None:
     from transformers import AutoTokenizer
 
-    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "CREATE TABLE t (a);\nQuestion: é?"}]
+    messages = [
+        {"role": "system", "content": SYSTEM_PROMPT},
+        {"role": "user", "content": "CREATE TABLE t (a);\nQuestion: é?"},
+    ]
     own = AutoTokenizer.from_pretrained(base).apply_chat_template(
         messages, add_generation_prompt=True, return_dict=False
     )

@@ -6,53 +6,52 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from services.cli.terminal import screen
+from services.cli.terminal import console, say
 
 if TYPE_CHECKING:
-    from services.cli.stack.layout import StackFile
+    from services.cli.stack.config import StackFile
 
 stack_commands = typer.Typer()
 LOW_BYTES = 100_000_000
 
 
 def show_addresses(stack: "StackFile") -> None:
-    """Where to go from here."""
-    screen().print(f"Console   {stack.gateway_url}/")
-    screen().print(f"REST API  {stack.gateway_url}  (described by {stack.gateway_url}/openapi.json)")
-    screen().print(f"Flower    {stack.flower_url}  (make flower says how to get in)")
-    screen().print(f"Logs      {stack.state / 'logs'}")
+    say(f"Console   {stack.gateway_url}/")
+    say(f"REST API  {stack.gateway_url}  (described by {stack.gateway_url}/openapi.json)")
+    say(f"Flower    {stack.flower_url}  (make flower says how to get in)")
+    say(f"Logs      {stack.state / 'logs'}")
 
 
 def show_moved(stack: "StackFile") -> None:
-    """Says whose the usual port of the gateway is, where it is not this stack's."""
-    from services.cli.stack.layout import DEFAULT_PORTS
+    """Says who has the gateway's usual port, if this stack uses another one."""
+    from services.cli.stack.config import DEFAULT_PORTS
     from services.cli.terminal import stack_at
 
     usual, own = DEFAULT_PORTS["gateway"], stack.ports["gateway"]
     if own == usual or "SENSE_PORT_GATEWAY" in os.environ:
         return
     whose = "another folder's stack" if stack_at(f"http://127.0.0.1:{usual}") else "another program"
-    screen().print(f"port {usual} is taken by {whose}: this stack's gateway is at port {own}")
+    say(f"port {usual} is taken by {whose}: this stack's gateway is at port {own}")
 
 
 @stack_commands.command()
 def up() -> None:
     """Start the local stack: Redis, workers, orchestrator, gateway, engine, sandbox, Flower."""
-    from services.cli.stack.layout import state_folder
+    from services.cli.stack.config import state_folder
     from services.cli.stack.manager import running_stack, start_stack
 
     state = state_folder()
     if (stack := running_stack(state)) is not None:
-        screen().print("the stack is up already")
+        say("the stack is up already")
         show_addresses(stack)
         return
     begin = time.monotonic()
-    with screen().status("starting the stack") as status:
+    with console().status("starting the stack") as status:
         stack, started = start_stack(state, status.update)
     if started:
-        screen().print(f"the stack is up after {time.monotonic() - begin:.1f} s; stop it with: sense down")
+        say(f"the stack is up after {time.monotonic() - begin:.1f} s; stop it with: sense down")
     else:
-        screen().print("another sense started the stack meanwhile")
+        say("another sense started the stack meanwhile")
     show_moved(stack)
     show_addresses(stack)
 
@@ -60,12 +59,12 @@ def up() -> None:
 @stack_commands.command()
 def down() -> None:
     """Stop the local stack; nothing is left behind, and finished work stays."""
-    from services.cli.stack.layout import state_folder
+    from services.cli.stack.config import state_folder
     from services.cli.stack.manager import stop_stack
 
-    with screen().status("stopping the stack"):
+    with console().status("stopping the stack"):
         stopped = stop_stack(state_folder())
-    screen().print("the stack is down" if stopped else "no stack was running")
+    say("the stack is down" if stopped else "no stack was running")
 
 
 @stack_commands.command()
@@ -73,18 +72,18 @@ def status() -> None:
     """Show what runs, since when, and where it logs. Exit code 3 where no stack is up."""
     from rich.table import Table
 
-    from services.cli.stack.layout import state_folder
+    from services.cli.stack.config import state_folder
     from services.cli.stack.manager import free_space, program_states, running_stack
 
     stack = running_stack(state_folder())
     if stack is None:
-        screen().print("no stack is up; start it with: sense up")
+        say("no stack is up; start it with: sense up")
         raise typer.Exit(3)
     table = Table("process", "state", "pid", "since")
     for program in program_states(stack):
         table.add_row(program.name, program.state, str(program.pid or ""), program.uptime)
-    screen().print(table)
+    say(table)
     show_addresses(stack)
     if (free := free_space(stack.state)) < LOW_BYTES:
         low = f"only {free // 1_000_000} MB are free under {stack.state}"
-        screen().print(f"{low}; work waits on a full disk: free some")
+        say(f"{low}; work waits on a full disk: free some")

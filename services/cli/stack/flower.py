@@ -1,8 +1,8 @@
-"""Says where Flower is, and how to get in: `python -m services.cli.stack.flower`."""
+"""Prints where Flower is and how to log in: `python -m services.cli.stack.flower`."""
 
 import sys
 
-from services.cli.stack.layout import FLOWER_USER, state_folder
+from services.cli.stack.config import FLOWER_USER, state_folder
 from services.cli.stack.manager import running_stack
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,17 +19,32 @@ from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
+import redis
+from pydantic import SecretStr
 from supervisor.xmlrpc import SupervisorTransport
 
-from services.cli.stack.layout import StackFile, plan_stack, read_stack, stack_path, write_private, write_stack
-from services.cli.stack.programs import STOP_WAIT_S, redis_config, supervisor_config
-from services.cli.stack.readiness import unready
+from services.cli.stack.config import (
+    STOP_WAIT_S,
+    StackFile,
+    plan_stack,
+    read_stack,
+    redis_config,
+    stack_path,
+    supervisor_config,
+    write_private,
+    write_stack,
+)
+from services.cli.terminal import stack_at
 from shared.errors import SenseError, UnavailableError
-from shared.lifeline import STACK_MARK, left_pids
+from shared.jobs.workers import WorkerRegistry
+from shared.processes.lifecycle import STACK_MARK, live_pids
+from shared.redis import connect_redis
+from shared.settings import RedisSettings
 
-STALL_S = 60.0  # a start in which nothing that is missing moves for so long is given up
-MOVED_CPU_S, MOVED_BYTES = 0.5, 1_000_000  # what a process that still starts uses and reads within that, at least
-MOST_ENDS = 5  # of one program in one start, once Redis answers
+READY_S = 1.0  # for one answer of a part
+STALL_S = 60.0  # a start is given up when no missing part shows signs of life for this long
+MOVED_CPU_S, MOVED_BYTES = 0.5, 1_000_000  # what a starting process uses and reads in that time, at least
+MAX_ENDS = 5  # of one program in one start, once Redis answers
 STOP_LIMIT_S = 45.0
 PID_WAIT_S = 5.0
 FREE_BYTES = 500_000_000
@@ -35,13 +52,13 @@ FOLDERS = ("logs", "redis", "objects", "engine", "cache", "work")
 
 
 class StackError(SenseError):
-    """The stack cannot be started or stopped; the message says which part and where its log is."""
+    """The stack cannot be started or stopped; the message names the part and its log."""
 
     code = "stack"
 
 
 def supervisor_pid(state: Path) -> int | None:
-    """The pid of this state folder's supervisord, if it lives; another one may have got a dead one's number."""
+    """The pid of this state folder's supervisord if it lives; another process may have the number of a dead one."""
     try:
         pid = int((state / "supervisord.pid").read_text())
         command = psutil.Process(pid).cmdline()
@@ -51,15 +68,13 @@ def supervisor_pid(state: Path) -> int | None:
 
 
 def running_stack(state: Path) -> StackFile | None:
-    """The stack, where its supervisord lives."""
+    """The stack, if its supervisord lives."""
     stack = read_stack(state)
     return stack if stack is not None and supervisor_pid(state) is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramState:
-    """One supervised process as supervisord sees it."""
-
     name: str
     state: str
     pid: int
@@ -67,25 +82,23 @@ class ProgramState:
 
 
 def supervisor_calls(stack: StackFile) -> Any:
-    """supervisord's own interface, over its socket."""
     transport = SupervisorTransport(None, None, f"unix://{stack.socket}")
     return ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
 
 def program_states(stack: StackFile) -> list[ProgramState]:
-    """All processes of a running stack. Raises `StackError` where supervisord does not answer."""
+    """All processes of a running stack. Raises `StackError` if supervisord does not answer."""
     try:
-        told = supervisor_calls(stack).getAllProcessInfo()
+        listed = supervisor_calls(stack).getAllProcessInfo()
     except (OSError, Fault) as error:
         raise StackError(f"supervisord does not answer on {stack.socket} ({error}); try: sense down") from error
     return [
         ProgramState(one["name"], one["statename"], one["pid"], one["description"].partition("uptime ")[2])
-        for one in told
+        for one in listed
     ]
 
 
 def free_space(state: Path) -> int:
-    """Bytes that are free where the state folder lies."""
     return shutil.disk_usage(state).free
 
 
@@ -100,9 +113,10 @@ def check_space(state: Path) -> None:
 
 
 def start_stack(state: Path, tell: Callable[[str], None]) -> tuple[StackFile, bool]:
-    """Starts everything and waits until it answers; half a start is taken back. Raises `StackError`.
+    """Starts everything, after ending what is left of a dead stack, and waits until it answers. A failed start is
+    undone.
 
-    The second is False where another `sense` started it first. What is left of a stack that died is ended before.
+    The second value is False if another `sense` started it first. Raises `StackError`.
     """
     try:
         make_state(state)
@@ -116,16 +130,15 @@ def start_stack(state: Path, tell: Callable[[str], None]) -> tuple[StackFile, bo
 
 
 def start_alone(state: Path, tell: Callable[[str], None]) -> StackFile:
-    """As `start_stack`, by the one who may."""
     if family(state):
         tell("ending what is left of an earlier stack")
         stop_stack(state)
     try:
         with undisturbed():
             stack = prepare_stack(state)
-        told = log_sizes(stack)
+        log_starts = {path.stem: path.stat().st_size for path in (state / "logs").glob("*.log")}
         start_supervisor(stack)
-        wait_ready(stack, tell, told)
+        wait_ready(stack, tell, log_starts)
     except BaseException:
         stop_stack(state)
         raise
@@ -133,14 +146,14 @@ def start_alone(state: Path, tell: Callable[[str], None]) -> StackFile:
 
 
 def make_private(folder: Path) -> None:
-    """A folder for its owner alone: it holds passwords, logs and data."""
+    """Creates a folder for its owner only: it holds passwords, logs and data."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with suppress(PermissionError):  # somebody else's, who lets us write
+    with suppress(PermissionError):  # it belongs to another user, who lets us write
         folder.chmod(0o700)
 
 
 def make_state(state: Path) -> None:
-    """The state folder; one that was there before and may be more than that keeps its mode."""
+    """Creates the state folder; one that existed and may serve other purposes keeps its mode."""
     if not state.exists() or state.name == ".sense" or (state / "supervisord.conf").exists():
         make_private(state)
     elif not os.access(state, os.W_OK):
@@ -149,7 +162,7 @@ def make_state(state: Path) -> None:
 
 @contextmanager
 def alone(state: Path, tell: Callable[[str], None]) -> Iterator[None]:
-    """One start at a time in a state folder; the kernel frees the lock of a `sense` that was killed."""
+    """Allows one start at a time in a state folder; the kernel releases the lock of a killed `sense`."""
     lock = os.open(state / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -164,7 +177,7 @@ def alone(state: Path, tell: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Ctrl-C waits until the block's end: some libraries turn it into errors of their own in the middle of a call."""
+    """Delays Ctrl-C until the end of the block: in the middle of a call, some libraries turn it into other errors."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -179,7 +192,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def prepare_stack(state: Path) -> StackFile:
-    """Folders, ports and configuration of a new stack; its own file comes last."""
+    """Writes folders and configuration of a new stack; the file that describes it comes last."""
     for folder in FOLDERS:
         make_private(state / folder)
     stack = plan_stack(state)
@@ -190,7 +203,7 @@ def prepare_stack(state: Path) -> StackFile:
 
 
 def start_supervisor(stack: StackFile) -> None:
-    """Starts supervisord, away from the terminal's Ctrl-C, until it can be stopped again. Raises `StackError`."""
+    """Starts supervisord, out of reach of the terminal's Ctrl-C. Raises `StackError`."""
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(stack.state / "supervisord.conf")]
     with subprocess.Popen(
         command,
@@ -204,7 +217,7 @@ def start_supervisor(stack: StackFile) -> None:
         try:
             said, _ = process.communicate()
         finally:
-            # its first process ends when it is a daemon, a moment before its pid is written
+            # supervisord's first process ends a moment before the daemon writes its pid
             deadline = time.monotonic() + PID_WAIT_S
             while process.wait() == 0 and supervisor_pid(stack.state) is None and time.monotonic() < deadline:
                 time.sleep(0.02)
@@ -214,10 +227,10 @@ def start_supervisor(stack: StackFile) -> None:
 
 @dataclass
 class Movement:
-    """What the programs that do not answer yet have done: a start goes on while one of them moves.
+    """Signs of life of programs that do not answer yet: a start goes on while one of them shows some.
 
-    A program that still imports uses its processor or reads its files, however slow the machine makes it; one that
-    waits for nothing does neither.
+    A program that still imports uses its processor or reads its files, however slow the machine; one that hangs does
+    neither.
     """
 
     since: float = field(default_factory=time.monotonic)
@@ -225,7 +238,6 @@ class Movement:
     pids: dict[str, set[int]] = field(default_factory=dict)  # by program, in this start
 
     def look(self, programs: Mapping[str, ProgramState]) -> None:
-        """Reads what each has used until now."""
         for name, program in programs.items():
             if program.pid and program.pid not in self.pids.setdefault(name, set()):
                 self.pids[name].add(program.pid)
@@ -238,20 +250,19 @@ class Movement:
 
     @property
     def stalled(self) -> bool:
-        """Whether nothing moved for long."""
         return time.monotonic() - self.since > STALL_S
 
     def forget_ends(self) -> None:
-        """Ends so far had a reason that is gone."""
+        """For ends whose reason is gone."""
         self.pids.clear()
 
     def ends(self, name: str) -> int:
-        """How often the program has ended."""
+        """How often a program has ended."""
         return max(0, len(self.pids.get(name, ())) - 1)
 
 
 def usage(pid: int) -> tuple[float, float]:
-    """CPU seconds and bytes read of a process and those below it; what may not be seen counts as nothing."""
+    """CPU seconds and bytes read of a process and its children; what may not be seen counts as nothing."""
     cpu_s, read = 0.0, 0.0
     with suppress(psutil.Error):
         top = psutil.Process(pid)
@@ -263,11 +274,51 @@ def usage(pid: int) -> tuple[float, float]:
     return cpu_s, read
 
 
-def wait_ready(stack: StackFile, tell: Callable[[str], None], told: Mapping[str, int]) -> None:
-    """Waits for every part, however long, while one that is missing moves.
+def answers(url: str) -> bool:
+    """Whether a GET succeeds."""
+    try:
+        with urllib.request.urlopen(url, timeout=READY_S) as answer:
+            return bool(answer.status < 400)
+    except (urllib.error.URLError, OSError):
+        return False
 
-    Raises `StackError` for one that stands still or keeps ending, with what it wrote in this start (`told`: the sizes
-    of logs before it).
+
+def is_own_gateway(stack: StackFile) -> bool:
+    """Whether the gateway at the stack's address is of this start: another clone may have been quicker."""
+    return stack_at(stack.gateway_url) == stack.id and answers(f"{stack.gateway_url}/readyz")
+
+
+def silent_workers(stack: StackFile) -> list[str]:
+    """Queues without a living worker; all of them if Redis is down."""
+    settings = RedisSettings(url=SecretStr(stack.redis_url))
+    try:
+        living = WorkerRegistry(connect_redis(settings), settings.prefix).living()
+    except (SenseError, redis.RedisError):
+        return ["redis"]
+    return [f"worker-{queue}" for queue, slots in living.items() if not slots]
+
+
+def unready(stack: StackFile) -> list[str]:
+    """Names of programs that do not answer."""
+    missing = silent_workers(stack)
+    if not is_own_gateway(stack):
+        missing.append("gateway")
+    for name, url in (
+        ("engine", f"{stack.engine_url}/health"),
+        ("sandbox-http", f"{stack.sandbox_url}/readyz"),
+        ("serving-http", f"{stack.serving_url}/healthz"),
+        ("flower", f"{stack.flower_url}/healthcheck"),
+    ):
+        if not answers(url):
+            missing.append(name)
+    return missing
+
+
+def wait_ready(stack: StackFile, tell: Callable[[str], None], log_starts: Mapping[str, int]) -> None:
+    """Waits for every part, however long, while one that is missing shows signs of life.
+
+    Raises `StackError` for one that hangs or keeps ending, with what it wrote after its log had the size in
+    `log_starts`.
     """
     movement, redis_answered = Movement(), False
     while missing := unready(stack):
@@ -279,33 +330,23 @@ def wait_ready(stack: StackFile, tell: Callable[[str], None], told: Mapping[str,
         for name in missing:
             gone = name in programs and programs[name].state == "FATAL"
             if redis_answered or name == "redis":
-                gone = gone or movement.ends(name) >= MOST_ENDS
+                gone = gone or movement.ends(name) >= MAX_ENDS
             if gone:
-                raise StackError(f"{name} keeps ending; {own_lines(stack, name, told)}")
+                raise StackError(f"{name} keeps ending; {own_lines(stack, name, log_starts)}")
         if movement.stalled:
-            lines = own_lines(stack, missing[0], told)
+            lines = own_lines(stack, missing[0], log_starts)
             raise StackError(f"{', '.join(missing)} did not start: nothing moved for {STALL_S:.0f} s; {lines}")
         tell(f"waiting for {', '.join(missing)}")
         time.sleep(0.2)
 
 
-def log_path(stack: StackFile, name: str) -> Path:
-    """Where a program writes."""
-    return stack.state / "logs" / f"{name}.log"
-
-
-def log_sizes(stack: StackFile) -> dict[str, int]:
-    """How long each log is now, by program."""
-    return {path.stem: path.stat().st_size for path in (stack.state / "logs").glob("*.log")}
-
-
-def own_lines(stack: StackFile, name: str, told: Mapping[str, int], lines: int = 8) -> str:
-    """The last lines that a program wrote after its log had the size it is told here."""
-    path = log_path(stack, name)
+def own_lines(stack: StackFile, name: str, log_starts: Mapping[str, int], lines: int = 8) -> str:
+    """The last lines that a program wrote after its log had the size in `log_starts`."""
+    path = stack.state / "logs" / f"{name}.log"
     try:
         with path.open("rb") as file:
-            size, before = file.seek(0, os.SEEK_END), told.get(name, 0)
-            file.seek(before if before <= size else 0)  # a shorter one was begun anew
+            size, before = file.seek(0, os.SEEK_END), log_starts.get(name, 0)
+            file.seek(before if before <= size else 0)  # a shorter one was rotated
             found = file.read().decode(errors="replace").splitlines()[-lines:]
     except OSError:
         found = []
@@ -315,31 +356,27 @@ def own_lines(stack: StackFile, name: str, told: Mapping[str, int], lines: int =
 
 
 def stop_programs(stack: StackFile) -> None:
-    """Redis last, the others at once before it: they hand back to Redis.
+    """Stops all programs at once but Redis, to which they hand back their work, then Redis.
 
-    supervisord's own shutdown goes from program to program, a second for each: nothing may be left to it.
+    supervisord's own shutdown takes a second per program, so nothing may be left to it.
     """
-    names = {program.name for program in program_states(stack)}
-    for round_ in (names - {"redis"}, {"redis"}):
-        stop_together(stack, round_)
-
-
-def stop_together(stack: StackFile, names: set[str]) -> None:
-    """Stops these programs and waits until none of them is stopping."""
-    calls, deadline = supervisor_calls(stack), time.monotonic() + STOP_WAIT_S + 5
-    for program in program_states(stack):
-        if program.name in names and program.state in ("RUNNING", "STARTING", "BACKOFF"):
-            calls.stopProcess(program.name, False)
-    while time.monotonic() < deadline and any(
-        one.state == "STOPPING" for one in program_states(stack) if one.name in names
-    ):
-        time.sleep(0.1)
+    calls = supervisor_calls(stack)
+    all_names = {program.name for program in program_states(stack)}
+    for names in (all_names - {"redis"}, {"redis"}):
+        deadline = time.monotonic() + STOP_WAIT_S + 5
+        for program in program_states(stack):
+            if program.name in names and program.state in ("RUNNING", "STARTING", "BACKOFF"):
+                calls.stopProcess(program.name, False)
+        while time.monotonic() < deadline and any(
+            one.state == "STOPPING" for one in program_states(stack) if one.name in names
+        ):
+            time.sleep(0.1)
 
 
 def family(state: Path) -> list[psutil.Process]:
-    """Every process that was started for this state folder, whoever its parent is now; never the caller's own line."""
+    """Every process that was started for this state folder, whoever its parent is, except the caller's ancestors."""
     own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
-    left, found = set(left_pids(state)), []
+    left, found = set(live_pids(state)), []
     for process in psutil.process_iter():
         try:
             if process.pid in own:
@@ -352,12 +389,12 @@ def family(state: Path) -> list[psutil.Process]:
 
 
 def stop_stack(state: Path) -> bool:
-    """Stops all processes, kindly first; False where nothing ran. Nothing is left behind, orphans included."""
+    """Stops all processes, gently first, orphans included; False if none ran."""
     pid = supervisor_pid(state)
     stack = read_stack(state)
     members = family(state)
     if pid is not None:
-        with suppress(OSError, Fault, StackError):  # a supervisord that does not answer is ended all the same
+        with suppress(OSError, Fault, StackError):  # a supervisord that does not answer is killed below
             if stack is not None:
                 stop_programs(stack)
         with suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The engine's HTTP face. This process holds no torch: its child does, and only while somebody asks."""
+"""The HTTP process of the embedded engine. It holds no torch: its child, the model process, does."""
 
 import asyncio
 import contextlib
@@ -13,129 +13,132 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 
-from services.serving.embedded.link import Link
+from services.serving.embedded.model_process import GenerationTask, ModelProcess
 from services.serving.embedded.openai_api import (
+    ChatEnvelope,
     ChatRequest,
+    CompletionEnvelope,
     CompletionRequest,
-    Envelope,
-    TextEnvelope,
     error_body,
     first_fault,
 )
-from services.serving.embedded.settings import EngineSettings
-from services.serving.embedded.wire import ChatTask
-from services.serving.golden import Golden
-from services.serving.protocol import ServedModel
-from services.serving.registry import Registry
+from services.serving.registry import ReferenceLogprobs, Registry, ServedModel
+from services.serving.settings import EmbeddedEngineSettings
 from shared.errors import SenseError
-from shared.hangup import unless_gone
-from shared.http_guard import Guard, GuardMiddleware
-from shared.plain_data import ENGINE_VALUES, check_json
+from shared.http.guard import Guard, GuardMiddleware
+from shared.http.server import cancel_on_disconnect
+from shared.parsing import MAX_ENGINE_VALUES, check_json
 
 RETRY_AFTER_S = "1"
 
 
-class RefusedError(SenseError):
-    """An error that the child reported, with its status."""
+class ModelProcessError(SenseError):
+    """An error that the model process reported, with its status."""
 
     def __init__(self, message: dict[str, Any]) -> None:
         super().__init__(message["message"], code=message["code"])
         self.http_status = message["status"]
 
 
-def create_app(state: Path, settings: EngineSettings) -> FastAPI:
-    link, registry = Link(), Registry(state)
+def create_app(state: Path, settings: EmbeddedEngineSettings) -> FastAPI:
+    model_process, registry = ModelProcess(), Registry(state)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await link.release()
+        await model_process.release()
 
     app = FastAPI(title="Sense embedded engine", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(GuardMiddleware, guard=Guard.from_settings())
-    app.add_exception_handler(SenseError, _say_sense_error)
-    app.add_exception_handler(RequestValidationError, _say_bad_body)
-    app.add_exception_handler(ClientDisconnect, _say_nothing)
-    _add_reading_routes(app, link, registry)
-    _add_admin_routes(app, link, registry)
-    _add_chat_routes(app, link, registry, settings)
+    app.add_exception_handler(SenseError, _sense_error_response)
+    app.add_exception_handler(RequestValidationError, _bad_body_response)
+    app.add_exception_handler(ClientDisconnect, _ignore_disconnect)
+    _add_reading_routes(app, model_process, registry)
+    _add_admin_routes(app, model_process, registry)
+    _add_chat_routes(app, model_process, registry, settings)
     return app
 
 
-def _add_reading_routes(app: FastAPI, link: Link, registry: Registry) -> None:
+def _add_reading_routes(app: FastAPI, model_process: ModelProcess, registry: Registry) -> None:
     @app.get("/health")
     async def health() -> dict[str, Any]:
-        pid, held = link.child_pid, link.in_memory
-        said = {"status": "ok", "engine": "embedded", "weights_in_memory": bool(pid and held)}
-        return {**said, "models_in_memory": held, "child_pid": pid, "requests": link.requests}
+        pid, held = model_process.child_pid, model_process.in_memory
+        state = {"status": "ok", "engine": "embedded", "weights_in_memory": bool(pid and held)}
+        return {**state, "models_in_memory": held, "child_pid": pid, "requests": model_process.requests}
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         return registry.listing()
 
 
-def _add_admin_routes(app: FastAPI, link: Link, registry: Registry) -> None:
+def _add_admin_routes(app: FastAPI, model_process: ModelProcess, registry: Registry) -> None:
     loading = asyncio.Lock()
 
     @app.post("/admin/models")
     async def add(model: ServedModel) -> ServedModel:
         async with loading:
             if registry.find(model) is None:
-                loaded = _checked(await link.load(model))
-                registry.add(model, Golden.model_validate(loaded["golden"]))
+                loaded = _raise_error(await model_process.load(model))
+                registry.add(model, ReferenceLogprobs.model_validate(loaded["reference"]))
         return model
 
     @app.delete("/admin/models/{name}")
     async def remove(name: str) -> dict[str, Any]:
         registry.remove(name)
-        await link.forget(name)
+        await model_process.forget(name)
         return {"name": name, "deleted": True}
 
     @app.post("/admin/release")
     async def release() -> dict[str, Any]:
-        await link.renew()
+        await model_process.restart()
         return {"released": True}
 
 
-def _add_chat_routes(app: FastAPI, link: Link, registry: Registry, settings: EngineSettings) -> None:
+def _add_chat_routes(
+    app: FastAPI, model_process: ModelProcess, registry: Registry, settings: EmbeddedEngineSettings
+) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(request: Request) -> Response:
-        body = ChatRequest.model_validate_json(await _bounded_body(request))
+        body = ChatRequest.model_validate_json(await _read_body(request))
         tasks = body.tasks(registry.get(body.model), settings)
-        return await _answered(request, link, tasks, Envelope(body.model), body.wants_usage)
+        return await _answer_response(request, model_process, tasks, ChatEnvelope(body.model), body.wants_usage)
 
     @app.post("/v1/completions", response_model=None)
     async def complete(request: Request) -> Response:
-        body = CompletionRequest.model_validate_json(await _bounded_body(request))
+        body = CompletionRequest.model_validate_json(await _read_body(request))
         tasks = body.tasks(registry.get(body.model), settings)
-        return await _answered(request, link, tasks, TextEnvelope(body.model), body.wants_usage)
+        return await _answer_response(request, model_process, tasks, CompletionEnvelope(body.model), body.wants_usage)
 
-    app.add_exception_handler(ValidationError, _say_bad_request)
+    app.add_exception_handler(ValidationError, _bad_request_response)
 
 
-async def _bounded_body(request: Request) -> bytes:
-    """The body, counted before it is validated on the event loop. Raises InvalidInputError."""
+async def _read_body(request: Request) -> bytes:
+    """Checks the size of the body before it is validated on the event loop. Raises InvalidInputError."""
     body = await request.body()
-    check_json(body, "the request", ENGINE_VALUES)
+    check_json(body, "the request", MAX_ENGINE_VALUES)
     return body
 
 
-async def _answered(
-    request: Request, link: Link, tasks: list[ChatTask], envelope: Envelope, wants_usage: bool
+async def _answer_response(
+    request: Request,
+    model_process: ModelProcess,
+    tasks: list[GenerationTask],
+    envelope: ChatEnvelope,
+    wants_usage: bool,
 ) -> Response:
-    """The whole answer, or a stream; a client that hangs up ends the work on its request."""
+    """The whole answer, or a stream. A client that disconnects ends the work on its request."""
     if not tasks[0].stream:
-        done = await unless_gone(request, _together(link, tasks))
+        done = await cancel_on_disconnect(request, _run_tasks(model_process, tasks))
         return JSONResponse(envelope.completion(done))
-    flow = link.chat(tasks[0])
-    first = _checked(await unless_gone(request, anext(flow)))
+    flow = model_process.chat(tasks[0])
+    first = _raise_error(await cancel_on_disconnect(request, anext(flow)))
     events = _events(first, flow, envelope, tasks[0].n, wants_usage)
     return StreamingResponse(events, media_type="text/event-stream")
 
 
-async def _together(link: Link, tasks: list[ChatTask]) -> dict[str, Any]:
-    """The final message of all tasks as one, choices counted through."""
-    parts = await asyncio.gather(*(_last(link, task) for task in tasks))
+async def _run_tasks(model_process: ModelProcess, tasks: list[GenerationTask]) -> dict[str, Any]:
+    """The final messages of all tasks as one, with the choices numbered through."""
+    parts = await asyncio.gather(*(_last_message(model_process, task) for task in tasks))
     choices = [choice for part in parts for choice in part["choices"]]
     return {
         "choices": [{**choice, "index": index} for index, choice in enumerate(choices)],
@@ -144,22 +147,22 @@ async def _together(link: Link, tasks: list[ChatTask]) -> dict[str, Any]:
     }
 
 
-async def _last(link: Link, task: ChatTask) -> dict[str, Any]:
+async def _last_message(model_process: ModelProcess, task: GenerationTask) -> dict[str, Any]:
     message: dict[str, Any] = {}
-    async with contextlib.aclosing(link.chat(task)) as flow:
+    async with contextlib.aclosing(model_process.chat(task)) as flow:
         async for message in flow:
-            _checked(message)
+            _raise_error(message)
     return message
 
 
-def _checked(message: dict[str, Any]) -> dict[str, Any]:
+def _raise_error(message: dict[str, Any]) -> dict[str, Any]:
     if message["event"] == "error":
-        raise RefusedError(message)
+        raise ModelProcessError(message)
     return message
 
 
 async def _events(
-    first: dict[str, Any], flow: AsyncGenerator[dict[str, Any], None], envelope: Envelope, count: int, usage: bool
+    first: dict[str, Any], flow: AsyncGenerator[dict[str, Any], None], envelope: ChatEnvelope, count: int, usage: bool
 ) -> AsyncIterator[str]:
     message = first
     try:
@@ -168,7 +171,7 @@ async def _events(
         while message["event"] == "text":
             yield _event(envelope.chunk(message["index"], message["text"]))
             message = await anext(flow)
-        for choice in _checked(message)["choices"]:
+        for choice in _raise_error(message)["choices"]:
             yield _event(envelope.chunk(choice["index"], None, choice["finish_reason"]))
         if usage:
             yield _event(envelope.usage_chunk(message))
@@ -183,7 +186,7 @@ def _event(body: dict[str, Any]) -> str:
     return f"data: {json.dumps(body)}\n\n"
 
 
-async def _say_sense_error(request: Request, error: Exception) -> JSONResponse:
+async def _sense_error_response(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SenseError)
     headers = {"Retry-After": RETRY_AFTER_S} if error.http_status == 503 else None
     openai = request.scope["path"].startswith("/v1/")
@@ -192,17 +195,17 @@ async def _say_sense_error(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(body, status_code=status, headers=headers)
 
 
-async def _say_nothing(_: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # the client hung up: nobody reads it
+async def _ignore_disconnect(_: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it
 
 
-async def _say_bad_request(_: Request, error: Exception) -> JSONResponse:
+async def _bad_request_response(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ValidationError)
     where, sentence = first_fault(error)
     return JSONResponse(error_body(sentence, 400, "invalid_request", where), status_code=400)
 
 
-async def _say_bad_body(_: Request, error: Exception) -> JSONResponse:
+async def _bad_body_response(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
     where = ".".join(str(part) for part in fault["loc"])

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import uvicorn
 
+from services.serving.settings import VllmSettings
 from services.serving.vllm.app import create_app
-from services.serving.vllm.settings import VllmSettings
 from shared.errors import SenseError
-from shared.http_guard import Guard, check_address
-from shared.http_process import address_parser, server_config
-from shared.lifeline import exit_with_parent
+from shared.http.guard import Guard, check_bind_address
+from shared.http.server import address_parser, uvicorn_config
 from shared.logging import configure_logging
+from shared.processes.lifecycle import exit_with_parent
 
 GRACE_S = 10
 
@@ -25,12 +25,12 @@ def main() -> int:
     configure_logging("engine")
     exit_with_parent()
     try:
-        check_address(given.host, Guard.from_settings())
+        check_bind_address(given.host, Guard.from_settings())
         app = create_app(given.state, VllmSettings())
     except SenseError as error:
         print(error.message, file=sys.stderr)
         return 2
-    uvicorn.Server(server_config(app, given, grace_s=GRACE_S)).run()
+    uvicorn.Server(uvicorn_config(app, given, grace_s=GRACE_S)).run()
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The front before vLLM over HTTP: the embedded engine's addresses, so that nobody else knows which of them it is."""
+"""The HTTP front before vLLM. It has the routes of the embedded engine, so callers need not know which one runs."""
 
 import contextlib
 import json
@@ -13,25 +13,23 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.requests import ClientDisconnect
 
-from services.serving.protocol import ServedModel
-from services.serving.registry import Registry
-from services.serving.vllm.api import VllmApi, said_error
-from services.serving.vllm.front import Front
-from services.serving.vllm.plain import as_chat, as_chat_stream, as_plain
-from services.serving.vllm.server import OwnServer, RunningServer, Server
-from services.serving.vllm.settings import VllmSettings
+from services.serving.registry import Registry, ServedModel
+from services.serving.settings import VllmSettings
+from services.serving.vllm.control_tokens import as_token_completion, completion_to_chat, completion_to_chat_stream
+from services.serving.vllm.models import VllmModels
+from services.serving.vllm.server import ExternalServer, ManagedServer, VllmClient, VllmServer, read_error
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
-from shared.hangup import unless_gone
-from shared.http_guard import Guard, GuardMiddleware
-from shared.plain_data import ENGINE_VALUES, check_json
+from shared.http.guard import Guard, GuardMiddleware
+from shared.http.server import cancel_on_disconnect
+from shared.parsing import MAX_ENGINE_VALUES, check_json
 
 RETRY_AFTER_S = "5"
-ANSWER_S = 900.0
-JSON = {"Content-Type": "application/json"}
+ANSWER_TIMEOUT_S = 900.0
+JSON_HEADERS = {"Content-Type": "application/json"}
 
 
 def create_app(state: Path, settings: VllmSettings) -> FastAPI:
-    """Raises InvalidInputError where neither an interpreter nor an address of vLLM is set."""
+    """Raises InvalidInputError if neither an interpreter nor an address of vLLM is set."""
     if settings.url is None and settings.python is None:
         raise InvalidInputError("vLLM is not set up: set SENSE_VLLM_PYTHON (its interpreter) or SENSE_VLLM_URL")
     registry = Registry(state)
@@ -39,179 +37,184 @@ def create_app(state: Path, settings: VllmSettings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         limits = httpx.Limits(max_connections=512, max_keepalive_connections=128)
-        timeout = httpx.Timeout(ANSWER_S, connect=5.0)
-        own = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
-        async with httpx.AsyncClient(headers=own, timeout=timeout, limits=limits, trust_env=False) as http:
+        timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=5.0)
+        headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
+        async with httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits, trust_env=False) as http:
             server = open_server(state, settings, http)
-            app.state.http, app.state.front = http, Front(registry, server, VllmApi(http), settings)
+            app.state.http, app.state.models = http, VllmModels(registry, server, VllmClient(http), settings)
             yield
-            if isinstance(server, OwnServer):
+            if isinstance(server, ManagedServer):
                 await server.release()
 
     app = FastAPI(title="Sense vLLM front", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(GuardMiddleware, guard=Guard.from_settings())
-    app.add_exception_handler(SenseError, say_sense_error)
-    app.add_exception_handler(RequestValidationError, say_bad_body)
-    app.add_exception_handler(ClientDisconnect, say_nothing)
+    app.add_exception_handler(SenseError, sense_error_response)
+    app.add_exception_handler(RequestValidationError, bad_body_response)
+    app.add_exception_handler(ClientDisconnect, ignore_disconnect)
     add_routes(app)
     return app
 
 
-def open_server(state: Path, settings: VllmSettings, http: httpx.AsyncClient) -> Server:
-    """Somebody else's where an address is set, else our own."""
+def open_server(state: Path, settings: VllmSettings, http: httpx.AsyncClient) -> VllmServer:
     if settings.url is not None:
-        return RunningServer(settings.url, http)
+        return ExternalServer(settings.url, http)
     assert settings.python is not None
-    return OwnServer(settings.python, state, settings, http)
+    return ManagedServer(settings.python, state, settings, http)
 
 
 def add_routes(app: FastAPI) -> None:
-    """Health, names, administration, and OpenAI's two interfaces."""
-
     @app.get("/health")
     async def health(request: Request) -> dict[str, Any]:
-        front: Front = request.app.state.front
-        pid = front.server.pid if isinstance(front.server, OwnServer) else None
-        held = front.in_memory
-        said = {"status": "ok", "engine": "vllm", "weights_in_memory": front.server.running}
-        return {**said, "models_in_memory": held, "child_pid": pid, "requests": front.requests}
+        models: VllmModels = request.app.state.models
+        pid = models.server.pid if isinstance(models.server, ManagedServer) else None
+        held = models.in_memory
+        state = {"status": "ok", "engine": "vllm", "weights_in_memory": models.server.running}
+        return {**state, "models_in_memory": held, "child_pid": pid, "requests": models.requests}
 
     @app.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
-        front: Front = request.app.state.front
-        return front.registry.listing()
+        models: VllmModels = request.app.state.models
+        return models.registry.listing()
 
     @app.post("/admin/models")
     async def add(request: Request, model: ServedModel) -> ServedModel:
-        front: Front = request.app.state.front
-        return await front.load(model)
+        models: VllmModels = request.app.state.models
+        return await models.load(model)
 
     @app.delete("/admin/models/{name}")
     async def remove(request: Request, name: str) -> dict[str, Any]:
-        await request.app.state.front.unload(name)
+        await request.app.state.models.unload(name)
         return {"name": name, "deleted": True}
 
     @app.post("/admin/release")
     async def release(request: Request) -> dict[str, Any]:
-        await request.app.state.front.release()
+        await request.app.state.models.release()
         return {"released": True}
 
     @app.post("/v1/chat/completions", response_model=None)
     @app.post("/v1/completions", response_model=None)
     async def answer(request: Request) -> Response:
-        return await passed_on(request)
+        return await forward_request(request)
 
 
-async def passed_on(request: Request) -> Response:
-    """vLLM's answer as it is; a caller who hangs up ends vLLM's work, and a model stays until its answer is out."""
-    front: Front = request.app.state.front
+async def forward_request(request: Request) -> Response:
+    """Forwards a request to vLLM. A caller who disconnects ends vLLM's work; a model stays until its answer is out."""
+    models: VllmModels = request.app.state.models
     body = await request.body()
-    asked, path = read_body(body), request.url.path
+    payload, path = read_body(body), request.url.path
     if path.endswith("/chat/completions"):
-        base_dir = front.registry.get(asked["model"]).model.base_dir
-        if (plain := await to_thread.run_sync(as_plain, asked, base_dir)) is not None:
-            asked, path, body = plain, path.replace("/chat/completions", "/completions"), json.dumps(plain).encode()
+        base_dir = models.registry.get(payload["model"]).model.base_dir
+        if (converted := await to_thread.run_sync(as_token_completion, payload, base_dir)) is not None:
+            payload, path, body = (
+                converted,
+                path.replace("/chat/completions", "/completions"),
+                json.dumps(converted).encode(),
+            )
     try:
-        return await once(request, front, path, body, asked)
-    except httpx.ConnectError:  # it ended before this request: nothing was asked of it yet
-        await front.server.settle()
+        return await forward_once(request, models, path, body, payload)
+    except httpx.ConnectError:  # vLLM ended before it got this request, so it is safe to send it again
+        await models.server.settle()
     try:
-        return await once(request, front, path, body, asked)
+        return await forward_once(request, models, path, body, payload)
     except httpx.ConnectError as error:
-        raise died(front, error) from error
+        raise connection_error(models, error) from error
 
 
-async def once(request: Request, front: Front, path: str, body: bytes, asked: dict[str, Any]) -> Response:
-    """One try at vLLM's `path`; a connection that was not made is the caller's to judge."""
+async def forward_once(
+    request: Request, models: VllmModels, path: str, body: bytes, payload: dict[str, Any]
+) -> Response:
+    """Tries once. Raises httpx.ConnectError if there was no connection: only then may the caller try again."""
     stack = contextlib.AsyncExitStack()
     try:
-        inner = await unless_gone(request, stack.enter_async_context(front.flight(asked["model"])))
-        if not front.server.running:  # seen only now: it ended while the model was looked up
+        inner = await cancel_on_disconnect(request, stack.enter_async_context(models.hold(payload["model"])))
+        if not models.server.running:  # it ended while the model was looked up
             raise httpx.ConnectError("vLLM has ended")
-        content = body if inner == asked["model"] else json.dumps({**asked, "model": inner}).encode()
+        content = body if inner == payload["model"] else json.dumps({**payload, "model": inner}).encode()
         http: httpx.AsyncClient = request.app.state.http
-        ask = http.build_request("POST", front.server.url + path, content=content, headers=JSON)
-        answer = await unless_gone(request, http.send(ask, stream=bool(asked.get("stream"))))
+        ask = http.build_request("POST", models.server.url + path, content=content, headers=JSON_HEADERS)
+        answer = await cancel_on_disconnect(request, http.send(ask, stream=bool(payload.get("stream"))))
         stack.push_async_callback(answer.aclose)
         if answer.is_error:
             await answer.aread()
-            refuse(front, asked["model"], answer)
+            raise_vllm_error(models, payload["model"], answer)
     except httpx.HTTPError as error:
         await stack.aclose()
         if isinstance(error, httpx.ConnectError):
             raise
-        raise died(front, error) from error
+        raise connection_error(models, error) from error
     except BaseException:
         await stack.aclose()
         raise
-    kind, plain = answer.headers.get("content-type", "application/json"), path != request.url.path
-    if not asked.get("stream"):
+    kind, converted = answer.headers.get("content-type", "application/json"), path != request.url.path
+    if not payload.get("stream"):
         await stack.aclose()
-        return JSONResponse(as_chat(answer.json())) if plain else Response(answer.content, media_type=kind)
-    events = flow(front, answer, stack)
-    return StreamingResponse(as_chat_stream(events) if plain else events, media_type=kind)
+        return (
+            JSONResponse(completion_to_chat(answer.json())) if converted else Response(answer.content, media_type=kind)
+        )
+    events = stream_answer(models, answer, stack)
+    return StreamingResponse(completion_to_chat_stream(events) if converted else events, media_type=kind)
 
 
 def read_body(body: bytes) -> dict[str, Any]:
-    """The request as far as the front must know it. Raises InvalidInputError."""
+    """Checks what the front needs of a request. Raises InvalidInputError."""
     try:
-        check_json(body, "the request", ENGINE_VALUES)
-        asked = json.loads(body)
+        check_json(body, "the request", MAX_ENGINE_VALUES)
+        payload = json.loads(body)
     except ValueError as error:
         raise InvalidInputError(f"The body is no JSON: {error}.", code="invalid_request") from error
-    if not isinstance(asked, dict) or not isinstance(asked.get("model"), str):
+    if not isinstance(payload, dict) or not isinstance(payload.get("model"), str):
         raise InvalidInputError("The body is no object with a 'model': name one of /v1/models.", code="invalid_request")
-    return asked
+    return payload
 
 
-async def flow(front: Front, answer: httpx.Response, stack: contextlib.AsyncExitStack) -> AsyncIterator[bytes]:
-    """The stream's chunks; where vLLM dies in the middle, an error event says so."""
+async def stream_answer(
+    models: VllmModels, answer: httpx.Response, stack: contextlib.AsyncExitStack
+) -> AsyncIterator[bytes]:
+    """The chunks of the stream; if vLLM dies in the middle, an error event follows."""
     try:
         async for chunk in answer.aiter_raw():
             yield chunk
     except httpx.HTTPError as error:
-        failure = died(front, error)
+        failure = connection_error(models, error)
         yield b"data: " + json.dumps(error_body(failure.message, 503, failure.code)).encode() + b"\n\n"
     finally:
         await stack.aclose()
 
 
-def died(front: Front, error: httpx.HTTPError) -> SenseError:
-    """The connection to vLLM broke: because it ended, or was released."""
-    front.server.lost()
-    why = "" if front.server.running else f": {front.server.why_down()}"
+def connection_error(models: VllmModels, error: httpx.HTTPError) -> SenseError:
+    """The error for a broken connection: vLLM ended or was released."""
+    models.server.lost()
+    why = "" if models.server.running else f": {models.server.why_down()}"
     return UnavailableError(f"vLLM broke off ({type(error).__name__}); send the request again{why}", code="engine_died")
 
 
-def refuse(front: Front, name: str, answer: httpx.Response) -> None:
-    """vLLM's error, in OpenAI's form and with a code that is a word. Always raises."""
-    said = said_error(answer)
-    message = str(said.get("message") or f"vLLM answered {answer.status_code} without saying why")
+def raise_vllm_error(models: VllmModels, name: str, answer: httpx.Response) -> None:
+    """Raises vLLM's error in OpenAI's form, with a code that is a word."""
+    body = read_error(answer)
+    message = str(body.get("message") or f"vLLM answered {answer.status_code} without saying why")
     if answer.status_code == 404:
-        front.lost(name)
+        models.lost(name)
         raise NotFoundError(message, code="model_not_found")
     too_long = "context length" in message or "max_model_len" in message
     error = EngineRefusedError(message, code="context_length_exceeded" if too_long else "invalid_request")
-    error.http_status, error.param = answer.status_code, said.get("param")
+    error.http_status, error.param = answer.status_code, body.get("param")
     if answer.status_code >= 500:
         error.code = "engine_error"
     raise error
 
 
 class EngineRefusedError(SenseError):
-    """What vLLM itself refused, with its status and the parameter that it names."""
+    """A refusal of vLLM, with its status and the parameter that it names."""
 
     param: Any = None
 
 
 def error_body(message: str, status: int, code: str, param: Any = None) -> dict[str, Any]:
-    """OpenAI's form of an error."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-async def say_sense_error(request: Request, error: Exception) -> JSONResponse:
-    """Under /v1 a fault of the request is 400, as OpenAI's own server answers."""
+async def sense_error_response(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SenseError)
     status = 400 if request.scope["path"].startswith("/v1/") and error.http_status == 422 else error.http_status
     headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else None
@@ -219,8 +222,7 @@ async def say_sense_error(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(body, status_code=status, headers=headers)
 
 
-async def say_bad_body(_: Request, error: Exception) -> JSONResponse:
-    """A field of an administration call that does not fit."""
+async def bad_body_response(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     fault = error.errors()[0]
     where = ".".join(str(part) for part in fault["loc"])
@@ -228,6 +230,5 @@ async def say_bad_body(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse(error_body(sentence, 422, "invalid_input", where), status_code=422)
 
 
-async def say_nothing(_: Request, error: Exception) -> Response:
-    """The caller hung up: nobody reads an answer."""
-    return Response(status_code=400)
+async def ignore_disconnect(_: Request, error: Exception) -> Response:
+    return Response(status_code=400)  # nobody reads it

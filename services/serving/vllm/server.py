@@ -1,4 +1,4 @@
-"""Where vLLM runs: started by this process in its own environment, or run by somebody else."""
+"""A vLLM server, started by this process or run by somebody else, and the client for its API."""
 
 import asyncio
 import contextlib
@@ -9,60 +9,65 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import httpx
 
-from services.serving.vllm.settings import VllmSettings
-from shared.errors import ConflictError, InvalidInputError, UnavailableError
-from shared.lifeline import without_secrets
+from services.serving.registry import REFERENCE_TEXT
+from services.serving.settings import VllmSettings
+from shared.errors import ConflictError, InvalidInputError, NotFoundError, SenseError, UnavailableError
 from shared.logging import get_logger
+from shared.processes.lifecycle import without_secrets
 
 POLL_S = 0.3
-SETTLE_S = 5.0
+SETTLE_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 120.0
 TAIL_LINES = 6
-HIDDEN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # of our own environment: vLLM has another
+HIDDEN_VARIABLES = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")  # vLLM has an environment of its own
 log = get_logger()
 
 
-class Server(Protocol):
-    """One vLLM. `life` changes whenever it may have forgotten its adapters."""
+class VllmServer(Protocol):
+    """`life` changes whenever vLLM may have forgotten its adapters."""
 
     life: int
 
     @property
     def url(self) -> str:
-        """Its address, without /v1. Raises UnavailableError while it is not running."""
+        """The address, without /v1. Raises UnavailableError while vLLM is not running."""
         ...
 
     @property
     def running(self) -> bool:
-        """Whether it can be asked, as far as this process knows."""
+        """Whether it answers, as far as this process knows."""
         ...
 
     async def ensure(self, base_dir: str) -> str:
-        """Has it serve this base; gives the base's name in vLLM. Raises UnavailableError or InvalidInputError."""
+        """Makes vLLM serve this base and returns the base's name in vLLM.
+
+        Raises UnavailableError or InvalidInputError.
+        """
         ...
 
     async def release(self) -> None:
-        """Gives the memory back. Raises ConflictError where that cannot be done."""
+        """Frees the memory. Raises ConflictError if vLLM cannot."""
         ...
 
     def lost(self) -> None:
-        """A connection broke: it may have ended."""
+        """A connection broke: vLLM may have ended."""
         ...
 
     async def settle(self) -> None:
-        """It could not be reached: waits a little until it is known whether it ended."""
+        """Call this when vLLM could not be reached: waits briefly until it is clear whether it ended."""
         ...
 
     def why_down(self) -> str:
-        """One sentence on why it does not answer."""
+        """One sentence on why vLLM does not answer."""
         ...
 
 
-class OwnServer:
-    """vLLM as a child behind a keeper, so that it ends with this process, whatever kills it."""
+class ManagedServer:
+    """A vLLM that we start, through `run_with_parent`, so that it ends with this process, whatever kills it."""
 
     def __init__(self, python: Path, state: Path, settings: VllmSettings, http: httpx.AsyncClient) -> None:
         self._python, self._settings, self._http = python, settings, http
@@ -104,7 +109,7 @@ class OwnServer:
     async def _start(self, base_dir: str) -> None:
         self._port, self._base_dir = free_port(), base_dir
         self.life += 1
-        command = [sys.executable, "-m", "services.serving.vllm.keeper", *self._command(base_dir)]
+        command = [sys.executable, "-m", "services.serving.vllm.run_with_parent", *self._command(base_dir)]
         log.info("vllm.starting", base=base_dir, port=self._port, log=str(self._log))
         with self._log.open("wb") as out:
             self._child = await asyncio.create_subprocess_exec(
@@ -126,9 +131,10 @@ class OwnServer:
         ]
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in without_secrets(os.environ).items() if name not in HIDDEN}
-        own = {"VLLM_API_KEY": key} if (key := self._settings.key) else {}  # a command line would show it to everybody
-        fixed = {**own, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
+        kept = {name: value for name, value in without_secrets(os.environ).items() if name not in HIDDEN_VARIABLES}
+        # a command line would show the key to everybody
+        key = {"VLLM_API_KEY": self._settings.key} if self._settings.key else {}
+        fixed = {**key, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
         return {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", **kept, **fixed}
 
     async def _wait_healthy(self) -> None:
@@ -147,12 +153,12 @@ class OwnServer:
             await asyncio.sleep(POLL_S)
 
     def lost(self) -> None:
-        """The child's own state says it."""
+        """Nothing to do: the state of the child says whether it ended."""
 
     async def settle(self) -> None:
         if self._child is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._child.wait(), SETTLE_S)
+                await asyncio.wait_for(self._child.wait(), SETTLE_TIMEOUT_S)
 
     def why_down(self) -> str:
         code = self._child.returncode if self._child else None
@@ -162,8 +168,8 @@ class OwnServer:
         return f"vLLM ended with code {code}; the end of {self._log}: " + " / ".join(lines[-TAIL_LINES:])[-900:]
 
 
-class RunningServer:
-    """A vLLM that somebody else runs: it can be put to sleep where it was started for that, not stopped."""
+class ExternalServer:
+    """A vLLM that somebody else runs. It can be put to sleep if it was started with sleep mode, but not stopped."""
 
     def __init__(self, url: str, http: httpx.AsyncClient) -> None:
         self.url, self._http = url.rstrip("/"), http
@@ -216,7 +222,73 @@ class RunningServer:
 
 
 def free_port() -> int:
-    """A free port of the loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class VllmClient:
+    """Loads and unloads adapters. Each call takes the `url`, because a restarted server has another port."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def load(self, url: str, name: str, adapter_dir: str) -> None:
+        """Raises InvalidInputError, NotFoundError, ConflictError or UnavailableError with vLLM's reason."""
+        await self._post(url, "/v1/load_lora_adapter", {"lora_name": name, "lora_path": adapter_dir}, name)
+
+    async def unload(self, url: str, name: str) -> None:
+        """Does nothing if the adapter is not loaded."""
+        try:
+            await self._post(url, "/v1/unload_lora_adapter", {"lora_name": name}, name)
+        except NotFoundError:
+            return
+
+    async def reference_logprobs(self, url: str, name: str) -> list[float]:
+        """Log-probabilities of the tokens of `REFERENCE_TEXT`, without the first."""
+        body = {"model": name, "prompt": REFERENCE_TEXT, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
+        answer = (await self._post(url, "/v1/completions", {**body, "add_special_tokens": False}, name)).json()
+        try:
+            return [
+                round(next(iter(one.values()))["logprob"], 6) for one in answer["choices"][0]["prompt_logprobs"][1:]
+            ]
+        except (KeyError, TypeError, StopIteration, IndexError) as error:
+            raise UnavailableError(
+                f"vLLM gave no prompt_logprobs for '{name}'; its version is not known here"
+            ) from error
+
+    async def _post(self, url: str, path: str, body: dict[str, Any], name: str) -> httpx.Response:
+        try:
+            answer = await self._http.post(url + path, json=body, timeout=REQUEST_TIMEOUT_S)
+        except httpx.HTTPError as error:
+            message = f"vLLM does not answer ({type(error).__name__}) while '{name}' is loaded or checked"
+            raise UnavailableError(message, code="engine_died") from error
+        if answer.is_error:
+            raise_refusal(answer, path, name)
+        return answer
+
+
+def raise_refusal(answer: httpx.Response, path: str, name: str) -> NoReturn:
+    """Raises vLLM's refusal as one of our errors. A 404 of the address itself means that a setting is missing."""
+    message = read_error(answer).get("message") or f"{answer.status_code} without a reason"
+    if answer.status_code == 404 and "detail" in answer.text and "lora" in path:
+        raise InvalidInputError(
+            f"vLLM takes no adapters at run time: start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True ({path} is 404)"
+        )
+    kinds: dict[int, type[SenseError]] = {
+        404: NotFoundError,
+        400: ConflictError if "already" in message else InvalidInputError,
+    }
+    if "max_lora_rank" in message or "rank" in message:
+        raise InvalidInputError(f"vLLM refuses the adapter '{name}': {message}", code="lora_rank")
+    raise kinds.get(answer.status_code, InvalidInputError)(f"vLLM refuses '{name}': {message}", code="engine_refused")
+
+
+def read_error(answer: httpx.Response) -> dict[str, Any]:
+    """OpenAI's error object, in either of the forms that vLLM versions use."""
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    error = body.get("error", body) if isinstance(body, dict) else {}
+    return dict(error) if isinstance(error, dict) else {"message": str(error)}

@@ -1,1 +1,1 @@
-"""What a collected dataset is held against: test sets, and itself. Pure; one file a gate."""
+"""The gates of a dataset: leaks of test sets, duplicates, and the judge model."""

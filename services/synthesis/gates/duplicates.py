@@ -20,12 +20,12 @@ NEAR_QUESTION = 0.85
 NEAR_SKELETON = 0.9
 PERMUTATIONS = 96
 SEED = 1
-LEAST_WORDS = 4  # a shorter question is only compared as a whole, by others
-BY_CHANCE = 1 / 256
+LEAST_WORDS = 4  # a shorter question is only compared as a whole, by the gate of repeats
+CHANCE_AGREEMENT = 1 / 256
 
 
 class NearDuplicates:
-    """Remembers what passed. `question` and `skeleton`: estimated Jaccard similarities from which a pair is near."""
+    """Remembers what passed. From `question` and `skeleton` (estimated Jaccard similarities) on, a pair is near."""
 
     def __init__(self, question: float = NEAR_QUESTION, skeleton: float = NEAR_SKELETON) -> None:
         from datasketch import MinHash
@@ -35,7 +35,7 @@ class NearDuplicates:
         self.groups: dict[int, bytearray] = {}
 
     def seen(self, scope: str, found: Features) -> bool:
-        """Whether something near was seen in the scope (its domain); what was not is remembered."""
+        """Whether something near was seen in the scope; if not, the example is remembered."""
         if len(found.plain) < LEAST_WORDS:
             return False
         question = self.signature(shingles(found.plain))
@@ -51,25 +51,25 @@ class NearDuplicates:
         import numpy as np
 
         known = np.frombuffer(group, dtype=np.uint8).reshape(-1, 2, PERMUTATIONS)
-        near = similar(known[:, 0], question) >= self.question
-        return bool((near & (similar(known[:, 1], skeleton) >= self.skeleton)).any())
+        near = estimate_similarity(known[:, 0], question) >= self.question
+        return bool((near & (estimate_similarity(known[:, 1], skeleton) >= self.skeleton)).any())
 
     def signature(self, parts: list[bytes]) -> "NDArray[np.uint8]":
         """One byte a permutation."""
         import numpy as np
 
-        made = self.empty.copy()
-        made.update_batch(parts)
-        low: NDArray[np.uint8] = (made.hashvalues & np.uint64(0xFF)).astype(np.uint8)
+        hashed = self.empty.copy()
+        hashed.update_batch(parts)
+        low: NDArray[np.uint8] = (hashed.hashvalues & np.uint64(0xFF)).astype(np.uint8)
         return low
 
 
-def similar(known: "NDArray[np.uint8]", own: "NDArray[np.uint8]") -> "NDArray[np.float64]":
+def estimate_similarity(known: "NDArray[np.uint8]", signature: "NDArray[np.uint8]") -> "NDArray[np.float64]":
     """Estimated Jaccard similarity of each known signature, without what agrees by chance."""
     import numpy as np
 
-    matched: NDArray[np.float64] = (known == own).mean(axis=1, dtype=np.float64)
-    return (matched - BY_CHANCE) / (1 - BY_CHANCE)
+    matched: NDArray[np.float64] = (known == signature).mean(axis=1, dtype=np.float64)
+    return (matched - CHANCE_AGREEMENT) / (1 - CHANCE_AGREEMENT)
 
 
 def group_key(scope: str, found: Features) -> int:
@@ -80,6 +80,20 @@ def group_key(scope: str, found: Features) -> int:
 
 
 def shingles(parts: Sequence[str]) -> list[bytes]:
-    """Single words and pairs of neighbours."""
+    """Single words and adjacent pairs."""
     pairs = (f"{one} {two}" for one, two in pairwise(parts))
     return [part.encode("utf-8", "surrogatepass") for part in (*parts, *pairs)]
+
+
+class SeenTexts:
+    """Remembers texts by 64 bits: among a million, two are taken for one with a chance of 1 in 37 million."""
+
+    def __init__(self) -> None:
+        self.hashes: set[int] = set()
+
+    def add(self, *parts: str) -> bool:
+        """Whether the texts together are new; they are remembered."""
+        digest = hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        before = len(self.hashes)
+        self.hashes.add(int.from_bytes(digest, "big"))
+        return len(self.hashes) > before

@@ -10,20 +10,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from services.synthesis.gates.features import Features
-from services.synthesis.gates.schemas import SchemaFacts, jaccard
+from services.synthesis.gates.features import Features, SchemaFacts, jaccard
 from shared.contracts.records import Example
 
-# Jaccard similarities: of the questions' lemmas, of their content words, of pairs in their masked forms; and the sum of
-# lemmas, masked pairs and the SQL's tokens.
+# Jaccard similarities: of the questions' lemmas, of their content words, of pairs in their masked forms; and the sum
+# of lemmas, masked pairs and SQL tokens.
 SAME_SQL_WORDS = 0.3
 CLOSE_CONTENT = 0.7
 CLOSE_ON_COPY = 1.8
-SAME_SLOTS = 0.85  # what two SQL are alike at least that differ in names alone
+SAME_SLOTS = 0.85  # the least similarity of two SQL that differ in names alone
 LEAST_CONTENT = 3
 CLOSE_MASKED = 0.5
-LEAST_FORM = 6  # columns that a schema has to have for its form to say anything
-REMEMBERED = 4096
+LEAST_FORM = 6  # fewer columns have a form that says nothing
+KEPT_DATABASES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +36,18 @@ class Leak:
         return f"{self.sign}: {self.of[:200]}"
 
 
-def likeness(one: tuple[str, ...], other: tuple[str, ...]) -> float:
-    """Shared of all pairs of neighbours."""
+def bigram_similarity(one: tuple[str, ...], other: tuple[str, ...]) -> float:
+    """Jaccard similarity of all adjacent pairs."""
     return jaccard(frozenset(pairwise(("", *one, ""))), frozenset(pairwise(("", *other, ""))))
 
 
-def closeness(one: Features, other: Features) -> float:
+def combined_similarity(one: Features, other: Features) -> float:
     """0 to 3: questions in words, questions when masked, and SQL."""
     words = jaccard(frozenset(one.plain), frozenset(other.plain))
     sql = jaccard(one.tokens, other.tokens)
     if one.shape.slots == other.shape.slots:
         sql = max(sql, SAME_SLOTS)
-    return words + likeness(one.masked, other.masked) + sql
+    return words + bigram_similarity(one.masked, other.masked) + sql
 
 
 def gold_key(example: Example) -> tuple[str, str]:
@@ -56,8 +55,8 @@ def gold_key(example: Example) -> tuple[str, str]:
     return example.database_id, " ".join(example.gold.lower().rstrip("; ").split())
 
 
-class Tests:
-    """The test sets' questions, indexed by every form in which a copy may come."""
+class TestSetIndex:
+    """The questions of the test sets, indexed by every form that a copy can have."""
 
     def __init__(self, examples: Iterable[Example], features_of: Callable[[Example], Features]) -> None:
         self.questions: dict[str, Features] = {}
@@ -72,7 +71,6 @@ class Tests:
             self.add(example, features_of(example))
 
     def add(self, example: Example, found: Features) -> None:
-        """One more test question."""
         self.questions.setdefault(found.question, found)
         self.golds.setdefault(gold_key(example), example.question)
         self.databases.add(example.database_id)
@@ -82,31 +80,31 @@ class Tests:
         self.schemas[example.database_id] = found.schema
 
     def near_schemas(self, found: Features) -> list[str]:
-        """Test databases of which an example's database is a copy, whatever it is called."""
+        """Test databases that an example's database is a copy of, whatever its name."""
         known = self._near.get(found.database_id)
         if known is None:
             known = [name for name, schema in self.schemas.items() if found.schema.near(schema)]
             if found.database_id in self.databases and found.database_id not in known:
                 known.append(found.database_id)
-            if len(self._near) >= REMEMBERED:
+            if len(self._near) >= KEPT_DATABASES:
                 self._near.clear()
             self._near[found.database_id] = known
         return known
 
-    def leak(self, example: Example, found: Features, *, own: bool) -> Leak | None:
+    def find_leak(self, example: Example, found: Features, *, invented: bool) -> Leak | None:
         """How an example leaks, or None.
 
-        `own`: it was invented here, schema and all. What comes on a given database (an imported set, a user's own
-        schema) may share that with the tests: there another question on the same rows is no leak.
+        `invented`: it was written here, schema and all. What comes on a given database (of an imported dataset or of a
+        user) may share it with the tests: there, another question on the same rows is no leak.
         """
         if found.question in self.questions:
             return Leak("question", self.questions[found.question].question)
         if (of := self.golds.get(gold_key(example))) is not None:
             return Leak("gold", of)
         if found.database_id in self.databases:
-            return Leak("database", found.database_id) if own else self.on_shared(found)
+            return Leak("database", found.database_id) if invented else self.on_shared(found)
         near = self.near_schemas(found)
-        if own and near:
+        if invented and near:
             return Leak("schema", near[0])
         return self.by_sql(found) or self.on_copy(found, near) or self.by_skeleton(found) or self.by_mask(found)
 
@@ -118,7 +116,7 @@ class Tests:
         return None
 
     def by_sql(self, found: Features) -> Leak | None:
-        """The same SQL but for literals and names as a copy would have them: then a few shared words are enough."""
+        """The same SQL but for literals and for names as a copy would have them; then a few shared words are enough."""
         for test in self.named.get(found.shape.named, ()):
             if jaccard(frozenset(found.plain), frozenset(test.plain)) >= SAME_SQL_WORDS:
                 return Leak("same SQL", test.question)
@@ -128,7 +126,7 @@ class Tests:
         """On a copy of a test's schema: close enough in words, in the masked question and in the SQL together."""
         for name in near:
             for test in self.by_database[name]:
-                if closeness(found, test) >= CLOSE_ON_COPY:
+                if combined_similarity(found, test) >= CLOSE_ON_COPY:
                     return Leak("near question and SQL on its schema", test.question)
         return None
 
@@ -144,6 +142,6 @@ class Tests:
         if found.schema.size < LEAST_FORM:
             return None
         for test in self.slots.get(found.shape.slots, ()):
-            if test.schema.form == found.schema.form and likeness(found.masked, test.masked) >= CLOSE_MASKED:
+            if test.schema.form == found.schema.form and bigram_similarity(found.masked, test.masked) >= CLOSE_MASKED:
                 return Leak("masked question on a schema of its form", test.question)
         return None

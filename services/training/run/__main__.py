@@ -10,15 +10,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from services.training.config import TrainConfig
-from services.training.exits import ExitCode, TrainingStop, out_of_memory
-from services.training.run.stopping import StopFlag, exit_with_parent
+from services.training.exits import ExitCode, StopFlag, TrainingStop, exit_with_supervisor, out_of_memory_message
 
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
 def main(started: float) -> ExitCode:
-    """Runs the config named on the command line; a failure leaves `error.json` in its `out_dir`."""
-    exit_with_parent()
+    """Runs the config named on the command line. A failure leaves `error.json` in its `out_dir`."""
+    exit_with_supervisor()
     flag = StopFlag()
     flag.install()
     try:
@@ -28,47 +27,34 @@ def main(started: float) -> ExitCode:
         return ExitCode.INTERNAL
     config.out_dir.mkdir(parents=True, exist_ok=True)
     (config.out_dir / "error.json").unlink(missing_ok=True)
-    stop = _run(config, flag, started)
-    if stop is None:
-        return ExitCode.OK
-    _leave(config.out_dir / "error.json", stop)
-    return stop.code
-
-
-def _leave(path: Path, stop: TrainingStop) -> None:
-    """The first process of a launch that stops says why; the others only follow it."""
-    if not path.exists():
-        path.write_text(json.dumps({"code": stop.code.name.lower(), "message": stop.message}) + "\n")
-
-
-def _run(config: TrainConfig, flag: StopFlag, started: float) -> TrainingStop | None:
     try:
         from services.training.run.train import train
 
         train(config, flag, started)
-    except TrainingStop as stop:
-        return stop
+        return ExitCode.OK
+    except TrainingStop as error:
+        stop = error
     except Exception as error:
         traceback.print_exc()
-        return _foreseen(config, error)
-    return None
-
-
-def _foreseen(config: TrainConfig, error: Exception) -> TrainingStop:
-    if isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY_WORDS):
-        return TrainingStop(ExitCode.OUT_OF_MEMORY, out_of_memory(config))
-    return TrainingStop(ExitCode.INTERNAL, f"The training failed: {type(error).__name__}: {error}")
+        if isinstance(error, MemoryError) or any(word in str(error).lower() for word in MEMORY_WORDS):
+            stop = TrainingStop(ExitCode.OUT_OF_MEMORY, out_of_memory_message(config))
+        else:
+            stop = TrainingStop(ExitCode.INTERNAL, f"The training failed: {type(error).__name__}: {error}")
+    path = config.out_dir / "error.json"
+    if not path.exists():  # the first process of a launch that stops knows the cause; the others follow it
+        path.write_text(json.dumps({"code": stop.code.name.lower(), "message": stop.message}) + "\n")
+    return stop.code
 
 
 if __name__ == "__main__":
-    # Nothing here may look for a hub or write progress bars into the log.
-    # Next to another busy process, OpenMP threads that spin at barriers were ten times slower than ones that sleep.
+    # beside another busy process, OpenMP threads that spin at barriers were ten times slower than ones that sleep
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # a bounded spin first: 1.87 s a step against 2.24 without, on two idle cores with rows in fours
+    # a bounded spin first: 1.87 s per step against 2.24 s without, on two idle cores with prompt groups of four
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+    # no hub, and no progress bars in the log
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="false")
     code = main(time.monotonic())
     sys.stdout.flush()
     sys.stderr.flush()
-    # Interpreter shutdown with torch loaded takes time and can hang on threads; everything is on disk.
+    # interpreter shutdown with torch loaded takes time and can hang on threads; everything is on disk
     os._exit(code)

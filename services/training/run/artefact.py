@@ -1,31 +1,33 @@
-"""What a finished run leaves: weights, tokenizer, chat template, model card, facts."""
+"""What a finished run leaves: weights, tokenizer, model card, TensorBoard events, facts."""
 
-import hashlib
 import json
 import platform
 import shutil
+import time
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from services.training.checkpoints import file_sha256
 from services.training.config import TrainConfig
-from services.training.run.events import write_events
-from services.training.run.ranks import is_first
-from services.training.run.rows import DataFacts
-from services.training.scores import Score
-from shared.models.fingerprint import base_fingerprint
+from services.training.run.data import DataFacts
+from services.training.run.devices import is_main_process
+from services.training.scores import SelectionScore
+from shared.files import parse_json_lines
+from shared.models.bases import base_fingerprint
 
-EVENTS = "curve.tfevents"
+EVENT_TAGS = {"lr": "train/learning_rate", "epoch": "train/epoch", "tokens": "train/tokens"}
+NOT_PLOTTED = {"step", "total_steps", "seconds", "questions"}
+EVENTS_FILE = "curve.tfevents"
 LIBRARIES = ("torch", "transformers", "trl", "peft")
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Numbers of a finished run; `final_loss` is the mean over its last tenth of steps.
+    """The numbers of a finished run; `final_loss` is the mean over the last tenth of its steps.
 
-    `peak_memory_bytes` is the GPU's most allocated memory, without one the process's largest resident set. `scores` are
-    those on the selection split while it trained; the weights are those of `kept_step`, where that is not the last.
+    `scores` are those on the selection split. `kept_step` is the step whose weights were kept, None for the last one.
     """
 
     steps: int
@@ -36,21 +38,21 @@ class RunFacts:
     threads: int
     bf16: bool
     peak_memory_bytes: int = 0
-    scores: list[Score] = field(default_factory=list)
+    scores: list[SelectionScore] = field(default_factory=list)
     kept_step: int | None = None
 
 
 def write_artefact(config: TrainConfig, trainer: Any, tokenizer: Any, data: DataFacts, run: RunFacts) -> None:
-    """Fills `config.artefact_dir`; `train.json` comes last. Every process of a launch has to call it."""
+    """Fills `config.artefact_dir`, `train.json` last. Every process of a launch must call it."""
     save_weights(config, trainer)
-    if not is_first():
+    if not is_main_process():
         return
     folder = config.artefact_dir
     tokenizer.save_pretrained(folder)
     _name_base(config, folder)
     facts = collect_facts(config, data, run)
     shutil.copy(config.metrics_file, folder / config.metrics_file.name)
-    write_events(config.metrics_file, folder / EVENTS)
+    write_events(config.metrics_file, folder / EVENTS_FILE)
     (folder / "README.md").write_text(model_card(config, facts))
     for path in folder.iterdir():
         path.chmod(0o644)
@@ -58,29 +60,28 @@ def write_artefact(config: TrainConfig, trainer: Any, tokenizer: Any, data: Data
 
 
 def save_weights(config: TrainConfig, trainer: Any) -> None:
-    """Safetensors: the adapter alone, or the whole model in bfloat16."""
     import torch
 
     folder, model = config.artefact_dir, trainer.model
     if config.launch in ("fsdp", "zero3"):
-        trainer.save_model(str(folder))  # gathers the shards of all processes
-    elif not is_first():
+        trainer.save_model(str(folder))  # gathers the weights of all processes
+    elif not is_main_process():
         return
     else:
         save_model(config, model.to(torch.bfloat16) if config.mode == "full" else model, folder)
 
 
 def save_model(config: TrainConfig, model: Any, folder: Path) -> None:
-    """The adapter alone, or all weights as they are."""
+    """Saves the adapter alone, or all weights in full mode."""
     if config.mode == "full":
         model.save_pretrained(folder)
     else:
-        # The vocabulary never changes here; peft would look for the base's config on the hub to find that out.
+        # the vocabulary never changes; without the argument, PEFT reads the base's config from the hub to find out
         model.save_pretrained(folder, save_embedding_layers=False, selected_adapters=["default"])
 
 
 def _name_base(config: TrainConfig, folder: Path) -> None:
-    """A path of this machine means nothing elsewhere: the adapter names its base as the spec does."""
+    """Names the base as the spec does, in place of a path of this machine."""
     path = folder / "adapter_config.json"
     if path.exists():
         adapter = json.loads(path.read_text())
@@ -89,12 +90,12 @@ def _name_base(config: TrainConfig, folder: Path) -> None:
 
 
 def collect_facts(config: TrainConfig, data: DataFacts, run: RunFacts) -> dict[str, Any]:
-    """Everything that lineage, the report and the model card need, without paths of this machine."""
+    """What lineage, the report and the model card need, without paths of this machine."""
     recipe = config.model_dump(mode="json", exclude={"base_dir", "parent_adapter", "data", "out_dir", "questions"})
     versions = {name: metadata.version(name) for name in LIBRARIES} | {"python": platform.python_version()}
     parent = None
     if config.parent_adapter is not None:
-        parent = _sha256(config.parent_adapter / "adapter_model.safetensors")
+        parent = file_sha256(config.parent_adapter / "adapter_model.safetensors")
     base = base_fingerprint(config.base_dir)
     return (
         {
@@ -109,13 +110,8 @@ def collect_facts(config: TrainConfig, data: DataFacts, run: RunFacts) -> dict[s
     )
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
-    """Markdown with the front matter that model hubs read."""
+    """Markdown with the front matter that model hubs expect."""
     data = facts["data"]
     library = "peft" if config.mode == "lora" else "transformers"
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
@@ -124,11 +120,11 @@ def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
         ("Method", f"{config.method}, {config.mode}"),
         ("Continues", f"adapter {facts['parent_adapter_sha256'][:16]}" if facts["parent_adapter_sha256"] else "base"),
         ("Data (SHA-256)", data["sha256"]),
-        ("Rows", rows_told(data)),
+        ("Rows", describe_rows(data)),
         ("Tokens a row", ", ".join(f"{name} {value}" for name, value in data["lengths"].items())),
         ("Steps", str(facts["steps"])),
         ("Final loss", f"{facts['final_loss']:.4f}"),
-        *scores_told(facts),
+        *describe_scores(facts),
         ("Seconds", f"{facts['seconds']:.0f}"),
         ("Peak memory", f"{facts['peak_memory_bytes'] / 2**30:.1f} GiB"),
         ("Versions", versions),
@@ -141,16 +137,34 @@ def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
     )
 
 
-def scores_told(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Execution accuracy while it trained, and which step's weights these are."""
+def describe_scores(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if not facts["scores"]:
         return []
-    told = ", ".join(f"{one['correct']}/{one['questions']} at step {one['step']}" for one in facts["scores"])
+    scores = ", ".join(f"{one['correct']}/{one['questions']} at step {one['step']}" for one in facts["scores"])
     kept = f"step {facts['kept_step']}, the best of these" if facts["kept_step"] else "the last step's"
-    return [("Selection split, right", told), ("Weights", kept)]
+    return [("Selection split, right", scores), ("Weights", kept)]
 
 
-def rows_told(data: dict[str, Any]) -> str:
-    """How many rows were used, shortened and left out."""
+def describe_rows(data: dict[str, Any]) -> str:
     shortened = "".join(f", {count} shortened ({step})" for step, count in data["shortened"].items())
     return f"{data['kept']} used{shortened}, {data['dropped']} too long"
+
+
+def write_events(metrics: Path, target: Path) -> None:
+    """Writes the curve as a TensorBoard file from metrics.jsonl, so that a resumed run has no step twice."""
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
+
+    lines = parse_json_lines(metrics.read_bytes())
+    began = time.time() - (lines[-1]["seconds"] if lines else 0.0)
+    base = target.with_name(target.name + ".writing")
+    writer = EventsWriter(str(base))
+    for line in lines:
+        for name, value in line.items():
+            if name not in NOT_PLOTTED:
+                summary = scalar(EVENT_TAGS.get(name, f"train/{name}"), value)
+                writer.write_event(Event(wall_time=began + line["seconds"], step=line["step"], summary=summary))
+    writer.close()
+    (written,) = target.parent.glob(f"{base.name}*")
+    written.rename(target)

@@ -1,4 +1,4 @@
-"""Log-probabilities of completion tokens, and the losses over them."""
+"""Log-probabilities of completion tokens, and the losses that are computed from them."""
 
 from typing import Any
 
@@ -8,20 +8,20 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from transformers.modeling_outputs import CausalLMOutput
 
-from services.training.run.batches import Batch
+from services.training.run.collator import Batch
 
-SEEN = ("input_ids", "position_ids", "attention_mask", "lines")  # of a batch, by the transformer
+TRANSFORMER_INPUTS = ("input_ids", "position_ids", "attention_mask", "segment_lengths")
 SCALED_HEADS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier")
 
 
 def token_logps(model: nn.Module, batch: Batch, *, bf16: bool) -> torch.Tensor:
     """(N) log-probability of every completion token, float32.
 
-    The vocabulary is by far the widest layer here, so the head sees only the hidden states that predict a
-    completion token. `model` is a causal LM, a PEFT model around one, or either in a wrapper of several processes.
+    The vocabulary is by far the widest layer, so the head gets only the hidden states that predict a completion
+    token. `model` is a causal LM, a PEFT model around one, or either in a wrapper for several processes.
     """
-    keep_few_logits(causal_lm(model))
-    inputs = {name: batch[name] for name in (*SEEN, "sources") if name in batch}
+    accept_sources(causal_lm(model))
+    inputs = {name: batch[name] for name in (*TRANSFORMER_INPUTS, "sources") if name in batch}
     with torch.autocast(batch["input_ids"].device.type, dtype=torch.bfloat16, enabled=bf16):
         logits: torch.Tensor = model(**inputs, use_cache=False).logits
     picked = logits.gather(1, batch["targets"][:, None]).squeeze(1).float()
@@ -34,10 +34,10 @@ def causal_lm(model: nn.Module) -> nn.Module:
     return inner.get_base_model() if hasattr(inner, "peft_config") else inner  # type: ignore[no-any-return]
 
 
-def keep_few_logits(inner: Any) -> None:
-    """Teaches this model's forward `sources`: (N) flat positions whose logits, (N, vocabulary), are the output.
+def accept_sources(inner: Any) -> None:
+    """Makes `forward` accept `sources`, (N) flat positions, and return only their logits, (N, vocabulary).
 
-    It happens inside of forward, because wrappers of several processes see only what passes through their own call.
+    This is done inside `forward` because wrappers for several processes see only their own call.
     """
     if "forward" in vars(inner) and hasattr(inner.forward, "whole"):
         return
@@ -50,7 +50,7 @@ def keep_few_logits(inner: Any) -> None:
             return whole(*args, **inputs)
         if scaled:
             return CausalLMOutput(logits=whole(*args, **inputs).logits.flatten(0, 1)[sources])
-        given = {name: inputs[name] for name in (*SEEN, "use_cache") if name in inputs}
+        given = {name: inputs[name] for name in (*TRANSFORMER_INPUTS, "use_cache") if name in inputs}
         hidden = inner.base_model(*args, **given).last_hidden_state
         return CausalLMOutput(logits=inner.get_output_embeddings()(hidden.flatten(0, 1)[sources]))
 
@@ -64,20 +64,19 @@ def sequence_logps(token: torch.Tensor, owners: torch.Tensor, count: int) -> tor
 
 
 def cdpo_loss(difference: torch.Tensor, beta: float, smoothing: float) -> torch.Tensor:
-    """Conservative DPO, one value a pair: the label is taken as wrong with probability `smoothing`.
+    """Conservative DPO, one value per pair: the label is assumed wrong with probability `smoothing`.
 
-    `difference` is (policy - reference) of the chosen minus that of the rejected, in nats. With smoothing 0 it is
-    DPO's sigmoid loss. Source: the released recipe of the paper names cDPO; TRL's sigmoid loss has no smoothing.
+    `difference` is (policy - reference) of the chosen minus that of the rejected, in nats. With smoothing 0 this is
+    DPO's sigmoid loss. The released recipe of the paper names cDPO; TRL's sigmoid loss has no smoothing.
     """
     logits = beta * difference
     return -(1 - smoothing) * F.logsigmoid(logits) - smoothing * F.logsigmoid(-logits)
 
 
 def ipo_loss(difference: torch.Tensor, beta: float) -> torch.Tensor:
-    """IPO, one value a pair (Azar et al. 2023, equation 17, with beta for its tau).
+    """IPO, one value per pair (Azar et al. 2023, equation 17, with beta for its tau).
 
-    `difference` is as for `cdpo_loss`, but of means over tokens: its authors confirmed that form to TRL, whose loss
-    this equals.
+    `difference` is as for `cdpo_loss`, but of means over tokens: the form that its authors confirmed to TRL.
     """
     return (difference - 1 / (2 * beta)) ** 2
 
@@ -85,7 +84,7 @@ def ipo_loss(difference: torch.Tensor, beta: float) -> torch.Tensor:
 def preference_loss(
     gained: torch.Tensor, counts: torch.Tensor, *, loss: str, beta: float, smoothing: float
 ) -> torch.Tensor:
-    """One value a pair. `gained` (2 * B): policy minus reference, chosen and rejected in turn; `counts`: tokens."""
+    """One value per pair. `gained` (2 * B): policy minus reference, chosen and rejected in turn; `counts`: tokens."""
     if loss == "ipo":
         means = gained / counts
         return ipo_loss(means[0::2] - means[1::2], beta)
@@ -93,8 +92,8 @@ def preference_loss(
 
 
 def chosen_nll(sums: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Mean negative log-likelihood of each chosen answer's tokens, one value a pair: RPO's SFT term.
+    """RPO's SFT term, one value per pair: the mean negative log-likelihood of the chosen answer's tokens.
 
-    A mean a pair, not over the batch's tokens, so that accumulated batches equal one large batch.
+    A mean per pair, not over the tokens of the batch, so that accumulated batches equal one large batch.
     """
     return -(sums / counts)[0::2]

@@ -1,25 +1,32 @@
-"""The policy: base weights, and the adapter that is trained on top of them."""
+"""The policy: base weights, the adapter that is trained on top of them, and two faster layers."""
 
 import os
 from importlib.util import find_spec
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own custom
+from peft.tuners.lora.layer import Linear
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, TrainingStop
-from services.training.run.lora import lighten
-from services.training.run.packing import EAGER_UP_TO, attend_by_lines
-from shared.models.completion import ensure_template
+from shared.models.tokenization import ensure_chat_template
 
-# Plain causal transformers, where several completions can share one copy of their prompt under a 4D mask.
-SHARING_TYPES = frozenset({"llama", "qwen2", "qwen3"})
+SEGMENT_ATTENTION = "segments"
+# Matrix products beat PyTorch's CPU kernel on short sequences (its backward pass is slow); their memory is quadratic.
+EAGER_UP_TO = 512
+# Plain causal transformers, in which several completions can share one copy of their prompt under a 4D mask.
+SHARED_PROMPT_TYPES = frozenset({"llama", "qwen2", "qwen3"})
 
 
 def load_tokenizer(config: TrainConfig) -> Any:
-    """The base's tokenizer; without a chat template it gets the completion style, which the artefact then carries.
+    """The base's tokenizer. If it has no chat template it gets the completion style, which the artefact then carries.
 
-    Raises `TrainingStop` where the base is absent or holds no tokenizer.
+    Raises `TrainingStop` if the base or its tokenizer is missing.
     """
     from transformers import AutoTokenizer
 
@@ -35,14 +42,14 @@ def load_tokenizer(config: TrainConfig) -> Any:
         raise TrainingStop(
             ExitCode.DATA, f"The tokenizer of {config.base_name} names no eos_token, so an answer could not end."
         )
-    ensure_template(tokenizer)
+    ensure_chat_template(tokenizer)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def check_machine(config: TrainConfig) -> None:
-    """What the settings ask of this machine and its packages. Raises `TrainingStop` with the remedy."""
+    """Raises `TrainingStop` with the remedy if this machine lacks a GPU or package that the settings need."""
     if config.quantization != "none" and not torch.cuda.is_available():
         raise TrainingStop(
             ExitCode.SETTINGS, "quantization 4bit (QLoRA) needs a GPU and none is here: set quantization: none."
@@ -67,9 +74,9 @@ def check_machine(config: TrainConfig) -> None:
 
 
 def load_policy(config: TrainConfig, *, longest: int, bf16: bool) -> Any:
-    """A causal LM with trainable LoRA weights in float32 (mode lora), or wholly trainable in float32 (mode full).
+    """A causal LM with trainable LoRA weights in float32 (mode lora), or all weights trainable in float32 (mode full).
 
-    The frozen base of a LoRA run stays in bfloat16 when that is what it computes in anyway: no casts, half the memory.
+    The frozen base of a LoRA run stays in bfloat16 if it computes in bfloat16: no casts, half the memory.
     """
     from transformers import AutoModelForCausalLM
 
@@ -84,21 +91,21 @@ def load_policy(config: TrainConfig, *, longest: int, bf16: bool) -> Any:
     except (OSError, ValueError) as error:
         raise TrainingStop(ExitCode.DATA, f"The base {config.base_name} cannot be loaded: {error}") from error
     model.config.use_cache = False
-    if cpu and shares_prompts(model):
-        attend_by_lines(model)
+    if cpu and supports_shared_prompts(model):
+        use_segment_attention(model)
     if config.quantization == "4bit":
         from peft import prepare_model_for_kbit_training
 
         prepare: Any = prepare_model_for_kbit_training
         model = prepare(model, use_gradient_checkpointing=config.gradient_checkpointing)
     elif config.gradient_checkpointing and config.mode == "lora":
-        model.enable_input_require_grads()  # checkpointed blocks of a frozen base would hand no gradient on
+        model.enable_input_require_grads()  # else checkpointed blocks of a frozen base pass no gradient on
     torch.manual_seed(config.seed)
     return _with_adapter(config, model)
 
 
 def _quantised() -> dict[str, Any]:
-    """QLoRA (Dettmers et al. 2023): NF4 with double quantisation, each process its base on its own GPU."""
+    """QLoRA (Dettmers et al. 2023): NF4 with double quantisation; each process loads its base on its own GPU."""
     from transformers import BitsAndBytesConfig
 
     kind: Any = BitsAndBytesConfig
@@ -130,9 +137,9 @@ def _with_adapter(config: TrainConfig, model: Any) -> Any:
         )
     for module in policy.modules():
         if isinstance(module, BaseTunerLayer):
-            # Autocast casts where it must; casting every input to the adapter's float32 first is wasted work.
+            # autocast casts where it must; casting every input to the adapter's float32 first is wasted work
             vars(module)["cast_input_dtype_enabled"] = False
-    lighten(policy)
+    use_fast_lora(policy)
     return policy
 
 
@@ -142,7 +149,90 @@ def _trainable(model: Any) -> Any:
     return model
 
 
-def shares_prompts(model: Any) -> bool:
-    """Whether the architecture allows two completions behind one copy of their prompt."""
+def supports_shared_prompts(model: Any) -> bool:
+    """Whether several completions may follow one copy of their prompt in this architecture."""
     config = model.config.get_text_config()
-    return config.model_type in SHARING_TYPES and not getattr(config, "use_sliding_window", False)
+    return config.model_type in SHARED_PROMPT_TYPES and not getattr(config, "use_sliding_window", False)
+
+
+class FastLoraLinear(Linear):
+    """PEFT's LoRA layer as W x + B (s A x) in three multiplications, for one adapter without dropout.
+
+    PEFT scales and adds the wide product in two more passes, forward and backward. The numbers are the same.
+    """
+
+    def forward(self, x: Tensor, *args: Any, **more: Any) -> Tensor:
+        active = self.active_adapters
+        plain = not (args or more or self.disable_adapters or self.merged) and len(active) == 1
+        if not plain or self.use_dora.get(active[0]) or not isinstance(self.lora_dropout[active[0]], nn.Identity):
+            whole: Tensor = super().forward(x, *args, **more)
+            return whole
+        wide: Tensor = self.base_layer(x)
+        narrow = self.lora_A[active[0]](x) * self.scaling[active[0]]
+        up: Any = self.lora_B[active[0]]
+        return torch.addmm(wide.flatten(0, -2), narrow.flatten(0, -2), up.weight.t()).view(wide.shape)
+
+
+def use_fast_lora(policy: nn.Module) -> None:
+    """Swaps the class of LoRA layers on plain linear layers; deep copies of the model keep it."""
+    for module in policy.modules():
+        if type(module) is Linear and type(module.base_layer) is nn.Linear:
+            module.__class__ = FastLoraLinear
+
+
+def uses_segment_attention(model: Any) -> bool:
+    return bool(model.config.get_text_config()._attn_implementation == SEGMENT_ATTENTION)
+
+
+def use_segment_attention(model: Any) -> None:
+    """Makes a plain causal transformer accept batches of `collate_rows(…, packed=True)` beside ordinary ones."""
+    AttentionInterface.register(SEGMENT_ATTENTION, attend_segments)
+    AttentionMaskInterface.register(SEGMENT_ATTENTION, sdpa_mask)
+    model.set_attn_implementation(SEGMENT_ATTENTION)
+
+
+def attend_segments(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    segment_lengths: Tensor | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """Attention over segments that lie end to end in one row, so that no token is padding.
+
+    Takes queries (1, heads, T, size) and keys of as many or fewer heads; returns (1, T, heads, size).
+    `segment_lengths`: (S), the first that of the *root* (or 0), which every other segment follows. `attention_mask`:
+    (1, 1, T, root + longest segment), added to the scores of the tokens of the root and of the same segment.
+    """
+    if segment_lengths is None or attention_mask is None:
+        plain: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **more
+        )
+        return plain
+    sizes: list[int] = segment_lengths.tolist()
+    keys, values = torch.split(key, sizes, 2), torch.split(value, sizes, 2)
+    out, start = [], 0
+    for index, q in enumerate(torch.split(query, sizes, 2)):
+        if not sizes[index]:
+            continue
+        behind = index > 0 and sizes[0] > 0
+        k = torch.cat([keys[0], keys[index]], 2) if behind else keys[index]
+        v = torch.cat([values[0], values[index]], 2) if behind else values[index]
+        out.append(_attend_segment(q, k, v, attention_mask[:, :, start : start + sizes[index], : k.shape[2]], scaling))
+        start += sizes[index]
+    return torch.cat(out, 2).transpose(1, 2), None
+
+
+def _attend_segment(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float) -> Tensor:
+    # queries of heads that share a key head stand side by side, so that no key is repeated
+    if k.shape[2] > EAGER_UP_TO:
+        return F.scaled_dot_product_attention(q, k, v, mask, scale=scaling, enable_gqa=True)
+    heads, tokens, size = q.shape[1:]
+    shared = heads // k.shape[1]
+    scores = torch.matmul(q.reshape(k.shape[1], shared * tokens, size) * scaling, k[0].transpose(1, 2))
+    weights = torch.softmax(scores.view(-1, shared, tokens, k.shape[2]) + mask, -1, dtype=torch.float32).to(v.dtype)
+    return torch.matmul(weights.view(-1, shared * tokens, k.shape[2]), v[0]).view(1, heads, tokens, size)

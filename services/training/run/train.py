@@ -3,53 +3,57 @@
 import resource
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from services.training.checkpoints import newest_sealed
 from services.training.config import TrainConfig
+from services.training.exits import StopFlag
 from services.training.run.artefact import RunFacts, write_artefact
-from services.training.run.callbacks import AdaptThreads, Metrics, SaveByClock, SealCheckpoints, StopOnRequest
-from services.training.run.checkpoints import newest_sealed
+from services.training.run.callbacks import (
+    AdaptThreadsCallback,
+    MetricsCallback,
+    SaveByTimeCallback,
+    ScoreCallback,
+    SealCheckpointCallback,
+    StopCallback,
+    load_best_weights,
+)
+from services.training.run.data import encode_rows
+from services.training.run.devices import ThreadGauge, check_processes_joined, choose_precision, is_main_process
 from services.training.run.model import check_machine, load_policy, load_tokenizer
-from services.training.run.precision import precision_of
-from services.training.run.ranks import check_together, is_first
-from services.training.run.rows import encode_rows
-from services.training.run.scoring import ScoreAnswers, take_best
-from services.training.run.stopping import StopFlag
-from services.training.run.threads import ThreadGauge
-from services.training.run.trainers import LeanDpo, LeanSft, to_dataset
+from services.training.run.trainers import SharedPrefixDPOTrainer, SharedPrefixSFTTrainer, to_dataset
 
 
 def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
-    """Trains and writes the artefact; raises `TrainingStop` for every foreseen end but success.
+    """Trains and writes the artefact. `started` is the start of the process on the monotonic clock.
 
-    `started` is the process's start on the monotonic clock.
+    Raises `TrainingStop` with the reason if the run cannot finish.
     """
     check_machine(config)
-    gauge = ThreadGauge() if config.threads is None else None
+    gauge = None if config.threads else ThreadGauge()
     torch.set_num_threads(config.threads or (gauge.limit if gauge else 1))
-    bf16 = precision_of(config)
+    bf16 = choose_precision(config)
     tokenizer = load_tokenizer(config)
     rows, data = encode_rows(config, tokenizer)
     flag.check()
     model = load_policy(config, longest=data.longest, bf16=bf16)
     flag.check()
-    kind = LeanSft if config.method == "sft" else LeanDpo
+    kind = SharedPrefixSFTTrainer if config.method == "sft" else SharedPrefixDPOTrainer
     trainer = kind(config, model, tokenizer, to_dataset(rows), bf16=bf16)
-    check_together()
+    check_processes_joined()
     flag.check()
     began = time.monotonic()
     if gauge is not None:
-        trainer.add_callback(AdaptThreads(gauge))
-    scorer = ScoreAnswers(config, tokenizer, flag, bf16=bf16) if config.score_steps else None
+        trainer.add_callback(AdaptThreadsCallback(gauge))
+    scorer = ScoreCallback(config, tokenizer, flag, bf16=bf16) if config.score_steps else None
     metrics = _run_loop(config, trainer, flag, scorer)
     flag.check()
     best = scorer.best if scorer else None
     kept = best.step if best is not None and best.step != trainer.state.global_step else None
-    if best is not None and kept is not None:
-        take_best(config, trainer.accelerator.unwrap_model(trainer.model), best)
+    if kept is not None:
+        load_best_weights(config, trainer.accelerator.unwrap_model(trainer.model))
     tail = metrics.losses[-max(1, len(metrics.losses) // 10) :]
     run = RunFacts(
         steps=trainer.state.global_step,
@@ -59,31 +63,31 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
         seconds=round(time.monotonic() - started, 3),
         threads=torch.get_num_threads(),
         bf16=bf16,
-        peak_memory_bytes=peak_memory(),
+        peak_memory_bytes=peak_memory_bytes(),
         scores=metrics.scores() if scorer else [],
         kept_step=kept,
     )
-    if is_first():
+    if is_main_process():
         shutil.rmtree(config.artefact_dir, ignore_errors=True)
     write_artefact(config, trainer, tokenizer, data, run)
 
 
-def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag, scorer: ScoreAnswers | None) -> Metrics:
-    """Trains to the end or to the stop, from the newest sealed checkpoint where there is one."""
-    found: tuple[Path, int] | None = newest_sealed(config.out_dir)
-    metrics = Metrics(config, resumed_at=found[1] if found else 0, scorer=scorer)
+def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag, scorer: ScoreCallback | None) -> MetricsCallback:
+    """Trains until the end or the stop request, from the newest sealed checkpoint if there is one."""
+    found = newest_sealed(config.out_dir)
+    metrics = MetricsCallback(config, resumed_at=found[1] if found else 0, scorer=scorer)
     trainer.seen_tokens = metrics.tokens_before
-    for callback in (scorer, metrics, StopOnRequest(config, flag), SealCheckpoints(bf16=trainer.compute_bf16)):
+    for callback in (scorer, metrics, StopCallback(config, flag), SealCheckpointCallback(bf16=trainer.compute_bf16)):
         if callback is not None:
             trainer.add_callback(callback)
     if config.save_minutes is not None:
-        trainer.add_callback(SaveByClock(config.save_minutes))
+        trainer.add_callback(SaveByTimeCallback(config.save_minutes))
     trainer.train(resume_from_checkpoint=str(found[0]) if found else None)
     return metrics
 
 
-def peak_memory() -> int:
-    """Bytes: what the GPU had allocated at most, else this process's largest resident set."""
+def peak_memory_bytes() -> int:
+    """The GPU's peak allocation, or without one the largest resident set of this process."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

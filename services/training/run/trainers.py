@@ -1,4 +1,4 @@
-"""TRL's trainers with the work taken out that a small CPU cannot afford, and with the losses of this product."""
+"""TRL's SFT and DPO trainers with shared prefixes, precomputed reference log-probabilities, and our losses."""
 
 import copy
 import json
@@ -15,17 +15,15 @@ from trl.trainer.sft_trainer import SFTTrainer
 from trl.trainer.utils import use_adapter
 
 from services.training.config import TrainConfig
-from services.training.run.batches import Batch, lay_out
+from services.training.run.collator import Batch, collate_rows
+from services.training.run.data import EncodedRow, PromptGroupSampler, prompt_groups
+from services.training.run.devices import gather_dict, is_main_process, rank_and_world_size, sum_over_processes
 from services.training.run.losses import chosen_nll, preference_loss, sequence_logps, token_logps
-from services.training.run.model import shares_prompts
-from services.training.run.order import Grouped, families_of
-from services.training.run.packing import packs
-from services.training.run.ranks import gather_parts, is_first, total, world
-from services.training.run.rows import Encoded
+from services.training.run.model import supports_shared_prompts, uses_segment_attention
 
 
-class Lean:
-    """What both trainers share: rows are encoded already, batches have similar lengths, no cards, no probes."""
+class SharedPrefixTrainer:
+    """What both trainers share: encoded rows, prompt groups in batches of similar length, no model cards."""
 
     recipe: TrainConfig
     compute_bf16: bool
@@ -35,62 +33,65 @@ class Lean:
     seen_tokens: int
 
     def prepare(self, recipe: TrainConfig, model: Any, tokenizer: Any, *, bf16: bool) -> None:
-        """Set before TRL's own `__init__`, which already asks for some of it."""
+        """Call this before TRL's `__init__`, which already needs some of these attributes."""
         self.recipe = recipe
         self.compute_bf16 = bf16
-        self.share_prompt = shares_prompts(model)
-        self.packed = packs(model)
+        self.share_prompt = supports_shared_prompts(model)
+        self.packed = uses_segment_attention(model)
         self.pad_id = tokenizer.pad_token_id
         self.seen_tokens = 0
 
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
-        """A batch as `lay_out` makes it."""
-        encoded = [Encoded(row["prompt_ids"], row["completion_ids"]) for row in rows]
+        encoded = [EncodedRow(row["prompt_ids"], row["completion_ids"]) for row in rows]
         dtype = torch.bfloat16 if self.compute_bf16 else torch.float32
-        return lay_out(
+        return collate_rows(
             encoded,
             self.pad_id,
             share_prompt=self.share_prompt,
             mask_dtype=dtype,
-            siblings=self.recipe.siblings > 1,
+            group_prompts=self.recipe.prompt_group_size > 1,
             packed=self.packed,
         )
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """The artefact gets its card at the end; checkpoints need none."""
+        """Checkpoints need no card; the artefact gets one at the end."""
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler[int]:
         dataset = train_dataset if train_dataset is not None else self.train_dataset  # type: ignore[attr-defined]
-        return grouped(self.recipe, dataset["length"], dataset["prompt_ids"], self.share_prompt)
+        return make_sampler(self.recipe, dataset["length"], dataset["prompt_ids"], self.share_prompt)
 
-    def _note(self, batch: Batch, **values: float) -> None:
-        self.seen_tokens += total(int(batch["tokens"]))
+    def _record(self, batch: Batch, **values: float) -> None:
+        self.seen_tokens += sum_over_processes(int(batch["tokens"]))
         metrics = self._metrics["train"]  # type: ignore[attr-defined]
         metrics["tokens"] = [self.seen_tokens]
         for name, value in values.items():
             metrics[name].append(value)
 
 
-def grouped(recipe: TrainConfig, lengths: Sequence[int], prompts: Sequence[Sequence[int]], share: bool) -> Grouped:
-    """The order of a recipe; families stand together only where the model can `share` their beginning."""
-    siblings = recipe.siblings if share else 1
-    families = families_of(prompts, siblings)
-    return Grouped(lengths, families, siblings=siblings, batch_size=recipe.batch_size, seed=recipe.seed)
+def make_sampler(
+    recipe: TrainConfig, lengths: Sequence[int], prompts: Sequence[Sequence[int]], share: bool
+) -> PromptGroupSampler:
+    """Draws prompt groups together only if the model can `share` their prefix."""
+    prompt_group_size = recipe.prompt_group_size if share else 1
+    groups = prompt_groups(prompts, prompt_group_size)
+    return PromptGroupSampler(
+        lengths, groups, prompt_group_size=prompt_group_size, batch_size=recipe.batch_size, seed=recipe.seed
+    )
 
 
-class LeanSft(Lean, SFTTrainer):
+class SharedPrefixSFTTrainer(SharedPrefixTrainer, SFTTrainer):
     """Mean negative log-likelihood of the completion tokens of one optimizer step."""
 
     def __init__(self, recipe: TrainConfig, model: Any, tokenizer: Any, dataset: Dataset, *, bf16: bool) -> None:
         self.prepare(recipe, model, tokenizer, bf16=bf16)
-        args = SFTConfig(**arguments(recipe), dataset_kwargs={"skip_prepare_dataset": True})
+        args = SFTConfig(**trainer_arguments(recipe), dataset_kwargs={"skip_prepare_dataset": True})
         SFTTrainer.__init__(
             self, model, args, data_collator=self.collate, train_dataset=dataset, processing_class=tokenizer
         )
         self.model_accepts_loss_kwargs = True  # the loss divides by the tokens of all accumulated batches itself
 
     def _get_num_items_in_batch(self, batch_samples: list[Batch], device: torch.device) -> torch.Tensor:
-        return torch.tensor(total(sum(len(batch["targets"]) for batch in batch_samples)), device=device)
+        return torch.tensor(sum_over_processes(sum(len(batch["targets"]) for batch in batch_samples)), device=device)
 
     def compute_loss(
         self,
@@ -99,26 +100,26 @@ class LeanSft(Lean, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Summed over this batch's completion tokens, divided by those of the whole step, of all processes.
+        """The sum over this batch's completion tokens, divided by the tokens of the whole step in all processes.
 
-        Gradients are averaged over the processes afterwards, so each one's share counts as often as there are.
+        Gradients are averaged over the processes afterwards, hence the factor of the world size.
         """
-        self._note(inputs)
+        self._record(inputs)
         count = num_items_in_batch if num_items_in_batch is not None else len(inputs["targets"])
-        return -world()[1] * token_logps(model, inputs, bf16=self.compute_bf16).sum() / count
+        return -rank_and_world_size()[1] * token_logps(model, inputs, bf16=self.compute_bf16).sum() / count
 
 
-class LeanDpo(Lean, DPOTrainer):
-    """Preference training against the log-probabilities of the SFT artefact.
+class SharedPrefixDPOTrainer(SharedPrefixTrainer, DPOTrainer):
+    """Preference training against the reference log-probabilities of the SFT artefact.
 
-    The policy is loaded from that artefact, so it is its own reference before the first step; on resume the
-    checkpoint's weights come in later. One pass over the data replaces a second adapter, and a second epoch costs
-    nothing more. Without `precompute_reference` a frozen copy of the SFT adapter is asked in every step, as TRL does.
+    The policy is loaded from that artefact, so before the first step it is its own reference (on resume the weights
+    of the checkpoint come in later). One pass over the data replaces a second adapter, and more epochs cost nothing
+    more. Without `precompute_reference` a frozen copy of the SFT adapter runs in every step, as in TRL.
     """
 
     def __init__(self, recipe: TrainConfig, model: Any, tokenizer: Any, dataset: Dataset, *, bf16: bool) -> None:
         self.prepare(recipe, model, tokenizer, bf16=bf16)
-        args = DPOConfig(**arguments(recipe), precompute_ref_log_probs=recipe.mode == "full")
+        args = DPOConfig(**trainer_arguments(recipe), precompute_ref_log_probs=recipe.mode == "full")
         DPOTrainer.__init__(
             self, model, args=args, data_collator=self.collate, train_dataset=dataset, processing_class=tokenizer
         )
@@ -127,8 +128,8 @@ class LeanDpo(Lean, DPOTrainer):
         if not recipe.precompute_reference:
             return
         if "ref" in getattr(model, "peft_config", {}):
-            model.delete_adapter("ref")  # TRL's copy of the SFT adapter: the log-probabilities stand for it
-        self.train_dataset = dataset.add_column("reference", reference_logps(self, model, list(dataset)))
+            model.delete_adapter("ref")  # TRL's copy of the SFT adapter, which the log-probabilities replace
+        self.train_dataset = dataset.add_column("reference", compute_reference_logps(self, model, list(dataset)))
 
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
         """`reference`: (2 * B) summed reference log-probabilities, chosen and rejected in turn."""
@@ -144,7 +145,7 @@ class LeanDpo(Lean, DPOTrainer):
         return dataset
 
     def sums(self, model: Any, batch: Batch) -> torch.Tensor:
-        """(2 * B) log-probabilities of whole completions under `model` as it is."""
+        """(2 * B) log-probabilities of whole completions under `model`."""
         tokens = token_logps(model, batch, bf16=self.compute_bf16)
         return sequence_logps(tokens, batch["owners"], int(batch["owners"].max()) + 1)
 
@@ -155,7 +156,7 @@ class LeanDpo(Lean, DPOTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Mean over the pairs; notes the reward margin and how often the chosen is preferred."""
+        """The mean over the pairs. Records the reward margin and how often the chosen answer is preferred."""
         sums = self.sums(model, inputs)
         gained = sums - self._reference(model, inputs)
         counts = torch.bincount(inputs["owners"], minlength=len(sums))
@@ -164,7 +165,7 @@ class LeanDpo(Lean, DPOTrainer):
         if recipe.rpo_alpha:
             losses = losses + recipe.rpo_alpha * chosen_nll(sums, counts)
         margin = recipe.beta * (gained[0::2] - gained[1::2]).detach()
-        self._note(inputs, margin=margin.mean().item(), accuracy=(margin > 0).float().mean().item())
+        self._record(inputs, margin=margin.mean().item(), accuracy=(margin > 0).float().mean().item())
         return losses.mean()
 
     def _reference(self, model: Any, batch: Batch) -> torch.Tensor:
@@ -175,53 +176,47 @@ class LeanDpo(Lean, DPOTrainer):
             return self.sums(unwrapped, batch)
 
 
-def reference_logps(trainer: LeanDpo, model: Any, rows: list[dict[str, Any]]) -> list[list[float]]:
-    """[chosen, rejected] log-probabilities of every row under `model` as it is now, before its first step.
+def compute_reference_logps(
+    trainer: SharedPrefixDPOTrainer, model: Any, rows: list[dict[str, Any]]
+) -> list[list[float]]:
+    """[chosen, rejected] log-probabilities of every row under `model`, before its first step.
 
-    A resumed run reads what the first one noted. Several processes share the rows.
+    The processes of a launch share the rows. A resumed run reads the file that the first one wrote.
     """
     file = trainer.recipe.reference_file
-    if file.exists() and len(noted := json.loads(file.read_text())) == len(rows):
-        return list(noted)
-    rank, processes = world()
+    if file.exists() and len(saved := json.loads(file.read_text())) == len(rows):
+        return list(saved)
+    rank, processes = rank_and_world_size()
     order = sorted(range(len(rows)), key=lambda index: rows[index]["length"])[rank::processes]
     part: dict[int, list[float]] = {}
     size = trainer.recipe.batch_size
-    held = on_device(trainer, model)
+    device = trainer.args.device
+    frozen = model
+    if next(model.parameters()).device != device:  # a sharded run leaves its weights on the CPU until training begins
+        frozen = copy.deepcopy(model).to(device, torch.bfloat16)
     with torch.no_grad():
         for start in range(0, len(order), size):
             indexes = order[start : start + size]
             batch = trainer._prepare_inputs(trainer.collate([rows[index] for index in indexes]))
-            pairs = trainer.sums(held, batch).view(-1, 2).tolist()
+            pairs = trainer.sums(frozen, batch).view(-1, 2).tolist()
             part |= dict(zip(indexes, pairs, strict=True))
-    del held
-    found = gather_parts(part)
-    noted = [found[index] for index in range(len(rows))]
-    if is_first():
-        file.write_text(json.dumps(noted))
-    return noted
+    del frozen
+    logps = gather_dict(part)
+    reference = [logps[index] for index in range(len(rows))]
+    if is_main_process():
+        file.write_text(json.dumps(reference))
+    return reference
 
 
-def on_device(trainer: LeanDpo, model: Any) -> Any:
-    """The model where batches go: a sharded run leaves whole weights on the CPU until it begins."""
-    device = trainer.args.device
-    return model if next(model.parameters()).device == device else copy_to(model, device)
-
-
-def copy_to(model: Any, device: torch.device) -> Any:
-    """A frozen bfloat16 copy: half of the memory that the sharded training will free again."""
-    return copy.deepcopy(model).to(device, torch.bfloat16)
-
-
-def to_dataset(rows: list[Encoded]) -> Dataset:
-    """Columns `prompt_ids`, `completion_ids`, `length`; one row an example or pair."""
+def to_dataset(rows: list[EncodedRow]) -> Dataset:
+    """Columns `prompt_ids`, `completion_ids`, `length`; one row per example or pair."""
     return Dataset.from_list(
         [{"prompt_ids": row.prompt, "completion_ids": row.completions, "length": row.total} for row in rows]
     )
 
 
-def arguments(recipe: TrainConfig) -> dict[str, Any]:
-    """The trainer's arguments that SFT and DPO share."""
+def trainer_arguments(recipe: TrainConfig) -> dict[str, Any]:
+    """The arguments that SFT and DPO share."""
     return {
         "output_dir": str(recipe.out_dir),
         "per_device_train_batch_size": recipe.batch_size,
@@ -231,9 +226,9 @@ def arguments(recipe: TrainConfig) -> dict[str, Any]:
         "learning_rate": recipe.learning_rate,
         "lr_scheduler_type": recipe.schedule,
         "warmup_steps": recipe.warmup_ratio,  # below one: a share of all steps
-        "max_length": None,  # rows were measured before
+        "max_length": None,  # `encode_rows` has cut the rows
         "seed": recipe.seed,
-        "use_cpu": not torch.cuda.is_available(),  # several processes find each other without a GPU only when told
+        "use_cpu": not torch.cuda.is_available(),  # without it, processes on CPUs do not find each other
         "bf16": False,  # `token_logps` runs its own autocast
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False} if recipe.gradient_checkpointing else None,

@@ -24,7 +24,7 @@ local function krunning(q) return P .. 'queue:' .. q .. ':running' end
 local function kdevice(d) return P .. 'device:' .. d end
 local function kowned(o) return P .. 'owner:' .. o .. ':jobs' end
 local KLEASES = P .. 'leases'
-local KFACTS = P .. 'facts'
+local KALL_EVENTS = P .. 'events'
 local KSTALE = P .. 'stale'
 local KSETTLING = P .. 'settling'
 local KDAMAGED = P .. 'damaged'
@@ -40,7 +40,7 @@ local function emit(j, name, stage, shard, data)
   local at = stamp(now())
   -- who reads all jobs' facts wants to know where something happened; what it was stands in the row and the job's own
   -- (a stream that takes none is every job's matter and no job's fault: the sweep covers what it was not told)
-  redis.pcall('XADD', KFACTS, 'MAXLEN', '~', 100000, '*', 'name', name, 'job_id', j, 'stage', stage, 'shard', shard,
+  redis.pcall('XADD', KALL_EVENTS, 'MAXLEN', '~', 100000, '*', 'name', name, 'job_id', j, 'stage', stage, 'shard', shard,
     'at', at)
   redis.call('XADD', kevents(j), 'MAXLEN', '~', 20000, '*',
     'type', 'fact', 'name', name, 'stage', stage, 'shard', shard, 'at', at, 'data', data)
@@ -69,7 +69,7 @@ local function set_state(j, s, n, state)
   end
 end
 -- No step walks a job's rows. `cancel`, `end_job` and `retry` move the sums at once: from then on advance, claims and
--- takes go by them and by the job's status. The rows follow in slices (settle_rows), which go on after any crash.
+-- takes go by them and by the job's status. The rows follow in slices (settle_shards), which go on after any crash.
 local function number(text, other) return tonumber(text or other) or other end
 local function begin_settling(j, how)
   local count = 0

@@ -1,4 +1,4 @@
-"""A schema as the official Spider evaluator sees it: lower-cased names, and which columns its foreign keys unite."""
+"""A schema as the official Spider evaluator sees it: lower-case names, and columns united by foreign keys."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ EVERY_COLUMN = "*"
 
 
 class SpiderSchema:
-    """Tables with their columns in order, all lower-cased; a column's name is `table.column`, all columns are `*`."""
+    """Tables with their columns in order, in lower case. A column's name is `table.column`; all columns are `*`."""
 
     def __init__(
         self, tables: Mapping[str, Sequence[str]], columns: Sequence[str] = (), keys: Iterable[tuple[int, int]] = ()
@@ -27,7 +27,7 @@ class SpiderSchema:
 
     @classmethod
     def from_tables_json(cls, entry: Mapping[str, Any]) -> "SpiderSchema":
-        """From one entry of tables.json alone. Raises InvalidInputError where the entry lacks a part."""
+        """From one entry of tables.json. Raises `InvalidInputError` if it lacks a part."""
         columns, keys = listed_columns(entry)
         tables: dict[str, list[str]] = {name: [] for name in entry["table_names_original"]}
         names = entry["table_names_original"]
@@ -40,7 +40,7 @@ class SpiderSchema:
     def from_listing(
         cls, tables: Mapping[str, Sequence[str]], entry: Mapping[str, Any] | None = None
     ) -> "SpiderSchema":
-        """From the tables that the database file holds, which is what the official code reads.
+        """From the tables of the database file, which is what the official code reads.
 
         Foreign keys come from the entry of tables.json; without one, no columns are united.
         """
@@ -50,8 +50,8 @@ class SpiderSchema:
     def united(self) -> dict[str, str]:
         """Column -> the first column of its foreign-key set, by the official rule.
 
-        A key joins the first set that holds either end; two sets are never joined later, and two keys of one table
-        to the same column fall together (test-suite-sql-eval issue 7).
+        A key joins the first set that holds either end; sets are never joined later, and two keys of one table to the
+        same column fall together (test-suite-sql-eval issue 7).
         """
         sets: list[set[int]] = []
         for pair in self.keys:
@@ -63,20 +63,20 @@ class SpiderSchema:
 
     @cached_property
     def united_apart(self) -> dict[str, str]:
-        """As `united`, with sets that touch joined, and without `contested` columns."""
+        """Like `united`, with overlapping sets joined, and without `contested` columns."""
         return {name: first for name, (first, contested) in self._key_sets.items() if not contested}
 
     @cached_property
     def contested(self) -> dict[str, str]:
-        """Foreign keys that share their set with another column of their own table -> the set's first other column.
+        """Foreign keys that share their set with another column of their table -> the set's first other column.
 
-        Home and away team are two things; only a query that joins one of them says which is meant.
+        Home and away team are two things; only a query that joins one of them shows which one is meant.
         """
         return {name: first for name, (first, contested) in self._key_sets.items() if contested}
 
     @cached_property
     def _key_sets(self) -> dict[str, tuple[str, bool]]:
-        """Column -> the first column of its set that is not contested, and whether itself is."""
+        """Column -> the first column of its set that is not contested, and whether the column itself is."""
         foreign = {pair[0] for pair in self.keys}
         found: dict[str, tuple[str, bool]] = {}
         for group in joined_sets(self.keys):
@@ -99,7 +99,7 @@ def joined_sets(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
 
 
 def listed_columns(entry: Mapping[str, Any]) -> tuple[list[str], list[tuple[int, int]]]:
-    """Column names and foreign keys of an entry of tables.json. Raises InvalidInputError where a part is missing."""
+    """Column names and foreign keys of an entry of tables.json. Raises `InvalidInputError` if a part is missing."""
     try:
         tables = entry["table_names_original"]
         columns = [
@@ -118,5 +118,5 @@ def listed_columns(entry: Mapping[str, Any]) -> tuple[list[str], list[tuple[int,
 
 
 def schemas_by_name(entries: Iterable[Mapping[str, Any]]) -> dict[str, SpiderSchema]:
-    """db_id -> schema, from all of tables.json."""
+    """db_id -> schema, for all of tables.json."""
     return {str(entry["db_id"]): SpiderSchema.from_tables_json(entry) for entry in entries}

@@ -83,7 +83,7 @@ def after_rows(world: ChaosWorld, victim: str, state: ShardState) -> tuple[str, 
     ends = time.monotonic() + PATIENCE_S
     while time.monotonic() < ends:
         with suppress(UnavailableError, NotFoundError):
-            rows = list(world.stack.jobs.rows(victim, "write.train"))
+            rows = list(world.stack.jobs.shards(victim, "write.train"))
             if found := next((row for row in rows if row.state is state), None):
                 return found.stage, found.shard
             if world.stack.jobs.job(victim).status.terminal:
@@ -130,7 +130,7 @@ def fact(world: ChaosWorld, victim: str, rng: random.Random) -> None:
         {"name": "examples.written", "job_id": victim, "stage": "write.train", "shard": "one", "at": "1"},
         {"name": "examples.written", "job_id": victim, "stage": "dreams", "shard": "7", "at": "now", "data": "{"},
     ):
-        patiently(lambda entry=entry: jobs.client.xadd(jobs.key("facts"), entry))  # type: ignore[misc]
+        patiently(lambda entry=entry: jobs.client.xadd(jobs.key("events"), entry))  # type: ignore[misc]
 
 
 def message(world: ChaosWorld, victim: str, rng: random.Random) -> None:
@@ -145,7 +145,7 @@ def message(world: ChaosWorld, victim: str, rng: random.Random) -> None:
 def stored(world: ChaosWorld, victim: str, _rng: random.Random) -> None:
     """What a finished shard left is not what was recorded."""
     if (place := after_rows(world, victim, ShardState.DONE)) is not None:
-        found = patiently(lambda: world.stack.jobs.row(victim, *place))
+        found = patiently(lambda: world.stack.jobs.shard(victim, *place))
         for ref in found.outputs.values():
             world.stack.objects.put(ref.key, b'{"half a')
 

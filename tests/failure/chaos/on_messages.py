@@ -10,10 +10,10 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from services.orchestrator.dispatch import command_fields
-from shared.contracts.base import Queue, as_json
+from shared.contracts.base import Queue, to_json
 from shared.contracts.registry import CONTRACTS
 from shared.errors import SenseError
-from shared.jobs.plan import Each
+from shared.jobs.plan import EachShard
 from shared.jobs.state import ShardState
 from shared.settings import RedisSettings
 from shared.tasks.app import make_app, queue_key
@@ -51,13 +51,13 @@ def commands_in_flight(world: ChaosWorld, job: str) -> list[tuple[str, dict[str,
     jobs, found = world.stack.jobs, []
     plan = jobs.plan(job)
     for stage in plan.stages if plan else []:
-        for row in jobs.rows(job, stage.id):
+        for row in jobs.shards(job, stage.id):
             if row.state in (ShardState.QUEUED, ShardState.RUNNING):
                 source = stage.source
-                before = jobs.row(job, source.stage, row.shard) if isinstance(source, Each) else None
+                before = jobs.shard(job, source.stage, row.shard) if isinstance(source, EachShard) else None
                 command = CONTRACTS[stage.task].command
                 fields = command_fields(job, job, stage, row, before)
-                found.append((stage.task, as_json(command.model_validate(fields))))
+                found.append((stage.task, to_json(command.model_validate(fields))))
     return found
 
 

@@ -90,7 +90,7 @@ def poison(world: ChaosWorld, job: str, rng: random.Random) -> None:
         with suppress(UnavailableError):
             if jobs.job(job).status.terminal:
                 return
-            row = jobs.rows_at([(job, *place)])[0]
+            row = jobs.shards_at([(job, *place)])[0]
             if row is not None and row.state is ShardState.DONE:
                 return
             if row is not None and row.state is ShardState.RUNNING:

@@ -6,12 +6,12 @@ Programs that take no part in the jobs are left out: starting them costs two cor
 import os
 
 from services.cli.app import main
-from services.cli.stack import manager, programs
-from services.cli.stack.layout import StackFile
+from services.cli.stack import config, manager
+from services.cli.stack.config import StackFile
 from tests.support.s3_server import S3Server
 
 LEFT_OUT = ("flower", "worker-training")
-of_a_folder, everything, all_unready = StackFile.environment, programs.all_programs, manager.unready
+of_a_folder, everything, all_unready = StackFile.environment, config.all_programs, manager.unready
 
 
 def on_s3(stack: StackFile) -> dict[str, str]:
@@ -19,7 +19,7 @@ def on_s3(stack: StackFile) -> dict[str, str]:
     return {**of_a_folder(stack), **s3_environment(os.environ["CHAOS_S3"])}
 
 
-def needed(stack: StackFile) -> list[programs.Program]:
+def needed(stack: StackFile) -> list[config.Program]:
     """What the stack starts."""
     return [one for one in everything(stack) if one.name not in LEFT_OUT]
 
@@ -41,5 +41,5 @@ def s3_environment(endpoint: str) -> dict[str, str]:
 
 if __name__ == "__main__":
     StackFile.environment = on_s3  # type: ignore[method-assign]
-    programs.all_programs, manager.unready = needed, unready
+    config.all_programs, manager.unready = needed, unready
     main()

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from services.cli.stack.layout import read_stack
+from services.cli.stack.config import read_stack
 from shared.client.client import SenseClient
 from shared.contracts.records import Example
 from shared.storage.minio_store import MinioStore

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.cli.doctor.findings import Finding, run_checks
+from services.cli.doctor import Finding, run_checks
 from services.gateway.backend import Backend
 from shared.errors import UnavailableError
 from tests.unit.cli.conftest import Sense
@@ -66,3 +66,12 @@ def test_a_check_that_breaks_is_a_finding() -> None:
         ("broken", "wrong"),
         ("c", "ok"),
     ]
+
+
+def test_an_old_name_of_a_setting_is_wrong_with_its_new_one(sense: Sense, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENSE_SANDBOX_LONGEST_S", "5")
+    ended = sense("doctor", "--json")
+    settings = next(one for one in json.loads(ended.out) if one["subject"] == "settings")
+    assert settings["grade"] == "wrong" and "SENSE_SANDBOX_LONGEST_S" in settings["said"]
+    assert settings["remedy"] == "rename it to SENSE_SANDBOX_MAX_DEADLINE_S"
+    assert ended.code == 1

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from services.evaluation.benchmark.oddities import oddities
-from services.evaluation.benchmark.pairs import Pair
+from services.benchmarks.oddities import oddities
+from services.benchmarks.prediction_files import PredictionPair
 from tests.unit.cli.conftest import Ended, Sense
 
 SCRIPT = """
@@ -116,7 +116,7 @@ def test_good_predictions_are_no_oddity() -> None:
         "SELECT 'a&amp;b', '\\n', 12",
         "  select 1",
     ]
-    assert oddities([Pair(n, "shop", "SELECT 1", text) for n, text in enumerate(texts)]) == []
+    assert oddities([PredictionPair(n, "shop", "SELECT 1", text) for n, text in enumerate(texts)]) == []
 
 
 def test_reading_a_long_prediction_takes_no_time() -> None:
@@ -128,7 +128,7 @@ def test_reading_a_long_prediction_takes_no_time() -> None:
         "<|" * 50_000,
         "&" * 99_999,
     ]
-    assert oddities([Pair(n, "shop", "SELECT 1", text) for n, text in enumerate(texts)])
+    assert oddities([PredictionPair(n, "shop", "SELECT 1", text) for n, text in enumerate(texts)])
 
 
 QIDS = [("471", f"{GOLDS[0]}{BIRD}shop"), ("1028", f"{GOLDS[1]}{BIRD}shop")]

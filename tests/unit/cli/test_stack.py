@@ -18,14 +18,30 @@ import psutil
 import pytest
 import redis
 
-from services.cli.stack import layout, manager, programs
-from services.cli.stack.layout import SOCKET_BYTES, plan_stack, read_stack, socket_path, stack_path, write_stack
-from services.cli.stack.manager import StackError, family, running_stack, start_stack, stop_stack, supervisor_pid
-from services.cli.stack.programs import Program, redis_program, word
-from services.cli.stack.readiness import is_own_gateway
+from services.cli.stack import config, manager
+from services.cli.stack.config import (
+    SOCKET_BYTES,
+    Program,
+    plan_stack,
+    read_stack,
+    redis_program,
+    socket_path,
+    stack_path,
+    word,
+    write_stack,
+)
+from services.cli.stack.manager import (
+    StackError,
+    family,
+    is_own_gateway,
+    running_stack,
+    start_stack,
+    stop_stack,
+    supervisor_pid,
+)
 from services.gateway.backend import Backend
 from shared.errors import InvalidInputError
-from shared.lifeline import STACK_ID
+from shared.processes.lifecycle import STACK_ID
 from tests.support.gateway import serve
 from tests.support.stack import wait_until
 from tests.unit.cli.conftest import Sense
@@ -34,7 +50,7 @@ STALL_S = 3.0
 LIMIT_S = 120.0
 HEAD = "import pathlib, sys, time\nready = pathlib.Path(sys.argv[1])\n"
 QUICK = f"{HEAD}ready.touch()\ntime.sleep(600)"
-HIDDEN = f"{HEAD}from shared.lifeline import hide_memory\nhide_memory()\nready.touch()\ntime.sleep(600)"
+HIDDEN = f"{HEAD}from shared.processes.lifecycle import hide_memory\nhide_memory()\nready.touch()\ntime.sleep(600)"
 SLOW = f"{HEAD}while time.process_time() < 2 * {STALL_S}: pass\nready.touch()\ntime.sleep(600)"
 STUCK = f"{HEAD}print('I wait for what never comes', flush=True)\ntime.sleep(600)"
 BROKEN = f"{HEAD}print('no module named nowhere', flush=True)\nsys.exit(1)"
@@ -60,16 +76,16 @@ def use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Use:
         for name, file in files.items():
             file.write_text(sources[name])
 
-        def all_programs(stack: layout.StackFile) -> list[Program]:
+        def all_programs(stack: config.StackFile) -> list[Program]:
             return [
                 Program(name, f"{word(sys.executable)} {word(file)} {word(stack.state / name)}", 10)
                 for name, file in files.items()
             ]
 
-        def unready(stack: layout.StackFile) -> list[str]:
+        def unready(stack: config.StackFile) -> list[str]:
             return [name for name in files if not (stack.state / name).exists()]
 
-        monkeypatch.setattr(programs, "all_programs", all_programs)
+        monkeypatch.setattr(config, "all_programs", all_programs)
         monkeypatch.setattr(manager, "unready", unready)
 
     return made
@@ -114,7 +130,7 @@ def test_a_start_that_fails_names_the_program_and_shows_its_lines_of_this_start(
 
 def test_two_starts_at_once_are_one(use: Use, state: Path) -> None:
     use(quick=QUICK)
-    found: list[tuple[layout.StackFile, bool]] = []
+    found: list[tuple[config.StackFile, bool]] = []
     starts = [threading.Thread(target=lambda: found.append(start_stack(state, quiet))) for _ in range(3)]
     for start in starts:
         start.start()
@@ -184,8 +200,8 @@ def test_a_path_with_everything_in_it(use: Use, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("t" * 120)))
     Path(tempfile.gettempdir()).mkdir()
     use(quick=QUICK)
-    small = programs.all_programs
-    monkeypatch.setattr(programs, "all_programs", lambda stack: [redis_program(stack), *small(stack)])
+    small = config.all_programs
+    monkeypatch.setattr(config, "all_programs", lambda stack: [redis_program(stack), *small(stack)])
     monkeypatch.setattr(manager, "unready", lambda stack: [] if redis_answers(stack) else ["redis"])
     try:
         stack, _ = start_stack(odd, quiet)
@@ -197,7 +213,7 @@ def test_a_path_with_everything_in_it(use: Use, tmp_path: Path, monkeypatch: pyt
     assert family(odd) == []
 
 
-def redis_answers(stack: layout.StackFile) -> bool:
+def redis_answers(stack: config.StackFile) -> bool:
     with closing(redis.Redis.from_url(stack.redis_url)) as client:
         try:
             return bool(client.ping())
@@ -226,7 +242,7 @@ def test_places_that_cannot_hold_a_stack_are_told(
 
 
 def test_a_socket_that_fits_nowhere_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "SOCKET_BYTES", 10)
+    monkeypatch.setattr(config, "SOCKET_BYTES", 10)
     with pytest.raises(InvalidInputError, match="TMPDIR"):
         socket_path(tmp_path)
 
@@ -345,7 +361,7 @@ def test_a_stack_whose_gateway_is_silent_says_so(sense: Sense, tmp_path: Path) -
 def test_up_says_whose_the_usual_port_is(use: Use, sense: Sense, gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
     port = int(gateway.rpartition(":")[2])
     monkeypatch.delenv("SENSE_PORT_GATEWAY", raising=False)
-    monkeypatch.setitem(layout.DEFAULT_PORTS, "gateway", port)
+    monkeypatch.setitem(config.DEFAULT_PORTS, "gateway", port)
     monkeypatch.setenv(STACK_ID, "theirs")
     use(quick=QUICK)
     ended = sense("up")

@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from services.cli.stack.layout import StackFile, plan_stack, read_stack, stack_path, write_stack
+from services.cli.stack.config import StackFile, plan_stack, read_stack, stack_path, write_stack
 
 
 def test_a_stack_has_secrets_of_its_own(tmp_path: Path) -> None:

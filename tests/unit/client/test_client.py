@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.gateway.backend import Backend
-from shared.client.client import SenseClient, job_path
-from shared.client.failures import GatewayUnreachableError, RejectedError
-from shared.client.sse import read_events
+from shared.client.client import GatewayUnreachableError, RejectedError, SenseClient, job_path, read_events
 from shared.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 from tests.support.engine import Engine
 from tests.support.gateway import SMALL_SPEC, Driver, serve
@@ -24,7 +22,7 @@ def test_a_job_is_submitted_and_found(client: SenseClient) -> None:
 
 
 def test_jobs_are_walked_over_pages(client: SenseClient, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.client.client.PAGE", 3)
+    monkeypatch.setattr("shared.client.client.PAGE_SIZE", 3)
     ids = [Driver(backend).id for _ in range(8)]
     assert [job.id for job in client.jobs()] == ids[::-1]
     assert [job.id for job in client.jobs(limit=5)] == ids[:2:-1]
@@ -122,7 +120,7 @@ def test_an_artifact_is_saved_whole(client: SenseClient, backend: Backend, tmp_p
 def test_damaged_bytes_leave_the_old_file_alone(client: SenseClient, backend: Backend, tmp_path: Path) -> None:
     driver = Driver(backend)
     driver.complete()
-    backend.objects.put(backend.jobs.row(driver.id, "write", 0).outputs["written"].key, b"WRITE 0\n")
+    backend.objects.put(backend.jobs.shard(driver.id, "write", 0).outputs["written"].key, b"WRITE 0\n")
     target = tmp_path / "rows.jsonl"
     target.write_text("old")
     with pytest.raises(UnavailableError, match="damaged"):

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.gateway.backend import Backend
-from shared.client.client import SenseClient
-from shared.client.failures import RejectedError
+from shared.client.client import RejectedError, SenseClient
 from shared.errors import NotFoundError, UnavailableError
 from tests.support.gateway import make_backend, serve
 from tests.support.sandbox import Sandbox, make_database, module_sandbox
@@ -38,7 +37,7 @@ def test_upload_look_execute(client: SenseClient, tmp_path: Path, monkeypatch: p
     assert (ran.outcome, ran.rows, ran.message) == ("ok", [[3]], None)
     failed = client.execute(made.id, "SELECT absent FROM orders", deadline_s=1, max_rows=0)
     assert (failed.outcome, failed.rows) == ("unknown_column", [])
-    monkeypatch.setattr("shared.client.client.PAGE", 1)
+    monkeypatch.setattr("shared.client.client.PAGE_SIZE", 1)
     more = tmp_path / "more.sqlite"
     make_database(more, "CREATE TABLE more(a);")
     newer = client.upload_database(more)

@@ -3,10 +3,9 @@
 import pytest
 
 from services.gateway.backend import Backend
-from shared.client.client import SenseClient
-from shared.client.failures import RejectedError
+from shared.catalog.databases import SchemaCard
+from shared.client.client import RejectedError, SenseClient
 from shared.errors import NotFoundError
-from shared.sql.card import SchemaCard
 from shared.storage.keys import card_key
 from tests.support.datasets import make_example, make_head
 
@@ -22,7 +21,7 @@ def test_bring_list_look_browse(client: SenseClient, backend: Backend, monkeypat
     backend.objects.put(card_key(DATABASE), card.model_dump_json().encode())
     made = client.add_dataset(make_head(), examples)
     assert (made.questions, made.health and made.health.golds) == (7, 3)
-    monkeypatch.setattr("shared.client.client.PAGE", 2)
+    monkeypatch.setattr("shared.client.client.PAGE_SIZE", 2)
     assert [one.index for one in client.dataset_examples("singers")] == list(range(7))
     assert [one.index for one in client.dataset_examples("singers", hardness="easy", limit=2)] == [1, 3]
     assert [one.version for one in client.datasets()] == [made.version]

@@ -99,9 +99,9 @@ OWN = [{"id": "ab" * 32}]
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"train": {"sft": [{"own_share": 0.5}]}}, "own_share needs databases"),
+        ({"train": {"sft": [{"user_database_share": 0.5}]}}, "user_database_share needs databases"),
         ({"train": {"sft": [{"dataset": "mine"}]}, "databases": OWN}, "add {synthesis: N}"),
-        ({"train": {"sft": [{"own_share": 0}]}, "databases": OWN}, "every own_share is 0"),
+        ({"train": {"sft": [{"user_database_share": 0}]}, "databases": OWN}, "every user_database_share is 0"),
         ({"databases": OWN + OWN}, "stands twice"),
     ],
 )
@@ -113,7 +113,7 @@ def test_an_own_database_is_named_by_its_hash() -> None:
     assert set(faults_of({"kind": "synthesis", "databases": [{"id": "shop"}]})) == {"databases.0.id"}
     assert set(faults_of({"kind": "synthesis", "databases": [{"file": "shop.sqlite"}]})) >= {"databases.0.file"}
     spec = parse_spec({"kind": "pipeline", "databases": OWN})
-    assert isinstance(spec, PipelineSpec) and spec.own_ids == ["ab" * 32]
+    assert isinstance(spec, PipelineSpec) and spec.database_ids == ["ab" * 32]
 
 
 def test_seeds_and_evidence_are_for_strong_models() -> None:

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from services.orchestrator.compile import MOST_STAGES, compile_spec
-from shared.contracts.spec import MOST_MODELS, MOST_SCORED, SPEC, SpecError, parse_spec
-from shared.contracts.spec_sources import SpecPart
+from services.orchestrator.planning.compile import MOST_STAGES, compile_spec
+from shared.contracts.spec import MAX_MODEL_TEST_PAIRS, MAX_MODELS, SPEC, SpecError, SpecSection, parse_spec
 from shared.contracts.training import TrainSettings
 from shared.errors import InvalidInputError
 
@@ -42,7 +41,7 @@ def test_every_list_and_number_of_a_spec_has_a_largest_value() -> None:
     assert list(unbounded(SPEC.json_schema())) == []
 
 
-@pytest.mark.parametrize("section", sorted({*sections(SpecPart), TrainSettings}, key=lambda one: one.__name__))
+@pytest.mark.parametrize("section", sorted({*sections(SpecSection), TrainSettings}, key=lambda one: one.__name__))
 def test_every_section_bounds_its_texts(section: type[BaseModel]) -> None:
     assert section.model_config.get("str_max_length", 10**9) <= 1000
     assert section.model_config.get("allow_inf_nan") is False
@@ -72,9 +71,10 @@ def test_too_much_is_refused_by_its_path(spec: dict[str, Any], path: str) -> Non
 
 
 def test_the_largest_evaluation_is_a_plan_that_steps_can_look_at() -> None:
-    models = [{"endpoint": "e", "model": f"m{n}"} for n in range(MOST_MODELS - 4)]
+    models = [{"endpoint": "e", "model": f"m{n}"} for n in range(MAX_MODELS - 4)]
     tests = [
-        {"dataset": f"d{n}@{VERSION}", "split": "dev", "policy": "strict"} for n in range(MOST_SCORED // len(models))
+        {"dataset": f"d{n}@{VERSION}", "split": "dev", "policy": "strict"}
+        for n in range(MAX_MODEL_TEST_PAIRS // len(models))
     ]
     spec = {"kind": "evaluation", "models": models, "evaluate": tests}
     assert len(compile_spec("j", parse_spec(spec), "cpu:0").stages) <= MOST_STAGES

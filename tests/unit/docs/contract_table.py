@@ -20,7 +20,7 @@ def cells(contract: TaskContract) -> list[str]:
     return [
         f"`{contract.name}`",
         ", ".join(own) or "none",
-        f"`{contract.fact}`",
+        f"`{contract.event}`",
         ", ".join(contract.counts.model_fields),
         ", ".join(contract.outputs) or "none",
         limit,

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from services.cli.stack.layout import DEFAULT_PORTS
-from shared.llm.profiles import ENVIRONMENT_FIELDS, ENVIRONMENT_PREFIX
+from services.cli.stack.config import DEFAULT_PORTS
+from shared.llm.endpoints import ENVIRONMENT_FIELDS, ENVIRONMENT_PREFIX
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / ".env.example"

@@ -17,9 +17,19 @@ from services.evaluation.model import (
     WaveFacts,
     WaveLine,
 )
-from shared.charts.histogram import bin_values
 from shared.contracts.pairing import ErrorProfile, PairShape, ProfileLine
-from shared.contracts.records import Candidate, Example, Judged, Outcome, Policy, Provenance, ResultView, Split, Verdict
+from shared.contracts.records import (
+    Candidate,
+    Example,
+    JudgedCandidate,
+    Outcome,
+    Policy,
+    Provenance,
+    ResultView,
+    Split,
+    Verdict,
+)
+from shared.pages.charts import bin_values
 
 DOMAINS = [
     "beekeeping", "bicycle repair", "chess clubs", "coffee roasting", "community gardens",
@@ -48,7 +58,7 @@ def example(number: int, split: Split, domain: str, **changes: object) -> Exampl
     return Example.model_validate({**fields, **changes})
 
 
-def judged(example_id: str, verdict: Verdict = Verdict.CORRECT, slot: int = 0, **changes: object) -> Judged:
+def judged(example_id: str, verdict: Verdict = Verdict.CORRECT, slot: int = 0, **changes: object) -> JudgedCandidate:
     """An answer with that verdict, its results with it."""
     gold = ResultView(outcome=Outcome.OK, columns=["name", "total"], rows=[["Ada", 41.5], ["Ben", 38]], row_count=2)
     wrong = ResultView(
@@ -82,7 +92,7 @@ def judged(example_id: str, verdict: Verdict = Verdict.CORRECT, slot: int = 0, *
         "candidate": candidate, "verdict": verdict, "policy": Policy.STRICT, "outcome": outcome, "message": message,
         "result": view, "gold_result": gold,
     }  # fmt: skip
-    return Judged.model_validate({**fields, **changes})
+    return JudgedCandidate.model_validate({**fields, **changes})
 
 
 def draw(rng: random.Random, skill: float) -> Verdict:

@@ -6,8 +6,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.gateway.backend import Backend
-from services.orchestrator.compile import compile_spec
-from shared.contracts.refs import ObjectRef
+from services.orchestrator.planning.compile import compile_spec
+from shared.contracts.base import ObjectRef
 from shared.contracts.spec import parse_spec
 from shared.models.manifest import ModelManifest, publish_model
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from services.gateway.console_routes import load_assets
+from services.gateway.console.routes import load_assets
 
 FOLDER = Path(__file__).parents[3] / "services" / "gateway" / "console"
 TEXTS = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".js", ".css", ".html", ".svg"))

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from services.gateway.backend import Backend
-from shared.client.models import Problem
-from shared.sql.card import SchemaCard
+from shared.api.resources import Problem
+from shared.catalog.databases import SchemaCard
 from shared.storage.keys import card_key
 from tests.support.gateway import make_backend, serve
 from tests.support.sandbox import Sandbox, make_database, module_sandbox

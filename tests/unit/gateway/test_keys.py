@@ -11,14 +11,14 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import REGISTRY
 
-from services.gateway import keys as keys_module
 from services.gateway.app import create_app
 from services.gateway.backend import Backend
-from services.gateway.keys import SECRET_FILE, KeySigner, digest, open_signer
+from services.gateway.keys.service import SECRET_FILE, KeySigner, hash_key, open_signer
+from services.gateway.keys.service import service as keys_module
 from services.gateway.settings import AuthSettings
 from shared.errors import UnavailableError
 from shared.storage.keys import KEYS_PREFIX, api_key_key
-from tests.unit.gateway.test_access import ADMIN, as_key
+from tests.unit.gateway.http.test_access import ADMIN, as_key
 
 SECRET = b"tests-own-signing-secret"
 
@@ -62,7 +62,7 @@ def test_a_key_replaced_under_its_name_is_refused_by_every_replica(backend: Back
 
 
 def test_who_can_write_the_store_makes_no_key(backend: Backend) -> None:
-    own = {"id": "0" * 16, "name": "eve", "role": "admin", "sha256": digest("eves-own-key"), "per_minute": 60}
+    own = {"id": "0" * 16, "name": "eve", "role": "admin", "sha256": hash_key("eves-own-key"), "per_minute": 60}
     record = json.dumps({**own, "created_at": 0.0, "limits": {}})
     forged: list[str | bytes] = [
         record,

@@ -10,7 +10,7 @@ from services.gateway.__main__ import check_host, is_loopback
 from services.gateway.app import create_app
 from services.gateway.app import make_ring as make_key_ring
 from services.gateway.backend import Backend
-from services.gateway.keys import KeyRing, open_signer
+from services.gateway.keys.service import KeyRing, open_signer
 from services.gateway.settings import AuthSettings
 from shared.errors import InvalidInputError, UnavailableError
 

@@ -10,11 +10,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.gateway.backend import Backend
-from services.gateway.report_compare import clustered_interval, mcnemar
-from shared.jobs.plan import Fixed, Plan, StagePlan
+from services.gateway.reports.service import clustered_interval, mcnemar
+from shared.jobs.plan import FixedShards, JobPlan, StagePlan
 from tests.support.prepared_job import PreparedJob
 
-PLAN = Plan(stages=[StagePlan(id="report", task="evaluation.score", source=Fixed(shards=[{}]))])
+PLAN = JobPlan(stages=[StagePlan(id="report", task="evaluation.score", source=FixedShards(shards=[{}]))])
 
 
 def question(index: int, **arms: list[int]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.api.sql import SqlRequest
 from shared.client.client import SenseClient
-from shared.client.sql_models import SqlRequest
 from shared.errors import NotFoundError
 from shared.models.manifest import ModelManifest, publish_model
 from tests.support.asking import serve_asking

@@ -214,7 +214,7 @@ def test_graceful_stops_are_longer_than_a_worker_needs() -> None:
 
 def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     names = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "shared").glob("metrics.py"))
-    names += (ROOT / "services/gateway/middleware.py").read_text(encoding="utf-8")
+    names += (ROOT / "services/gateway/http/middleware.py").read_text(encoding="utf-8")
     dashboard = json.loads((ROOT / "infra/grafana/dashboards/sense.json").read_text(encoding="utf-8"))
     alarms = (ROOT / "infra/prometheus/alarms.yml").read_text(encoding="utf-8")
     asked = re.findall(r"\bsense_[a-z_]+", json.dumps(dashboard["panels"]) + alarms)
@@ -230,14 +230,14 @@ def test_operations_names_every_alarm() -> None:
 
 
 ENTRIES = {
-    "gateway": ("services.gateway.app", "services.gateway.__main__", "infra.minio.users", "shared.health"),
-    "orchestrator": ("services.orchestrator.app", "services.orchestrator.retention.__main__"),
+    "gateway": ("services.gateway.app", "services.gateway.__main__", "infra.minio.users", "shared.processes.health"),
+    "orchestrator": ("services.orchestrator.app", "services.orchestrator.retention"),
     "synthesis": ("services.synthesis.worker",),
-    "sandbox": ("services.sandbox.worker", "services.sandbox.app", "services.sandbox.child"),
+    "sandbox": ("services.sandbox.worker", "services.sandbox.app", "services.sandbox.execution.child"),
     "pairing": ("services.pairing.worker",),
     "evaluation": ("services.evaluation.worker",),
     "training": ("services.training.worker",),
-    "serving": ("services.serving.worker", "services.serving.asking.app", "services.serving.embedded.app"),
+    "serving": ("services.serving.worker", "services.serving.sql.app", "services.serving.embedded.app"),
     "flower": ("shared.tasks.flower",),
 }
 ONLY = """

@@ -17,13 +17,12 @@ from infra.minio.users import ROLES, main, make_users, policy_of
 from shared.errors import InvalidInputError
 from shared.storage import keys
 from shared.storage.minio_store import MinioStore, StoreDeniedError
-from shared.storage.open import open_store, read_credentials
-from shared.storage.settings import StoreSettings
+from shared.storage.open import StoreSettings, open_store, read_credentials
 from tests.support.s3_server import S3Server
 
 ID = "ab" * 32
-DATABASE, CARD, NEIGHBOUR = keys.database_key(ID), keys.card_key(ID), keys.neighbour_key(ID, "set", 0)
-ASKED, ASKED_CARD = keys.asked_database_key(ID), keys.asked_card_key(ID)
+DATABASE, CARD, NEIGHBOUR = keys.database_key(ID), keys.card_key(ID), keys.test_suite_database_key(ID, "set", 0)
+ASKED, ASKED_CARD = keys.ddl_database_key(ID), keys.ddl_card_key(ID)
 ROWS, UPLOAD, DATASET = (
     keys.shard_key("j", "s", 0, 1, "judged.jsonl"),
     keys.upload_key(1, ID),

@@ -5,14 +5,14 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from shared.contracts.base import Fact
+from shared.contracts.base import ShardFinished
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import SynthesisSpec
 from shared.contracts.synthesis import WrittenCounts
-from shared.events.stream import Event, JobEvents
-from shared.jobs.connect import connect_redis
-from shared.jobs.plan import Device, Each, Fixed, Plan, StagePlan
+from shared.jobs.events import Event, JobEvents
+from shared.jobs.plan import DeviceLease, EachShard, FixedShards, JobPlan, StagePlan
 from shared.jobs.store import JobStore
+from shared.redis import connect_redis
 from shared.settings import RedisSettings
 
 LEASE_S = 30.0
@@ -33,19 +33,19 @@ def twin(store: JobStore, url: str) -> JobStore:
 def writing(shards: int, *, stage: str = "write") -> StagePlan:
     """A stage that writes examples."""
     params = {"writer": "grammar", "split": "train", "levels": {"easy": 1.0}, "seed": 1}
-    source = Fixed(shards=[{"count": 2} for _ in range(shards)])
+    source = FixedShards(shards=[{"count": 2} for _ in range(shards)])
     return StagePlan(id=stage, task="synthesis.write_examples", source=source, params=params)
 
 
 def building(stage: str = "build", upstream: str = "write") -> StagePlan:
     """A stage that follows `upstream` shard by shard."""
-    source = Each(stage=upstream, fields={"written": "written"})
+    source = EachShard(stage=upstream, fields={"written": "written"})
     return StagePlan(id=stage, task="sandbox.build_database", source=source)
 
 
-def on_device(stage: str, task: str, device: Device, *, frees: str | None = None, **params: Any) -> StagePlan:
+def on_device(stage: str, task: str, device: DeviceLease, *, frees: str | None = None, **params: Any) -> StagePlan:
     """A stage of one shard that needs a device."""
-    source = Fixed(shards=[{}])
+    source = FixedShards(shards=[{}])
     return StagePlan(id=stage, task=task, source=source, device=device, frees=frees, params=params)
 
 
@@ -53,9 +53,9 @@ def add_job(store: JobStore, *stages: StagePlan, lost_allowed: int = 0) -> str:
     """A job with this plan, and the rows of its fixed stages."""
     job, new = store.submit(SynthesisSpec(kind="synthesis"))
     assert new
-    store.set_plan(job, Plan(stages=list(stages), lost_allowed=lost_allowed))
+    store.set_plan(job, JobPlan(stages=list(stages), lost_allowed=lost_allowed))
     for stage in stages:
-        if isinstance(stage.source, Fixed):
+        if isinstance(stage.source, FixedShards):
             store.add_shards(job, stage.id, dict(enumerate(stage.source.shards)))
             store.close_stage(job, stage.id)
     return job
@@ -72,11 +72,11 @@ def finish(store: JobStore, job: str, shard: int = 0, *, stage: str = "write", t
     plan = store.plan(job)
     assert plan is not None
     contract = CONTRACTS[plan.stage(stage).task]
-    fact = Fact(name=contract.fact, job_id=job, stage=stage, shard=shard, attempt=1, outputs={})
+    fact = ShardFinished(name=contract.event, job_id=job, stage=stage, shard=shard, attempt=1, outputs={})
     return store.finish(fact, WrittenCounts.model_validate({"written": 2} | counts), token=token)
 
 
-def facts(store: JobStore, job: str, name: str | None = None) -> list[Event]:
+def job_events(store: JobStore, job: str, name: str | None = None) -> list[Event]:
     """A job's facts, by name where one is given."""
     return [event for event in JobEvents(store.client, store.prefix, job).all() if name in (None, event.name)]
 

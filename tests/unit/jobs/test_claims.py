@@ -10,15 +10,15 @@ from shared.contracts.base import Queue
 from shared.errors import NotFoundError
 from shared.jobs.state import ErrorInfo, JobStatus, ShardState
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerBoard
+from shared.jobs.workers import WorkerRegistry
 from tests.unit.jobs.helpers import (
     LEASE_S,
     SHORT_S,
     add_job,
     building,
     claim,
-    facts,
     finish,
+    job_events,
     open_jobs,
     snapshot,
     twin,
@@ -39,12 +39,12 @@ def test_of_eight_threads_one_claims(store: JobStore, module_redis_url: str) -> 
     for shard in range(3):
         won = [number for number, given in enumerate(answers) if given[shard] == "ok"]
         assert len(won) == 1
-        assert store.row(job, "write", shard).worker == f"w{won[0]}"
+        assert store.shard(job, "write", shard).worker == f"w{won[0]}"
         assert {given[shard] for given in answers} == {"ok", "gone"}
     state = store.stage_states(job, store.plan(job) or pytest.fail())["write"]
     assert (state.queued, state.running) == (0, 3)
     assert store.job(job).status is JobStatus.RUNNING
-    assert len(facts(store, job, "job.running")) == 1
+    assert len(job_events(store, job, "job.running")) == 1
 
 
 @pytest.mark.parametrize("attempt", [0, 2, 11])
@@ -61,7 +61,7 @@ def test_what_does_not_exist_cannot_be_claimed(store: JobStore) -> None:
     assert claim(store, job, stage="nothing") == "gone"
     assert claim(store, "nobody") == "gone"
     with pytest.raises(NotFoundError, match="shard write/7"):
-        store.row(job, "write", 7)
+        store.shard(job, "write", 7)
 
 
 @pytest.mark.parametrize("end", ["done", "failed"])
@@ -81,9 +81,9 @@ def test_a_row_of_a_job_that_failed_is_cancelled_at_its_claim(store: JobStore) -
     job = add_job(store, writing(2))
     assert store.end(job, "failed")
     assert claim(store, job) == "cancelled"
-    assert store.row(job, "write", 0).state is ShardState.CANCELLED
+    assert store.shard(job, "write", 0).state is ShardState.CANCELLED
     assert claim(store, job) == "gone"
-    assert len(facts(store, job, "shard.cancelled")) == 1
+    assert len(job_events(store, job, "shard.cancelled")) == 1
 
 
 def test_renew_answers_ok_then_cancelling(store: JobStore) -> None:
@@ -98,7 +98,7 @@ def test_renew_tells_a_draining_worker_and_no_other(store: JobStore) -> None:
     job = add_job(store, writing(2))
     claim(store, job, 0, worker="host:1", token="a")
     claim(store, job, 1, worker="host:2", token="b")
-    WorkerBoard(store.client, store.prefix).drain(Queue.SYNTHESIS, "host:1")
+    WorkerRegistry(store.client, store.prefix).drain(Queue.SYNTHESIS, "host:1")
     assert store.renew(job, "write", 0, token="a", worker="host:1", lease_s=LEASE_S) == "draining"
     assert store.renew(job, "write", 1, token="b", worker="host:2", lease_s=LEASE_S) == "ok"
 
@@ -140,7 +140,7 @@ def test_a_lost_lease_settles_nothing(store: JobStore) -> None:
 
 def test_the_board_counts_living_slots(module_redis_url: str) -> None:
     store = open_jobs(module_redis_url)
-    board = WorkerBoard(store.client, store.prefix)
+    board = WorkerRegistry(store.client, store.prefix)
     board.beat(Queue.SANDBOX, "a:1", 2)
     board.beat(Queue.SANDBOX, "b:1", 3)
     assert board.slots(Queue.SANDBOX) == 5
@@ -151,5 +151,5 @@ def test_the_board_counts_living_slots(module_redis_url: str) -> None:
 
 def test_rows_of_later_stages_wait_for_their_plan(store: JobStore) -> None:
     job = add_job(store, writing(1), building())
-    assert list(store.rows(job, "build")) == []
+    assert list(store.shards(job, "build")) == []
     assert claim(store, job, stage="build") == "gone"

@@ -8,10 +8,10 @@ import pytest
 from shared.contracts.base import Queue
 from shared.contracts.spec import SynthesisSpec
 from shared.errors import ConflictError, NotFoundError
-from shared.jobs.plan import Plan
+from shared.jobs.plan import JobPlan
 from shared.jobs.state import ErrorInfo, JobStatus, ShardState
 from shared.jobs.store import JobStore
-from tests.unit.jobs.helpers import add_job, building, claim, facts, finish, snapshot, twin, writing
+from tests.unit.jobs.helpers import add_job, building, claim, finish, job_events, snapshot, twin, writing
 from tests.unit.jobs.test_settling import NEVER, state_of
 
 SPEC = SynthesisSpec(kind="synthesis", name="mine")
@@ -62,8 +62,8 @@ def test_cancel_settles_what_waits_and_tells_what_runs(store: JobStore) -> None:
     claim(store, job, 0)
     assert store.cancel(job) == "cancelling"
     assert store.cancel(job) == "cancelling"
-    assert len(facts(store, job, "job.cancelling")) == 1
-    states = [row.state for row in store.rows(job, "write")]
+    assert len(job_events(store, job, "job.cancelling")) == 1
+    states = [row.state for row in store.shards(job, "write")]
     assert states == [ShardState.RUNNING, *[ShardState.CANCELLED] * 3]
     assert store.in_flight(Queue.SYNTHESIS) == (0, 1)
     assert claim(store, job, 1) == "gone"
@@ -101,7 +101,7 @@ def test_a_worker_lost_in_a_cancelled_job_is_cancelled_by_the_reaper(store: JobS
     store.fail(job, "write", 1, token="t", error=ErrorInfo(code="x", message="m", retryable=True), pause_s=0)
     store.cancel(job)
     assert len(store.reap()) == 2
-    assert {row.state for row in store.rows(job, "write")} == {ShardState.CANCELLED}
+    assert {row.state for row in store.shards(job, "write")} == {ShardState.CANCELLED}
 
 
 def test_work_that_ends_well_while_cancelling_counts_as_done(store: JobStore) -> None:
@@ -109,7 +109,7 @@ def test_work_that_ends_well_while_cancelling_counts_as_done(store: JobStore) ->
     claim(store, job)
     store.cancel(job)
     assert finish(store, job)
-    assert store.row(job, "write", 0).state is ShardState.DONE
+    assert store.shard(job, "write", 0).state is ShardState.DONE
 
 
 def test_retry_runs_only_what_failed_in_a_new_epoch(store: JobStore) -> None:
@@ -126,7 +126,7 @@ def test_retry_runs_only_what_failed_in_a_new_epoch(store: JobStore) -> None:
     record = store.job(job)
     assert (record.status, record.epoch, record.error, record.finished_at) == (JobStatus.RUNNING, 2, None, None)
     assert store.active() == [job]
-    rows = list(store.rows(job, "write"))
+    rows = list(store.shards(job, "write"))
     assert [row.state for row in rows] == [ShardState.DONE, ShardState.QUEUED, ShardState.QUEUED]
     assert [row.attempt for row in rows] == [1, 2, 2]
     assert rows[1].error is None
@@ -147,7 +147,7 @@ def test_a_retried_shard_has_all_its_attempts_again(store: JobStore) -> None:
         assert claim(store, job, attempt=attempt) == "ok"
         store.fail(job, "write", 0, token="t", error=again, pause_s=0)
         store.reap()
-    assert store.row(job, "write", 0).state is ShardState.FAILED
+    assert store.shard(job, "write", 0).state is ShardState.FAILED
     assert claim(store, job, attempt=5) == "gone"
 
 
@@ -175,7 +175,7 @@ def test_a_shard_told_to_cancel_is_not_lost_when_its_job_was_retried_meanwhile(s
     assert store.renew(job, "write", 0, token="a", worker="w", lease_s=9) == "cancelling"
     store.retry(job)
     assert store.hand_back(job, "write", 0, token="a", cancelled=True)
-    row = store.row(job, "write", 0)
+    row = store.shard(job, "write", 0)
     assert (row.state, row.attempt) == (ShardState.QUEUED, 1)
     assert (job, "write", 0) in store.take(Queue.SYNTHESIS, 9)
 
@@ -188,14 +188,14 @@ def test_a_job_ends_once(store: JobStore) -> None:
     assert not store.end(job, "failed", ErrorInfo(code="other", message="other"))
     assert snapshot(store, job) == before
     assert store.active() == []
-    assert [event.name for event in facts(store, job)][-1] == "job.failed"
-    assert facts(store, job)[-1].data["code"] == "bad_data"
+    assert [event.name for event in job_events(store, job)][-1] == "job.failed"
+    assert job_events(store, job)[-1].data["code"] == "bad_data"
 
 
 def test_a_plan_is_stored_once(store: JobStore) -> None:
     job = add_job(store, writing(2))
     before = snapshot(store, job)
-    store.set_plan(job, Plan(stages=[writing(9), building()]))
+    store.set_plan(job, JobPlan(stages=[writing(9), building()]))
     assert snapshot(store, job) == before
     plan = store.plan(job)
     assert plan is not None and [stage.id for stage in plan.stages] == ["write"]

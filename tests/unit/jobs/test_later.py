@@ -16,11 +16,11 @@ from pydantic import SecretStr
 from services.orchestrator.dispatch import Dispatcher
 from shared.contracts.base import Queue
 from shared.errors import UnavailableError
-from shared.events.stream import FactReader, JobEvents
-from shared.jobs.connect import LATER, connect_redis
+from shared.jobs.events import EventReader, JobEvents
 from shared.jobs.store import JobStore
-from shared.jobs.workers import WorkerBoard
-from shared.llm.ledger import JobBudget
+from shared.jobs.workers import WorkerRegistry
+from shared.llm.budgets import JobBudget
+from shared.redis import RETRY_LATER_REASONS, connect_redis
 from shared.settings import RedisSettings
 from shared.tasks.app import make_app
 from tests.support.valkey import start_valkey
@@ -150,7 +150,7 @@ def uses(jobs: JobStore, job: str, monkeypatch: pytest.MonkeyPatch, url: str) ->
     monkeypatch.setenv("SENSE_REDIS_URL", url)
     monkeypatch.setenv("SENSE_REDIS_PREFIX", jobs.prefix)
     monkeypatch.setenv("CELERY_BROKER_URL", url)
-    board = WorkerBoard(jobs.client, jobs.prefix)
+    board = WorkerRegistry(jobs.client, jobs.prefix)
     celery: Celery = make_app()
     celery.conf.task_publish_retry = False
     dispatcher = Dispatcher(jobs, board, celery)
@@ -163,7 +163,7 @@ def uses(jobs: JobStore, job: str, monkeypatch: pytest.MonkeyPatch, url: str) ->
         "cancel": lambda: jobs.cancel(job),
         "beat": lambda: board.beat(Queue.SANDBOX, "w", 1),
         "progress": lambda: JobEvents(jobs.client, jobs.prefix, job).progress("write", 0, {}),
-        "facts": lambda: FactReader(jobs.client, jobs.prefix, "c").read(block_ms=1),
+        "facts": lambda: EventReader(jobs.client, jobs.prefix, "c").read(block_ms=1),
         "ledger": lambda: JobBudget(jobs, (job, "s", "0")),
         "message": lambda: dispatcher._send([(job, "write", 1)]),
         "pipeline": pipe.execute,
@@ -177,7 +177,7 @@ def test_a_server_that_says_later_is_unavailable_and_nothing_is_lost(
 ) -> None:
     jobs = open_jobs(server.url)
     job = add_job(jobs, writing(2))
-    FactReader(jobs.client, jobs.prefix, "c").open()
+    EventReader(jobs.client, jobs.prefix, "c").open()
     assert claim(jobs, job, 0) == "ok"
     tried = uses(hasty(server.url, jobs.prefix), job, monkeypatch, server.url)
     if word == "OOM":  # what frees memory first, and what only removes or reads, goes on
@@ -215,7 +215,7 @@ class Refusing:
                 connection.sendall(f"-{self.word} said by a test\r\n".encode() * count)
 
 
-@pytest.mark.parametrize("word", LATER)
+@pytest.mark.parametrize("word", RETRY_LATER_REASONS)
 def test_every_word_is_understood_in_commands_scripts_and_pipelines(word: str) -> None:
     refusing = Refusing(word)
     jobs = hasty(refusing.url, "p:")

@@ -60,5 +60,5 @@ def test_looking_at_an_unknown_job_says_so(store: JobStore) -> None:
 
 def test_rows_at_keeps_the_order_and_the_gaps(store: JobStore) -> None:
     job = add_job(store, writing(3))
-    found = store.rows_at([(job, "write", 2), (job, "write", 9), (job, "write", 0)])
+    found = store.shards_at([(job, "write", 2), (job, "write", 9), (job, "write", 0)])
     assert [row.shard if row else None for row in found] == [2, None, 0]

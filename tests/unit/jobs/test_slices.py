@@ -10,10 +10,10 @@ import pytest
 from shared.contracts.base import Queue
 from shared.errors import ConflictError
 from shared.jobs import store as store_module
-from shared.jobs.ended import EndedJobs
+from shared.jobs.finished import FinishedJobs
 from shared.jobs.state import ErrorInfo, JobStatus, ShardState
 from shared.jobs.store import JobStore
-from tests.unit.jobs.helpers import add_job, building, claim, facts, finish, twin, writing
+from tests.unit.jobs.helpers import add_job, building, claim, finish, job_events, twin, writing
 from tests.unit.jobs.test_settling import NEVER, state_of
 
 
@@ -30,7 +30,7 @@ def work_off(store: JobStore) -> None:
 
 
 def states(store: JobStore, job: str, stage: str = "write") -> Counter[str]:
-    return Counter(row.state.value for row in store.rows(job, stage))
+    return Counter(row.state.value for row in store.shards(job, stage))
 
 
 def test_a_cancelled_job_is_nobodys_at_once_and_its_rows_follow(
@@ -53,17 +53,17 @@ def test_a_cancelled_job_is_nobodys_at_once_and_its_rows_follow(
     assert states(store, job) == {"cancelled": 30}
     assert store.in_flight(Queue.SYNTHESIS) == (0, 0)
     assert store.end(job, "cancelled")
-    assert len(facts(store, job, "job.cancelling")) == 1
+    assert len(job_events(store, job, "job.cancelling")) == 1
 
 
 def test_the_orchestrator_is_woken_when_the_rows_are_settled(store: JobStore, later: None) -> None:
     job = add_job(store, writing(30))
     store.cancel(job)
-    before = store.client.xlen(store.key("facts"))
+    before = store.client.xlen(store.key("events"))
     work_off(store)
-    ((_, fields),) = store.client.xrevrange(store.key("facts"), count=1)
+    ((_, fields),) = store.client.xrevrange(store.key("events"), count=1)
     assert (fields["name"], fields["job_id"]) == ("job.settled", job)
-    assert store.client.xlen(store.key("facts")) == before + 1
+    assert store.client.xlen(store.key("events")) == before + 1
 
 
 def test_a_retried_job_counts_as_waiting_at_once(store: JobStore, later: None) -> None:
@@ -73,7 +73,7 @@ def test_a_retried_job_counts_as_waiting_at_once(store: JobStore, later: None) -
     claim(store, job, 1)
     store.fail(job, "write", 1, token="t", error=NEVER, pause_s=0)
     store.end(job, "failed", NEVER)
-    assert store.failed_row(job, "write") == store.row(job, "write", 1)
+    assert store.first_failed_shard(job, "write") == store.shard(job, "write", 1)
     assert store.retry(job) == "running"
     state = state_of(store, job)
     assert (state.done, state.queued, state.failed, state.cancelled) == (1, 19, 0, 0)
@@ -82,7 +82,7 @@ def test_a_retried_job_counts_as_waiting_at_once(store: JobStore, later: None) -
     work_off(store)
     taken += store.take(Queue.SYNTHESIS, 99)
     assert sorted(shard for _, _, shard in taken) == list(range(1, 20)), "each once"
-    assert {row.attempt for row in store.rows(job, "write") if row.shard} == {2}
+    assert {row.attempt for row in store.shards(job, "write") if row.shard} == {2}
 
 
 def test_a_straggler_that_fails_while_rows_are_requeued_is_not_requeued(store: JobStore, later: None) -> None:
@@ -92,7 +92,7 @@ def test_a_straggler_that_fails_while_rows_are_requeued_is_not_requeued(store: J
     store.retry(job)
     assert store.fail(job, "write", 11, token="t", error=NEVER, pause_s=0)
     work_off(store)
-    assert store.row(job, "write", 11).state is ShardState.FAILED
+    assert store.shard(job, "write", 11).state is ShardState.FAILED
     assert state_of(store, job).failed == 1
 
 
@@ -100,7 +100,7 @@ def test_a_large_jobs_archive_waits_for_its_rows(store: JobStore, later: None) -
     job = add_job(store, writing(30))
     store.end(job, "failed", NEVER)
     assert job not in store.stale()
-    assert job not in {one.id for one in EndedJobs(store).all()}, "and it leaves Redis only after that"
+    assert job not in {one.id for one in FinishedJobs(store).all()}, "and it leaves Redis only after that"
     work_off(store)
     assert job in store.stale() and states(store, job) == {"cancelled": 30}
 
@@ -111,10 +111,10 @@ def test_what_is_broken_off_while_a_job_leaves_goes_on(store: JobStore, monkeypa
     store.end(job, "failed", NEVER)
     work_off(store)
     store.archived(job, store.stale()[job])
-    (ended,) = EndedJobs(store).all()
+    (ended,) = FinishedJobs(store).all()
     monkeypatch.setattr("shared.jobs.store.BATCH", 7)
-    monkeypatch.setattr("shared.jobs.ended.AT_ONCE_S", 0.0)
-    assert EndedJobs(store).forget(ended)
+    monkeypatch.setattr("shared.jobs.finished.AT_ONCE_S", 0.0)
+    assert FinishedJobs(store).forget(ended)
     assert 0 < len(list(store.client.scan_iter(f"{store.prefix}job:{job}:row:*"))) < 30
     work_off(store)
     assert list(store.client.scan_iter(f"{store.prefix}*{job}*")) == [], "no budget, no list is left either"
@@ -196,7 +196,7 @@ def test_a_slice_costs_the_same_in_a_large_job(store: JobStore) -> None:
     for rows in (1000, 3000):
         job = add_job(store, writing(rows))
         store.steps.run("cancel", job)
-        costs.append(commands(store, lambda: store.steps.run("settle_rows", job, 100)))  # noqa: B023
+        costs.append(commands(store, lambda: store.steps.run("settle_shards", job, 100)))  # noqa: B023
         work_off(store)
     assert costs[0] == costs[1]
 
@@ -223,7 +223,7 @@ def test_sums_and_rows_agree_after_any_order_of_steps(store: JobStore, seed: int
         for _, _, shard in store.take(Queue.SYNTHESIS, rng.randint(1, 6)):
             token = f"{shard}.{rng.random()}"
             lease = 0.0 if rng.random() < 0.2 else 60.0
-            attempt = store.row(job, "write", shard).attempt
+            attempt = store.shard(job, "write", shard).attempt
             if rng.random() < 0.8 and claim(store, job, shard, attempt=attempt, token=token, lease_s=lease) == "ok":
                 running[shard] = token
 
@@ -245,7 +245,7 @@ def test_sums_and_rows_agree_after_any_order_of_steps(store: JobStore, seed: int
 
     steps: list[Callable[[], Any]] = [take_and_claim] * 4 + [settle_one] * 6 + [retry] * 2
     steps += [lambda: store.cancel(job), lambda: store.end(job, "failed", NEVER), lambda: store.end(job, "cancelled")]
-    steps += [store.reap, lambda: store.resend(Queue.SYNTHESIS, 0.0), lambda: store.settle_rows(job, 0.0)]
+    steps += [store.reap, lambda: store.resend(Queue.SYNTHESIS, 0.0), lambda: store.settle_shards(job, 0.0)]
     for _ in range(120):
         rng.choice(steps)()
     work_off(store)
@@ -255,4 +255,4 @@ def test_sums_and_rows_agree_after_any_order_of_steps(store: JobStore, seed: int
     if store.job(job).status in (JobStatus.QUEUED, JobStatus.RUNNING):
         store.resend(Queue.SYNTHESIS, -1.0)
         taken = {shard for _, _, shard in store.take(Queue.SYNTHESIS, 99)}
-        assert taken == {row.shard for row in store.rows(job, "write") if row.state == "queued"}, "all will run"
+        assert taken == {row.shard for row in store.shards(job, "write") if row.state == "queued"}, "all will run"

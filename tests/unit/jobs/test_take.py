@@ -4,16 +4,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from shared.contracts.base import Counts, Fact, Queue
+from shared.contracts.base import Counts, Queue, ShardFinished
 from shared.contracts.serving import DeployedCounts, ReleasedCounts
 from shared.contracts.training import TrainedCounts
-from shared.jobs.plan import Device, Each, Fixed, StagePlan
+from shared.jobs.plan import DeviceLease, EachShard, FixedShards, StagePlan
 from shared.jobs.state import ErrorInfo, ShardState
 from shared.jobs.store import JobStore
 from tests.unit.jobs.helpers import add_job, building, claim, finish, on_device, twin, writing
 
-SHARD = Device(name="cpu:0", hold="shard")
-HELD = Device(name="cpu:0", hold="job")
+SHARD = DeviceLease(name="cpu:0", hold="shard")
+HELD = DeviceLease(name="cpu:0", hold="job")
 
 
 def training(stage: str = "sft") -> StagePlan:
@@ -31,7 +31,7 @@ def done(store: JobStore, job: str, stage: str) -> None:
         "serving.release": ReleasedCounts(released=1),
     }
     assert claim(store, job, stage=stage) == "ok"
-    fact = Fact(name="some.fact", job_id=job, stage=stage, shard=0, attempt=1, outputs={})
+    fact = ShardFinished(name="some.fact", job_id=job, stage=stage, shard=0, attempt=1, outputs={})
     assert store.finish(fact, counts[task], token="t")
 
 
@@ -77,14 +77,14 @@ def test_a_message_that_vanished_goes_out_again_at_the_same_attempt(store: JobSt
     time.sleep(0.35)
     assert store.resend(Queue.SYNTHESIS, 0.3) == 1
     assert store.take(Queue.SYNTHESIS, 5) == [(job, "write", 0), (job, "write", 2)]
-    assert store.row(job, "write", 0).attempt == 1
+    assert store.shard(job, "write", 0).attempt == 1
 
 
 def test_rows_that_follow_go_ahead_of_rows_that_begin(store: JobStore) -> None:
     verify = StagePlan(
-        id="verify", task="sandbox.verify_examples", source=Each(stage="build", fields={"written": "written"})
+        id="verify", task="sandbox.verify_examples", source=EachShard(stage="build", fields={"written": "written"})
     )
-    other = StagePlan(id="other", task="sandbox.build_database", source=Fixed(shards=[{"written": {}}] * 3))
+    other = StagePlan(id="other", task="sandbox.build_database", source=FixedShards(shards=[{"written": {}}] * 3))
     job = add_job(store, writing(1), building(), verify, other)
     store.add_shards(job, "verify", {0: {}})
     assert store.take(Queue.SANDBOX, 2) == [(job, "verify", 0), (job, "other", 0)]
@@ -151,7 +151,7 @@ def test_the_end_of_a_job_frees_its_device(store: JobStore) -> None:
 
 
 def test_a_job_that_waits_for_a_device_blocks_no_other(store: JobStore) -> None:
-    other = on_device("sft", "training.train_model", Device(name="gpu:1", hold="shard"))
+    other = on_device("sft", "training.train_model", DeviceLease(name="gpu:1", hold="shard"))
     first, second, third = (add_job(store, stage) for stage in (training(), training(), other))
     assert {job for job, _, _ in store.take(Queue.TRAINING, 9)} == {first, third}
-    assert store.row(second, "sft", 0).state is ShardState.QUEUED
+    assert store.shard(second, "sft", 0).state is ShardState.QUEUED

@@ -3,14 +3,13 @@
 import pytest
 
 from shared.errors import InvalidInputError
-from shared.llm.budget import Budget, Cost, worst_case
-from shared.llm.client import ChatClient
+from shared.llm.budgets import Budget, Cost, worst_case
+from shared.llm.client import ChatClient, RetryPolicy
+from shared.llm.endpoints import EndpointProfile
 from shared.llm.errors import LlmBudgetError, LlmTimeoutError
-from shared.llm.profiles import EndpointProfile
-from shared.llm.retry import RetryPolicy
 from shared.storage.directory import DirectoryStore
 from tests.support.faults import Fault, FaultPlan
-from tests.unit.llm.helpers import QUICK, StartServer, ask, profile_of
+from tests.unit.llm.helpers import QUICK, StartServer, ask, complete_many, profile_of
 
 PRICED = EndpointProfile(name="p", base_url="http://x/v1", usd_per_million_in=1e6, usd_per_million_out=2e6)
 
@@ -66,12 +65,12 @@ def test_a_call_with_unknown_end_counts_at_its_worst(openai_server: StartServer,
     server = openai_server(faults=FaultPlan(first=[Fault.STALL]))
     profile, budget = profile_of(server, timeout_s=0.2), Budget(max_tokens=1_000)
     with pytest.raises(LlmTimeoutError):
-        ChatClient(profile, store, budget=budget, policy=RetryPolicy(tries=1)).complete_many([ask()])
+        complete_many(ChatClient(profile, store, budget=budget, policy=RetryPolicy(tries=1)), [ask()])
     assert budget.spent == worst_case(ask(), profile)
 
 
 def test_a_refused_call_costs_nothing(openai_server: StartServer, store: DirectoryStore) -> None:
     server = openai_server(faults=FaultPlan(first=[Fault.SERVER_ERROR]))
     budget = Budget(max_tokens=1_000)
-    answer = ChatClient(profile_of(server), store, budget=budget, policy=QUICK).complete_many([ask()])[0]
+    answer = complete_many(ChatClient(profile_of(server), store, budget=budget, policy=QUICK), [ask()])[0]
     assert budget.spent.tokens == answer.prompt_tokens + answer.completion_tokens

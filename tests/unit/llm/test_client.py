@@ -11,19 +11,17 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.errors import LostLeaseError, UnavailableError
-from shared.llm import errors, replay
-from shared.llm.client import ChatClient
-from shared.llm.messages import ChatAnswer, Usage
-from shared.llm.profiles import EndpointProfile
-from shared.llm.replay import AnswerLog, answer_hash
-from shared.llm.retry import RetryPolicy
+from shared.llm import errors, messages
+from shared.llm.client import ChatClient, RetryPolicy
+from shared.llm.endpoints import EndpointProfile
+from shared.llm.messages import AnswerLog, ChatAnswer, Usage, answer_hash
 from shared.storage.directory import DirectoryStore
 from tests.support.faults import Fault, FaultPlan
 from tests.support.openai_server import OpenAiServer, Request
 from tests.support.s3_server import free_ports
-from tests.unit.llm.helpers import KEY, QUICK, StartServer, ask, profile_of
+from tests.unit.llm.helpers import KEY, QUICK, StartServer, ask, complete_many, profile_of
 
 
 def echo(request: Request) -> str:
@@ -35,7 +33,7 @@ def test_answers_keep_the_order_and_are_recorded_under_their_key(
 ) -> None:
     server = openai_server(echo, latency_s=0.01)
     requests = [ask(f"question {number}") for number in range(30)]
-    answers = ChatClient(profile_of(server), store).complete_many(requests)
+    answers = complete_many(ChatClient(profile_of(server), store), requests)
     assert [answer.texts for answer in answers] == [[f"echo: question {number}"] for number in range(30)]
     assert answers[0].key == f"answers/{answer_hash('test', requests[0])}.json"
     recorded = AnswerLog(store).find(answer_hash("test", requests[0]))
@@ -48,7 +46,7 @@ def test_answers_keep_the_order_and_are_recorded_under_their_key(
 def test_what_goes_over_the_wire(openai_server: StartServer, store: DirectoryStore) -> None:
     server = openai_server(echo)
     request = ask(temperature=0.5, seed=7, n=2, max_tokens=9)
-    answer = ChatClient(profile_of(server), store).complete_many([request])[0]
+    answer = complete_many(ChatClient(profile_of(server), store), [request])[0]
     assert server.bodies == [
         {
             "model": "test-model",
@@ -72,7 +70,7 @@ def test_without_a_key_nothing_of_the_environment_is_sent(
         monkeypatch.setenv(name, "leaked-value")
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_ports(1)[0]}")
     server = openai_server(echo)
-    ChatClient(profile_of(server, api_key=None), store).complete_many([ask()])
+    complete_many(ChatClient(profile_of(server, api_key=None), store), [ask()])
     assert "leaked-value" not in str(server.headers)
     assert "authorization" not in server.headers[0]
 
@@ -81,9 +79,9 @@ def test_a_second_run_buys_nothing(openai_server: StartServer, store: DirectoryS
     server, used = openai_server(echo), list[Usage]()
     requests = [ask("same", slot=slot, try_number=again) for slot in range(4) for again in range(2)]
     profile = profile_of(server, usd_per_million_in=1e6, usd_per_million_out=2e6)
-    first = ChatClient(profile, store, on_usage=used.append).complete_many(requests)
+    first = complete_many(ChatClient(profile, store, on_usage=used.append), requests)
     assert len(server.bodies) == 8
-    second = ChatClient(profile, store, on_usage=used.append).complete_many(requests)
+    second = complete_many(ChatClient(profile, store, on_usage=used.append), requests)
     assert len(server.bodies) == 8
     assert [answer.model_copy(update={"cached": True}) for answer in first] == second
     assert [usage.cached for usage in used] == [False] * 8 + [True] * 8
@@ -92,7 +90,7 @@ def test_a_second_run_buys_nothing(openai_server: StartServer, store: DirectoryS
 
 def test_equal_requests_of_one_batch_are_bought_once(openai_server: StartServer, store: DirectoryStore) -> None:
     server = openai_server(echo, latency_s=0.05)
-    answers = ChatClient(profile_of(server), store).complete_many([ask()] * 12)
+    answers = complete_many(ChatClient(profile_of(server), store), [ask()] * 12)
     assert len(server.bodies) == 1
     assert len({answer.key for answer in answers}) == 1
 
@@ -130,7 +128,7 @@ RETRIED = [
 @pytest.mark.parametrize("fault", RETRIED)
 def test_a_passing_fault_is_tried_again(fault: Fault, openai_server: StartServer, store: DirectoryStore) -> None:
     server = openai_server(echo, faults=FaultPlan(first=[fault, fault]))
-    answer = ChatClient(profile_of(server), store, policy=QUICK).complete_many([ask()])[0]
+    answer = complete_many(ChatClient(profile_of(server), store, policy=QUICK), [ask()])[0]
     assert answer.texts == ["echo: How many singers?"]
     assert len(server.bodies) == 3
 
@@ -157,7 +155,7 @@ def test_a_lasting_fault_ends_after_bounded_tries(
     policy = RetryPolicy(tries=3, rate_limit_tries=3, base_s=0.01)
     client = ChatClient(profile_of(server, timeout_s=0.3), store, policy=policy)
     with pytest.raises(kind, match=r"endpoint 'test'.*'test-model'.*\(tried 3 times\)$") as caught:
-        client.complete_many([ask()])
+        complete_many(client, [ask()])
     assert len(server.bodies) == 3
     assert caught.value.retryable
     assert list(store.list("answers/")) == []
@@ -177,7 +175,7 @@ def test_a_refusal_is_not_tried_again(
 ) -> None:
     server = openai_server(echo, faults=FaultPlan(first=[fault]))
     with pytest.raises(kind, match="endpoint 'test'") as caught:
-        ChatClient(profile_of(server), store, policy=QUICK).complete_many([ask()])
+        complete_many(ChatClient(profile_of(server), store, policy=QUICK), [ask()])
     assert len(server.bodies) == 1
     assert not caught.value.retryable
 
@@ -197,7 +195,7 @@ def test_every_call_is_counted_by_its_end(openai_server: StartServer, store: Dir
     server = openai_server(echo, faults=FaultPlan(first=[Fault.SERVER_ERROR, Fault.RATE_LIMIT]))
     profile = profile_of(server, name="counted", usd_per_million_in=1e6, usd_per_million_out=2e6)
     for _ in range(2):
-        ChatClient(profile, store, policy=QUICK).complete_many([ask()])
+        complete_many(ChatClient(profile, store, policy=QUICK), [ask()])
     names = {"endpoint": "counted", "model": "test-model"}
     for end in ("ok", "llm_unreachable", "llm_rate_limit", "cached"):
         assert REGISTRY.get_sample_value("sense_llm_calls_total", {**names, "end": end}) == 1.0
@@ -223,17 +221,17 @@ def test_a_wrong_key_stops_the_batch_and_is_never_printed(openai_server: StartSe
 def test_an_unknown_model(openai_server: StartServer, store: DirectoryStore) -> None:
     server = openai_server(echo)
     with pytest.raises(errors.LlmUnknownModelError, match="'no-model'"):
-        ChatClient(profile_of(server), store).complete_many([ask(model="no-model")])
+        complete_many(ChatClient(profile_of(server), store), [ask(model="no-model")])
     assert len(server.bodies) == 1
     with pytest.raises(errors.LlmUnknownModelError, match="name one of small, large"):
-        ChatClient(profile_of(server, models=["small", "large"]), store).complete_many([ask()])
+        complete_many(ChatClient(profile_of(server, models=["small", "large"]), store), [ask()])
     assert len(server.bodies) == 1
 
 
 def test_an_endpoint_that_is_down(store: DirectoryStore) -> None:
     down = EndpointProfile(name="down", base_url=f"http://127.0.0.1:{free_ports(1)[0]}/v1")
     with pytest.raises(errors.LlmUnreachableError, match="'down' cannot be reached") as caught:
-        ChatClient(down, store, policy=QUICK).complete_many([ask(str(number)) for number in range(20)])
+        complete_many(ChatClient(down, store, policy=QUICK), [ask(str(number)) for number in range(20)])
     assert not caught.value.may_be_billed
 
 
@@ -278,7 +276,7 @@ def test_a_seeded_storm_gets_every_answer_and_sells_none_twice_that_arrived(
     rates = {Fault.RATE_LIMIT: 0.2, Fault.SERVER_ERROR: 0.1, Fault.RESET: 0.1, Fault.HTML: 0.1, Fault.MALFORMED: 0.1}
     server = openai_server(echo, faults=FaultPlan(rates=rates, seed=5), report_usage=False)
     requests = [ask(f"question {number}") for number in range(120)]
-    answers = ChatClient(profile_of(server), store, policy=QUICK).complete_many(requests)
+    answers = complete_many(ChatClient(profile_of(server), store, policy=QUICK), requests)
     assert [answer.texts[0] for answer in answers] == [f"echo: question {number}" for number in range(120)]
     assert set(server.faults_done) == set(rates)
     assert len(server.sold) == 120
@@ -287,14 +285,14 @@ def test_a_seeded_storm_gets_every_answer_and_sells_none_twice_that_arrived(
 
 def test_retry_after_holds_back_the_next_call(openai_server: StartServer, store: DirectoryStore) -> None:
     server = openai_server(echo, faults=FaultPlan(first=[Fault.RATE_LIMIT], retry_after="1"))
-    ChatClient(profile_of(server), store, policy=QUICK).complete_many([ask()])
+    complete_many(ChatClient(profile_of(server), store, policy=QUICK), [ask()])
     assert server.arrivals[1] - server.arrivals[0] >= 1.0
 
 
 def test_a_retry_after_beyond_patience_is_an_error_at_once(openai_server: StartServer, store: DirectoryStore) -> None:
     server = openai_server(echo, faults=FaultPlan(first=[Fault.RATE_LIMIT], retry_after="86400"))
     with pytest.raises(errors.LlmRateLimitError):
-        ChatClient(profile_of(server), store).complete_many([ask()])
+        complete_many(ChatClient(profile_of(server), store), [ask()])
     assert len(server.bodies) == 1
 
 
@@ -312,7 +310,7 @@ def test_abort_drops_the_calls_in_flight(openai_server: StartServer, store: Dire
 
     def run() -> None:
         try:
-            client.complete_many([ask(str(number)) for number in range(20)])
+            complete_many(client, [ask(str(number)) for number in range(20)])
         except LostLeaseError as error:
             caught.append(error)
 
@@ -325,7 +323,7 @@ def test_abort_drops_the_calls_in_flight(openai_server: StartServer, store: Dire
     assert len(caught) == 1
     assert (server.broken_off, len(server.bodies)) == (8, 8)
     with pytest.raises(LostLeaseError):
-        client.complete_many([ask()])
+        complete_many(client, [ask()])
 
 
 def test_leaving_the_stream_early_drops_the_rest(openai_server: StartServer, store: DirectoryStore) -> None:
@@ -351,7 +349,7 @@ class BrokenStore(DirectoryStore):
 def test_a_store_that_is_down_stops_before_anything_is_bought(openai_server: StartServer, tmp_path: Path) -> None:
     server = openai_server(echo)
     with pytest.raises(UnavailableError, match="no space left"):
-        ChatClient(profile_of(server), BrokenStore(tmp_path)).complete_many([ask(), ask("b")])
+        complete_many(ChatClient(profile_of(server), BrokenStore(tmp_path)), [ask(), ask("b")])
     assert server.bodies == []
 
 
@@ -370,9 +368,9 @@ class FullStore(DirectoryStore):
 def test_an_answer_that_a_full_store_refuses_is_kept_and_not_bought_again(
     openai_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(messages, "FIRST_PAUSE_S", 0.01)
     server, store = openai_server(echo), FullStore(tmp_path)
-    answers = ChatClient(profile_of(server), store).complete_many([ask(), ask("b")])
+    answers = complete_many(ChatClient(profile_of(server), store), [ask(), ask("b")])
     assert [answer.texts for answer in answers] == [["echo: How many singers?"], ["echo: b"]]
     assert set(server.sold.values()) == {1}
     assert len(list(store.list("answers/"))) == 2
@@ -381,11 +379,11 @@ def test_an_answer_that_a_full_store_refuses_is_kept_and_not_bought_again(
 def test_a_store_that_stays_full_is_an_error_and_no_more_is_bought(
     openai_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "RECORD_PATIENCE_S", 0.0)
+    monkeypatch.setattr(messages, "RECORD_PATIENCE_S", 0.0)
     server, store = openai_server(echo), FullStore(tmp_path)
     store.refusals = 1000
     with pytest.raises(UnavailableError, match="no space left"):
-        ChatClient(profile_of(server, max_concurrency=2), store).complete_many([ask(str(n)) for n in range(20)])
+        complete_many(ChatClient(profile_of(server, max_concurrency=2), store), [ask(str(n)) for n in range(20)])
     assert server.sold.total() <= 2
 
 
@@ -394,7 +392,7 @@ def test_an_abort_does_not_wait_for_a_full_store(openai_server: StartServer, tmp
     store.refusals = 1000
     log = AnswerLog(store, abort)
     abort.set()
-    answer = ChatClient(profile_of(server), DirectoryStore(tmp_path / "other")).complete_many([ask()])[0]
+    answer = complete_many(ChatClient(profile_of(server), DirectoryStore(tmp_path / "other")), [ask()])[0]
     recorded = AnswerLog(DirectoryStore(tmp_path / "other")).find(answer.key.split("/")[1].removesuffix(".json"))
     assert recorded is not None
     with pytest.raises(UnavailableError, match="no space left"):
@@ -405,10 +403,10 @@ def test_an_abort_does_not_wait_for_a_full_store(openai_server: StartServer, tmp
 def test_a_damaged_record_is_named_and_not_bought_again(openai_server: StartServer, store: DirectoryStore) -> None:
     server = openai_server(echo)
     client = ChatClient(profile_of(server), store)
-    key = client.complete_many([ask()])[0].key
+    key = complete_many(client, [ask()])[0].key
     store.put(key, store.get(key)[:-10])
     with pytest.raises(Exception, match=key):
-        client.complete_many([ask()])
+        complete_many(client, [ask()])
     assert len(server.bodies) == 1
 
 
@@ -416,7 +414,7 @@ BUYER = """
 import sys
 from pathlib import Path
 from shared.llm.client import ChatClient
-from shared.llm.profiles import EndpointProfile
+from shared.llm.endpoints import EndpointProfile
 from shared.storage.directory import DirectoryStore
 from tests.unit.llm.helpers import ask
 
@@ -440,7 +438,7 @@ def test_a_kill_repeats_at_most_the_calls_in_flight(openai_server: StartServer, 
     wait_until_open(server, 0)
     recorded = {key.removeprefix("answers/").removesuffix(".json") for key in store.list("answers/")}
     assert len(seen) <= len(recorded) < 60, "an answer was handed out before it was stored, or the kill came too late"
-    again = ChatClient(profile_of(server), store).complete_many([ask(f"question {number}") for number in range(60)])
+    again = complete_many(ChatClient(profile_of(server), store), [ask(f"question {number}") for number in range(60)])
     assert [answer.texts[0] for answer in again] == [f"echo: question {number}" for number in range(60)]
     assert {server.calls[hashed] for hashed in recorded} == {1}
     twice = [key for key, count in server.calls.items() if count > 1]

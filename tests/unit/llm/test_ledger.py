@@ -7,18 +7,17 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.contracts.refs import Owner
+from shared.contracts.base import Owner
 from shared.jobs.store import JobStore
-from shared.llm import ledger
-from shared.llm.budget import Budget, Cost
+from shared.llm import budgets
+from shared.llm.budgets import Budget, Cost, DayBudget, JobBudget, set_day_limits, spent_today, to_nano_usd
 from shared.llm.client import ChatClient
 from shared.llm.errors import LlmBudgetError
-from shared.llm.ledger import DayBudget, JobBudget, nano, set_day_limits, spent_today
 from shared.llm.messages import ChatAnswer
 from shared.storage.directory import DirectoryStore
 from tests.support.valkey import module_redis_url
 from tests.unit.jobs.helpers import open_jobs
-from tests.unit.llm.helpers import QUICK, StartServer, ask, profile_of
+from tests.unit.llm.helpers import QUICK, StartServer, ask, complete_many, profile_of
 
 __all__ = ["module_redis_url"]
 OpenBudget = Callable[..., JobBudget]
@@ -112,7 +111,7 @@ def test_two_clients_of_one_job_buy_no_more_than_the_cap(
 
 
 def test_whole_billionths() -> None:
-    assert [nano(usd) for usd in (0.0, 1e-9, 0.1 + 0.2, 1.5e-9)] == [0, 1, 300_000_000, 2]
+    assert [to_nano_usd(usd) for usd in (0.0, 1e-9, 0.1 + 0.2, 1.5e-9)] == [0, 1, 300_000_000, 2]
 
 
 @pytest.fixture
@@ -161,7 +160,7 @@ def test_a_new_day_is_a_new_sum_and_a_call_over_midnight_counts_where_it_began(
     set_day_limits(jobs, "k1", tokens=None, usd=1.0)
     both = day("j1")
     assert both.reserve(Cost(1, 1.0), "e", "m")
-    monkeypatch.setattr(ledger, "today", lambda: "2999-01-01")
+    monkeypatch.setattr(budgets, "today", lambda: "2999-01-01")
     assert both.reserve(Cost(1, 0.7), "e", "m")
     both.settle(Cost(1, 1.0), Cost(1, 0.9))
     both.settle(Cost(1, 0.7), Cost(1, 0.7))
@@ -178,8 +177,8 @@ def test_an_endpoint_without_prices_is_held_by_tokens(
     set_day_limits(jobs, "k1", tokens=10**6, usd=5.0)
     server = openai_server(lambda _request: "one two three")
     client = ChatClient(profile_of(server), store, budget=day("j"), policy=QUICK)
-    assert len(client.complete_many([ask("a"), ask("b")])) == 2
+    assert len(complete_many(client, [ask("a"), ask("b")])) == 2
     spent = spent_today(jobs, "k1").tokens
     assert 0 < spent < 1000
-    client.complete_many([ask("a"), ask("b")])
+    complete_many(client, [ask("a"), ask("b")])
     assert spent_today(jobs, "k1").tokens == spent  # recorded answers cost nothing

@@ -3,16 +3,15 @@
 import asyncio
 import random
 
+from shared.llm.client import RetryPolicy
+from shared.llm.concurrency import AdaptiveLimit, Limiter, endpoint_limit
+from shared.llm.endpoints import EndpointProfile
 from shared.llm.errors import LlmAuthError, LlmRateLimitError, LlmTimeoutError
-from shared.llm.limiter import Limiter, pace_of
-from shared.llm.pace import Pace
-from shared.llm.profiles import EndpointProfile
-from shared.llm.retry import RetryPolicy
 
 
 def test_places_are_bounded_and_given_in_turn() -> None:
     async def run() -> tuple[int, list[int]]:
-        limiter, peak, order = Limiter(Pace(3, 3)), 0, list[int]()
+        limiter, peak, order = Limiter(AdaptiveLimit(3, 3)), 0, list[int]()
 
         async def call(number: int) -> None:
             nonlocal peak
@@ -31,7 +30,7 @@ def test_places_are_bounded_and_given_in_turn() -> None:
 
 def test_a_caller_that_gives_up_in_line_takes_no_place() -> None:
     async def run() -> None:
-        limiter = Limiter(Pace(1))
+        limiter = Limiter(AdaptiveLimit(1))
         first = await limiter.acquire()
         waiting = [asyncio.create_task(limiter.acquire()) for _ in range(3)]
         await asyncio.sleep(0)
@@ -46,7 +45,7 @@ def test_a_caller_that_gives_up_in_line_takes_no_place() -> None:
 
 def test_the_line_moves_by_itself_after_a_retry_after() -> None:
     async def run() -> None:
-        limiter = Limiter(Pace(4, 4))
+        limiter = Limiter(AdaptiveLimit(4, 4))
         limiter.rejected(await limiter.acquire(), 0.1)
         await asyncio.wait_for(limiter.acquire(), 5)
 
@@ -55,8 +54,8 @@ def test_the_line_moves_by_itself_after_a_retry_after() -> None:
 
 def test_a_process_has_one_pace_an_endpoint() -> None:
     profile = EndpointProfile(name="pace-of", base_url="http://x/v1")
-    assert pace_of(profile) is pace_of(profile.model_copy())
-    assert pace_of(profile) is not pace_of(profile.model_copy(update={"max_concurrency": 7}))
+    assert endpoint_limit(profile) is endpoint_limit(profile.model_copy())
+    assert endpoint_limit(profile) is not endpoint_limit(profile.model_copy(update={"max_concurrency": 7}))
 
 
 def test_waits_grow_are_jittered_and_bounded() -> None:

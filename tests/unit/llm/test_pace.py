@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from shared.llm.pace import Pace
+from shared.llm.concurrency import AdaptiveLimit
 from tests.support.endpoint_model import Bucket, EndpointModel, flood_s, log_normal, places
 
 TWO_SECONDS = log_normal(2.0)
@@ -86,7 +86,7 @@ class Clock:
 
 def test_growth_begins_at_one_call_and_needs_callers_that_wait() -> None:
     clock = Clock()
-    pace = Pace(256, clock=clock)
+    pace = AdaptiveLimit(256, clock=clock)
     call = pace.begin()
     assert call is not None and pace.begin() is None
     for _ in range(100):
@@ -107,7 +107,7 @@ def test_the_operators_bound_holds() -> None:
 
 def test_retry_after_closes_the_door_until_then() -> None:
     clock = Clock()
-    pace = Pace(8, 4, clock=clock)
+    pace = AdaptiveLimit(8, 4, clock=clock)
     first, second = pace.begin(), pace.begin()
     assert first is not None and second is not None
     pace.rejected(first, 5.0)
@@ -122,7 +122,7 @@ def test_retry_after_closes_the_door_until_then() -> None:
 def test_a_burst_of_refusals_takes_no_more_than_half() -> None:
     """Late refusals find few calls in flight, which says nothing about the server's places."""
     clock = Clock()
-    pace = Pace(64, 16, clock=clock)
+    pace = AdaptiveLimit(64, 16, clock=clock)
     calls = [pace.begin() for _ in range(16)]
     for call in calls:
         assert call is not None
@@ -132,7 +132,7 @@ def test_a_burst_of_refusals_takes_no_more_than_half() -> None:
 
 
 def test_an_overload_counts_once_for_all_calls_in_flight() -> None:
-    pace = Pace(64, 10, clock=Clock())
+    pace = AdaptiveLimit(64, 10, clock=Clock())
     calls = [pace.begin() for _ in range(10)]
     for call in calls:
         assert call is not None

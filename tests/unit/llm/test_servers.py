@@ -8,27 +8,33 @@ from typing import Any
 import pytest
 
 from shared.errors import InvalidInputError
-from shared.llm import adapt, errors
-from shared.llm.ask import count_endings, ending_sentences
-from shared.llm.budget import Budget
+from shared.llm import call, errors
+from shared.llm.budgets import Budget
 from shared.llm.client import ChatClient
+from shared.llm.endpoints import LlmSettings, load_profiles
 from shared.llm.messages import ChatAnswer, Usage
-from shared.llm.profiles import load_profiles
-from shared.llm.reading import BrokenError, ErrorBodyError, ShapeError, quote, read_completion, server_error
-from shared.llm.settings import LlmSettings
-from shared.sql.extract import extract_sql
+from shared.llm.responses import (
+    BrokenBodyError,
+    ErrorBodyError,
+    UnexpectedBodyError,
+    parse_server_error,
+    read_completion,
+    redact,
+)
+from shared.sampling import count_endings, describe_endings
+from shared.sql.extraction import extract_sql
 from shared.storage.directory import DirectoryStore
 from tests.support.openai_server import OpenAiServer, Request
-from tests.unit.llm.helpers import KEY, QUICK, StartServer, ask, profile_of
+from tests.unit.llm.helpers import KEY, QUICK, StartServer, ask, complete_many, profile_of
 
 SQL = "SELECT name FROM singer"
 
 
 @pytest.fixture(autouse=True)
 def nothing_learned() -> Iterator[None]:
-    adapt._learned.clear()
+    call._learned.clear()
     yield
-    adapt._learned.clear()
+    call._learned.clear()
 
 
 def client(server: OpenAiServer, store: DirectoryStore, **fields: Any) -> ChatClient:
@@ -52,7 +58,7 @@ def test_as_many_calls_as_samples(given: int, openai_server: StartServer, store:
     budget = Budget(max_usd=1e9)
     requests = [ask(f"question {number}", n=4, seed=5, temperature=1.0) for number in range(3)]
     buyer = ChatClient(profile, store, policy=QUICK, on_usage=used.append, budget=budget)
-    answers = buyer.complete_many(requests)
+    answers = complete_many(buyer, requests)
     assert all(len(answer.texts) == len(answer.finish_reasons) == 4 for answer in answers)
     assert all(len(set(answer.texts)) == 4 for answer in answers)
     most = 3 * 4 if given == 1 else 3 * 2
@@ -63,7 +69,7 @@ def test_as_many_calls_as_samples(given: int, openai_server: StartServer, store:
     assert budget.spent.tokens == spent == 12 * len(server.bodies)
     assert [answer.prompt_tokens + answer.completion_tokens for answer in answers].count(0) == 0
     before = len(server.bodies)
-    again = ChatClient(profile, store, policy=QUICK, on_usage=used.append).complete_many(requests)
+    again = complete_many(ChatClient(profile, store, policy=QUICK, on_usage=used.append), requests)
     assert [one.texts for one in again] == [one.texts for one in answers] and len(server.bodies) == before
 
 
@@ -84,10 +90,10 @@ def test_samples_bought_before_a_failure_are_not_bought_again(
         quirk=lambda request: (400, {"error": "no"}) if request["seed"] == broken["seed"] else choices(request, 1)
     )
     with pytest.raises(errors.LlmBadRequestError, match="no"):
-        client(server, store).complete_many([ask(n=4, seed=5)])
+        complete_many(client(server, store), [ask(n=4, seed=5)])
     sold = len(server.bodies)
     broken["seed"] = -1
-    assert len(client(server, store).complete_many([ask(n=4, seed=5)])[0].texts) == 4
+    assert len(complete_many(client(server, store), [ask(n=4, seed=5)])[0].texts) == 4
     assert len(server.bodies) == sold + 1
 
 
@@ -95,7 +101,7 @@ def test_more_choices_than_asked_for_are_left_alone(openai_server: StartServer, 
     body = one_choice({"message": {"content": "a"}})
     body["choices"].append({"index": 1, "message": {"content": "b"}})
     server = openai_server(quirk=lambda _request: (200, body))
-    assert client(server, store).complete_many([ask()])[0].texts == ["a"]
+    assert complete_many(client(server, store), [ask()])[0].texts == ["a"]
 
 
 # Parameters that are refused
@@ -126,15 +132,15 @@ def test_a_refused_parameter_is_left_out_from_then_on(
     parameter, refusal = REFUSALS[name]
     server = openai_server(lambda _: SQL, quirk=lambda request: (status, refusal) if parameter in request else None)
     requests = [ask(str(number), temperature=0.0, top_p=0.9, seed=5) for number in range(6)]
-    answers = client(server, store, max_concurrency=1).complete_many(requests)
+    answers = complete_many(client(server, store, max_concurrency=1), requests)
     assert all(answer.texts == [SQL] for answer in answers)
     assert len(server.bodies) == 7
     assert sum(parameter in body for body in server.bodies) == 1
     assert {"temperature", "top_p", "seed"} - set(server.bodies[-1]) == {parameter} - {"n"}
-    left_out = [parameter] if parameter != "n" else []
-    assert all(answer.left_out == left_out for answer in answers)
-    replayed = client(server, store).complete_many(requests)
-    assert [one.left_out for one in replayed] == [left_out] * 6 and len(server.bodies) == 7
+    omitted = [parameter] if parameter != "n" else []
+    assert all(answer.omitted == omitted for answer in answers)
+    replayed = complete_many(client(server, store), requests)
+    assert [one.omitted for one in replayed] == [omitted] * 6 and len(server.bodies) == 7
 
 
 def test_a_server_that_refuses_nearly_all(openai_server: StartServer, store: DirectoryStore) -> None:
@@ -148,10 +154,10 @@ def test_a_server_that_refuses_nearly_all(openai_server: StartServer, store: Dir
         return None
 
     server = openai_server(lambda _: SQL, quirk=quirk)
-    answer = client(server, store).complete_many([ask(temperature=0.0, top_p=0.9, seed=5, n=2)])[0]
-    assert answer.texts == [SQL, SQL] and answer.left_out == ["seed", "temperature", "top_p"]
+    answer = complete_many(client(server, store), [ask(temperature=0.0, top_p=0.9, seed=5, n=2)])[0]
+    assert answer.texts == [SQL, SQL] and answer.omitted == ["seed", "temperature", "top_p"]
     assert set(server.bodies[-1]) == {"model", "messages", "max_completion_tokens"}
-    told = ending_sentences(count_endings([answer], 0), "weak.max_tokens")
+    told = describe_endings(count_endings([answer], 0), "weak.max_tokens")
     assert told[0] == "2 answers were asked for without temperature, which the endpoint does not take"
 
 
@@ -161,7 +167,7 @@ def test_a_refusal_that_names_nothing_to_leave_out_is_an_error_at_once(
     said = "max_tokens is too large: 64. This model takes at most 32"
     server = openai_server(quirk=lambda _request: (400, {"error": {"message": said}}))
     with pytest.raises(errors.LlmBadRequestError, match=said):
-        client(server, store).complete_many([ask()])
+        complete_many(client(server, store), [ask()])
     assert len(server.bodies) == 1
 
 
@@ -174,13 +180,13 @@ def test_a_profile_leaves_out_and_adds(openai_server: StartServer, store: Direct
     }
     profile = load_profiles(LlmSettings(), given)["test"]
     request = ask(temperature=0.0, seed=5, n=2)
-    answer = ChatClient(profile, store, policy=QUICK).complete_many([request])[0]
+    answer = complete_many(ChatClient(profile, store, policy=QUICK), [request])[0]
     assert answer.texts == [SQL, SQL] and len(server.bodies) == 2
     assert all("temperature" not in body and "n" not in body for body in server.bodies)
     assert all((body["reasoning_effort"], body["top_k"]) == ("low", 1) for body in server.bodies)
     assert set(server.paths) == {"/v1/chat/completions?api-version=2026-01-01"}
     other = profile.model_copy(update={"extra": {"reasoning_effort": "high"}})
-    ChatClient(other, store, policy=QUICK).complete_many([request])
+    complete_many(ChatClient(other, store, policy=QUICK), [request])
     assert len(server.bodies) == 4, "another setting is another answer"
 
 
@@ -214,7 +220,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", SHAPES)
 def test_valid_shapes_are_read_and_bought_once(name: str, openai_server: StartServer, store: DirectoryStore) -> None:
     server = openai_server(quirk=lambda _request: (200, one_choice(SHAPES[name])))
-    answer = client(server, store).complete_many([ask()])[0]
+    answer = complete_many(client(server, store), [ask()])[0]
     assert extract_sql(answer.texts[0]) == SQL
     assert len(server.bodies) == 1
 
@@ -226,9 +232,9 @@ def test_reasoning_that_ate_all_tokens_is_cut_off(
 ) -> None:
     choice = {"message": {"content": None, where: "hm, SELECT 0"}, "finish_reason": finish}
     server = openai_server(quirk=lambda _request: (200, one_choice(choice)))
-    answer = client(server, store).complete_many([ask()])[0]
+    answer = complete_many(client(server, store), [ask()])[0]
     assert (answer.texts, answer.finish_reasons) == ([""], ["length"])
-    (told,) = ending_sentences(count_endings([answer], 1), "weak.max_tokens")
+    (told,) = describe_endings(count_endings([answer], 1), "weak.max_tokens")
     assert "raise weak.max_tokens" in told
 
 
@@ -238,21 +244,21 @@ def test_events_that_nobody_asked_for(openai_server: StartServer, store: Directo
     parts.append({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
     text = "".join(f"data: {json.dumps(one)}\n\n" for one in parts) + "data: [DONE]\n\n"
     server = openai_server(quirk=lambda _request: (200, text))
-    answer = client(server, store).complete_many([ask()])[0]
+    answer = complete_many(client(server, store), [ask()])[0]
     assert (answer.texts, answer.finish_reasons, answer.completion_tokens) == ([SQL], ["length"], 4)
 
 
 @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None, "completion_tokens": None}, "many", {"total": 3}])
 def test_missing_usage_is_estimated(usage: object, openai_server: StartServer, store: DirectoryStore) -> None:
     body = one_choice({"message": {"content": SQL}}, usage=usage)
-    answer = client(openai_server(quirk=lambda _request: (200, body)), store).complete_many([ask()])[0]
+    answer = complete_many(client(openai_server(quirk=lambda _request: (200, body)), store), [ask()])[0]
     assert answer.prompt_tokens > 0 and answer.completion_tokens > 0
 
 
 def test_half_a_surrogate_pair_is_stored(openai_server: StartServer, store: DirectoryStore) -> None:
     server = openai_server(quirk=lambda _request: (200, one_choice({"message": {"content": "SELECT '\ud83d'"}})))
     for _ in range(2):
-        assert client(server, store).complete_many([ask()])[0].texts == ["SELECT '?'"]
+        assert complete_many(client(server, store), [ask()])[0].texts == ["SELECT '?'"]
     assert len(server.bodies) == 1
 
 
@@ -335,7 +341,7 @@ def test_a_success_with_an_error_in_it_is_an_error(
 def test_a_success_with_a_passing_error_is_tried_again(openai_server: StartServer, store: DirectoryStore) -> None:
     said = iter([(200, {"error": {"message": "busy", "code": code}}) for code in (502, "429")])
     server = openai_server(lambda _: SQL, quirk=lambda _request: next(said, None))
-    assert client(server, store).complete_many([ask()])[0].texts == [SQL]
+    assert complete_many(client(server, store), [ask()])[0].texts == [SQL]
     assert len(server.bodies) == 3
 
 
@@ -361,10 +367,10 @@ def test_error_bodies_are_read_in_bounded_time() -> None:
     deep: Any = "end"
     for _ in range(200):
         deep = {"error": [deep]}
-    assert server_error(json.dumps(deep)).words == ""
-    assert server_error("<" * 200_000).words
-    assert server_error("{" * 200_000).words
-    assert quote("word " * 100_000).endswith("…")
+    assert parse_server_error(json.dumps(deep)).words == ""
+    assert parse_server_error("<" * 200_000).words
+    assert parse_server_error("{" * 200_000).words
+    assert redact("word " * 100_000).endswith("…")
 
 
 NAMES = ["choices", "message", "content", "text", "error", "usage", "index", "finish_reason", "delta", "tool_calls"]
@@ -400,10 +406,10 @@ def test_any_json_is_an_answer_or_one_of_three_errors() -> None:
             value["choices"] = [{"message": some_value(rng), "index": some_value(rng), "delta": some_value(rng)}]
         text = json.dumps(value)
         for said in (text, f"data: {text}\n\ndata: [DONE]\n"):
-            quote(server_error(said).words).encode()
+            redact(parse_server_error(said).words).encode()
             try:
                 found = read_completion(said)
-            except (ShapeError, BrokenError, ErrorBodyError):
+            except (UnexpectedBodyError, BrokenBodyError, ErrorBodyError):
                 continue
             assert found.choices and all(one.text.encode() is not None for one in found.choices)
 
@@ -411,6 +417,6 @@ def test_any_json_is_an_answer_or_one_of_three_errors() -> None:
 def test_what_was_learned_is_told_with_the_answers(openai_server: StartServer, store: DirectoryStore) -> None:
     refusal = REFUSALS["openai value"][1]
     server = openai_server(lambda _: SQL, quirk=lambda body: (400, refusal) if "temperature" in body else None)
-    answer = client(server, store).complete_many([ask(temperature=0.0)])[0]
-    assert isinstance(answer, ChatAnswer) and answer.left_out == ["temperature"]
+    answer = complete_many(client(server, store), [ask(temperature=0.0)])[0]
+    assert isinstance(answer, ChatAnswer) and answer.omitted == ["temperature"]
     assert count_endings([answer], 0)["without_temperature"] == 1

@@ -11,9 +11,9 @@ from typing import Any
 import openai
 import pytest
 
+from shared.catalog.databases import ColumnCard, SchemaCard, TableCard
 from shared.contracts.records import Message
-from shared.sql.card import ColumnCard, SchemaCard, TableCard
-from shared.sql.extract import extract_sql
+from shared.sql.extraction import extract_sql
 from shared.sql.prompt import render_messages
 from tests.support.faults import Fault, FaultPlan
 from tests.support.openai_server import OpenAiServer, recorded_answers, request_hash

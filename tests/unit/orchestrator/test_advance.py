@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from services.orchestrator.advance import AddShards, CloseStage, EndJob, advance, target_actions
-from shared.jobs.plan import Each, Fixed, Need, Plan, Slices, StagePlan, Target, TopUp
+from services.orchestrator.advance import AddShards, CloseStage, EndJob, advance, wave_actions
+from shared.jobs.plan import EachShard, FixedShards, JobPlan, Need, Slices, StagePlan, TopUp, Waves
 from shared.jobs.state import JobStatus, StageState
 from tests.unit.orchestrator.model import Counts, Model, ones
 
@@ -13,11 +13,11 @@ WRITE = {"writer": "grammar", "split": "train", "levels": {"easy": 1.0}, "seed":
 
 
 def fixed(stage: str, shards: int = 1, **fields: Any) -> StagePlan:
-    return StagePlan(id=stage, task="synthesis.collect", source=Fixed(shards=[{}] * shards), **fields)
+    return StagePlan(id=stage, task="synthesis.collect", source=FixedShards(shards=[{}] * shards), **fields)
 
 
 def each(stage: str, upstream: str, **fields: Any) -> StagePlan:
-    source = Each(stage=upstream, fields={"written": "written"})
+    source = EachShard(stage=upstream, fields={"written": "written"})
     return StagePlan(id=stage, task="sandbox.verify_examples", source=source, **fields)
 
 
@@ -27,16 +27,16 @@ def slices(stage: str, upstream: str, size: int, limit: int | None = None) -> St
 
 
 def wave(amount: int, per_shard: int, most: int, *, via: tuple[str, ...] = ("build",)) -> StagePlan:
-    source = Target(stage="verify", via=list(via), count="accepted", amount=amount, per_shard=per_shard, most=most)
+    source = Waves(stage="verify", via=list(via), count="accepted", amount=amount, per_shard=per_shard, most=most)
     return StagePlan(id="write", task="synthesis.write_examples", source=source, params=WRITE)
 
 
-def waves(amount: int = 10, per_shard: int = 4, most: int = 9, **fields: Any) -> Plan:
+def waves(amount: int = 10, per_shard: int = 4, most: int = 9, **fields: Any) -> JobPlan:
     stages = [wave(amount, per_shard, most), each("build", "write"), each("verify", "build")]
-    return Plan(stages=[*stages, fixed("collect", after=["verify"])], **fields)
+    return JobPlan(stages=[*stages, fixed("collect", after=["verify"])], **fields)
 
 
-def due(plan: Plan, **states: StageState) -> list[object]:
+def due(plan: JobPlan, **states: StageState) -> list[object]:
     known = {stage.id: states.get(stage.id, StageState()) for stage in plan.stages}
     return list(advance(plan, JobStatus.RUNNING, known))
 
@@ -46,13 +46,13 @@ def closed(done: int = 0, **fields: Any) -> StageState:
 
 
 def test_fixed_shards_come_at_once_with_their_parameters() -> None:
-    stage = StagePlan(id="a", task="synthesis.write_examples", source=Fixed(shards=[{"count": 1}, {"count": 2}]))
-    plan = Plan(stages=[stage])
+    stage = StagePlan(id="a", task="synthesis.write_examples", source=FixedShards(shards=[{"count": 1}, {"count": 2}]))
+    plan = JobPlan(stages=[stage])
     assert due(plan) == [AddShards("a", {0: {"count": 1}, 1: {"count": 2}}), CloseStage("a")]
 
 
 def test_after_waits_for_closed_and_terminal() -> None:
-    plan = Plan(stages=[fixed("a", 2), fixed("b", after=["a"])])
+    plan = JobPlan(stages=[fixed("a", 2), fixed("b", after=["a"])])
     running = StageState(total=2, done=1, running=1, closed=True)
     assert due(plan, a=running) == []
     assert due(plan, a=StageState(total=2, done=2)) == [AddShards("a", {0: {}, 1: {}}), CloseStage("a")]
@@ -60,7 +60,7 @@ def test_after_waits_for_closed_and_terminal() -> None:
 
 
 def test_each_follows_shard_by_shard_and_closes_with_its_upstream() -> None:
-    plan = Plan(stages=[fixed("a", 3), each("b", "a")])
+    plan = JobPlan(stages=[fixed("a", 3), each("b", "a")])
     some = StageState(total=3, done=2, queued=1, closed=True, finished=frozenset({0, 2}))
     assert due(plan, a=some) == [AddShards("b", {0: {}, 2: {}})]
     here = StageState(total=2, queued=2, existing=frozenset({0, 2}))
@@ -69,7 +69,7 @@ def test_each_follows_shard_by_shard_and_closes_with_its_upstream() -> None:
 
 
 def test_each_closes_without_the_shards_that_upstream_lost() -> None:
-    plan = Plan(stages=[fixed("f"), each("a", "f"), each("b", "a")], lost_allowed=1)
+    plan = JobPlan(stages=[fixed("f"), each("a", "f"), each("b", "a")], lost_allowed=1)
     lost = StageState(total=2, done=1, failed=1, closed=True, finished=frozenset({1}))
     assert due(plan, f=closed(1), a=lost) == [AddShards("b", {1: {}}), CloseStage("b")]
 
@@ -86,7 +86,7 @@ def test_each_closes_without_the_shards_that_upstream_lost() -> None:
     ],
 )
 def test_slices_cover_the_rows_once(rows: int, limit: int | None, expected: list[tuple[int, int]]) -> None:
-    plan = Plan(stages=[fixed("a"), slices("b", "a", 3, limit)])
+    plan = JobPlan(stages=[fixed("a"), slices("b", "a", 3, limit)])
     assert due(plan, a=StageState(total=1, running=1, closed=True, counts={"examples": rows})) == []
     shards = {number: {"offset": offset, "limit": size} for number, (offset, size) in enumerate(expected)}
     added: list[object] = [AddShards("b", shards)] if shards else []
@@ -137,15 +137,15 @@ def test_a_target_fills_up_to_the_amount() -> None:
     assert len(model.rows()["write"]) == 5
 
 
-def topped_up(amount: int, per_shard: int, most: int = 99) -> Plan:
+def topped_up(amount: int, per_shard: int, most: int = 99) -> JobPlan:
     """A writer that goes on until the collected set has the amount, another set beside it."""
     plan = waves(amount, per_shard, most)
     write, build, verify, _ = plan.stages
-    assert isinstance(write.source, Target)
+    assert isinstance(write.source, Waves)
     more = {"collected": "collect", "beside": ["other"], "asked": ["written"], "least": 0.02, "stop": "unasked"}
     write = write.model_copy(update={"source": write.source.model_copy(update=more)})
     collect = StagePlan(id="collect", task="synthesis.collect", source=TopUp(stage="write"), after=["verify", "other"])
-    return Plan(stages=[fixed("other"), write, build, verify, collect, fixed("train", after=["collect"])])
+    return JobPlan(stages=[fixed("other"), write, build, verify, collect, fixed("train", after=["collect"])])
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -207,9 +207,9 @@ def test_waves_ask_for_more_where_less_comes_through() -> None:
     assert [sum(one["count"] for one in action.shards.values()) for action in added] == [40]
 
 
-def needing(at_least: int) -> Plan:
+def needing(at_least: int) -> JobPlan:
     need = Need(stage="pairs", count="pairs", at_least=at_least)
-    return Plan(
+    return JobPlan(
         stages=[
             fixed("pairs"),
             fixed("dpo", need=need, after=["pairs"]),
@@ -247,13 +247,13 @@ def test_a_need_that_is_met_skips_nothing() -> None:
 
 
 def test_a_need_waits_until_its_stage_is_terminal() -> None:
-    plan = Plan(stages=[fixed("pairs", 2), fixed("dpo", need=Need(stage="pairs", count="pairs", at_least=1))])
+    plan = JobPlan(stages=[fixed("pairs", 2), fixed("dpo", need=Need(stage="pairs", count="pairs", at_least=1))])
     assert due(plan, pairs=StageState(total=2, done=1, queued=1, closed=True, counts={"pairs": 5})) == []
 
 
 @pytest.mark.parametrize(("allowed", "lost", "fails"), [(0, 1, True), (1, 1, False), (1, 2, True), (2, 2, False)])
 def test_a_stage_may_lose_what_is_allowed(allowed: int, lost: int, fails: bool) -> None:
-    plan = Plan(stages=[fixed("a", 4), each("b", "a")], lost_allowed=allowed)
+    plan = JobPlan(stages=[fixed("a", 4), each("b", "a")], lost_allowed=allowed)
     state = StageState(total=4, done=4 - lost, failed=lost, existing=frozenset(range(4)))
     actions = due(plan, a=closed(4), b=state)
     assert (actions == [EndJob(JobStatus.FAILED, lost="b")]) is fails
@@ -261,7 +261,7 @@ def test_a_stage_may_lose_what_is_allowed(allowed: int, lost: int, fails: bool) 
 
 def test_a_stage_that_everything_rests_on_may_lose_nothing() -> None:
     """A collected dataset or a trained model is one shard: a job without it has nothing to succeed with."""
-    plan = Plan(stages=[fixed("collect"), fixed("train", after=["collect"])], lost_allowed=3)
+    plan = JobPlan(stages=[fixed("collect"), fixed("train", after=["collect"])], lost_allowed=3)
     lost = StageState(total=1, failed=1, closed=True)
     assert due(plan, collect=lost) == [EndJob(JobStatus.FAILED, lost="collect")]
 
@@ -300,12 +300,14 @@ def accepting(stage: str, shard: int, params: dict[str, Any]) -> Counts:
     return {}
 
 
-def long_plan() -> Plan:
+def long_plan() -> JobPlan:
     stages = [*waves(amount=30, per_shard=4, most=40).stages, slices("sample", "collect", 4)]
     judge = StagePlan(
-        id="judge", task="sandbox.judge_candidates", source=Each(stage="sample", fields={"candidates": "candidates"})
+        id="judge",
+        task="sandbox.judge_candidates",
+        source=EachShard(stage="sample", fields={"candidates": "candidates"}),
     )
-    return Plan(stages=[*stages, judge, fixed("pairs", after=["judge"]), fixed("report", after=["pairs"])])
+    return JobPlan(stages=[*stages, judge, fixed("pairs", after=["judge"]), fixed("report", after=["pairs"])])
 
 
 def test_any_order_of_completion_gives_the_same_shards() -> None:
@@ -343,7 +345,7 @@ def test_a_quiet_state_stays_quiet() -> None:
 
 
 def test_waves_double_and_are_told_what_is_completed() -> None:
-    source = Target(stage="verify", count="accepted", amount=100, per_shard=5, most=60, first=3, history="before")
+    source = Waves(stage="verify", count="accepted", amount=100, per_shard=5, most=60, first=3, history="before")
     begin = advance_target(StageState(), StageState(), source)
     assert begin == {n: {"count": 5, "before": 0} for n in range(3)}
     sizes, total, accepted = [3], 3, 12
@@ -358,7 +360,7 @@ def test_waves_double_and_are_told_what_is_completed() -> None:
     assert sizes == [3, 3, 6, 9]
 
 
-def advance_target(state: StageState, counted: StageState, source: Target) -> dict[int, dict[str, int]]:
-    (action,) = target_actions("write", state, source, {"verify": counted})
+def advance_target(state: StageState, counted: StageState, source: Waves) -> dict[int, dict[str, int]]:
+    (action,) = wave_actions("write", state, source, {"verify": counted})
     assert isinstance(action, AddShards)
     return action.shards

@@ -13,29 +13,27 @@ from typing import Any
 import pytest
 import redis
 
-from services.gateway.listing import find_page, stages_of
-from services.gateway.views import view_summary
+from services.gateway.jobs.service import view_summary
 from services.orchestrator import loop
 from services.orchestrator.dispatch import Dispatcher
 from services.orchestrator.loop import Orchestrator
-from services.orchestrator.retention.run import Retention
-from services.orchestrator.retention.settings import RetentionSettings
-from shared.contracts.base import Queue
-from shared.contracts.refs import ObjectRef
+from services.orchestrator.retention import Retention
+from services.orchestrator.settings import RetentionSettings
+from shared.contracts.base import ObjectRef, Queue
 from shared.contracts.registry import CONTRACTS
 from shared.contracts.spec import parse_spec
 from shared.errors import SenseError, UnavailableError
-from shared.events.stream import FactReader
-from shared.jobs.plan import Plan
+from shared.jobs.events import EventReader
+from shared.jobs.plan import JobPlan
+from shared.jobs.reading import read_job_page, read_stages
 from shared.jobs.state import JobRecord, JobStatus
-from shared.jobs.store import COMMON, JobStore
-from shared.jobs.workers import WorkerBoard
-from shared.storage.base import ObjectStore
+from shared.jobs.store import COMMON_KEYS, JobStore
+from shared.jobs.workers import WorkerRegistry
 from shared.storage.directory import DirectoryStore
 from shared.storage.keys import archive_key
+from shared.storage.store import ObjectStore
 from shared.tasks.app import make_app
-from shared.tasks.run import Done, register_task
-from shared.tasks.shard import Shard
+from shared.tasks.task import Shard, TaskResult, register_task
 from tests.flow.harness import Messages
 from tests.unit.jobs.helpers import building, writing
 from tests.unit.tasks.conftest import jobs, module_redis_url
@@ -47,12 +45,12 @@ TASKS = ("synthesis.write_examples", "sandbox.build_database")
 DEEP = "[" * 200_000
 
 
-def no_work(command: Any, shard: Shard) -> Done:
+def no_work(command: Any, shard: Shard) -> TaskResult:
     """An output and counts, as the contract of the command's task wants them."""
     contract = next(one for one in CONTRACTS.values() if isinstance(command, one.command))
     outputs = {name: ObjectRef(key=shard.key(name), sha256="0" * 64, size=0) for name in contract.outputs}
     zeros = {name: 1 for name, field in contract.counts.model_fields.items() if field.is_required()}
-    return Done(contract.counts.model_validate(zeros), outputs)
+    return TaskResult(contract.counts.model_validate(zeros), outputs)
 
 
 class Lab:
@@ -60,9 +58,9 @@ class Lab:
 
     def __init__(self, store: JobStore, objects: ObjectStore) -> None:
         self.store, self.objects, self.messages = store, objects, Messages()
-        facts = FactReader(store.client, store.prefix, "lab")
+        facts = EventReader(store.client, store.prefix, "lab")
         facts.open()
-        board = WorkerBoard(store.client, store.prefix)
+        board = WorkerRegistry(store.client, store.prefix)
         for queue in (Queue.SYNTHESIS, Queue.SANDBOX):
             board.beat(queue, "lab", 1)
         self.orchestrator = Orchestrator(store, objects, facts, Dispatcher(store, board, self.messages))  # type: ignore[arg-type]
@@ -77,7 +75,7 @@ class Lab:
         """A job of two stages with two shards each."""
         job = self.store.submit(parse_spec(spec or SPEC))[0]
         if planned:
-            self.store.set_plan(job, Plan(stages=[writing(2), building()]))
+            self.store.set_plan(job, JobPlan(stages=[writing(2), building()]))
         return job
 
     def key(self, *parts: str) -> str:
@@ -123,7 +121,7 @@ def lab(jobs: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def fact(lab: Lab, **fields: str) -> None:
-    lab.store.client.xadd(f"{lab.store.prefix}facts", fields)
+    lab.store.client.xadd(f"{lab.store.prefix}events", fields)
 
 
 def unplanned(change: Callable[[Lab], None]) -> Callable[[Lab], None]:
@@ -245,15 +243,15 @@ def test_what_is_wrong_with_one_job_ends_that_job(lab: Lab, poison: str, moment:
 
 def shown(lab: Lab) -> None:
     """The API's list has both jobs."""
-    page = find_page(lab.store, kind=None, status=None, after=None, limit=10)
-    stages = stages_of(lab.store, [job.id for job in page.jobs])
+    page = read_job_page(lab.store, kind=None, status=None, after=None, limit=10)
+    stages = read_stages(lab.store, [job.id for job in page.jobs])
     summaries = [view_summary(job, stages[job.id]) for job in page.jobs]
     assert lab.innocent in [one.id for one in summaries]
 
 
 def retained(lab: Lab) -> None:
     """Retention takes the innocent job out of Redis, and the victim does not stop it."""
-    settings = RetentionSettings(rows_days=0, orphans_days=0, checkpoints_days=0, facts_days=0)
+    settings = RetentionSettings(rows_days=0, orphans_days=0, checkpoints_days=0, events_days=0)
     left = {one.what for one in Retention(lab.store, lab.objects, settings).run(now=time.time() + 60)}
     assert f"job {lab.innocent}" in left
 
@@ -294,12 +292,12 @@ def test_a_damaged_archive_is_made_anew_and_stops_nobody(lab: Lab) -> None:
     retained(lab)
     assert lab.store.shown_job(lab.victim).status is JobStatus.SUCCEEDED, "it stays while its archive cannot be read"
     lab.until(lambda: lab.store.stale() == {}, "the archive, made anew")
-    settings = RetentionSettings(rows_days=0, orphans_days=0, checkpoints_days=0, facts_days=0)
+    settings = RetentionSettings(rows_days=0, orphans_days=0, checkpoints_days=0, events_days=0)
     gone = [one.what for one in Retention(lab.store, lab.objects, settings).run(now=time.time() + 60)]
     assert f"job {lab.victim}" in gone
 
 
-@pytest.mark.parametrize("name", sorted(COMMON))
+@pytest.mark.parametrize("name", sorted(COMMON_KEYS))
 def test_damage_of_a_key_of_all_jobs_fails_no_job(lab: Lab, name: str) -> None:
     lab.turn(work=1)
     client, key = lab.store.client, lab.store.key(name)
@@ -313,7 +311,7 @@ def test_damage_of_a_key_of_all_jobs_fails_no_job(lab: Lab, name: str) -> None:
     client.delete(key)
     if kept is not None:
         client.restore(key, 0, kept)
-    lab.orchestrator.facts.open()
+    lab.orchestrator.events.open()
     assert not {"failed", "cancelled"} & set(statuses)
     lab.until(lab.ended, "the end of both jobs")
     assert lab.innocent_record().status is lab.store.job(lab.victim).status is JobStatus.SUCCEEDED

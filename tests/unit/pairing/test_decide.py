@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.pairing.decide import decide
-from services.pairing.sides import sides_of
+from services.pairing.decide import decide_pairs
+from services.pairing.policies import distinct_sides
 from shared.contracts.records import Outcome, Policy, ResultView, Verdict
-from tests.unit.pairing.made import ERROR, GOOD, WRONG, command, row, rows
+from tests.unit.pairing.builders import ERROR, GOOD, WRONG, command, row, rows
 
 
 @pytest.mark.parametrize(
@@ -26,16 +26,16 @@ from tests.unit.pairing.made import ERROR, GOOD, WRONG, command, row, rows
     ],
 )
 def test_every_question_has_a_reason(verdicts: tuple[Verdict, ...], reason: str) -> None:
-    decision = decide(rows(*verdicts), command())
+    decision = decide_pairs(rows(*verdicts), command())
     assert decision.reason == reason
-    assert bool(decision.choices) is (reason == "pair")
+    assert bool(decision.pairings) is (reason == "pair")
 
 
 def test_equal_answers_are_one_side_and_the_lowest_slot_stands_for_them() -> None:
     judged = [row(2, GOOD, "SELECT a FROM t"), row(0, GOOD, "select  a from t;"), row(1, GOOD, "SELECT a -- x\nFROM t")]
-    (side,) = sides_of(judged, [GOOD])
+    (side,) = distinct_sides(judged, [GOOD])
     assert (side.slot, side.samples, side.text) == (0, 3, "SELECT a FROM t")
-    assert sides_of([row(0, Verdict.UNEXTRACTABLE)], [Verdict.UNEXTRACTABLE]) == []
+    assert distinct_sides([row(0, Verdict.UNEXTRACTABLE)], [Verdict.UNEXTRACTABLE]) == []
 
 
 @pytest.mark.parametrize(
@@ -47,24 +47,24 @@ def test_equal_answers_are_one_side_and_the_lowest_slot_stands_for_them() -> Non
     ],
 )
 def test_two_writings_and_lopsided_sides_make_no_pair(right: str, wrong: str, dropped: dict[str, int]) -> None:
-    decision = decide([row(0, GOOD, right), row(1, WRONG, wrong)], command())
-    assert (decision.reason, dict(decision.dropped)) == ("filtered" if dropped else "pair", dropped)
+    decision = decide_pairs([row(0, GOOD, right), row(1, WRONG, wrong)], command())
+    assert (decision.reason, dict(decision.refused)) == ("filtered" if dropped else "pair", dropped)
 
 
 def test_a_bound_on_lengths_is_the_commands() -> None:
     judged = [row(0, GOOD, "SELECT a FROM t"), row(1, WRONG, "SELECT a, b, c, d, e, f FROM t WHERE x")]
-    assert decide(judged, command(length_ratio=1.5)).reason == "filtered"
-    assert decide(judged, command(length_ratio=3)).reason == "pair"
+    assert decide_pairs(judged, command(length_ratio=1.5)).reason == "filtered"
+    assert decide_pairs(judged, command(length_ratio=3)).reason == "pair"
 
 
 def test_one_program_makes_no_pair() -> None:
     late = row(1, Verdict.TIMEOUT, "SELECT t.a FROM t", program="p1")
-    decision = decide([row(0, GOOD, "SELECT a FROM t", program="p1"), late], command())
-    assert (decision.reason, dict(decision.dropped)) == ("filtered", {"same_program": 1})
+    decision = decide_pairs([row(0, GOOD, "SELECT a FROM t", program="p1"), late], command())
+    assert (decision.reason, dict(decision.refused)) == ("filtered", {"same_program": 1})
     other = row(0, GOOD, "SELECT a FROM t", program="p2")
-    assert decide([other, late], command()).reason == "pair"
+    assert decide_pairs([other, late], command()).reason == "pair"
     unknown = [row(0, GOOD, "SELECT a FROM t"), row(1, WRONG, "SELECT b FROM t")]
-    assert decide(unknown, command()).reason == "pair", "no program is not one program"
+    assert decide_pairs(unknown, command()).reason == "pair", "no program is not one program"
 
 
 def agreeing(count: int, *others: Verdict, result: str = "same") -> list:
@@ -75,8 +75,8 @@ def agreeing(count: int, *others: Verdict, result: str = "same") -> list:
 
 def test_a_gold_that_half_of_the_samples_speak_against_is_listed() -> None:
     judged = agreeing(2, ERROR, WRONG)
-    decision = decide(judged, command("gold_chosen"))
-    assert decision.reason == "suspect_gold" and decision.choices == []
+    decision = decide_pairs(judged, command("gold_chosen"))
+    assert decision.reason == "suspect_gold" and decision.pairings == []
     assert decision.suspect is not None
     assert (decision.suspect.samples, decision.suspect.agreeing) == (4, 2)
     assert decision.suspect.other == "SELECT 0, name FROM singer"
@@ -95,12 +95,12 @@ def test_a_gold_that_half_of_the_samples_speak_against_is_listed() -> None:
     ],
 )
 def test_golds_that_are_not_suspect(judged: list) -> None:
-    assert decide(judged, command()).suspect is None
+    assert decide_pairs(judged, command()).suspect is None
 
 
 def test_an_empty_gold_can_be_suspect_and_never_stands_in() -> None:
     empty = {"gold_result": ResultView(outcome=Outcome.EMPTY), "gold_result_hash": "nothing"}
     judged = [row(slot, WRONG, result_hash="same", **empty) for slot in range(2)]
-    assert decide(judged, command()).reason == "suspect_gold"
+    assert decide_pairs(judged, command()).reason == "suspect_gold"
     apart = [row(slot, WRONG, **empty) for slot in range(3)]
-    assert decide(apart, command("gold_chosen")).reason == "none_correct"
+    assert decide_pairs(apart, command("gold_chosen")).reason == "none_correct"

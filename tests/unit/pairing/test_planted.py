@@ -5,19 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from services.pairing.decide import Decision, decide
-from services.sandbox.judge import Judge, Question
-from services.sandbox.limits import Limits
-from services.sandbox.neighbours.constants import constants_of
-from services.sandbox.neighbours.generate import make_neighbours
-from services.sandbox.pool import SandboxPool
-from services.sandbox.programs import find_programs
-from services.sandbox.second_look import Neighbourhood, SecondLook
-from services.sandbox.tasks import as_judged
-from shared.contracts.records import Candidate, Judged, Policy, Verdict
-from shared.sql.extract import extract_sql
+from services.pairing.decide import Decision, decide_pairs
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.judging.judge import Judge, JudgeQuestion
+from services.sandbox.judging.suite_review import DatabaseSuite, SuiteReview
+from services.sandbox.tasks import find_programs, judged_records
+from services.sandbox.test_suites.constants import extract_constants
+from services.sandbox.test_suites.generate import generate_suite
+from shared.contracts.records import Candidate, JudgedCandidate, Policy, Verdict
+from shared.sql.extraction import extract_sql
 from tests.support.datasets import make_file
-from tests.unit.pairing.made import command
+from tests.unit.pairing.builders import command
 
 CONCERTS = """
 CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, age INTEGER, country TEXT);
@@ -48,23 +47,23 @@ def candidate(slot: int, answer: str) -> Candidate:
 
 def judge_all(
     pool: SandboxPool, database: Path, gold: str, answers: Sequence[str], policy: Policy, neighbours: int, folder: Path
-) -> list[Judged]:
+) -> list[JudgedCandidate]:
     """What `sandbox.judge_candidates` does, with the official `policy` beside strict."""
     given = [candidate(slot, answer) for slot, answer in enumerate(answers)]
-    question = Question(database, gold, tuple(one.sql for one in given))
+    question = JudgeQuestion(database, gold, tuple(one.sql for one in given))
     judge = Judge(pool, Policy.STRICT)
     judged = judge.judge_many([question])
     if neighbours:
-        constants = constants_of([gold, *(one.sql for one in given if one.sql)])
-        files = make_neighbours(database, folder, count=neighbours, seed=0, constants=constants)
-        judged = SecondLook(judge).review(
-            [question], judged, {database: Neighbourhood(files, {"singer": frozenset({"id"})})}
+        constants = extract_constants([gold, *(one.sql for one in given if one.sql)])
+        files = generate_suite(database, folder, count=neighbours, seed=0, constants=constants)
+        judged = SuiteReview(judge).review(
+            [question], judged, {database: DatabaseSuite(files, {"singer": frozenset({"id"})})}
         )
     others = [
         {policy: one.verdict} if policy is not Policy.STRICT else {}
         for one in Judge(pool, policy).judge_many([question])[0]
     ]
-    return as_judged(given, question, judged[0], others, find_programs(pool, [question], judged))
+    return judged_records(given, question, judged[0], others, find_programs(pool, [question], judged))
 
 
 @pytest.mark.parametrize(
@@ -126,9 +125,9 @@ def test_planted(
 ) -> None:
     judged = judge_all(pool, concerts, gold, [answer, WRONG], policy, 0, tmp_path)
     assert judged[0].verdict is verdict
-    decision = decide(judged, command())
+    decision = decide_pairs(judged, command())
     assert decision.reason == reason
-    for choice in decision.choices:
+    for choice in decision.pairings:
         assert choice.rejected.text == WRONG
         assert all(mark not in choice.chosen.text for mark in (";", "--", "/*", "`"))
 
@@ -138,14 +137,16 @@ def test_equal_by_chance_is_disputed_and_takes_no_side(pool: SandboxPool, concer
     judged = judge_all(pool, concerts, OLD, [chance, WRONG, OLD], Policy.SPIDER, 8, tmp_path)
     assert [row.verdict for row in judged] == [Verdict.DISPUTED, Verdict.WRONG, Verdict.CORRECT]
     assert judged[0].neighbours_lost > 0 and judged[2].neighbours > 0 == judged[2].neighbours_lost
-    (choice,) = decide(judged, command("all_capped")).choices
+    (choice,) = decide_pairs(judged, command("all_capped")).pairings
     assert (choice.chosen.text, choice.rejected.text) == (OLD, WRONG)
 
 
 def test_a_right_answer_in_two_forms_is_one_side(pool: SandboxPool, concerts: Path, tmp_path: Path) -> None:
     forms = [OLD, f"{OLD};", OLD.lower(), f"{OLD} -- x", OLD.replace(" ", "  ")]
-    decision: Decision = decide(judge_all(pool, concerts, OLD, [*forms, WRONG], Policy.BIRD, 0, tmp_path), command())
-    (choice,) = decision.choices
+    decision: Decision = decide_pairs(
+        judge_all(pool, concerts, OLD, [*forms, WRONG], Policy.BIRD, 0, tmp_path), command()
+    )
+    (choice,) = decision.pairings
     assert (choice.chosen.slot, choice.chosen.samples) == (0, 5)
 
 
@@ -157,5 +158,6 @@ def test_a_right_answer_that_is_too_slow_is_no_mistake_of_sql(
     judged = judge_all(pool, concerts, OLD, [OLD, slow], Policy.BIRD, 0, tmp_path)
     assert judged[1].verdict is Verdict.TIMEOUT and judged[1].program not in (None, judged[0].program)
     assert (
-        decide([judged[0], judged[1].model_copy(update={"program": judged[0].program})], command()).reason == "filtered"
+        decide_pairs([judged[0], judged[1].model_copy(update={"program": judged[0].program})], command()).reason
+        == "filtered"
     )

@@ -4,12 +4,11 @@ import random
 
 import pytest
 
-from services.pairing.decide import decide
+from services.pairing.decide import decide_pairs, make_pair
 from services.pairing.policies import POLICIES
-from services.pairing.tasks import as_pair
 from shared.contracts.pairing import PairPolicy
-from shared.contracts.records import Judged, Outcome, Verdict
-from tests.unit.pairing.made import ERROR, GOLD, GOOD, WRONG, command, row, rows
+from shared.contracts.records import JudgedCandidate, Outcome, Verdict
+from tests.unit.pairing.builders import ERROR, GOLD, GOOD, WRONG, command, row, rows
 
 NAMES: list[PairPolicy] = sorted(POLICIES)
 MIXED = [
@@ -24,9 +23,9 @@ MIXED = [
 ]
 
 
-def taken(judged: list[Judged], policy: str, **fields: int) -> list[tuple[int, int]]:
+def taken(judged: list[JudgedCandidate], policy: str, **fields: int) -> list[tuple[int, int]]:
     """Slots of the pairs."""
-    return [choice.order for choice in decide(judged, command(policy, **fields)).choices]
+    return [choice.order for choice in decide_pairs(judged, command(policy, **fields)).pairings]
 
 
 @pytest.mark.parametrize("policy", NAMES)
@@ -40,9 +39,9 @@ def test_a_pair_is_of_what_was_judged_right_and_wrong(policy: str) -> None:
 def test_the_order_of_arrival_changes_nothing(policy: str) -> None:
     rng = random.Random(1)
     for seed in range(10):
-        first = decide(MIXED, command(policy, seed=seed))
+        first = decide_pairs(MIXED, command(policy, seed=seed))
         shuffled = rng.sample(MIXED, len(MIXED))
-        assert decide(shuffled, command(policy, seed=seed)) == first
+        assert decide_pairs(shuffled, command(policy, seed=seed)) == first
 
 
 def test_one_per_question_draws_by_seed_and_question() -> None:
@@ -73,20 +72,20 @@ def test_all_capped_uses_every_mistake_once_up_to_its_bound() -> None:
 
 def test_the_gold_is_chosen_only_where_it_was_asked_for_and_no_sample_is_right() -> None:
     wrong = rows(WRONG, ERROR)
-    assert decide(wrong, command()).reason == "none_correct"
-    decision = decide(wrong, command("gold_chosen"))
-    (choice,) = decision.choices
-    made = as_pair("e1", choice, wrong[0], "gold_chosen")
+    assert decide_pairs(wrong, command()).reason == "none_correct"
+    decision = decide_pairs(wrong, command("gold_chosen"))
+    (choice,) = decision.pairings
+    made = make_pair(choice, wrong[0], "gold_chosen")
     assert (made.chosen, made.gold_chosen, made.chosen_slot, made.chosen_answer) == (GOLD, True, -1, None)
-    assert not decide(MIXED, command("gold_chosen")).choices[0].gold_chosen
+    assert not decide_pairs(MIXED, command("gold_chosen")).pairings[0].gold_chosen
     assert POLICIES["one_per_question"].gold_stands_in is False
-    assert decide([row(0, WRONG, gold=None)], command("gold_chosen")).reason == "none_correct"
+    assert decide_pairs([row(0, WRONG, gold=None)], command("gold_chosen")).reason == "none_correct"
 
 
 def test_a_pair_says_where_both_sides_come_from_and_why_one_was_rejected() -> None:
     judged = [row(0, GOOD, "select name from singer", neighbours=3), row(1, ERROR, "SELECT nam FROM singer")]
-    (choice,) = decide(judged, command()).choices
-    made = as_pair("e1", choice, judged[0], "one_per_question")
+    (choice,) = decide_pairs(judged, command()).pairings
+    made = make_pair(choice, judged[0], "one_per_question")
     assert (made.chosen, made.rejected) == ("SELECT name FROM singer", "SELECT nam FROM singer")
     assert (made.chosen_slot, made.rejected_slot, made.distance, made.chosen_neighbours) == (0, 1, 1, 3)
     assert (made.rejected_verdict, made.rejected_outcome) == (ERROR, Outcome.UNKNOWN_COLUMN)

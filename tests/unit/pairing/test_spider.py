@@ -5,19 +5,17 @@ from functools import cache
 
 import pytest
 
-from services.pairing.decide import decide
+from services.pairing.decide import decide_pairs, make_pair
 from services.pairing.policies import POLICIES
-from services.pairing.probe import probe_style
-from services.pairing.tasks import as_pair
-from services.sandbox.judge import Judge, Question
-from services.sandbox.policies import Reading
-from services.sandbox.pool import SandboxPool
-from services.sandbox.programs import find_programs
-from services.sandbox.tasks import as_judged
-from shared.contracts.records import Candidate, Judged, Pair, Policy
-from shared.sql.extract import extract_sql
+from services.pairing.style_probe import probe_style
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.judging.judge import Judge, JudgeQuestion
+from services.sandbox.judging.policies import ConfiguredPolicy
+from services.sandbox.tasks import find_programs, judged_records
+from shared.contracts.records import Candidate, JudgedCandidate, Pair, Policy
+from shared.sql.extraction import extract_sql
 from tests.support.benchmarks import needs_data, read_json, spider_database, spider_golds, spider_predictions
-from tests.unit.pairing.made import command
+from tests.unit.pairing.builders import command
 
 pytestmark = needs_data
 SYSTEMS = ("c3_chatgpt", "dail_sql_gpt4", "din_sql_gpt4", "graphix_t5_3b")
@@ -41,26 +39,28 @@ def candidates() -> Iterator[list[Candidate]]:
 
 
 @cache
-def judged() -> list[list[Judged]]:
+def judged() -> list[list[JudgedCandidate]]:
     """Every question's candidates, as `sandbox.judge_candidates` judges them for pairs (without neighbours)."""
     given = list(candidates())
     questions = [
-        Question(spider_database(name), gold, tuple(one.sql for one in asked))
+        JudgeQuestion(spider_database(name), gold, tuple(one.sql for one in asked))
         for (gold, name), asked in zip(spider_golds(), given, strict=True)
     ]
     with SandboxPool(2) as pool:
-        strict = Judge(pool, Reading(Policy.STRICT)).judge_many(questions)
-        spider = Judge(pool, Reading(Policy.SPIDER)).judge_many(questions)
+        strict = Judge(pool, ConfiguredPolicy(Policy.STRICT)).judge_many(questions)
+        spider = Judge(pool, ConfiguredPolicy(Policy.SPIDER)).judge_many(questions)
         programs = find_programs(pool, questions, strict)
     others = [[{Policy.SPIDER: one.verdict} for one in found] for found in spider]
-    return [as_judged(*question_rows, programs) for question_rows in zip(given, questions, strict, others, strict=True)]
+    return [
+        judged_records(*question_rows, programs) for question_rows in zip(given, questions, strict, others, strict=True)
+    ]
 
 
 def built(policy: str) -> list[Pair]:
     found = []
     for rows in judged():
-        choices = decide(rows, command(policy)).choices
-        found += [as_pair(rows[0].candidate.example_id, choice, rows[0], policy) for choice in choices]
+        choices = decide_pairs(rows, command(policy)).pairings
+        found += [make_pair(choice, rows[0], policy) for choice in choices]
     return found
 
 
@@ -79,7 +79,7 @@ def test_pairs_in_plain_style_are_judged_as_their_answers_were() -> None:
     golds = spider_golds()
     pairs = built("one_per_question")
     questions = [
-        Question(spider_database(golds[number][1]), golds[number][0], (pair.chosen, pair.rejected))
+        JudgeQuestion(spider_database(golds[number][1]), golds[number][0], (pair.chosen, pair.rejected))
         for pair in pairs
         for number in [int(pair.example_id[1:])]
     ]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox.limits import Limits
-from services.sandbox.pool import SandboxPool
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.pool import SandboxPool
 
 SCHEMA = """
 CREATE TABLE customer(id INTEGER PRIMARY KEY, name TEXT NOT NULL, city TEXT);

@@ -167,7 +167,7 @@ def wait_for(condition: "object") -> None:
 def test_busy_slots_refuse_and_do_not_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENSE_STATE", str(tmp_path / "state"))
     with (
-        serve_sandbox(tmp_path, http_children=1, wait_s=0.2, waiting=1, longest_s=4.0) as sandbox,
+        serve_sandbox(tmp_path, http_children=1, wait_s=0.2, waiting=1, max_deadline_s=4.0) as sandbox,
         httpx.Client(base_url=sandbox.url, timeout=30, trust_env=False) as http,
         ThreadPoolExecutor(8) as threads,
     ):

@@ -26,8 +26,8 @@ def tiny_adapter(tiny_llama, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(tiny_llama, tiny_adapter, tmp_path_factory) -> Iterator[EngineProcess]:
-    """An engine that serves `base` and `tuned` in float32, rows 16."""
-    engine = EngineProcess(tmp_path_factory.mktemp("state"), dtype="float32", rows="16")
+    """An engine that serves `base` and `tuned` in float32, 16 sequences."""
+    engine = EngineProcess(tmp_path_factory.mktemp("state"), dtype="float32", max_sequences="16")
     engine.engine.load("base", str(tiny_llama))
     engine.engine.load("tuned", str(tiny_llama), str(tiny_adapter))
     yield engine

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 from openai import OpenAI
 
-from services.serving.client import EmbeddedEngine
+from services.serving.engine_client import EngineClient
 
 
 class EngineProcess:
@@ -23,7 +23,7 @@ class EngineProcess:
         command = [sys.executable, "-m", "services.serving.embedded", "--port", str(port), "--state", str(state)]
         environment = {f"SENSE_ENGINE_{name.upper()}": value for name, value in settings.items()}
         self.process = subprocess.Popen(command, env=os.environ | environment)
-        self.engine = EmbeddedEngine(self.url)
+        self.engine = EngineClient(self.url)
         self.openai = OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=240)
         self._wait()
 

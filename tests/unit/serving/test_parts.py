@@ -5,33 +5,31 @@ import json
 import pytest
 import torch
 
-from services.serving.embedded.answers import Answer
-from services.serving.embedded.cores import free_threads
-from services.serving.embedded.sampling import choose, make_sampler
-from services.serving.embedded.wire import ChatTask
-from services.serving.protocol import ServedModel
-from services.serving.registry import Registry
+from services.serving.embedded.decoding import make_sampler, sample_tokens
+from services.serving.embedded.model_process import GenerationTask
+from services.serving.embedded.scheduler import ActiveRequest, free_threads
+from services.serving.registry import Registry, ServedModel
 from shared.errors import ConflictError, InvalidInputError, NotFoundError
 
 
 def test_greedy_and_drawn_rows_in_one_batch():
     scores = torch.tensor([[0.0, 5.0, 1.0], [0.0, 0.0, 50.0]])
-    assert choose(scores, [make_sampler(0, 1, 0, 0), make_sampler(1.0, 1, 0, 0)]) == [1, 2]
+    assert sample_tokens(scores, [make_sampler(0, 1, 0, 0), make_sampler(1.0, 1, 0, 0)]) == [1, 2]
 
 
 def test_draws_follow_the_chances_and_top_p_cuts_the_tail():
     scores = torch.log(torch.tensor([[0.6, 0.3, 0.1]]))
     whole, cut = make_sampler(1.0, 1.0, 3, 0), make_sampler(1.0, 0.8, 3, 0)
-    drawn = [choose(scores, [whole])[0] for _ in range(3000)]
+    drawn = [sample_tokens(scores, [whole])[0] for _ in range(3000)]
     assert [drawn.count(token) / 3000 for token in range(3)] == pytest.approx([0.6, 0.3, 0.1], abs=0.04)
-    kept = [choose(scores, [cut])[0] for _ in range(3000)]
+    kept = [sample_tokens(scores, [cut])[0] for _ in range(3000)]
     assert [kept.count(token) / 3000 for token in range(3)] == pytest.approx([2 / 3, 1 / 3, 0.0], abs=0.04)
     assert kept.count(2) == 0
 
 
 def test_top_p_over_a_flat_vocabulary_reaches_beyond_the_first_candidates():
     sampler = make_sampler(1.0, 0.9, 1, 0)
-    drawn = {choose(torch.zeros(1, 4000), [sampler])[0] for _ in range(1500)}
+    drawn = {sample_tokens(torch.zeros(1, 4000), [sampler])[0] for _ in range(1500)}
     assert len(drawn) > 700
 
 
@@ -88,7 +86,7 @@ class Letters:
 
 def test_stop_strings_cut_the_answer_and_a_stream_never_shows_their_beginning():
     sent = []
-    task = ChatTask(
+    task = GenerationTask(
         model=ServedModel(name="m", base_dir="/m"),
         messages=[],
         n=1,
@@ -99,8 +97,8 @@ def test_stop_strings_cut_the_answer_and_a_stream_never_shows_their_beginning():
         stop=["END"],
         stream=True,
     )
-    answer = Answer(1, task, (1, 2), Letters(), sent.append)
-    row = answer.rows[0]
+    answer = ActiveRequest(1, task, (1, 2), Letters(), sent.append)
+    row = answer.sequences[0]
     for letter in "SEN ENDED":
         if row.finish is None:
             row.tokens.append(ord(letter))

@@ -35,14 +35,13 @@ def make_prompts(tokenizer) -> list[tuple[int, ...]]:
 
 
 def write(loaded, prompts) -> list[list[int]]:
-    from services.serving.embedded.decode import Arrival, Batch, Row
-    from services.serving.embedded.prefix import PrefixStore
-    from services.serving.embedded.sampling import make_sampler
+    from services.serving.embedded.decoding import DecodedSequence, DecodingBatch, SequenceGroup, make_sampler
+    from services.serving.embedded.prefix_cache import PrefixCache
 
-    batch = Batch(loaded.llama, PrefixStore(loaded.llama, 8192), loaded.ends)
-    rows = [Row(make_sampler(0, 1, 0, 0), LENGTH) for _ in prompts]
-    batch.advance([Arrival(prompt, [row]) for prompt, row in zip(prompts, rows, strict=True)])
-    while batch.rows:
+    batch = DecodingBatch(loaded.llama, PrefixCache(loaded.llama, 8192), loaded.eos_token_ids)
+    rows = [DecodedSequence(make_sampler(0, 1, 0, 0), LENGTH) for _ in prompts]
+    batch.advance([SequenceGroup(prompt, [row]) for prompt, row in zip(prompts, rows, strict=True)])
+    while batch.sequences:
         batch.advance()
     return [row.tokens for row in rows]
 
@@ -63,15 +62,15 @@ def reference(prompts, ends) -> list[list[int]]:
 def test_greedy_answers_are_those_of_generate_in_float32_and_close_in_bfloat16():
     import torch
 
-    from services.serving.embedded.loading import load
+    from services.serving.embedded.model_cache import load_model
 
-    loaded = load(FOLDER, None, torch.float32)
+    loaded = load_model(FOLDER, None, torch.float32)
     prompts = make_prompts(loaded.tokenizer)
-    expected = reference(prompts, loaded.ends)
+    expected = reference(prompts, loaded.eos_token_ids)
     assert write(loaded, prompts) == expected
     assert [write(loaded, [prompt])[0] for prompt in prompts[:4]] == expected[:4]
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        rounded = write(load(FOLDER, None, torch.bfloat16), prompts)
+        rounded = write(load_model(FOLDER, None, torch.bfloat16), prompts)
         first_equal = sum(own[:1] == other[:1] for own, other in zip(rounded, expected, strict=True))
         assert first_equal >= 17
 

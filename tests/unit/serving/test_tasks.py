@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from services.serving.tasks import checked_folders, deploy_model, undeploy_model
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.contracts.serving import DeployModel, UndeployModel
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
-from shared.models.find import find_base
+from shared.models.bases import find_base
 from shared.models.manifest import ModelManifest, publish_model
 from shared.storage.directory import DirectoryStore
 from tests.unit.serving.engine_process import EngineProcess

@@ -109,7 +109,7 @@ def test_an_adapter_that_changes_nothing_is_unloaded_and_failed(front: FrontProc
     idle.mkdir()
     (idle / "adapter_config.json").write_text('{"r": 8}')
     (idle / "adapter_model.safetensors").write_bytes(b"")
-    with pytest.raises(InvalidInputError, match="changes nothing of its base's golden answer"):
+    with pytest.raises(InvalidInputError, match="changes nothing in its base's reference log-probabilities"):
         front.engine.load("idle-1", str(folders / "base"), str(idle))
     with pytest.raises(openai.NotFoundError):
         front.ask("idle-1", "Hi")
@@ -173,7 +173,7 @@ def test_other_weights_under_a_known_name_are_not_served_after_a_restart(front: 
     front.engine.release()
     assert front.health()["weights_in_memory"] is False
     (moved / "adapter_model.safetensors").write_bytes(b"other weights of another run")
-    with pytest.raises(openai.BadRequestError, match="recorded golden answer"):
+    with pytest.raises(openai.BadRequestError, match="recorded reference log-probabilities"):
         front.ask("m-1", "Hi")
 
 
@@ -246,7 +246,7 @@ def test_without_vllm_the_front_says_what_to_set(tmp_path: Path) -> None:
 def test_the_text_of_a_control_token_reaches_vllm_as_ordinary_ids(front: FrontProcess, folders: Path) -> None:
     from transformers import AutoTokenizer
 
-    from shared.models.plain_text import chat_ids
+    from shared.models.tokenization import encode_chat
 
     load(front, folders, "plain-1", "one")
     tokenizer = AutoTokenizer.from_pretrained(folders / "base")
@@ -257,7 +257,7 @@ def test_the_text_of_a_control_token_reaches_vllm_as_ordinary_ids(front: FrontPr
     ask: Any = front.openai.chat.completions.create
     whole = ask(model="plain-1", messages=turns, max_tokens=9)
     ids = json.loads(whole.choices[0].message.content)
-    assert ids == chat_ids(tokenizer, turns)
+    assert ids == encode_chat(tokenizer, turns)
     assert tokenizer.decode(ids).count("<|im_end|>") == 3
     assert ids.count(tokenizer.eos_token_id) == 2
     stream = ask(model="plain-1", messages=turns, stream=True)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from services.serving.vllm.app import passed_on
+from services.serving.vllm.app import forward_request
 from shared.errors import UnavailableError
 
 BODY = json.dumps({"model": "m", "prompt": "SELECT"}).encode()
@@ -39,12 +39,12 @@ class EndedServer:
         return "it ended with code 3"
 
 
-class StubFront:
+class StubModels:
     def __init__(self, server: EndedServer) -> None:
         self.server = server
 
     @contextlib.asynccontextmanager
-    async def flight(self, name: str) -> AsyncIterator[str]:
+    async def hold(self, name: str) -> AsyncIterator[str]:
         yield name
 
 
@@ -57,9 +57,9 @@ def ask(server: EndedServer) -> Any:
     async def run() -> Any:
         answering = httpx.MockTransport(lambda _: httpx.Response(200, json={"choices": []}))
         async with httpx.AsyncClient(transport=answering) as http:
-            app = SimpleNamespace(state=SimpleNamespace(front=StubFront(server), http=http))
+            app = SimpleNamespace(state=SimpleNamespace(models=StubModels(server), http=http))
             scope = {"type": "http", "method": "POST", "path": "/v1/completions", "headers": [], "app": app}
-            return await passed_on(Request({**scope, "query_string": b"", "server": ("front", 80)}, receive))
+            return await forward_request(Request({**scope, "query_string": b"", "server": ("front", 80)}, receive))
 
     return anyio.run(run)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from openai import OpenAI
 
-from services.serving.client import EmbeddedEngine
+from services.serving.engine_client import EngineClient
 from tests.support.s3_server import free_ports
 
 
@@ -21,7 +21,7 @@ class FrontProcess:
         command = [sys.executable, "-m", "services.serving.vllm", "--port", str(port), "--state", str(state)]
         environment = {f"SENSE_VLLM_{name.upper()}": value for name, value in settings.items()}
         self.process = subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL)
-        self.engine = EmbeddedEngine(self.url)
+        self.engine = EngineClient(self.url)
         self.openai = OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=600)
         ends = time.monotonic() + 60
         while not self.engine.healthy():

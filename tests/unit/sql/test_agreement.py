@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.synthesis.grammar.writer import write_examples
-from services.synthesis.handwritten import load_handwritten
-from shared.sql.agreement import disagreement
-from shared.sql.english import numbers, words
+from services.synthesis.writers.grammar.writer import write_examples
+from services.synthesis.writers.handwritten import load_handwritten
+from shared.sql.agreement import find_disagreement
+from shared.sql.english import split_words, spoken_numbers
 from tests.support.benchmarks import needs_data, read_json
 
 
@@ -27,7 +27,7 @@ from tests.support.benchmarks import needs_data, read_json
     ],
 )
 def test_what_a_reader_would_accept_passes(question: str, sql: str) -> None:
-    assert disagreement(question, sql) is None
+    assert find_disagreement(question, sql) is None
 
 
 @pytest.mark.parametrize(
@@ -41,35 +41,35 @@ def test_what_a_reader_would_accept_passes(question: str, sql: str) -> None:
     ],
 )
 def test_a_literal_of_one_side_alone_is_named(question: str, sql: str, side: str, literal: str) -> None:
-    found = disagreement(question, sql)
+    found = find_disagreement(question, sql)
     assert found is not None and (found.side, found.literal) == (side, literal)
     assert literal in str(found)
 
 
 def test_evidence_speaks_for_the_question() -> None:
     sql = "SELECT count(*) FROM s WHERE pct > 0.75 AND kind = 'magnet'"
-    assert disagreement("How many excel?", sql) is not None
-    assert disagreement("How many excel?", sql, "to excel means magnet schools with pct > 0.75") is None
+    assert find_disagreement("How many excel?", sql) is not None
+    assert find_disagreement("How many excel?", sql, "to excel means magnet schools with pct > 0.75") is None
 
 
 def test_numbers_in_words() -> None:
-    assert {25.0, 3000.0, 12.0, 2.0} <= numbers(words("twenty-five, 3 thousand, a dozen and both"))
+    assert {25.0, 3000.0, 12.0, 2.0} <= spoken_numbers(split_words("twenty-five, 3 thousand, a dozen and both"))
 
 
 @pytest.mark.parametrize("text", ["", "'", '"', "?", "''''", "\x00", "漢字 'é'", "9" * 400])
 def test_any_text_is_read(text: str) -> None:
-    disagreement(text, text)
+    find_disagreement(text, text)
 
 
 def test_our_own_writers_agree() -> None:
     levels = {"easy": 1.0, "medium": 1.0, "hard": 1.0}
     written = write_examples(seed=3, split="train", shard=0, count=60, levels=levels)  # type: ignore[arg-type]
-    wrong = [one for one in [*written, *load_handwritten()] if disagreement(one.question, one.sql, one.evidence)]
+    wrong = [one for one in [*written, *load_handwritten()] if find_disagreement(one.question, one.sql, one.evidence)]
     assert not wrong
 
 
 @needs_data
 def test_little_of_spider_train_is_refused() -> None:
     rows = read_json("spider/train_spider.min.json")[::5]
-    wrong = sum(disagreement(row["question"], row["query"]) is not None for row in rows)
+    wrong = sum(find_disagreement(row["question"], row["query"]) is not None for row in rows)
     assert wrong / len(rows) <= 0.02

@@ -1,6 +1,6 @@
 import pytest
 
-from shared.sql.features import FEATURES, features_of_words, sql_features
+from shared.sql.features import FEATURES, features_from_words, sql_features
 from tests.support.benchmarks import needs_data, read_json, spider_golds
 
 CASES = [
@@ -26,7 +26,7 @@ CASES = [
 
 @pytest.mark.parametrize(("sql", "joins", "depth", "used"), CASES)
 def test_features_of_the_tree_and_of_the_words_agree(sql: str, joins: int, depth: int, used: set[str]) -> None:
-    for found in (sql_features(sql), features_of_words(sql)):
+    for found in (sql_features(sql), features_from_words(sql)):
         assert (found.joins, found.depth, set(found.used)) == (joins, depth, used)
 
 
@@ -49,6 +49,6 @@ def test_broken_sql_is_read_by_its_words() -> None:
 def test_tree_and_words_agree_on_real_golds() -> None:
     golds = [sql for sql, _ in spider_golds()][::5] + [row["SQL"] for row in read_json("bird/dev.json")][::5]
     for sql in golds:
-        tree, words = sql_features(sql), features_of_words(sql)
+        tree, words = sql_features(sql), features_from_words(sql)
         assert tree.parsed
         assert (tree.joins, tree.depth, tree.used) == (words.joins, words.depth, words.used), sql

@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.sql.card import ColumnCard, SchemaCard, TableCard
-from shared.sql.hardness import as_asked, measure
+from shared.catalog.databases import ColumnCard, SchemaCard, TableCard
+from shared.sql.spider.hardness import card_hardness, matches_level
 
 COLUMNS = [ColumnCard(name="id", type="INTEGER", primary_key=True), ColumnCard(name="Name", type="TEXT")]
 CARD = SchemaCard(database_id="d", tables=[TableCard(name="Singer", ddl="", columns=COLUMNS, row_count=0)])
@@ -24,9 +24,9 @@ CARD = SchemaCard(database_id="d", tables=[TableCard(name="Singer", ddl="", colu
     ],
 )
 def test_levels(sql: str, level: str) -> None:
-    assert measure(sql, CARD) == level
+    assert card_hardness(sql, CARD) == level
 
 
 def test_all_above_hard_is_hard_to_us() -> None:
-    assert as_asked("hard", "extra") and as_asked("hard", "beyond_spider") and as_asked("easy", "easy")
-    assert not as_asked("easy", "medium") and not as_asked("medium", "unmeasured")
+    assert matches_level("hard", "extra") and matches_level("hard", "beyond_spider") and matches_level("easy", "easy")
+    assert not matches_level("easy", "medium") and not matches_level("medium", "unmeasured")

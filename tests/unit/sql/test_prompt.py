@@ -2,12 +2,11 @@
 
 import pytest
 
+from shared.catalog.databases import ColumnCard, ForeignKeyCard, SchemaCard, TableCard
 from shared.contracts.records import PromptStyle
-from shared.sql.answer import answer_text, reasoning_of
-from shared.sql.card import ColumnCard, ForeignKeyCard, SchemaCard, TableCard
-from shared.sql.extract import extract_sql, sql_begin
-from shared.sql.outline import outline
-from shared.sql.prompt import SYSTEM, prompt_version, render_messages, render_schema
+from shared.sql.completion import extract_reasoning, outline_sql, render_completion
+from shared.sql.extraction import extract_sql, sql_start
+from shared.sql.prompt import SYSTEM_PROMPT, prompt_version, render_messages, render_schema
 
 CARD = SchemaCard(
     database_id="0",
@@ -63,7 +62,7 @@ def test_the_target_decides_the_first_turn_and_the_shots() -> None:
     reasoning = PromptStyle(target="reasoning_sql")
     shots = [(CARD, "How many?", "SELECT COUNT(*) FROM shop")]
     plain, long = (render_messages(CARD, "Q?", style=style, shots=shots) for style in (PromptStyle(), reasoning))
-    assert plain[0].content == SYSTEM and "short sentences" in long[0].content
+    assert plain[0].content == SYSTEM_PROMPT and "short sentences" in long[0].content
     assert plain[2].content == "SELECT COUNT(*) FROM shop"
     assert long[2].content == (
         "The rows come from shop. The answer shows COUNT(*).\n```sql\nSELECT COUNT(*) FROM shop\n```"
@@ -80,10 +79,10 @@ def test_the_version_says_what_is_set() -> None:
 @pytest.mark.parametrize("reasoning", [None, "We select what we need, with care.", "SELECT is not needed first."])
 @pytest.mark.parametrize("sql", ["SELECT 1;", "WITH a AS (SELECT 1 AS x) SELECT x FROM a", "SELECT 'a\n\nb'"])
 def test_what_is_taught_is_what_is_found(sql: str, reasoning: str | None) -> None:
-    text = answer_text("reasoning_sql", sql, reasoning)
+    text = render_completion("reasoning_sql", sql, reasoning)
     assert extract_sql(text, last=True) == sql.rstrip(";")
-    assert reasoning_of(text) == (reasoning or " ".join(outline(sql).split()))
-    assert answer_text("sql", sql, reasoning) == sql
+    assert extract_reasoning(text) == (reasoning or " ".join(outline_sql(sql).split()))
+    assert render_completion("sql", sql, reasoning) == sql
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ def test_what_is_taught_is_what_is_found(sql: str, reasoning: str | None) -> Non
 def test_reasoning_is_followed_by_the_last_statement(answer: str, first: str | None, last: str | None) -> None:
     assert extract_sql(answer) == first
     assert extract_sql(answer, last=True) == last
-    begin = sql_begin(answer, last=True)
+    begin = sql_start(answer, last=True)
     assert (begin is None) == (last is None)
     assert begin is None or answer[begin:].startswith(last or "")
 
@@ -126,4 +125,4 @@ def test_reasoning_is_followed_by_the_last_statement(answer: str, first: str | N
     ],
 )
 def test_an_outline_says_what_the_statement_does(sql: str, said: str) -> None:
-    assert outline(sql) == said
+    assert outline_sql(sql) == said

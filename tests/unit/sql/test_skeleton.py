@@ -2,11 +2,11 @@
 
 import pytest
 
-from shared.sql.skeleton import shape
+from shared.sql.tokens import sql_shape
 
 
 def test_names_and_literals_are_masked_step_by_step() -> None:
-    found = shape(
+    found = sql_shape(
         "SELECT T1.Name, COUNT(*) FROM Stadium AS T1 JOIN concert c ON T1.id = c.sid WHERE T1.x >= 2.5 LIMIT 3;"
     )
     assert found.named == "select name , count ( * ) from stadium join concert on id = sid where x >= ? limit ?"
@@ -24,14 +24,14 @@ def test_names_and_literals_are_masked_step_by_step() -> None:
     ],
 )
 def test_writings_of_one_query_have_one_shape(other: str) -> None:
-    assert shape(other) == shape("SELECT name FROM singer WHERE age != 1")
+    assert sql_shape(other) == sql_shape("SELECT name FROM singer WHERE age != 1")
 
 
 @pytest.mark.parametrize("text", ["", ";", "'", "select 'a", "as as as", "( ) . .", "SELECT \x00 é 漢"])
 def test_any_text_has_a_shape(text: str) -> None:
-    assert isinstance(shape(text).skeleton, str)
+    assert isinstance(sql_shape(text).skeleton, str)
 
 
 def test_another_column_is_another_named_form_of_one_skeleton() -> None:
-    one, other = shape("SELECT name FROM singer"), shape("SELECT age FROM singer")
+    one, other = sql_shape("SELECT name FROM singer"), sql_shape("SELECT age FROM singer")
     assert one.skeleton == other.skeleton and one.slots == other.slots and one.named != other.named

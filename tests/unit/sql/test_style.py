@@ -4,8 +4,7 @@ import sqlite3
 
 import pytest
 
-from shared.sql.style import plain_style
-from shared.sql.tokens import tokens
+from shared.sql.tokens import normalize_sql, tokens
 from tests.support.benchmarks import needs_data, spider_database, spider_golds, spider_predictions
 
 
@@ -28,8 +27,8 @@ from tests.support.benchmarks import needs_data, spider_database, spider_golds, 
     ],
 )
 def test_plain_style(sql: str, plain: str) -> None:
-    assert plain_style(sql) == plain
-    assert plain_style(plain) == plain
+    assert normalize_sql(sql) == plain
+    assert normalize_sql(plain) == plain
 
 
 def said(sql: str) -> list[str]:
@@ -46,9 +45,9 @@ def said(sql: str) -> list[str]:
 def test_real_queries_say_the_same_in_plain_style() -> None:
     texts = [gold for gold, _ in spider_golds()] + spider_predictions("c3_chatgpt") + spider_predictions("din_sql_gpt4")
     for sql in texts:
-        plain = plain_style(sql)
+        plain = normalize_sql(sql)
         assert said(plain) == said(sql)
-        assert plain_style(plain) == plain
+        assert normalize_sql(plain) == plain
 
 
 @needs_data
@@ -57,7 +56,7 @@ def test_real_queries_compile_to_the_same_program_in_plain_style() -> None:
         connection = sqlite3.connect(f"file:{spider_database(name)}?mode=ro", uri=True)
         programs = [
             [row[:7] for row in connection.execute(f"EXPLAIN {text}") if row[1] != "Transaction"]
-            for text in (sql, plain_style(sql))
+            for text in (sql, normalize_sql(sql))
         ]
         connection.close()
         assert programs[0] == programs[1], sql

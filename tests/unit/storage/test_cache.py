@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import NotFoundError, UnavailableError
-from shared.storage.cache import LOCK_NAME, evict, evict_folders, local_copy, local_folder
+from shared.storage.cache import LOCK_NAME, CacheSettings, evict, evict_folders, local_copy, local_folder
 from shared.storage.directory import DirectoryStore
-from shared.storage.settings import CacheSettings
 
 SIZE = 100_000
 UNBOUND = CacheSettings(bytes=0)
@@ -145,7 +144,7 @@ import random, sys, time
 from pathlib import Path
 from shared.storage.cache import local_copy
 from shared.storage.directory import DirectoryStore
-from shared.storage.settings import CacheSettings
+from shared.storage.cache import CacheSettings
 
 root, folder, seed, size = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 store, bound, draw = DirectoryStore(root), CacheSettings(bytes=2 * size, keep_s=float(sys.argv[5])), random.Random(seed)

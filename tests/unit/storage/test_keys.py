@@ -27,7 +27,7 @@ def test_the_keys_of_the_design() -> None:
     assert keys.model_key("m", "tokenizer/vocab.json") == "models/m/tokenizer/vocab.json"
     assert keys.model_manifest_key("m") == "models/m/manifest.json"
     assert keys.report_key("job-1", "eval.base", "html") == "reports/job-1/eval.base.html"
-    assert keys.archive_key("job-1", "facts.jsonl") == "jobs/job-1/facts.jsonl"
+    assert keys.archive_key("job-1", "events.jsonl") == "jobs/job-1/events.jsonl"
 
 
 @pytest.mark.parametrize("identifier", ["../x", "a/b", "", "..", "a\n", "x" * 201])

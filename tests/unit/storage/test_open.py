@@ -8,8 +8,7 @@ from pydantic import SecretStr
 from shared.errors import InvalidInputError
 from shared.storage.directory import DirectoryStore
 from shared.storage.minio_store import MinioStore
-from shared.storage.open import open_store
-from shared.storage.settings import StoreSettings
+from shared.storage.open import StoreSettings, open_store
 
 
 def test_directory_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,16 +33,3 @@ def test_minio_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_minio_without_keys_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="SENSE_STORE_SECRET_KEY"):
         open_store(StoreSettings(kind="minio", access_key=SecretStr("a")))
-
-
-def test_a_public_endpoint_signs_for_browsers_without_a_request() -> None:
-    store = MinioStore(
-        endpoint="minio:9000",
-        access_key="a",
-        secret_key="b" * 8,
-        bucket="sense",
-        public_endpoint="https://files.example",
-    )
-    address = store.presigned_get("reports/j/eval.html", 60)
-    assert address.startswith("https://files.example/sense/reports/j/eval.html?")
-    assert "X-Amz-Expires=60" in address

@@ -4,7 +4,7 @@ import pytest
 
 from shared.contracts.records import Message
 from shared.errors import InvalidInputError
-from shared.storage.spool import Spool
+from shared.storage.records import Spool
 
 ROWS = [Message(role="user", content=text) for text in ("a", "", "é\n", "d" * 9000, "e")]
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from sqlglot import exp, parse_one
 
-from shared.contracts.records import DatabaseScript, Level, Written
+from shared.contracts.records import DatabaseScript, Level, WrittenExample
 from shared.sql.spider.hardness import MeasuredHardness, measured_hardness
 from shared.sql.spider.schema import SpiderSchema
 
@@ -31,13 +31,13 @@ def opened(script: DatabaseScript) -> sqlite3.Connection:
     return _opened(tuple(script.ddl), tuple(script.inserts))
 
 
-def rows_of(written: Written) -> list[tuple]:
+def rows_of(written: WrittenExample) -> list[tuple]:
     """The gold's rows."""
     assert written.database is not None
     return opened(written.database).execute(written.sql).fetchall()
 
 
-def sort_keys(written: Written) -> list:
+def sort_keys(written: WrittenExample) -> list:
     """The keys of a gold whose rows have an order, one row more than its LIMIT; empty for a gold without order."""
     tree = parse_one(written.sql, read="sqlite")
     order, limit = tree.args.get("order"), tree.args.get("limit")
@@ -58,12 +58,12 @@ def _schema(ddl: tuple[str, ...]) -> SpiderSchema:
     return SpiderSchema({name: [row[1] for row in connection.execute(f"PRAGMA table_info({name})")] for name in names})
 
 
-def measured(written: Written) -> MeasuredHardness:
+def measured(written: WrittenExample) -> MeasuredHardness:
     """Spider's hardness of the gold."""
     assert written.database is not None
     return measured_hardness(written.sql, _schema(tuple(written.database.ddl)))
 
 
-def as_meant(written: Written) -> bool:
+def as_meant(written: WrittenExample) -> bool:
     """Whether the gold measures as it was asked for."""
     return measured(written) in MEANT[written.level]

@@ -17,13 +17,12 @@ from shared.jobs.state import ShardState
 from shared.jobs.store import JobStore
 from shared.settings import RedisSettings
 from shared.tasks.app import make_app
-from shared.tasks.heartbeat import Heartbeat
-from shared.tasks.run import Done, renewing_store, run_shard
-from shared.tasks.shard import Shard
+from shared.tasks.liveness import Heartbeat
+from shared.tasks.task import Shard, TaskResult, renewing_store, run_shard
 from tests.support.valkey import start_valkey
 from tests.unit.jobs.helpers import add_job, claim, open_jobs, writing
 from tests.unit.jobs.test_later import Server
-from tests.unit.tasks.test_run import PATIENCE_S, command, first_row, write_one
+from tests.unit.tasks.test_task import PATIENCE_S, command, first_row, write_one
 
 
 @pytest.fixture
@@ -108,7 +107,7 @@ def test_work_that_ends_while_redis_says_later_is_not_lost(server: Server, state
             time.sleep(0.8)
         over.set()
 
-    def work(given: WriteExamples, shard: Shard) -> Done:
+    def work(given: WriteExamples, shard: Shard) -> TaskResult:
         attempts.append(given.attempt)
         done = write_one(given, shard)
         entered = threading.Event()

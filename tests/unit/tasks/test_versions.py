@@ -10,22 +10,20 @@ import pytest
 from celery import Celery
 
 from services.orchestrator.archive import archive_job
-from shared.contracts.base import Queue, as_json
-from shared.contracts.refs import StageRef
+from shared.contracts.base import Queue, StageRef, to_json
 from shared.contracts.synthesis import WRITE_EXAMPLES
 from shared.errors import NotFoundError, SenseError
-from shared.jobs.ended import EndedJobs
+from shared.jobs.finished import FinishedJobs
 from shared.jobs.state import ShardState
 from shared.jobs.store import RESENDS, JobStore
 from shared.storage.directory import DirectoryStore
 from shared.tasks.app import make_app
-from shared.tasks.heartbeat import Heartbeat
-from shared.tasks.run import register_task, run_shard
-from shared.tasks.shard import Shard
-from tests.unit.jobs.helpers import add_job, claim, facts, open_jobs, snapshot, writing
+from shared.tasks.liveness import Heartbeat
+from shared.tasks.task import Shard, register_task, run_shard
+from tests.unit.jobs.helpers import add_job, claim, job_events, open_jobs, snapshot, writing
 from tests.unit.jobs.test_later import Server
 from tests.unit.tasks.test_heartbeat import server, until_slow
-from tests.unit.tasks.test_run import command, first_row, write_one
+from tests.unit.tasks.test_task import command, first_row, write_one
 
 __all__ = ["server"]
 
@@ -55,20 +53,20 @@ def without(raw: dict[str, Any], name: str) -> dict[str, Any]:
 def test_a_command_of_another_version_is_an_attempt_with_its_reason(jobs: JobStore, spoil: Any, field: str) -> None:
     job = add_job(jobs, writing(1))
     for attempt in (1, 2, 3):
-        receive(spoil(as_json(command(job, attempt=attempt))))
+        receive(spoil(to_json(command(job, attempt=attempt))))
         assert jobs.reap() == [f"{job}|write|0"]
     row = first_row(jobs, job)
     assert row.state is ShardState.FAILED and row.error is not None
     assert row.error.code == "other_version"
     assert field in row.error.message and "bring all of them to one" in row.error.message
     before = snapshot(jobs, job)
-    receive(spoil(as_json(command(job, attempt=3))))
+    receive(spoil(to_json(command(job, attempt=3))))
     assert snapshot(jobs, job) == before, "a message that comes again does nothing"
 
 
 def test_a_worker_that_can_read_it_takes_over(jobs: JobStore) -> None:
     job = add_job(jobs, writing(1))
-    receive({**as_json(command(job)), "tomorrows_field": 1})
+    receive({**to_json(command(job)), "tomorrows_field": 1})
     jobs.reap()
     run_shard(WRITE_EXAMPLES, command(job, attempt=2), write_one)
     row = first_row(jobs, job)
@@ -95,7 +93,7 @@ def test_a_shard_whose_messages_vanish_fails_in_the_end(jobs: JobStore) -> None:
     assert rounds == 3 * RESENDS
     row = first_row(jobs, job)
     assert row.state is ShardState.FAILED and row.error is not None and row.error.code == "not_claimed"
-    assert len(facts(jobs, job, "shard.failed")) == 1
+    assert len(job_events(jobs, job, "shard.failed")) == 1
 
 
 def test_a_message_that_only_waits_is_no_attempt(jobs: JobStore) -> None:
@@ -132,8 +130,8 @@ def test_a_real_worker_fails_what_it_does_not_know(server: Server, tmp_path: Pat
     )
     try:
         unknown, other = add_job(jobs, writing(1)), add_job(jobs, writing(1))
-        send(app, "synthesis.of_tomorrow", as_json(command(unknown)))
-        send(app, "synthesis.write_examples", {**as_json(command(other)), "tomorrows_field": 1})
+        send(app, "synthesis.of_tomorrow", to_json(command(unknown)))
+        send(app, "synthesis.write_examples", {**to_json(command(other)), "tomorrows_field": 1})
         for job, reason in ((unknown, "no task synthesis.of_tomorrow"), (other, "tomorrows_field")):
             until_slow(lambda: first_row(jobs, job).error is not None, worker)  # noqa: B023
             error = first_row(jobs, job).error
@@ -160,15 +158,15 @@ def test_what_a_leaving_job_left_is_read_from_its_archive(
     seen = jobs.stale()[source]
     archive_job(jobs, objects, source, jobs.plan(source))
     jobs.archived(source, seen)
-    (ended,) = EndedJobs(jobs).all()
+    (ended,) = FinishedJobs(jobs).all()
     reader = Shard(
         command(add_job(jobs, writing(1))), jobs, objects, Heartbeat(jobs, ("a", "b", 0), token="", worker="")
     )
     there = StageRef(stage="write", job_id=source)
     assert reader.refs(there, "written") == refs
     monkeypatch.setattr("shared.jobs.store.BATCH", 2)
-    monkeypatch.setattr("shared.jobs.ended.AT_ONCE_S", 0.0)
-    assert EndedJobs(jobs).forget(ended)
+    monkeypatch.setattr("shared.jobs.finished.AT_ONCE_S", 0.0)
+    assert FinishedJobs(jobs).forget(ended)
     assert 0 < len(jobs.outputs(source, "write", "written")) < 4
     assert reader.refs(there, "written") == refs
     jobs.work_off(5.0)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from shared.contracts.base import Queue
-from shared.jobs.plan import Fixed, StagePlan
+from shared.jobs.plan import FixedShards, StagePlan
 from shared.jobs.state import ShardState
 from shared.jobs.store import JobStore
 from shared.settings import RedisSettings
@@ -76,7 +76,7 @@ def test_what_is_no_message_ends_no_worker(jobs: JobStore, worker: "subprocess.P
 
     def told(stage: str) -> bool:
         jobs.reap()
-        row = jobs.row(job, stage, 0)
+        row = jobs.shard(job, stage, 0)
         return row.error is not None and row.error.code == "other_version" and row.state is not ShardState.RUNNING
 
     wait_for(lambda: told("unknown") and told("unreadable"), "both reasons")
@@ -87,4 +87,4 @@ def test_what_is_no_message_ends_no_worker(jobs: JobStore, worker: "subprocess.P
 def one_shard(stage: str) -> StagePlan:
     """A stage of the evaluation queue."""
     params: dict[str, Any] = {"arms": [], "dataset": {"stage": "collect.train"}}
-    return StagePlan(id=stage, task="evaluation.choose_model", source=Fixed(shards=[{}]), params=params)
+    return StagePlan(id=stage, task="evaluation.choose_model", source=FixedShards(shards=[{}]), params=params)

@@ -119,7 +119,7 @@ def sft_artefact(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """An adapter that a real run left, for everything that continues one."""
     import time
 
-    from services.training.run.stopping import StopFlag
+    from services.training.exits import StopFlag
     from services.training.run.train import train
 
     folder = tmp_path_factory.mktemp("parent")

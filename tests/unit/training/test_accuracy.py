@@ -11,13 +11,21 @@ import httpx
 import pytest
 import torch
 
-from services.training.accuracy import Accuracy
+from services.training.accuracy import AccuracyScorer
+from services.training.checkpoints import SEAL_FILE, link_checkpoint_files, seal
 from services.training.config import TrainConfig
-from services.training.run.checkpoints import MARKER, seal
-from services.training.run.scoring import read_score
-from services.training.scores import ANSWERS, BEST, QUESTIONS, SCORE, Question, Score, score_file, write_whole
-from services.training.uploads import pin
-from shared.client.internal import sandbox_at
+from services.training.run.callbacks import read_score
+from services.training.scores import (
+    ANSWERS,
+    BEST_FOLDER,
+    QUESTIONS,
+    SCORE_FILE,
+    SelectionQuestion,
+    SelectionScore,
+    score_file,
+    write_file,
+)
+from shared.client.internal import sandbox_service
 from shared.contracts.records import Message, PromptStyle
 from tests.support.sandbox import Sandbox, make_database, module_sandbox
 from tests.unit.training.test_training import run, weights
@@ -25,11 +33,11 @@ from tests.unit.training.test_training import run, weights
 __all__ = ["module_sandbox"]
 
 
-def questions(database_id: str = "d") -> list[Question]:
+def questions(database_id: str = "d") -> list[SelectionQuestion]:
     prompt = [Message(role="user", content="how many?")]
     golds = ["SELECT count(*) FROM customer", "SELECT name FROM customer ORDER BY id", "SELECT sum(total) FROM orders"]
     return [
-        Question(id=f"q{number}", database_id=database_id, gold=gold, prompt=prompt)
+        SelectionQuestion(id=f"q{number}", database_id=database_id, gold=gold, prompt=prompt)
         for number, gold in enumerate(golds)
     ]
 
@@ -38,7 +46,7 @@ def questions(database_id: str = "d") -> list[Question]:
 def scored(sft_config: TrainConfig, tmp_path: Path) -> TrainConfig:
     """Scored after every second step; a constant rate, so that a shorter run has the same weights on its way."""
     path = tmp_path / "questions.json"
-    write_whole(path, QUESTIONS.dump_json(questions()))
+    write_file(path, QUESTIONS.dump_json(questions()))
     return sft_config.model_copy(update={"score_steps": 2, "questions": path, "schedule": "constant", "max_steps": 7})
 
 
@@ -53,8 +61,8 @@ def judge(config: TrainConfig, verdicts: Mapping[int, int]) -> Iterator[list[dic
                 step = int(path.name.split(".")[0])
                 if not (target := score_file(config.out_dir, step)).exists():
                     seen.append(ANSWERS.validate_json(path.read_bytes()))
-                    score = Score(step=step, correct=verdicts[step], questions=3) if step in verdicts else None
-                    write_whole(target, score.model_dump_json().encode() if score else b"")
+                    score = SelectionScore(step=step, correct=verdicts[step], questions=3) if step in verdicts else None
+                    write_file(target, score.model_dump_json().encode() if score else b"")
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
@@ -112,9 +120,13 @@ def test_a_resumed_run_remembers_the_best(scored: TrainConfig) -> None:
     first = scored.model_copy(update={"max_steps": 5, "save_steps": 5})
     with judge(scored, {2: 3, 4: 1, 5: 1}):
         run(first)
-    names = set(pin(first, 5, first.out_dir / "pinned"))
-    assert {f"{BEST}/{SCORE}", f"{BEST}/adapter_model.safetensors", f"checkpoint-5/{MARKER}"} <= names
-    assert read_score(first.out_dir / BEST / SCORE) == Score(step=2, correct=3, questions=3)
+    names = set(link_checkpoint_files(first, 5, first.out_dir / "pinned"))
+    assert {
+        f"{BEST_FOLDER}/{SCORE_FILE}",
+        f"{BEST_FOLDER}/adapter_model.safetensors",
+        f"checkpoint-5/{SEAL_FILE}",
+    } <= names
+    assert read_score(first.out_dir / BEST_FOLDER / SCORE_FILE) == SelectionScore(step=2, correct=3, questions=3)
     seal(first.out_dir / "checkpoint-5")
     with judge(scored, {6: 2, 7: 2}):
         lines = run(scored)
@@ -132,49 +144,49 @@ def test_several_processes_are_not_scored(scored: TrainConfig) -> None:
 @pytest.fixture
 def supervisor(
     module_sandbox: Sandbox, scored: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Accuracy:
+) -> AccuracyScorer:
     monkeypatch.setenv("SENSE_SANDBOX_URL", module_sandbox.url)
     taken = httpx.post(f"{module_sandbox.url}/databases", content=make_database(tmp_path / "shop.sqlite"))
-    return Accuracy(scored, questions(taken.json()["id"]), PromptStyle())
+    return AccuracyScorer(scored, questions(taken.json()["id"]), PromptStyle())
 
 
-def test_answers_count_by_what_they_return(supervisor: Accuracy) -> None:
+def test_answers_count_by_what_they_return(supervisor: AccuracyScorer) -> None:
     """Another text with the same rows is right; an order that was asked for counts; an error and prose are wrong."""
     right = {"q0": "```sql\nSELECT count(id) FROM customer\n```", "q1": "SELECT name FROM customer ORDER BY name"}
-    assert supervisor.score(4, right) == Score(step=4, correct=2, questions=3)
+    assert supervisor.score(4, right) == SelectionScore(step=4, correct=2, questions=3)
     turned = {
         "q1": "SELECT name FROM customer ORDER BY 1 DESC",
         "q0": "SELECT nothing FROM customer",
         "q2": "Sorry.",
     }
-    assert supervisor.score(5, turned) == Score(step=5, correct=0, questions=3)
+    assert supervisor.score(5, turned) == SelectionScore(step=5, correct=0, questions=3)
 
 
-def test_the_supervisor_answers_files_and_ends_when_told(supervisor: Accuracy) -> None:
+def test_the_supervisor_answers_files_and_ends_when_told(supervisor: AccuracyScorer) -> None:
     supervisor.start()
     texts = {"q2": "SELECT 35.75"}
     out_dir = supervisor.config.out_dir
-    write_whole(out_dir / "scores" / "4.answers.json", ANSWERS.dump_json(texts))
-    assert wait_for(score_file(out_dir, 4)) == Score(step=4, correct=1, questions=3)
+    write_file(out_dir / "scores" / "4.answers.json", ANSWERS.dump_json(texts))
+    assert wait_for(score_file(out_dir, 4)) == SelectionScore(step=4, correct=1, questions=3)
     supervisor.close()
-    write_whole(out_dir / "scores" / "6.answers.json", ANSWERS.dump_json(texts))
+    write_file(out_dir / "scores" / "6.answers.json", ANSWERS.dump_json(texts))
     time.sleep(0.3)
     assert not score_file(out_dir, 6).exists()
 
 
 def test_without_a_sandbox_the_training_hears_that_it_is_not_known(
-    supervisor: Accuracy, monkeypatch: pytest.MonkeyPatch
+    supervisor: AccuracyScorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.training.accuracy.PATIENCE_S", 0.2)
+    monkeypatch.setattr("services.training.accuracy.SCORE_TIMEOUT_S", 0.2)
     monkeypatch.setattr("services.training.accuracy.RETRY_S", 0.1)
-    supervisor.sandbox = sandbox_at("http://127.0.0.1:9")
+    supervisor.sandbox = sandbox_service("http://127.0.0.1:9")
     supervisor.start()
-    write_whole(supervisor.config.out_dir / "scores" / "4.answers.json", ANSWERS.dump_json({"q0": "SELECT 1"}))
+    write_file(supervisor.config.out_dir / "scores" / "4.answers.json", ANSWERS.dump_json({"q0": "SELECT 1"}))
     assert wait_for(score_file(supervisor.config.out_dir, 4)) is None
     supervisor.close()
 
 
-def wait_for(path: Path) -> Score | None:
+def wait_for(path: Path) -> SelectionScore | None:
     ends = time.monotonic() + 10
     while not path.exists():
         assert time.monotonic() < ends

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from services.training.checkpoint_store import CheckpointStore
+from services.training.checkpoints import CheckpointStore, CheckpointUploader, newest_sealed, seal
 from services.training.config import TrainConfig
-from services.training.run.checkpoints import newest_sealed, seal
-from services.training.uploads import Uploader
-from shared.contracts.refs import ObjectRef
+from shared.contracts.base import ObjectRef
 from shared.errors import UnavailableError
 from shared.storage.directory import DirectoryStore
 
@@ -36,9 +34,9 @@ def saved(config: TrainConfig, step: int, content: str = "weights", sealed: bool
         seal(folder)
 
 
-def look(config: TrainConfig, store: CheckpointStore, since: int = 0) -> tuple[bool, list[int]]:
+def upload_newest(config: TrainConfig, store: CheckpointStore, since: int = 0) -> tuple[bool, list[int]]:
     told: list[int] = []
-    return Uploader(config, store, since=since, stored=told.append).look(), told
+    return CheckpointUploader(config, store, since=since, stored=told.append).upload_newest(), told
 
 
 def test_a_checkpoint_goes_up_and_comes_back_elsewhere(
@@ -46,7 +44,7 @@ def test_a_checkpoint_goes_up_and_comes_back_elsewhere(
 ) -> None:
     saved(sft_config, 10)
     sft_config.reference_file.write_text("[[1, 2]]")
-    assert look(sft_config, store_of(objects)) == (True, [10])
+    assert upload_newest(sft_config, store_of(objects)) == (True, [10])
     elsewhere = tmp_path / "elsewhere"
     assert store_of(objects, writer="2-b").restore(elsewhere) == 10
     assert newest_sealed(elsewhere) == (elsewhere / "checkpoint-10", 10)
@@ -59,8 +57,8 @@ def test_a_checkpoint_goes_up_and_comes_back_elsewhere(
 def test_unsealed_and_known_ones_stay_where_they_are(sft_config: TrainConfig, objects: DirectoryStore) -> None:
     saved(sft_config, 10)
     saved(sft_config, 20, sealed=False)
-    assert look(sft_config, store_of(objects)) == (True, [10])
-    assert look(sft_config, store_of(objects), since=10) == (True, [])
+    assert upload_newest(sft_config, store_of(objects)) == (True, [10])
+    assert upload_newest(sft_config, store_of(objects), since=10) == (True, [])
     assert store_of(objects).steps() == {10}
 
 
@@ -68,9 +66,9 @@ def test_the_last_two_are_kept(sft_config: TrainConfig, objects: DirectoryStore,
     store = store_of(objects)
     for step in (5, 10, 15, 20):
         saved(sft_config, step)
-        assert look(sft_config, store) == (True, [step])
+        assert upload_newest(sft_config, store) == (True, [step])
     assert store.steps() == {15, 20}
-    store.thin(keep=0)
+    store.prune(keep=0)
     assert store.steps() == set() and store.restore(tmp_path / "none") == 0
 
 
@@ -80,7 +78,7 @@ def test_damage_half_uploads_and_other_recipes_are_passed_over(
     store = store_of(objects)
     for step in (5, 10):
         saved(sft_config, step)
-        look(sft_config, store)
+        upload_newest(sft_config, store)
     objects.put("jobs/job/sft/checkpoint-99/3-c/adapter.safetensors", b"no manifest yet")
     assert store.restore(tmp_path / "a") == 10
     objects.put("jobs/job/sft/checkpoint-10/1-a/checkpoint-10/adapter.safetensors", b"other bytes")
@@ -96,7 +94,7 @@ def test_a_late_writer_of_the_same_step_spoils_nothing(
     sft_config: TrainConfig, objects: DirectoryStore, tmp_path: Path
 ) -> None:
     saved(sft_config, 10)
-    look(sft_config, store_of(objects, writer="2-b"))
+    upload_newest(sft_config, store_of(objects, writer="2-b"))
     objects.put("jobs/job/sft/checkpoint-10/1-a/checkpoint-10/adapter.safetensors", b"half of a late one")
     assert store_of(objects).restore(tmp_path / "a") == 10
     assert (tmp_path / "a/checkpoint-10/adapter.safetensors").read_text() == "weights 10"
@@ -116,9 +114,9 @@ class Away(DirectoryStore):
 def test_a_store_that_is_away_costs_nothing_but_time(sft_config: TrainConfig, tmp_path: Path) -> None:
     objects = Away(tmp_path / "objects")
     stored = threading.Event()
-    uploader = Uploader(sft_config, store_of(objects), since=0, stored=lambda _: stored.set())
+    uploader = CheckpointUploader(sft_config, store_of(objects), since=0, stored=lambda _: stored.set())
     saved(sft_config, 10)
-    assert uploader.look() is False
+    assert uploader.upload_newest() is False
     uploader.start()
     objects.away = False
     assert stored.wait(10)
@@ -128,9 +126,9 @@ def test_a_store_that_is_away_costs_nothing_but_time(sft_config: TrainConfig, tm
 
 
 def test_who_lost_the_lease_writes_nothing_more(sft_config: TrainConfig, objects: DirectoryStore) -> None:
-    uploader = Uploader(sft_config, store_of(objects), since=0, stored=lambda _: None)
+    uploader = CheckpointUploader(sft_config, store_of(objects), since=0, stored=lambda _: None)
     uploader.start()
     uploader.close(keep=False)
     saved(sft_config, 10)
-    assert uploader.look() is False
+    assert uploader.upload_newest() is False
     assert not objects.exists("jobs/job/sft/checkpoint-10/manifest.json")

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from services.training.config import TrainConfig
-from services.training.presets import load_preset, preset_names
-from services.training.run import threads
-from services.training.run.threads import ThreadGauge, Usage, free_cores, read_usage
+from services.training.config import TrainConfig, load_preset, preset_names
+from services.training.run import devices
+from services.training.run.devices import CpuUsage, ThreadGauge, free_cores, read_usage
 from shared.errors import InvalidInputError
 
 FILES = {"name": "n", "base_name": "b", "base_dir": "base", "data": "rows.jsonl", "out_dir": "out"}
@@ -49,21 +48,21 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
 )
 def test_cores_that_others_use_are_left_alone(busy: float, own: float, free: int) -> None:
     """Ten seconds on four cores; `own` is this process's share of `busy`."""
-    before, after = Usage(100.0, 50.0, 7.0), Usage(110.0, 50.0 + busy, 7.0 + own)
+    before, after = CpuUsage(100.0, 50.0, 7.0), CpuUsage(110.0, 50.0 + busy, 7.0 + own)
     assert free_cores(4, before, after) == free
 
 
 def test_a_gauge_gives_at_least_one_thread_and_heeds_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    busy, burst = [Usage(1, 2, 0), Usage(3, 6, 0)], [Usage(8, 6, 0), Usage(12, 6, 0), Usage(13, 7, 0)]
-    readings = iter([Usage(0, 0, 0), *busy, *burst])
-    monkeypatch.setattr(threads, "read_usage", lambda _: next(readings))
-    monkeypatch.setattr(threads, "cpu_quota", lambda: 64)
+    busy, burst = [CpuUsage(1, 2, 0), CpuUsage(3, 6, 0)], [CpuUsage(8, 6, 0), CpuUsage(12, 6, 0), CpuUsage(13, 7, 0)]
+    readings = iter([CpuUsage(0, 0, 0), *busy, *burst])
+    monkeypatch.setattr(devices, "read_usage", lambda _: next(readings))
+    monkeypatch.setattr(devices, "cpu_quota", lambda: 64)
     gauge = ThreadGauge()
     assert [gauge.threads() for _ in busy] == [1, 1]
     assert [gauge.threads() for _ in burst] == [2, 2, 2]  # a second's work of another costs no thread
-    monkeypatch.setattr(threads, "cpu_quota", lambda: 1)
-    readings = iter([Usage(0, 0, 0), Usage(1, 0, 0)])
+    monkeypatch.setattr(devices, "cpu_quota", lambda: 1)
+    readings = iter([CpuUsage(0, 0, 0), CpuUsage(1, 0, 0)])
     assert ThreadGauge().threads() == 1
 
 

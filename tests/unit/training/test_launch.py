@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.training import supervise
-from services.training.config import TrainConfig
+from services.training import supervisor
+from services.training.config import TrainConfig, load_preset, preset_names
 from services.training.exits import ExitCode, TrainingStop
-from services.training.launch import ACCELERATE, launch_command
-from services.training.presets import load_preset, preset_names
 from services.training.run.model import check_machine
-from services.training.supervise import RunState, RunStatus, TrainingRun
+from services.training.supervisor import ACCELERATE_CONFIGS, RunState, RunStatus, TrainingProcess, launch_command
 from shared.errors import SenseError
 
 PRESETS = ["cpu-demo", "cpu-smoke", "gpu-13b-zero3", "gpu-7b-full-fsdp", "gpu-7b-lora", "sense-paper"]
@@ -62,7 +60,7 @@ def test_accelerate_reads_its_files(name: str) -> None:
     """accelerate's own loader knows every key."""
     from accelerate.commands.config.config_args import load_config_from_file
 
-    path = ACCELERATE / f"{name}.yaml"
+    path = ACCELERATE_CONFIGS / f"{name}.yaml"
     config = load_config_from_file(str(path))
     assert config.distributed_type.value == {"fsdp": "FSDP", "zero3": "DEEPSPEED"}[name]
     assert set(yaml.safe_load(path.read_text())) <= set(config.to_dict()) | {"fsdp_config", "deepspeed_config"}
@@ -73,7 +71,7 @@ def ended(config: TrainConfig, code: int, left: dict[str, str] | None = None) ->
     config.out_dir.mkdir(parents=True, exist_ok=True)
     if left is not None:
         (config.out_dir / "error.json").write_text(json.dumps(left))
-    run = TrainingRun(config)
+    run = TrainingProcess(config)
     run.poll = lambda: RunState(RunStatus.FAILED, code)  # type: ignore[method-assign]
     return run.error()
 
@@ -99,7 +97,7 @@ def test_every_end_has_its_cause(sft_config: TrainConfig, code: int, error: str,
 
 
 def test_the_kernels_own_count_proves_memory(sft_config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervise, "memory_kills", lambda: 1)
+    monkeypatch.setattr(supervisor, "count_oom_kills", lambda: 1)
     found = ended(sft_config.model_copy(update={"batch_size": 1, "mode": "full"}), -signal.SIGKILL)
     assert (found.code, found.retryable) == ("training_out_of_memory", False)
     assert "batch_size=1" in found.message and "set batch_size" not in found.message

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from services.training.config import TrainConfig
-from services.training.run.batches import Batch, lay_out
+from services.training.run.collator import Batch, collate_rows
+from services.training.run.data import EncodedRow, encode_rows
 from services.training.run.losses import cdpo_loss, chosen_nll, preference_loss, sequence_logps, token_logps
 from services.training.run.model import load_policy, load_tokenizer
-from services.training.run.rows import Encoded, encode_rows
 
-PAIRS = [Encoded([5, 6, 7, 8], [[9, 10, 11], [12, 2]]), Encoded([20, 21], [[22, 2], [23, 24, 25, 26, 2]])]
+PAIRS = [EncodedRow([5, 6, 7, 8], [[9, 10, 11], [12, 2]]), EncodedRow([20, 21], [[22, 2], [23, 24, 25, 26, 2]])]
 
 
-def batch_of(rows: list[Encoded], share: bool, dtype: torch.dtype = torch.float32) -> Batch:
-    return lay_out(rows, 2, share_prompt=share, mask_dtype=dtype)
+def batch_of(rows: list[EncodedRow], share: bool, dtype: torch.dtype = torch.float32) -> Batch:
+    return collate_rows(rows, 2, share_prompt=share, mask_dtype=dtype)
 
 
 @pytest.fixture
@@ -94,57 +94,57 @@ def test_a_shared_prompt_gives_the_same_gradients(policy: Any) -> None:
 
 
 SCHEMA = [(7 * place) % 90 + 3 for place in range(40)]
-SIBLINGS = [
-    Encoded([*SCHEMA, 5, 6], [[9, 10, 11], [12, 2]]),
-    Encoded([20, 21], [[22, 2], [23, 24, 25, 26, 2]]),
-    Encoded([*SCHEMA, 8], [[9, 2], [14, 15, 2]]),
-    Encoded([*SCHEMA, 5, 6, 7], [[13, 2], [2]]),
+PROMPT_GROUP = [
+    EncodedRow([*SCHEMA, 5, 6], [[9, 10, 11], [12, 2]]),
+    EncodedRow([20, 21], [[22, 2], [23, 24, 25, 26, 2]]),
+    EncodedRow([*SCHEMA, 8], [[9, 2], [14, 15, 2]]),
+    EncodedRow([*SCHEMA, 5, 6, 7], [[13, 2], [2]]),
 ]
 
 
-def with_siblings(rows: list[Encoded], share: bool = True) -> Batch:
-    return lay_out(rows, 2, share_prompt=share, mask_dtype=torch.float32, siblings=True)
+def grouped_batch(rows: list[EncodedRow], share: bool = True) -> Batch:
+    return collate_rows(rows, 2, share_prompt=share, mask_dtype=torch.float32, group_prompts=True)
 
 
-def test_siblings_are_laid_out_behind_one_copy_of_their_beginning() -> None:
-    batch, apart = with_siblings(SIBLINGS), with_siblings(SIBLINGS, share=False)
+def test_a_prompt_group_follows_one_copy_of_its_shared_prefix() -> None:
+    batch, apart = grouped_batch(PROMPT_GROUP), grouped_batch(PROMPT_GROUP, share=False)
     assert batch["input_ids"].shape == (2, 40 + 2 + 5 + 1 + 5 + 3 + 3)
     assert apart["input_ids"].shape[0] == 8  # a model that cannot share gets every completion by itself
-    assert int(batch["tokens"]) == sum(row.total for row in SIBLINGS)
+    assert int(batch["tokens"]) == sum(row.total for row in PROMPT_GROUP)
 
 
-def packed(rows: list[Encoded]) -> Batch:
-    return lay_out(rows, 2, share_prompt=True, mask_dtype=torch.float32, packed=True)
+def packed(rows: list[EncodedRow]) -> Batch:
+    return collate_rows(rows, 2, share_prompt=True, mask_dtype=torch.float32, packed=True)
 
 
 HEAD = [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
-ROOTED = [Encoded([*HEAD, *row.prompt], row.completions) for row in SIBLINGS]
-LONG = [Encoded([*HEAD, *(place % 90 + 3 for place in range(size))], [[9, 2], [14, 15, 2]]) for size in (30, 540)]
+ROOTED = [EncodedRow([*HEAD, *row.prompt], row.completions) for row in PROMPT_GROUP]
+LONG = [EncodedRow([*HEAD, *(place % 90 + 3 for place in range(size))], [[9, 2], [14, 15, 2]]) for size in (30, 540)]
 
 
 def test_packed_lines_lie_end_to_end_behind_what_all_begin_with() -> None:
-    plain, rooted = packed(SIBLINGS), packed(ROOTED)
-    assert plain["lines"].tolist() == [0, 58 + 1, 2 + 7]  # siblings share, nothing is padded
-    assert rooted["lines"].tolist() == [10, 59, 9]
+    plain, rooted = packed(PROMPT_GROUP), packed(ROOTED)
+    assert plain["segment_lengths"].tolist() == [0, 58 + 1, 2 + 7]  # prompt groups share, nothing is padded
+    assert rooted["segment_lengths"].tolist() == [10, 59, 9]
     assert rooted["input_ids"].shape == rooted["position_ids"].shape == (1, 78)
     assert rooted["attention_mask"].shape == (1, 1, 78, 69)
     assert int(rooted["tokens"]) == sum(row.total for row in ROOTED)
 
 
 def test_a_lone_family_needs_no_root() -> None:
-    assert packed(ROOTED[:1])["lines"].tolist() == [0, ROOTED[0].total]
+    assert packed(ROOTED[:1])["segment_lengths"].tolist() == [0, ROOTED[0].total]
 
 
-LAYOUTS = {"padded": with_siblings, "packed": packed}
+LAYOUTS = {"padded": grouped_batch, "packed": packed}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("rows", [SIBLINGS, ROOTED, LONG], ids=["siblings", "rooted", "long"])
+@pytest.mark.parametrize("rows", [PROMPT_GROUP, ROOTED, LONG], ids=["grouped", "rooted", "long"])
 @pytest.mark.parametrize("completions", [1, 2])
-def test_siblings_have_the_numbers_and_gradients_of_rows_alone(
-    policy: Any, completions: int, rows: list[Encoded], layout: str
+def test_prompt_groups_have_the_numbers_and_gradients_of_rows_alone(
+    policy: Any, completions: int, rows: list[EncodedRow], layout: str
 ) -> None:
-    rows = [Encoded(row.prompt, row.completions[:completions]) for row in rows]
+    rows = [EncodedRow(row.prompt, row.completions[:completions]) for row in rows]
     sums, gradients = [], []
     for batch in (batch_of(rows, False), LAYOUTS[layout](rows)):
         policy.zero_grad()

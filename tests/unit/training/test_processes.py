@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from services.training.checkpoints import sealed_steps
 from services.training.config import TrainConfig
-from services.training.run.checkpoints import sealed_steps
-from services.training.supervise import RunStatus, TrainingRun
+from services.training.supervisor import RunStatus, TrainingProcess
 from tests.unit.training.test_training import run
 
 pytestmark = pytest.mark.bench
@@ -22,7 +22,7 @@ def test_two_processes_equal_one_larger_batch(
     whole.data.write_text("".join(whole.data.read_text().splitlines(keepends=True)[:4]))
     alone = run(whole)
     update = {"batch_size": 2, "launch": "ddp", "processes": 2, "out_dir": tmp_path / "two"}
-    launched = TrainingRun(whole.model_copy(update=update))
+    launched = TrainingProcess(whole.model_copy(update=update))
     launched.start()
     state = launched.wait(240)
     assert state.status is RunStatus.FINISHED, (launched.config.out_dir / "train.log").read_text()[-3000:]
@@ -37,11 +37,11 @@ def test_two_processes_equal_one_larger_batch(
 
 def test_a_launch_that_fails_says_why_and_one_that_is_stopped_saves(sft_config: TrainConfig, tmp_path: Path) -> None:
     several = sft_config.model_copy(update={"launch": "ddp", "processes": 2, "save_minutes": 60, "max_steps": 100_000})
-    broken = TrainingRun(several.model_copy(update={"max_length": 20, "out_dir": tmp_path / "broken"}))
+    broken = TrainingProcess(several.model_copy(update={"max_length": 20, "out_dir": tmp_path / "broken"}))
     broken.start()
     broken.wait(240)
     assert "All 24 rows are longer" in broken.error().message
-    running = TrainingRun(several)
+    running = TrainingProcess(several)
     running.start()
     while not running.new_metrics():
         assert running.poll().status is RunStatus.RUNNING

@@ -8,16 +8,15 @@ from typing import Any
 import pytest
 import torch
 
+from services.training.checkpoints import SEAL_FILE, newest_sealed, seal, sealed_steps
 from services.training.config import TrainConfig
-from services.training.exits import ExitCode, TrainingStop
-from services.training.run import precision
-from services.training.run.checkpoints import MARKER, newest_sealed, seal, sealed_steps
+from services.training.exits import ExitCode, StopFlag, TrainingStop
+from services.training.run import devices
+from services.training.run.data import encode_rows
 from services.training.run.losses import sequence_logps, token_logps
 from services.training.run.model import load_policy, load_tokenizer
-from services.training.run.rows import encode_rows
-from services.training.run.stopping import StopFlag
 from services.training.run.train import train
-from services.training.run.trainers import LeanDpo, LeanSft, to_dataset
+from services.training.run.trainers import SharedPrefixDPOTrainer, SharedPrefixSFTTrainer, to_dataset
 
 
 def run(config: TrainConfig) -> list[dict[str, Any]]:
@@ -152,10 +151,12 @@ def test_the_curve_is_left_as_a_tensorboard_file(sft_config: TrainConfig) -> Non
     assert set(found) == {"train/loss", "train/learning_rate", "train/epoch", "train/tokens"}
 
 
-def dpo_trainer(config: TrainConfig) -> tuple[LeanDpo, Any]:
+def dpo_trainer(config: TrainConfig) -> tuple[SharedPrefixDPOTrainer, Any]:
     tokenizer = load_tokenizer(config)
     model = load_policy(config, longest=64, bf16=False)
-    return LeanDpo(config, model, tokenizer, to_dataset(encode_rows(config, tokenizer)[0]), bf16=False), model
+    return SharedPrefixDPOTrainer(
+        config, model, tokenizer, to_dataset(encode_rows(config, tokenizer)[0]), bf16=False
+    ), model
 
 
 def test_noted_reference_equals_a_frozen_reference_adapter(dpo_config: TrainConfig) -> None:
@@ -179,7 +180,7 @@ def test_the_reloaded_adapter_gives_the_same_logits(sft_config: TrainConfig) -> 
     sft_config.out_dir.mkdir()
     model = load_policy(sft_config, longest=64, bf16=False)
     rows = encode_rows(sft_config, tokenizer)[0]
-    LeanSft(sft_config, model, tokenizer, to_dataset(rows), bf16=False).train()
+    SharedPrefixSFTTrainer(sft_config, model, tokenizer, to_dataset(rows), bf16=False).train()
     model.save_pretrained(sft_config.artefact_dir)
     child = sft_config.model_copy(update={"parent_adapter": sft_config.artefact_dir})
     again = load_policy(child, longest=64, bf16=False)
@@ -233,10 +234,10 @@ def test_a_resumed_run_computes_in_the_type_it_began_with(
 ) -> None:
     """Another machine may be better at the other type: going on in it bent the curve by 14 %."""
     config = sft_config.model_copy(update={"bf16": None, "save_steps": 4})
-    monkeypatch.setattr(precision, "use_bf16", lambda _: began)
+    monkeypatch.setattr(devices, "use_bf16", lambda _: began)
     run(config)
-    monkeypatch.setattr(precision, "use_bf16", lambda _: not began)
-    assert precision.precision_of(config) is began
+    monkeypatch.setattr(devices, "use_bf16", lambda _: not began)
+    assert devices.choose_precision(config) is began
     run(config)
     assert json.loads((config.artefact_dir / "train.json").read_text())["bf16"] is began
 
@@ -252,7 +253,7 @@ def test_only_sealed_checkpoints_count(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint-12").exists()
     (tmp_path / "checkpoint-10" / "adapter.bin").write_bytes(b"123")
     assert newest_sealed(tmp_path) == (tmp_path / "checkpoint-2", 2)
-    (tmp_path / "checkpoint-2" / MARKER).unlink()
+    (tmp_path / "checkpoint-2" / SEAL_FILE).unlink()
     assert newest_sealed(tmp_path) is None
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox.pool import SandboxPool
+from services.sandbox.execution.pool import SandboxPool
 from tests.unit.sandbox.attacks.trial import LIMITS, Trial
 from tests.unit.sandbox.attacks.watch import Watch
 from tests.unit.sandbox.conftest import SCHEMA

@@ -11,31 +11,30 @@ import os
 import sys
 from pathlib import Path
 
-from services.sandbox import seccomp
-from services.sandbox.files import new_files, opened
-from services.sandbox.landlock import CREATE_RULESET
-from services.sandbox.limits import Limits
-from services.sandbox.process import ChildProcess
-from services.sandbox.syscalls import SECCOMP
+from services.sandbox.execution import walls
+from services.sandbox.execution.child_process import ChildProcess
+from services.sandbox.execution.database_files import create_files, open_database_file
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.walls import CREATE_RULESET, SECCOMP_CALL
 from shared.errors import SenseError
 
 PRISONERS = {False: "tests.unit.sandbox.attacks.prisoner", True: "tests.unit.sandbox.attacks.building_prisoner"}
-CALLS = {"seccomp": SECCOMP, "landlock": (CREATE_RULESET, CREATE_RULESET)}
+CALLS = {"seccomp": SECCOMP_CALL, "landlock": (CREATE_RULESET, CREATE_RULESET)}
 
 
 def refuse(names: list[str]) -> None:
     """From here on the kernel lacks these."""
-    column, arch = seccomp.MACHINES[os.uname().machine]
-    built = seccomp.Program(column, arch)
+    column, arch = walls.MACHINES[os.uname().machine]
+    built = walls.SeccompProgram(column, arch)
     for name in names:
-        built.add(seccomp.JUMP_EQUAL, CALLS[name][column] or 0, 0, 1)
-        built.add(seccomp.RETURN, seccomp.ERRNO | errno.EPERM)
-    built.add(seccomp.RETURN, seccomp.ALLOW)
+        built.add(walls.JUMP_EQUAL, CALLS[name][column] or 0, 0, 1)
+        built.add(walls.RETURN, walls.ERRNO | errno.EPERM)
+    built.add(walls.RETURN, walls.ALLOW)
     libc = ctypes.CDLL(None, use_errno=True)
-    filled = seccomp.FilterProgram(len(built.code) // 8, bytes(built.code))
-    assert libc.prctl(seccomp.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-    number = ctypes.c_long(SECCOMP[column] or 0)
-    assert libc.syscall(number, seccomp.SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(filled)) == 0
+    filled = walls.SockFprog(len(built.code) // 8, bytes(built.code))
+    assert libc.prctl(walls.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    number = ctypes.c_long(SECCOMP_CALL[column] or 0)
+    assert libc.syscall(number, walls.SECCOMP_SET_MODE_FILTER, 0, ctypes.byref(filled)) == 0
 
 
 def main() -> None:
@@ -45,7 +44,7 @@ def main() -> None:
     writes = [Path(path) for path in request.get("writes", [])]
     child = ChildProcess(Limits(), PRISONERS[bool(writes)])
     try:
-        with opened(Path(request["own"])) as file, new_files(writes) as targets:
+        with open_database_file(Path(request["own"])) as file, create_files(writes) as targets:
             reply = child.ask({**request, "deadline_s": 20}, 20, [file, *targets])
         print(json.dumps({**reply, "walls": child.walls}))
     except SenseError as error:

@@ -18,15 +18,18 @@ from typing import Any
 
 import apsw
 
-from services.sandbox import rlimits, seccomp
-from services.sandbox.given import given_path
-from services.sandbox.limits import Limits
-from services.sandbox.one_task import serve_on
-from services.sandbox.syscalls import ALLOWED, CLONE, FCNTL, KILL, PRCTL, PRLIMIT, TGKILL, WRITING
+from services.sandbox.execution import walls
+from services.sandbox.execution.child_loop import serve_requests
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.protocol import given_path
+from services.sandbox.execution.walls import ALLOWED_CALLS, CLONE, FCNTL, KILL, PRCTL, PRLIMIT, TGKILL, WRITING_CALLS
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-COLUMN = seccomp.MACHINES.get(os.uname().machine, (0, 0))[0]
-KNOWN = {call[COLUMN] for call in (*ALLOWED.values(), *WRITING.values(), CLONE, FCNTL, KILL, PRCTL, PRLIMIT, TGKILL)}
+COLUMN = walls.MACHINES.get(os.uname().machine, (0, 0))[0]
+KNOWN = {
+    call[COLUMN]
+    for call in (*ALLOWED_CALLS.values(), *WRITING_CALLS.values(), CLONE, FCNTL, KILL, PRCTL, PRLIMIT, TGKILL)
+}
 FURTHEST = 600  # a hundred and more beyond today's last call
 PTRACE_SEIZE = 0x4206
 PROBES = (335, 336)  # x86_64: uretprobe and uprobe pass filters by; the kernel ends a process that calls them itself
@@ -171,7 +174,7 @@ def still(place: dict[str, Any], files: list[int]) -> dict[str, Callable[[], obj
         "pipe": os.pipe,
         "random": lambda: os.urandom(8),
         "kill self": lambda: os.kill(os.getpid(), 0),
-        "own limits": lambda: rlimits.allow_cpu(5),
+        "own limits": lambda: walls.allow_cpu(5),
         "new thread": run_thread,
         "local time": lambda: apsw.Connection(":memory:").execute("SELECT datetime('now', 'localtime')").fetchall(),
     }
@@ -223,4 +226,4 @@ def descriptors() -> list[int]:
 
 
 if __name__ == "__main__":
-    serve_on(answer, writes=False)
+    serve_requests(answer, writes=False)

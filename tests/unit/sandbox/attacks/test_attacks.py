@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox.pool import SandboxPool
-from services.sandbox.seccomp import walls
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.execution.walls import read_walls
 from shared.contracts.records import Outcome
 from tests.unit.sandbox.attacks.attack import Attack, expand, read_corpus
 from tests.unit.sandbox.attacks.trial import FILTERS, Trial
@@ -48,4 +48,4 @@ def test_the_corpus_is_as_its_readme_says() -> None:
 @pytest.mark.skipif(not FILTERS, reason="this kernel has no seccomp filters")
 def test_every_child_stands_behind_the_kernels_walls(pool: SandboxPool, target: Path) -> None:
     pool.execute(target, "SELECT 1")
-    assert walls(pool.pids()[0]) == {"no_new_privileges": True, "seccomp": True}
+    assert read_walls(pool.pids()[0]) == {"no_new_privileges": True, "seccomp": True}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from services.sandbox.card import make_card
-from services.sandbox.pool import SandboxPool
+from services.sandbox.building.databases import make_card
+from services.sandbox.execution.pool import SandboxPool
 from shared.errors import InvalidInputError
 from tests.unit.sandbox.attacks.hostile import HOSTILE, Hostile
 from tests.unit.sandbox.attacks.trial import DAMAGED, Trial

@@ -17,28 +17,32 @@ from typing import Any
 
 import pytest
 
-from services.sandbox import landlock
-from services.sandbox.limits import Limits
-from services.sandbox.process import probe_walls
-from services.sandbox.seccomp import ALLOW, ERRNO, MACHINES, X32_BIT, program
-from services.sandbox.syscalls import (
-    ALLOWED,
+from services.sandbox.execution import walls
+from services.sandbox.execution.child_process import probe_walls
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.walls import (
+    ALLOW,
+    ALLOWED_CALLS,
     CLONE,
+    ERRNO,
     FCNTL,
     FCNTL_COMMANDS,
-    FIRST_NEW,
+    FIRST_NEW_CALL,
     KILL,
+    MACHINES,
     PRCTL,
     PRCTL_OPTIONS,
     PRLIMIT,
     TGKILL,
-    WRITING,
+    WRITING_CALLS,
+    X32_BIT,
+    build_seccomp_program,
 )
 from tests.unit.sandbox.attacks.trial import FILTERS
 
 ROOT = Path(__file__).resolve().parents[4]
 HEADER = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
-LANDLOCK = landlock.version()
+LANDLOCK = walls.landlock_version()
 NEEDS_FILTERS = pytest.mark.skipif(not FILTERS, reason="this kernel has no seccomp filters")
 NEEDS_LANDLOCK = pytest.mark.skipif(not LANDLOCK, reason="no Landlock here; the filter alone is tested above")
 SECRET = "a-password-of-redis"
@@ -100,7 +104,7 @@ def test_a_child_reaches_nothing_but_what_it_was_given(place: dict[str, Any]) ->
     assert set(found["environment"]) <= {"PYTHONPATH", "LANG", "PATH", "LC_CTYPE"}
     assert SECRET not in json.dumps(found)
     assert len(found["sweep"]) > 400
-    wanted = {number: errno.ENOSYS if int(number) >= FIRST_NEW else errno.EPERM for number in found["sweep"]}
+    wanted = {number: errno.ENOSYS if int(number) >= FIRST_NEW_CALL else errno.EPERM for number in found["sweep"]}
     assert found["sweep"] == wanted
 
 
@@ -220,21 +224,21 @@ def verdict(code: bytes, machine: str, number: int, *arguments: int) -> int:
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("writing", [False, True])
 def test_what_is_on_no_list_is_refused(machine: str, writing: bool) -> None:
-    code, column = program(machine, writing=writing), MACHINES[machine][0]
-    free = {call[column] for call in (ALLOWED | WRITING if writing else ALLOWED).values()}
+    code, column = build_seccomp_program(machine, writing=writing), MACHINES[machine][0]
+    free = {call[column] for call in (ALLOWED_CALLS | WRITING_CALLS if writing else ALLOWED_CALLS).values()}
     bound = {call[column] for call in (CLONE, FCNTL, KILL, PRCTL, PRLIMIT, TGKILL)}
-    for number in range(2 * FIRST_NEW):
+    for number in range(2 * FIRST_NEW_CALL):
         found = verdict(code, machine, number)
         if number in free:
             assert found == ALLOW
         elif number not in bound:
-            assert found == ERRNO | (errno.ENOSYS if number >= FIRST_NEW else errno.EPERM)
+            assert found == ERRNO | (errno.ENOSYS if number >= FIRST_NEW_CALL else errno.EPERM)
         assert verdict(code, machine, X32_BIT | number) == ERRNO | errno.EPERM
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_calls_that_are_bound_are_allowed_for_their_arguments_alone(machine: str) -> None:
-    code, column = program(machine, writing=False), MACHINES[machine][0]
+    code, column = build_seccomp_program(machine, writing=False), MACHINES[machine][0]
     own, refused = os.getpid(), ERRNO | errno.EPERM
 
     def answer(call: tuple[int | None, int | None], *arguments: int) -> int:
@@ -254,7 +258,7 @@ def test_calls_that_are_bound_are_allowed_for_their_arguments_alone(machine: str
 @pytest.mark.parametrize("machine", MACHINES)
 def test_another_machines_calls_end_the_process(machine: str) -> None:
     other = next(name for name in MACHINES if name != machine)
-    assert verdict(program(machine, writing=False), other, 0) == 0x80000000
+    assert verdict(build_seccomp_program(machine, writing=False), other, 0) == 0x80000000
 
 
 @pytest.mark.skipif(
@@ -263,7 +267,7 @@ def test_another_machines_calls_end_the_process(machine: str) -> None:
 def test_numbers_agree_with_the_kernels_header() -> None:
     known = dict(re.findall(r"#define __NR_(\w+) (\d+)", HEADER.read_text()))
     named = {"clone": CLONE, "kill": KILL, "tgkill": TGKILL, "prlimit64": PRLIMIT, "fcntl": FCNTL, "prctl": PRCTL}
-    calls = {**ALLOWED, **WRITING, **named}
+    calls = {**ALLOWED_CALLS, **WRITING_CALLS, **named}
     ours = {name: str(numbers[0]) for name, numbers in calls.items() if name in known}
     assert len(ours) > 70
     assert ours == {name: known[name] for name in ours}

@@ -5,8 +5,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from services.sandbox.outcomes import MEANINGS, classify
-from services.sandbox.pool import SandboxPool
+from services.sandbox.execution.outcomes import MEANINGS, classify_error
+from services.sandbox.execution.pool import SandboxPool
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def test_every_meaning_is_spoken_once() -> None:
 
 def test_long_names_are_cut_in_the_middle() -> None:
     name = "a" * 90_000
-    failure = classify(apsw.SQLError(f"no such column: {name}"))
+    failure = classify_error(apsw.SQLError(f"no such column: {name}"))
     assert failure.outcome == "unknown_column"
     assert failure.message.startswith("no such column: aaa")
     assert len(failure.message) < 600
-    near = classify(apsw.SQLError(f'near "{name}": syntax error')).message
+    near = classify_error(apsw.SQLError(f'near "{name}": syntax error')).message
     assert near.startswith('near "aaa') and near.endswith('a": syntax error')

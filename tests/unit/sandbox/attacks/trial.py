@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.sandbox.limits import Limits
-from services.sandbox.pool import SandboxPool
-from services.sandbox.seccomp import MACHINES
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.execution.walls import MACHINES
 from shared.errors import InvalidInputError
 from tests.unit.sandbox.attacks.watch import Watch
 

@@ -3,8 +3,7 @@
 import pytest
 
 from services.synthesis.gates.duplicates import NearDuplicates
-from services.synthesis.gates.features import features
-from services.synthesis.gates.schemas import NO_SCHEMA
+from services.synthesis.gates.features import NO_SCHEMA, extract_features
 from tests.support.planted import make
 
 FIRST = (
@@ -14,7 +13,7 @@ FIRST = (
 
 
 def seen(near: NearDuplicates, question: str, gold: str, scope: str = "train shop") -> bool:
-    return near.seen(scope, features(make("d", question, gold), NO_SCHEMA))
+    return near.seen(scope, extract_features(make("d", question, gold), NO_SCHEMA))
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,10 @@
 
 import pytest
 
-from services.synthesis.gates.features import features
-from services.synthesis.gates.gate import Gate
-from services.synthesis.gates.schemas import NO_SCHEMA, SchemaFacts, facts
+from services.synthesis.collecting.collect import Gate
+from services.synthesis.gates.features import NO_SCHEMA, SchemaFacts, extract_features, schema_facts
+from shared.catalog.databases import ColumnCard, ForeignKeyCard, SchemaCard, TableCard
 from shared.contracts.records import Example
-from shared.sql.card import ColumnCard, ForeignKeyCard, SchemaCard, TableCard
 from tests.support import planted
 from tests.support.benchmarks import needs_data
 
@@ -18,7 +17,7 @@ def card(*tables: tuple[str, list[str]], key: bool = True) -> SchemaFacts:
         keys = [ForeignKeyCard(column=columns[1], to_table=tables[0][0], to_column=tables[0][1][0])]
         own = [ColumnCard(name=one, type="TEXT", primary_key=place == 0) for place, one in enumerate(columns)]
         made.append(TableCard(name=name, ddl="", columns=own, foreign_keys=keys if made and key else [], row_count=1))
-    return facts(SchemaCard(database_id="x", tables=made))
+    return schema_facts(SchemaCard(database_id="x", tables=made))
 
 
 KNOWN = {
@@ -42,7 +41,7 @@ def sign(db: str, question: str, gold: str, *, own: bool = False) -> str | None:
     """The sign by which an example is taken for a leak."""
     gate = Gate(TESTS, lambda name: KNOWN.get(name, NO_SCHEMA))
     example = planted.make(db, question, gold, own=own)
-    leak = gate.tests.leak(example, gate.features(example), own=own)
+    leak = gate.tests.find_leak(example, gate.features(example), invented=own)
     return leak.sign if leak else None
 
 
@@ -129,12 +128,12 @@ def test_a_given_database_may_be_shared_with_the_tests() -> None:
 
 def test_masks_hide_names_numbers_and_literals() -> None:
     example = planted.make("test", "Which singers of France sold 20 songs?", TESTS[0].gold)
-    assert features(example, KNOWN["test"]).masked == ("which", "_", "of", "_", "sold", "_")
+    assert extract_features(example, KNOWN["test"]).masked == ("which", "_", "of", "_", "sold", "_")
 
 
 def found(test: list[Example], rows: list[Example], known: dict[str, SchemaFacts]) -> float:
     gate = Gate(test, known.__getitem__)
-    leaks = [gate.tests.leak(row, gate.features(row), own=False) for row in rows]
+    leaks = [gate.tests.find_leak(row, gate.features(row), invented=False) for row in rows]
     return sum(leak is not None for leak in leaks) / len(rows)
 
 

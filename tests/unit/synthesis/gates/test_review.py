@@ -3,7 +3,7 @@
 import pytest
 
 from services.synthesis.gates.review import read_verdict, review_request
-from shared.sql.card import ColumnCard, SchemaCard, TableCard
+from shared.catalog.databases import ColumnCard, SchemaCard, TableCard
 from tests.support.planted import make
 
 

@@ -1,0 +1,61 @@
+"""Training curves: the metrics that a run left, or, while it runs, those that it has told."""
+
+import json
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from services.gateway.http.access import READ, GuardedRoute
+from services.gateway.http.paging import After, finished_outputs, open_lines, parse_cursor, read_page
+from services.gateway.http.paging import RecordSource as RowSource
+from services.gateway.jobs.routes import CurrentJob
+from services.gateway.jobs.service import JobReader
+from shared.api.browsing import TrainingCurve
+from shared.errors import NotFoundError
+from shared.jobs.events import JobEvents
+
+TRAIN_TASK = "training.train_model"
+MAX_LINES = 2000
+router = APIRouter(prefix="/v1/jobs", tags=["browse"], route_class=GuardedRoute)
+
+
+@router.get("/{job_id}/metrics-lines", dependencies=READ, summary="Read a training curve")
+def list_metrics(
+    job: CurrentJob,
+    stage: Annotated[str, Query(max_length=100, description="a training stage, e.g. sft or dpo")],
+    every: Annotated[int, Query(ge=1, le=1_000_000, description="one line in so many steps")] = 1,
+    after: After = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LINES)] = 1000,
+) -> TrainingCurve:
+    """Lines in the order of their steps; a run that began anew tells steps twice, the later ones count."""
+    plan, start = job.plan(), parse_cursor(after)
+    if plan is None or stage not in [one.id for one in plan.stages if one.task == TRAIN_TASK]:
+        raise NotFoundError(f"job {job.job_id} has no training stage of that name", code="stage_not_found")
+    ref = next(finished_outputs(job, stage, "metrics"), None)
+    lines = RowSource(0, 0, open_lines(job, ref[1]) if ref else lambda: read_progress_lines(job, stage))
+
+    def make(line: bytes) -> dict[str, float | None] | None:
+        found = read_line(line)
+        step = int(found.get("step") or 0)
+        return found if step <= 1 or step % every == 0 or step == found.get("total_steps") else None
+
+    page = read_page([lines], start, limit, make)
+    return TrainingCurve(
+        data=page.data, has_more=page.has_more, last_id=page.last_id, stage=stage, live=ref is None and not job.terminal
+    )
+
+
+def read_progress_lines(job: JobReader, stage: str) -> Iterator[bytes]:
+    """Progress of a running stage; an archived job has none."""
+    if job.archived:
+        return
+    for event in JobEvents(job.backend.jobs.client, job.backend.jobs.prefix, job.job_id).all():
+        if event.type == "progress" and event.stage == stage and "step" in event.data:
+            yield json.dumps(event.data).encode()
+
+
+def read_line(line: bytes) -> dict[str, float | None]:
+    """The numbers of a line."""
+    found = json.loads(line)
+    return {name: value for name, value in found.items() if isinstance(value, int | float) or value is None}

@@ -1,0 +1,157 @@
+"""What models answered and what became of it: the judged answers of a job, stage by stage."""
+
+from collections.abc import Iterator
+from functools import cached_property, partial
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from services.gateway.http.access import READ, GuardedRoute
+from services.gateway.http.paging import (
+    After,
+    Cursor,
+    Limit,
+    RecordSource,
+    finished_outputs,
+    parse_cursor,
+    read_page,
+    walk_shards,
+)
+from services.gateway.jobs.routes import CurrentJob
+from services.gateway.jobs.service import JobReader
+from shared.api.browsing import BrowsedPrediction, BrowsedPredictions
+from shared.contracts.base import ObjectRef
+from shared.contracts.records import Example, JudgedCandidate, Outcome, Verdict
+from shared.errors import NotFoundError
+from shared.jobs.plan import EachShard, JobPlan, StagePlan
+from shared.jobs.state import ShardRecord
+from shared.storage.records import parse_line, read_lines, read_records
+
+EXAMPLES = "examples"
+
+
+class ShardExamples:
+    """The examples of a stage's shards, read from the stage above it that wrote them, one shard at a time."""
+
+    def __init__(self, job: JobReader, plan: JobPlan, stage: str) -> None:
+        self.job = job
+        self.plan = plan
+        self.stages = upstream_stages(plan, stage)
+        self.held: tuple[int, dict[str, Example]] | None = None
+
+    def of(self, shard: int) -> dict[str, Example]:
+        """By example id; empty where no stage above left them. A shard holds tens of questions."""
+        if self.held is None or self.held[0] != shard:
+            ref = self._ref(shard)
+            rows = read_records(self.job.backend.objects, ref, Example) if ref else ()
+            self.held = (shard, {row.example_id: row for row in rows})
+        return self.held[1]
+
+    def _ref(self, shard: int) -> ObjectRef | None:
+        for stage in self.stages:
+            row = self._row(stage.id, shard)
+            if row is not None and EXAMPLES in row.outputs:
+                return row.outputs[EXAMPLES]
+        return None
+
+    def _row(self, stage: str, shard: int) -> ShardRecord | None:
+        if self.job.archived:
+            return self._archived.get((stage, shard))
+        try:
+            return self.job.backend.jobs.shard(self.job.job_id, stage, shard)
+        except NotFoundError:
+            return None
+
+    @cached_property
+    def _archived(self) -> dict[tuple[str, int], ShardRecord]:
+        """The archive has no index: its rows of these stages are read once."""
+        found = (row for stage in self.stages for row in walk_shards(self.job, stage.id))
+        return {(row.stage, row.shard): row for row in found}
+
+
+def upstream_stages(plan: JobPlan, stage: str) -> list[StagePlan]:
+    """The stages that this one follows shard by shard, nearest first."""
+    found: list[StagePlan] = []
+    source = plan.stage(stage).source
+    while isinstance(source, EachShard):
+        found.append(plan.stage(source.stage))
+        source = found[-1].source
+    return found
+
+
+JUDGE, OUTPUT = "sandbox.judge_candidates", "judged"
+ANSWER_CHARACTERS = 20_000
+Line = tuple[bytes, int]
+router = APIRouter(prefix="/v1/jobs", tags=["browse"], route_class=GuardedRoute)
+
+
+@router.get("/{job_id}/predictions", dependencies=READ, summary="Browse the judged answers of a job")
+def list_predictions(
+    job: CurrentJob,
+    stage: Annotated[str | None, Query(max_length=100, description="default: the first that has some")] = None,
+    domain: Annotated[str | None, Query(max_length=200)] = None,
+    verdict: Verdict | None = None,
+    outcome: Outcome | None = None,
+    after: After = None,
+    limit: Limit = 20,
+) -> BrowsedPredictions:
+    """Answers in the order of their questions, with verdicts and both results."""
+    plan, start = job.plan(), parse_cursor(after)
+    stages = judged_stages(job, plan)
+    if stage is not None and stage not in stages:
+        message = f"job {job.job_id} has no judged answers of that stage; it has: {', '.join(stages) or 'none yet'}"
+        raise NotFoundError(message, code="stage_not_found")
+    chosen = stage or (stages[0] if stages else None)
+    if plan is None or chosen is None:
+        return BrowsedPredictions(data=[], has_more=False, stage=None, stages=[])
+    examples = ShardExamples(job, plan, chosen)
+
+    def make(line: Line) -> BrowsedPrediction | None:
+        row = parse_line(line[0], JudgedCandidate, "an object of judged answers")
+        if verdict not in (None, row.verdict) or outcome not in (None, row.outcome):
+            return None
+        view = view_prediction(row, examples, line[1])
+        return view if domain in (None, view.domain) else None
+
+    page = read_page(judged_sources(job, chosen, start), start, limit, make)
+    return BrowsedPredictions(data=page.data, has_more=page.has_more, last_id=page.last_id, stage=chosen, stages=stages)
+
+
+def judged_stages(job: JobReader, plan: JobPlan | None) -> list[str]:
+    """Stages with at least one finished shard of judged answers."""
+    names = [stage.id for stage in (plan.stages if plan else []) if stage.task == JUDGE]
+    return [name for name in names if next(finished_outputs(job, name, OUTPUT), None) is not None]
+
+
+def judged_sources(job: JobReader, stage: str, start: Cursor) -> Iterator[RecordSource[Line]]:
+    """The stage's shards."""
+    for shard, ref in finished_outputs(job, stage, OUTPUT, start.shard):
+        yield RecordSource(0, shard, partial(lines_with_shard, job, shard, ref))
+
+
+def lines_with_shard(job: JobReader, shard: int, ref: ObjectRef) -> Iterator[Line]:
+    """Lines with their shard, by which their question is found."""
+    return ((line, shard) for line in read_lines(job.backend.objects, ref.key))
+
+
+def view_prediction(row: JudgedCandidate, examples: ShardExamples, shard: int) -> BrowsedPrediction:
+    """An answer with its question; long answers are cut for people."""
+    candidate = row.candidate
+    example = examples.of(shard).get(candidate.example_id)
+    fields = ("database_id", "domain", "level", "hardness", "question", "evidence")
+    known = {name: getattr(example, name) for name in fields} if example else {}
+    return BrowsedPrediction(
+        **known,
+        example_id=candidate.example_id,
+        gold=row.gold or (example.gold if example else None),
+        slot=candidate.slot,
+        model=candidate.model,
+        answer=candidate.answer[:ANSWER_CHARACTERS],
+        sql=candidate.sql,
+        verdict=row.verdict,
+        policy=row.policy,
+        outcome=row.outcome,
+        message=row.message,
+        result=row.result,
+        gold_result=row.gold_result,
+    )

@@ -1,0 +1,191 @@
+"""What every request passes: an id of its own, a bound on its body, one log line, and an answer to what broke."""
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from prometheus_client import Counter
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from services.gateway.http.access import ANYONE, Caller
+from services.gateway.http.limits import ConcurrencyLimit, GatewayFullError
+from services.gateway.http.problems import BodyTimeoutError, BodyTooLargeError, handle_sense_error, problem_response
+from services.gateway.settings import GatewaySettings
+from shared.errors import LimitError
+from shared.http.guard import UNSAFE_CHARACTERS
+from shared.logging import get_logger
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+REQUESTS = Counter("sense_http_requests_total", "Requests by method, route and status", ["method", "route", "status"])
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+log = get_logger()
+
+
+class RequestMiddleware:
+    """Outside of everything but the server; `larger` are the largest bodies of uploads by (method, path), in bytes.
+
+    `bodies` bounds how many are arriving at once.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: GatewaySettings,
+        larger: Mapping[tuple[str, str], int],
+        bodies: ConcurrencyLimit,
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.larger = larger
+        self.bodies = bodies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; lifespan messages pass untouched."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        own = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = own
+        with bound_contextvars(request_id=own, caller="anyone"):
+            if UNSAFE_CHARACTERS.search(scope["path"]) or not scope["query_string"].isascii():
+                await refuse_invalid_address(scope, receive, TrackedSend(send, own))
+            else:
+                await self.answer(scope, receive, TrackedSend(send, own))
+
+    async def answer(self, scope: Scope, receive: Receive, reply: "TrackedSend") -> None:
+        """Runs the application; an error that nobody handled becomes a 500 that holds no internals."""
+        began = time.monotonic()
+        request = Request(scope, receive)
+        try:
+            upload = self.larger.get((scope["method"], scope["path"]))
+            body = BoundedBody(scope, receive, self.settings, self.bodies, upload)
+            with body.opened:
+                await self.app(scope, body.receive, reply.send)
+        except (BodyTooLargeError, BodyTimeoutError, LimitError, GatewayFullError) as error:
+            if reply.status:
+                raise
+            await handle_sense_error(request, error)(scope, receive, reply.send)
+        except ClientDisconnect:
+            log.info("http.left", method=scope["method"], path=scope["path"])
+        except Exception:
+            log.exception("http.broken", method=scope["method"], path=scope["path"])
+            if reply.status:
+                raise
+            await problem_response(
+                status=500,
+                code="internal_error",
+                detail="the gateway failed at this request; its log has the reason under the request id",
+                instance=scope["path"],
+                request_id=reply.request_id,
+            )(scope, receive, reply.send)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            REQUESTS.labels(method_label(scope), route, str(reply.status)).inc()
+            elapsed = round((time.monotonic() - began) * 1000, 1)
+            log.info("http.request", method=scope["method"], path=scope["path"], status=reply.status, ms=elapsed)
+
+
+def method_label(scope: Scope) -> str:
+    """A label that callers cannot make more of."""
+    return str(scope["method"]) if scope["method"] in METHODS else "other"
+
+
+async def refuse_invalid_address(scope: Scope, receive: Receive, reply: "TrackedSend") -> None:
+    """400, before anything compares the path with an address or writes it to a log."""
+    shown = UNSAFE_CHARACTERS.sub("?", scope["path"])
+    message = f"the address {shown[:200]} has control characters or bytes that are not UTF-8; percent-encode it anew"
+    answer = problem_response(
+        status=400, code="invalid_address", detail=message, instance=shown, request_id=reply.request_id
+    )
+    await answer(scope, receive, reply.send)
+    REQUESTS.labels(method_label(scope), "none", str(reply.status)).inc()
+    log.info("http.request", method=scope["method"], path=shown, status=reply.status)
+
+
+class CompressionMiddleware(GZipMiddleware):
+    """gzip for what is read at once; artifacts keep their length and their range of bytes, streams their pace."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        as_is = scope["type"] == "http" and "/artifacts/" in scope["path"]
+        await (self.app(scope, receive, send) if as_is else super().__call__(scope, receive, send))
+
+
+class TrackedSend:
+    """Adds the request's id to the answer and remembers its status."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self.pass_on = send
+        self.request_id = request_id
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """Passes a message on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-ID"] = self.request_id
+            headers["X-Content-Type-Options"] = "nosniff"
+        await self.pass_on(message)
+
+
+class BoundedBody:
+    """Counts what arrives, and how long it takes. Raises `BodyTooLargeError` at once where the length is announced.
+
+    Of callers who may not send one nothing is read: the route knows the caller before it asks for the body.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, settings: GatewaySettings, bodies: ConcurrencyLimit, upload: int | None
+    ) -> None:
+        self.scope, self.pass_on, self.bodies = scope, receive, bodies
+        self.opened = ExitStack()
+        self.most = settings.max_body_bytes if upload is None else upload
+        self.within_s = settings.body_s if upload is None else settings.upload_s
+        self.silent_s = settings.silent_s
+        self.began: float | None = None
+        self.seen = 0
+        headers = Headers(scope=scope)
+        announced = headers.get("content-length", "")
+        self.whole = announced in ("", "0") and "transfer-encoding" not in headers
+        if announced.isdecimal():
+            self.check(int(announced))
+
+    async def receive(self) -> Message:
+        """The next message of the body. Raises `BodyTooLargeError`, `BodyLateError`, or as `Gate.check`."""
+        if self.whole:
+            return await self.pass_on()
+        if self.began is None:
+            caller = self.scope["state"].get("caller")
+            self.opened.enter_context(self.bodies.slot(caller if isinstance(caller, Caller) else ANYONE))
+            self.began = time.monotonic()
+        left = self.began + self.within_s - time.monotonic()
+        try:
+            async with asyncio.timeout(min(left, self.silent_s)):
+                message = await self.pass_on()
+        except TimeoutError:
+            waited = (
+                f"nothing came for {self.silent_s:g} s" if left > self.silent_s else f"{self.within_s:g} s are over"
+            )
+            raise BodyTimeoutError(f"the body did not arrive: {waited}; send the request again") from None
+        if message["type"] == "http.request":
+            self.seen += len(message.get("body", b""))
+            self.check(self.seen)
+        if not message.get("more_body"):
+            self.whole = True
+            self.opened.close()
+        return message
+
+    def check(self, size: int) -> None:
+        """Raises where `size` bytes are too many."""
+        if size > self.most:
+            raise BodyTooLargeError(f"the body is above {self.most} bytes; send less")

@@ -1,0 +1,165 @@
+"""What only the server can say about a spec: which endpoints, data sets and jobs' data there are."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from services.gateway.backend import Backend, get_backend
+from services.gateway.http.problems import BodyTooLargeError, MediaTypeError
+from shared.catalog.datasets import choose_split, find_dataset
+from shared.contracts.spec import BUILTIN_TESTS, AnySpec, SpecError, parse_spec
+from shared.errors import InvalidInputError, NotFoundError
+from shared.jobs.reading import JOB_ID, read_archived_job
+from shared.jobs.state import JobRecord
+from shared.llm.endpoints import EndpointProfile
+from shared.parsing import read_json, read_yaml
+from shared.storage.keys import card_key, is_sha256
+from shared.storage.store import ObjectStore
+
+ENDPOINT_SECTIONS = ("strong", "weak")
+MAX_LOOKUPS = 100  # of a list are looked up: a longer one is refused anyway
+SOURCE_KINDS = {"sft": ("synthesis", "pairing", "pipeline"), "dpo": ("pairing", "pipeline")}
+Fault = dict[str, str]
+
+
+def validate_spec(backend: Backend, data: object) -> AnySpec:
+    """The typed spec. Raises `SpecError` with the faults of its form and of what it names, all at once."""
+    faults: list[Fault] = []
+    spec: AnySpec | None = None
+    more = 0
+    try:
+        spec = parse_spec(data)
+    except SpecError as error:
+        faults, more = list(error.faults), error.more
+    if isinstance(data, dict):
+        known = {fault["path"] for fault in faults}
+        named = [
+            *endpoint_faults(data, backend.endpoints),
+            *source_job_faults(data, backend),
+            *dataset_faults(data, backend.objects),
+            *database_faults(data, backend.objects),
+        ]
+        faults += [fault for fault in named if fault["path"] not in known]
+    if spec is None or faults:
+        raise SpecError(faults, more)
+    return spec
+
+
+def endpoint_faults(data: Mapping[str, Any], profiles: Mapping[str, EndpointProfile]) -> Iterator[Fault]:
+    """Endpoints that are not set here, and models that their profiles do not allow."""
+    known = ", ".join(sorted(profiles)) or "none"
+    for section, part in endpoint_sections(data):
+        name, model = part.get("endpoint"), part.get("model")
+        if not isinstance(name, str):
+            continue
+        profile = profiles.get(name)
+        if profile is None:
+            yield {
+                "path": f"{section}.endpoint",
+                "message": f"endpoint {name!r} is not set on this server (configured: {known})",
+            }
+        elif profile.models is not None and isinstance(model, str) and model not in profile.models:
+            allowed = ", ".join(profile.models) or "none"
+            yield {"path": f"{section}.model", "message": f"endpoint {name} does not allow {model!r} ({allowed})"}
+
+
+def endpoint_sections(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The parts of a spec that may name an endpoint, with their paths."""
+    models = data.get("models")
+    listed = [(f"models.{n}", one) for n, one in enumerate(models[:MAX_LOOKUPS])] if isinstance(models, list) else []
+    for section, part in [*((section, data.get(section)) for section in ENDPOINT_SECTIONS), *listed]:
+        if isinstance(part, dict):
+            yield section, part
+
+
+def dataset_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Fault]:
+    """Data sets, versions and splits that are not there. What they are now is pinned when the job is compiled."""
+    for path, part, order in dataset_sections(data):
+        name, split = part.get("dataset"), part.get("split")
+        if not isinstance(name, str) or name in BUILTIN_TESTS:
+            continue
+        try:
+            choose_split(find_dataset(objects, name), split if isinstance(split, str) else None, order)
+        except NotFoundError as error:
+            yield {"path": f"{path}.dataset", "message": error.message}
+        except InvalidInputError as error:
+            yield {"path": f"{path}.split" if split else f"{path}.dataset", "message": error.message}
+
+
+def dataset_sections(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], tuple[str, ...]]]:
+    """The parts of a spec that may name a data set: path, part, and the splits that serve by default."""
+    train = data.get("train")
+    lists: list[tuple[str, Any, tuple[str, ...]]] = [("evaluate", data.get("evaluate"), ("dev", "test"))]
+    if isinstance(train, dict):
+        lists += [(f"train.{name}", train.get(name), ("train",)) for name in ("sft", "pairs")]
+    strong = data.get("strong")
+    if isinstance(strong, dict) and isinstance(strong.get("seeds"), dict):
+        yield "strong.seeds", strong["seeds"], ("train",)
+    for path, parts, order in lists:
+        for number, part in enumerate(parts[:MAX_LOOKUPS] if isinstance(parts, list) else []):
+            if isinstance(part, dict):
+                yield f"{path}.{number}", part, order
+
+
+def database_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Fault]:
+    """Own databases that nobody has brought."""
+    listed = data.get("databases")
+    for number, part in enumerate(listed[:MAX_LOOKUPS] if isinstance(listed, list) else []):
+        name = part.get("id") if isinstance(part, dict) else None
+        if isinstance(name, str) and is_sha256(name) and not objects.exists(card_key(name)):
+            yield {
+                "path": f"databases.{number}.id",
+                "message": f"there is no database {name}; bring it with: sense databases add FILE.sqlite",
+            }
+
+
+def find_record(backend: Backend, job_id: str) -> JobRecord:
+    """In Redis, or in the archive. Raises `NotFoundError`."""
+    try:
+        return backend.jobs.job(job_id)
+    except NotFoundError:
+        return read_archived_job(backend.objects, job_id).job
+
+
+def source_job_faults(data: Mapping[str, Any], backend: Backend) -> Iterator[Fault]:
+    """A training job's `data: job:ID` names a job, archived or not, that has succeeded and wrote what is needed."""
+    kinds, source = SOURCE_KINDS.get(str(data.get("kind"))), data.get("data")
+    if kinds is None or not isinstance(source, str) or not source.startswith("job:"):
+        return
+    job_id = source.removeprefix("job:")
+    if not JOB_ID.fullmatch(job_id):
+        return
+    try:
+        job = find_record(backend, job_id)
+    except NotFoundError:
+        yield {"path": "data", "message": f"there is no job {job_id}; list them with: sense jobs"}
+        return
+    if job.kind not in kinds:
+        yield {
+            "path": "data",
+            "message": f"job {job_id} is of kind {job.kind}; {data['kind']} needs {', '.join(kinds)}",
+        }
+    elif job.status != "succeeded":
+        yield {"path": "data", "message": f"job {job_id} is {job.status.value}; only a succeeded job has all its data"}
+
+
+JSON_TYPES = frozenset({"application/json"})
+YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+
+
+def media_type(request: Request) -> str:
+    """The body's type, lower case, without parameters."""
+    return request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+
+
+async def read_spec_body(request: Request) -> object:
+    """The body as data. Raises `MediaTypeError` for other types, `InvalidInputError` for what cannot be read."""
+    kind = media_type(request)
+    if kind not in JSON_TYPES | YAML_TYPES:
+        raise MediaTypeError(f"a spec is application/json or application/yaml, not {kind}")
+    body, most = await request.body(), get_backend(request).settings.max_spec_bytes
+    if len(body) > most:
+        raise BodyTooLargeError(f"the spec is above {most} bytes; send less")
+    return await run_in_threadpool(read_json if kind in JSON_TYPES else read_yaml, body)

@@ -1,0 +1,220 @@
+"""Databases between the object store and the sandbox: sealed once, brought once, never changed."""
+
+import hashlib
+import re
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.sandbox.execution.child_process import ChildDiedError, OverrunError
+from services.sandbox.execution.database_files import create_files
+from services.sandbox.execution.limits import Limits, checked_deadline
+from services.sandbox.execution.pool import BuildProcess, SandboxPool
+from services.sandbox.execution.sql_text import BUILD_STATEMENTS, first_words, is_blank, tokens
+from shared.catalog.databases import SchemaCard
+from shared.contracts.records import DatabaseScript
+from shared.errors import InvalidInputError, NotFoundError
+from shared.settings import PathSettings
+from shared.storage.cache import local_copy
+from shared.storage.keys import card_key, database_key, ddl_card_key, ddl_database_key
+from shared.storage.store import ObjectStore
+
+
+def build_database(script: DatabaseScript, path: Path, desk: BuildProcess) -> str:
+    """Write the database at `path`, read-only, and give its SHA-256 (hex); the same script gives the same bytes.
+
+    The file appears whole or not at all. Raises InvalidInputError naming the statement or the table, CancelledError
+    where the desk was closed.
+    """
+    check_script(script, desk.limits)
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent) as folder:
+        fresh = Path(folder) / "database.sqlite"
+        run_script(script, fresh, desk)
+        fresh.chmod(0o444)
+        found = hashlib.sha256(fresh.read_bytes()).hexdigest()
+        fresh.replace(path)
+    return found
+
+
+def check_script(script: DatabaseScript, limits: Limits) -> None:
+    """Refuse a script by its size, or one that is not text, before anything runs."""
+    try:
+        size = sum(len(sql.encode()) for sql in [*script.ddl, *script.inserts])
+    except UnicodeEncodeError:
+        raise InvalidInputError("The database script holds a character that is not valid Unicode.") from None
+    if size > limits.build_script_bytes:
+        raise InvalidInputError(f"The database script has {size} bytes; at most {limits.build_script_bytes} are run.")
+
+
+def script_refusal(error: OverrunError | ChildDiedError, deadline_s: float) -> InvalidInputError:
+    """What a script did that its child did not outlive."""
+    if isinstance(error, OverrunError):
+        return InvalidInputError(f"The database script ran longer than {deadline_s} s; make it smaller.")
+    return InvalidInputError(f"The database script ended its process ({error}); make it smaller.")
+
+
+def run_script(script: DatabaseScript, fresh: Path, desk: BuildProcess) -> None:
+    """Builds in the desk's child."""
+    deadline = checked_deadline(desk.limits.build_deadline_s)
+    message = {"ddl": script.ddl, "inserts": script.inserts, "deadline_s": deadline}
+    try:
+        with create_files([fresh]) as files:
+            reply = desk.ask(message, deadline, files)
+    except (OverrunError, ChildDiedError) as error:
+        raise script_refusal(error, deadline) from None
+    if "refused" in reply:
+        raise InvalidInputError(f"The database script cannot be used: {reply['refused']}.")
+
+
+def make_card(path: Path, database_id: str, *, sample_rows: int = 5, pool: SandboxPool | None = None) -> SchemaCard:
+    """Tables and views in order of creation, DDL on one line, the first rows of each. A child reads the file, of `pool`
+    if given.
+
+    Raises NotFoundError or InvalidInputError naming the file.
+    """
+    if pool is not None:
+        found = pool.describe_all(path, sample_rows)
+        about = {name: found[name] for name in ("tables", "views", "warnings")}
+        return SchemaCard.model_validate({"database_id": database_id, "size": path.stat().st_size, **about})
+    with SandboxPool(children=1) as own:
+        return make_card(path, database_id, sample_rows=sample_rows, pool=own)
+
+
+REMEMBERED = 10_000
+TOUCHED_S = 3600.0  # how exactly the last use of a database that was asked for is known
+_touched: dict[str, float] = {}
+_built: dict[str, str] = {}  # script hash -> database id: a grammar's few databases come back in every shard
+
+
+def script_hash(script: DatabaseScript) -> str:
+    """SHA-256 (hex) of a script's statements."""
+    return hashlib.sha256(script.model_dump_json().encode()).hexdigest()
+
+
+def build_stored_database(objects: ObjectStore, script: DatabaseScript, pool: SandboxPool) -> str:
+    """Builds the database where it is new, stores file and card, and answers its id. Raises `InvalidInputError`."""
+    digest = script_hash(script)
+    known = _built.get(digest)
+    if known is not None and objects.exists(card_key(known)):
+        return known
+    with tempfile.TemporaryDirectory(prefix="sense-build-") as folder:
+        path = Path(folder) / "new.sqlite"
+        database_id = build_database(script, path, pool.desk)
+        store_database(objects, path, database_id, pool)
+    remember_built(digest, database_id)
+    return database_id
+
+
+def remember_built(digest: str, database_id: str) -> None:
+    """What a script was built to."""
+    if len(_built) >= REMEMBERED:
+        _built.clear()
+    _built[digest] = database_id
+
+
+def build_temporary_database(objects: ObjectStore, script: DatabaseScript, pool: SandboxPool) -> str:
+    """As `seal_database`, for a question only: what no job or data set has is kept apart, and for a time."""
+    digest = script_hash(script)
+    known = _built.get(digest)
+    if known is not None and (objects.exists(card_key(known)) or touch_temporary(objects, known)):
+        return known
+    with tempfile.TemporaryDirectory(prefix="sense-build-") as folder:
+        path = Path(folder) / "new.sqlite"
+        database_id = build_database(script, path, pool.desk)
+        if not objects.exists(card_key(database_id)) and not touch_temporary(objects, database_id):
+            card = make_card(path, database_id, pool=pool)
+            objects.put_file(ddl_database_key(database_id), path)
+            objects.put(ddl_card_key(database_id), card.model_dump_json().encode())
+    remember_built(digest, database_id)
+    return database_id
+
+
+def touch_temporary(objects: ObjectStore, database_id: str) -> bool:
+    """Notes that it is used now, at most once an hour a process; False where there is none."""
+    key, now = ddl_card_key(database_id), time.monotonic()
+    if now - _touched.get(database_id, -TOUCHED_S) < TOUCHED_S:
+        return objects.exists(key)
+    try:
+        objects.put(key, objects.get(key))
+    except NotFoundError:
+        return False
+    if len(_touched) >= REMEMBERED:
+        _touched.clear()
+    _touched[database_id] = now
+    return True
+
+
+def store_database(objects: ObjectStore, path: Path, database_id: str, pool: SandboxPool) -> SchemaCard:
+    """Stores a sealed file and, last, its card; a file that cannot be described is not stored."""
+    if objects.exists(card_key(database_id)):
+        return SchemaCard.model_validate_json(objects.get(card_key(database_id)))
+    card = make_card(path, database_id, pool=pool)
+    if not card.tables:
+        said = card.warnings[0] if card.warnings else "it has none"
+        raise InvalidInputError(f"{path} has no table that can be read: {said}.")
+    objects.put_file(database_key(database_id), path)
+    objects.put(card_key(database_id), card.model_dump_json().encode())
+    return card
+
+
+def local_database(objects: ObjectStore, database_id: str) -> Path:
+    """The database as a local file, stored for good or built for a question. Raises `NotFoundError`."""
+    folder = PathSettings().databases
+    try:
+        return local_copy(objects, database_key(database_id), folder)
+    except NotFoundError:
+        if not touch_temporary(objects, database_id):
+            raise
+        return local_copy(objects, ddl_database_key(database_id), folder)
+
+
+INVALID_DDL = "invalid_ddl"
+# Statements of dumps that say nothing about what a query sees. What else is not run is an error of the script.
+SKIPPED_STATEMENTS = re.compile(
+    r"BEGIN|COMMIT|PRAGMA|ANALYZE|SET|CREATE (TEMP |TEMPORARY )?(VIEW|TRIGGER)|DROP|END|USE"
+)
+
+
+@dataclass(frozen=True)
+class SplitScript:
+    """The script, and the first words of statements that are left out."""
+
+    script: DatabaseScript
+    skipped: list[str]
+
+
+def split_script(text: str) -> SplitScript:
+    """Raises InvalidInputError (code invalid_ddl) where no CREATE TABLE is left."""
+    ddl: list[str] = []
+    inserts: list[str] = []
+    skipped: list[str] = []
+    for statement in split_statements(text):
+        words = " ".join(first_words(statement, 3).upper().split())
+        if SKIPPED_STATEMENTS.match(words) and not BUILD_STATEMENTS.match(words):
+            skipped.append(first_words(statement))
+        else:
+            (inserts if words.startswith(("INSERT", "REPLACE")) else ddl).append(statement)
+    if not any(first_words(one, 2).upper().startswith("CREATE TABLE") for one in ddl):
+        raise InvalidInputError("the DDL holds no CREATE TABLE statement", code=INVALID_DDL)
+    return SplitScript(DatabaseScript(ddl=ddl, inserts=inserts), skipped)
+
+
+def split_statements(text: str) -> list[str]:
+    """Cut at semicolons outside quotes and comments; a trigger's body stays in one piece."""
+    found: list[str] = []
+    parts: list[str] = []
+    words: list[str] = []
+    depth = 0
+    for kind, piece in tokens(text):
+        if kind == "word":
+            words.append(piece.upper())
+            if "TRIGGER" in words[:3]:
+                depth += (piece.upper() in ("BEGIN", "CASE")) - (piece.upper() == "END")
+        if piece == ";" and depth <= 0:
+            found.append("".join(parts))
+            parts, words, depth = [], [], 0
+        else:
+            parts.append(piece)
+    found.append("".join(parts))
+    return [one.strip() for one in found if not is_blank(one)]

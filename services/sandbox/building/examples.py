@@ -1,0 +1,138 @@
+"""Databases of written examples: sealed, and mended where an invented one lacks rows."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.sandbox.building.databases import build_database, build_stored_database, local_database, make_card
+from services.sandbox.building.filling import SHARINGS, fill_inserts
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.execution.requests import Execution, ExecutionRequest
+from services.sandbox.judging.verification import gold_request
+from shared.catalog.databases import CardCache, TableCard
+from shared.contracts.records import DatabaseScript, Outcome, RejectedExample, WrittenExample
+from shared.errors import InvalidInputError
+from shared.storage.store import ObjectStore
+
+MISSING_ROWS = frozenset({Outcome.EMPTY})
+
+
+def fill_script(script: DatabaseScript, gold: str, pool: SandboxPool) -> tuple[DatabaseScript, bool]:
+    """The script with which the gold finds rows, and whether rows of ours are in it; else the script as it is.
+
+    Rows are added where a table has none or the gold finds none. Where the writer's rows cannot be inserted, ours stand
+    in their place. Raises InvalidInputError, about the writer's script, where that does not build and ours neither.
+    """
+    with tempfile.TemporaryDirectory(prefix="sense-fill-") as folder:
+        trial = FillTrial(Path(folder), gold, pool)
+        try:
+            tables, ran = trial.run(script)
+        except InvalidInputError:
+            bare = DatabaseScript(ddl=script.ddl, inserts=[])
+            found = trial.best(bare, trial.tables(bare)) if script.inserts else None
+            if found is None:
+                raise
+            return found, True
+        if not lacks_rows(tables, ran):
+            return script, False
+        found = trial.best(script, tables)
+        return (script, False) if found is None else (found, True)
+
+
+def lacks_rows(tables: list[TableCard], ran: Execution) -> bool:
+    """Whether rows are missing; a gold that fails for another reason is not helped by rows."""
+    if ran.outcome in MISSING_ROWS or all_null(ran):
+        return True
+    return ran.outcome is Outcome.OK and any(table.row_count == 0 for table in tables)
+
+
+def all_null(ran: Execution) -> bool:
+    """Whether the result holds nothing but NULL."""
+    return ran.outcome is Outcome.OK and not ran.truncated and all(cell is None for row in ran.rows for cell in row)
+
+
+class FillTrial:
+    """Builds a script in a folder of its own and runs the gold on it."""
+
+    def __init__(self, folder: Path, gold: str, pool: SandboxPool) -> None:
+        self.folder, self.gold, self.pool, self.number = folder, gold, pool, 0
+
+    def run(self, script: DatabaseScript) -> tuple[list[TableCard], Execution]:
+        """Its tables and the gold's run. Raises InvalidInputError for a script that does not build."""
+        self.number += 1
+        path = self.folder / f"{self.number}.sqlite"
+        tables = make_card(path, build_database(script, path, self.pool.desk), pool=self.pool).tables
+        return tables, self.pool.run(ExecutionRequest(path, self.gold, Limits().gold_deadline_s, 5))
+
+    def tables(self, script: DatabaseScript) -> list[TableCard]:
+        """Its tables alone."""
+        return self.run(script)[0]
+
+    def best(self, script: DatabaseScript, tables: list[TableCard]) -> DatabaseScript | None:
+        """The script with rows of ours on which the gold finds rows, or None."""
+        for sharing in SHARINGS:
+            more = script.model_copy(update={"inserts": [*script.inserts, *fill_inserts(tables, self.gold, sharing)]})
+            try:
+                _, ran = self.run(more)
+            except InvalidInputError:
+                continue
+            if ran.outcome is Outcome.OK and not all_null(ran):
+                return more
+        return None
+
+
+@dataclass
+class BuiltExamples:
+    """Written examples with sealed databases, and those whose script does not build."""
+
+    built: list[WrittenExample] = field(default_factory=list)
+    rejected: list[RejectedExample] = field(default_factory=list)
+
+
+class ExampleBuilder:
+    """Builds the databases of one shard."""
+
+    def __init__(self, objects: ObjectStore, pool: SandboxPool) -> None:
+        self.objects, self.pool = objects, pool
+        self.catalog = CardCache(objects)
+
+    def build(self, rows: Sequence[WrittenExample]) -> BuiltExamples:
+        """Every row is built or rejected, in order; rows on given databases pass."""
+        found = BuiltExamples()
+        for written in rows:
+            if written.database is None:
+                found.built.append(written)
+                continue
+            try:
+                found.built.append(self.sealed(written, written.database))
+            except InvalidInputError as error:
+                found.rejected.append(
+                    RejectedExample(reason="schema_failed", detail=error.message, written=written, gate="build")
+                )
+        return found
+
+    def sealed(self, written: WrittenExample, script: DatabaseScript) -> WrittenExample:
+        """The row on its sealed database. Raises InvalidInputError."""
+        invented = written.provenance.writer == "llm"
+        try:
+            database_id = build_stored_database(self.objects, script, self.pool)
+            if invented and self.lacks_rows(written, database_id):
+                return self.mended(written, script)
+        except InvalidInputError:
+            if not invented:
+                raise
+            return self.mended(written, script)
+        return written.model_copy(update={"database": None, "database_id": database_id})
+
+    def lacks_rows(self, written: WrittenExample, database_id: str) -> bool:
+        """Whether a table is empty, or the gold finds nothing."""
+        ran = self.pool.run(gold_request(local_database(self.objects, database_id), written.sql, 5))
+        return lacks_rows(self.catalog.card(database_id).tables, ran)
+
+    def mended(self, written: WrittenExample, script: DatabaseScript) -> WrittenExample:
+        """The row on a database with rows of ours, where those help. Raises InvalidInputError."""
+        better, added = fill_script(script, written.sql, self.pool)
+        database_id = build_stored_database(self.objects, better, self.pool)
+        return written.model_copy(update={"database": None, "database_id": database_id, "rows_added": added})

@@ -1,0 +1,122 @@
+"""What SQL may do: an allow-list, asked by SQLite while it compiles a statement."""
+
+from collections.abc import Callable
+
+import apsw
+
+OK = int(apsw.SQLITE_OK)
+MOST_REMEMBERED = 10_000
+AuthorizerCallback = Callable[[int, str | None, str | None, str | None, str | None], int]
+
+READ_ACTIONS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE})
+# They would make a verdict depend on the run.
+RANDOM_FUNCTIONS = frozenset({"random", "randomblob"})
+# They reach outside the query: files, pointers, logs, and checks that run statements of their own.
+ESCAPING_FUNCTIONS = frozenset(
+    {
+        "load_extension",
+        "fts3_tokenizer",
+        "fts5",
+        "writefile",
+        "readfile",
+        "edit",
+        "sqlite_log",
+        "geopoly_debug",
+        "rtreecheck",
+    }
+)
+DENIED_FUNCTIONS = RANDOM_FUNCTIONS | ESCAPING_FUNCTIONS
+# They may ask what time it is; whether they do depends on their arguments.
+DATE_FUNCTIONS = frozenset(
+    {"date", "time", "datetime", "julianday", "strftime", "unixepoch", "timediff"}
+    | {"current_date", "current_time", "current_timestamp"}
+)
+# Tables that SQLite has without any CREATE; carray becomes known when first used, and is in no list of modules before.
+BUILT_IN_TABLES = frozenset(
+    {"dbstat", "fts3tokenize", "carray", "sqlite_dbpage", "sqlite_stmt", "bytecode", "tables_used"}
+)
+SCHEMA_TABLES = frozenset({"sqlite_master", "sqlite_schema"})
+OPEN_TABLES = SCHEMA_TABLES | {"json_each", "json_tree", ""}
+BUILD_ACTIONS = frozenset(
+    {apsw.SQLITE_CREATE_TABLE, apsw.SQLITE_CREATE_INDEX, apsw.SQLITE_REINDEX, apsw.SQLITE_INSERT} | READ_ACTIONS
+)
+
+
+def is_built_in_table(name: str) -> bool:
+    """Whether this is a table (in lower case) that SQLite has without any CREATE."""
+    return name in BUILT_IN_TABLES or name.startswith("pragma_")
+
+
+class Authorizer:
+    """Remembers what it refused last, so that the outcome can name it, and (`watch_dates`) whether a statement has
+    date functions.
+    """
+
+    def __init__(self, *, watch_dates: bool = False) -> None:
+        self.denied: str | None = None
+        self.by_chance = False
+        self.dates = False
+        self._watched = DATE_FUNCTIONS if watch_dates else frozenset()
+
+    def forget(self) -> None:
+        """Before a statement is compiled."""
+        self.denied, self.by_chance, self.dates = None, False, False
+
+    def refuse(self, action: int, first: str | None, second: str | None) -> int:
+        """Note the refusal and give SQLite its answer."""
+        name = str(apsw.mapping_authorizer_function[action]).removeprefix("SQLITE_").replace("_", " ").lower()
+        subject = second if action == apsw.SQLITE_FUNCTION else first
+        self.by_chance = action == apsw.SQLITE_FUNCTION and (second or "").lower() in RANDOM_FUNCTIONS
+        self.denied = f"{name} {subject}" if subject else name
+        return int(apsw.SQLITE_DENY)
+
+    def reading(self, tables: frozenset[str], modules: frozenset[str]) -> AuthorizerCallback:
+        """Only queries, only over `tables`, the schema table and JSON's table-valued functions (names in lower case).
+
+        SQLite asks with an empty column for whatever gives no column, and then a CTE's name looks like a table's: such
+        a name passes unless it is one of SQLite's built-in `modules`. A table of the file that bears a built-in one's
+        name opens no way to that: `temp.dbstat` would go past the file's own.
+        """
+        allowed = frozenset(name for name in tables if not is_built_in_table(name)) | OPEN_TABLES
+
+        def readable(name: str, column: str | None) -> bool:
+            return name in allowed or (not column and name not in modules and not is_built_in_table(name))
+
+        def permits(action: int, first: str | None, second: str | None) -> bool:
+            if action == apsw.SQLITE_READ:
+                return readable((first or "").lower(), second)
+            if action == apsw.SQLITE_FUNCTION:
+                return (second or "").lower() not in DENIED_FUNCTIONS
+            # full-text search asks for the data version
+            return action in READ_ACTIONS or (action == apsw.SQLITE_PRAGMA and first == "data_version")
+
+        permitted: set[tuple[int, str | None, str | None]] = set()  # asked again and again: ten times a query
+
+        def decide(action: int, first: str | None, second: str | None, _base: str | None, _inner: str | None) -> int:
+            if (action, first, second) in permitted:
+                return OK
+            if not permits(action, first, second):
+                return self.refuse(action, first, second)
+            if action == apsw.SQLITE_FUNCTION and (second or "").lower() in self._watched:
+                self.dates = True
+            elif len(permitted) < MOST_REMEMBERED:
+                permitted.add((action, first, second))
+            return OK
+
+        return decide
+
+    def building(self) -> AuthorizerCallback:
+        """Only CREATE TABLE, CREATE INDEX and INSERT, and what SQLite itself does for them."""
+
+        def decide(action: int, first: str | None, second: str | None, base: str | None, _inner: str | None) -> int:
+            if base == "temp":
+                return self.refuse(action, first, second)
+            if action in BUILD_ACTIONS or action == apsw.SQLITE_READ:
+                return int(apsw.SQLITE_OK)
+            if action == apsw.SQLITE_UPDATE and first in SCHEMA_TABLES:
+                return int(apsw.SQLITE_OK)
+            if action == apsw.SQLITE_FUNCTION and (second or "").lower() not in DENIED_FUNCTIONS:
+                return int(apsw.SQLITE_OK)
+            return self.refuse(action, first, second)
+
+        return decide

@@ -1,0 +1,144 @@
+"""The killable child: `python -m services.sandbox.execution.child LIMITS_JSON PROGRESS_FD FILES_FD`, one request at a time
+over stdin and stdout.
+
+A request holds many statements for one database. Answers leave at the latest `FLUSH_S` after the first of them began,
+several in a frame where statements are quick: waking the parent for each would cost more than many a query. It ends
+when its stdin ends. It imports neither pydantic nor anything of the cluster, so that a
+respawn stays cheap.
+"""
+
+import gc
+import os
+import sys
+import time
+from collections import OrderedDict
+from typing import Any
+
+import apsw
+
+from services.sandbox.execution.connection import Deadline, ReadConnection
+from services.sandbox.execution.limits import FLUSH_S, Limits
+from services.sandbox.execution.outcomes import UnusableDatabaseError, classify_error
+from services.sandbox.execution.protocol import FileReceiver, Progress, given_path, pack, read_message, write_all
+from services.sandbox.execution.query import GoldComparer, Query, compile_program
+from services.sandbox.execution.walls import allow_cpu, wall_in, watch_parent
+from services.sandbox.intake.describe import describe
+
+STDIN, STDOUT = 0, 1
+COLLECT_EVERY = 500  # statements
+CPU_STEP_S = 3.0  # the kernel's limit on CPU time is moved in such steps, not at every statement
+
+
+class OpenDatabase:
+    """A database that the parent gave, open in SQLite once it is asked of and sound."""
+
+    def __init__(self, file: int) -> None:
+        self.file = file
+        self.connection: ReadConnection | None = None
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self.connection is not None:
+            self.connection.close()
+        os.close(self.file)
+
+
+class QueryServer:
+    """Keeps the last few databases and answers requests."""
+
+    def __init__(self, limits: Limits, receiver: FileReceiver) -> None:
+        self.limits, self.receiver = limits, receiver
+        self.clock = Deadline()
+        self.cpu_end = 0.0
+        self.golds = GoldComparer(self.clock, limits)
+        self.opened = 0
+        self.given: OrderedDict[tuple[Any, ...], OpenDatabase] = OrderedDict()
+
+    def database(self, request: dict[str, Any]) -> OpenDatabase:
+        """This very file (path and identity), most recent last; the parent counts along and knows which are here."""
+        key = (request["database"], *request["identity"])
+        for file in self.receiver.take(request["given"]):
+            self.given[key] = OpenDatabase(file)
+        self.given.move_to_end(key)
+        while len(self.given) > self.limits.open_databases:
+            self.given.popitem(last=False)[1].close()
+        return self.given[key]
+
+    def connection(self, database: OpenDatabase) -> ReadConnection:
+        """The open connection for it."""
+        if database.connection is None:
+            self.opened += 1
+            path, size = given_path(database.file), os.fstat(database.file).st_size
+            database.connection = ReadConnection(path, self.limits, self.clock, self.opened, size=size)
+        return database.connection
+
+    def serve(self, request: dict[str, Any], progress: Progress) -> None:
+        """One reply a statement, in frames of some; a file that is no database gives `unusable` for each."""
+        replies: list[dict[str, Any]] = []
+        began = time.monotonic()
+        database = self.database(request)
+        for number, statement in enumerate(request["statements"]):
+            progress.set(number)
+            replies.append(self.answer(request, database, statement))
+            if (now := time.monotonic()) - began > FLUSH_S:
+                write_all(STDOUT, pack(replies))
+                replies, began = [], now
+        if replies:
+            write_all(STDOUT, pack(replies))
+
+    def allow_cpu(self, seconds: float) -> None:
+        """Keep the kernel's limit a little above what this statement may use."""
+        end = time.process_time() + seconds
+        if not self.cpu_end - CPU_STEP_S <= end <= self.cpu_end:
+            allow_cpu(seconds + CPU_STEP_S)
+            self.cpu_end = end + CPU_STEP_S
+
+    def answer(self, request: dict[str, Any], database: OpenDatabase, statement: dict[str, Any]) -> dict[str, Any]:
+        """One statement within its deadline."""
+        self.clock.start(statement["deadline_s"])
+        self.allow_cpu(statement["deadline_s"] + self.limits.grace_s)
+        try:
+            return self.perform(request, database, statement)
+        except UnusableDatabaseError as error:
+            return {"unusable": str(error)}
+
+    def perform(self, request: dict[str, Any], database: OpenDatabase, statement: dict[str, Any]) -> dict[str, Any]:
+        """A query, its program alone, or the description of a database."""
+        try:
+            connection = self.connection(database)
+        except (apsw.Error, MemoryError, UnicodeDecodeError) as error:
+            failure = classify_error(error)
+            if failure.outcome == "timeout":
+                return {"outcome": "timeout", "message": "opening the database ran past the deadline"}
+            raise UnusableDatabaseError(failure.message) from error
+        if request["op"] == "describe":
+            return describe(connection, statement["sample_rows"], self.limits)
+        if statement.get("program"):
+            return compile_program(connection, statement["sql"])
+        if "gold" in statement:
+            return self.golds.answer(connection, statement)
+        return Query(connection, self.clock, self.limits, statement).run()
+
+
+def main() -> None:
+    """Wall in, then serve until the parent is gone."""
+    limits, progress = Limits.from_json(sys.argv[1]), Progress(int(sys.argv[2]))
+    receiver = FileReceiver(int(sys.argv[3]))
+    wall_in(limits, progress)
+    apsw.hard_heap_limit(limits.heap_bytes)
+    watch_parent(STDIN)
+    server = QueryServer(limits, receiver)
+    served = 0
+    gc.freeze()
+    gc.disable()  # results are many small tuples: looking through them for cycles would cost more than the queries
+    while (request := read_message(STDIN)) is not None:
+        server.serve(request, progress)
+        served += len(request["statements"])
+        if served >= COLLECT_EVERY:
+            gc.collect()
+            served = 0
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""What a child with one kind of task does: wall itself in, answer its request, or one after another, end."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.protocol import STARTED, FileReceiver, Progress, pack, read_message, write_all
+from services.sandbox.execution.walls import allow_cpu, wall_in, watch_parent
+
+Answer = Callable[[dict[str, Any], list[int], Limits], dict[str, Any]]
+
+
+def serve_once(answer: Answer, *, writes: bool) -> None:
+    """The child's whole life; with `writes` it may write up to `Limits.build_file_bytes` to each file it is given.
+
+    `answer` gets the request, the descriptors that came with it, and the limits. Does not return.
+    """
+    limits, receiver = start_child(writes)
+    answer_request(answer, limits, receiver)
+    os._exit(0)
+
+
+def serve_requests(answer: Answer, *, writes: bool) -> None:
+    """The same for a child that answers until its parent has had enough. Does not return."""
+    limits, receiver = start_child(writes)
+    while answer_request(answer, limits, receiver):
+        pass
+    os._exit(0)
+
+
+def start_child(writes: bool) -> tuple[Limits, FileReceiver]:
+    """Walls this process in."""
+    limits, receiver = Limits.from_json(sys.argv[1]), FileReceiver(int(sys.argv[3]))
+    wall_in(limits, Progress(int(sys.argv[2])), file_bytes=limits.build_file_bytes if writes else 0)
+    apsw.hard_heap_limit(limits.heap_bytes)
+    watch_parent()
+    return limits, receiver
+
+
+def answer_request(answer: Answer, limits: Limits, receiver: FileReceiver) -> bool:
+    """One request; False where there is none any more. Its files are closed again."""
+    request = read_message(0)
+    if request is None:
+        return False
+    files = receiver.take(request["given"])
+    write_all(1, STARTED)
+    allow_cpu(request["deadline_s"])
+    write_all(1, pack(answer(request, files, limits)))
+    for file in files:
+        os.close(file)
+    return True

@@ -1,0 +1,296 @@
+"""The parent's end of one child: start, ask within a deadline, kill."""
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from services.sandbox.execution.database_files import open_database_file
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.protocol import (
+    EXIT_WITHOUT_WALLS,
+    HEADER,
+    LANDLOCK_WALL,
+    MAX_FRAME,
+    NOT_BEGUN,
+    SECCOMP_WALL,
+    Progress,
+    create_progress_memory,
+    pack,
+)
+from shared.errors import UnavailableError
+from shared.settings import SandboxSettings
+
+ROOT = Path(__file__).resolve().parents[3]
+QUERY_CHILD = "services.sandbox.execution.child"
+READ_SIZE = 1 << 18
+WALL_NAMES = {"seccomp": SECCOMP_WALL, "landlock": LANDLOCK_WALL}
+
+
+class ChildDiedError(Exception):
+    """The child's end of the pipe closed. `started` says whether it had begun the request, `at` at which statement."""
+
+    def __init__(self, started: bool, status: int | None, at: int = 0) -> None:
+        super().__init__(f"exit status {status}")
+        self.started, self.status, self.at = started, status, at
+
+
+class OverrunError(Exception):
+    """The child did not answer in time and has been killed; `at` is the statement that it was in."""
+
+    def __init__(self, at: int = 0) -> None:
+        super().__init__(f"statement {at} ran past its deadline")
+        self.at = at
+
+
+class MissingWallsError(UnavailableError):
+    """A child found that the kernel lacks a wall which this installation requires."""
+
+    code = "sandbox_walls"
+
+
+class ChildProcess:
+    """A running child. The pool gives it to one caller at a time; only `kill` may come from another thread."""
+
+    def __init__(self, limits: Limits, module: str = QUERY_CHILD) -> None:
+        self.limits = replace(limits, require_walls=limits.require_walls or SandboxSettings().require_walls)
+        memory = create_progress_memory()
+        self.progress = Progress(memory)
+        self.files, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._given: OrderedDict[tuple[Any, ...], None] = OrderedDict()
+        try:
+            self.process = self._popen(module, memory, theirs.fileno())
+        except BaseException:
+            self.files.close()
+            raise
+        finally:
+            os.close(memory)
+            theirs.close()
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.input, self.output = self.process.stdin.fileno(), self.process.stdout.fileno()
+        os.set_blocking(self.input, False)
+        self._unread = bytearray()
+        self._begin_by = 0.0
+        self._writable, self._readable = poll_for(self.input, select.POLLOUT), poll_for(self.output, select.POLLIN)
+
+    def _popen(self, module: str, memory: int, files: int) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", module, self.limits.to_json(), str(memory), str(files)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={"PYTHONPATH": str(ROOT), "LANG": "C.UTF-8", "PATH": os.defpath},
+            start_new_session=True,
+            bufsize=0,
+            pass_fds=(memory, files),
+        )
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs, as far as the kernel has said."""
+        return self.process.poll() is None
+
+    @property
+    def walls(self) -> dict[str, bool]:
+        """Which of the kernel's walls the child found and put around itself; none before it has."""
+        said = self.progress.walls()
+        return {name: bool(said & bit) for name, bit in WALL_NAMES.items()}
+
+    def ask(self, message: dict[str, Any], deadline_s: float, files: Sequence[int] = ()) -> dict[str, Any]:
+        """One request with the files that it is about, one reply. Raises what `begin` and `replies` raise."""
+        self.begin(message, files)
+        reply: dict[str, Any] = self._receive(self._end(deadline_s), started=True)
+        return reply
+
+    def begin(self, message: dict[str, Any], files: Sequence[int] = ()) -> None:
+        """Send a request and wait for the child's word that it has begun.
+
+        Raises ChildDiedError, UnavailableError when it never begins (the child is dead then).
+        """
+        begin_by = time.monotonic() + self.limits.start_s
+        try:
+            self._give(files)
+            self._send(pack({**message, "given": len(files)}), begin_by)
+            self._receive(begin_by, started=False)
+        except OverrunError:
+            raise self._never_began() from None
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a request of many statements, for `replies`, and its database where the child does not hold that yet.
+
+        Raises ChildDiedError, UnavailableError, and what `opened` raises for the file (the child lives then).
+        """
+        self.progress.set(NOT_BEGUN)
+        self._begin_by = time.monotonic() + self.limits.start_s
+        key = (message["database"], *message["identity"])
+        known = key in self._given
+        if not known:
+            with open_database_file(Path(message["database"])) as file:
+                self._give([file])
+        remember_database(self._given, key, self.limits.open_databases)
+        try:
+            self._send(pack({**message, "given": int(not known)}), self._begin_by)
+        except OverrunError:
+            raise self._never_began() from None
+
+    def _give(self, files: Sequence[int]) -> None:
+        """Hand descriptors over; the child takes them when it has read the request that counts them."""
+        try:
+            if files:
+                socket.send_fds(self.files, [b"."], list(files))
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._died(started=False) from None
+
+    def replies(self, deadlines: Sequence[float]) -> list[dict[str, Any]]:
+        """The next replies to `send`, one or more. `deadlines` are those of all its statements, each from its begin.
+
+        Raises ChildDiedError, OverrunError (the child is dead then; both name the statement), UnavailableError when it
+        never begins.
+        """
+        last = self._begin_by + sum(deadlines) + len(deadlines) * self.limits.grace_s  # whatever a child says
+        look_again = min(deadlines) + self.limits.grace_s
+        while True:
+            number, began = self._running(len(deadlines))
+            end = self._begin_by if number < 0 else min(began + deadlines[number] + self.limits.grace_s, last)
+            if self._unread or wait_ready(self._readable, min(end, time.monotonic() + look_again)):
+                return self._reply_list()
+            if time.monotonic() >= end and self._running(len(deadlines)) == (number, began):
+                self._destroy()
+                raise OverrunError(number) if number >= 0 else self._never_began()
+
+    def _reply_list(self) -> list[dict[str, Any]]:
+        """A frame that has begun to arrive; its writer has nothing else to do than to write the rest."""
+        found = self._receive(time.monotonic() + self.limits.start_s, started=self.progress.get()[0] >= 0)
+        if not isinstance(found, list):
+            raise self._died(started=True)
+        return found
+
+    def _running(self, count: int) -> tuple[int, float]:
+        """The statement that runs now and its begin; a child that says nonsense is in its last."""
+        number, began = self.progress.get()
+        return min(max(number, NOT_BEGUN), count - 1), began
+
+    def _never_began(self) -> UnavailableError:
+        return UnavailableError(f"A sandbox child did not start within {self.limits.start_s} s.")
+
+    def _end(self, deadline_s: float) -> float:
+        return time.monotonic() + deadline_s + self.limits.grace_s
+
+    def _send(self, data: bytes, end: float) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self.input, view) :]
+            except BlockingIOError:
+                self._wait(self._writable, end)
+            except BrokenPipeError:
+                raise self._died(started=False) from None
+
+    def _receive(self, end: float, *, started: bool) -> Any:
+        size = HEADER.unpack(self._take(HEADER.size, end, started))[0]
+        if size > MAX_FRAME:
+            raise self._died(started)
+        body = self._take(size, end, started)
+        try:
+            return json.loads(body) if size else {}
+        except ValueError:
+            raise self._died(started) from None
+
+    def _take(self, size: int, end: float, started: bool) -> bytearray:
+        while len(self._unread) < size:
+            self._wait(self._readable, end)
+            part = os.read(self.output, READ_SIZE)
+            if not part:
+                raise self._died(started)
+            self._unread += part
+        taken = self._unread[:size]
+        del self._unread[:size]
+        return taken
+
+    def _wait(self, poll: "select.poll", end: float) -> None:
+        if not wait_ready(poll, end):
+            self._destroy()
+            raise OverrunError(max(self.progress.get()[0], 0))
+
+    def _died(self, started: bool) -> ChildDiedError | MissingWallsError:
+        self._destroy()
+        if self.process.returncode == EXIT_WITHOUT_WALLS:
+            return MissingWallsError(missing_walls(self.walls))
+        number = self.progress.get()[0]
+        return ChildDiedError(started, self.process.returncode, number)
+
+    def _destroy(self) -> None:
+        self.kill()
+        self.reap()
+
+    def kill(self) -> None:
+        """SIGKILL, from any thread."""
+        self.process.kill()
+
+    def reap(self) -> None:
+        """Wait for the end and let go of pipes and memory."""
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self.files.close()
+
+
+def remember_database(held: "OrderedDict[tuple[Any, ...], None]", key: tuple[Any, ...], most: int) -> None:
+    """Which databases a child holds, as `child.Server.database` does: newest last, the oldest gone beyond `most`."""
+    held[key] = None
+    held.move_to_end(key)
+    while len(held) > most:
+        held.popitem(last=False)
+
+
+def missing_walls(walls: dict[str, bool]) -> str:
+    """The sentence for an installation that requires all of them."""
+    names = " and ".join(name for name, holds in walls.items() if not holds)
+    return (
+        f"Sandbox children cannot be walled in: this kernel or container refuses {names}. "
+        "Allow it, or unset SENSE_SANDBOX_REQUIRE_WALLS."
+    )
+
+
+def probe_walls(limits: Limits | None = None) -> dict[str, bool]:
+    """The walls that a child finds here. Raises MissingWallsError where one lacks that is required."""
+    child = ChildProcess(limits or Limits())
+    try:
+        assert child.process.stdin is not None
+        child.process.stdin.close()  # it ends once it stands behind its walls
+        child.process.wait(child.limits.start_s)
+    except subprocess.TimeoutExpired:
+        raise child._never_began() from None
+    finally:
+        child.kill()
+        child.reap()
+    if child.process.returncode == EXIT_WITHOUT_WALLS:
+        raise MissingWallsError(missing_walls(child.walls))
+    return child.walls
+
+
+def poll_for(descriptor: int, event: int) -> "select.poll":
+    """A poll object for one event of one descriptor."""
+    poll = select.poll()
+    poll.register(descriptor, event)
+    return poll
+
+
+def wait_ready(poll: "select.poll", end: float) -> bool:
+    """Whether the pipe becomes ready before `end`. What lies there already counts, however late we were woken."""
+    return bool(poll.poll(max(end - time.monotonic(), 0) * 1000))

@@ -1,0 +1,209 @@
+"""A connection that can only read: immutable file, allow-list, limits, deadline."""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from functools import cache
+from urllib.parse import quote
+
+import apsw
+
+from services.sandbox.execution.authorizer import Authorizer
+from services.sandbox.execution.limits import Limits
+
+UNIX_EPOCH_MS = 210_866_760_000_000  # 1970-01-01 in the milliseconds of SQLite's Julian days
+COLLATE = re.compile(
+    r"""\bCOLLATE\s++(?:"([^"]{0,200})"|'([^']{0,200})'|`([^`]{0,200})`|\[([^\]]{0,200})\]|(\w+))""", re.IGNORECASE
+)
+
+
+class ObservedClock(apsw.VFS):
+    """SQLite's own files, with a clock that can be held and that notices who asks it.
+
+    A result depends on the moment exactly where SQLite asked for the time while it ran, however the text said so:
+    `date('now')`, `julianday()`, CURRENT_TIMESTAMP, a view that has one of them.
+    """
+
+    NAME = "sense-wall-time"
+
+    def __init__(self) -> None:
+        super().__init__(self.NAME, "")
+        self.held: int | None = None
+        self.asked = False
+
+    def hold(self, now_ms: int | None) -> None:
+        """The time from here on, in milliseconds since 1970; None lets it run."""
+        self.held, self.asked = now_ms, False
+
+    def xFullPathname(self, name: str) -> str:  # noqa: N802
+        """Called by SQLite. APSW takes the inherited one's word for a path with links in it for an error."""
+        return os.path.realpath(name)
+
+    def xCurrentTimeInt64(self) -> int:  # noqa: N802
+        """Called by SQLite."""
+        self.asked = True
+        return UNIX_EPOCH_MS + (time.time_ns() // 1_000_000 if self.held is None else self.held)
+
+
+@cache
+def observed_clock() -> ObservedClock:
+    """The one of this process, registered when first needed."""
+    return ObservedClock()
+
+
+@cache
+def built_in_collations() -> frozenset[str]:
+    """What SQLite has by itself; asked of an empty database, for the list counts names that a schema only mentions."""
+    return frozenset(str(name).lower() for _, name in apsw.Connection(":memory:").execute("PRAGMA collation_list"))
+
+
+def foreign_collations(sqlite: apsw.Connection) -> list[str]:
+    """The collations that the schema names and SQLite does not have: their program brought them."""
+    found: dict[str, str] = {}
+    rows = sqlite.execute("SELECT sql FROM sqlite_master WHERE sql LIKE '%collate%'")
+    while True:
+        try:
+            text = str(next(rows)[0])
+        except UnicodeDecodeError:
+            continue
+        except StopIteration:
+            return [name for key, name in found.items() if key not in built_in_collations()]
+        for parts in COLLATE.findall(text):
+            name = "".join(parts)
+            found.setdefault(name.lower(), name)
+
+
+def register_collations(
+    sqlite: apsw.Connection, names: list[str], compare: Callable[[str, str], int] | None = None
+) -> None:
+    """Gives SQLite these collations, so that tables that name them can be read.
+
+    Without `compare` the first comparison fails as SQLite itself would have failed: no order is made up.
+    """
+    for name in names:
+        sqlite.create_collation(name, compare or refuse_collation(name))
+
+
+def refuse_collation(name: str) -> Callable[[str, str], int]:
+    """A collation that compares nothing."""
+
+    def refuse(_one: str, _other: str) -> int:
+        raise apsw.SQLError(f"no such collation sequence: {name}: only the program that wrote the database has it")
+
+    return refuse
+
+
+class Deadline:
+    """The deadline that SQLite's progress handler looks at."""
+
+    def __init__(self) -> None:
+        self.end = float("inf")
+
+    def start(self, seconds: float) -> None:
+        """Begin a budget of `seconds` now."""
+        self.end = time.monotonic() + seconds
+
+    def over(self) -> bool:
+        """Whether the budget is spent."""
+        return time.monotonic() > self.end
+
+    def check(self) -> None:
+        """Raise what SQLite raises when its progress handler says stop."""
+        if self.over():
+            raise apsw.InterruptError("deadline")
+
+
+def set_limits(connection: apsw.Connection, limits: Limits) -> None:
+    """SQLite's own limits: value and statement size, depth, compound terms, no attached files, no threads."""
+    connection.limit(apsw.SQLITE_LIMIT_LENGTH, limits.value_bytes)
+    connection.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, limits.sql_bytes + 100_000)
+    connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
+    connection.limit(apsw.SQLITE_LIMIT_EXPR_DEPTH, limits.expression_depth)
+    connection.limit(apsw.SQLITE_LIMIT_COMPOUND_SELECT, limits.compound_terms)
+    connection.limit(apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH, limits.like_pattern_bytes)
+    connection.limit(apsw.SQLITE_LIMIT_TRIGGER_DEPTH, 1)
+    connection.limit(apsw.SQLITE_LIMIT_WORKER_THREADS, 0)
+
+
+def harden(connection: apsw.Connection) -> None:
+    """Switch off what no query needs; `"text"` in double quotes is an identifier unless `quoted_strings` says so."""
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+    allow_quoted_strings(connection, False)
+
+
+def allow_quoted_strings(connection: apsw.Connection, allowed: bool) -> None:
+    """Whether an unknown name in double quotes is read as a string, as SQLite does by default."""
+    connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, int(allowed))
+
+
+class ReadConnection:
+    """One open database and its walls; `number` tells it from others that were open in this process.
+
+    Raises apsw.Error when the file is not a sound database.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        limits: Limits,
+        clock: Deadline,
+        number: int = 0,
+        *,
+        size: int = 0,
+        vfs: str | None = None,
+    ) -> None:
+        self.path, self.limits, self.clock, self.number, self.size = path, limits, clock, number, size
+        self._dated: ReadConnection | None = None
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        uri = f"file:{quote(path)}?mode=ro&immutable=1"
+        self.sqlite = apsw.Connection(uri, flags=flags, vfs=vfs, statementcachesize=0)
+        self.gate = Authorizer(watch_dates=vfs is None)
+        self.prepare(limits, clock)
+
+    def prepare(self, limits: Limits, clock: Deadline) -> None:
+        """Everything between opening and the first query; the authorizer is last, for it forbids the rest."""
+        self.sqlite.set_progress_handler(clock.over, limits.progress_steps)
+        harden(self.sqlite)
+        for pragma in ("query_only=1", "temp_store=2", "mmap_size=0"):
+            self.sqlite.execute(f"PRAGMA {pragma}").fetchall()
+        tables = self.names("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+        modules = self.names("SELECT name FROM pragma_module_list")
+        self.foreign = foreign_collations(self.sqlite)
+        register_collations(self.sqlite, self.foreign)
+        set_limits(self.sqlite, limits)
+        self.sqlite.authorizer = self.gate.reading(tables, modules)
+
+    def names(self, sql: str) -> frozenset[str]:
+        """Names that a query of ours gives, in lower case, without those that are not UTF-8: no SQL can say them."""
+        found: set[str] = set()
+        rows = self.sqlite.execute(sql)
+        while True:
+            try:
+                found.add(str(next(rows)[0]).lower())
+            except UnicodeDecodeError:
+                continue
+            except StopIteration:
+                return frozenset(found)
+
+    @property
+    def longest(self) -> int:
+        """The bound on a value where the file stores large ones: none that it holds is larger than itself."""
+        return max(self.limits.value_bytes, min(self.size, self.limits.stored_value_bytes))
+
+    def dated(self) -> "ReadConnection":
+        """The same file behind `WallTime`, for statements with date functions; others are not slowed down by it."""
+        if self._dated is None:
+            vfs = observed_clock().NAME
+            self._dated = ReadConnection(self.path, self.limits, self.clock, self.number, size=self.size, vfs=vfs)
+        return self._dated
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._dated is not None:
+            self._dated.close()
+        self.sqlite.close(True)

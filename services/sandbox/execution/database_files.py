@@ -1,0 +1,199 @@
+"""Database files as users give them: what cannot be one is refused before any child sees it."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from services.sandbox.execution.limits import FILE_BYTES
+from shared.errors import InvalidInputError, NotFoundError
+
+MAGIC = b"SQLite format 3\x00"
+HEADER_BYTES = 100
+HOT_JOURNAL = bytes.fromhex("d9d505f920a163d7")  # others are what `journal_mode=PERSIST` leaves behind
+WAL_HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24
+WAL_BYTES_READ = 8_000_000  # of a log that may hold nothing new; a longer one is taken for unfinished
+NOT_REGULAR = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+FileIdentity = tuple[int, int, int, int]
+
+
+def check_database_file(path: Path, *, most_bytes: int = FILE_BYTES) -> FileIdentity:
+    """What changes when the file does: device, inode, size, time of change.
+
+    Never waits, whatever the path leads to. Raises NotFoundError for a missing file, InvalidInputError for what is no
+    file, empty, larger than `most_bytes`, no SQLite, or not closed cleanly.
+    """
+    try:
+        refuse_not_regular(path, path.stat())
+        status, head = read_header(path)
+    except FileNotFoundError:
+        raise NotFoundError(f"There is no database file at {path}; check the path.") from None
+    except PermissionError:
+        raise InvalidInputError(f"{path} may not be read by this user; give it read permission.") from None
+    except ValueError:
+        raise InvalidInputError(f"The path {str(path)!r} holds a NUL character; give one without.") from None
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read ({error.strerror}); give a SQLite file.") from None
+    if not status.st_size:
+        raise InvalidInputError(f"{path} is empty; give a SQLite file with tables.")
+    if status.st_size > most_bytes:
+        raise InvalidInputError(
+            f"{path} has {status.st_size} bytes; at most {most_bytes} are read: give a smaller file."
+        )
+    if not head.startswith(MAGIC):
+        raise InvalidInputError(f"{path} is not a SQLite database, or it is encrypted; give a plain SQLite 3 file.")
+    refuse_truncated(path, status.st_size, head)
+    refuse_unfinished(path)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def open_database_file(path: Path) -> Iterator[int]:
+    """A descriptor of a database, to be given to a child. Raises what `identify` raises where it cannot be opened."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        check_database_file(path)
+        raise
+    try:
+        refuse_not_regular(path, os.fstat(descriptor))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def create_files(paths: Sequence[Path]) -> Iterator[list[int]]:
+    """Descriptors of new, empty files that a child is to write."""
+    descriptors: list[int] = []
+    try:
+        for path in paths:
+            descriptors.append(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+class FileIdentities:
+    """Looks into each file once, and again only when it has changed."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self._known: dict[str, FileIdentity] = {}
+
+    def identity(self, path: Path) -> FileIdentity:
+        """As `identify`."""
+        name = str(path)
+        try:
+            status = path.stat()
+            now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            if self._known.get(name) == now and not any(map(os.path.exists, (f"{name}-wal", f"{name}-journal"))):
+                return now
+        except (OSError, ValueError):
+            pass  # said better below
+        self._known[name] = check_database_file(path, most_bytes=self.most_bytes)
+        return self._known[name]
+
+
+def refuse_not_regular(path: Path, status: os.stat_result) -> None:
+    """Only regular files hold databases; opening others may wait for ever or do something."""
+    for is_kind, kind in NOT_REGULAR:
+        if is_kind(status.st_mode):
+            raise InvalidInputError(f"{path} is {kind}; give a SQLite file.")
+
+
+def read_header(path: Path) -> tuple[os.stat_result, bytes]:
+    """Status and first bytes of one and the same file, even if the path comes to lead elsewhere meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        refuse_not_regular(path, status)
+        return status, os.read(descriptor, HEADER_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+PAGE_SIZES = frozenset(1 << bits for bits in range(9, 17))
+
+
+def refuse_truncated(path: Path, size: int, head: bytes) -> None:
+    """A download or copy that broke off: the header says how many pages there are, where its writer kept it so."""
+    page = int.from_bytes(head[16:18], "big")
+    page = 65_536 if page == 1 else page
+    whole = int.from_bytes(head[28:32], "big") * page
+    kept = head[24:28] == head[92:96] and page in PAGE_SIZES  # else SQLite says what is wrong with it
+    if kept and size < whole:
+        raise InvalidInputError(f"{path} is cut short: {size} of its {whole} bytes are there; copy or fetch it again.")
+
+
+def refuse_unfinished(path: Path) -> None:
+    """The file is read as immutable, so pages that still wait beside it would be missed silently.
+
+    What a killed program left and what is no news passes: a log whose pages stand in the file already, a journal of
+    mode PERSIST that is over.
+    """
+    for suffix in ("-wal", "-journal"):
+        beside = path.with_name(path.name + suffix)
+        if not beside.is_file():
+            continue
+        try:
+            with beside.open("rb") as file:
+                data = file.read(WAL_BYTES_READ + 1 if suffix == "-wal" else len(HOT_JOURNAL))
+        except OSError as error:
+            raise InvalidInputError(f"{beside} cannot be read ({error.strerror}); it belongs to {path.name}.") from None
+        if data == HOT_JOURNAL if suffix == "-journal" else wal_has_new_pages(path, data):
+            raise InvalidInputError(
+                f"{path} has unfinished writes in {beside.name}; close the program that writes it, or, where none does "
+                f"any more, bring them in: sqlite3 {path.name} 'PRAGMA wal_checkpoint(TRUNCATE)'."
+            )
+
+
+def wal_has_new_pages(path: Path, log: bytes) -> bool:
+    """Whether a write-ahead log holds a committed page that the file lacks (format: sqlite.org/fileformat2.html)."""
+    if len(log) <= WAL_HEADER_BYTES:
+        return False
+    if len(log) > WAL_BYTES_READ:
+        return True
+    size, salts = int.from_bytes(log[8:12], "big"), log[16:24]
+    if not 512 <= size <= 65_536:
+        return True
+    pages: dict[int, bytes] = {}
+    waiting: dict[int, bytes] = {}
+    for at in range(WAL_HEADER_BYTES, len(log) - FRAME_HEADER_BYTES - size + 1, FRAME_HEADER_BYTES + size):
+        frame, begin = log[at : at + FRAME_HEADER_BYTES], at + FRAME_HEADER_BYTES
+        if frame[8:16] != salts:  # of an earlier round of the log
+            break
+        waiting[int.from_bytes(frame[:4], "big")] = log[begin : begin + size]
+        if frame[4:8] != bytes(4):  # ends a transaction
+            pages |= waiting
+            waiting = {}
+    with path.open("rb") as file:
+        for number, page in pages.items():
+            file.seek((number - 1) * size)
+            if file.read(size) != page:
+                return True
+    return False
+
+
+def check_inside(path: Path, roots: Iterable[Path]) -> Path:
+    """The path with every link followed, when that lies in one of the folders `roots`; it need not exist.
+
+    Raises InvalidInputError for a path that leads outside, by `..` or by a link, and for one that leads nowhere.
+    """
+    allowed = [root.resolve() for root in roots]
+    try:
+        real = path.resolve()
+    except (ValueError, OSError, RuntimeError):  # a NUL, a name that is too long, links in a circle
+        raise InvalidInputError(f"The path {str(path)!r} leads nowhere; give the path of a file.") from None
+    if not any(real.is_relative_to(root) for root in allowed):
+        folders = ", ".join(str(root) for root in allowed) or "none"
+        raise InvalidInputError(f"{path} leads outside of the allowed folders; give a path inside of: {folders}.")
+    return real

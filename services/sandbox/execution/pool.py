@@ -1,0 +1,311 @@
+"""A few children that serve queries: thread safe, and whole again after each death."""
+
+import signal
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from services.sandbox.execution.child_process import ChildDiedError, ChildProcess, OverrunError
+from services.sandbox.execution.database_files import FileIdentities
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.requests import BatchPlan, Execution, ExecutionRequest, StatementBatch
+from shared.contracts.records import Outcome
+from shared.errors import CancelledError, ConflictError, InvalidInputError, UnavailableError
+
+BUILD_CHILD = "services.sandbox.building.child"
+STARTS = 3  # a child that dies before it has begun was no script's victim
+MAX_BUILDS = 500  # of one child: whatever a script may leave behind ends with it
+
+
+class BuildProcess:
+    """One caller at a time. A child that dies, overruns or has built enough is replaced."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._turn = threading.Lock()
+        self._child: ChildProcess | None = None
+        self._built = 0
+        self._ended = False
+
+    def ask(self, message: dict[str, Any], deadline_s: float, files: Sequence[int]) -> dict[str, Any]:
+        """The child's reply to a request with these files.
+
+        Raises OverrunError, ChildDiedError, UnavailableError, or CancelledError once it ended.
+        """
+        with self._turn:
+            for _ in range(STARTS):
+                try:
+                    return self._once(message, deadline_s, files)
+                except ChildDiedError as death:
+                    if death.started:
+                        raise
+        raise UnavailableError("Sandbox children die before they start; run `sense doctor`.")
+
+    def _once(self, message: dict[str, Any], deadline_s: float, files: Sequence[int]) -> dict[str, Any]:
+        try:
+            return self._take().ask(message, deadline_s, files)
+        except BaseException as error:
+            self._drop()  # whatever it was, a late reply must not be taken for the next one's
+            if self._ended and isinstance(error, OverrunError | ChildDiedError):
+                raise CancelledError("The sandbox was stopped while it built a database.") from None
+            raise
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, where there is one."""
+        return self._child.pid if self._child is not None else None
+
+    def kill(self) -> None:
+        """SIGKILL the child at once; whoever waits or calls later gets CancelledError."""
+        self._ended = True
+        if (child := self._child) is not None:
+            child.kill()
+
+    def close(self) -> None:
+        """Ends the child and waits for it."""
+        self.kill()
+        with self._turn:
+            self._drop()
+
+    def _take(self) -> ChildProcess:
+        """A living child that was not used too often."""
+        if self._built >= MAX_BUILDS or (self._child is not None and not self._child.alive):
+            self._drop()
+        if self._child is None:
+            try:
+                self._child = ChildProcess(self.limits, BUILD_CHILD)
+            except OSError as error:
+                raise UnavailableError(f"A sandbox child cannot be started: {error}.") from error
+        if self._ended:
+            self._child.kill()
+        self._built += 1
+        return self._child
+
+    def _drop(self) -> None:
+        child, self._child, self._built = self._child, None, 0
+        if child is not None:
+            child.kill()
+            child.reap()
+
+
+class SandboxPool:
+    """Up to `children` processes, started when first needed. A context manager.
+
+    With `tolerant` a damaged file does not end the call: its statements count as `killed`, and `damaged` names it.
+    """
+
+    def __init__(self, children: int = 2, limits: Limits | None = None, *, tolerant: bool = False) -> None:
+        if children < 1:
+            raise InvalidInputError(f"A sandbox needs at least one child, not {children}.")
+        self.children = children
+        self.limits = limits or Limits()
+        self.files = FileIdentities(self.limits.file_bytes)
+        self.desk = BuildProcess(self.limits)
+        self.tolerant = tolerant
+        self.damaged: dict[Path, str] = {}
+        self._free: list[ChildProcess | None] = [None] * children
+        self._all: set[ChildProcess] = set()
+        self._ready = threading.Condition()
+        self._end: str | None = None
+
+    def execute(self, database: Path, sql: str, *, deadline_s: float | None = None, keep_rows: int = 20) -> Execution:
+        """Run one SQL. Raises NotFoundError or InvalidInputError for what is not a sound database or budget."""
+        return self.run(ExecutionRequest(database, sql, deadline_s, keep_rows))
+
+    def run(self, request: ExecutionRequest) -> Execution:
+        """One request on a free child."""
+        return self.execute_many([request])[0]
+
+    def execute_many(self, requests: Sequence[ExecutionRequest]) -> list[Execution]:
+        """Run all, spread over the children, equal requests once; answers in the order of the requests."""
+        plan = BatchPlan(requests, self.limits, self.files)
+        todo = deque(plan.batches())
+        workers = min(self.children, len(todo))
+        if workers < 2:
+            self._work(plan, todo)
+            return plan.results()
+        with ThreadPoolExecutor(workers) as threads:
+            running = [threads.submit(self._work, plan, todo) for _ in range(workers)]
+        for worker in running:
+            worker.result()
+        return plan.results()
+
+    def describe(self, database: Path, sample_rows: int) -> list[dict[str, Any]]:
+        """Tables of a database as plain data. Raises InvalidInputError when it takes too long."""
+        tables: list[dict[str, Any]] = self.describe_all(database, sample_rows)["tables"]
+        return tables
+
+    def describe_all(self, database: Path, sample_rows: int) -> dict[str, Any]:
+        """Tables, views and warnings, for `make_card`. Raises as `describe` does."""
+        asked = {"sql": "", "deadline_s": self.limits.gold_deadline_s, "sample_rows": sample_rows}
+        batch = StatementBatch(database, self.files.identity(database), [0], [asked])
+        replies = self._serve(batch, {**batch.message(), "op": "describe"})
+        if "tables" not in replies[0]:
+            raise InvalidInputError(f"{database} cannot be described: {replies[0]['message']}.")
+        return replies[0]
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was killed or closed."""
+        return self._end is not None
+
+    def pids(self) -> list[int]:
+        """Process ids of the children that run now."""
+        with self._ready:
+            return sorted(child.pid for child in self._all if child.alive)
+
+    def kill(self) -> None:
+        """SIGKILL every child at once; whoever waits or calls later gets CancelledError."""
+        self.desk.kill()
+        with self._ready:
+            self._end = "killed"
+            for child in self._all:
+                child.kill()
+            self._ready.notify_all()
+
+    def close(self) -> None:
+        """End all children and wait for them; calls that still run are cut off."""
+        self.desk.close()
+        with self._ready:
+            self._end = self._end or "closed"
+            children, self._all = list(self._all), set()
+            idle, self._free = [child for child in self._free if child is not None], []
+            self._ready.notify_all()
+        for child in children:
+            child.kill()
+            child.process.wait()
+        for child in idle:
+            child.reap()
+
+    def __enter__(self) -> "SandboxPool":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _work(self, plan: BatchPlan, todo: deque[StatementBatch]) -> None:
+        """One thread's share: batch after batch until none is left; an error empties the rest."""
+        try:
+            while True:
+                try:
+                    batch: StatementBatch | None = todo.popleft()
+                except IndexError:
+                    return
+                while batch is not None:
+                    replies = self._serve(batch, batch.message())
+                    for number, reply in replies.items():
+                        plan.answers[batch.places[number]] = Execution.from_reply(reply)
+                    batch = batch.without(*replies) if len(replies) < len(batch.places) else None
+        except BaseException:
+            todo.clear()
+            raise
+
+    def _serve(self, batch: StatementBatch, message: dict[str, Any]) -> dict[int, dict[str, Any]]:
+        """Replies by statement: of all, or of those up to the one at which the child died, and of that one."""
+        deadlines = [statement["deadline_s"] for statement in batch.statements]
+        for _ in range(STARTS):
+            replies: list[dict[str, Any]] = []
+            child = self._take()
+            try:
+                child.send(message)
+                while len(replies) < len(deadlines):
+                    replies += child.replies(deadlines)
+                return {number: self._usable(batch.database, replies[number]) for number in range(len(deadlines))}
+            except OverrunError as overrun:
+                self._check_end()
+                return {**dict(enumerate(replies)), overrun.at: timeout_reply(deadlines[overrun.at])}
+            except ChildDiedError as death:
+                self._check_end()
+                if death.started:
+                    at = min(max(death.at, len(replies)), len(deadlines) - 1)
+                    return {**dict(enumerate(replies)), at: died_reply(death, deadlines[at])}
+            finally:
+                self._give(child)
+        raise UnavailableError("Sandbox children die before they start; run `sense doctor`.")
+
+    def _usable(self, database: Path, reply: dict[str, Any]) -> dict[str, Any]:
+        """The reply itself. Raises InvalidInputError where the child could not read the file as a database."""
+        if "unusable" not in reply:
+            return reply
+        said = f"{database} is damaged or not a SQLite database: {reply['unusable']}."
+        if not self.tolerant:
+            raise InvalidInputError(said)
+        self.damaged.setdefault(database, said)
+        return {"outcome": Outcome.KILLED.value, "message": said, "sandbox_limited": True}
+
+    def _check_end(self) -> None:
+        if self._end == "killed":
+            raise CancelledError("The sandbox was stopped while it ran a query.")
+        if self._end:
+            raise ConflictError("The sandbox is closed; open another one.")
+
+    def _take(self) -> ChildProcess:
+        with self._ready:
+            while not self._free and not self._end:
+                self._ready.wait()
+            self._check_end()
+            child = self._free.pop()
+            if child is not None and child.alive:
+                return child
+            if child is not None:
+                self._all.discard(child)
+                child.reap()
+            return self._start()
+
+    def _start(self) -> ChildProcess:
+        try:
+            child = ChildProcess(self.limits)
+        except OSError as error:
+            self._free.append(None)
+            raise UnavailableError(f"A sandbox child cannot be started: {error}.") from error
+        self._all.add(child)
+        return child
+
+    def _give(self, child: ChildProcess) -> None:
+        with self._ready:
+            if child.alive and not self._end:
+                self._free.append(child)
+            else:
+                self._all.discard(child)
+                self._free.append(None)
+            self._ready.notify()
+
+
+def died_reply(death: ChildDiedError, deadline_s: float) -> dict[str, Any]:
+    """The reply that a child which died did not give; the kernel ends one that used too much CPU."""
+    if death.status == -signal.SIGXCPU:
+        return timeout_reply(deadline_s)
+    return {
+        "outcome": Outcome.KILLED.value,
+        "message": f"the query ended its process (exit status {death.status})",
+        "sandbox_limited": True,
+    }
+
+
+def timeout_reply(deadline_s: float) -> dict[str, Any]:
+    """The reply that a killed child did not give."""
+    said = "the query ran past its deadline and was killed"
+    return {"outcome": Outcome.TIMEOUT.value, "message": said, "elapsed_ms": round(deadline_s * 1000, 3)}
+
+
+def execute_once(database: Path, sql: str, *, deadline_s: float = 2.0, max_rows: int = 100) -> dict[str, Any]:
+    """Outcome, rows (at most `max_rows`), columns, row_count (of the whole result), truncated, elapsed_ms, message.
+
+    Raises NotFoundError or InvalidInputError for a file, deadline or row limit that cannot be used.
+    """
+    with SandboxPool(children=1, limits=replace(Limits(), deadline_s=deadline_s)) as pool:
+        execution = pool.execute(database, sql, keep_rows=max_rows)
+    return {
+        "outcome": execution.outcome.value,
+        "rows": execution.rows,
+        "columns": execution.columns,
+        "row_count": execution.row_count,
+        "truncated": execution.truncated,
+        "elapsed_ms": execution.elapsed_ms,
+        "message": execution.message,
+    }

@@ -1,0 +1,444 @@
+"""One query on one read connection: what the child does for each statement."""
+
+import hashlib
+import json
+import re
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import apsw
+
+from services.sandbox.execution.connection import Deadline, ReadConnection, allow_quoted_strings, observed_clock
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.outcomes import Failure, MultiStatementError, classify_error
+from services.sandbox.execution.sql_text import first_words, is_blank, tokens
+from services.sandbox.judging.comparison import Comparison, ComparisonRule, ComparisonTarget, Row, encode, shown_cell
+
+HINT_START, HINT_END = 'no such column: "', '" - should this be a string literal'
+MAX_FALLBACKS = 16
+
+
+def suggests_string(message: str) -> bool:
+    """Whether SQLite's message says that a name in double quotes may be meant as a string."""
+    return suggested_string(message) is not None
+
+
+def suggested_string(message: str) -> str | None:
+    """The name that SQLite's message speaks of."""
+    begin, end = message.find(HINT_START) + len(HINT_START), message.rfind(HINT_END)
+    return message[begin:end] if len(HINT_START) <= begin <= end else None
+
+
+def find_string_fallbacks(sqlite: apsw.Connection, sql: str, message: str) -> list[str]:
+    """The names that no table has, in order and without their quotes: the first stands in `message`.
+
+    Each is turned into a string and the text compiled (not run) again, with the fallback off, until it compiles.
+    """
+    found: list[str] = []
+    while (name := suggested_string(message)) is not None and len(found) < MAX_FALLBACKS:
+        if name in found:
+            break
+        found.append(name)
+        sql = replace_with_string(sql, name)
+        message = compile_error(sqlite, sql)
+    return found
+
+
+def replace_with_string(sql: str, name: str) -> str:
+    """The text with the double-quoted `name` as a string in single quotes."""
+    literal = "'" + name.replace("'", "''") + "'"
+    if "'" not in sql and '"' not in name:
+        return sql.replace(f'"{name}"', literal)
+    return "".join(
+        literal if kind == "quoted" and text[0] == '"' and text[1:-1].replace('""', '"') == name else text
+        for kind, text in tokens(sql)
+    )
+
+
+def compile_error(sqlite: apsw.Connection, sql: str) -> str:
+    """SQLite's complaint about the text, empty when there is none; nothing is run."""
+    cursor = sqlite.cursor()
+    cursor.exec_trace = lambda *_: False
+    try:
+        cursor.execute(sql)
+    except apsw.ExecTraceAbort:
+        return ""
+    except (apsw.Error, MemoryError) as error:
+        return str(error)
+    return ""
+
+
+CHUNK_BYTES = 64_000_000  # what rows read between two looks at the caps may take, were every cell as large as can be
+CHUNK_ROWS = 64
+TOO_BIG_MESSAGE = "string or blob too big"
+WIDE_COLUMNS = 16  # columns; so wide a row may be large by itself, and is looked at before it is copied
+
+
+class DateFunctionError(Exception):
+    """The statement has date functions: it has to run where it is seen whether they ask for the time."""
+
+
+@dataclass
+class PartialResult:
+    """What has been seen of a result."""
+
+    rows: list[Row] = field(default_factory=list)
+    encoded: list[bytes] = field(default_factory=list)
+    bytes: int = 0
+    columns: list[str] = field(default_factory=list)
+    statement: str = ""
+    failure: Failure | None = None
+    capped: bool = False
+
+
+class Query:
+    """A SQL text with its budgets, run once. `request` is one statement of `Request.message`."""
+
+    def __init__(self, connection: ReadConnection, clock: Deadline, limits: Limits, request: dict[str, Any]) -> None:
+        self.connection, self.clock, self.limits = connection, clock, limits
+        self.plain = connection
+        self.now: int | None = request.get("now")
+        self.asked_time = False
+        self.longest = limits.value_bytes
+        self.sql: str = request["sql"]
+        self.keep_rows: int = request["keep_rows"]
+        self.rule = ComparisonRule(**request["rule"]) if request.get("rule") else None
+        self.target = ComparisonTarget(**request["target"]) if request.get("target") else None
+        self.leave_target = bool(request.get("leave_target"))
+        self.with_marks: bool = request.get("with_marks", False)
+        self.only_wrong: bool = request.get("only_wrong", False)
+        self.repeat: int = request.get("repeat", 0)
+        self.text_errors = self.rule.text_errors if self.rule else limits.text_errors
+        self.double_quoted_strings: list[str] = []
+
+    def run(self) -> dict[str, Any]:
+        """The reply as the parent expects it. Raises UnusableDatabaseError for a file that is not sound."""
+        began = time.perf_counter()
+        reply = self.reply(self.read())
+        reply["elapsed_ms"] = round((time.perf_counter() - began) * 1000, 3)
+        if self.repeat and reply["outcome"] in ("ok", "empty"):
+            reply["timings"] = self.timed()
+        return reply
+
+    def timed(self) -> list[tuple[float, float]]:
+        """(seconds to the first row, seconds to the last) of each further run; fewer runs where the deadline comes."""
+        found: list[tuple[float, float]] = []
+        sqlite = self.plain.sqlite
+        allow_quoted_strings(sqlite, bool(self.double_quoted_strings))
+        sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.longest)
+        try:
+            while len(found) < self.repeat:
+                began = time.perf_counter()
+                cursor = sqlite.cursor().execute(self.sql)
+                first = time.perf_counter()
+                cursor.fetchall()
+                found.append((first - began, time.perf_counter() - began))
+        except (apsw.Error, MemoryError, UnicodeDecodeError):
+            return found
+        finally:
+            allow_quoted_strings(sqlite, False)
+            sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.limits.value_bytes)
+        return found
+
+    def reply(self, reading: PartialResult) -> dict[str, Any]:
+        """Columns, rows for people, the fingerprint where every row was seen; what says nothing is left out."""
+        if reading.failure and not reading.capped:
+            failure = reading.failure
+            return {"outcome": failure.outcome, "message": failure.message, **self.said_beside(failure)}
+        compared = {} if reading.failure else self.compared(reading)
+        shown = reading.rows[: 0 if self.only_wrong and compared.get("matched") else self.keep_rows]
+        most = self.limits.max_cell_chars
+        reply: dict[str, Any] = {"outcome": "ok" if reading.rows else "empty", "row_count": len(reading.rows)}
+        reply |= {"columns": reading.columns, "rows": [[shown_cell(cell, most) for cell in row] for row in shown]}
+        if reading.capped or len(reading.rows) > len(shown) or any_longer(shown, most):
+            reply["truncated"] = True
+        if reading.failure:
+            reply |= {"outcome": reading.failure.outcome, "message": reading.failure.message}
+        return {**reply, **compared, **self.said_beside(reading.failure)}
+
+    def said_beside(self, failure: Failure | None) -> dict[str, Any]:
+        """Names in double quotes read as strings; what the run depended on; whether a limit of ours ended it."""
+        found: dict[str, Any] = {}
+        if self.double_quoted_strings:
+            found["double_quoted_strings"] = self.double_quoted_strings
+        if self.asked_time:
+            found["clock"] = True
+        if self.plain.foreign:
+            found["foreign"] = True
+        if failure is not None and failure.sandbox_limited:
+            found["sandbox_limited"] = True
+        return found
+
+    def compared(self, reading: PartialResult) -> dict[str, Any]:
+        """The fingerprint under the rule, and whether the result is the target, where the request asks for them."""
+        if self.rule is None:
+            return {}
+        found: dict[str, Any] = {}
+        try:
+            comparison = Comparison(reading.rows, reading.encoded, len(reading.columns), self.rule, self.clock.check)
+            found["fingerprint"] = comparison.fingerprint
+            if self.leave_target:
+                found |= comparison.leave_target(with_marks=self.with_marks)
+            if self.target is not None:
+                found["matched"] = comparison.matches(self.target, self.limits.max_arrangements)
+                found["wants_marks"] = comparison.wants_marks
+        except (apsw.InterruptError, MemoryError):
+            found["matched"] = None
+        return found
+
+    def read(self) -> PartialResult:
+        """Run; where SQLite suggests that a name in double quotes is a string, run again reading it so."""
+        reading = self.attempt(self.sql)
+        if reading.failure is None or not suggests_string(reading.failure.message):
+            return self.decoded(reading)
+        self.double_quoted_strings = find_string_fallbacks(self.connection.sqlite, self.sql, reading.failure.message)
+        allow_quoted_strings(self.connection.sqlite, True)
+        try:
+            return self.decoded(self.attempt(self.sql))
+        finally:
+            allow_quoted_strings(self.connection.sqlite, False)
+
+    def decoded(self, reading: PartialResult) -> PartialResult:
+        """The same result with text that is not UTF-8 marked or left out, where the policy says so."""
+        failed = reading.failure is not None and reading.failure.outcome == "decode_error"
+        if not failed or self.text_errors == "strict" or not reading.columns:
+            return reading
+        width = len(reading.columns)
+        inner = reading.statement.rstrip().rstrip(";")
+        names = ", ".join(f"c{n}" for n in range(width))
+        cells = ", ".join(f"typeof(c{n}), iif(typeof(c{n}) = 'text', CAST(c{n} AS BLOB), c{n})" for n in range(width))
+        again = self.attempt(f"WITH sandbox_rows({names}) AS ({inner}\n) SELECT {cells} FROM sandbox_rows", pairs=True)
+        if again.failure is not None and again.failure.outcome == "syntax_error":
+            return reading
+        again.columns = reading.columns
+        return again
+
+    def attempt(self, sql: str, *, pairs: bool = False) -> PartialResult:
+        """One run from start to end. With `pairs`, cells come as (type, bytes) and text is decoded here.
+
+        A second run follows where the first one met a value beyond the usual bound and the file may store such values.
+        """
+        reading = self.run_once(sql, pairs)
+        failure = reading.failure
+        if (
+            failure is None
+            or not failure.message.startswith(TOO_BIG_MESSAGE)
+            or self.connection.longest <= self.longest
+        ):
+            return reading
+        self.longest = self.connection.longest
+        return self.run_once(sql, pairs)
+
+    def run_once(self, sql: str, pairs: bool) -> PartialResult:
+        """One run with the bound on values as it is."""
+        try:
+            return self.run_on(sql, pairs)
+        except DateFunctionError:
+            quoted = bool(self.connection.sqlite.config(apsw.SQLITE_DBCONFIG_DQS_DML, -1))
+        try:
+            self.connection = self.connection.dated()
+            allow_quoted_strings(self.connection.sqlite, quoted)
+            return self.run_on(sql, pairs)
+        except (apsw.Error, MemoryError) as error:
+            return PartialResult(failure=classify_error(error))
+        finally:
+            if self.connection is not self.plain:
+                allow_quoted_strings(self.connection.sqlite, False)
+                self.connection = self.plain
+
+    def run_on(self, sql: str, pairs: bool) -> PartialResult:
+        """On the connection of the moment. Raises DatedError before anything ran where it takes the other one."""
+        reading = PartialResult()
+        sqlite, gate = self.connection.sqlite, self.connection.gate
+        gate.forget()
+        dated = self.connection is not self.plain
+        if dated:
+            observed_clock().hold(self.now)
+        if larger := self.longest > self.limits.value_bytes:
+            sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.longest)
+        cursor = sqlite.cursor()
+        cursor.exec_trace = lambda cursor, statement, _bindings: self.begin(reading, sql, cursor, statement)
+        try:
+            self.clock.check()
+            self.drain(reading, cursor.execute(sql), pairs)
+            if not reading.statement:
+                reading.failure = Failure("syntax_error", "there is no statement in the SQL")
+        except DateFunctionError:
+            raise
+        except Exception as error:
+            reading.failure = classify_error(error, gate.denied)
+            if gate.by_chance:  # a stock SQLite runs it, with another result each time
+                reading.failure = replace(reading.failure, sandbox_limited=True)
+        finally:
+            with suppress(apsw.Error):
+                cursor.close(True)
+            if larger:
+                sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.limits.value_bytes)
+            self.asked_time |= dated and observed_clock().asked
+        return reading
+
+    def begin(self, reading: PartialResult, sql: str, cursor: apsw.Cursor, statement: str) -> bool:
+        """Called by apsw before a statement runs: take its columns, refuse a second statement."""
+        if reading.statement or is_blank(statement):
+            return True
+        if len(statement) < len(sql) and not is_blank(rest := sql[len(statement) :]):
+            raise MultiStatementError(first_words(rest))
+        if self.connection.gate.dates:
+            raise DateFunctionError
+        reading.statement = statement
+        reading.columns = [str(column[0]) for column in cursor.get_description()]
+        return True
+
+    def drain(self, reading: PartialResult, cursor: apsw.Cursor, pairs: bool) -> None:
+        """Eat the rows until the end or a cap, a few at a time so that no chunk of them is large."""
+        limits = self.limits
+        size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // (self.longest * max(1, len(reading.columns)))))
+        while chunk := list(islice(cursor, size)):
+            rows = [self.paired(row) for row in chunk] if pairs else chunk
+            if len(reading.columns) >= WIDE_COLUMNS and raw_bytes(rows) > limits.max_bytes:
+                reading.rows, reading.capped = reading.rows or rows[:1], True
+                reading.failure = too_large(limits)
+                return
+            encoded = encode(rows)
+            reading.rows += rows
+            reading.encoded += encoded
+            reading.bytes += sum(map(len, encoded))
+            if len(reading.rows) > limits.max_rows:
+                reading.failure = Failure(
+                    "row_limit", f"the result has more than {limits.max_rows} rows", sandbox_limited=True
+                )
+                del reading.rows[limits.max_rows :]
+            elif reading.bytes > limits.max_bytes:
+                reading.failure = too_large(limits)
+            if reading.failure is not None:
+                reading.capped = True
+                return
+            if len(chunk) < size:
+                return
+            self.clock.check()
+
+    def paired(self, raw: tuple[Any, ...]) -> Row:
+        """(type, value) pairs as cells; text comes as bytes and what is not UTF-8 in it is marked or left out."""
+        pairs = zip(raw[::2], raw[1::2], strict=True)
+        return tuple(value.decode("utf-8", self.text_errors) if kind == "text" else value for kind, value in pairs)
+
+
+def too_large(limits: Limits) -> Failure:
+    """A result beyond what is read."""
+    return Failure("byte_limit", f"the result is larger than {limits.max_bytes} bytes", sandbox_limited=True)
+
+
+def any_longer(rows: list[Row], most: int) -> bool:
+    """Whether a cell is longer than people are shown."""
+    return any(isinstance(cell, str | bytes) and len(cell) > most for row in rows for cell in row)
+
+
+def raw_bytes(rows: list[Row]) -> int:
+    """What the texts and blobs of rows take, roughly."""
+    return sum(len(cell) for row in rows for cell in row if isinstance(cell, str | bytes))
+
+
+MAX_GOLDS = 512
+Reply = dict[str, Any]
+
+
+class GoldComparer:
+    """How golds ran in this child, by connection and text: data sets hold many golds twice."""
+
+    def __init__(self, clock: Deadline, limits: Limits) -> None:
+        self.clock, self.limits = clock, limits
+        self._known: OrderedDict[tuple[int, str, str], Reply] = OrderedDict()
+
+    def run(self, connection: ReadConnection, gold: dict[str, Any], *, with_marks: bool = False) -> Reply:
+        """The gold's reply; a new run has a deadline of its own."""
+        key = (connection.number, gold["sql"], str(gold["rule"]))
+        if with_marks or key not in self._known:
+            self.clock.start(gold["deadline_s"])
+            request = {**gold, "leave_target": True, "with_marks": with_marks}
+            reply = Query(connection, self.clock, self.limits, request).run()
+            if reply.get("clock"):  # true of this moment alone
+                return reply
+            self._known[key] = reply
+            while len(self._known) > MAX_GOLDS:
+                self._known.popitem(last=False)
+        return self._known[key]
+
+    def answer(self, connection: ReadConnection, statement: dict[str, Any]) -> Reply:
+        """The candidate's reply with the gold's in it; the candidate is not run where its gold gave no result."""
+        gold = self.run(connection, statement["gold"])
+        if gold["outcome"] not in ("ok", "empty"):
+            return {"outcome": "not_run", "gold": gold}
+        reply = self._candidate(connection, statement, gold)
+        if reply.get("wants_marks"):
+            gold = self.run(connection, statement["gold"], with_marks=True)
+            reply = self._candidate(connection, statement, gold)
+        return {**reply, "gold": gold}
+
+    def _candidate(self, connection: ReadConnection, statement: dict[str, Any], gold: Reply) -> Reply:
+        target = {
+            "fingerprint": gold.get("fingerprint", ""),
+            "row_count": gold["row_count"],
+            "width": len(gold["columns"]),
+            "marks": gold.get("marks", []),
+            "keyed": gold.get("keyed"),
+        }
+        self.clock.start(statement["own_s"])
+        return Query(connection, self.clock, self.limits, {**statement, "target": target}).run()
+
+
+Instruction = tuple[Any, ...]
+OPCODE, P3, P4 = 1, 4, 5
+POINTER = re.compile(r"\b(vtab:)[0-9A-Fa-fx]+")
+# EXPLAIN shows the bytes of no blob: programs that hold one cannot be told apart.
+OPAQUE_OPCODES = frozenset({"Blob"})
+
+
+def compile_program(connection: ReadConnection, sql: str) -> dict[str, Any]:
+    """The reply for one text: `program` where it compiles and EXPLAIN tells all of it; never rows."""
+    try:
+        instructions = explain(connection, sql)
+    except (apsw.Error, MemoryError, UnicodeDecodeError) as error:
+        failure = classify_error(error, connection.gate.denied)
+        return {"outcome": failure.outcome, "message": failure.message}
+    return {"outcome": "ok", "program": program_hash(instructions)}
+
+
+def explain(connection: ReadConnection, sql: str) -> list[Instruction]:
+    """EXPLAIN's rows. Names in double quotes are read as strings where no column has them, as in a query's run."""
+    connection.gate.denied = None
+    try:
+        return list(connection.sqlite.cursor().execute(f"EXPLAIN {sql}"))
+    except apsw.Error as error:
+        if not suggests_string(str(error)):
+            raise
+    allow_quoted_strings(connection.sqlite, True)
+    try:
+        return list(connection.sqlite.cursor().execute(f"EXPLAIN {sql}"))
+    finally:
+        allow_quoted_strings(connection.sqlite, False)
+
+
+def program_hash(instructions: list[Instruction]) -> str | None:
+    """Hex; None where EXPLAIN hides a part of the program."""
+    if any(row[OPCODE] in OPAQUE_OPCODES for row in instructions):
+        return None
+    text = json.dumps([normalise_instruction(row) for row in instructions], default=str)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def normalise_instruction(row: Instruction) -> list[Any]:
+    """Address, opcode, p1 to p5: addresses and p4's text stay.
+
+    Left out: the comment, which only some builds of SQLite write; the schema's cookie and generation in Transaction,
+    which say when the file was opened; pointers of virtual tables.
+    """
+    kept = list(row[:7])
+    if kept[OPCODE] == "Transaction":
+        kept[P3] = kept[P4] = None
+    elif isinstance(kept[P4], str):
+        kept[P4] = POINTER.sub(r"\1", kept[P4])
+    return kept

@@ -1,0 +1,231 @@
+"""What the sandbox is asked and what it answers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from services.sandbox.execution.database_files import FileIdentities, FileIdentity
+from services.sandbox.execution.limits import Limits, checked_deadline
+from services.sandbox.judging.comparison import ColumnMark, ComparisonRule, ComparisonTarget
+from shared.contracts.records import Outcome, ResultView
+from shared.errors import InvalidInputError
+
+ShownCell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class ExecutionRequest:
+    """One SQL for one database. With a `rule` its result is fingerprinted; the judge uses the fields after it.
+
+    `leave_target` asks a gold's run for what candidates are compared with, `target` asks for that comparison. `repeat`
+    further runs are timed; all share the deadline. With `gold` the child runs that first, with its own deadline, and
+    compares (in place of `target`). With `program` the SQL is compiled and not run. `now_ms` is the time that date
+    functions are told, in milliseconds since 1970; None: the time when it runs.
+    """
+
+    database: Path
+    sql: str
+    deadline_s: float | None = None
+    keep_rows: int = 20
+    rule: ComparisonRule | None = None
+    leave_target: bool = False
+    with_marks: bool = False
+    target: ComparisonTarget | None = None
+    only_wrong: bool = False
+    gold: str | None = None
+    gold_deadline_s: float = 0.0
+    repeat: int = 0
+    program: bool = False
+    now_ms: int | None = None
+
+    def message(self, deadline_s: float) -> dict[str, Any]:
+        """The statement as a child reads it."""
+        message: dict[str, Any] = {"sql": self.sql, "deadline_s": deadline_s, "keep_rows": self.keep_rows}
+        if self.now_ms is not None:
+            message["now"] = self.now_ms
+        if self.rule is not None:
+            message["rule"] = vars(self.rule)
+            message |= {"leave_target": self.leave_target, "with_marks": self.with_marks}
+        if self.target is not None:
+            message |= {"target": vars(self.target), "only_wrong": self.only_wrong}
+        if self.gold is not None:
+            gold = {"sql": self.gold, "deadline_s": self.gold_deadline_s, "keep_rows": self.keep_rows}
+            gold |= {"now": self.now_ms}
+            message |= {"gold": {**gold, "rule": message.get("rule")}, "only_wrong": self.only_wrong}
+            message |= {"own_s": deadline_s, "deadline_s": deadline_s + self.gold_deadline_s}
+        if self.repeat:
+            message["repeat"] = self.repeat
+        if self.program:
+            message["program"] = True
+        return message
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One run of one SQL. `rows` is a view for people; the fingerprint is over all rows, None where not all were seen.
+
+    `truncated`: the view lacks rows or parts of cells. `flagged`: names in double quotes that no table has, read as
+    strings. `matched` answers a request's target: equal, not equal, or None for not settled (`wants_marks`: not with a
+    target without marks). `gold` is the run of the request's gold. `timings`: seconds to the first and to the last row
+    of each repeated run. `program`: a hash of what SQLite makes of the text, where the request asks for that alone.
+    `clock`: SQLite asked for the time, so another moment may give another result. `walled`: a limit of ours stopped it
+    where a stock SQLite would have gone on, so that it says nothing about the SQL. `foreign`: the database names a
+    collation that SQLite does not have, so that a stock one refuses more of its SQL.
+    """
+
+    outcome: Outcome
+    columns: list[str] = field(default_factory=list)
+    rows: list[list[ShownCell]] = field(default_factory=list)
+    row_count: int = 0
+    truncated: bool = False
+    elapsed_ms: float = 0.0
+    message: str | None = None
+    fingerprint: str | None = None
+    double_quoted_strings: list[str] = field(default_factory=list)
+    marks: list[ColumnMark] = field(default_factory=list)
+    keyed: str | None = None
+    matched: bool | None = None
+    wants_marks: bool = False
+    gold: "Execution | None" = None
+    timings: list[tuple[float, float]] = field(default_factory=list)
+    program: str | None = None
+    clock: bool = False
+    sandbox_limited: bool = False
+    foreign: bool = False
+
+    @classmethod
+    def from_reply(cls, reply: dict[str, Any]) -> "Execution":
+        """From a child's reply; one that no child of ours writes counts as `killed`."""
+        try:
+            gold = cls.from_reply(reply["gold"]) if reply.get("gold") else None
+            return cls(**{**reply, "outcome": Outcome(reply["outcome"]), "gold": gold})
+        except (TypeError, ValueError, KeyError):
+            return cls(Outcome.KILLED, message="the sandbox's child gave an answer that cannot be read")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the SQL ran to its end and every row was seen."""
+        return self.outcome in (Outcome.OK, Outcome.EMPTY)
+
+    @property
+    def capped(self) -> bool:
+        """Whether the SQL ran but gave more rows or bytes than the sandbox reads."""
+        return self.outcome in (Outcome.ROW_LIMIT, Outcome.BYTE_LIMIT) and self.row_count > 0
+
+    @property
+    def dqs_fallback(self) -> bool:
+        """Whether a name in double quotes was read as a string because no column has it."""
+        return bool(self.double_quoted_strings)
+
+    def target(self) -> ComparisonTarget:
+        """What candidates are held against, from the run of a gold that asked for it."""
+        marks = tuple((bag, listed) for bag, listed in self.marks)
+        return ComparisonTarget(self.fingerprint or "", self.row_count, len(self.columns), marks, self.keyed)
+
+    def view(self) -> ResultView:
+        """The part that rows in the object store carry."""
+        return ResultView(
+            outcome=self.outcome,
+            columns=self.columns,
+            rows=self.rows,
+            row_count=self.row_count,
+            truncated=self.truncated,
+            message=self.message,
+        )
+
+
+MAX_BATCH_STATEMENTS = 32
+MAX_BATCH_CHARS = 500_000
+
+
+@dataclass
+class StatementBatch:
+    """Statements for one database; each has its request's place among all distinct requests."""
+
+    database: Path
+    identity: FileIdentity
+    places: list[int] = field(default_factory=list)
+    statements: list[dict[str, Any]] = field(default_factory=list)
+    chars: int = 0
+
+    def add(self, place: int, statement: dict[str, Any]) -> None:
+        """One more statement."""
+        self.places.append(place)
+        self.statements.append(statement)
+        self.chars += len(statement["sql"])
+
+    def message(self) -> dict[str, Any]:
+        """The request as a child reads it."""
+        path = str(self.database.absolute())
+        return {"op": "query", "database": path, "identity": self.identity, "statements": self.statements}
+
+    def without(self, *answered: int) -> "StatementBatch | None":
+        """What is left when these statements have their answer."""
+        gone = set(answered)
+        left = [number for number in range(len(self.places)) if number not in gone]
+        if not left:
+            return None
+        places, statements = [self.places[number] for number in left], [self.statements[number] for number in left]
+        return StatementBatch(self.database, self.identity, places, statements)
+
+
+class BatchPlan:
+    """Distinct requests in the order of their first place, and how the answers spread over all places.
+
+    Raises NotFoundError or InvalidInputError for a database, deadline or row count that cannot be used.
+    """
+
+    def __init__(self, requests: Sequence[ExecutionRequest], limits: Limits, files: FileIdentities) -> None:
+        self.limits, self.files = limits, files
+        self.distinct: dict[ExecutionRequest, int] = {}
+        self.spread = [self.distinct.setdefault(request, len(self.distinct)) for request in requests]
+        self.answers: list[Execution | None] = [None] * len(self.distinct)
+        self._identities: dict[Path, FileIdentity] = {}
+
+    def batches(self) -> list[StatementBatch]:
+        """Batches of requests on one database, in order; what need not reach a child is answered here."""
+        return list(self._batches())
+
+    def _batches(self) -> Iterator[StatementBatch]:
+        batch: StatementBatch | None = None
+        for request, place in self.distinct.items():
+            deadline = self._checked(request)
+            self.answers[place] = reject_unsendable(request.sql, self.limits)
+            if self.answers[place] is not None:
+                continue
+            full = batch is not None and (len(batch.places) >= MAX_BATCH_STATEMENTS or batch.chars >= MAX_BATCH_CHARS)
+            if batch is None or full or batch.database != request.database:
+                if batch is not None:
+                    yield batch
+                batch = StatementBatch(request.database, self._identities[request.database])
+            batch.add(place, request.message(deadline))
+        if batch is not None:
+            yield batch
+
+    def _checked(self, request: ExecutionRequest) -> float:
+        if request.keep_rows < 0:
+            raise InvalidInputError(f"keep_rows is {request.keep_rows}; give 0 or more.")
+        if request.database not in self._identities:
+            self._identities[request.database] = self.files.identity(request.database)
+        return checked_deadline(self.limits.deadline_s if request.deadline_s is None else request.deadline_s)
+
+    def results(self) -> list[Execution]:
+        """One answer a request, in order; all places must have been answered."""
+        answers = [answer for answer in self.answers if answer is not None]
+        assert len(answers) == len(self.answers)
+        return [answers[place] for place in self.spread]
+
+
+def reject_unsendable(sql: str, limits: Limits) -> Execution | None:
+    """The outcome of a text that need not reach a child: too long, or not text that SQLite takes."""
+    try:
+        size = len(sql) if sql.isascii() else len(sql.encode())
+    except UnicodeEncodeError:
+        return Execution(Outcome.SYNTAX_ERROR, message="the SQL holds a character that is not valid Unicode")
+    if size > limits.sql_bytes:
+        said = f"the SQL has {size} bytes; at most {limits.sql_bytes} are run"
+        return Execution(Outcome.BYTE_LIMIT, message=said, sandbox_limited=True)
+    if "\x00" in sql:
+        return Execution(Outcome.SYNTAX_ERROR, message=f"the SQL holds a NUL character at position {sql.index(chr(0))}")
+    return None

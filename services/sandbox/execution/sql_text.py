@@ -1,0 +1,51 @@
+"""SQL as text: what is blank, what stands first, what on one line. Nothing here decides what SQLite makes of it."""
+
+import re
+from functools import lru_cache
+from itertools import islice
+
+from shared.sql.tokens import tokens
+
+__all__ = ["first_words", "has_outer_order_by", "is_blank", "one_line", "tokens"]
+
+
+def is_blank(sql: str) -> bool:
+    """Whether there is nothing to run: blanks, comments and semicolons only."""
+    return not sql[:1].isalpha() and all(kind in ("blank", "comment") or text == ";" for kind, text in tokens(sql))
+
+
+def first_words(sql: str, count: int = 4, most: int = 80) -> str:
+    """The first tokens of a text, to name it in a message."""
+    words = (text for kind, text in tokens(sql) if kind not in ("blank", "comment") and text != ";")
+    return " ".join(islice(words, count))[:most]
+
+
+def one_line(sql: str) -> str:
+    """The text on one line with single spaces and without comments; quoted things are left as they are."""
+    parts = [" " if kind in ("blank", "comment") else text for kind, text in tokens(sql)]
+    line = ""
+    for part in parts:
+        line += "" if part == " " and line.endswith(" ") else part
+    return line.strip()
+
+
+@lru_cache(maxsize=4096)
+def has_outer_order_by(sql: str) -> bool:
+    """Whether ORDER BY stands outside all parentheses, and so orders the outermost query.
+
+    A scan agrees with a parser's tree wherever there is one: on all golds of Spider and BIRD dev and Spider train.
+    """
+    if "order" not in sql.lower():
+        return False
+    depth, previous = 0, ""
+    for kind, text in tokens(sql):
+        if kind in ("blank", "comment"):
+            continue
+        depth += {"(": 1, ")": -1}.get(text, 0)
+        if depth == 0 and kind == "word" and text.lower() == "by" and previous == "order":
+            return True
+        previous = text.lower() if kind == "word" else ""
+    return False
+
+
+BUILD_STATEMENTS = re.compile(r"CREATE TABLE|CREATE (UNIQUE )?INDEX|INSERT|REPLACE")

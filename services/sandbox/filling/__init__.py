@@ -1,1 +1,0 @@
-"""Rows of ours for a database whose writer left none, or none that its gold finds."""

@@ -1,0 +1,159 @@
+"""The child that looks into one uploaded file and ends: `python -m services.sandbox.intake.child LIMITS_JSON
+PROGRESS_FD FILES_FD`.
+
+The file is read as immutable. Of what its schema says only generated columns and indexed expressions are computed, with
+functions that SQLite deems innocuous (`trusted_schema` is off); CHECK constraints are not even parsed.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import apsw
+
+from services.sandbox.execution.child_loop import serve_once
+from services.sandbox.execution.connection import Deadline, foreign_collations, harden, register_collations
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.outcomes import UnusableDatabaseError, classify_error
+from services.sandbox.execution.protocol import given_path
+
+MOST_TABLES, MOST_COLUMNS, MOST_SCHEMA_BYTES = 1_000, 20_000, 4_000_000
+FAULTS, BROKEN_ROWS, MESSAGE_CHARS = 20, 10_000, 300
+# What integrity_check says of values that a program stored against its own schema: the file itself is sound.
+SOUND = re.compile(r"(NULL|NUMERIC|TEXT|non-\w+) value in ")
+COUNTS = """SELECT (SELECT count(*) FROM pragma_table_list
+  WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'),
+ sum(type = 'view'), sum(type = 'trigger'), sum(type = 'table'), sum(length(sql)) FROM sqlite_master"""
+COLUMNS = "SELECT sum(ncol) FROM pragma_table_list WHERE schema = 'main'"
+WAL = (
+    "the file is in WAL mode: it is read as it stands, and what its program had written only to the -wal file beside "
+    "it is not here; PRAGMA wal_checkpoint(TRUNCATE) before uploading brings it in"
+)
+
+
+class FileRefusedError(Exception):
+    """The file cannot be taken; the text ends the sentence for the user."""
+
+
+def inspect(file: int, limits: Limits, clock: Deadline) -> dict[str, Any]:
+    """Counts and warnings. Raises RefusedError, or apsw.Error for a file that is not sound."""
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    sqlite = apsw.Connection(f"file:{quote(given_path(file))}?mode=ro&immutable=1", flags=flags, statementcachesize=0)
+    sqlite.set_progress_handler(clock.over, limits.progress_steps)
+    harden(sqlite)
+    for pragma in ("query_only=1", "temp_store=2", "mmap_size=0"):
+        sqlite.execute(f"PRAGMA {pragma}").fetchall()
+    sqlite.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
+    sqlite.limit(apsw.SQLITE_LIMIT_WORKER_THREADS, 0)
+    found = count_schema(sqlite)
+    warnings = [WAL] if in_wal_mode(file) else []
+    foreign = foreign_collations(sqlite)
+    register_collations(sqlite, foreign, lambda _one, _other: 0)
+    warnings += check_integrity(sqlite, foreign)
+    warnings += check_foreign_keys(sqlite)
+    return {**found, "warnings": warnings}
+
+
+def in_wal_mode(file: int) -> bool:
+    """By the file's header (file format, bytes 18 and 19)."""
+    return 2 in os.pread(file, 20, 0)[18:20]
+
+
+def count_schema(sqlite: apsw.Connection) -> dict[str, int]:
+    """How much of what; refuses a schema that is empty or larger than any card should be."""
+    tables, views, triggers, entries, size = (int(n or 0) for n in sqlite.execute(COUNTS).fetchall()[0])
+    if entries > MOST_TABLES or size > MOST_SCHEMA_BYTES:
+        raise FileRefusedError(
+            f"has {entries} tables in {size} bytes of schema; at most {MOST_TABLES} tables are taken"
+        )
+    if not tables:
+        raise FileRefusedError("holds no ordinary table")
+    columns = int(sqlite.execute(COLUMNS).fetchall()[0][0] or 0)
+    if columns > MOST_COLUMNS:
+        raise FileRefusedError(f"has {columns} columns; at most {MOST_COLUMNS} are taken")
+    return {"tables": tables, "views": views, "triggers": triggers}
+
+
+def check_integrity(sqlite: apsw.Connection, foreign: Sequence[str] = ()) -> list[str]:
+    """Warnings for values against their own schema. Raises RefusedError for a damaged file.
+
+    Where an index needs a collation or a function that only its own program has, its order and content cannot be
+    checked: the pages are (`quick_check`), table by table if it has to be.
+    """
+    try:
+        said = run_check(sqlite, f"quick_check({FAULTS})" if foreign else f"integrity_check({FAULTS})")
+    except apsw.SQLError as error:
+        said = check_each_table(sqlite)
+        reason = str(error)[:MESSAGE_CHARS]
+        return [*read_check(said), f"a part of the schema needs what only its own program has ({reason})"]
+    return read_check(said)
+
+
+def run_check(sqlite: apsw.Connection, pragma: str) -> list[str]:
+    """What a check says, line by line."""
+    return [str(line) for (line,) in sqlite.execute(f"PRAGMA {pragma}")]
+
+
+def check_each_table(sqlite: apsw.Connection) -> list[str]:
+    """What `quick_check` says of each table that it can look at."""
+    said: list[str] = []
+    names = sqlite.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'").fetchall()
+    for (name,) in names:
+        quoted = '"' + str(name).replace('"', '""') + '"'
+        try:
+            said += run_check(sqlite, f"quick_check({quoted})")
+        except apsw.SQLError:
+            continue
+    return said
+
+
+def read_check(said: Sequence[str]) -> list[str]:
+    """Warnings for values against their own schema. Raises RefusedError where anything else is said."""
+    broken = [line for line in said if line != "ok" and not SOUND.match(line)]
+    if broken:
+        first = broken[0].replace("\n", " ")[:MESSAGE_CHARS]
+        raise FileRefusedError(f"is damaged: {first}; repair it with sqlite3's .recover, or export it anew")
+    return [f"integrity check: {line[:MESSAGE_CHARS]}" for line in said if line != "ok"][:3]
+
+
+def check_foreign_keys(sqlite: apsw.Connection) -> list[str]:
+    """A warning where references lead nowhere, or could not be checked: such data can be queried all the same."""
+    broken: Counter[str] = Counter()
+    try:
+        for table, *_ in sqlite.execute("PRAGMA foreign_key_check"):
+            broken[str(table)] += 1
+            if broken.total() >= BROKEN_ROWS:
+                break
+    except apsw.InterruptError:
+        return ["foreign keys were not all checked: there was no time left"]
+    except apsw.Error as error:
+        return [f"foreign keys cannot be checked: {str(error)[:MESSAGE_CHARS]}"]
+    if not broken:
+        return []
+    named = ", ".join(f"{table[:60]} ({rows})" for table, rows in sorted(broken.items())[:5])
+    return [f"rows whose foreign key refers to no row: {named}"]
+
+
+def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:
+    """Counts and warnings, or `refused` with the rest of a sentence that begins with the file."""
+    clock = Deadline()
+    clock.start(request["deadline_s"])
+    try:
+        return inspect(files[0], limits, clock)
+    except FileRefusedError as error:
+        return {"refused": str(error)}
+    except (apsw.Error, MemoryError, UnicodeDecodeError) as error:
+        try:
+            failure = classify_error(error)
+        except UnusableDatabaseError as unusable:
+            return {"refused": f"is damaged, encrypted or no SQLite database: {unusable}"}
+        if failure.outcome == "timeout":
+            return {"refused": f"could not be checked within {request['deadline_s']} s"}
+        return {"refused": f"cannot be read: {failure.message}"}
+
+
+if __name__ == "__main__":
+    serve_once(answer, writes=False)

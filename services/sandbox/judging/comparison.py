@@ -1,0 +1,211 @@
+"""A whole result under a rule: what a gold leaves to be compared with, and whether a candidate's result is it."""
+
+import marshal
+import math
+from _blake2 import blake2b
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, repeat
+from operator import itemgetter
+from typing import Any
+
+Cell = str | int | float | bytes | None
+Row = tuple[Cell, ...]
+MARSHAL_VERSION = 2  # without references and interning: equal cells give equal bytes, whatever else is in memory
+NEAR_INTEGER = 1e-12
+LARGEST_INTEGER = 2.0**63
+
+
+def tolerant_float(value: float) -> int | float:
+    """A whole number where the value is one (up to rounding noise), else nine significant digits.
+
+    It passes through thirteen digits first, so that noise around a decimal of few digits cannot fall to two sides.
+    """
+    if not math.isfinite(value):
+        return value
+    nearest = round(value)
+    if abs(value) < LARGEST_INTEGER and abs(value - nearest) <= NEAR_INTEGER * abs(value):
+        return nearest
+    return float(f"{float(f'{value:.13g}'):.9g}")
+
+
+def exact_float(value: float) -> int | float:
+    """Python's own equality as one form: 1.0 is 1, and no two numbers that differ become one."""
+    return int(value) if value.is_integer() else value
+
+
+def has_floats(rows: Iterable[Sequence[Any]]) -> bool:
+    """Whether any cell is a float: only then two equal cells can have different forms."""
+    return float in set(map(type, chain.from_iterable(rows)))
+
+
+def canonical(rows: Sequence[Row], *, exact: bool) -> Sequence[Row]:
+    """Rows whose equal cells have one form: 1 and 1.0 agree; NULL, '' and a blob never do."""
+    if not has_floats(rows):
+        return rows
+    form = exact_float if exact else tolerant_float
+    return [tuple(form(cell) if type(cell) is float else cell for cell in row) for row in rows]
+
+
+def encode(items: Iterable[Any]) -> list[bytes]:
+    """Each row (or cell) as bytes that say where they end; no two different ones give the same."""
+    return list(map(marshal.dumps, items, repeat(MARSHAL_VERSION)))
+
+
+def fingerprint(encoded: Iterable[bytes], kind: str) -> str:
+    """One hash over all rows, hex: as a `list`, as a `bag` (order is nothing) or as a `set` (nor are duplicates)."""
+    if kind == "set":
+        encoded = set(encoded)
+    ordered = encoded if kind == "list" else sorted(encoded)
+    return blake2b(b"".join(ordered), digest_size=32).hexdigest()
+
+
+def shown_cell(value: Cell, max_chars: int) -> str | int | float | None:
+    """A cell that JSON can carry, not longer than a person will read; blobs as hex text."""
+    if isinstance(value, bytes):
+        value = value[:max_chars].hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, str) and len(value) > max_chars:
+        return value[: max_chars - 1] + "…"
+    return value
+
+
+ColumnMark = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class ComparisonRule:
+    """What makes two results equal.
+
+    `rows` is `list`, `bag` or `set`. `exact` cells are equal as Python's are, others to nine significant digits.
+    `any_column_order`: columns may be permuted. `keyed`: the rows must also agree after each was sorted by the text and
+    type of its cells (a quirk of Spider's evaluator: there 1 and 1.0 can differ in a row and agree alone).
+    `text_errors` says what becomes of text that is not UTF-8: `replace` and `ignore` as Python's, `strict` fails.
+    """
+
+    rows: str = "bag"
+    exact: bool = False
+    any_column_order: bool = True
+    keyed: bool = False
+    text_errors: str = "replace"
+
+
+@dataclass(frozen=True)
+class ComparisonTarget:
+    """A gold's result: its fingerprint, row count, and a mark for each column (`marks` only where columns may move).
+
+    `keyed` is the fingerprint of the sorted rows, None where no cell of the gold is a float.
+    """
+
+    fingerprint: str
+    row_count: int
+    width: int
+    marks: tuple[ColumnMark, ...] = ()
+    keyed: str | None = None
+
+
+def column_marks(rows: Sequence[Row]) -> list[ColumnMark]:
+    """Two fingerprints of each column: as a bag of cells, and as a list of cells."""
+    columns = [encode(column) for column in zip(*rows, strict=True)]
+    return [(fingerprint(cells, "bag"), fingerprint(cells, "list")) for cells in columns]
+
+
+def column_arrangements(mine: Sequence[ColumnMark], gold: Sequence[ColumnMark]) -> Iterator[list[int]]:
+    """Orders of my columns whose bags agree with the gold's, column by column.
+
+    Of columns that are equal as lists only the first free one is tried: swapping them changes nothing.
+    """
+
+    def extend(chosen: list[int]) -> Iterator[list[int]]:
+        if len(chosen) == len(gold):
+            yield chosen
+            return
+        tried: set[str] = set()
+        for column, (bag, listed) in enumerate(mine):
+            if column not in chosen and bag == gold[len(chosen)][0] and listed not in tried:
+                tried.add(listed)
+                yield from extend([*chosen, column])
+
+    return extend([])
+
+
+def matches_rearranged(
+    rows: Sequence[Row], target: ComparisonTarget, kind: str, most: int, check: Callable[[], None]
+) -> bool | None:
+    """Whether some order of the columns gives the target; None when more than `most` orders would have to be tried.
+
+    `check` is called between tries and may raise (the deadline).
+    """
+    if target.width < 2 or len(rows) != target.row_count or len(rows[0]) != target.width:
+        return False
+    mine = column_marks(rows)
+    side = 1 if kind == "list" else 0
+    if sorted(mark[side] for mark in mine) != sorted(mark[side] for mark in target.marks):
+        return False
+    if kind == "list":  # columns that agree as lists agree together
+        return True
+    tries = 0
+    for order in islice(column_arrangements(mine, target.marks), most):
+        check()
+        tries += 1
+        if fingerprint(encode(map(itemgetter(*order), rows)), kind) == target.fingerprint:
+            return True
+    return False if tries < most else None
+
+
+class Comparison:
+    """One complete result of `width` columns. `check` may raise between steps (the deadline)."""
+
+    def __init__(
+        self, raw: Sequence[Row], encoded: Sequence[bytes], width: int, rule: ComparisonRule, check: Callable[[], None]
+    ) -> None:
+        self.raw, self.width, self.rule, self.check = raw, width, rule, check
+        self.rows = canonical(raw, exact=rule.exact)
+        self.wants_marks = False
+        self.fingerprint = fingerprint(encoded if self.rows is raw else encode(self.rows), rule.rows)
+
+    def leave_target(self, *, with_marks: bool) -> dict[str, Any]:
+        """The fields of `Target` that candidates will be held against; marks only where columns may move."""
+        movable = with_marks and self.rule.any_column_order and self.width > 1 and len(self.raw) > 0
+        floats = self.rule.keyed and self.width > 1 and has_floats(self.raw)
+        return {
+            "marks": column_marks(self.rows) if movable else [],
+            "keyed": sorted_cells_fingerprint(self.raw, self.rule) if floats else None,
+        }
+
+    def matches(self, target: ComparisonTarget, most: int) -> bool | None:
+        """Equal under the rule; None when that could not be settled.
+
+        It cannot with `most` orders of columns; nor (`wants_marks`) where only the order of columns may differ and the
+        target has no marks. Few golds need them, so the first try goes without.
+        """
+        if self.fingerprint != target.fingerprint or self.width != target.width:
+            if not self.rule.any_column_order or self.width != target.width or len(self.rows) != target.row_count:
+                return False
+            if self.width < 2 or not self.rows:
+                return False
+            if not target.marks:
+                self.wants_marks = True
+                return None
+            found = matches_rearranged(self.rows, target, self.rule.rows, most, self.check)
+            if found is not True:
+                return found
+        return not self.rule.keyed or self.keyed_agrees(target)
+
+    def keyed_agrees(self, target: ComparisonTarget) -> bool:
+        """The quirk of sorted rows, for a result that is equal otherwise.
+
+        Without floats on either side it cannot fail. A gold without floats has the cells of `rows` here, where every
+        whole float is an integer.
+        """
+        if self.width < 2 or (target.keyed is None and not has_floats(self.raw)):
+            return True
+        gold = target.keyed if target.keyed is not None else sorted_cells_fingerprint(self.rows, self.rule)
+        return sorted_cells_fingerprint(self.raw, self.rule) == gold
+
+
+def sorted_cells_fingerprint(rows: Sequence[Row], rule: ComparisonRule) -> str:
+    """A fingerprint of rows whose cells were sorted by text and type; a set of them unless order matters."""
+    ordered = [tuple(sorted(row, key=lambda cell: str(cell) + str(type(cell)))) for row in rows]
+    return fingerprint(encode(canonical(ordered, exact=True)), "list" if rule.rows == "list" else "set")

@@ -1,0 +1,314 @@
+"""Judges candidates against their golds over a pool, many questions at a time."""
+
+import hashlib
+import json
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.execution.requests import Execution, ExecutionRequest
+from services.sandbox.judging.policies import ConfiguredPolicy
+from services.sandbox.judging.verdicts import Judgement, comparable, mark_unknown_columns, verdict
+from shared.contracts.records import Outcome, Policy
+
+KEPT_IN_MEMORY = 4096
+KEPT_IN_FILE = 200_000
+BUSY_S = 5.0
+CACHE_VERSION = 2  # goes up when what earlier processes kept in the file must not be read any more
+# what these say depends on the machine and the moment: no other process is told, and a kill is asked again at once
+TRANSIENT = frozenset({Outcome.TIMEOUT, Outcome.KILLED, Outcome.MEMORY_LIMIT})
+
+
+def gold_key(database: str, sql: str, policy: ConfiguredPolicy, limits: Limits, keep_rows: int, marks: bool) -> str:
+    """What decides a gold's run: content, text as run, policy and version, caps, and what is kept of it. Hex."""
+    caps = [limits.max_rows, limits.max_bytes, limits.max_cell_chars, limits.value_bytes, keep_rows, marks]
+    parts = [CACHE_VERSION, database, sql, policy.policy, policy.version, policy.any_column_order, caps]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+class GoldCache:
+    """Runs of golds by key. Thread safe; without a `file` it is this process's alone."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
+        self._known: OrderedDict[str, Execution] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, keys: Sequence[str]) -> dict[str, Execution]:
+        """What is known of these keys."""
+        with self._lock:
+            found = {key: self._known[key] for key in keys if key in self._known}
+        missing = [key for key in keys if key not in found]
+        if missing and self.file is not None:
+            found |= self._read(missing)
+        return found
+
+    def remember(self, runs: dict[str, Execution]) -> None:
+        """Keep what would be the same another time: no run that asked for the time."""
+        runs = {key: run for key, run in runs.items() if not run.clock}
+        self._keep({key: run for key, run in runs.items() if run.outcome is not Outcome.KILLED})
+        lasting = {key: run for key, run in runs.items() if run.outcome not in TRANSIENT}
+        if lasting and self.file is not None:
+            self._write(lasting)
+
+    def _keep(self, runs: dict[str, Execution]) -> None:
+        with self._lock:
+            self._known.update(runs)
+            while len(self._known) > KEPT_IN_MEMORY:
+                self._known.popitem(last=False)
+
+    def _open(self) -> sqlite3.Connection:
+        assert self.file is not None
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.file, timeout=BUSY_S, isolation_level=None)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("CREATE TABLE IF NOT EXISTS gold(key TEXT PRIMARY KEY, run TEXT NOT NULL) WITHOUT ROWID")
+        return connection
+
+    def _read(self, keys: Sequence[str]) -> dict[str, Execution]:
+        """From the file; one that cannot be read knows nothing."""
+        try:
+            with closing(self._open()) as connection:
+                sql = "SELECT key, run FROM gold WHERE key IN (SELECT value FROM json_each(?))"
+                rows = connection.execute(sql, [json.dumps(keys)]).fetchall()
+            found = {key: Execution.from_reply(json.loads(run)) for key, run in rows}
+        except (sqlite3.Error, OSError, ValueError, TypeError):
+            return {}
+        self._keep(found)
+        return found
+
+    def _write(self, runs: dict[str, Execution]) -> None:
+        """Into the file, emptied when it grows too long; a full disk or a lock is no failure of a judgement."""
+        rows = [(key, json.dumps(asdict(run))) for key, run in runs.items()]
+        try:
+            with closing(self._open()) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany("INSERT OR REPLACE INTO gold VALUES (?, ?)", rows)
+                (count,) = connection.execute("SELECT count(*) FROM gold").fetchone()
+                if count > KEPT_IN_FILE:
+                    connection.execute("DELETE FROM gold")
+                connection.execute("COMMIT")
+        except (sqlite3.Error, OSError):
+            return
+
+
+QUESTIONS = 256  # golds and candidates in flight at once: bounds memory
+ROWLESS_QUESTIONS = 2048  # of results that keep no rows
+
+
+@dataclass(frozen=True)
+class JudgeQuestion:
+    """A gold and its candidates on one database. `text` is what was asked, with its evidence; it may be left out.
+
+    `content` names the database's content where its file does not change under that name (its SHA-256).
+    """
+
+    database: Path
+    gold: str
+    candidates: tuple[str | None, ...]
+    text: str = ""
+    content: str | None = None
+
+
+class Judge:
+    """One policy over one pool; remembers how golds ran. Thread safe.
+
+    `keep_rows` rows of each result are kept for people, with `only_wrong` not those of right candidates.
+    """
+
+    def __init__(
+        self,
+        pool: SandboxPool,
+        policy: ConfiguredPolicy | Policy = Policy.STRICT,
+        *,
+        golds: GoldCache | None = None,
+        keep_rows: int = 20,
+        only_wrong: bool = False,
+    ) -> None:
+        self.pool, self.limits, self.keep_rows, self.only_wrong = pool, pool.limits, keep_rows, only_wrong
+        self.policy = ConfiguredPolicy(policy) if isinstance(policy, Policy) else policy
+        self.golds = golds if golds is not None else GoldCache()
+
+    def judge(self, database: Path, gold: str, sqls: Sequence[str | None], text: str = "") -> list[Judgement]:
+        """One judgement a candidate, in order. Raises what `SandboxPool.execute` raises for the database."""
+        return self.judge_many([JudgeQuestion(database, gold, tuple(sqls), text)])[0]
+
+    def judge_many(self, questions: Sequence[JudgeQuestion]) -> list[list[Judgement]]:
+        """The judgements of each question, in order."""
+        found: list[list[Judgement]] = []
+        at_once = QUESTIONS if self.keep_rows else ROWLESS_QUESTIONS
+        for begin in range(0, len(questions), at_once):
+            part = questions[begin : begin + at_once]
+            now = now_ms()
+            together = self._judge_together(part, now)
+            rest = [place for place in range(len(part)) if place not in together]
+            apart = [part[place] for place in rest]
+            together |= dict(zip(rest, self._judge_part(apart, self.run_golds(apart, now=now), now), strict=True))
+            found += [together[place] for place in range(len(part))]
+        return found
+
+    def _judge_together(self, questions: Sequence[JudgeQuestion], now: int) -> dict[int, list[Judgement]]:
+        """By place: questions with one candidate and a gold that has not run yet, both run by one child.
+
+        Where a child was killed over one it cannot be told over which of the two; such a question is left to be asked
+        in two steps.
+        """
+        keys = self._keys(questions, with_marks=False)
+        known = self.golds.find(keys)
+        places = [
+            place
+            for place, question in enumerate(questions)
+            if len(question.candidates) == 1 and question.candidates[0] is not None and keys[place] not in known
+        ]
+        ran = self.pool.execute_many([self._request_together(questions[place], now) for place in places])
+        golds = {keys[place]: execution.gold for place, execution in zip(places, ran, strict=True) if execution.gold}
+        self.golds.remember(golds)
+        found: dict[int, list[Judgement]] = {}
+        for place, execution in zip(places, ran, strict=True):
+            if execution.gold is not None:
+                own = [] if execution.outcome is Outcome.NOT_RUN else [replace(execution, gold=None)]
+                found[place] = self._judgements(questions[place], execution.gold, own)
+        return found
+
+    def _request_together(self, question: JudgeQuestion, now: int) -> ExecutionRequest:
+        gold = self.policy.gold_text(question.gold)
+        return ExecutionRequest(
+            question.database,
+            self.policy.candidate_text(question.candidates[0] or ""),
+            None,
+            self.keep_rows,
+            self.policy.rule(gold),
+            only_wrong=self.only_wrong,
+            gold=gold,
+            gold_deadline_s=self.limits.gold_deadline_s,
+            now_ms=now,
+        )
+
+    def _keys(self, questions: Sequence[JudgeQuestion], *, with_marks: bool) -> list[str]:
+        files = {question.database: question for question in questions if question.content is None}
+        contents = {database: self._content(question) for database, question in files.items()}
+        return [
+            gold_key(
+                question.content or contents[question.database],
+                self.policy.gold_text(question.gold),
+                self.policy,
+                self.limits,
+                self.keep_rows,
+                with_marks,
+            )
+            for question in questions
+        ]
+
+    def run_golds(
+        self, questions: Sequence[JudgeQuestion], *, with_marks: bool = False, now: int | None = None
+    ) -> list[Execution]:
+        """How each gold runs, from memory where it ran before; golds have the longer budget.
+
+        `now` is the moment for those that ask: a gold and its candidates are told the same one.
+        """
+        texts = [self.policy.gold_text(question.gold) for question in questions]
+        keys = self._keys(questions, with_marks=with_marks)
+        known = self.golds.find(keys)
+        missing = {key: place for place, key in enumerate(keys) if key not in known}
+        requests = [
+            self._gold_request(questions[place].database, texts[place], with_marks, now) for place in missing.values()
+        ]
+        fresh = dict(zip(missing, self.pool.execute_many(requests), strict=True))
+        self.golds.remember(fresh)
+        known |= fresh
+        return [known[key] for key in keys]
+
+    def _gold_request(self, database: Path, text: str, with_marks: bool, now: int | None) -> ExecutionRequest:
+        return ExecutionRequest(
+            database,
+            text,
+            self.limits.gold_deadline_s,
+            self.keep_rows,
+            self.policy.rule(text),
+            leave_target=True,
+            with_marks=with_marks,
+            now_ms=now,
+        )
+
+    def _judge_part(
+        self, questions: Sequence[JudgeQuestion], golds: Sequence[Execution], now: int
+    ) -> list[list[Judgement]]:
+        asked: list[ExecutionRequest] = []
+        of: list[int] = []
+        for place, (question, gold) in enumerate(zip(questions, golds, strict=True)):
+            requests = self._candidate_requests(question, gold, now)
+            asked += requests
+            of += [place] * len(requests)
+        ran = self.pool.execute_many(asked)
+        self._try_columns(questions, asked, of, ran, now)
+        runs: list[list[Execution]] = [[] for _ in questions]
+        for place, execution in zip(of, ran, strict=True):
+            runs[place].append(execution)
+        return [
+            self._judgements(question, gold, found)
+            for question, gold, found in zip(questions, golds, runs, strict=True)
+        ]
+
+    def _try_columns(
+        self,
+        questions: Sequence[JudgeQuestion],
+        asked: Sequence[ExecutionRequest],
+        of: Sequence[int],
+        ran: list[Execution],
+        now: int,
+    ) -> None:
+        """Runs again, against golds with marks, what may agree with its columns in another order."""
+        again = [number for number, execution in enumerate(ran) if execution.wants_marks]
+        places = list(dict.fromkeys(of[number] for number in again))
+        marked = self.run_golds([questions[place] for place in places], with_marks=True, now=now)
+        golds = dict(zip(places, marked, strict=True))
+        requests = [replace(asked[number], target=golds[of[number]].target()) for number in again]
+        for number, execution in zip(again, self.pool.execute_many(requests), strict=True):
+            ran[number] = execution
+
+    def _candidate_requests(self, question: JudgeQuestion, gold: Execution, now: int) -> list[ExecutionRequest]:
+        """One run a candidate that has a text; none where the gold left nothing to compare with."""
+        if not comparable(gold):
+            return []
+        rule, target = self.policy.rule(self.policy.gold_text(question.gold)), gold.target()
+        return [
+            ExecutionRequest(
+                question.database,
+                self.policy.candidate_text(sql),
+                None,
+                self.keep_rows,
+                rule,
+                target=target,
+                only_wrong=self.only_wrong,
+                now_ms=now,
+            )
+            for sql in question.candidates
+            if sql is not None
+        ]
+
+    def _judgements(self, question: JudgeQuestion, gold: Execution, ran: Sequence[Execution]) -> list[Judgement]:
+        runs = iter(ran)
+        found = []
+        for sql in question.candidates:
+            execution = next(runs, None) if sql is not None else None
+            if execution is not None and question.text and self.policy.policy is Policy.STRICT:
+                execution = mark_unknown_columns(execution, f"{question.text}\n{question.gold}")
+            found.append(Judgement(sql, verdict(sql, execution, gold), self.policy.policy, execution, gold))
+        return found
+
+    def _content(self, question: JudgeQuestion) -> str:
+        """What stands for the content of a file that may change: what the file system says of it."""
+        return f"{question.database.absolute()}:{self.pool.files.identity(question.database)}"
+
+
+def now_ms() -> int:
+    """The moment that golds and their candidates are told, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

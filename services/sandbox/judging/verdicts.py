@@ -1,0 +1,104 @@
+"""Verdicts: what two runs say of a candidate. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from services.sandbox.execution.requests import Execution
+from shared.contracts.records import Dependence, Outcome, Policy, Verdict
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One candidate's verdict; `execution` is None where the candidate was not run.
+
+    `neighbours` counts the neighbour databases on which it was held against its gold too, `neighbours_lost` those of
+    them on which it gave something else.
+    """
+
+    sql: str | None
+    verdict: Verdict
+    policy: Policy
+    execution: Execution | None
+    gold: Execution
+    neighbours: int = 0
+    neighbours_lost: int = 0
+
+    @property
+    def depends_on(self) -> tuple[Dependence, ...]:
+        """What else than the two texts and the database the verdict depends on."""
+        runs = [run for run in (self.gold, self.execution) if run is not None]
+        found = {
+            Dependence.CLOCK: any(run.clock for run in runs),
+            Dependence.OUR_LIMITS: any(run.sandbox_limited for run in runs),
+            Dependence.COLLATION: any(run.foreign for run in runs),
+        }
+        return tuple(name for name, holds in found.items() if holds)
+
+
+def comparable(gold: Execution) -> bool:
+    """Whether candidates can be held against this run of the gold at all."""
+    return gold.complete
+
+
+def verdict(sql: str | None, execution: Execution | None, gold: Execution) -> Verdict:
+    """The verdict from what the two runs left. A result that was not read to its end is never compared, and what a
+    limit of ours stopped is no mistake of the SQL: both are disputed.
+    """
+    if sql is None:
+        return Verdict.UNEXTRACTABLE
+    if gold.outcome is Outcome.TIMEOUT:
+        return Verdict.GOLD_TIMEOUT
+    if gold.capped or gold.sandbox_limited:
+        return Verdict.DISPUTED
+    if execution is None or not gold.complete:
+        return Verdict.GOLD_FAILED
+    if execution.outcome is Outcome.TIMEOUT:
+        return Verdict.TIMEOUT
+    if execution.capped or execution.sandbox_limited:
+        return Verdict.DISPUTED
+    if not execution.complete:
+        return Verdict.ERROR
+    return compare_results(execution, gold)
+
+
+def compare_results(execution: Execution, gold: Execution) -> Verdict:
+    """Two results that were seen whole."""
+    if gold.row_count == 0 and execution.row_count == 0:
+        return Verdict.BOTH_EMPTY
+    if execution.matched is None:
+        return Verdict.DISPUTED
+    return Verdict.CORRECT if execution.matched else Verdict.WRONG
+
+
+def mark_unknown_columns(execution: Execution, known: str) -> Execution:
+    """The run as an `unknown_column`, where a name in double quotes is no column, and no text that `known` speaks of.
+
+    SQLite reads such a name as a string, so that a misspelt column runs and compares with nothing.
+    """
+    strange = [name for name in execution.double_quoted_strings if name.casefold() not in known.casefold()]
+    if not strange or not execution.complete:
+        return execution
+    said = f'no such column: "{strange[0]}" (SQLite would read it as a string, which neither question nor gold holds)'
+    return replace(execution, outcome=Outcome.UNKNOWN_COLUMN, message=said, fingerprint=None, matched=None)
+
+
+FAILED = frozenset({Verdict.WRONG, Verdict.ERROR, Verdict.TIMEOUT})
+# What says something of the question rather than of the answer comes first: the gold cannot be trusted under a policy.
+TAKES_PRECEDENCE = (Verdict.UNEXTRACTABLE, Verdict.GOLD_FAILED, Verdict.GOLD_TIMEOUT, Verdict.BOTH_EMPTY)
+
+
+def combine_verdicts(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict of all, the main policy's first.
+
+    One verdict stands for itself. Refusals of different kinds (an error here, a wrong result there) give the main
+    policy's. Raises ValueError for no verdict at all.
+    """
+    found = list(verdicts)
+    if not found:
+        raise ValueError("a combined verdict needs at least one verdict")
+    for verdict in TAKES_PRECEDENCE:
+        if verdict in found:
+            return verdict
+    if len(set(found)) == 1 or all(verdict in FAILED for verdict in found):
+        return found[0]
+    return Verdict.DISPUTED

@@ -1,0 +1,189 @@
+"""The gates of verification, in order: the gold runs, returns rows, is one query, agrees with its question, varies.
+
+What passes is measured by Spider's rule.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.sandbox.building.databases import local_database
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.execution.requests import Execution, ExecutionRequest
+from services.sandbox.judging.policies import ConfiguredPolicy
+from services.sandbox.judging.suite_review import DatabaseSuite
+from services.sandbox.test_suites.generate import prepare_suite
+from shared.catalog.databases import CardCache
+from shared.catalog.datasets import example_id
+from shared.contracts.records import Example, Outcome, RejectedExample, WrittenExample
+from shared.contracts.sandbox import VerifyExamples
+from shared.errors import NotFoundError
+from shared.metrics import OUTCOMES
+from shared.sql.agreement import find_disagreement
+from shared.sql.parser import find_syntax_error, parse_one_sql
+from shared.sql.spider.hardness import card_hardness
+from shared.storage.store import ObjectStore
+
+MIN_RUNS = 3
+
+
+def reads_no_table(sql: str) -> bool:
+    """Whether a SQL that sqlglot reads names no table; False in doubt."""
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    try:
+        return parse_one_sql(sql).find(exp.Table) is None
+    except SqlglotError:
+        return False
+
+
+def find_constant_golds(
+    pool: SandboxPool, golds: Sequence[tuple[Path, str, Execution]], around: Mapping[Path, DatabaseSuite]
+) -> list[int]:
+    """For each (database, gold, its fingerprinted run): on how many neighbours it was the same; 0: not constant."""
+    asked: list[ExecutionRequest] = []
+    of: list[int] = []
+    for place, (database, gold, _) in enumerate(golds):
+        for file in around[database].files if database in around else ():
+            asked.append(gold_request(file, gold, keep_rows=0))
+            of.append(place)
+    heard: list[list[Execution]] = [[] for _ in golds]
+    for place, ran in zip(of, pool.execute_many(asked), strict=True):
+        if ran.complete:
+            heard[place].append(ran)
+    return [len(runs) if all_equal(own, runs) else 0 for (_, _, own), runs in zip(golds, heard, strict=True)]
+
+
+def gold_request(database: Path, gold: str, keep_rows: int) -> ExecutionRequest:
+    """A gold's run that leaves a fingerprint."""
+    return ExecutionRequest(database, gold, Limits().gold_deadline_s, keep_rows, ConfiguredPolicy().rule(gold))
+
+
+def all_equal(own: Execution, runs: Sequence[Execution]) -> bool:
+    """Whether enough neighbours answered, and all with the same result."""
+    if own.fingerprint is None or len(runs) < MIN_RUNS:
+        return False
+    return all(ran.fingerprint == own.fingerprint and ran.row_count == own.row_count for ran in runs)
+
+
+UNREADABLE, DISAGREES, CONSTANT = "gold_unreadable", "question_sql_disagree", "gold_constant"
+WRITTEN_HERE = ("grammar", "llm")
+
+
+@dataclass
+class Verified:
+    """What passed, and what did not with its reason; both in the order of writing."""
+
+    accepted: list[Example] = field(default_factory=list)
+    rejected: list[RejectedExample] = field(default_factory=list)
+
+    def reasons(self) -> Counter[str]:
+        """How many were rejected, by reason."""
+        return Counter(row.reason for row in self.rejected)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why an example does not pass."""
+
+    reason: str
+    detail: str
+    gate: str
+
+
+def gold_fault(execution: Execution) -> str | None:
+    """Why a gold cannot be trusted as an answer, or None."""
+    if execution.outcome is Outcome.EMPTY:
+        return "gold_empty"
+    if execution.outcome is not Outcome.OK:
+        return f"gold_{execution.outcome.value}"
+    if not execution.truncated and all(cell is None for row in execution.rows for cell in row):
+        return "gold_null"
+    return None
+
+
+class Verifier:
+    """Runs the gates for one shard's rows."""
+
+    def __init__(self, command: VerifyExamples, objects: ObjectStore, pool: SandboxPool) -> None:
+        self.command, self.objects, self.pool = command, objects, pool
+        self.catalog = CardCache(objects)
+
+    def verify(self, written: Sequence[WrittenExample]) -> Verified:
+        """Every row is accepted or rejected."""
+        requests = [gold_request(self.file(row), row.sql, 50) for row in written]
+        ran = self.pool.execute_many(requests)
+        faults = [self.fault(row, execution) for row, execution in zip(written, ran, strict=True)]
+        self.find_constant(written, ran, faults)
+        found = Verified()
+        for row, fault in zip(written, faults, strict=True):
+            if fault is None:
+                found.accepted.append(self.as_example(row))
+            else:
+                found.rejected.append(
+                    RejectedExample(reason=fault.reason, detail=fault.detail, written=row, gate=fault.gate)
+                )
+        return found
+
+    def file(self, row: WrittenExample) -> Path:
+        """The row's database as a local file."""
+        return local_database(self.objects, row.database_id or "")
+
+    def fault(self, row: WrittenExample, execution: Execution) -> Fault | None:
+        """What one row shows by itself."""
+        OUTCOMES.labels(outcome=execution.outcome.value).inc()
+        reason = gold_fault(execution)
+        if reason is not None:
+            return Fault(reason, execution.message or "", "verify")
+        if (why := find_syntax_error(row.sql)) is not None:
+            return Fault(UNREADABLE, why, "parse")
+        if reads_no_table(row.sql):
+            return Fault(CONSTANT, "the gold reads no table", "neighbours")
+        if self.command.agreement and row.provenance.writer in WRITTEN_HERE:
+            disagree = find_disagreement(row.question, row.sql, row.evidence)
+            return Fault(DISAGREES, str(disagree), "agreement") if disagree else None
+        return None
+
+    def find_constant(
+        self, written: Sequence[WrittenExample], ran: Sequence[Execution], faults: list[Fault | None]
+    ) -> None:
+        """Sets the fault of golds that no neighbour changes."""
+        left = [place for place, fault in enumerate(faults) if fault is None]
+        if not self.command.neighbours or not left:
+            return
+        sqls: dict[str, list[str]] = {}
+        for place in left:
+            sqls.setdefault(written[place].database_id or "", []).append(written[place].sql)
+        around = {
+            local_database(self.objects, database): prepare_suite(
+                self.objects, database, texts, self.command.neighbours
+            )
+            for database, texts in sqls.items()
+        }
+        golds = [(self.file(written[place]), written[place].sql, ran[place]) for place in left]
+        for place, count in zip(left, find_constant_golds(self.pool, golds, around), strict=True):
+            if count:
+                detail = f"the gold's result is the same on {count} neighbours of its database"
+                faults[place] = Fault(CONSTANT, detail, "neighbours")
+
+    def as_example(self, row: WrittenExample) -> Example:
+        """A verified example under its own name, with the hardness that it has."""
+        database_id = row.database_id or ""
+        shared = {name: getattr(row, name) for name in WrittenExample.model_fields if name in Example.model_fields}
+        own = {
+            "example_id": example_id(database_id, row.question, row.evidence, row.sql),
+            "database_id": database_id,
+            "gold": row.sql,
+            "measured": self.measured(row.sql, database_id),
+        }
+        return Example.model_validate({**shared, **own})
+
+    def measured(self, sql: str, database_id: str) -> str | None:
+        """Spider's hardness; None for a database without a card."""
+        try:
+            return card_hardness(sql, self.catalog.card(database_id))
+        except NotFoundError:
+            return None

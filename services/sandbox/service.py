@@ -1,0 +1,135 @@
+"""What the HTTP service holds between requests: a pool for queries, an intake for files, slots for both."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import Depends, Request
+
+from services.sandbox.building.databases import local_database
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.pool import SandboxPool
+from services.sandbox.execution.requests import Execution
+from services.sandbox.intake.upload import INVALID_DATABASE, Intake
+from shared.api.resources import ExecuteRequest, ExecutionResult
+from shared.contracts.base import Owner
+from shared.errors import InvalidInputError, NotFoundError, UnavailableError
+from shared.http.slots import CALLER_HEADER, CALLER_NAME_HEADER, Slots
+from shared.metrics import OUTCOMES
+from shared.settings import SandboxSettings
+from shared.storage.keys import is_sha256
+from shared.storage.store import ObjectStore
+
+DEFAULT_DEADLINE_S, DEFAULT_ROWS = 2.0, 100  # where a caller names none
+Result = TypeVar("Result")
+
+
+class BusyError(UnavailableError):
+    """All slots are taken; trying again can help."""
+
+    code = "sandbox_busy"
+
+
+class SandboxService:
+    """Made once a process, on its event loop; `close` leaves no child behind."""
+
+    def __init__(self, objects: ObjectStore, settings: SandboxSettings, incoming: Path) -> None:
+        self.objects, self.settings = objects, settings
+        self.pool = SandboxPool(settings.http_children, Limits())
+        self.intake = Intake(objects, incoming, most=settings.max_upload_bytes, deadline_s=settings.intake_timeout_s)
+        self.queries = create_slots(settings.http_children, settings, "the sandbox")
+        self.uploads = create_slots(settings.uploads, settings, "the sandbox for uploads")
+        self._threads = CapacityLimiter(settings.http_children + settings.uploads + 2)
+
+    async def off_loop(self, work: Callable[..., Result], *given: object) -> Result:
+        """Runs what blocks in a thread; its number is bounded by the slots."""
+        return await to_thread.run_sync(work, *given, limiter=self._threads)
+
+    async def execute(self, asked: ExecuteRequest, caller: str = "") -> ExecutionResult:
+        """Runs one SQL on a stored database. Raises InvalidInputError, NotFoundError, BusyError, OwnShareError."""
+        seconds, rows = budget(asked, self.settings)
+        async with self.queries.taken(caller):
+            execution = await self.off_loop(self._execute, asked.database_id, asked.sql, seconds, rows)
+        OUTCOMES.labels(outcome=execution.outcome.value).inc()
+        return to_executed(execution)
+
+    def _execute(self, database_id: str, sql: str, seconds: float, rows: int) -> Execution:
+        path = self.local(database_id)
+        try:
+            return self.pool.execute(path, sql, deadline_s=seconds, keep_rows=rows)
+        except InvalidInputError as error:  # budgets were checked: it is the file, whose path is nobody's business
+            message = f"database {database_id} cannot be read any more; bring the same file again"
+            raise InvalidInputError(message, code=INVALID_DATABASE) from error
+
+    def local(self, database_id: str) -> Path:
+        """The database as a local file. Raises NotFoundError."""
+        try:
+            if is_sha256(database_id):
+                return local_database(self.objects, database_id)
+        except NotFoundError:
+            pass
+        message = f"there is no database {database_id[:80]!r}; list them with: sense databases"
+        raise NotFoundError(message, code="database_not_found")
+
+    def kill(self) -> None:
+        """Ends all children at once; what waits for them fails."""
+        self.pool.kill()
+        self.intake.kill()
+
+    def close(self) -> None:
+        """The same, and waits for their end."""
+        self.kill()
+        self.pool.close()
+        self.intake.pool.close()
+
+
+def create_slots(count: int, settings: SandboxSettings, what: str) -> Slots:
+    """Slots of this service."""
+    return Slots(count, wait_s=settings.wait_s, waiting=settings.waiting, what=what, busy=BusyError)
+
+
+def caller_of(request: Request) -> str:
+    """For which key the gateway asks; nothing where none was needed."""
+    return request.headers.get(CALLER_HEADER, "")[:100]
+
+
+def owner_of(request: Request) -> Owner | None:
+    """The same, with its name."""
+    caller = caller_of(request)
+    return Owner(id=caller, name=request.headers.get(CALLER_NAME_HEADER, "")[:100]) if caller else None
+
+
+Caller = Annotated[str, Depends(caller_of)]
+
+
+def budget(asked: ExecuteRequest, settings: SandboxSettings) -> tuple[float, int]:
+    """Seconds and rows. Raises InvalidInputError for more than the operator allows."""
+    seconds = min(DEFAULT_DEADLINE_S, settings.max_deadline_s) if asked.deadline_s is None else asked.deadline_s
+    rows = min(DEFAULT_ROWS, settings.max_rows) if asked.max_rows is None else asked.max_rows
+    if seconds > settings.max_deadline_s:
+        raise InvalidInputError(f"deadline_s is {seconds}; at most {settings.max_deadline_s} s are allowed")
+    if rows > settings.max_rows:
+        raise InvalidInputError(f"max_rows is {rows}; at most {settings.max_rows} are given at once")
+    return seconds, rows
+
+
+def to_executed(execution: Execution) -> ExecutionResult:
+    """The part of an execution that callers see."""
+    return ExecutionResult(
+        outcome=execution.outcome.value,
+        columns=execution.columns,
+        rows=execution.rows,
+        row_count=execution.row_count,
+        truncated=execution.truncated,
+        elapsed_ms=execution.elapsed_ms,
+        message=execution.message,
+    )
+
+
+def get_service(request: Request) -> SandboxService:
+    """The desk of the running application, for routes."""
+    desk = getattr(request.app.state, "desk", None)
+    if not isinstance(desk, SandboxService):
+        raise UnavailableError("the sandbox is still starting")
+    return desk

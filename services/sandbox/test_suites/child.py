@@ -1,0 +1,278 @@
+"""The child that varies one database and ends: `python -m services.sandbox.test_suites.child LIMITS_JSON PROGRESS_FD
+FILES_FD`.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import apsw
+
+from services.sandbox.execution.authorizer import Authorizer
+from services.sandbox.execution.child_loop import serve_once
+from services.sandbox.execution.connection import Deadline, ReadConnection, harden, set_limits
+from services.sandbox.execution.limits import Limits
+from services.sandbox.execution.outcomes import UnusableDatabaseError, classify_error
+from services.sandbox.execution.protocol import given_path, write_all
+from services.sandbox.execution.sql_text import is_blank, tokens
+from services.sandbox.intake.describe import fetch_all, quote_identifier
+from services.sandbox.test_suites.plan import SuitePlan, TablePlan, make_plan
+from services.sandbox.test_suites.rows import RowVariation
+from services.sandbox.test_suites.schema import (
+    ForeignKey,
+    RawText,
+    Row,
+    Schema,
+    SuiteLimits,
+    Table,
+    UnsuitableDatabaseError,
+    decode_row,
+    fold_value,
+    seeded_random,
+    typed_columns,
+)
+
+CREATE = re.compile(r"CREATE (TABLE|INDEX|UNIQUE INDEX)\b")
+PAGE = 4096
+
+
+class VariantDatabase:
+    """An empty database with the original's tables and indexes, statement by statement as they were written."""
+
+    def __init__(self, schema: Schema, limits: Limits, clock: Deadline) -> None:
+        self.schema = schema
+        self.sqlite = apsw.Connection(":memory:", statementcachesize=100)
+        self.sqlite.set_progress_handler(clock.over, limits.progress_steps)
+        harden(self.sqlite)
+        self.sqlite.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 1)  # old schemas have defaults like "x"
+        pages = limits.build_file_bytes // PAGE
+        for setting in (f"page_size={PAGE}", f"encoding='{schema.encoding}'", f"max_page_count={pages}"):
+            fetch_all(self.sqlite, f"PRAGMA {setting}")
+        fetch_all(self.sqlite, "PRAGMA foreign_keys=0")
+        set_limits(self.sqlite, limits)
+        self.sqlite.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, limits.build_script_bytes)
+        self.guard = Authorizer().building()
+        self.statements: dict[tuple[str, tuple[int, ...]], str] = {}
+        fetch_all(self.sqlite, "BEGIN")
+        for sql in (*(table.sql for table in schema.tables.values()), *schema.indexes):
+            self.create(sql)
+        self.sqlite.authorizer = self.guard
+
+    def create(self, sql: str) -> None:
+        """One CREATE statement of a schema that anyone may have written."""
+        words = " ".join(text.upper() for kind, text in tokens(sql) if kind == "word")
+        seen: list[str] = []
+
+        def begin(_cursor: apsw.Cursor, statement: str, _bindings: Any) -> bool:
+            if seen or not is_blank(sql[len(statement) :]):
+                raise UnsuitableDatabaseError("its schema holds more than one statement in an entry")
+            seen.append(statement)
+            return True
+
+        if not CREATE.match(words):
+            raise UnsuitableDatabaseError("its schema holds an entry that creates neither a table nor an index")
+        cursor = self.sqlite.cursor()
+        cursor.exec_trace = begin
+        self.sqlite.authorizer = self.guard
+        try:
+            cursor.execute(sql).fetchall()
+        finally:
+            self.sqlite.authorizer = None
+
+    def insert(self, table: Table, row: Row) -> bool:
+        """Whether the row keeps every constraint and is in the table now."""
+        raw = tuple(n for n, value in enumerate(row) if isinstance(value, RawText))
+        key = (table.name, raw)
+        if key not in self.statements:
+            marks = ", ".join("CAST(? AS TEXT)" if n in raw else "?" for n in range(len(row)))
+            self.statements[key] = f"INSERT INTO {quote_identifier(table.name)}({table.select_list()}) VALUES ({marks})"
+        values = [value.data if isinstance(value, RawText) else value for value in row] if raw else row
+        try:
+            self.sqlite.execute(self.statements[key], values)
+        except (apsw.ConstraintError, apsw.MismatchError):
+            return False
+        return True
+
+    def keys(self, link: ForeignKey) -> list[Row]:
+        """Keys of the parent as they lie in the database, in a fixed order."""
+        parent = self.schema.tables[link.parent]
+        names = [quote_identifier(parent.columns[place].name) for place in link.targets]
+        known = " AND ".join(f"{name} IS NOT NULL" for name in names)
+        rest = f"FROM {quote_identifier(parent.name)} WHERE {known}"
+        try:
+            keys = self.sqlite.execute(f"SELECT {', '.join(names)} {rest}").fetchall()
+        except UnicodeDecodeError:
+            rows = self.sqlite.execute(f"SELECT {typed_columns(names)} {rest}")
+            keys = [decode_row(row, self.schema.encoding) for row in rows]
+        return [key for key in keys if self.fits(link, key)]
+
+    def fits(self, link: ForeignKey, key: Row) -> bool:
+        """Whether a parent's key is still the same once it lies in the child: '007' in a column of numbers is not."""
+        child, parent = self.schema.tables[link.child], self.schema.tables[link.parent]
+        for value, place, target in zip(key, link.columns, link.targets, strict=True):
+            about = parent.columns[target]
+            stored = fold_value(value, child.columns[place].affinity, "BINARY")
+            if fold_value(stored, about.affinity, about.collation) != fold_value(
+                value, about.affinity, about.collation
+            ):
+                return False
+        return True
+
+    def dangling(self, link: ForeignKey) -> str:
+        """A condition on the child: its key refers to no row."""
+        child, parent = self.schema.tables[link.child], self.schema.tables[link.parent]
+        own = [
+            f"{quote_identifier(child.name)}.{quote_identifier(child.columns[place].name)}" for place in link.columns
+        ]
+        theirs = [f"p.{quote_identifier(parent.columns[place].name)}" for place in link.targets]
+        # as SQLite checks foreign keys: the parent's affinity and collation decide, so the child's is stripped by +
+        equal = " AND ".join(f"{b} = +{a}" for a, b in zip(own, theirs, strict=True))
+        known = " AND ".join(f"{name} IS NOT NULL" for name in own)
+        return f"{known} AND NOT EXISTS (SELECT 1 FROM {quote_identifier(parent.name)} AS p WHERE {equal})"
+
+    def mend(self, link: ForeignKey, replacements: Iterable[Row]) -> None:
+        """Point each dangling key to a parent of `replacements`, in turn; the same key always to the same parent."""
+        child = self.schema.tables[link.child]
+        names = [quote_identifier(child.columns[place].name) for place in link.columns]
+        keys = ", ".join(names)
+        self.sqlite.authorizer = None
+        try:
+            broken = fetch_all(
+                self.sqlite, f"SELECT DISTINCT {keys} FROM {quote_identifier(child.name)} WHERE {self.dangling(link)}"
+            )
+        except UnicodeDecodeError:
+            broken = []  # `repair` deletes them
+        update = (
+            f"UPDATE OR IGNORE {quote_identifier(child.name)} SET ({keys}) = ({', '.join('?' * len(names))}) WHERE "
+        )
+        update = update + " AND ".join(f"{name} = ?" for name in names)
+        for old, new in zip(broken, replacements, strict=False):
+            self.sqlite.execute(update, (*new, *old))
+        self.sqlite.authorizer = self.guard
+
+    def repair(self, links: Iterable[ForeignKey]) -> bool:
+        """Delete rows whose key still dangles, until none does; whether any was deleted."""
+        self.sqlite.authorizer = None
+        before, last = self.sqlite.total_changes(), -1
+        while self.sqlite.total_changes() != last:
+            last = self.sqlite.total_changes()
+            for link in links:
+                child = quote_identifier(self.schema.tables[link.child].name)
+                self.sqlite.execute(f"DELETE FROM {child} WHERE {self.dangling(link)}")
+        self.sqlite.authorizer = self.guard
+        return self.sqlite.total_changes() != before
+
+    def empty(self, table: Table) -> bool:
+        """Whether the table has no row."""
+        return not self.sqlite.execute(f"SELECT 1 FROM {quote_identifier(table.name)} LIMIT 1").fetchall()
+
+    def content(self) -> bytes:
+        """The finished file; the target can not be used after this."""
+        self.sqlite.authorizer = None
+        fetch_all(self.sqlite, "COMMIT")
+        data = bytes(self.sqlite.serialize("main"))
+        self.sqlite.close(True)
+        return data
+
+
+DRAWS = 3
+CLOCK_EVERY = 64
+
+
+class VariantWriter:
+    """Makes the neighbours of one plan, each from its own chance."""
+
+    def __init__(self, plan: SuitePlan, limits: Limits, clock: Deadline, seed: int, most: int) -> None:
+        self.plan, self.limits, self.clock, self.seed, self.most = plan, limits, clock, seed, most
+
+    def neighbour(self, index: int) -> bytes:
+        """The file of neighbour `index`. Where what was drawn leaves a table empty, the original's rows as they are."""
+        target = VariantDatabase(self.plan.schema, self.limits, self.clock)
+        for table in self.plan.tables:
+            self.fill(target, table, (self.seed, index))
+        self.mend(target, (self.seed, index))
+        if any(table.rows and target.empty(table.table) for table in self.plan.tables):
+            target = self.copy()
+        return target.content()
+
+    def fill(self, target: VariantDatabase, table: TablePlan, names: tuple[object, ...]) -> None:
+        """Draw and insert one table's rows: what breaks a rule is drawn again, then its base is taken, then nothing."""
+        rows = RowVariation(table, {link: target.keys(link) for link in table.links}, names)
+        for number, base in enumerate(rows.bases(self.most)):
+            if number % CLOCK_EVERY == 0:
+                self.clock.check()
+            for draw in range(DRAWS + 1):
+                row = rows.make(base, vary=draw < DRAWS)
+                if row is not None and target.insert(table.table, row):
+                    rows.accept(row)
+                    break
+
+    def mend(self, target: VariantDatabase, names: tuple[object, ...]) -> None:
+        """Foreign keys whose parents came later, and what is left of others."""
+        for table in self.plan.tables:
+            for link in table.later:
+                target.mend(link, self.replacements(target, table, link, names))
+        target.repair(self.plan.held)
+
+    def replacements(
+        self, target: VariantDatabase, table: TablePlan, link: ForeignKey, names: tuple[object, ...]
+    ) -> list[Row]:
+        """Parents in an order of their own; none where another column depends on the key."""
+        on_key = {d for determinants in table.determined.values() for d in determinants}
+        keys = target.keys(link)
+        if not keys or on_key & set(link.columns):
+            return []
+        chance = seeded_random(*names, table.name, "later", link.columns)
+        return [chance.choice(keys) for _ in range(self.most)]
+
+    def copy(self) -> VariantDatabase:
+        """The original's rows (those of the sample)."""
+        target = VariantDatabase(self.plan.schema, self.limits, self.clock)
+        for table in self.plan.tables:
+            for row in table.rows:
+                target.insert(table.table, row)
+        target.repair(self.plan.held)
+        return target
+
+
+def write_variants(request: dict[str, Any], files: list[int], limits: Limits, clock: Deadline) -> None:
+    """Read the database that the first file is, and write a neighbour of it to each of the others."""
+    caps = SuiteLimits.from_json(request["caps"])
+    source = ReadConnection(given_path(files[0]), limits, clock)
+    source.sqlite.authorizer = None  # from here on all statements are ours, over stored columns of tables only
+    plan = make_plan(source.sqlite, caps, request["constants"])
+    source.close()
+    most = caps.share(len(plan.tables))
+    variation = VariantWriter(plan, limits, clock, request["seed"], most)
+    for index, file in enumerate(files[1:]):
+        write_all(file, variation.neighbour(index))
+
+
+def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:
+    """`{}` when all files are complete, else `unfit` with a clause that says why."""
+    clock = Deadline()
+    clock.start(request["deadline_s"])
+    try:
+        write_variants(request, files, limits, clock)
+    except UnsuitableDatabaseError as error:
+        return {"unfit": str(error)}
+    except UnicodeDecodeError:
+        return {"unfit": "a name in its schema is not valid UTF-8"}
+    except (apsw.Error, MemoryError, OSError) as error:
+        return {"unfit": explain(error)}
+    return {}
+
+
+def explain(error: Exception) -> str:
+    """SQLite's words, or the sandbox's own where those say more."""
+    if isinstance(error, apsw.InterruptError):
+        return "varying it ran past the deadline"
+    try:
+        message = classify_error(error).message if isinstance(error, MemoryError | apsw.NoMemError) else str(error)
+    except UnusableDatabaseError as unusable:
+        message = str(unusable)
+    return message
+
+
+if __name__ == "__main__":
+    serve_once(answer, writes=True)

@@ -1,0 +1,305 @@
+"""New rows for one table of one neighbour: a row of the original, some cells changed, all that held still holding."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from random import Random
+
+from services.sandbox.test_suites.mutations import between, containing, near_date, near_digits, near_number, near_text
+from services.sandbox.test_suites.plan import TablePlan
+from services.sandbox.test_suites.profile import ColumnProfile
+from services.sandbox.test_suites.schema import ForeignKey, Row, Value, fold_value, seeded_random
+
+RATES = (0.05, 0.2, 0.45, 0.8)  # share of the cells that change
+HOT = 3
+FRESH_TRIES = 12
+LARGEST = 2**63 - 1
+
+
+class CellVariation:
+    """Draws cells. What varies from neighbour to neighbour is drawn at the start: rate, favourites, share of NULL."""
+
+    def __init__(self, profile: ColumnProfile, chance: Random) -> None:
+        self.profile, self.chance = profile, chance
+        self.rate = chance.choice(RATES)
+        self.nulls = min(0.5, profile.nulls * 2 * chance.random())
+        count = min(HOT, len(profile.values))
+        self.hot = chance.sample(profile.values, count)
+        self.highest = max((n for n in profile.numbers if isinstance(n, int)), default=0)
+
+    def cell(self, base: Value) -> Value:
+        """The base's cell, or another one."""
+        return self.other(base) if self.chance.random() < self.rate else base
+
+    def other(self, base: Value) -> Value:
+        """NULL as often as the column has it; else a value of the column, a favourite, a constant or something near."""
+        p, roll = self.profile, self.chance.random()
+        if not p.values:
+            return base
+        if p.nulls and self.chance.random() < self.nulls:
+            return None
+        if roll < 0.35:
+            return self.chance.choice(p.values)
+        if roll < 0.55:
+            return self.chance.choice(self.hot)
+        if roll < 0.8 and (p.exact or p.stems):
+            return self.constant(base)
+        return self.near(base if base is not None else self.chance.choice(p.values))
+
+    def constant(self, base: Value) -> Value:
+        """A constant, just beside it, or a text that holds it."""
+        p = self.profile
+        if p.stems and (not p.exact or self.chance.random() < 0.4):
+            own = base if isinstance(base, str) else self.chance.choice(p.values)
+            stem = self.chance.choice(p.stems)
+            return containing(stem, own, p.fixed or p.form == "date", self.chance) if isinstance(own, str) else own
+        value = self.chance.choice(p.exact)
+        return value if isinstance(value, str) or self.chance.random() < 0.6 else self.near(value)
+
+    def near(self, value: Value) -> Value:
+        """A value close by, of the same form; the value itself where the form forbids a change."""
+        p = self.profile
+        if p.closed:
+            return self.chance.choice(p.values)
+        if isinstance(value, int | float):
+            return self.near_number(value)
+        if not isinstance(value, str):
+            return value
+        if p.form == "date":
+            return near_date(value, self.chance)
+        if p.form == "digits":
+            return near_digits(value, p.fixed, self.chance)
+        return near_text(value, p.keep, self.chance)
+
+    def near_number(self, value: int | float) -> Value:
+        """A step away, or halfway to the next value of the column."""
+        p = self.profile
+        if len(p.numbers) > 1 and self.chance.random() < 0.3:
+            place = min(bisect_left(p.numbers, value), len(p.numbers) - 1)
+            return between(value, p.numbers[place - 1], p.places)
+        return near_number(value, p.places, p.low, p.high, self.chance)
+
+    def fresh(self, base: Value, used: set[Value]) -> Value:
+        """A value for a key: the base's own, else one that is not used yet. NULL where none was found."""
+        if base is not None and base not in used:
+            return base
+        for _ in range(FRESH_TRIES):
+            value = self.other(base)
+            if value is not None and value not in used:
+                return value
+        if isinstance(base, int) and self.highest < LARGEST:
+            self.highest += 1
+            return self.highest if self.highest not in used else None
+        return None
+
+
+STAY = (0.3, 0.6, 0.9)
+BARREN = (0.0, 0.15, 0.35)
+NULLS = (0.0, 1.0, 2.0)
+
+
+class ParentKeys:
+    """The keys of one foreign key in one neighbour."""
+
+    def __init__(self, keys: Sequence[Row], nulls: float, chance: Random) -> None:
+        self.chance = chance
+        self.keys = list(dict.fromkeys(keys))
+        chance.shuffle(self.keys)
+        self.stay = chance.choice(STAY)
+        self.nulls = min(0.5, nulls * chance.choice(NULLS))
+        barren = int(len(self.keys) * chance.choice(BARREN))
+        self.fertile = self.keys[: len(self.keys) - barren] or self.keys
+        self.known = set(self.fertile)
+
+    def pick(self, base: Row, fixed: Sequence[tuple[int, Value]]) -> Row | None:
+        """The base's own parent, or another; parts in `fixed` (place in the key, value) are given already.
+
+        None where the key is to be NULL or no parent has those parts.
+        """
+        if fixed:
+            return self.matching(base, fixed)
+        if None in base:
+            return None if self.chance.random() < self.nulls or not self.nulls else self.other()
+        if base in self.known and self.chance.random() < self.stay:
+            return base
+        return None if self.chance.random() < self.nulls else self.other()
+
+    def other(self) -> Row | None:
+        """Any parent, the first ones far more often."""
+        if not self.fertile:
+            return None
+        return self.fertile[int(len(self.fertile) * self.chance.random() ** 2)]
+
+    def unused(self, used: set[Value]) -> Row | None:
+        """A parent that has no child yet, for a key of one column that must not repeat."""
+        free = [key for key in self.keys if key[0] not in used]
+        return self.chance.choice(free) if free else None
+
+    def matching(self, base: Row, fixed: Sequence[tuple[int, Value]]) -> Row | None:
+        """A parent with the given parts."""
+        found = [key for key in self.keys if all(key[place] == value for place, value in fixed)]
+        if base in found and self.chance.random() < self.stay:
+            return base
+        return self.chance.choice(found) if found else None
+
+
+DROPPED = (0.0, 0.1, 0.3, 0.5)
+ADDED = (0.0, 0.1, 0.4, 0.8)
+ADDED_TO_SMALL = 4
+EXCHANGED = 0.35  # share of neighbours in which the rows of a table exchange their keys
+MISSING = object()
+
+
+class RowVariation:
+    """Draws rows. What a drawn row fixes (keys used, dependencies) is only noted by `accept`."""
+
+    def __init__(self, plan: TablePlan, parents: dict[ForeignKey, Sequence[Row]], names: tuple[object, ...]) -> None:
+        self.plan = plan
+        self.chance = seeded_random(*names, plan.name)
+        streams = [seeded_random(*names, plan.name, column.name) for column in plan.table.columns]
+        self.columns = [CellVariation(p, chance) for p, chance in zip(plan.profiles, streams, strict=True)]
+        self.links = {link: self.parents(link, keys, streams) for link, keys in parents.items()}
+        self.foreign = {column for link in (*plan.links, *plan.later) for column in link.columns}
+        self.used: dict[int, set[Value]] = {column: set() for column in plan.singles}
+        self.maps: dict[tuple[int, int], dict[Value, Value]] = {}
+        self.order, self.checks = plan.order, plan.checks
+        self.given = {column for link in plan.links for column in link.columns}
+        self.seen: set[Row] = set()
+
+    def parents(self, link: ForeignKey, keys: Sequence[Row], streams: list[Random]) -> ParentKeys:
+        """The parents of one link, with the chance of its first column."""
+        nulls = max(self.plan.profiles[column].nulls for column in link.columns)
+        return ParentKeys(keys, nulls, streams[link.columns[0]])
+
+    def bases(self, most: int) -> list[Row]:
+        """Rows of the original to start from: some dropped, some twice or more; never none of some."""
+        rows = self.exchanged()
+        if not rows:
+            return []
+        drop = self.chance.choice(DROPPED)
+        kept = [row for row in rows if self.chance.random() >= drop] or [self.chance.choice(rows)]
+        extra = int(len(rows) * self.chance.choice(ADDED)) + self.chance.randint(0, ADDED_TO_SMALL)
+        self.chance.shuffle(rows)
+        chosen = kept + [rows[int(len(rows) * self.chance.random() ** 2)] for _ in range(extra)]
+        self.chance.shuffle(chosen)
+        return chosen[:most]
+
+    def exchanged(self) -> list[Row]:
+        """The rows, with a key of one column dealt to other rows in some neighbours: a key says nothing of its row."""
+        rows = self.plan.rows
+        keys = [column for column in sorted(self.plan.singles) if column not in self.foreign][:1]
+        if not keys or self.chance.random() >= EXCHANGED:
+            return list(rows)
+        place, dealt = keys[0], [row[keys[0]] for row in rows]
+        self.chance.shuffle(dealt)
+        return [(*row[:place], value, *row[place + 1 :]) for row, value in zip(rows, dealt, strict=True)]
+
+    def make(self, base: Row, vary: bool) -> Row | None:
+        """A row, or None where what was drawn cannot stand together. Without `vary` only keys differ from the base."""
+        row: list[Value] = list(base)
+        if not self.refer(row, base, vary):
+            return None
+        for column in self.order:
+            if not self.fill(row, base, column, vary):
+                return None
+            if any(self.breaks(row, first, second) for first, second in self.checks.get(column, ())):
+                return None
+        made = tuple(row)
+        return None if made in self.seen and not self.plan.repeats else made
+
+    def refer(self, row: list[Value], base: Row, vary: bool) -> bool:
+        """Set the foreign keys."""
+        given: set[int] = set()
+        for link in self.plan.links:
+            parents = self.links[link]
+            own = tuple(base[column] for column in link.columns)
+            fixed = [(n, row[column]) for n, column in enumerate(link.columns) if column in given]
+            if None in own and any(value is None for _, value in fixed):
+                continue
+            key = own if not vary and own in parents.known and not fixed else parents.pick(own, fixed)
+            single = link.columns[0]
+            if key is not None and single in self.used and self.fold(single, key[0]) in self.used[single]:
+                key = parents.unused(self.used[single])
+            if key is None and not self.to_null(row, link, own):
+                return False
+            for column, value in zip(link.columns, key or (), strict=False):
+                row[column] = value
+            given |= set(link.columns)
+        return True
+
+    def to_null(self, row: list[Value], link: ForeignKey, own: Row) -> bool:
+        """Leave a foreign key NULL, as the original had some; whether it may be."""
+        if None in own:
+            return True
+        for column in link.columns:
+            if self.plan.profiles[column].nulls and column not in self.used:
+                row[column] = None
+                return True
+        return False
+
+    def fill(self, row: list[Value], base: Row, column: int, vary: bool) -> bool:
+        """Set one cell: as its determinants say, else as drawn."""
+        given = column in self.given
+        forced = self.forced(row, column) if column in self.plan.determined else MISSING
+        if forced is not MISSING:
+            if (given or column in self.used) and forced != row[column]:
+                return False
+            row[column] = forced  # type: ignore[call-overload]
+        elif given:
+            pass
+        elif column in self.used:
+            row[column] = self.key(base[column], column)
+            return row[column] is not None or base[column] is None
+        elif vary and column in self.foreign:
+            row[column] = self.resampled(base[column], column)
+        elif vary:
+            row[column] = self.columns[column].cell(base[column])
+        return True
+
+    def resampled(self, base: Value, column: int) -> Value:
+        """For a key whose parents come later: another value of the column, or its own."""
+        own = self.columns[column]
+        return (
+            self.chance.choice(own.profile.values) if own.profile.values and self.chance.random() < own.rate else base
+        )
+
+    def key(self, base: Value, column: int) -> Value:
+        """A value that no row has yet."""
+        used = self.used[column]
+        if base is None:
+            return None
+        if self.fold(column, base) not in used:
+            return base
+        value = self.columns[column].fresh(base, used)
+        return None if self.fold(column, value) in used else value
+
+    def fold(self, column: int, value: Value) -> Value:
+        """The form in which the column tells values apart."""
+        about = self.plan.table.columns[column]
+        return fold_value(value, about.affinity, about.collation)
+
+    def forced(self, row: list[Value], column: int) -> object:
+        """What the column's determinants say, MISSING where they say nothing yet."""
+        for determinant in self.plan.determined[column]:
+            known = self.maps.get((determinant, column))
+            if known is not None and row[determinant] is not None and row[determinant] in known:
+                return known[row[determinant]]
+        return MISSING
+
+    def breaks(self, row: list[Value], determinant: int, column: int) -> bool:
+        """Whether a row accepted before has another value for the same determinant."""
+        known = self.maps.get((determinant, column))
+        if known is None or row[determinant] is None or row[determinant] not in known:
+            return False
+        return known[row[determinant]] != row[column]
+
+    def accept(self, row: Row) -> None:
+        """Note a row that is in the database now."""
+        for column, used in self.used.items():
+            if row[column] is not None:
+                used.add(self.fold(column, row[column]))
+        for column, determinants in self.plan.determined.items():
+            for determinant in determinants:
+                if row[determinant] is not None:
+                    self.maps.setdefault((determinant, column), {})[row[determinant]] = row[column]
+        if not self.plan.repeats:
+            self.seen.add(row)

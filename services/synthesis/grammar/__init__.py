@@ -1,1 +1,0 @@
-"""The offline writer: questions and golds from a grammar over described domains, without any model."""

@@ -1,0 +1,31 @@
+"""The app factory of our internal HTTP services: guarded, without pages of the framework, with one shape of errors."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import FastAPI
+from fastapi.responses import Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from shared.http.guard import Guard, GuardMiddleware
+from shared.http.problems import ProblemHandlers
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_internal_app(
+    title: str, *, lifespan: Lifespan, guard: Guard | None = None, problems: ProblemHandlers | None = None
+) -> FastAPI:
+    """An app for our own services and the loopback; `guard` defaults to the settings' token and hosts."""
+    app = FastAPI(title=title, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(GuardMiddleware, guard=guard or Guard.from_settings())
+    (problems or ProblemHandlers()).install(app)
+    return app
+
+
+def add_metrics_route(app: FastAPI) -> None:
+    """`GET /metrics`: the counters of this process, for Prometheus."""
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,153 @@
+"""The one shape of errors of all our HTTP processes: problem details (RFC 9457) with a code that stays the same.
+
+OpenAI's clients read a member `error`; answers to them carry both.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from shared.api.resources import Fault, Problem
+from shared.errors import SenseError
+from shared.logging import get_logger
+
+PROBLEM_TYPE = "application/problem+json"
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
+MAX_FAULTS, PATH_CHARS, MESSAGE_CHARS, DETAIL_CHARS = 50, 200, 500, 2000
+log = get_logger()
+
+
+def problem_response(
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    instance: str,
+    request_id: str | None = None,
+    faults: Sequence[Fault] = (),
+    headers: Mapping[str, str] | None = None,
+    **more: Any,
+) -> JSONResponse:
+    """A problem of bounded size, however much was wrong; `more` are extension members."""
+    body = Problem(
+        type=f"https://sense.invalid/errors/{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=clip(detail, DETAIL_CHARS),
+        instance=clip(instance, PATH_CHARS),
+        code=clip(code, PATH_CHARS),
+        request_id=request_id,
+        errors=[
+            Fault(path=clip(fault.path, PATH_CHARS), message=clip(fault.message, MESSAGE_CHARS))
+            for fault in faults[:MAX_FAULTS]
+        ],
+    )
+    return JSONResponse(
+        {**body.model_dump(mode="json"), **more},
+        status_code=status,
+        headers=dict(headers) if headers else None,
+        media_type=PROBLEM_TYPE,
+    )
+
+
+def openai_error(status: int, code: str, message: str, param: object = None) -> dict[str, Any]:
+    """The member `error` that OpenAI's clients read."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"message": message, "type": kind, "param": param, "code": code}
+
+
+def clip(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def read_request_id(request: Request) -> str | None:
+    """The id that a middleware gave this request."""
+    found = request.scope.get("state", {}).get("request_id")
+    return found if isinstance(found, str) else None
+
+
+class ProblemHandlers:
+    """The error handlers of one app.
+
+    `is_openai` says of a path whether OpenAI's clients call it. `validation_status` is what a request that does not fit
+    gets there: OpenAI's own server answers 400 where we say 422. `retry_after_s` goes with 429 and 503; `headers_for`
+    adds headers of the app's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        retry_after_s: str = "2",
+        is_openai: Callable[[str], bool] = lambda path: False,
+        validation_status: int = 422,
+        headers_for: Callable[[SenseError], Mapping[str, str]] = lambda error: {},
+    ) -> None:
+        self.retry_after_s, self.is_openai, self.validation_status = retry_after_s, is_openai, validation_status
+        self.headers_for = headers_for
+
+    def install(self, app: FastAPI) -> None:
+        for kind, handle in (
+            (SenseError, self.handle_sense_error),
+            (RequestValidationError, self.handle_validation_error),
+            (ValidationError, self.handle_validation_error),
+            (HTTPException, self.handle_http_error),
+            (ClientDisconnect, handle_disconnect),
+        ):
+            app.add_exception_handler(kind, handle)
+
+    def respond(self, request: Request, status: int, code: str, detail: str, **more: Any) -> JSONResponse:
+        path, param = request.scope["path"], more.pop("param", None)
+        if self.is_openai(path):
+            status = self.validation_status if status == 422 else status
+            more["error"] = openai_error(status, code, detail, param)
+        write = partial(problem_response, status=status, code=code, detail=detail, instance=path)
+        return write(request_id=read_request_id(request), **more)
+
+    async def handle_sense_error(self, request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, SenseError)
+        headers = dict(self.headers_for(error))
+        if error.http_status in (429, 503):
+            headers["Retry-After"] = self.retry_after_s
+        faults = [Fault.model_validate(fault) for fault in getattr(error, "faults", [])[:MAX_FAULTS]]
+        param = getattr(error, "param", None)
+        return self.respond(
+            request, error.http_status, error.code, error.message, faults=faults, headers=headers, param=param
+        )
+
+    async def handle_validation_error(self, request: Request, error: Exception) -> JSONResponse:
+        """A request that does not fit: all of its faults, each with its place."""
+        assert isinstance(error, RequestValidationError | ValidationError)
+        found = error.errors()
+        faults = [
+            Fault(path=".".join(str(part) for part in fault["loc"]), message=str(fault["msg"]))
+            for fault in found[:MAX_FAULTS]
+        ]
+        listed = "; ".join(f"{fault.path}: {fault.message}" if fault.path else fault.message for fault in faults)
+        detail = f"the request has {len(found)} fault(s): {listed}"
+        return self.respond(request, 422, "invalid_request", detail, faults=faults, param=faults[0].path)
+
+    async def handle_http_error(self, request: Request, error: Exception) -> JSONResponse:
+        """The framework's own errors: no such address, no such method."""
+        assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, SenseError):  # FastAPI wraps whatever ends a body early
+            return await self.handle_sense_error(request, error.__cause__)
+        detail = {
+            404: f"there is no address {request.scope['path']}; see /openapi.json",
+            405: f"{request.method} is not possible on {request.scope['path']}",
+        }.get(error.status_code, str(error.detail))
+        code = CODES.get(error.status_code, f"http_{error.status_code}")
+        return self.respond(request, error.status_code, code, detail, headers=error.headers)
+
+
+async def handle_disconnect(_: Request, error: Exception) -> Response:
+    """The caller hung up: nobody reads an answer."""
+    log.info("http.left", error=type(error).__name__)
+    return Response(status_code=400)
