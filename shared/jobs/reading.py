@@ -296,7 +296,7 @@ class JobReader:
     def find_shard(self, stage: str, shard: int) -> ShardRecord | None:
         """A shard that Redis knows; an archive has no index."""
         try:
-            return self.store.row(self.job_id, stage, shard)
+            return self.store.shard(self.job_id, stage, shard)
         except NotFoundError:
             return None
 
