@@ -20,7 +20,7 @@ log = get_logger()
 
 
 def check_host(host: str, ring: KeyRing) -> None:
-    """Without keys other machines are let in only by an explicit wish. Raises `InvalidInputError`."""
+    """Without keys, other machines are let in only where the operator says so. Raises `InvalidInputError`."""
     try:
         ring.refresh()
     except UnavailableError as error:
@@ -42,20 +42,18 @@ def check_host(host: str, ring: KeyRing) -> None:
 
 
 class Server(uvicorn.Server):
-    """Ends the event streams at the first signal: they would hold the process up until its grace is over."""
+    """Ends event streams at the first signal: otherwise they would hold the process until its grace period is over."""
 
     def __init__(self, config: uvicorn.Config, backend: Backend) -> None:
         super().__init__(config)
         self.backend = backend
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM or SIGINT."""
         self.backend.stopping.set()
         super().handle_exit(sig, frame)
 
 
 def main() -> int:
-    """Serves until SIGTERM."""
     chosen = address_parser("services.gateway", port=DEFAULT_PORT).parse_args()
     configure_logging("gateway")
     try:

@@ -1,4 +1,4 @@
-"""The REST API as an application."""
+"""The REST API. `python -m services.gateway.app > docs/openapi.json` writes its description."""
 
 import contextlib
 import json
@@ -14,16 +14,17 @@ from starlette.middleware.cors import CORSMiddleware
 from services.gateway import databases, health, models
 from services.gateway.backend import Backend, open_sandbox_client
 from services.gateway.browsing import curves, examples, pairs, predictions
-from services.gateway.console import routes
-from services.gateway.datasets import routes
+from services.gateway.console.routes import router as console_router
+from services.gateway.datasets.routes import router as datasets_router
 from services.gateway.http.access import READ, GuardedRoute, guarded_routes, install_access_control
 from services.gateway.http.limits import ConcurrencyLimit
 from services.gateway.http.middleware import CompressionMiddleware, RequestMiddleware
 from services.gateway.http.problems import PROBLEM_RESPONSE, add_problem_handlers
-from services.gateway.jobs import events, routes
-from services.gateway.keys import routes
+from services.gateway.jobs import events
+from services.gateway.jobs import routes as jobs
+from services.gateway.keys.routes import router as keys_router
 from services.gateway.keys.service import KeyRing, RevokedKeys
-from services.gateway.reports import routes
+from services.gateway.reports.routes import router as reports_router
 from services.gateway.settings import GatewaySettings
 from shared.api.resources import Problem
 from shared.contracts.spec import SPEC
@@ -35,10 +36,10 @@ UPLOAD = ("POST", "/v1/databases")
 DATASET = ("POST", "/v1/datasets")
 REF = "#/components/schemas/{model}"
 ROUTERS = (
-    *(routes, events, routes, databases, routes),
-    *(databases, models, models, models, routes, health),
-    *(routes, examples, pairs, predictions, curves, routes, routes),
-    routes,
+    *(jobs.router, jobs.specs_router, jobs.shards_router, jobs.artifacts_router, events.router),
+    *(examples.router, pairs.router, predictions.router, curves.router, reports_router),
+    *(datasets_router, databases.router, databases.execute_router),
+    *(models.adapters_router, models.router, keys_router, health.router, console_router),
 )
 
 
@@ -53,7 +54,7 @@ async def get_openapi_document(request: Request) -> dict[str, Any]:
 
 
 def create_app(backend: Backend | None = None) -> FastAPI:
-    """The application; without a backend it can only describe itself."""
+    """The application. Without a backend it can only describe itself."""
     settings = backend.settings if backend else GatewaySettings()
     sandbox = backend.sandbox if backend else SandboxSettings()
 
@@ -99,8 +100,8 @@ def create_app(backend: Backend | None = None) -> FastAPI:
         allow_origins(app, settings)
     app.add_middleware(RequestMiddleware, settings=settings, larger=larger, bodies=bodies)
     add_problem_handlers(app)
-    for module in ROUTERS:
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.include_router(document)
     install_access_control(app, ring, settings)
     app.openapi = describe(app)  # type: ignore[method-assign]
@@ -108,7 +109,6 @@ def create_app(backend: Backend | None = None) -> FastAPI:
 
 
 def make_ring(backend: Backend | None) -> KeyRing | None:
-    """The keys of this process."""
     if backend is None:
         return None
     return KeyRing(
@@ -132,7 +132,7 @@ def allow_origins(app: FastAPI, settings: GatewaySettings) -> None:
 
 
 def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """The OpenAPI document with what routes read by themselves: the spec and the problem."""
+    """The OpenAPI document, with what routes parse themselves: the spec and the problem."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -164,7 +164,7 @@ def drop_framework_errors(document: dict[str, Any]) -> None:
 
 
 def add_security(document: dict[str, Any], routes: list[GuardedRoute]) -> None:
-    """Every route but the public ones takes a bearer key, where keys are set."""
+    """Every route but the public ones takes a bearer key where keys are set."""
     schemes = document["components"].setdefault("securitySchemes", {})
     schemes["key"] = {"type": "http", "scheme": "bearer", "description": "needed once a key is set"}
     for route in routes:
@@ -174,7 +174,6 @@ def add_security(document: dict[str, Any], routes: list[GuardedRoute]) -> None:
 
 
 def render() -> str:
-    """The document as it is committed."""
     return json.dumps(create_app().openapi(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 

@@ -1,13 +1,13 @@
-"""What the gateway speaks to: job store, object store, engine, sandbox, and the endpoints that the operator named."""
+"""What the gateway calls: job store, object store, engine, sandbox, and the endpoints of the operator."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import redis
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -30,7 +30,7 @@ PROBE_S = 2.0
 
 @dataclass(frozen=True)
 class Backend:
-    """Made once a process. `endpoints` are the profiles that a spec may name; `stopping` ends event streams."""
+    """One per process. `endpoints` are the profiles that a spec may name; `stopping` ends event streams."""
 
     jobs: JobStore
     objects: ObjectStore
@@ -46,7 +46,7 @@ class Backend:
     stopping: Event = field(default_factory=Event, repr=False)
 
     def probe_redis(self) -> None:
-        """Asks once, without the patience of other calls. Raises `UnavailableError`."""
+        """Asks once, without the retries of other calls. Raises `UnavailableError`."""
         retry = Retry(NoBackoff(), 0)
         with (
             redis_errors(),
@@ -62,7 +62,7 @@ class Backend:
 
 
 def open_backend() -> Backend:
-    """By this process's environment. Raises `InvalidInputError` for settings that cannot be used."""
+    """Reads this process's environment. Raises `InvalidInputError` for unusable settings."""
     settings = RedisSettings()
     client = connect_redis(settings)
     store, auth = StoreSettings(), AuthSettings()
@@ -79,11 +79,14 @@ def open_backend() -> Backend:
 
 
 def get_backend(request: Request) -> Backend:
-    """The backend of the running application, for routes."""
+    """The backend of the running application."""
     backend = request.app.state.backend
     if not isinstance(backend, Backend):
         raise UnavailableError("the gateway is still starting; try again in a second")
     return backend
+
+
+CurrentBackend = Annotated[Backend, Depends(get_backend)]
 
 
 OVERHEAD_S = 30.0  # what a call may take beside its own budget: waiting for a slot, fetching the database
@@ -92,12 +95,11 @@ UPLOAD_STEPS = 3  # of an upload once it is there: check, describe, store; each 
 
 
 def open_sandbox_client(backend: Backend) -> httpx.AsyncClient:
-    """One client a process."""
     return open_service_client(sandbox_service(backend.sandbox.url), response_timeout(OVERHEAD_S), kept=16)
 
 
 async def call_sandbox(request: Request, path: str, *, seconds: float, **options: Any) -> httpx.Response:
-    """The sandbox's good answer to a POST. Raises RefusedError, or UnavailableError (code sandbox_unavailable)."""
+    """A successful answer to a POST. Raises `ServiceRefusedError`, or `UnavailableError` (code sandbox_unavailable)."""
     client: httpx.AsyncClient = request.app.state.sandbox
     headers = {"X-Request-ID": request_id(request) or "", **options.pop("headers", {})}
     call = client.post(path, headers=headers, timeout=response_timeout(seconds + OVERHEAD_S), **options)
@@ -105,9 +107,9 @@ async def call_sandbox(request: Request, path: str, *, seconds: float, **options
 
 
 def pass_through(content: bytes) -> Response:
-    """A good answer of one of our services as it came: reading a large one again would keep the event loop.
+    """Forwards an answer of our own service unparsed: parsing a large one again would block the event loop.
 
-    In pieces, so that others have their turn between the compressing of two.
+    Large answers go in pieces, so that other requests get a turn while each is compressed.
     """
     if len(content) <= PIECE_BYTES:
         return Response(content, media_type="application/json")

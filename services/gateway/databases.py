@@ -1,6 +1,6 @@
-"""/v1/databases: bring a SQLite file, list what was brought, look at a schema.
+"""/v1/databases and /v1/execute: upload a SQLite file, list uploads, read a schema, run one SQL.
 
-An uploaded one can go while nothing names it: reports lead back to databases by id.
+An uploaded database can be removed while nothing uses it: reports lead back to databases by id.
 """
 
 from typing import Annotated, Any
@@ -8,16 +8,25 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from services.gateway.backend import UPLOAD_STEPS, Backend, call_sandbox, pass_through
-from services.gateway.datasets.service import remove_database
-from services.gateway.http.access import READ, SUBMIT, CurrentCaller, GuardedRoute
-from services.gateway.http.limits import count_stored, read_limited_body, remaining_storage
-from services.gateway.http.problems import MediaTypeError
-from services.gateway.jobs.routes import CurrentBackend
+from services.gateway.backend import UPLOAD_STEPS, Backend, CurrentBackend, call_sandbox, pass_through
+from services.gateway.http.access import READ, SUBMIT, Caller, CurrentCaller, GuardedRoute
+from services.gateway.http.limits import check_owner, count_stored, read_limited_body, remaining_storage
+from services.gateway.http.problems import require_media_type
+from services.gateway.jobs.service import find_specs
 from shared.api.resources import DATABASE_NAME, Database, DatabaseList, DatabaseSummary, ExecuteRequest, ExecutionResult
-from shared.catalog.databases import SchemaCard, Upload, find_card, find_upload, read_uploads, upload_keys
-from shared.errors import InvalidInputError, NotFoundError
-from shared.storage.keys import is_sha256
+from shared.catalog.databases import (
+    SchemaCard,
+    Upload,
+    find_card,
+    find_upload,
+    read_uploads,
+    upload_keys,
+    uploads_of_database,
+)
+from shared.catalog.datasets import manifest_keys, read_manifest
+from shared.contracts.spec import used_databases
+from shared.errors import ConflictError, InvalidInputError, NotFoundError
+from shared.storage.keys import card_key, database_key, is_sha256
 
 SQLITE_TYPES = ("application/vnd.sqlite3", "application/x-sqlite3", "application/octet-stream")
 BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -54,10 +63,8 @@ async def add_database(
 
 
 def file_headers(request: Request) -> dict[str, str]:
-    """Headers for the file on its way to the sandbox. Raises `MediaTypeError` for what is announced as no file."""
-    kind = request.headers.get("content-type", SQLITE_TYPES[0]).split(";")[0].strip().lower()
-    if kind not in SQLITE_TYPES:
-        raise MediaTypeError(f"a database is {SQLITE_TYPES[0]} or {SQLITE_TYPES[-1]}, not {kind}")
+    """Headers for the upload to the sandbox. Raises `MediaTypeError` where the type is no SQLite file."""
+    require_media_type(request, SQLITE_TYPES, f"a database is {SQLITE_TYPES[0]} or {SQLITE_TYPES[-1]}")
     announced = request.headers.get("content-length", "")
     sized = announced.isdecimal() and "transfer-encoding" not in request.headers
     return {"Content-Type": SQLITE_TYPES[0], **({"Content-Length": announced} if sized else {})}
@@ -112,8 +119,45 @@ def read_card(backend: Backend, database_id: str) -> SchemaCard:
 
 
 def view_upload(upload: Upload) -> DatabaseSummary:
-    """A record as the API shows it."""
     return DatabaseSummary.model_validate(upload.model_dump())
+
+
+def remove_database(backend: Backend, database_id: str, caller: Caller) -> None:
+    """Removes what the caller owns of an uploaded database: its record first, so that no half removed one is listed.
+
+    The file stays while another key has uploaded the same bytes, and databases that jobs built stay. Raises
+    `NotFoundError`, `AccessError` (code not_owner), `ConflictError` (code in_use).
+    """
+    objects, records = backend.objects, uploads_of_database(backend.objects, database_id)
+    if not records:
+        raise NotFoundError(
+            f"there is no uploaded database {database_id[:80]!r}; list them with: sense databases",
+            code="database_not_found",
+        )
+    gone = {key: one for key, one in records.items() if caller.role == "admin" or one.owner == caller.owner}
+    if not gone:
+        check_owner(caller, next(iter(records.values())).owner, f"database {database_id}")
+    if len(gone) == len(records):
+        check_unused(backend, database_id)
+    for key, one in gone.items():
+        objects.delete(key)
+        count_stored(backend, one.owner, -one.size)
+    if len(gone) == len(records):
+        for key in (card_key(database_id), database_key(database_id)):
+            objects.delete(key)
+
+
+def check_unused(backend: Backend, database_id: str) -> None:
+    """Raises `ConflictError` (code in_use) while a dataset or a job uses the database."""
+    objects = backend.objects
+    for key in manifest_keys(objects):
+        if database_id in (one := read_manifest(objects, key)).databases.values():
+            raise ConflictError(f"data set {one.ref} holds this database; remove the data set first", code="in_use")
+    for job, spec in find_specs(backend, database_id):
+        if database_id in used_databases(spec):
+            raise ConflictError(
+                f"job {job.id} ({job.status.value}) writes for this database; its examples need it", code="in_use"
+            )
 
 
 execute_router = APIRouter(prefix="/v1", tags=["databases"], route_class=GuardedRoute)

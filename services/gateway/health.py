@@ -1,4 +1,4 @@
-"""For machines that watch: is it alive, can it work, and how much is there to do."""
+"""Liveness, readiness and Prometheus metrics."""
 
 import os
 from collections import Counter
@@ -9,10 +9,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from services.gateway.backend import Backend
+from services.gateway.backend import Backend, CurrentBackend
 from services.gateway.http.access import METRICS, PUBLIC, GuardedRoute
 from services.gateway.http.problems import problem_response, request_id
-from services.gateway.jobs.routes import CurrentBackend
 from shared.api.resources import Fault
 from shared.contracts.base import Queue
 from shared.errors import SenseError
@@ -64,7 +63,6 @@ def metrics(backend: CurrentBackend) -> Response:
 
 
 def fill_gauges(backend: Backend) -> None:
-    """Reads them all from Redis."""
     store = backend.jobs
     jobs: Counter[tuple[str, str]] = Counter()
     ids = store.job_ids()

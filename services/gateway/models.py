@@ -1,4 +1,4 @@
-"""/v1/adapters: trained models with their lineage; deploying one and taking it off the engine are jobs."""
+"""/v1/adapters (trained models), /v1/sql (questions to SQL), and the OpenAI-compatible routes of the engine."""
 
 import json
 from collections.abc import AsyncIterator
@@ -9,12 +9,11 @@ import httpx
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.gateway.backend import Backend, get_backend, pass_through
+from services.gateway.backend import Backend, CurrentBackend, get_backend, pass_through
 from services.gateway.http.access import READ, SUBMIT, Caller, CurrentCaller, GuardedRoute
-from services.gateway.http.problems import DETAIL_CHARS, MediaTypeError, clip, problem_response, request_id
-from services.gateway.jobs.routes import CurrentBackend, record_job
-from services.gateway.jobs.service import JobReader
-from services.gateway.jobs.submission import JSON_TYPES, media_type
+from services.gateway.http.problems import DETAIL_CHARS, JSON, clip, problem_response, request_id, require_media_type
+from services.gateway.jobs.service import find_job, view_job
+from services.gateway.jobs.submission import find_manifest, record_job
 from shared.api.resources import Adapter, AdapterList, Job, LineageStep, ModelList
 from shared.api.sql import SqlAnswer, SqlRequest
 from shared.client.internal import internal_headers, open_service_client, response_timeout, serving_service
@@ -22,7 +21,7 @@ from shared.contracts.spec import parse_spec
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
 from shared.http.server import cancel_on_disconnect
 from shared.models.manifest import ModelManifest, read_manifest
-from shared.storage.keys import MODELS_PREFIX, check_part
+from shared.storage.keys import MODELS_PREFIX
 
 adapters_router = APIRouter(prefix="/v1/adapters", tags=["models"], route_class=GuardedRoute)
 MANIFEST = "/manifest.json"
@@ -73,26 +72,23 @@ def undeploy_adapter(
 def submit_deployment(
     manifest: ModelManifest, request: Request, response: Response, backend: Backend, caller: Caller, *, serve: bool
 ) -> Job:
-    """The job of kind deployment for a model."""
     name, student = manifest.name, {"base": manifest.base}
     spec = parse_spec({"kind": "deployment", "name": name, "model": name, "student": student, "serve": serve})
     job_id, _ = record_job(backend, caller, spec, request_id(request) or "", "")
     response.headers["Location"] = f"/v1/jobs/{job_id}"
-    return JobReader(backend, job_id).view()
+    return view_job(find_job(job_id, backend))
 
 
 def find_model(backend: Backend, name: str) -> ModelManifest:
-    """Raises `NotFoundError` (code model_not_found), for names that cannot be one too."""
-    try:
-        check_part(name, name)
-        return read_manifest(backend.objects, name)
-    except (NotFoundError, InvalidInputError) as error:
+    """Raises `NotFoundError` (code model_not_found), also for names that no model can have."""
+    if (manifest := find_manifest(backend.objects, name)) is None:
         message = f"there is no trained model {name[:80]!r}; list them with: sense models"
-        raise NotFoundError(message, code="model_not_found") from error
+        raise NotFoundError(message, code="model_not_found")
+    return manifest
 
 
 def read_lineage(backend: Backend, name: str) -> list[LineageStep]:
-    """The model, its parent, the parent's parent; a parent that is gone ends the list."""
+    """The model, its parent, and so on; a missing parent ends the list."""
     found: list[LineageStep] = []
     at: str | None = name
     while at is not None and len(found) < 64 and at not in {one.name for one in found}:
@@ -108,23 +104,10 @@ def read_lineage(backend: Backend, name: str) -> list[LineageStep]:
 
 
 def view_adapter(manifest: ModelManifest, parents: list[LineageStep] | None = None) -> Adapter:
-    """A manifest as the API shows it."""
     weights = sum(ref.size for file, ref in manifest.files.items() if file.endswith(".safetensors"))
-    return Adapter(
-        id=manifest.name,
-        base=manifest.base,
-        parent=manifest.parent,
-        method=manifest.method,
-        mode=manifest.mode,
-        job_id=manifest.job_id,
-        stage=manifest.stage,
-        data_key=manifest.data.key,
-        data_sha256=manifest.data.sha256,
-        code_version=manifest.code_version,
-        prompt_version=manifest.prompt_version,
-        weight_bytes=weights,
-        facts=manifest.facts,
-        lineage=parents or [],
+    data = {"data_key": manifest.data.key, "data_sha256": manifest.data.sha256, "weight_bytes": weights}
+    return Adapter.model_validate(
+        {**manifest.model_dump(exclude={"files", "data"}), **data, "id": manifest.name, "lineage": parents or []}
     )
 
 
@@ -132,7 +115,6 @@ router = APIRouter(prefix="/v1", tags=["models"], route_class=GuardedRoute)
 
 
 def open_serving_client(backend: Backend) -> httpx.AsyncClient:
-    """One client a process."""
     return open_service_client(
         serving_service(backend.serving.url), response_timeout(backend.settings.engine_timeout_s), kept=64
     )
@@ -153,7 +135,7 @@ KEEPALIVE_S = 3.0  # an idle connection: less than the five seconds after which 
 
 
 def object_body(*required: str) -> dict[str, Any]:
-    """A JSON body whose fields are the engine's to check."""
+    """A JSON body whose fields the engine checks."""
     schema = {"type": "object", "required": list(required)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
@@ -185,7 +167,7 @@ async def list_models(request: Request) -> Response:
 )
 async def complete_chat(request: Request) -> Response:
     """OpenAI's chat completions, with `stream` too; which fields are taken is the engine's to say."""
-    return await forward(request, "POST", "/v1/chat/completions", await read_json_body(request))
+    return await forward(request, "POST", "/v1/chat/completions", await read_request(request))
 
 
 @router.post(
@@ -197,20 +179,18 @@ async def complete_chat(request: Request) -> Response:
 )
 async def complete_text(request: Request) -> Response:
     """OpenAI's completions: the text as it stands, without a chat template."""
-    return await forward(request, "POST", "/v1/completions", await read_json_body(request))
+    return await forward(request, "POST", "/v1/completions", await read_request(request))
 
 
-async def read_json_body(request: Request) -> bytes:
-    """The body's bytes. Raises MediaTypeError for another type."""
-    if (kind := media_type(request)) not in JSON_TYPES:
-        raise MediaTypeError(f"a request to a model is application/json, not {kind}")
+async def read_request(request: Request) -> bytes:
+    require_media_type(request, (JSON,), f"a request to a model is {JSON}")
     return await request.body()
 
 
 async def forward(request: Request, method: str, path: str, body: bytes | None = None) -> Response:
-    """The engine's answer as it comes; its errors as problems that keep OpenAI's `error` member.
+    """The engine's answer unchanged; its errors as problems that keep OpenAI's `error` member.
 
-    A caller who hangs up takes the engine's work with them.
+    When the caller hangs up, the request to the engine is cancelled.
     """
     client: aiohttp.ClientSession = request.app.state.engine
     engine = get_backend(request).engine_url
@@ -237,7 +217,7 @@ async def forward(request: Request, method: str, path: str, body: bytes | None =
 
 
 async def stream_chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The body's chunks; the connection is closed at its end, or when the caller hangs up."""
+    """The body's chunks. The connection closes at the end, or when the caller hangs up."""
     try:
         async for chunk in answer.content.iter_any():
             yield chunk
@@ -249,7 +229,6 @@ async def stream_chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 
 def engine_problem(request: Request, answer: aiohttp.ClientResponse, content: bytes) -> Response:
-    """An error of the engine's."""
     try:
         error = dict(json.loads(content)["error"])
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""What the gateway may be told: settings with the prefix SENSE_GATEWAY_, and who may call it."""
+"""Settings of the gateway (SENSE_GATEWAY_…) and of its keys."""
 
 from typing import Literal
 
@@ -52,15 +52,13 @@ class GatewaySettings(BaseSettings):
 
     @property
     def origins(self) -> frozenset[str]:
-        """Origins as browsers send them."""
         return names(self.cors_origins)
 
     @property
     def host_names(self) -> frozenset[str]:
-        """Host names without ports."""
         return frozenset(name.lower() for name in names(self.hosts))
 
 
 def names(text: str) -> frozenset[str]:
-    """What stands between commas."""
+    """The names in a comma-separated list."""
     return frozenset(part.strip().rstrip("/") for part in text.split(",") if part.strip())

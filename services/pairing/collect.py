@@ -206,9 +206,10 @@ def export_pairs(
         paths = {name: Path(folder) / f"{name}.jsonl" for name in ("dpo", "chosen", "pairs")}
         to = {name: files.enter_context(path.open("wb")) for name, path in paths.items()}
         for pair in pairs:
-            dpo, sft = training_records(examples[pair.example_id], pair, catalog, command)
+            example = examples[pair.example_id]
+            dpo, sft = training_records(example, pair, catalog, command)
             to["dpo"].write(dump_records([dpo]))
-            to["pairs"].write(dump_records([pair]))
+            to["pairs"].write(dump_records([pair.with_example(example)]))
             to["chosen"].write(dump_records([sft]))
         for file in to.values():
             file.flush()

@@ -1,25 +1,13 @@
-"""What jobs left, as the REST API lets people browse it. Pages are read from the object store as they are asked for."""
+"""Objects of the REST API for what jobs left: plans, shards, examples, pairs, answers, curves and reports."""
 
 from typing import Any, Literal
 
 from pydantic import Field
 
-from shared.api.resources import ApiObject, Artifact
+from shared.api.resources import ApiObject, Artifact, PageBase
 from shared.contracts.records import Level, Outcome, Policy, ResultView, Verdict
 
 ShardStatus = Literal["queued", "running", "done", "failed", "cancelled"]
-
-
-class PageBase(ApiObject):
-    """Part of a list: `last_id` is the next page's `after`.
-
-    A page may hold fewer rows than asked for, even none, and still have more behind it: so many rows are looked at for
-    one answer, and a filter may pass few of them.
-    """
-
-    object: Literal["list"] = "list"
-    has_more: bool
-    last_id: str | None = None
 
 
 class PlanTarget(ApiObject):

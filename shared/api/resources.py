@@ -1,4 +1,4 @@
-"""The objects of the REST API: the gateway answers with them, the client reads them. Times are seconds since 1970."""
+"""Objects of the REST API: jobs, keys, databases, datasets, models. Times are seconds since 1970."""
 
 from typing import Annotated, Any, Literal
 
@@ -32,6 +32,18 @@ class ApiObject(BaseModel):
     """Unknown fields are ignored, so that an older client reads a newer gateway."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class PageBase(ApiObject):
+    """Part of a list: `last_id` is the next page's `after`.
+
+    A page may hold fewer rows than asked for, even none, and still have more behind it: so many rows are looked at for
+    one answer, and a filter may pass few of them.
+    """
+
+    object: Literal["list"] = "list"
+    has_more: bool
+    last_id: str | None = None
 
 
 class JobError(ApiObject):
@@ -128,22 +140,16 @@ class JobEvent(ApiObject):
     data: dict[str, Any] = Field(default_factory=dict)
 
 
-class JobList(ApiObject):
+class JobList(PageBase):
     """A page of jobs, newest first; `last_id` is the next page's `after`."""
 
-    object: Literal["list"] = "list"
     data: list[JobSummary]
-    has_more: bool
-    last_id: str | None = None
 
 
-class EventList(ApiObject):
+class EventList(PageBase):
     """A page of events, oldest first; `last_id` is the next page's `after`."""
 
-    object: Literal["list"] = "list"
     data: list[JobEvent]
-    has_more: bool
-    last_id: str | None = None
 
 
 class ArtifactList(ApiObject):
@@ -293,13 +299,10 @@ class Database(ApiObject):
     card: SchemaCard
 
 
-class DatabaseList(ApiObject):
+class DatabaseList(PageBase):
     """A page of uploaded databases, newest first; `last_id` is the next page's `after`."""
 
-    object: Literal["list"] = "list"
     data: list[DatabaseSummary]
-    has_more: bool
-    last_id: str | None = None
 
 
 class DatasetSummary(ApiObject):
@@ -344,13 +347,10 @@ class Dataset(DatasetSummary):
     versions: list[DatasetVersion]
 
 
-class DatasetList(ApiObject):
+class DatasetList(PageBase):
     """A page of data sets, newest first; `last_id` is the next page's `after`."""
 
-    object: Literal["list"] = "list"
     data: list[DatasetSummary]
-    has_more: bool
-    last_id: str | None = None
 
 
 class DatasetExample(ApiObject):
@@ -369,14 +369,11 @@ class DatasetExample(ApiObject):
     gold: str
 
 
-class ExampleList(ApiObject):
+class ExampleList(PageBase):
     """A page of examples in the data set's order; `dataset` is NAME@VERSION, `last_id` the next page's `after`."""
 
-    object: Literal["list"] = "list"
     dataset: str
     data: list[DatasetExample]
-    has_more: bool
-    last_id: str | None = None
 
 
 class LineageStep(ApiObject):

@@ -1,4 +1,4 @@
-"""Question to SQL over the REST API: what `POST /v1/sql` takes and gives. The serving service answers with the same."""
+"""Objects of `POST /v1/sql`, and of the internal calls by which the serving service runs SQL in the sandbox."""
 
 from typing import Literal, Self
 

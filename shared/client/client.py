@@ -1,4 +1,4 @@
-"""The typed Python client of the REST API."""
+"""The typed Python client of the REST API: `SenseClient`."""
 
 import hashlib
 import json
@@ -63,7 +63,7 @@ class GatewayUnreachableError(UnavailableError):
 
 
 class RejectedError(InvalidInputError):
-    """What was sent cannot be used: `faults` holds every fault with its path."""
+    """The request cannot be used: `faults` holds every fault with its path."""
 
     def __init__(self, message: str, *, code: str, faults: list[Fault]) -> None:
         super().__init__(message, code=code)
@@ -71,7 +71,7 @@ class RejectedError(InvalidInputError):
 
 
 def read_error(answer: httpx.Response) -> SenseError:
-    """The error that a read answer of 400 or above stands for."""
+    """The error behind a response of 400 or above."""
     try:
         found = Problem.model_validate_json(answer.content)
     except ValidationError:
@@ -91,7 +91,7 @@ def read_error(answer: httpx.Response) -> SenseError:
 
 
 def read_events(lines: Iterable[str]) -> Iterator[JobEvent]:
-    """The events of a stream's lines; comments and `retry` are passed over, an event cut off at the end too."""
+    """The events of a stream's lines. Comments, `retry` and an event that is cut off are skipped."""
     data: list[str] = []
     for line in lines:
         if line.startswith("data:"):
@@ -114,13 +114,13 @@ def save_artifact(answer: httpx.Response, path: Path) -> Path:
 
 
 def served_file_name(answer: httpx.Response) -> str:
-    """The file name of the answer, never with a folder."""
+    """The file name that the server sends, without any folder."""
     _, _, quoted = answer.headers.get("content-disposition", "").partition('filename="')
     return Path(quoted.partition('"')[0]).name or "artifact"
 
 
 def verify_sha256(answer: httpx.Response) -> Iterator[bytes]:
-    """The chunks; raises at the end where their SHA-256 is not the `ETag`."""
+    """The chunks. Raises at the end where their SHA-256 is not the `ETag`."""
     digest = hashlib.sha256()
     for chunk in answer.iter_bytes():
         digest.update(chunk)
@@ -131,7 +131,7 @@ def verify_sha256(answer: httpx.Response) -> Iterator[bytes]:
 
 
 def batched_bytes(parts: Iterable[bytes], size: int = 1 << 16) -> Iterator[bytes]:
-    """The same bytes in fewer pieces: a request body that is streamed."""
+    """The same bytes in fewer pieces, for a streamed request body."""
     held: list[bytes] = []
     amount = 0
     for part in parts:
@@ -180,7 +180,6 @@ class SenseClient:
         self.close()
 
     def close(self) -> None:
-        """Gives the connections back."""
         self._http.close()
 
     # jobs
@@ -199,22 +198,14 @@ class SenseClient:
         limit: int | None = None,
     ) -> Iterator[JobSummary]:
         """Jobs, newest first, page by page; at most `limit`."""
-        left, after = limit, None
-        while left is None or left > 0:
-            given = {"kind": kind, "status": status, "owner": owner}
-            asked = {**given, "after": after, "limit": min(left or PAGE_SIZE, PAGE_SIZE)}
-            page = self._read(JobList, "GET", "/v1/jobs", params={k: v for k, v in asked.items() if v is not None})
-            yield from page.data
-            if not page.has_more:
-                return
-            after, left = page.last_id, None if left is None else left - len(page.data)
+        return self._pages(JobList, "/v1/jobs", limit, kind=kind, status=status, owner=owner)
 
     def job(self, job_id: str) -> Job:
         """Raises `NotFoundError`."""
         return self._read(Job, "GET", job_path(job_id))
 
     def cancel(self, job_id: str) -> Job:
-        """The job, cancelling or as it had ended."""
+        """The job: cancelling, or as it had ended."""
         return self._read(Job, "POST", job_path(job_id, "cancel"))
 
     def retry(self, job_id: str) -> Job:
@@ -225,20 +216,12 @@ class SenseClient:
 
     def events(self, job_id: str, *, after: str = "0", follow: bool = False) -> Iterator[JobEvent]:
         """Events after that id, oldest first; with `follow` until the job has ended, over any lost connection."""
-        return self._follow(job_id, after) if follow else self._pages(job_id, after)
-
-    def _pages(self, job_id: str, after: str) -> Iterator[JobEvent]:
-        while True:
-            page = self._read(
-                EventList, "GET", job_path(job_id, "events"), params={"after": after, "limit": EVENT_PAGE_SIZE}
-            )
-            yield from page.data
-            if not page.has_more or page.last_id is None:
-                return
-            after = page.last_id
+        if follow:
+            return self._follow(job_id, after)
+        return self._pages(EventList, job_path(job_id, "events"), None, after=after, size=EVENT_PAGE_SIZE)
 
     def _follow(self, job_id: str, after: str) -> Iterator[JobEvent]:
-        """A gateway that was heard once is waited for, half a minute long."""
+        """Waits half a minute for a gateway that has answered before."""
         last_name, heard = "", -math.inf
         while True:
             arrived = False
@@ -266,7 +249,6 @@ class SenseClient:
     # artifacts
 
     def artifacts(self, job_id: str) -> list[Artifact]:
-        """Every artifact of a job."""
         return self._read(ArtifactList, "GET", job_path(job_id, "artifacts")).data
 
     def download(self, job_id: str, name: str, path: Path) -> Path:
@@ -307,15 +289,7 @@ class SenseClient:
         )
 
     def databases(self, *, limit: int | None = None) -> Iterator[DatabaseSummary]:
-        """Uploaded databases, newest first, over as many pages as it takes."""
-        after, left = None, limit
-        while left is None or left > 0:
-            asked = {"limit": min(left or PAGE_SIZE, PAGE_SIZE), **({"after": after} if after else {})}
-            page = self._read(DatabaseList, "GET", "/v1/databases", params=asked)
-            yield from page.data
-            if not page.has_more:
-                return
-            after, left = page.last_id, None if left is None else left - len(page.data)
+        return self._pages(DatabaseList, "/v1/databases", limit)
 
     def database(self, database_id: str) -> Database:
         """A database with its schema card. Raises `NotFoundError`."""
@@ -339,15 +313,7 @@ class SenseClient:
         )
 
     def datasets(self, *, limit: int | None = None) -> Iterator[DatasetSummary]:
-        """Newest versions, newest first, over as many pages as it takes."""
-        after, left = None, limit
-        while left is None or left > 0:
-            asked = {"limit": min(left or PAGE_SIZE, PAGE_SIZE), **({"after": after} if after else {})}
-            page = self._read(DatasetList, "GET", "/v1/datasets", params=asked)
-            yield from page.data
-            if not page.has_more:
-                return
-            after, left = page.last_id, None if left is None else left - len(page.data)
+        return self._pages(DatasetList, "/v1/datasets", limit)
 
     def dataset(self, name: str, *, version: str | None = None) -> Dataset:
         """A data set with the health of its golds. Raises `NotFoundError`."""
@@ -364,16 +330,8 @@ class SenseClient:
         limit: int | None = None,
     ) -> Iterator[DatasetExample]:
         """Examples of a data set, in its order, over as many pages as it takes."""
-        given = {"version": version, "split": split, "hardness": hardness}
-        after, left = None, limit
-        while left is None or left > 0:
-            asked = {**given, "limit": min(left or PAGE_SIZE, PAGE_SIZE), "after": after}
-            path = f"/v1/datasets/{quote(name, safe='')}/examples"
-            page = self._read(ExampleList, "GET", path, params={k: v for k, v in asked.items() if v is not None})
-            yield from page.data
-            if not page.has_more:
-                return
-            after, left = page.last_id, None if left is None else left - len(page.data)
+        path = f"/v1/datasets/{quote(name, safe='')}/examples"
+        return self._pages(ExampleList, path, limit, version=version, split=split, hardness=hardness)
 
     def remove_database(self, database_id: str) -> None:
         """Raises `NotFoundError`, and `ConflictError` (code in_use) while a data set or a job names it."""
@@ -413,15 +371,7 @@ class SenseClient:
     # models
 
     def adapters(self, *, limit: int | None = None) -> Iterator[Adapter]:
-        """Trained models by name, over as many pages as it takes."""
-        after, left = None, limit
-        while left is None or left > 0:
-            asked = {"limit": min(left or PAGE_SIZE, PAGE_SIZE), **({"after": after} if after else {})}
-            page = self._read(AdapterList, "GET", "/v1/adapters", params=asked)
-            yield from page.data
-            if not page.has_more:
-                return
-            after, left = page.last_id, None if left is None else left - len(page.data)
+        return self._pages(AdapterList, "/v1/adapters", limit)
 
     def adapter(self, name: str) -> Adapter:
         """A trained model with its lineage. Raises `NotFoundError`."""
@@ -436,7 +386,6 @@ class SenseClient:
         return self._read(Job, "POST", f"/v1/adapters/{quote(name, safe='')}/deploy")
 
     def models(self) -> list[str]:
-        """Names of the served models."""
         return [model.id for model in self._read(ModelList, "GET", "/v1/models").data]
 
     def chat(self, model: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
@@ -459,6 +408,26 @@ class SenseClient:
 
     # transport
 
+    def _pages(
+        self,
+        model: type[BaseModel],
+        path: str,
+        limit: int | None,
+        *,
+        after: str | None = None,
+        size: int | None = None,
+        **query: str | None,
+    ) -> Iterator[Any]:
+        """The items of a list, `size` a page; at most `limit`."""
+        left, size = limit, size or PAGE_SIZE
+        while left is None or left > 0:
+            asked = {**query, "after": after, "limit": min(left or size, size)}
+            page: Any = self._read(model, "GET", path, params={k: v for k, v in asked.items() if v is not None})
+            yield from page.data
+            if not page.has_more:
+                return
+            after, left = page.last_id, None if left is None else left - len(page.data)
+
     def _read(self, model: type[Model], method: str, path: str, **options: Any) -> Model:
         answer = self._send(method, path, **options)
         try:
@@ -478,7 +447,7 @@ class SenseClient:
 
     @contextmanager
     def _open(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
-        """An answer whose body is read by the caller."""
+        """A response whose body the caller reads."""
         try:
             with self._http.stream(method, path, **options) as answer:
                 if answer.is_error:
@@ -504,7 +473,7 @@ def key_header(api_key: str | None) -> dict[str, str]:
 
 
 def is_local(url: str) -> bool:
-    """Whether the address is this machine's own. Raises `InvalidInputError` for what is no address."""
+    """Whether the address is this machine. Raises `InvalidInputError` for an invalid address."""
     try:
         host, scheme = httpx.URL(url).host, httpx.URL(url).scheme
     except httpx.InvalidURL as error:
@@ -515,16 +484,16 @@ def is_local(url: str) -> bool:
 
 
 def call_timeout(seconds: float) -> httpx.Timeout:
-    """For a call that the server may think about for so long."""
+    """For a call that may take the server this long."""
     sane = seconds if 0 < seconds < UPLOAD_S else 0.0  # NaN too: the gateway says what is wrong with it
     return httpx.Timeout(sane + RECONNECT_FOR_S, connect=5.0)
 
 
 def as_json(value: Mapping[str, Any]) -> bytes:
-    """JSON as Python writes it: what is no JSON (NaN) is the gateway's to refuse, with its sentence."""
+    """JSON as Python writes it: the gateway refuses what is none (NaN), with its own message."""
     return json.dumps(value).encode()
 
 
 def job_path(*parts: str) -> str:
-    """The address of a job, or of something below it; ids and names are quoted, slashes in names kept."""
+    """The address of a job, or of something below it. Ids and names are quoted, slashes in names kept."""
     return "/v1/jobs/" + "/".join(quote(part, safe="/" if place == 2 else "") for place, part in enumerate(parts))

@@ -1,4 +1,4 @@
-"""How our services call each other over internal HTTP: good answers as they are, refusals and silence as our errors."""
+"""How our services call each other over HTTP: refusals and silence become our errors."""
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ CONNECT_S = 5.0
 
 
 class ServiceRefusedError(SenseError):
-    """What a service of ours refused, with its code, sentence and status."""
+    """What one of our services refused, with its code, message and status."""
 
     def __init__(self, service: "Service", answer: httpx.Response) -> None:
         try:
@@ -27,7 +27,7 @@ class ServiceRefusedError(SenseError):
 
 @dataclass(frozen=True)
 class Service:
-    """One of ours: as a sentence names it, as a code begins, and its address."""
+    """One of our services: its name in messages, the prefix of its error codes, and its address."""
 
     name: str
     short: str
@@ -35,18 +35,17 @@ class Service:
 
     @property
     def root(self) -> str:
-        """The address without a slash at its end."""
         return self.url.rstrip("/")
 
     async def answered(self, call: Awaitable[httpx.Response]) -> httpx.Response:
-        """The call's good answer. Raises RefusedError, or UnavailableError (code SHORT_unavailable)."""
+        """The successful answer. Raises `ServiceRefusedError`, or `UnavailableError` (code SHORT_unavailable)."""
         try:
             return self.good(await call)
         except httpx.HTTPError as error:
             raise self.silent(error) from error
 
     def good(self, answer: httpx.Response) -> httpx.Response:
-        """The answer. Raises RefusedError where it is none, UnavailableError where it is not for this process."""
+        """The answer. Raises `ServiceRefusedError` for an error, `UnavailableError` where the token is wrong."""
         if answer.status_code == 401:
             message = f"{self.name} at {self.url} does not know this process: SENSE_INTERNAL_TOKEN is another one there"
             raise UnavailableError(message, code=f"{self.short}_unavailable")
@@ -55,34 +54,31 @@ class Service:
         return answer
 
     def silent(self, error: httpx.HTTPError) -> UnavailableError:
-        """No answer came."""
         message = f"{self.name} at {self.url} does not answer ({type(error).__name__}); see: sense status"
         return UnavailableError(message, code=f"{self.short}_unavailable")
 
 
 def internal_headers() -> dict[str, str]:
-    """What our services show each other, where a token is set."""
+    """The token that our services share, where one is set."""
     token = InternalSettings().secret
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def sandbox_service(url: str) -> Service:
-    """The sandbox's HTTP service."""
     return Service("the sandbox", "sandbox", url)
 
 
 def serving_service(url: str) -> Service:
-    """The service that answers `/sql`."""
     return Service("the serving service", "serving", url)
 
 
 def response_timeout(seconds: float) -> httpx.Timeout:
-    """For a call that may be silent for so long."""
+    """For a call that may be silent for this long."""
     return httpx.Timeout(seconds, connect=CONNECT_S)
 
 
 def open_service_client(service: Service, timeout: httpx.Timeout, *, kept: int) -> httpx.AsyncClient:
-    """One client a process, with so many idle connections; no proxy of the environment: the service is ours."""
+    """One client per process, with so many idle connections. It uses no proxy: the service is ours."""
     limits = httpx.Limits(max_connections=256, max_keepalive_connections=kept)
     return httpx.AsyncClient(
         base_url=service.root, headers=internal_headers(), limits=limits, timeout=timeout, trust_env=False

@@ -1,4 +1,4 @@
-"""How data is named: by object key and hash, by the stage that left it, by whose it is. Data itself never travels."""
+"""What contracts consist of: references to data, queues, commands, counts and events. Data never travels."""
 
 from enum import StrEnum
 from typing import Any
@@ -66,7 +66,7 @@ class Queue(StrEnum):
 
 
 class Command(BaseModel):
-    """What a service is asked to do to one shard. Ids and object keys only."""
+    """What a service has to do to one shard. It carries ids and object keys only."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -84,7 +84,7 @@ class Counts(BaseModel):
 
 
 class ShardFinished(BaseModel):
-    """What a finished shard leaves behind, appended to the stream in the step that records it."""
+    """The event of a finished shard, appended to the stream in the step that records it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -97,7 +97,7 @@ class ShardFinished(BaseModel):
 
 
 class TaskContract(BaseModel):
-    """A service's whole face for one task: checked when it is made, read by dispatcher, reaper, docs and tests."""
+    """All that others know of a task: dispatcher, reaper, docs and tests read it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -107,12 +107,12 @@ class TaskContract(BaseModel):
     event: str = Field(pattern=r"^[a-z]+\.[a-z]+$")
     counts: type[Counts]
     outputs: tuple[str, ...]
-    hard_limit_s: int | None = Field(description="None: the lease is the only limit")
-    max_attempts: int = Field(ge=1, le=10)
+    hard_limit_s: int | None = Field(default=900, description="None: the lease is the only limit")
+    max_attempts: int = Field(default=3, ge=1, le=10)
 
     @model_validator(mode="after")
     def check_name(self) -> "TaskContract":
-        """A task's name begins with its queue, so that a misrouted one is visible."""
+        """The name begins with the queue, so that a misrouted task is visible."""
         if not self.name.startswith(f"{self.queue}."):
             raise ValueError(f"task {self.name} must be named {self.queue}.<verb_noun>")
         return self

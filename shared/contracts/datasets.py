@@ -1,4 +1,4 @@
-"""Data sets: benchmarks and own question sets, stored once under a name and the hash of their content."""
+"""Datasets: benchmarks and question sets of users, stored once under a name and a hash of their content."""
 
 import re
 from typing import Annotated, Literal

@@ -185,7 +185,6 @@ ANSWER_QUESTIONS = TaskContract(
     counts=AnsweredCounts,
     outputs=("candidates", "examples"),
     hard_limit_s=3600,
-    max_attempts=3,
 )
 SCORE = TaskContract(
     name="evaluation.score",
@@ -194,8 +193,6 @@ SCORE = TaskContract(
     event="report.written",
     counts=ScoredCounts,
     outputs=("report", "markdown", "html", "terminal", "questions"),
-    hard_limit_s=900,
-    max_attempts=3,
 )
 CHOOSE_MODEL = TaskContract(
     name="evaluation.choose_model",
@@ -204,6 +201,4 @@ CHOOSE_MODEL = TaskContract(
     event="model.chosen",
     counts=ChosenCounts,
     outputs=("choice",),
-    hard_limit_s=900,
-    max_attempts=3,
 )

@@ -214,7 +214,6 @@ SAMPLE_CANDIDATES = TaskContract(
     counts=SampledCounts,
     outputs=("candidates", "examples"),
     hard_limit_s=3600,
-    max_attempts=3,
 )
 CHOOSE_TEMPERATURE = TaskContract(
     name="pairing.choose_temperature",
@@ -223,8 +222,6 @@ CHOOSE_TEMPERATURE = TaskContract(
     event="temperature.chosen",
     counts=TemperatureCounts,
     outputs=("choice",),
-    hard_limit_s=900,
-    max_attempts=3,
 )
 BUILD_PAIRS = TaskContract(
     name="pairing.build_pairs",
@@ -233,8 +230,6 @@ BUILD_PAIRS = TaskContract(
     event="pairs.built",
     counts=PairCounts,
     outputs=("pairs", "suspects", "profile"),
-    hard_limit_s=900,
-    max_attempts=3,
 )
 COLLECT_PAIRS = TaskContract(
     name="pairing.collect",
@@ -244,7 +239,6 @@ COLLECT_PAIRS = TaskContract(
     counts=CollectedPairCounts,
     outputs=("dpo", "chosen", "pairs", "suspects", "profile", "shape", "card", "page"),
     hard_limit_s=3600,
-    max_attempts=3,
 )
 PROFILE_ERRORS = TaskContract(
     name="pairing.profile_errors",
@@ -253,6 +247,4 @@ PROFILE_ERRORS = TaskContract(
     event="errors.profiled",
     counts=ProfiledCounts,
     outputs=("profile", "wishes"),
-    hard_limit_s=900,
-    max_attempts=3,
 )

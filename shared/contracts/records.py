@@ -1,6 +1,6 @@
-"""The rows that stages leave in the object store, one JSON object a line.
+"""The records that stages leave in the object store, one JSON object a line.
 
-Rows carry no job id: the same seed and the same recorded answers must give the same bytes in any job.
+Records carry no job id: the same seed and the same recorded answers must give the same bytes in any job.
 """
 
 from enum import StrEnum
@@ -14,7 +14,7 @@ AnswerTarget = Literal["sql", "reasoning_sql"]
 
 
 class Record(BaseModel):
-    """A line of a JSONL object; unknown fields are an error, not a surprise."""
+    """A line of a JSONL object; unknown fields are an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -232,6 +232,19 @@ class Pair(Record):
     judged_by: list[Policy] = Field(default_factory=list, description="policies that all had to agree")
     chosen_reasoning: str = Field(default="", description="what the answer says before its SQL")
     rejected_reasoning: str = ""
+    # Of the example, for people who browse pairs: None until pairs are collected.
+    database_id: str | None = None
+    domain: str | None = None
+    level: Level | None = None
+    question: str | None = None
+    evidence: str | None = None
+    gold: str | None = None
+    dataset: str | None = None
+
+    def with_example(self, example: Example) -> "Pair":
+        """The pair with what it is about."""
+        names = ("database_id", "domain", "level", "question", "evidence", "gold", "dataset")
+        return self.model_copy(update={name: getattr(example, name) for name in names})
 
 
 class TriedTemperature(Record):

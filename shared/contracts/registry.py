@@ -1,4 +1,4 @@
-"""All contracts by name: the table that dispatcher, workers, docs and tests read."""
+"""All task contracts by name."""
 
 from shared.contracts.base import TaskContract
 from shared.contracts.evaluation import ANSWER_QUESTIONS, CHOOSE_MODEL, SCORE

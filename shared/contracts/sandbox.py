@@ -91,8 +91,6 @@ BUILD_DATABASE = TaskContract(
     event="databases.built",
     counts=BuiltCounts,
     outputs=("written", "rejected"),
-    hard_limit_s=900,
-    max_attempts=3,
 )
 VERIFY_EXAMPLES = TaskContract(
     name="sandbox.verify_examples",
@@ -101,8 +99,6 @@ VERIFY_EXAMPLES = TaskContract(
     event="examples.verified",
     counts=VerifiedCounts,
     outputs=("examples", "rejected"),
-    hard_limit_s=900,
-    max_attempts=3,
 )
 JUDGE_CANDIDATES = TaskContract(
     name="sandbox.judge_candidates",
@@ -111,6 +107,4 @@ JUDGE_CANDIDATES = TaskContract(
     event="candidates.judged",
     counts=JudgedCounts,
     outputs=("judged",),
-    hard_limit_s=900,
-    max_attempts=3,
 )

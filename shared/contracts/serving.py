@@ -1,4 +1,4 @@
-"""Serving: models onto an engine, and the engine off its device."""
+"""Serving: models onto the engine, and the engine off its device."""
 
 from shared.contracts.base import Command, Counts, Queue, StageRef, TaskContract
 
@@ -50,8 +50,6 @@ DEPLOY_MODEL = TaskContract(
     event="model.deployed",
     counts=DeployedCounts,
     outputs=(),
-    hard_limit_s=900,
-    max_attempts=3,
 )
 UNDEPLOY_MODEL = TaskContract(
     name="serving.undeploy_model",
@@ -61,7 +59,6 @@ UNDEPLOY_MODEL = TaskContract(
     counts=UndeployedCounts,
     outputs=(),
     hard_limit_s=300,
-    max_attempts=3,
 )
 RELEASE = TaskContract(
     name="serving.release",
@@ -71,5 +68,4 @@ RELEASE = TaskContract(
     counts=ReleasedCounts,
     outputs=(),
     hard_limit_s=300,
-    max_attempts=3,
 )

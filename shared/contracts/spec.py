@@ -1,8 +1,14 @@
-"""Where a job's examples and questions come from: what is written, stored data sets, databases, test sets."""
+"""The spec: one YAML file describes a job, and every field has a default that works.
 
+A spec holds no secret and no server path: endpoints are named profiles that the server's operator has set. What can be
+known from the spec alone is checked here, so that no job fails after its data has been paid for.
+"""
+
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -17,7 +23,7 @@ from pydantic import (
 from shared.contracts.datasets import DatasetSplit, Sha256, parse_dataset_ref
 from shared.contracts.pairing import PairPolicy
 from shared.contracts.records import AnswerTarget, Level, Policy, PromptStyle
-from shared.contracts.training import TrainSettings
+from shared.contracts.training import FULL_WEIGHT_PRESETS, TrainSettings
 from shared.errors import InvalidInputError
 
 BUILTIN_TESTS = ("builtin:held-out", "builtin:handwritten")
@@ -127,7 +133,7 @@ class TestSet(SpecSection):
 
     __test__ = False
 
-    dataset: str
+    dataset: str = Field(examples=list(BUILTIN_TESTS))
     split: DatasetSplit | None = None
     questions: Count | None = None
     metrics: list[Literal["ex"]] = Field(
@@ -177,7 +183,21 @@ class Sampling(SpecSection):
 
 
 BUILTIN_BASE = "builtin:smollm2-135m"
+BUILTIN_BASES = (BUILTIN_BASE,)
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SERVED_MODEL_TAG, ENDPOINT_MODEL_TAG = "<served>", "<endpoint>"
+
+
+def check_base(ref: str) -> str:
+    """The reference. Raises ValueError where it has no form that a base has; a worker looks at hubs and folders."""
+    known = ref in BUILTIN_BASES if ref.startswith("builtin:") else ref.startswith(("/", ".", "~"))
+    if not known and not HUB_NAME.fullmatch(ref):  # models/NAME has the form of a hub's name
+        forms = "org/name of a hub, models/NAME of this store, or an allowed folder"
+        raise ValueError(f"{ref[:80]!r} is no base model; write {', '.join(BUILTIN_BASES)}, {forms}")
+    return ref
+
+
+Base = Annotated[str, AfterValidator(check_base)]
 
 
 class StrongModel(SpecSection):
@@ -233,7 +253,7 @@ class StrongModel(SpecSection):
 class WeakModel(SpecSection):
     """Who makes the mistakes: an endpoint's model, or a base of ours, fine-tuned first when `sft_first`."""
 
-    base: str = BUILTIN_BASE
+    base: Base = BUILTIN_BASE
     sft_first: bool = True
     endpoint: str | None = None
     model: str | None = None
@@ -266,7 +286,7 @@ class WeakModel(SpecSection):
 class Student(SpecSection):
     """What is trained: builtin:NAME, org/name of a hub, models/NAME of this store, or an allowed folder."""
 
-    base: str = BUILTIN_BASE
+    base: Base = BUILTIN_BASE
     method: Literal["lora", "full"] = "lora"
 
 
@@ -350,6 +370,16 @@ class JobSpec(SpecSection):
         prompt = self.prompt
         return PromptStyle(comments=prompt.comments, foreign_keys=prompt.foreign_keys, target=self.target)
 
+    @model_validator(mode="after")
+    def check_training(self) -> "JobSpec":
+        """Settings of a training exclude each other before any data is paid for, not when the training starts."""
+        method = getattr(getattr(self, "student", None), "method", "lora")
+        for section in ("sft", "dpo"):
+            settings = getattr(self, section, None)
+            if isinstance(settings, TrainSettings) and (reason := training_fault(settings, section, method)):
+                raise ValueError(f"{section}: {reason}")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def reserve_reasoning_tokens(cls, data: Any) -> Any:
@@ -357,6 +387,22 @@ class JobSpec(SpecSection):
         if not isinstance(data, dict) or data.get("target") != "reasoning_sql":
             return data
         return with_reasoning_budget(data, set(cls.model_fields))
+
+
+def training_fault(settings: TrainSettings, section: str, method: str) -> str | None:
+    """Why a training with these settings cannot run, with the remedy; None where it can."""
+    parallel = settings.preset in FULL_WEIGHT_PRESETS
+    if parallel and method != "full":
+        return f"the preset {settings.preset} trains all weights: set student.method: full, or choose another preset"
+    if settings.score_steps is not None and parallel:
+        return f"score_steps needs a training in one process, and {settings.preset} has several: leave it out"
+    if method == "full" and settings.quantization == "4bit":
+        return "a quantised base cannot be trained whole: use student.method: lora, or quantization: none"
+    if section == "dpo" and method == "full" and settings.precompute_reference is False:
+        return "full preference training computes its reference once: leave precompute_reference on"
+    if settings.loss == "ipo" and settings.label_smoothing:
+        return "label_smoothing belongs to the sigmoid loss: leave it out with loss: ipo"
+    return None
 
 
 def with_reasoning_budget(data: dict[str, Any], fields: set[str]) -> dict[str, Any]:
@@ -532,8 +578,11 @@ class SpecError(InvalidInputError):
 def describe_fault(error: Any) -> dict[str, str]:
     """One fault of a spec as a path and a sentence."""
     path = error["loc"][1:] if error["loc"] and error["loc"][0] in KINDS else error["loc"]
-    where = [str(part) for part in path if part not in UNION_TAGS]
-    return {"path": ".".join(where) or "(spec)", "message": str(error["msg"]).removeprefix("Value error, ")}
+    where = [str(part) for part in path if part not in (*UNION_TAGS, "[key]")]
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = "there is no such field; check its spelling, or leave it out"
+    return {"path": ".".join(where) or "(spec)", "message": message}
 
 
 def parse_spec(data: object) -> AnySpec:
@@ -547,3 +596,16 @@ def parse_spec(data: object) -> AnySpec:
         raise SpecError(
             [describe_fault(fault) for fault in found[:MAX_FAULTS]], max(0, len(found) - MAX_FAULTS)
         ) from error
+
+
+def used_datasets(spec: AnySpec) -> set[str]:
+    """Stored datasets that a job of this spec reads, as NAME or NAME@VERSION."""
+    train, strong = getattr(spec, "train", TrainSources()), getattr(spec, "strong", StrongModel())
+    sources = [one for one in [*train.sft, *(train.pairs or [])] if isinstance(one, DatasetSource)]
+    tests = [one for one in getattr(spec, "evaluate", []) if not one.builtin]
+    return {one.dataset for one in (*sources, *tests, *([strong.seeds] if strong.seeds else []))}
+
+
+def used_databases(spec: AnySpec) -> set[str]:
+    """Ids of user databases that a job of this spec writes examples for."""
+    return set(getattr(spec, "database_ids", ()))

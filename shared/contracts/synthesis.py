@@ -198,7 +198,6 @@ WRITE_EXAMPLES = TaskContract(
     counts=WrittenCounts,
     outputs=("written", "unparsed"),
     hard_limit_s=1800,
-    max_attempts=3,
 )
 LOAD_DATASET = TaskContract(
     name="synthesis.load_dataset",
@@ -207,8 +206,6 @@ LOAD_DATASET = TaskContract(
     event="dataset.loaded",
     counts=LoadedCounts,
     outputs=("examples",),
-    hard_limit_s=900,
-    max_attempts=3,
 )
 REVIEW_EXAMPLES = TaskContract(
     name="synthesis.review_examples",
@@ -218,7 +215,6 @@ REVIEW_EXAMPLES = TaskContract(
     counts=ReviewedCounts,
     outputs=("examples", "rejected"),
     hard_limit_s=1800,
-    max_attempts=3,
 )
 COLLECT = TaskContract(
     name="synthesis.collect",
@@ -228,5 +224,4 @@ COLLECT = TaskContract(
     counts=CollectedCounts,
     outputs=("examples", "selection", "sft", "rejected", "card", "card_html"),
     hard_limit_s=3600,
-    max_attempts=3,
 )

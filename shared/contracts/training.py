@@ -1,8 +1,8 @@
-"""Training: one supervised subprocess a shard."""
+"""Training: one supervised subprocess per shard."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared.contracts.base import Command, Counts, Queue, StageRef, TaskContract
 from shared.contracts.records import PromptStyle
@@ -13,7 +13,7 @@ Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 LaunchMode = Literal["single", "ddp", "fsdp", "zero3"]
 Tracker = Literal["none", "mlflow", "wandb"]
 
-# What `max_length` is where settings leave it to the preset: pairs that would be cut are refused before training.
+# The presets, each with its `max_length`: pairs that would be cut are refused before training.
 PRESET_LENGTHS = {
     "cpu-demo": 512,
     "cpu-smoke": 512,
@@ -22,6 +22,22 @@ PRESET_LENGTHS = {
     "gpu-7b-lora": 4096,
     "sense-paper": 4096,
 }
+# They train all weights, in several processes.
+FULL_WEIGHT_PRESETS = frozenset({"gpu-13b-zero3", "gpu-7b-full-fsdp", "sense-paper"})
+
+
+def check_preset(name: str) -> str:
+    """The name. Raises ValueError with the presets that there are."""
+    if name not in PRESET_LENGTHS:
+        raise ValueError(f"there is no preset {name[:80]!r}; choose one of {', '.join(sorted(PRESET_LENGTHS))}")
+    return name
+
+
+Preset = Annotated[
+    str,
+    AfterValidator(check_preset),
+    Field(json_schema_extra=lambda schema: schema.update(enum=sorted(PRESET_LENGTHS))),
+]
 
 
 class TrainSettings(BaseModel):
@@ -29,7 +45,7 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=500, allow_inf_nan=False)
 
-    preset: str = "cpu-demo"
+    preset: Preset = "cpu-demo"
     epochs: float | None = Field(default=None, gt=0, le=1_000_000)
     max_steps: int | None = Field(default=None, ge=1, le=1_000_000_000)
     batch_size: int | None = Field(default=None, ge=1, le=1_000_000_000)
@@ -120,5 +136,4 @@ TRAIN_MODEL = TaskContract(
     counts=TrainedCounts,
     outputs=("manifest", "metrics", "tensorboard"),
     hard_limit_s=None,
-    max_attempts=3,
 )

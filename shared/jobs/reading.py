@@ -1,25 +1,32 @@
-"""Jobs in bulk, newest first, without their plans: for lists and for metrics."""
+"""Reads jobs, stages, shards and events for people: from Redis, or from the archive once Redis has lost the job.
+
+Nothing here changes a job. A damaged record costs only itself: lists go on without it.
+"""
 
 import json
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from shared.contracts.base import ObjectRef
 from shared.contracts.registry import CONTRACTS
-from shared.errors import InvalidInputError
-from shared.jobs.events import Event
+from shared.errors import InvalidInputError, NotFoundError
+from shared.jobs.events import Event, JobEvents
 from shared.jobs.finished import archived_key
 from shared.jobs.plan import JobPlan
 from shared.jobs.state import (
     DAMAGE_ERRORS,
     JobRecord,
     ShardRecord,
+    ShardState,
     StageState,
     raise_if_error,
     read_job,
     read_or_default,
+    read_shard,
     read_stage,
     salvage_job,
     summarize_error,
@@ -40,15 +47,12 @@ IDS_AT_ONCE = 500
 UNFINISHED = frozenset({"queued", "running", "cancelling"})
 KNOWN_KINDS: dict[str, str] = {}
 MAX_KNOWN_KINDS = 200_000
-NONE: frozenset[int] = frozenset()
-NO_STAGES: list[str] = []
-UNKNOWN: tuple[str | None, str | None] = (None, None)
+SHARDS_AT_ONCE = 200
+log = get_logger()
 
 
 @dataclass(frozen=True)
 class StageInfo:
-    """A stage as the store holds it."""
-
     id: str
     task: str
     queue: str
@@ -57,14 +61,12 @@ class StageInfo:
 
 @dataclass(frozen=True)
 class JobPage:
-    """Part of a list."""
-
     jobs: list[JobRecord] = field(default_factory=list)
     has_more: bool = False
 
 
 def read_jobs(store: JobStore, ids: list[str]) -> Iterator[JobRecord]:
-    """The records of these jobs, in this order."""
+    """Records of these jobs, in this order."""
     for start in range(0, len(ids), JOBS_AT_ONCE):
         with redis_errors():
             pipe = store.client.pipeline(transaction=False)
@@ -96,7 +98,7 @@ def read_job_page(
 
 
 def job_rank(store: JobStore, job_id: str) -> int:
-    """The job's place in the list, newest first. Raises `InvalidInputError` (code unknown_cursor)."""
+    """The job's position in the list, newest first. Raises `InvalidInputError` (code unknown_cursor)."""
     with redis_errors():
         place = store.client.zrevrank(store.key("jobs"), job_id)
     if place is None:
@@ -107,7 +109,7 @@ def job_rank(store: JobStore, job_id: str) -> int:
 def iterate_job_ids(
     store: JobStore, start: int, kind: str | None, status: str | None, owner: str | None
 ) -> Iterator[str]:
-    """Ids from that place on, newest first; records are not read, so that long lists page quickly."""
+    """Ids from a position on, newest first. Records are not read, so that long lists page quickly."""
     unfinished = set(store.active()) if status in UNFINISHED else None
     while True:
         with redis_errors():
@@ -130,7 +132,7 @@ def iterate_job_ids(
 
 
 def read_kinds(store: JobStore, ids: list[str]) -> list[str | None]:
-    """A job's kind never changes: it is asked for once a process."""
+    """A job's kind never changes: each process reads it once."""
     if len(KNOWN_KINDS) > MAX_KNOWN_KINDS:
         KNOWN_KINDS.clear()
     keys = [store.key("job", job_id) for job_id in ids]
@@ -146,7 +148,7 @@ def read_kinds(store: JobStore, ids: list[str]) -> list[str | None]:
 
 
 def filter_by_owner(store: JobStore, ids: list[str], owner: str) -> list[str]:
-    """Those of a key, by its id or its name."""
+    """Jobs of a key, by its id or its name."""
     with redis_errors():
         pipe = store.client.pipeline(transaction=False)
         for job_id in ids:
@@ -155,53 +157,50 @@ def filter_by_owner(store: JobStore, ids: list[str], owner: str) -> list[str]:
 
 
 def read_kinds_and_statuses(store: JobStore, ids: list[str]) -> list[tuple[str | None, str | None]]:
-    """What lists filter and metrics count by, in one round trip; None where a job is gone."""
+    """For filters and metrics, in one round trip; None where a job is gone."""
+
+    def read(values: list[str | None]) -> tuple[str | None, str | None]:
+        kind, status = values
+        return kind, status
+
+    unknown: tuple[str | None, str | None] = (None, None)
     with redis_errors():
         pipe = store.client.pipeline(transaction=False)
         for job_id in ids:
             pipe.hmget(store.key("job", job_id), "kind", "status")
-        answers = pipe.execute(raise_on_error=False)
-        return [read_or_default(UNKNOWN, read_pair, answer) for answer in answers]
+        return [read_or_default(unknown, read, answer) for answer in pipe.execute(raise_on_error=False)]
 
 
 def read_stages(store: JobStore, ids: list[str]) -> dict[str, list[StageInfo]]:
     """The stages of many jobs in plan order, in two round trips; none before a job is compiled."""
+    no_stages: list[str] = []
     with redis_errors():
         pipe = store.client.pipeline(transaction=False)
         for job_id in ids:
             pipe.lrange(store.key("job", job_id, "stages"), 0, -1)
         lists = pipe.execute(raise_on_error=False)
-        names = {job_id: read_or_default(NO_STAGES, list, found) for job_id, found in zip(ids, lists, strict=True)}
+        names = {job_id: read_or_default(no_stages, list, found) for job_id, found in zip(ids, lists, strict=True)}
         pipe = store.client.pipeline(transaction=False)
         for job_id, stages in names.items():
             for stage in stages:
                 pipe.hgetall(store.key("job", job_id, "stage", stage))
         hashes = iter(pipe.execute(raise_on_error=False))
-        return {job_id: [show_stage(stage, next(hashes)) for stage in stages] for job_id, stages in names.items()}
+        return {job_id: [read_stage_info(stage, next(hashes)) for stage in stages] for job_id, stages in names.items()}
 
 
-def show_stage(stage: str, answer: object) -> StageInfo:
-    """A stage, or its name alone where it cannot be read."""
-    return read_or_default(StageInfo(stage, "", "", StageState()), lambda fields: read_stage_row(stage, fields), answer)
+def read_stage_info(stage: str, answer: object) -> StageInfo:
+    """A stage, or its id alone where it cannot be read."""
 
+    def read(fields: dict[str, str]) -> StageInfo:
+        state = read_stage(fields, frozenset(), frozenset())
+        return StageInfo(stage, fields.get("task", ""), fields.get("queue", ""), state)
 
-def read_pair(values: list[str | None]) -> tuple[str | None, str | None]:
-    """Kind and status."""
-    kind, status = values
-    return kind, status
-
-
-def read_stage_row(stage: str, fields: dict[str, str]) -> StageInfo:
-    """One stage, without its members."""
-    return StageInfo(stage, fields.get("task", ""), fields.get("queue", ""), read_stage(fields, NONE, NONE))
-
-
-log = get_logger()
+    return read_or_default(StageInfo(stage, "", "", StageState()), read, answer)
 
 
 @dataclass(frozen=True)
 class ArchivedJob:
-    """The archive's record of a job; its rows and facts are read when they are asked for."""
+    """The archive's record of a job; shards and events are read when needed."""
 
     job: JobRecord
     plan: JobPlan | None
@@ -231,7 +230,6 @@ def read_archived_job(objects: ObjectStore, job_id: str) -> ArchivedJob:
 
 
 def stage_records(plan: JobPlan | None, states: dict[str, Any]) -> list[StageInfo]:
-    """Stages in plan order."""
     return [
         StageInfo(stage.id, stage.task, CONTRACTS[stage.task].queue.value, StageState.model_validate(states[stage.id]))
         for stage in (plan.stages if plan else [])
@@ -242,7 +240,7 @@ def stage_records(plan: JobPlan | None, states: dict[str, Any]) -> list[StageInf
 def read_archived_shards(
     objects: ObjectStore, job_id: str, stages: Collection[str] | None = None
 ) -> Iterator[ShardRecord]:
-    """Rows of these stages, or all, in plan order. Others are not even parsed: an archive may hold a million."""
+    """Shards of these stages, or all, in plan order. Others are not even parsed: an archive may hold a million."""
     key = archived_key(objects, job_id, "rows.jsonl")
     begins = None if stages is None else tuple(f'{{"stage":{json.dumps(stage)},'.encode() for stage in stages)
     for number, line in enumerate(read_lines(objects, key), start=1):
@@ -251,5 +249,110 @@ def read_archived_shards(
 
 
 def read_archived_events(objects: ObjectStore, job_id: str) -> list[Event]:
-    """All facts, oldest first; progress is not kept."""
+    """All events, oldest first; progress is not archived."""
     return list(read_records(objects, archived_key(objects, job_id, "events.jsonl"), Event))
+
+
+class JobReader:
+    """One job, wherever it is known. Raises `NotFoundError` (code job_not_found) where nobody knows it."""
+
+    def __init__(self, store: JobStore, objects: ObjectStore, job_id: str) -> None:
+        self.store, self.objects, self.job_id = store, objects, job_id
+        self.archived: ArchivedJob | None = None
+        try:
+            self.record: JobRecord = store.shown_job(job_id)
+        except NotFoundError:
+            self.archived = read_archived_job(objects, job_id)
+            self.record = self.archived.job
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job had ended when the record was read."""
+        return self.record.status.terminal
+
+    def refresh(self) -> bool:
+        """Reads the record again and returns `terminal`."""
+        if self.archived is None:
+            self.record = self.store.shown_job(self.job_id)
+        return self.terminal
+
+    def plan(self) -> JobPlan | None:
+        """The compiled plan; None before there is one, and where it cannot be read: the job's error says so."""
+        if self.archived:
+            return self.archived.plan
+        try:
+            return self.store.plan(self.job_id)
+        except DAMAGE_ERRORS:
+            return None
+
+    def stages(self) -> list[StageInfo]:
+        return self.archived.stages if self.archived else read_stages(self.store, [self.job_id])[self.job_id]
+
+    def shards(self, stages: list[str]) -> list[ShardRecord]:
+        if self.archived:
+            return list(read_archived_shards(self.objects, self.job_id, stages))
+        return [row for stage in stages for row in self.store.readable_shards(self.job_id, stage)]
+
+    def find_shard(self, stage: str, shard: int) -> ShardRecord | None:
+        """A shard that Redis knows; an archive has no index."""
+        try:
+            return self.store.shard(self.job_id, stage, shard)
+        except NotFoundError:
+            return None
+
+    def walk_shards(self, stage: str, first: int = 0) -> Iterator[ShardRecord]:
+        """A stage's shards from number `first` on, a few at a time. What cannot be read is left out."""
+        if self.archived:
+            rows = read_archived_shards(self.objects, self.job_id, [stage])
+            yield from (row for row in rows if row.shard >= first)
+            return
+        store = self.store
+        while True:
+            with redis_errors():
+                shards = store.client.zrangebyscore(
+                    store.key("job", self.job_id, "shards", stage), first, "+inf", start=0, num=SHARDS_AT_ONCE
+                )
+                pipe = store.client.pipeline(transaction=False)
+                for shard in shards:
+                    pipe.hgetall(store.key("job", self.job_id, "row", stage, shard))
+                answers = pipe.execute(raise_on_error=False)
+            for shard, fields in zip(shards, answers, strict=True):
+                with suppress(*DAMAGE_ERRORS), redis_errors():
+                    if raise_if_error(fields):
+                        yield read_shard(stage, int(shard), fields)
+            if len(shards) < SHARDS_AT_ONCE:
+                return
+            first = int(shards[-1]) + 1
+
+    def finished_outputs(self, stage: str, output: str, first: int = 0) -> Iterator[tuple[int, ObjectRef]]:
+        """Number and reference of one output of the stage's finished shards, in shard order."""
+        for row in self.walk_shards(stage, first):
+            if row.state is ShardState.DONE and output in row.outputs:
+                yield row.shard, row.outputs[output]
+
+    def finished_output(self, stage: str, output: str) -> ObjectRef | None:
+        """One output of the stage's first finished shard."""
+        return next((ref for _, ref in self.finished_outputs(stage, output)), None)
+
+    def events(self, after: str, limit: int) -> list[Event]:
+        """Up to `limit` events after that id, oldest first."""
+        if self.archived is None:
+            try:
+                return JobEvents(self.store.client, self.store.prefix, self.job_id).after(after, limit)
+            except DAMAGE_ERRORS:
+                return []
+        events = read_archived_events(self.objects, self.job_id)
+        return [event for event in events if stream_position(event.id) > stream_position(after)][:limit]
+
+    def progress(self, stage: str) -> Iterator[Event]:
+        """Progress of a stage, oldest first; an archive keeps none."""
+        if self.archived is None:
+            for event in JobEvents(self.store.client, self.store.prefix, self.job_id).all():
+                if event.type == "progress" and event.stage == stage:
+                    yield event
+
+
+def stream_position(stream_id: str) -> tuple[int, int]:
+    """A stream id as numbers, in the stream's order."""
+    time, _, number = stream_id.partition("-")
+    return int(time), int(number or 0)

@@ -1,19 +1,18 @@
-"""Training curves: the metrics that a run left, or, while it runs, those that it has told."""
+"""/v1/jobs/ID/metrics-lines: the metrics that a training left or, while it runs, its progress so far."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from services.gateway.http.access import READ, GuardedRoute
-from services.gateway.http.paging import After, finished_outputs, open_lines, parse_cursor, read_page
-from services.gateway.http.paging import RecordSource as RowSource
-from services.gateway.jobs.routes import CurrentJob
-from services.gateway.jobs.service import JobReader
+from services.gateway.http.paging import After, RecordSource, open_lines, parse_cursor, read_page
+from services.gateway.jobs.service import CurrentJob
 from shared.api.browsing import TrainingCurve
 from shared.errors import NotFoundError
-from shared.jobs.events import JobEvents
+from shared.jobs.reading import JobReader
 
 TRAIN_TASK = "training.train_model"
 MAX_LINES = 2000
@@ -32,30 +31,22 @@ def list_metrics(
     plan, start = job.plan(), parse_cursor(after)
     if plan is None or stage not in [one.id for one in plan.stages if one.task == TRAIN_TASK]:
         raise NotFoundError(f"job {job.job_id} has no training stage of that name", code="stage_not_found")
-    ref = next(finished_outputs(job, stage, "metrics"), None)
-    lines = RowSource(0, 0, open_lines(job, ref[1]) if ref else lambda: read_progress_lines(job, stage))
+    ref = job.finished_output(stage, "metrics")
+    lines: Callable[[], Iterator[bytes]] = open_lines(job, ref) if ref else partial(read_progress_lines, job, stage)
 
     def make(line: bytes) -> dict[str, float | None] | None:
-        found = read_line(line)
+        found = {
+            name: value for name, value in json.loads(line).items() if isinstance(value, int | float) or value is None
+        }
         step = int(found.get("step") or 0)
         return found if step <= 1 or step % every == 0 or step == found.get("total_steps") else None
 
-    page = read_page([lines], start, limit, make)
+    page = read_page([RecordSource(0, 0, lines)], start, limit, make)
     return TrainingCurve(
         data=page.data, has_more=page.has_more, last_id=page.last_id, stage=stage, live=ref is None and not job.terminal
     )
 
 
 def read_progress_lines(job: JobReader, stage: str) -> Iterator[bytes]:
-    """Progress of a running stage; an archived job has none."""
-    if job.archived:
-        return
-    for event in JobEvents(job.backend.jobs.client, job.backend.jobs.prefix, job.job_id).all():
-        if event.type == "progress" and event.stage == stage and "step" in event.data:
-            yield json.dumps(event.data).encode()
-
-
-def read_line(line: bytes) -> dict[str, float | None]:
-    """The numbers of a line."""
-    found = json.loads(line)
-    return {name: value for name, value in found.items() if isinstance(value, int | float) or value is None}
+    """What a training that still runs has reported, in the form of its metrics."""
+    return (json.dumps(event.data).encode() for event in job.progress(stage) if "step" in event.data)

@@ -1,26 +1,27 @@
-"""The examples of a job: what was accepted, what was refused and why, while it runs and afterwards."""
+"""/v1/jobs/ID/examples: examples that were accepted, and those that were rejected with the reason."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
 from services.gateway.http.access import READ, GuardedRoute
-from services.gateway.http.paging import After, Cursor, Limit, finished_outputs, line_sources, parse_cursor
+from services.gateway.http.paging import After, Cursor, Limit, line_sources, parse_cursor
 from services.gateway.http.paging import read_page as find_rows
-from services.gateway.jobs.routes import CurrentJob
-from services.gateway.jobs.service import JobReader
+from services.gateway.jobs.service import CurrentJob
 from shared.api.browsing import BrowsedExample, BrowsedExamples, ExampleCounts
 from shared.contracts.records import Example, Level, RejectedExample
 from shared.contracts.synthesis import CollectSource
 from shared.errors import NotFoundError
 from shared.jobs.plan import JobPlan, StagePlan
+from shared.jobs.reading import JobReader
 from shared.storage.records import parse_line
 
 COLLECT, LOAD = "synthesis.collect", "synthesis.load_dataset"
 COUNTED_AT_MOST = 50_000
 DDL_CHARACTERS = 20_000
+WRITER_FIELDS = {"writer", "source", "model"}
 Part = Literal["accepted", "selection", "rejected"]
 Outputs = list[tuple[str, str]]
 FilterValue = Annotated[str | None, Query(max_length=200)]
@@ -45,7 +46,7 @@ def list_examples(
     outputs, collected = set_outputs(job, chosen, part)
     wanted = {"domain": domain, "level": level, "hardness": hardness, "reason": reason}
     keep = [(field, value) for field, value in wanted.items() if value is not None]
-    read = line_reader(part)
+    read = view_rejected if part == "rejected" else view_example
 
     def make(line: bytes) -> BrowsedExample | None:
         view = read(line)
@@ -89,14 +90,13 @@ def count_examples(job: CurrentJob, name: SetName = None, part: Part = "accepted
 
 
 def walk_examples(job: JobReader, stage: StagePlan, part: Part) -> Iterator[BrowsedExample]:
-    """All examples of a part, one at a time."""
-    read = line_reader(part)
+    read = view_rejected if part == "rejected" else view_example
     for source in line_sources(job, set_outputs(job, stage, part)[0], Cursor()):
         yield from map(read, source.rows())
 
 
 def example_sets(plan: JobPlan | None) -> list[StagePlan]:
-    """The stages that stand for sets: training first, then what is collected, then test sets that are loaded."""
+    """The stages that stand for sets: training first, then other collected sets, then loaded test sets."""
     stages = plan.stages if plan else []
     collected = [stage for stage in stages if stage.task == COLLECT]
     tests = [stage for stage in stages if stage.task == LOAD and stage.params.get("use") == "test"]
@@ -119,11 +119,11 @@ def find_set(job: JobReader, name: str | None) -> StagePlan:
 
 
 def set_outputs(job: JobReader, stage: StagePlan, part: Part) -> tuple[Outputs, bool]:
-    """Where the rows of a part lie, and whether the set is collected."""
+    """Where the records of a part are, and whether the set is collected."""
     if stage.task == LOAD:
         return ([(stage.id, "examples")] if part == "accepted" else []), True
     output = {"accepted": "examples", "selection": "selection", "rejected": "rejected"}[part]
-    if next(finished_outputs(job, stage.id, output), None) is not None:
+    if job.finished_output(stage.id, output) is not None:
         return [(stage.id, output)], True
     sources = [CollectSource.model_validate(source) for source in stage.params.get("sources", [])]
     if part == "accepted":
@@ -133,33 +133,22 @@ def set_outputs(job: JobReader, stage: StagePlan, part: Part) -> tuple[Outputs, 
     return [], False
 
 
-def line_reader(part: Part) -> Callable[[bytes], BrowsedExample]:
-    """How lines of a part are read."""
-    return view_rejected if part == "rejected" else view_example
-
-
 def view_example(line: bytes) -> BrowsedExample:
-    """An accepted example."""
     row = parse_line(line, Example, "an object of examples")
     return BrowsedExample(
         **row.model_dump(exclude={"gold", "provenance", "index"}),
+        **row.provenance.model_dump(include=WRITER_FIELDS),
         sql=row.gold,
-        writer=row.provenance.writer,
-        source=row.provenance.source,
-        model=row.provenance.model,
     )
 
 
 def view_rejected(line: bytes) -> BrowsedExample:
-    """A refused one, with the reason."""
     row = parse_line(line, RejectedExample, "an object of rejected examples")
     written = row.written
     ddl = "\n\n".join(written.database.ddl)[:DDL_CHARACTERS] if written.database else None
     return BrowsedExample(
         **written.model_dump(exclude={"database", "provenance"}),
-        writer=written.provenance.writer,
-        source=written.provenance.source,
-        model=written.provenance.model,
+        **written.provenance.model_dump(include=WRITER_FIELDS),
         reason=row.reason,
         detail=row.detail,
         ddl=ddl,

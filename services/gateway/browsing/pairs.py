@@ -1,4 +1,4 @@
-"""The preference pairs of a job: those that training reads, or, before they are collected, those built so far."""
+"""/v1/jobs/ID/pairs: the preference pairs that training reads or, before they are collected, those built so far."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -8,18 +8,18 @@ from fastapi import APIRouter, Query
 
 from services.gateway.browsing.predictions import ShardExamples
 from services.gateway.http.access import READ, GuardedRoute
-from services.gateway.http.paging import After, Cursor, Limit, RecordSource, finished_outputs, parse_cursor, read_page
-from services.gateway.jobs.routes import CurrentJob
-from services.gateway.jobs.service import JobReader
+from services.gateway.http.paging import After, Cursor, Limit, RecordSource, parse_cursor, read_page
+from services.gateway.jobs.service import CurrentJob
 from shared.api.browsing import BrowsedPair, BrowsedPairs
 from shared.contracts.base import ObjectRef
-from shared.contracts.records import DpoRecord, Example, Outcome, Pair, Verdict
+from shared.contracts.records import Outcome, Pair, Verdict
 from shared.jobs.plan import JobPlan
+from shared.jobs.reading import JobReader
 from shared.storage.records import parse_line, read_lines
 
 COLLECT, BUILD = "pairing.collect", "pairing.build_pairs"
-EVIDENCE, QUESTION = "\nExternal knowledge: ", "\nQuestion: "
-Name = Annotated[str | None, Query(max_length=200)]
+EXAMPLE_FIELDS = ("database_id", "domain", "level", "question", "evidence", "gold", "dataset")
+FilterValue = Annotated[str | None, Query(max_length=200)]
 PairReader = Callable[[], BrowsedPair]
 router = APIRouter(prefix="/v1/jobs", tags=["browse"], route_class=GuardedRoute)
 
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["browse"], route_class=GuardedRoute)
 @router.get("/{job_id}/pairs", dependencies=READ, summary="Browse a job's preference pairs")
 def list_pairs(
     job: CurrentJob,
-    domain: Name = None,
+    domain: FilterValue = None,
     verdict: Verdict | None = None,
     outcome: Outcome | None = None,
     after: After = None,
@@ -47,65 +47,36 @@ def list_pairs(
 
 
 def pair_sources(job: JobReader, start: Cursor) -> tuple[Iterator[RecordSource[PairReader]], bool]:
-    """Where pairs lie, and whether they are collected."""
+    """Where pairs are, and whether they are collected."""
     plan = job.plan()
     for stage in plan.stages if plan else []:
-        if stage.task == COLLECT:
-            pairs, dpo = (next(finished_outputs(job, stage.id, output), None) for output in ("pairs", "dpo"))
-            if pairs and dpo:
-                return iter([RecordSource(0, 0, partial(collected_pairs, job, pairs[1], dpo[1]))]), True
+        if stage.task == COLLECT and (ref := job.finished_output(stage.id, "pairs")):
+            return iter([RecordSource(0, 0, partial(collected_pairs, job, ref))]), True
     return (built_sources(job, plan, start) if plan else iter(())), False
 
 
-def collected_pairs(job: JobReader, pairs: ObjectRef, dpo: ObjectRef) -> Iterator[PairReader]:
-    """A pair and the training row made from it stand in the same line of their objects."""
-    objects = job.backend.objects
-    for one, two in zip(read_lines(objects, pairs.key), read_lines(objects, dpo.key), strict=True):
-        yield partial(view_collected, one, two)
+def collected_pairs(job: JobReader, ref: ObjectRef) -> Iterator[PairReader]:
+    return (partial(view_pair, line) for line in read_lines(job.objects, ref.key))
 
 
 def built_sources(job: JobReader, plan: JobPlan, start: Cursor) -> Iterator[RecordSource[PairReader]]:
-    """The shards of pairs that are done."""
+    """Finished shards of pairs, which get their questions from the shards that they were built from."""
     for number, stage in enumerate(one for one in plan.stages if one.task == BUILD):
         if number < start.source:
             continue
         examples = ShardExamples(job, plan, stage.id)
-        for shard, ref in finished_outputs(job, stage.id, "pairs", start.shard if number == start.source else 0):
+        for shard, ref in job.finished_outputs(stage.id, "pairs", start.shard if number == start.source else 0):
             yield RecordSource(number, shard, partial(built_pairs, job, examples, shard, ref))
 
 
 def built_pairs(job: JobReader, examples: ShardExamples, shard: int, ref: ObjectRef) -> Iterator[PairReader]:
-    """The pairs of one shard."""
-    for line in read_lines(job.backend.objects, ref.key):
-        yield partial(view_built, line, examples, shard)
+    return (partial(view_pair, line, examples, shard) for line in read_lines(job.objects, ref.key))
 
 
-def view_collected(line: bytes, training: bytes) -> BrowsedPair:
-    """The question is what the training prompt ends with."""
+def view_pair(line: bytes, examples: ShardExamples | None = None, shard: int = 0) -> BrowsedPair:
     pair = parse_line(line, Pair, "an object of pairs")
-    row = parse_line(training, DpoRecord, "an object of training pairs")
-    text, _, question = row.prompt[-1].content.rpartition(QUESTION)
-    _, told, evidence = text.rpartition(EVIDENCE)
-    return view_pair(
-        pair,
-        database_id=row.database_id,
-        domain=row.domain,
-        question=question,
-        evidence=evidence if told else None,
-        dataset=row.dataset,
-    )
-
-
-def view_built(line: bytes, examples: ShardExamples, shard: int) -> BrowsedPair:
-    """With the example of its shard."""
-    pair = parse_line(line, Pair, "an object of pairs")
-    example: Example | None = examples.of(shard).get(pair.example_id)
-    fields = ("database_id", "domain", "level", "question", "evidence", "gold", "dataset")
-    return view_pair(pair, **{name: getattr(example, name) for name in fields} if example else {})
-
-
-def view_pair(pair: Pair, **more: str | None) -> BrowsedPair:
-    """A pair as the API shows it."""
-    names = set(BrowsedPair.model_fields) - {"object", "neighbours"}
-    own = {name: value for name, value in pair.model_dump().items() if name in names}
-    return BrowsedPair.model_validate({**own, **more, "neighbours": pair.chosen_neighbours})
+    names = BrowsedPair.model_fields.keys() - {"object", "neighbours"}
+    shown = {name: value for name, value in pair.model_dump().items() if name in names}
+    if examples and (example := examples.of(shard).get(pair.example_id)):
+        shown |= {name: getattr(example, name) for name in EXAMPLE_FIELDS}
+    return BrowsedPair.model_validate({**shown, "neighbours": pair.chosen_neighbours})

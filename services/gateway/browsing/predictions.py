@@ -1,4 +1,4 @@
-"""What models answered and what became of it: the judged answers of a job, stage by stage."""
+"""/v1/jobs/ID/predictions: judged answers, stage by stage."""
 
 from collections.abc import Iterator
 from functools import cached_property, partial
@@ -12,18 +12,16 @@ from services.gateway.http.paging import (
     Cursor,
     Limit,
     RecordSource,
-    finished_outputs,
     parse_cursor,
     read_page,
-    walk_shards,
 )
-from services.gateway.jobs.routes import CurrentJob
-from services.gateway.jobs.service import JobReader
+from services.gateway.jobs.service import CurrentJob
 from shared.api.browsing import BrowsedPrediction, BrowsedPredictions
 from shared.contracts.base import ObjectRef
 from shared.contracts.records import Example, JudgedCandidate, Outcome, Verdict
 from shared.errors import NotFoundError
 from shared.jobs.plan import EachShard, JobPlan, StagePlan
+from shared.jobs.reading import JobReader
 from shared.jobs.state import ShardRecord
 from shared.storage.records import parse_line, read_lines, read_records
 
@@ -31,7 +29,7 @@ EXAMPLES = "examples"
 
 
 class ShardExamples:
-    """The examples of a stage's shards, read from the stage above it that wrote them, one shard at a time."""
+    """The examples behind a stage's shards, read one shard at a time from the upstream stage that wrote them."""
 
     def __init__(self, job: JobReader, plan: JobPlan, stage: str) -> None:
         self.job = job
@@ -40,10 +38,10 @@ class ShardExamples:
         self.held: tuple[int, dict[str, Example]] | None = None
 
     def of(self, shard: int) -> dict[str, Example]:
-        """By example id; empty where no stage above left them. A shard holds tens of questions."""
+        """Examples by id; empty where no upstream stage has them. A shard holds tens of questions."""
         if self.held is None or self.held[0] != shard:
             ref = self._ref(shard)
-            rows = read_records(self.job.backend.objects, ref, Example) if ref else ()
+            rows = read_records(self.job.objects, ref, Example) if ref else ()
             self.held = (shard, {row.example_id: row for row in rows})
         return self.held[1]
 
@@ -55,17 +53,12 @@ class ShardExamples:
         return None
 
     def _row(self, stage: str, shard: int) -> ShardRecord | None:
-        if self.job.archived:
-            return self._archived.get((stage, shard))
-        try:
-            return self.job.backend.jobs.shard(self.job.job_id, stage, shard)
-        except NotFoundError:
-            return None
+        return self._archived.get((stage, shard)) if self.job.archived else self.job.find_shard(stage, shard)
 
     @cached_property
     def _archived(self) -> dict[tuple[str, int], ShardRecord]:
-        """The archive has no index: its rows of these stages are read once."""
-        found = (row for stage in self.stages for row in walk_shards(self.job, stage.id))
+        """An archive has no index: its shards of these stages are read once."""
+        found = (row for stage in self.stages for row in self.job.walk_shards(stage.id))
         return {(row.stage, row.shard): row for row in found}
 
 
@@ -120,38 +113,28 @@ def list_predictions(
 def judged_stages(job: JobReader, plan: JobPlan | None) -> list[str]:
     """Stages with at least one finished shard of judged answers."""
     names = [stage.id for stage in (plan.stages if plan else []) if stage.task == JUDGE]
-    return [name for name in names if next(finished_outputs(job, name, OUTPUT), None) is not None]
+    return [name for name in names if job.finished_output(name, OUTPUT)]
 
 
 def judged_sources(job: JobReader, stage: str, start: Cursor) -> Iterator[RecordSource[Line]]:
-    """The stage's shards."""
-    for shard, ref in finished_outputs(job, stage, OUTPUT, start.shard):
+    for shard, ref in job.finished_outputs(stage, OUTPUT, start.shard):
         yield RecordSource(0, shard, partial(lines_with_shard, job, shard, ref))
 
 
 def lines_with_shard(job: JobReader, shard: int, ref: ObjectRef) -> Iterator[Line]:
-    """Lines with their shard, by which their question is found."""
-    return ((line, shard) for line in read_lines(job.backend.objects, ref.key))
+    """Lines with their shard number, by which their question is found."""
+    return ((line, shard) for line in read_lines(job.objects, ref.key))
 
 
 def view_prediction(row: JudgedCandidate, examples: ShardExamples, shard: int) -> BrowsedPrediction:
-    """An answer with its question; long answers are cut for people."""
+    """An answer with its question. Long answers are cut."""
     candidate = row.candidate
     example = examples.of(shard).get(candidate.example_id)
     fields = ("database_id", "domain", "level", "hardness", "question", "evidence")
-    known = {name: getattr(example, name) for name in fields} if example else {}
     return BrowsedPrediction(
-        **known,
-        example_id=candidate.example_id,
+        **{name: getattr(example, name) for name in fields if example},
+        **row.model_dump(include={"verdict", "policy", "outcome", "message", "result", "gold_result"}),
+        **candidate.model_dump(include={"example_id", "slot", "model", "sql"}),
         gold=row.gold or (example.gold if example else None),
-        slot=candidate.slot,
-        model=candidate.model,
         answer=candidate.answer[:ANSWER_CHARACTERS],
-        sql=candidate.sql,
-        verdict=row.verdict,
-        policy=row.policy,
-        outcome=row.outcome,
-        message=row.message,
-        result=row.result,
-        gold_result=row.gold_result,
     )

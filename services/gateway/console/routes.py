@@ -1,4 +1,4 @@
-"""The web console: static files out of the package, under a policy that lets no page run or ask anything foreign."""
+"""The web console: static files, under a policy that lets pages load and call nothing foreign."""
 
 import gzip
 import hashlib
@@ -43,8 +43,6 @@ router = APIRouter(include_in_schema=False, route_class=GuardedRoute)
 
 @dataclass(frozen=True)
 class Asset:
-    """A file of the console as it is sent."""
-
     plain: bytes
     packed: bytes
     media_type: str
@@ -53,7 +51,7 @@ class Asset:
 
 @cache
 def load_assets() -> dict[str, Asset]:
-    """Every file by its path below the console's folder; read once a process, so that no address names a path."""
+    """All files by their path in the console's folder. They are read once, so that no request names a path on disk."""
     found: dict[str, Asset] = {}
     folders = [("", ROOT)]
     while folders:
@@ -69,7 +67,7 @@ def load_assets() -> dict[str, Asset]:
 
 
 def compress_asset(data: bytes, media_type: str) -> Asset:
-    """A file with its compressed form; equal bytes have equal tags."""
+    """Equal bytes get equal tags."""
     return Asset(data, gzip.compress(data, 9, mtime=0), media_type, hashlib.sha256(data).hexdigest()[:16])
 
 

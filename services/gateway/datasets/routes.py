@@ -1,4 +1,4 @@
-"""/v1/datasets: bring a data set, list those there are, look at one, browse its examples."""
+"""/v1/datasets: upload, list, read and remove datasets, and browse their examples."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -7,12 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from services.gateway.backend import Backend
+from services.gateway.backend import Backend, CurrentBackend
 from services.gateway.datasets.service import open_upload, remove_dataset
 from services.gateway.http.access import READ, SUBMIT, CurrentCaller, GuardedRoute
 from services.gateway.http.limits import count_stored, read_limited_body, remaining_storage
-from services.gateway.http.problems import MediaTypeError
-from services.gateway.jobs.routes import CurrentBackend
+from services.gateway.http.problems import require_media_type
 from shared.api.resources import Dataset, DatasetExample, DatasetList, DatasetSummary, DatasetVersion, ExampleList
 from shared.catalog.datasets import dataset_versions, find_dataset, newest_datasets, read_examples
 from shared.contracts.datasets import DatasetManifest, DatasetSplit
@@ -38,9 +37,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=Guarded
 )
 async def add_dataset(request: Request, response: Response, backend: CurrentBackend, caller: CurrentCaller) -> Dataset:
     """Checks line by line and stores under name and content; 200 where this version is there already."""
-    kind = request.headers.get("content-type", LINES_TYPES[0]).split(";")[0].strip().lower()
-    if kind not in LINES_TYPES:
-        raise MediaTypeError(f"a data set is {LINES_TYPES[0]}, not {kind}")
+    require_media_type(request, LINES_TYPES, f"a data set is {LINES_TYPES[0]}")
     rest = await run_in_threadpool(remaining_storage, backend, caller)
     slots: Slots = request.app.state.dataset_slots
     async with slots.taken(caller.id):
@@ -118,14 +115,14 @@ def list_examples(
 
 
 def examples_after(rows: Iterator[Example], after: str | None) -> Iterator[Example]:
-    """The rows behind the one with that id. Raises InvalidInputError (code unknown_cursor)."""
+    """The examples behind the one with that id. Raises `InvalidInputError` (code unknown_cursor)."""
     if after is not None and not any(row.example_id == after for row in rows):
         raise InvalidInputError("after names no example of this data set; begin without it", code="unknown_cursor")
     return rows
 
 
 def find_manifest(backend: Backend, name: str, version: str | None) -> DatasetManifest:
-    """Raises NotFoundError (code dataset_not_found), for names that cannot be one too."""
+    """Raises `NotFoundError` (code dataset_not_found), also for names that no dataset can have."""
     try:
         return find_dataset(backend.objects, f"{name}@{version}" if version else name)
     except InvalidInputError as error:
@@ -135,12 +132,10 @@ def find_manifest(backend: Backend, name: str, version: str | None) -> DatasetMa
 
 
 def view_summary(manifest: DatasetManifest) -> DatasetSummary:
-    """A data set as lists show it."""
     return DatasetSummary.model_validate(summary_fields(manifest))
 
 
 def view_dataset(backend: Backend, manifest: DatasetManifest) -> Dataset:
-    """A whole data set."""
     known = [
         DatasetVersion(version=one.version, created_at=one.created_at, questions=one.questions)
         for one in dataset_versions(backend.objects, manifest.name)
@@ -151,7 +146,6 @@ def view_dataset(backend: Backend, manifest: DatasetManifest) -> Dataset:
 
 
 def summary_fields(manifest: DatasetManifest) -> dict[str, Any]:
-    """The fields of a summary."""
     return {
         **manifest.model_dump(exclude={"examples", "health"}),
         "databases": len(manifest.databases),

@@ -1,7 +1,6 @@
-"""A data set as it arrives: a head, then one example a line, checked as they come and kept in a file until the end."""
+"""Receives datasets (a header, then one example a line), checks and stores them, and removes them."""
 
 import hashlib
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -16,24 +15,21 @@ from pydantic import BaseModel, ValidationError
 from services.gateway.backend import Backend
 from services.gateway.http.access import Caller
 from services.gateway.http.limits import check_owner, count_stored
-from shared.catalog.databases import uploads_of_database
+from services.gateway.jobs.service import find_specs
 from shared.catalog.datasets import (
     EXAMPLES,
     dataset_version,
     dataset_versions,
     find_dataset,
-    manifest_keys,
-    read_manifest,
     store_manifest,
 )
 from shared.contracts.base import Owner
-from shared.contracts.datasets import DATASET_SPLITS, DatasetHeader, DatasetManifest
+from shared.contracts.datasets import DATASET_SPLITS, DatasetHeader, DatasetManifest, parse_dataset_ref
 from shared.contracts.records import Example
+from shared.contracts.spec import used_datasets
 from shared.errors import ConflictError, InvalidInputError, NotFoundError, SenseError
-from shared.jobs.reading import read_jobs
-from shared.jobs.state import JobRecord
 from shared.parsing import check_json
-from shared.storage.keys import card_key, database_key, dataset_key, is_sha256
+from shared.storage.keys import card_key, dataset_key, is_sha256
 from shared.storage.store import ObjectStore
 
 LINE_BYTES, LINE_VALUES = 1_000_000, 20_000
@@ -41,7 +37,7 @@ MAX_LINE_FAULTS = 20
 
 
 class InvalidDatasetError(InvalidInputError):
-    """A data set that cannot be used: `faults` name lines, the head being line 1."""
+    """`faults` name lines; the header is line 1."""
 
     code = "invalid_dataset"
 
@@ -53,8 +49,6 @@ class InvalidDatasetError(InvalidInputError):
 
 @dataclass
 class UploadTotals:
-    """What the examples so far hold."""
-
     questions: int = 0
     ids: dict[str, int] = field(default_factory=dict)
     databases: dict[str, str] = field(default_factory=dict)
@@ -63,7 +57,7 @@ class UploadTotals:
 
 
 class DatasetUpload:
-    """Lines are validated as they come in; `close` checks the databases and stores. Not thread safe."""
+    """Validates lines as they arrive; `close` checks the databases and stores the dataset. Not thread safe."""
 
     def __init__(self, objects: ObjectStore, file: Any, owner: Owner | None = None) -> None:
         self.objects, self.file, self.owner = objects, file, owner
@@ -73,7 +67,7 @@ class DatasetUpload:
         self.digest = hashlib.sha256()
 
     def add(self, data: bytes) -> None:
-        """The next bytes. Raises DatasetError for a head that cannot be read, and after too many faults."""
+        """Takes the next bytes. Raises `InvalidDatasetError` for an unreadable header, and after too many faults."""
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
             self.take(line)
@@ -81,7 +75,7 @@ class DatasetUpload:
             raise InvalidDatasetError([{"path": f"line {self.line + 1}", "message": f"it is above {LINE_BYTES} bytes"}])
 
     def take(self, line: bytes) -> None:
-        """One line; blank ones are skipped."""
+        """Takes one line; blank ones are skipped."""
         self.line += 1
         if not line.strip():
             return
@@ -97,7 +91,7 @@ class DatasetUpload:
             raise InvalidDatasetError(self.faults)
 
     def parse(self, line: bytes, model: type[BaseModel]) -> Any:
-        """The line as a row, or None with its faults noted."""
+        """The parsed line; None where it has faults, which are recorded."""
         try:
             check_json(line, "it", LINE_VALUES)
             return model.model_validate_json(line)
@@ -111,11 +105,10 @@ class DatasetUpload:
             return None
 
     def fault(self, message: str) -> None:
-        """Something wrong with this line."""
         self.faults.append({"path": f"line {self.line}", "message": message})
 
     def keep(self, example: Example) -> None:
-        """One example that fits, once its id, split and database are looked at."""
+        """Checks an example's id, split and database, and writes it to the file."""
         seen, first = self.seen, self.seen.ids.setdefault(example.example_id, self.line)
         if first != self.line:
             return self.fault(f"example_id {example.example_id} stands on line {first} already")
@@ -133,7 +126,7 @@ class DatasetUpload:
         self.file.write(data)
 
     def close(self) -> tuple[DatasetManifest, bool]:
-        """The stored data set, and whether it is new. Raises DatasetError with the faults of all lines."""
+        """The stored dataset, and whether it is new. Raises `InvalidDatasetError` with the faults of all lines."""
         if self.rest:
             self.take(self.rest)
         if self.head is None:
@@ -149,7 +142,7 @@ class DatasetUpload:
         return self.store(self.head)
 
     def store(self, head: DatasetHeader) -> tuple[DatasetManifest, bool]:
-        """Examples first, the manifest last."""
+        """Stores the examples first and the manifest last."""
         version = dataset_version(self.digest.hexdigest(), head.policy)
         self.file.flush()
         examples = self.objects.put_file(dataset_key(head.name, version, EXAMPLES), Path(self.file.name))
@@ -172,53 +165,15 @@ class DatasetUpload:
 
 @contextmanager
 def open_upload(objects: ObjectStore, owner: Owner | None = None) -> Iterator[DatasetUpload]:
-    """An intake over a temporary file that is gone at the block's end."""
+    """An upload over a temporary file that is deleted at the end of the block."""
     with NamedTemporaryFile(prefix="sense-dataset-") as file:
         yield DatasetUpload(objects, file, owner)
 
 
-IN_USE = "in_use"
-
-
-def remove_database(backend: Backend, database_id: str, caller: Caller) -> None:
-    """An uploaded database, as far as it is the caller's: its record first, so that a half removed one is not listed.
-
-    Another key that brought the same bytes keeps them. Databases that jobs built are theirs and stay. Raises
-    `NotFoundError`, `AccessError` (code not_owner), `ConflictError` (code in_use).
-    """
-    objects, records = backend.objects, uploads_of_database(backend.objects, database_id)
-    if not records:
-        raise NotFoundError(
-            f"there is no uploaded database {database_id[:80]!r}; list them with: sense databases",
-            code="database_not_found",
-        )
-    gone = {key: one for key, one in records.items() if caller.role == "admin" or one.owner == caller.owner}
-    if not gone:
-        check_owner(caller, next(iter(records.values())).owner, f"database {database_id}")
-    if len(gone) == len(records):
-        check_unused(backend, database_id)
-    for key, one in gone.items():
-        objects.delete(key)
-        count_stored(backend, one.owner, -one.size)
-    if len(gone) == len(records):
-        for key in (card_key(database_id), database_key(database_id)):
-            objects.delete(key)
-
-
-def check_unused(backend: Backend, database_id: str) -> None:
-    """Raises `ConflictError` (code in_use) while a data set or a job names the database."""
-    objects = backend.objects
-    for key in manifest_keys(objects):
-        if database_id in (one := read_manifest(objects, key)).databases.values():
-            raise ConflictError(f"data set {one.ref} holds this database; remove the data set first", code=IN_USE)
-    for job in jobs_that_use(backend, f'"{database_id}"'):
-        raise ConflictError(f"job {job.id} ({job.status.value}) was given this database; its rows need it", code=IN_USE)
-
-
 def remove_dataset(backend: Backend, name: str, version: str | None, caller: Caller) -> None:
-    """One version, or all of a name: manifests first. Databases stay.
+    """Removes one version, or all of a name: manifests first. Databases stay.
 
-    Raises `NotFoundError`, `AccessError` (code not_owner), `ConflictError`.
+    Raises `NotFoundError`, `AccessError` (code not_owner), `ConflictError` while an unfinished job reads it.
     """
     objects = backend.objects
     found = [find_dataset(objects, f"{name}@{version}")] if version else dataset_versions(objects, name)
@@ -226,19 +181,16 @@ def remove_dataset(backend: Backend, name: str, version: str | None, caller: Cal
         raise NotFoundError(f"there is no data set {name!r}; list them with: sense datasets", code="dataset_not_found")
     for one in found:
         check_owner(caller, one.owner, f"data set {one.ref}")
-    for job in jobs_that_use(backend, f'"{name}'):
-        if not job.status.terminal:
-            raise ConflictError(f"job {job.id} is {job.status.value} and reads {name}; wait or cancel it", code=IN_USE)
+    for job, spec in find_specs(backend, name):
+        refs = map(parse_dataset_ref, used_datasets(spec))
+        used = any(one == name and (None in (version, wanted) or wanted == version) for one, wanted in refs)
+        if used and not job.status.terminal:
+            raise ConflictError(
+                f"job {job.id} is {job.status.value} and reads {name}; wait or cancel it", code="in_use"
+            )
     for one in found:
         prefix = dataset_key(one.name, one.version, "manifest.json").removesuffix("manifest.json")
         keys = list(objects.list(prefix))
         for key in sorted(keys, key=lambda key: not key.endswith("/manifest.json")):
             objects.delete(key)
         count_stored(backend, one.owner, -one.examples.size)
-
-
-def jobs_that_use(backend: Backend, text: str) -> Iterator[JobRecord]:
-    """Jobs of Redis whose spec holds that text."""
-    for job in read_jobs(backend.jobs, backend.jobs.job_ids()):
-        if text in json.dumps(job.spec):
-            yield job

@@ -1,4 +1,4 @@
-"""Who may do what: every route declares the role that it needs, and asks for it before it reads anything."""
+"""Who may call what: every route declares the role that it needs, which is checked before anything is read."""
 
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -30,9 +30,9 @@ BURST_S = 10.0
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks. `anyone` is whoever reaches a gateway that asks for no key; that caller may do everything.
+    """Who sends the request. `anyone` is everybody who reaches a gateway without keys, and may do everything.
 
-    `id` is the key's, and none for anyone; `limits` are None where nothing is counted, else all of them are set.
+    `id` is the key's, empty for `anyone`. `limits` is None where nothing is counted; otherwise all limits are set.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Caller:
 
     @property
     def owner(self) -> Owner | None:
-        """Whose what this caller makes is."""
+        """Whom the caller's jobs and uploads belong to."""
         return Owner(id=self.id, name=self.name) if self.id else None
 
     @property
     def headers(self) -> dict[str, str]:
-        """How our own services are told for whom the gateway asks."""
+        """Tells our own services on whose behalf the gateway calls."""
         return {CALLER_HEADER: self.id, CALLER_NAME_HEADER: self.name} if self.id else {}
 
 
@@ -55,8 +55,6 @@ ANYONE = Caller("anyone", "admin")
 
 
 class AccessError(SenseError):
-    """A caller who may not."""
-
     def __init__(self, message: str, *, code: str, status: int, headers: dict[str, str] | None = None) -> None:
         super().__init__(message, code=code)
         self.http_status = status
@@ -64,13 +62,13 @@ class AccessError(SenseError):
 
 
 class TokenBuckets:
-    """A token bucket a key: `per_minute` calls on average, ten seconds' worth at once. Of one gateway process."""
+    """One token bucket per key: `per_minute` calls on average, bursts of ten seconds. Per gateway process."""
 
     def __init__(self) -> None:
         self._left: dict[str, tuple[float, float]] = {}
 
     def wait_s(self, name: str, per_minute: int) -> float:
-        """Takes one token and gives 0, or the seconds until there is one."""
+        """Takes a token and returns 0, or returns the seconds until there is one."""
         rate, now = per_minute / 60.0, time.monotonic()
         most = max(1.0, rate * BURST_S)
         left, then = self._left.get(name, (most, now))
@@ -83,14 +81,14 @@ class TokenBuckets:
 
 
 class AccessControl:
-    """The running application's keys, limits and settings; `ring` is None where it can only describe itself."""
+    """Keys, limits and settings of the application; `ring` is None where it can only describe itself."""
 
     def __init__(self, ring: KeyRing | None, settings: GatewaySettings) -> None:
         self.ring, self.settings = ring, settings
         self.buckets = TokenBuckets()
 
     async def identify(self, request: Request) -> Caller:
-        """Whose request it is. Raises `AccessError`; `UnavailableError` where the keys cannot be read."""
+        """Raises `AccessError`; `UnavailableError` where the keys cannot be read."""
         if self.ring is None:
             return ANYONE
         if self.ring.stale:
@@ -115,13 +113,13 @@ class AccessControl:
 
 
 def effective_limits(key: StoredKey, settings: GatewaySettings) -> KeyLimits:
-    """The key's own limits, and the server's where it has none."""
+    """The key's limits; the server's where the key has none."""
     own = key.limits.model_dump(exclude_none=True)
     return KeyLimits(**{name: getattr(settings, f"key_{name}") for name in KeyLimits.model_fields} | own)
 
 
 async def find_caller(request: Request) -> Caller:
-    """The caller, identified once a request. Raises `AccessError`, `UnavailableError`."""
+    """The caller, identified once per request. Raises `AccessError`, `UnavailableError`."""
     known = getattr(request.state, "caller", None)
     if isinstance(known, Caller):
         return known
@@ -139,12 +137,12 @@ CurrentCaller = Annotated[Caller, Depends(find_caller)]
 
 @dataclass(frozen=True)
 class RequiredRole:
-    """The dependency by which a route declares its role. None: everyone may, without a key."""
+    """The dependency with which a route declares its role. None: everybody may call it, without a key."""
 
     role: KeyRole | None
 
     async def __call__(self, request: Request) -> None:
-        """Raises `AccessError` for a caller who may not."""
+        """Raises `AccessError` for a caller without the role."""
         if self.role is None:
             return
         caller = await find_caller(request)
@@ -165,7 +163,7 @@ ADMIN = [Depends(RequiredRole("admin"))]
 
 
 def find_required_role(dependencies: Iterable[Any]) -> RequiredRole:
-    """The one `Needs` among a route's dependencies. Raises `TypeError` for none, or more than one."""
+    """The one `RequiredRole` among a route's dependencies. Raises `TypeError` for none, or several."""
     found = [one.dependency for one in dependencies if isinstance(one.dependency, RequiredRole)]
     if len(found) != 1:
         raise TypeError(f"a route declares one role, not {len(found)}: give it dependencies=READ, or another role's")
@@ -188,7 +186,7 @@ class GuardedRoute(APIRoute):
         super().__init__(path, endpoint, **given)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, behind the role and the look at the body."""
+        """FastAPI's handler, behind the check of role and body size."""
         handler = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
@@ -212,7 +210,7 @@ def guarded_routes(app: FastAPI) -> list[GuardedRoute]:
 
 
 def install_access_control(app: FastAPI, ring: KeyRing | None, settings: GatewaySettings) -> None:
-    """Asks every caller for what the routes declare. Raises `TypeError` where one declares nothing."""
+    """Holds every request to what its route declares. Raises `TypeError` where a route declares nothing."""
     app.state.access = AccessControl(ring, settings)
     app.add_exception_handler(AccessError, handle_access_error)
     app.add_exception_handler(HTTPException, handle_unrouted)
@@ -220,7 +218,7 @@ def install_access_control(app: FastAPI, ring: KeyRing | None, settings: Gateway
 
 
 async def handle_unrouted(request: Request, error: Exception) -> Response:
-    """What the router refuses (no such address, no such method) matched no route: whoever needs a key needs it here."""
+    """Unknown addresses and methods match no route: where keys are needed, they are needed here too."""
     try:
         await find_caller(request)
     except AccessError as refused:
@@ -231,7 +229,7 @@ async def handle_unrouted(request: Request, error: Exception) -> Response:
 
 
 def read_bearer_key(headers: Headers, ring: KeyRing) -> StoredKey:
-    """The key that the caller shows. Raises `AccessError` (401)."""
+    """The key in the Authorization header. Raises `AccessError` (401)."""
     ask = {"WWW-Authenticate": 'Bearer realm="sense"'}
     scheme, _, text = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not text.strip():
@@ -259,7 +257,6 @@ def check_browser_origin(headers: Headers, method: str, settings: GatewaySetting
 
 
 async def handle_access_error(request: Request, error: Exception) -> Response:
-    """The answer to a caller who may not."""
     assert isinstance(error, AccessError)
     return problem_response(
         status=error.http_status,

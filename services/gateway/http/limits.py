@@ -1,4 +1,4 @@
-"""Whose things are whose, and how much one key may use. Where no key is needed nothing is anybody's, nor counted."""
+"""What a key may use: ownership, open requests, job size, daily budgets, storage. Without keys nothing is counted."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -27,35 +27,35 @@ RAISE_LIMIT = "or have the key's limit raised"
 
 
 class StorageError(LimitError):
-    """The key's databases and data sets would be larger than they may be."""
+    """The key's databases and datasets would take more space than it may use."""
 
     code = "stored_bytes"
     http_status = 403
 
 
 class TooManyExamplesError(LimitError):
-    """One job of the key asks for more than it may."""
+    """One job requests more examples than the key may."""
 
     code = "too_many_examples"
     http_status = 403
 
 
 class DaySpentError(LimitError):
-    """The key has spent what it may today, or the job may spend more than is left."""
+    """The key has used its daily budget, or the job may exceed what is left of it."""
 
     code = "day_spent"
 
 
 class TooManyOpenError(LimitError):
-    """The key has as many open as it may."""
+    """The key has reached its limit of what may be open."""
 
 
 class GatewayFullError(UnavailableError):
-    """The gateway has as many open as it may."""
+    """The gateway has reached its limit of what may be open."""
 
 
 class ConcurrencyLimit:
-    """How many of something are open at once: of one key, and in all. Of one gateway process."""
+    """Bounds how many of something are open at once: per key, and in all. Per gateway process."""
 
     def __init__(self, what: str, code: str, *, each: int, total: int) -> None:
         self.what, self.code, self.each, self.total = what, code, each, total
@@ -63,7 +63,7 @@ class ConcurrencyLimit:
         self.sum = 0
 
     def check(self, caller: Caller) -> None:
-        """Raises `GateError` (429) or `FullError` (503)."""
+        """Raises `TooManyOpenError` (429) or `GatewayFullError` (503)."""
         name = caller.id
         if name and self._open[name] >= self.each:
             raise TooManyOpenError(
@@ -76,7 +76,7 @@ class ConcurrencyLimit:
 
     @contextmanager
     def slot(self, caller: Caller) -> Iterator[None]:
-        """Open until the block's end. Raises as `check`."""
+        """Counts as open until the end of the block. Raises as `check`."""
         self.check(caller)
         name = caller.id
         self._open[name] += 1
@@ -91,7 +91,7 @@ class ConcurrencyLimit:
 
 
 def check_owner(caller: Caller, owner: Owner | None, what: str) -> None:
-    """Raises `AccessError` (403, code not_owner) for what is neither the caller's own nor an admin's to change."""
+    """Raises `AccessError` (403, code not_owner) unless the caller owns it or is an admin."""
     if caller.role == "admin" or (owner is not None and owner.id == caller.id):
         return
     whose = f"the key {owner.name}" if owner else "no key"
@@ -101,7 +101,7 @@ def check_owner(caller: Caller, owner: Owner | None, what: str) -> None:
 
 
 def check_job_limits(backend: Backend, caller: Caller, spec: AnySpec) -> None:
-    """Holds a new job to the caller's limits. Raises `SizeError`, `DaySpentError`."""
+    """Raises `TooManyExamplesError`, `DaySpentError` for a new job above the caller's limits."""
     limits = caller.limits
     if limits is None:
         return
@@ -115,9 +115,9 @@ def check_job_limits(backend: Backend, caller: Caller, spec: AnySpec) -> None:
 
 
 def check_day_budget(backend: Backend, caller: Caller, spec: dict[str, Any], *, again: bool = False) -> None:
-    """Tells workers the caller's day, and refuses a job above what is left of it. Raises `DaySpentError`.
+    """Passes the caller's daily limits to the workers. Raises `DaySpentError` for a job above what is left.
 
-    Of a job that is run `again` nobody knows what it will spend still: some has to be left.
+    What a job will still spend when it runs `again` is unknown: some of the budget has to be left.
     """
     limits = caller.limits
     if limits is None or not caller.id:
@@ -144,7 +144,7 @@ def check_day_budget(backend: Backend, caller: Caller, spec: dict[str, Any], *, 
 
 
 def sections_on_operator_endpoints(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The parts of a spec that ask one of the operator's endpoints."""
+    """Sections of a spec that use one of the operator's endpoints."""
     models = spec.get("models")
     for part in (spec.get("strong"), spec.get("weak"), *(models if isinstance(models, list | tuple) else ())):
         if isinstance(part, dict) and part.get("endpoint") not in (None, ENGINE):
@@ -152,7 +152,6 @@ def sections_on_operator_endpoints(spec: dict[str, Any]) -> Iterator[dict[str, A
 
 
 def count_requested_examples(spec: AnySpec) -> int:
-    """How many examples are to be written."""
     train = getattr(spec, "train", None)
     if train is None:
         return 0
@@ -162,7 +161,7 @@ def count_requested_examples(spec: AnySpec) -> int:
 
 
 def remaining_storage(backend: Backend, caller: Caller) -> int | None:
-    """Bytes that the caller may still bring; None: any. Raises `StorageError` where there are none."""
+    """Bytes that the caller may still upload; None: any number. Raises `StorageError` where there are none."""
     limits = caller.limits
     if limits is None or limits.stored_bytes is None or not caller.id:
         return None
@@ -173,7 +172,7 @@ def remaining_storage(backend: Backend, caller: Caller) -> int | None:
 
 
 async def read_limited_body(request: Request, caller: Caller, rest: int | None) -> AsyncIterator[bytes]:
-    """The body, up to `rest` bytes. Raises `StorageError`, before anything is read where the length says it already."""
+    """The body, up to `rest` bytes. Raises `StorageError`, before reading where the announced length exceeds it."""
     announced = request.headers.get("content-length", "")
     left = rest
     if left is not None and announced.isdecimal() and int(announced) > left:
@@ -185,7 +184,6 @@ async def read_limited_body(request: Request, caller: Caller, rest: int | None) 
 
 
 def make_storage_error(caller: Caller) -> StorageError:
-    """The sentence with the number."""
     most = caller.limits.stored_bytes if caller.limits else 0
     return StorageError(
         f"the key {caller.name} may store {most} bytes of databases and data sets, and this is more; remove some of "
@@ -194,7 +192,7 @@ def make_storage_error(caller: Caller) -> StorageError:
 
 
 def read_stored_bytes(backend: Backend, owner_id: str) -> int:
-    """What a key has brought; the sum is kept for an hour."""
+    """How much a key has stored; the sum is cached for an hour."""
     place = backend.jobs.key("owner", owner_id, "stored")
     with redis_errors():
         found = backend.jobs.client.get(place)
@@ -207,7 +205,6 @@ def read_stored_bytes(backend: Backend, owner_id: str) -> int:
 
 
 def walk_stored(objects: ObjectStore) -> Iterator[tuple[Owner | None, int]]:
-    """Owner and size of every uploaded database and data set."""
     for key in objects.list(UPLOADS_PREFIX):
         with skip_damaged(key):
             upload = next(read_uploads(objects, [key]))
@@ -220,7 +217,7 @@ def walk_stored(objects: ObjectStore) -> Iterator[tuple[Owner | None, int]]:
 
 @contextmanager
 def skip_damaged(key: str) -> Iterator[None]:
-    """A damaged record is nobody's: it keeps no one from bringing more."""
+    """A damaged record counts for nobody and blocks no upload."""
     try:
         yield
     except UnavailableError:
@@ -230,7 +227,7 @@ def skip_damaged(key: str) -> Iterator[None]:
 
 
 def count_stored(backend: Backend, owner: Owner | None, size: int | None) -> None:
-    """Something of the owner's came, or went (less than 0). None: the sum is made anew when it is asked for."""
+    """Adds to what the owner has stored; negative for a removal. None: the sum is read anew when it is needed."""
     if owner is None:
         return
     place = backend.jobs.key("owner", owner.id, "stored")

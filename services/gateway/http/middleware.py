@@ -1,4 +1,4 @@
-"""What every request passes: an id of its own, a bound on its body, one log line, and an answer to what broke."""
+"""What every request passes: a request id, bounds on its body, one log line, an answer to unhandled errors."""
 
 import asyncio
 import re
@@ -29,9 +29,9 @@ log = get_logger()
 
 
 class RequestMiddleware:
-    """Outside of everything but the server; `larger` are the largest bodies of uploads by (method, path), in bytes.
+    """Wraps the whole application. `larger` maps uploads, as (method, path), to the size of their largest body.
 
-    `bodies` bounds how many are arriving at once.
+    `bodies` bounds how many bodies arrive at once.
     """
 
     def __init__(
@@ -48,7 +48,6 @@ class RequestMiddleware:
         self.bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request; lifespan messages pass untouched."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -62,7 +61,7 @@ class RequestMiddleware:
                 await self.answer(scope, receive, TrackedSend(send, own))
 
     async def answer(self, scope: Scope, receive: Receive, reply: "TrackedSend") -> None:
-        """Runs the application; an error that nobody handled becomes a 500 that holds no internals."""
+        """Runs the application. An unhandled error becomes a 500 without internals."""
         began = time.monotonic()
         request = Request(scope, receive)
         try:
@@ -95,12 +94,12 @@ class RequestMiddleware:
 
 
 def method_label(scope: Scope) -> str:
-    """A label that callers cannot make more of."""
+    """A label of which callers cannot create more."""
     return str(scope["method"]) if scope["method"] in METHODS else "other"
 
 
 async def refuse_invalid_address(scope: Scope, receive: Receive, reply: "TrackedSend") -> None:
-    """400, before anything compares the path with an address or writes it to a log."""
+    """Answers 400 before anything routes or logs the path."""
     shown = UNSAFE_CHARACTERS.sub("?", scope["path"])
     message = f"the address {shown[:200]} has control characters or bytes that are not UTF-8; percent-encode it anew"
     answer = problem_response(
@@ -112,10 +111,9 @@ async def refuse_invalid_address(scope: Scope, receive: Receive, reply: "Tracked
 
 
 class CompressionMiddleware(GZipMiddleware):
-    """gzip for what is read at once; artifacts keep their length and their range of bytes, streams their pace."""
+    """Compresses answers that are read at once. Artifacts keep their length, streams their pace."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
         as_is = scope["type"] == "http" and "/artifacts/" in scope["path"]
         await (self.app(scope, receive, send) if as_is else super().__call__(scope, receive, send))
 
@@ -129,7 +127,6 @@ class TrackedSend:
         self.status = 0
 
     async def send(self, message: Message) -> None:
-        """Passes a message on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
@@ -139,9 +136,9 @@ class TrackedSend:
 
 
 class BoundedBody:
-    """Counts what arrives, and how long it takes. Raises `BodyTooLargeError` at once where the length is announced.
+    """Bounds the size and time of a body. Raises `BodyTooLargeError` at once where the length is announced.
 
-    Of callers who may not send one nothing is read: the route knows the caller before it asks for the body.
+    Nothing is read from callers without access: the route knows the caller before it reads the body.
     """
 
     def __init__(
@@ -161,7 +158,7 @@ class BoundedBody:
             self.check(int(announced))
 
     async def receive(self) -> Message:
-        """The next message of the body. Raises `BodyTooLargeError`, `BodyLateError`, or as `Gate.check`."""
+        """The next message of the body. Raises `BodyTooLargeError`, `BodyTimeoutError`, or as the limit."""
         if self.whole:
             return await self.pass_on()
         if self.began is None:
@@ -186,6 +183,5 @@ class BoundedBody:
         return message
 
     def check(self, size: int) -> None:
-        """Raises where `size` bytes are too many."""
         if size > self.most:
             raise BodyTooLargeError(f"the body is above {self.most} bytes; send less")

@@ -1,24 +1,19 @@
-"""Pages of rows from the object store: read line by line, filtered, resumed at a place; never a whole collection."""
+"""Pages of records from the object store: read line by line, filtered, resumed at a cursor."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
 
-from services.gateway.jobs.service import JobReader
 from shared.contracts.base import ObjectRef
 from shared.errors import InvalidInputError
-from shared.jobs.reading import read_archived_shards
-from shared.jobs.state import DAMAGE_ERRORS, ShardRecord, ShardState, raise_if_error, read_shard
-from shared.redis import redis_errors
+from shared.jobs.reading import JobReader
 from shared.storage.records import read_lines
 
 # Rows looked at for one answer: about a fifth of a second of parsing, whatever the filter lets through.
 MAX_SCANNED = 20_000
-SHARDS_AT_ONCE = 200
 CURSOR = re.compile(r"(\d{1,6})\.(\d{1,9})\.(\d{1,9})")
 After = Annotated[str | None, Query(max_length=40, description="the `last_id` of the page before")]
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -28,7 +23,7 @@ View = TypeVar("View")
 
 @dataclass(frozen=True, order=True)
 class Cursor:
-    """Where reading goes on: the source's number, its shard, and the line in it, all from 0."""
+    """Where the next page begins: number of the source, shard, and line, all from 0."""
 
     source: int = 0
     shard: int = 0
@@ -40,7 +35,7 @@ class Cursor:
 
 @dataclass(frozen=True)
 class RecordSource(Generic[Item]):
-    """Rows of one shard's output; sources come in the order of (number, shard)."""
+    """Records of one shard's output; sources are ordered by (number, shard)."""
 
     number: int
     shard: int
@@ -49,8 +44,6 @@ class RecordSource(Generic[Item]):
 
 @dataclass(frozen=True)
 class RecordPage(Generic[View]):
-    """A page."""
-
     data: list[View] = field(default_factory=list)
     has_more: bool = False
     last_id: str | None = None
@@ -69,7 +62,7 @@ def parse_cursor(after: str | None) -> Cursor:
 def read_page(
     sources: Iterable[RecordSource[Item]], after: Cursor, limit: int, make: Callable[[Item], View | None]
 ) -> RecordPage[View]:
-    """Up to `limit` rows behind that place that `make` wants; it gives None for the others."""
+    """Up to `limit` records behind the cursor for which `make` does not return None."""
     data: list[View] = []
     last, looked_at = after, 0
     for source in sources:
@@ -91,47 +84,15 @@ def read_page(
     return RecordPage(data, False, str(last) if data else None)
 
 
-def walk_shards(job: JobReader, stage: str, first: int = 0) -> Iterator[ShardRecord]:
-    """A stage's rows from shard `first` on, a few at a time."""
-    if job.archived:
-        rows = read_archived_shards(job.backend.objects, job.job_id, [stage])
-        yield from (row for row in rows if row.shard >= first)
-        return
-    store = job.backend.jobs
-    while True:
-        with redis_errors():
-            shards = store.client.zrangebyscore(
-                store.key("job", job.job_id, "shards", stage), first, "+inf", start=0, num=SHARDS_AT_ONCE
-            )
-            pipe = store.client.pipeline(transaction=False)
-            for shard in shards:
-                pipe.hgetall(store.key("job", job.job_id, "row", stage, shard))
-            answers = pipe.execute(raise_on_error=False)
-        for shard, fields in zip(shards, answers, strict=True):
-            with suppress(*DAMAGE_ERRORS), redis_errors():  # a row that cannot be read has nothing to show
-                if raise_if_error(fields):
-                    yield read_shard(stage, int(shard), fields)
-        if len(shards) < SHARDS_AT_ONCE:
-            return
-        first = int(shards[-1]) + 1
-
-
-def finished_outputs(job: JobReader, stage: str, output: str, first: int = 0) -> Iterator[tuple[int, ObjectRef]]:
-    """One output of the finished shards of a stage, in shard order."""
-    for row in walk_shards(job, stage, first):
-        if row.state is ShardState.DONE and output in row.outputs:
-            yield row.shard, row.outputs[output]
-
-
 def line_sources(job: JobReader, outputs: Iterable[tuple[str, str]], after: Cursor) -> Iterator[RecordSource[bytes]]:
-    """The lines of these outputs, each a stage and an output's name, from that place on."""
+    """The lines of these (stage, output) pairs, from the cursor on."""
     for number, (stage, output) in enumerate(outputs):
         if number < after.source:
             continue
-        for shard, ref in finished_outputs(job, stage, output, after.shard if number == after.source else 0):
+        for shard, ref in job.finished_outputs(stage, output, after.shard if number == after.source else 0):
             yield RecordSource(number, shard, open_lines(job, ref))
 
 
 def open_lines(job: JobReader, ref: ObjectRef) -> Callable[[], Iterator[bytes]]:
-    """Opens an object's lines when they are wanted."""
-    return lambda: read_lines(job.backend.objects, ref.key)
+    """A function that opens an object's lines."""
+    return lambda: read_lines(job.objects, ref.key)

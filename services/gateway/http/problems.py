@@ -1,5 +1,6 @@
-"""Every error leaves as RFC 9457 problem details, with a type and a code that stay the same."""
+"""Errors as RFC 9457 problem details, with stable types and codes."""
 
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Any
 
@@ -11,7 +12,7 @@ from starlette.exceptions import HTTPException
 from shared.api.resources import Fault, Problem
 from shared.errors import SenseError
 
-PROBLEM_TYPE = "application/problem+json"
+JSON, PROBLEM_TYPE = "application/json", "application/problem+json"
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 RETRY_AFTER_S = "2"
 MAX_FAULTS, PATH_CHARS, MESSAGE_CHARS, DETAIL_CHARS = 50, 200, 500, 2000
@@ -25,24 +26,30 @@ PROBLEM_RESPONSE: dict[int | str, dict[str, Any]] = {
 
 
 class BodyTooLargeError(SenseError):
-    """The request's body is above the limit."""
-
     code = "body_too_large"
     http_status = 413
 
 
 class BodyTimeoutError(SenseError):
-    """The request's body does not arrive."""
+    """The body did not arrive in time."""
 
     code = "body_late"
     http_status = 408
 
 
 class MediaTypeError(SenseError):
-    """The body is of a type that the address does not take."""
+    """The route does not take bodies of this type."""
 
     code = "unsupported_media_type"
     http_status = 415
+
+
+def require_media_type(request: Request, known: Collection[str], what: str) -> str:
+    """The body's type, lower case, without parameters. Raises `MediaTypeError` for one that is not `known`."""
+    kind = request.headers.get("content-type", next(iter(known))).split(";")[0].strip().lower()
+    if kind not in known:
+        raise MediaTypeError(f"{what}, not {kind}")
+    return kind
 
 
 def problem_response(
@@ -56,7 +63,7 @@ def problem_response(
     headers: dict[str, str] | None = None,
     **more: Any,
 ) -> JSONResponse:
-    """A problem as a response; `more` are extension members. However much was wrong, it says a bounded part of it."""
+    """`more` are extension members. Its size is bounded, however many faults there are."""
     body = Problem(
         type=f"https://sense.invalid/errors/{code}",
         title=HTTPStatus(status).phrase,
@@ -77,24 +84,22 @@ def problem_response(
 
 
 def clip(text: str, most: int) -> str:
-    """The text, its end left out where it is too long."""
+    """The text, cut where it is too long."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def openai_error(status: int, code: str, message: str) -> dict[str, Any]:
-    """The member that OpenAI's clients read."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"message": message, "type": kind, "param": None, "code": code}
 
 
 def request_id(request: Request) -> str | None:
-    """The id that the middleware gave this request."""
+    """The id that the middleware gave the request."""
     found = request.scope.get("state", {}).get("request_id")
     return found if isinstance(found, str) else None
 
 
 def handle_sense_error(request: Request, error: Exception) -> JSONResponse:
-    """The product's own errors carry their status."""
     assert isinstance(error, SenseError)
     faults = [Fault(**fault) for fault in getattr(error, "faults", [])[:MAX_FAULTS]]
     return problem_response(
@@ -109,14 +114,14 @@ def handle_sense_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def retry_headers(error: SenseError) -> dict[str, str] | None:
-    """When to come again; and that nothing more is read of a body that was refused before its end."""
+    """When to retry; and that the connection closes where a body was not read to its end."""
     if error.http_status in (429, 503):
         return {"Retry-After": RETRY_AFTER_S}
     return {"Connection": "close"} if isinstance(error, BodyTooLargeError | BodyTimeoutError) else None
 
 
 def handle_validation_error(request: Request, error: Exception) -> JSONResponse:
-    """Parameters that do not fit: all of them, each with its place."""
+    """Invalid parameters: all of them, each with its path."""
     assert isinstance(error, RequestValidationError)
     found = error.errors()
     faults = [
@@ -135,7 +140,7 @@ def handle_validation_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def handle_http_error(request: Request, error: Exception) -> JSONResponse:
-    """The framework's own errors: no such address, no such method."""
+    """Errors of the framework: unknown address, unknown method."""
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, SenseError):  # FastAPI calls whatever ends a body early a fault in it
         return handle_sense_error(request, error.__cause__)
@@ -155,7 +160,7 @@ def handle_http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def add_problem_handlers(app: FastAPI) -> None:
-    """Puts the handlers in place; what none of them knows is answered by the middleware."""
+    """Registers the handlers; the middleware answers everything else."""
     app.add_exception_handler(SenseError, handle_sense_error)
     app.add_exception_handler(RequestValidationError, handle_validation_error)
     app.add_exception_handler(HTTPException, handle_http_error)

@@ -1,4 +1,4 @@
-"""A job's events: as a list, and as a stream that a reader resumes by the last id it saw."""
+"""A job's events: as a list, and as a stream that a reader resumes by the last id that it saw."""
 
 import time
 from collections.abc import AsyncIterator
@@ -9,13 +9,14 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 
+from services.gateway.backend import Backend, CurrentBackend
 from services.gateway.http.access import READ, Caller, CurrentCaller, GuardedRoute
 from services.gateway.http.limits import ConcurrencyLimit, GatewayFullError, TooManyOpenError
-from services.gateway.jobs.routes import CurrentJob
-from services.gateway.jobs.service import JobReader, view_event
+from services.gateway.jobs.service import CurrentJob, view_event
 from shared.api.resources import EventList
 from shared.errors import SenseError
 from shared.jobs.events import Event
+from shared.jobs.reading import JobReader
 from shared.logging import get_logger
 
 RECONNECT_MS = 1000
@@ -31,7 +32,7 @@ log = get_logger()
 
 @router.get("/{job_id}/events", dependencies=READ, summary="List a job's events, oldest first")
 def list_events(job: CurrentJob, after: After = "0", limit: Annotated[int, Query(ge=1, le=500)] = 100) -> EventList:
-    """A page of events. The archive keeps facts only."""
+    """A page of events. The archive keeps no progress."""
     found = job.events(after, limit + 1)
     data = [view_event(event, job.job_id) for event in found[:limit]]
     return EventList(data=data, has_more=len(found) > limit, last_id=data[-1].id if data else None)
@@ -45,33 +46,39 @@ def list_events(job: CurrentJob, after: After = "0", limit: Annotated[int, Query
     summary="Follow a job's events",
 )
 async def stream_events(
-    request: Request, job: CurrentJob, caller: CurrentCaller, after: After = "0", last_event_id: LastEventId = None
+    request: Request,
+    job: CurrentJob,
+    backend: CurrentBackend,
+    caller: CurrentCaller,
+    after: After = "0",
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Server-sent events; a comment every 15 seconds; ends after the job's end, or in ten minutes at the most.
 
     A reader goes on where it was by `Last-Event-ID`. 429 where the key has as many streams open as it may.
     """
-    gate: ConcurrencyLimit = request.app.state.streams
-    gate.check(caller)
-    return EventSourceResponse(limit_streams(gate, caller, job, last_event_id or after), headers=STREAM_HEADERS)
+    limit: ConcurrencyLimit = request.app.state.streams
+    limit.check(caller)
+    events = follow_events(backend, job, last_event_id or after, limit)
+    return EventSourceResponse(limit_streams(limit, caller, events), headers=STREAM_HEADERS)
 
 
-async def limit_streams(gate: ConcurrencyLimit, caller: Caller, job: JobReader, last: str) -> AsyncIterator[bytes]:
-    """The stream's bytes, while it counts as open; none where others came first: the reader comes again."""
+async def limit_streams(limit: ConcurrencyLimit, caller: Caller, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The stream, counted as open. Where others came first it is empty: the reader reconnects."""
     try:
-        with gate.slot(caller):
-            async for data in follow_events(job, last, gate):
+        with limit.slot(caller):
+            async for data in events:
                 yield data
     except (TooManyOpenError, GatewayFullError) as error:
         log.info("events.turned_away", reason=error.message)
 
 
-async def follow_events(job: JobReader, last: str, gate: ConcurrencyLimit) -> AsyncIterator[bytes]:
-    """The stream's bytes. Where nothing happens it says so now and then, and so learns of a reader who left."""
-    settings = job.backend.settings
+async def follow_events(backend: Backend, job: JobReader, last: str, limit: ConcurrencyLimit) -> AsyncIterator[bytes]:
+    """The stream's bytes. Comments keep a quiet connection alive and reveal a reader who left."""
+    settings = backend.settings
     yield format_sse_event(retry=RECONNECT_MS, comment="events")
     said = began = time.monotonic()
-    while (now := time.monotonic()) - began < settings.stream_s and not job.backend.stopping.is_set():
+    while (now := time.monotonic()) - began < settings.stream_s and not backend.stopping.is_set():
         ended, batch = await to_thread.run_sync(read_new_events, job, last)
         for event in batch:
             data = view_event(event, job.job_id).model_dump_json()
@@ -83,13 +90,13 @@ async def follow_events(job: JobReader, last: str, gate: ConcurrencyLimit) -> As
             yield KEEPALIVE_COMMENT
             said = now
         if not batch:
-            await sleep(settings.poll_s * max(1.0, gate.sum / STREAMS_AT_FULL_PACE))  # many streams look less often
+            await sleep(settings.poll_s * max(1.0, limit.sum / STREAMS_AT_FULL_PACE))  # many streams look less often
 
 
 def read_new_events(job: JobReader, last: str) -> tuple[bool, list[Event]]:
-    """Status before events: where the job had ended and nothing is left, everything was read."""
+    """Whether the job has ended, and its new events. The status is read first: no event can follow it unseen."""
     try:
-        return job.look(), job.events(last, BATCH)
+        return job.refresh(), job.events(last, BATCH)
     except SenseError as error:
         log.warning("events.broken_off", job=job.job_id, error=error.message)
         return True, []

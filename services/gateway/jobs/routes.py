@@ -1,4 +1,4 @@
-"""/v1/jobs: submit, list, look, cancel, retry."""
+"""/v1/jobs and /v1/specs: submit, check, list, cancel and retry jobs; their plans, shards and artifacts."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -8,27 +8,25 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from services.gateway.backend import Backend, get_backend
-from services.gateway.http.access import READ, SUBMIT, Caller, CurrentCaller, GuardedRoute
-from services.gateway.http.limits import check_day_budget, check_job_limits, check_owner
-from services.gateway.http.paging import After, Limit, RecordSource, parse_cursor, read_page, walk_shards
+from services.gateway.backend import CurrentBackend
+from services.gateway.http.access import READ, SUBMIT, CurrentCaller, GuardedRoute
+from services.gateway.http.limits import check_day_budget, check_owner
+from services.gateway.http.paging import After, Limit, RecordSource, parse_cursor, read_page
 from services.gateway.http.problems import request_id
-from services.gateway.jobs.service import JobReader, find_job, view_summary
-from services.gateway.jobs.submission import read_spec_body, validate_spec
+from services.gateway.jobs.service import CurrentJob, find_artifacts, find_job, view_job, view_summary
+from services.gateway.jobs.submission import read_spec_body, record_job, validate_spec
 from shared.api.browsing import (
     CheckedSpec,
     PlanStage,
     PlanTarget,
     PlanView,
-    ShardError,
     ShardList,
     ShardStatus,
     ShardView,
 )
 from shared.api.resources import ArtifactList, Job, JobList, JobStatusName
 from shared.contracts.registry import CONTRACTS
-from shared.contracts.spec import AnySpec
-from shared.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
+from shared.errors import ConflictError, NotFoundError
 from shared.jobs.plan import EachShard, StagePlan, Waves
 from shared.jobs.reading import read_job_page, read_stages
 from shared.jobs.state import ShardRecord
@@ -41,8 +39,6 @@ SPEC_BODY: dict[str, Any] = {
         "content": {"application/json": {"schema": SPEC_SCHEMA}, "application/yaml": {"schema": SPEC_SCHEMA}},
     }
 }
-CurrentJob = Annotated[JobReader, Depends(find_job)]
-CurrentBackend = Annotated[Backend, Depends(get_backend)]
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 Kind = Annotated[str | None, Query(pattern=r"^[a-z]+$")]
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=GuardedRoute)
@@ -63,25 +59,7 @@ def submit_job(
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     if not new:
         response.headers["Idempotency-Replayed"] = "true"
-    return JobReader(backend, job_id).view()
-
-
-def record_job(backend: Backend, caller: Caller, spec: AnySpec, request: str, key: str) -> tuple[str, bool]:
-    """The job's id, and whether it is new.
-
-    Raises `InvalidInputError` where the idempotency key had another body, `LimitError` for more than the caller may.
-    """
-    try:
-        check_job_limits(backend, caller, spec)
-    except LimitError:
-        if key and (known := backend.jobs.submitted(spec, key, caller.owner)):
-            return known, False
-        raise
-    try:
-        most = caller.limits.jobs if caller.limits else None
-        return backend.jobs.submit(spec, request_id=request, idempotency_key=key, owner=caller.owner, most=most)
-    except ConflictError as error:
-        raise InvalidInputError(error.message, code=error.code) from error
+    return view_job(find_job(job_id, backend))
 
 
 @router.get("", dependencies=READ, summary="List jobs, newest first")
@@ -103,7 +81,7 @@ def list_jobs(
 @router.get("/{job_id}", dependencies=READ, summary="Look at a job")
 def get_job(job: CurrentJob) -> Job:
     """A job with its stages, from the archive where Redis has lost it."""
-    return job.view()
+    return view_job(job)
 
 
 @router.post(
@@ -113,15 +91,15 @@ def cancel_job(job: CurrentJob, caller: CurrentCaller, response: Response) -> Jo
     """202 while it is cancelling; 200 where it had ended already. 403 where it is another key's, but for admins."""
     check_owner(caller, job.record.owner, f"job {job.job_id}")
     if job.archived is None:
-        job.backend.jobs.cancel(job.job_id)
-        job.look()
+        job.store.cancel(job.job_id)
+        job.refresh()
     if job.terminal:
         response.status_code = 200
-    return job.view()
+    return view_job(job)
 
 
 @router.post("/{job_id}/retry", dependencies=SUBMIT, status_code=202, summary="Retry a failed or cancelled job")
-def retry_job(job: CurrentJob, caller: CurrentCaller) -> Job:
+def retry_job(job: CurrentJob, backend: CurrentBackend, caller: CurrentCaller) -> Job:
     """Runs the failed and cancelled shards again, in the same job. 403 where it is another key's, but for admins."""
     check_owner(caller, job.record.owner, f"job {job.job_id}")
     if job.archived is not None:
@@ -130,10 +108,10 @@ def retry_job(job: CurrentJob, caller: CurrentCaller) -> Job:
         raise ConflictError(f"job {job.job_id} is {job.record.status}; only a failed or cancelled job can be retried")
     own = job.record.owner is not None and job.record.owner == caller.owner
     if own:  # an admin who retries another's job spends nothing of their own, and the owner's day goes on as it stood
-        check_day_budget(job.backend, caller, job.record.spec, again=True)
-    job.backend.jobs.retry(job.job_id, most=caller.limits.jobs if own and caller.limits else None)
-    job.look()
-    return job.view()
+        check_day_budget(backend, caller, job.record.spec, again=True)
+    job.store.retry(job.job_id, most=caller.limits.jobs if own and caller.limits else None)
+    job.refresh()
+    return view_job(job)
 
 
 specs_router = APIRouter(prefix="/v1/specs", tags=["jobs"], route_class=GuardedRoute)
@@ -159,7 +137,7 @@ def get_plan(job: CurrentJob) -> PlanView:
 
 
 def view_plan(stage: StagePlan) -> PlanStage:
-    """A stage of the plan; of its parameters only the model's name is told."""
+    """A stage of the plan; of its parameters only the model's name is shown."""
     source, model = stage.source, stage.params.get("model")
     target = source if isinstance(source, Waves) else None
     return PlanStage(
@@ -189,7 +167,7 @@ def list_shards(
 
     def sources() -> Iterator[RecordSource[ShardRecord]]:
         for number, name in enumerate(stages[start.source :], start=start.source):
-            for row in walk_shards(job, name, start.shard if number == start.source else 0):
+            for row in job.walk_shards(name, start.shard if number == start.source else 0):
                 yield RecordSource(number, row.shard, partial(iter, [row]))
 
     page = read_page(sources(), start, limit, lambda row: view_shard(row) if state in (None, row.state.value) else None)
@@ -197,23 +175,11 @@ def list_shards(
 
 
 def view_shard(row: ShardRecord) -> ShardView:
-    """A row without its parameters and keys."""
-    error = row.error
-    return ShardView(
-        stage=row.stage,
-        shard=row.shard,
-        state=row.state.value,
-        attempt=row.attempt,
-        error=ShardError(code=error.code, message=error.message, retryable=error.retryable) if error else None,
-        worker=row.worker,
-        counts=row.counts,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-    )
+    """A shard without its parameters and keys."""
+    return ShardView.model_validate(row.model_dump(mode="json", exclude={"params", "outputs"}))
 
 
-# Reports hold text that models wrote: a page of them runs no script and asks no other server.
+# Reports hold text that models wrote: a page of them runs no script and loads nothing from other servers.
 PAGE_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 SHOWN = ("text/html", "text/markdown", "text/plain", "application/json")
 artifacts_router = APIRouter(prefix="/v1/jobs", tags=["artifacts"], route_class=GuardedRoute)
@@ -222,7 +188,7 @@ artifacts_router = APIRouter(prefix="/v1/jobs", tags=["artifacts"], route_class=
 @artifacts_router.get("/{job_id}/artifacts", dependencies=READ, summary="List a job's artifacts")
 def list_artifacts(job: CurrentJob) -> ArtifactList:
     """Every output of every finished shard."""
-    return ArtifactList(data=[artifact for artifact, _ in job.artifacts().values()])
+    return ArtifactList(data=[artifact for artifact, _ in find_artifacts(job).values()])
 
 
 @artifacts_router.get(
@@ -236,7 +202,7 @@ def get_artifact(
     job: CurrentJob, name: str, if_none_match: Annotated[str | None, Header(max_length=200)] = None
 ) -> Response:
     """The bytes; `ETag` is their SHA-256."""
-    found = job.artifacts().get(name)
+    found = find_artifacts(job).get(name)
     if found is None:
         message = f"job {job.job_id} has no artifact of that name; list them with: sense artifacts {job.job_id}"
         raise NotFoundError(message, code="artifact_not_found")
@@ -250,11 +216,11 @@ def get_artifact(
     }
     if if_none_match == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    chunks = open_first_chunk(job.backend.objects.open_chunks(ref.key))
+    chunks = open_first_chunk(job.objects.open_chunks(ref.key))
     headers["Content-Length"] = str(artifact.size)
     return StreamingResponse(chunks, media_type=artifact.content_type, headers=headers)
 
 
 def open_first_chunk(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same chunks, with the first one read: an absent object is an answer, not a broken stream."""
+    """The same chunks, with the first one read: a missing object becomes an error, not a broken stream."""
     return chain([next(chunks, b"")], chunks)

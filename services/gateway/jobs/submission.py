@@ -1,4 +1,7 @@
-"""What only the server can say about a spec: which endpoints, data sets and jobs' data there are."""
+"""Submits a job: reads its spec, checks what only the server knows, and records it within the caller's limits.
+
+Whatever can be known is checked here: a job that fails later has been paid for.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,17 +10,21 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from services.gateway.backend import Backend, get_backend
-from services.gateway.http.problems import BodyTooLargeError, MediaTypeError
+from services.gateway.http.access import Caller
+from services.gateway.http.limits import check_job_limits
+from services.gateway.http.problems import JSON, BodyTooLargeError, require_media_type
 from shared.catalog.datasets import choose_split, find_dataset
-from shared.contracts.spec import BUILTIN_TESTS, AnySpec, SpecError, parse_spec
-from shared.errors import InvalidInputError, NotFoundError
+from shared.contracts.spec import BUILTIN_BASE, BUILTIN_TESTS, AnySpec, SpecError, parse_spec
+from shared.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
 from shared.jobs.reading import JOB_ID, read_archived_job
 from shared.jobs.state import JobRecord
 from shared.llm.endpoints import EndpointProfile
+from shared.models.manifest import ModelManifest, read_manifest
 from shared.parsing import read_json, read_yaml
-from shared.storage.keys import card_key, is_sha256
+from shared.storage.keys import card_key, check_part, is_sha256
 from shared.storage.store import ObjectStore
 
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 ENDPOINT_SECTIONS = ("strong", "weak")
 MAX_LOOKUPS = 100  # of a list are looked up: a longer one is refused anyway
 SOURCE_KINDS = {"sft": ("synthesis", "pairing", "pipeline"), "dpo": ("pairing", "pipeline")}
@@ -40,6 +47,7 @@ def validate_spec(backend: Backend, data: object) -> AnySpec:
             *source_job_faults(data, backend),
             *dataset_faults(data, backend.objects),
             *database_faults(data, backend.objects),
+            *model_faults(data, backend.objects),
         ]
         faults += [fault for fault in named if fault["path"] not in known]
     if spec is None or faults:
@@ -115,6 +123,54 @@ def database_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[F
             }
 
 
+def model_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Fault]:
+    """Trained models that the spec names and the store does not have."""
+    student, weak = (part if isinstance(part := data.get(name), dict) else {} for name in ("student", "weak"))
+    for path, section in (("student.base", student), ("weak.base", weak)):
+        base = section.get("base")
+        if isinstance(base, str) and section.get("endpoint") is None and (reason := base_fault(objects, base)):
+            yield {"path": path, "message": reason}
+    named: list[tuple[str, object]] = []
+    match data.get("kind"):
+        case "dpo":
+            named = [("parent", data.get("parent"))]
+        case "deployment" if data.get("serve", True):
+            named = [("model", data.get("model"))]
+        case "evaluation" if isinstance(models := data.get("models"), list):
+            base = student.get("base")
+            served = base_name(base if isinstance(base, str) else BUILTIN_BASE)
+            named = [(f"models.{n}", one) for n, one in enumerate(models[:MAX_LOOKUPS]) if one != served]
+    for path, name in named:
+        if isinstance(name, str) and find_manifest(objects, name) is None:
+            yield {"path": path, "message": f"there is no trained model {name[:80]!r}; list them with: sense models"}
+
+
+def base_fault(objects: ObjectStore, ref: str) -> str | None:
+    """Why a trained model cannot be a base; None for bases that lie elsewhere."""
+    if not ref.startswith("models/"):
+        return None
+    manifest = find_manifest(objects, ref.removeprefix("models/"))
+    if manifest is None:
+        return f"there is no trained model {ref[:80]!r}; list them with: sense models"
+    if manifest.mode != "full":
+        return f"{ref} is an adapter, not a base; name its base, {manifest.base}, instead"
+    return None
+
+
+def find_manifest(objects: ObjectStore, name: str) -> ModelManifest | None:
+    """The manifest of a trained model; None where there is none, or the name cannot be one."""
+    try:
+        check_part(name, name)
+        return read_manifest(objects, name)
+    except (NotFoundError, InvalidInputError):
+        return None
+
+
+def base_name(base: str) -> str:
+    """The name under which a base is served: the last part of its reference."""
+    return base.rstrip("/").rsplit("/", 1)[-1].removeprefix("builtin:").lower()
+
+
 def find_record(backend: Backend, job_id: str) -> JobRecord:
     """In Redis, or in the archive. Raises `NotFoundError`."""
     try:
@@ -145,21 +201,28 @@ def source_job_faults(data: Mapping[str, Any], backend: Backend) -> Iterator[Fau
         yield {"path": "data", "message": f"job {job_id} is {job.status.value}; only a succeeded job has all its data"}
 
 
-JSON_TYPES = frozenset({"application/json"})
-YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
-
-
-def media_type(request: Request) -> str:
-    """The body's type, lower case, without parameters."""
-    return request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-
-
 async def read_spec_body(request: Request) -> object:
     """The body as data. Raises `MediaTypeError` for other types, `InvalidInputError` for what cannot be read."""
-    kind = media_type(request)
-    if kind not in JSON_TYPES | YAML_TYPES:
-        raise MediaTypeError(f"a spec is application/json or application/yaml, not {kind}")
+    kind = require_media_type(request, (JSON, *YAML_TYPES), f"a spec is {JSON} or {YAML_TYPES[0]}")
     body, most = await request.body(), get_backend(request).settings.max_spec_bytes
     if len(body) > most:
         raise BodyTooLargeError(f"the spec is above {most} bytes; send less")
-    return await run_in_threadpool(read_json if kind in JSON_TYPES else read_yaml, body)
+    return await run_in_threadpool(read_json if kind == JSON else read_yaml, body)
+
+
+def record_job(backend: Backend, caller: Caller, spec: AnySpec, request: str, key: str) -> tuple[str, bool]:
+    """The job's id, and whether it is new.
+
+    Raises `InvalidInputError` where the idempotency key had another body, `LimitError` for more than the caller may.
+    """
+    try:
+        check_job_limits(backend, caller, spec)
+    except LimitError:
+        if key and (known := backend.jobs.submitted(spec, key, caller.owner)):
+            return known, False
+        raise
+    try:
+        most = caller.limits.jobs if caller.limits else None
+        return backend.jobs.submit(spec, request_id=request, idempotency_key=key, owner=caller.owner, most=most)
+    except ConflictError as error:
+        raise InvalidInputError(error.message, code=error.code) from error

@@ -1,4 +1,4 @@
-"""/v1/keys: make a key, list keys, remove one. An admin's, or anyone's on this machine while there is none."""
+"""/v1/keys: create, list, change and remove keys. For admins; for everybody here while there is no key."""
 
 from typing import Annotated
 
@@ -13,7 +13,6 @@ router = APIRouter(prefix="/v1/keys", tags=["keys"], route_class=GuardedRoute)
 
 
 def get_ring(request: Request) -> KeyRing:
-    """The running application's keys."""
     ring = request.app.state.keys
     if not isinstance(ring, KeyRing):
         raise UnavailableError("the gateway is still starting; try again in a second")

@@ -1,8 +1,8 @@
-"""Bearer keys: shown once, kept as their SHA-256 in signed records, so that neither Redis nor the store makes an admin.
+"""Bearer keys: shown once, stored as their SHA-256 in signed records in the object store.
 
-A record lies in the object store, where losing Redis loses no key. Who can write there can take keys away and can make
-none: records carry an HMAC with a secret of the gateway's alone, and ids of removed keys stay in Redis, so that an old
-record put back opens nothing.
+Redis can lose its data without losing a key. Whoever can write to the store can remove keys but cannot create one:
+records carry an HMAC with a secret that only the gateway has, and ids of removed keys stay in Redis, so that an old
+record that is put back opens nothing.
 """
 
 import hashlib
@@ -57,11 +57,11 @@ class StoredKey(BaseModel):
 
     @property
     def fixed(self) -> bool:
-        """Whether it is the operator's, of the environment."""
+        """Whether the key comes from the environment."""
         return self.id in (OPERATOR, SCRAPER)
 
     def summary(self) -> KeySummary:
-        """What may be shown."""
+        """The key without its hash."""
         return KeySummary.model_validate(self.model_dump(exclude={"sha256"}))
 
 
@@ -75,9 +75,9 @@ class SignedKey(BaseModel):
 
 
 class KeySigner:
-    """The first secret signs; all of them verify, so that a secret can be renewed without a gap.
+    """Signs with the first secret and verifies with all, so that a secret can be rotated without a gap.
 
-    Without any, the one of the file `kept` serves, which is made when it is needed first.
+    Without any, it uses the one in the file `kept`, which is created when it is first needed.
     """
 
     def __init__(self, known: Sequence[bytes], kept: Path | None = None) -> None:
@@ -124,7 +124,7 @@ class KeySigner:
 
 
 class RefusedRecordError(SenseError):
-    """A record that is not taken; `reason` is a word for the counter."""
+    """A record that is not accepted; `reason` labels the counter."""
 
     code = "key_record_refused"
 
@@ -134,7 +134,7 @@ class RefusedRecordError(SenseError):
 
 
 class RevokedKeys:
-    """What Redis remembers of keys: ids of removed ones, and that there has been a key at all."""
+    """Ids of removed keys in Redis, and whether there has ever been a key."""
 
     def __init__(self, url: str, prefix: str) -> None:
         self._removed, self._seen = f"{prefix}keys:removed", f"{prefix}keys:seen"
@@ -166,7 +166,7 @@ class RevokedKeys:
         return self._last
 
     def remember(self) -> None:
-        """There is a key. Raises `UnavailableError`."""
+        """Records that there is a key. Raises `UnavailableError`."""
         with redis_errors():
             self._client.set(self._seen, 1)
 
@@ -182,7 +182,7 @@ def sign_record(secret: bytes, object_key: str, record: str) -> str:
 
 
 def hash_key(key: str) -> str:
-    """The form that is kept and compared."""
+    """What is stored and compared in place of the key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -215,21 +215,20 @@ class KeyRing:
 
     @property
     def stale(self) -> bool:
-        """Whether `refresh` would ask the store."""
+        """Whether `refresh` would read the store."""
         return time.monotonic() - self._read_at >= REFRESH_S
 
     @property
     def disabled(self) -> bool:
-        """Whether the operator asks nobody for a key."""
+        """Whether the operator has turned keys off."""
         return self.settings.auth == "disabled"
 
     @property
     def locked(self) -> bool:
-        """Whether callers need a key."""
         return self._locked and not self.disabled
 
     def refresh(self, *, now: bool = False) -> None:
-        """Reads what is new. Raises `UnavailableError`: a gateway that cannot read its keys lets nobody in."""
+        """Reads what has changed. Raises `UnavailableError`: a gateway that cannot read its keys lets nobody in."""
         with self._lock:
             if not now and not self.stale:
                 return
@@ -261,7 +260,7 @@ class KeyRing:
                 self._remember()
 
     def _look(self, name: str) -> StoredKey | None:
-        """The key of a record; None where it is not taken. Raises `UnavailableError` where it cannot be read now."""
+        """The key of a record; None where it is refused. Raises `UnavailableError` where it cannot be read now."""
         try:
             key, old = self.signer.read(name, self._read(name))
             if name != api_key_key(key.name):
@@ -276,7 +275,7 @@ class KeyRing:
         return key
 
     def _read(self, name: str) -> bytes:
-        """The record's bytes; no more are read than a record can have."""
+        """The record's bytes; no more than a record can have."""
         data = b""
         for chunk in self.objects.open_chunks(name, RECORD_BYTES):
             data += chunk
@@ -285,7 +284,7 @@ class KeyRing:
         return data
 
     def _renew(self, name: str, key: StoredKey) -> None:
-        """Signs with the new secret what an older one had signed."""
+        """Signs a record again that an older secret had signed."""
         try:
             self.objects.put(name, self.signer.sign(name, key))
             log.info("keys.signed_anew", record=name)
@@ -299,7 +298,7 @@ class KeyRing:
             log.warning("keys.redis_away", error=error.message)
 
     def find(self, key: str) -> StoredKey | None:
-        """Whose key it is. Raises `UnavailableError` where it could be one that cannot be read now."""
+        """The stored key for a key's text. Raises `UnavailableError` where it may be one that cannot be read now."""
         hashed = hash_key(key)
         found = self._fixed.get(hashed) or self._keys.get(hashed)
         if found is None and self._unread:
@@ -340,7 +339,7 @@ class KeyRing:
         return key, text
 
     def change(self, name: str, change: KeyChange) -> StoredKey:
-        """The same key with other limits: what it owns stays its own. Raises `NotFoundError`."""
+        """Changes limits; everything else stays. Raises `NotFoundError`."""
         self.refresh(now=True)
         place = api_key_key(name)
         if (key := self._known.get(place)) is None:
@@ -369,7 +368,7 @@ class KeyRing:
         self.refresh(now=True)
 
     def list(self) -> "list[StoredKey]":
-        """Keys of the store by name."""
+        """Keys of the store, sorted by name."""
         self.refresh(now=True)
         return sorted(self._known.values(), key=lambda key: key.name)
 
@@ -378,14 +377,14 @@ class KeyRing:
 
 
 def log_refused_record(name: str, error: SenseError) -> None:
-    """Says which record is not taken, and what to do."""
+    """Logs which record is not accepted, and the remedy."""
     REFUSED.labels(getattr(error, "reason", error.code)).inc()
     remedy = "make the key anew: sense keys remove NAME, sense keys add NAME"
     log.warning("keys.record_refused", record=ascii(name), reason=error.message, remedy=remedy)
 
 
 def read_environment_keys(settings: AuthSettings, per_minute: int) -> dict[str, StoredKey]:
-    """Keys of the environment by their digest. Raises `InvalidInputError` where one could be guessed."""
+    """Keys of the environment by their hash. Raises `InvalidInputError` where one could be guessed."""
     found: dict[str, StoredKey] = {}
     given: tuple[tuple[str, KeyRole, str, SecretStr | None], ...] = (
         (OPERATOR, "admin", "SENSE_ADMIN_KEY", settings.admin_key),
@@ -402,7 +401,7 @@ def read_environment_keys(settings: AuthSettings, per_minute: int) -> dict[str, 
 
 
 def check_secret_length(variable: str, text: str) -> None:
-    """Raises `InvalidInputError` for what could be guessed."""
+    """Raises `InvalidInputError` for a secret that could be guessed."""
     if len(text) < MIN_SECRET_LENGTH:
         raise InvalidInputError(
             f"{variable} has {len(text)} characters; {MIN_SECRET_LENGTH} are the least: openssl rand -hex 32"

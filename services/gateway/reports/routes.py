@@ -1,4 +1,4 @@
-"""/v1/reports: list them, read one, browse its questions, compare two."""
+"""/v1/reports: list and read reports, browse their questions, compare two arms."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
 
-from services.gateway.backend import Backend
+from services.gateway.backend import Backend, CurrentBackend
 from services.gateway.http.access import READ, GuardedRoute
 from services.gateway.http.paging import After, Limit, RecordSource, parse_cursor, read_page
-from services.gateway.jobs.routes import CurrentBackend
-from services.gateway.jobs.service import REPORT_TASK, JobReader, find_job
+from services.gateway.jobs.service import REPORT_TASK, find_artifacts, find_job
 from services.gateway.reports.service import (
     ComparedArm,
     ReportReader,
@@ -29,7 +28,7 @@ from shared.api.browsing import (
     ReportSummary,
 )
 from shared.errors import InvalidInputError
-from shared.jobs.reading import iterate_job_ids, job_rank, read_stages
+from shared.jobs.reading import JobReader, iterate_job_ids, job_rank, read_stages
 
 BATCH = 100
 Text = Annotated[str | None, Query(max_length=200)]
@@ -38,7 +37,6 @@ router = APIRouter(prefix="/v1/reports", tags=["reports"], route_class=GuardedRo
 
 
 def find_report(job: Annotated[JobReader, Depends(find_job)]) -> ReportReader:
-    """The report of the job that the address names."""
     return ReportReader(job)
 
 
@@ -61,13 +59,13 @@ def list_reports(
 
 
 def walk_reports(backend: Backend, after: str | None) -> Iterator[ReportReader]:
-    """Every report of a job older than `after`. Raises `InvalidInputError` for an unknown cursor."""
+    """Reports of jobs older than `after`. Raises `InvalidInputError` for an unknown cursor."""
     ids = iterate_job_ids(backend.jobs, 0 if after is None else job_rank(backend.jobs, after) + 1, None, None, None)
     while some := list(islice(ids, BATCH)):
         stages = read_stages(backend.jobs, some)
         for job_id in some:
             if any(row.task == REPORT_TASK and row.state.done for row in stages[job_id]):
-                yield ReportReader(JobReader(backend, job_id))
+                yield ReportReader(JobReader(backend.jobs, backend.objects, job_id))
 
 
 @router.get("/compare", dependencies=READ, summary="Compare an arm of one report with an arm of another")
@@ -93,7 +91,8 @@ def compare_reports(
 def get_report(report: CurrentReport) -> Report:
     """The whole document; `artifacts` lists its other forms."""
     document = report.document()
-    artifacts = [one for one, _ in report.job.artifacts(single_only=True).values() if one.stage == report.row.stage]
+    artifacts = [one for one, _ in find_artifacts(report.job, single_only=True).values()]
+    artifacts = [one for one in artifacts if one.stage == report.row.stage]
     return Report(**dict(report.summary(document)), document=document, artifacts=artifacts)
 
 
@@ -122,7 +121,7 @@ def list_questions(
 
 
 def matches_filter(question: ReportQuestion, only: QuestionFilter, arm: str, against: str) -> bool:
-    """Whether a scored question is of that kind."""
+    """Whether a scored question passes the filter."""
     own = arm_accuracy(question, arm)
     if own is None or not question.scored:
         return False

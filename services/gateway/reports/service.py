@@ -1,4 +1,4 @@
-"""Reports of jobs: where they are, what they say, and their questions with every arm's answers."""
+"""Reads the reports of jobs and their questions, and compares two arms question by question."""
 
 import json
 from collections import defaultdict
@@ -8,8 +8,8 @@ from functools import partial
 from math import comb, sqrt
 from typing import Any, Literal
 
-from services.gateway.http.paging import Cursor, RecordSource, read_page, walk_shards
-from services.gateway.jobs.service import REPORT_TASK, JobReader
+from services.gateway.http.paging import Cursor, RecordSource, read_page
+from services.gateway.jobs.service import REPORT_TASK
 from shared.api.browsing import (
     ArmAnswer,
     ComparedQuestion,
@@ -19,6 +19,7 @@ from shared.api.browsing import (
     ReportSummary,
 )
 from shared.errors import NotFoundError
+from shared.jobs.reading import JobReader
 from shared.jobs.state import ShardRecord, ShardState
 from shared.storage.records import CorruptObjectError, read_lines
 
@@ -37,10 +38,9 @@ class ReportReader:
         self.row: ShardRecord = found
 
     def document(self) -> dict[str, Any]:
-        """The report's JSON form."""
         ref = self.row.outputs["report"]
         try:
-            found = json.loads(self.job.backend.objects.get(ref.key))
+            found = json.loads(self.job.objects.get(ref.key))
         except ValueError as error:
             raise CorruptObjectError(f"object {ref.key!r} is no report; run the job's last stage again") from error
         if not isinstance(found, dict):
@@ -48,12 +48,10 @@ class ReportReader:
         return found
 
     def questions(self) -> Iterator[bytes]:
-        """The lines of its questions."""
         ref = self.row.outputs.get("questions")
-        return read_lines(self.job.backend.objects, ref.key) if ref else iter(())
+        return read_lines(self.job.objects, ref.key) if ref else iter(())
 
     def summary(self, document: dict[str, Any]) -> ReportSummary:
-        """The report as lists show it."""
         record = self.job.record
         return ReportSummary(
             job_id=self.job.job_id,
@@ -73,21 +71,20 @@ def find_report_shard(job: JobReader) -> ShardRecord | None:
     plan = job.plan()
     for stage in plan.stages if plan else []:
         if stage.task == REPORT_TASK:
-            for row in walk_shards(job, stage.id):
+            for row in job.walk_shards(stage.id):
                 if row.state is ShardState.DONE and "report" in row.outputs:
                     return row
     return None
 
 
 def arm_titles(document: dict[str, Any]) -> dict[str, str]:
-    """Titles by arm id, of built-in sets and data sets alike."""
+    """Titles by arm id, of built-in sets and datasets alike."""
     arms = [one["arm"] for one in document.get("scores") or []]
     arms += [arm["arm"] for board in document.get("benchmarks") or [] for arm in board.get("arms") or []]
     return {str(arm["id"]): str(arm["title"]) for arm in arms}
 
 
 def read_question(line: bytes) -> ReportQuestion:
-    """A line of a report's questions."""
     try:
         found = json.loads(line)
         own = {name: found.get(name) for name in QUESTION_FIELDS}
@@ -97,7 +94,7 @@ def read_question(line: bytes) -> ReportQuestion:
 
 
 def arm_accuracy(question: ReportQuestion, arm: str) -> float | None:
-    """The share of an arm's answers that are right, 0 to 1; None where it has none."""
+    """The share of an arm's correct answers, 0 to 1; None where it has none."""
     answers = question.arms.get(arm)
     return sum(one.ex for one in answers) / len(answers) if answers else None
 
@@ -114,7 +111,7 @@ class ComparedArm:
     arm: str
 
     def scores(self, name: str | None) -> Iterator[tuple[ReportQuestion, float]]:
-        """Scored questions of a set that the arm answered, with the share of right answers."""
+        """Scored questions of a set that the arm answered, with the share of correct answers."""
         for line in self.report.questions():
             question = read_question(line)
             if question.scored and name in (None, question.set):
@@ -133,7 +130,7 @@ class ComparedArm:
 
 @dataclass
 class PairedScores:
-    """The scores of both sides on the questions they share: two numbers a question."""
+    """Scores of both arms on the questions that both answered."""
 
     left: dict[str, float] = field(default_factory=dict)
     right: dict[str, float] = field(default_factory=dict)
@@ -142,7 +139,7 @@ class PairedScores:
 
     @property
     def shared(self) -> list[str]:
-        """Ids that both have, in the right side's order."""
+        """Ids that both arms have, in the right arm's order."""
         return [name for name in self.right if name in self.left]
 
     def differences(self) -> dict[str, float]:
@@ -151,7 +148,6 @@ class PairedScores:
 
 
 def pair_scores(left: ComparedArm, right: ComparedArm, name: str | None) -> PairedScores:
-    """Reads both sides once."""
     paired = PairedScores()
     for side, scores in ((left, paired.left), (right, paired.right)):
         for question, mean in side.scores(name):
@@ -164,7 +160,7 @@ def pair_scores(left: ComparedArm, right: ComparedArm, name: str | None) -> Pair
 def compare_arms(
     left: ComparedArm, right: ComparedArm, name: str | None, shown: ShownQuestions, after: Cursor, limit: int
 ) -> ReportComparison:
-    """Numbers over all shared questions, and a page of those that are to be shown."""
+    """Numbers over all shared questions, and a page of the questions to show."""
     titles = (left.title(), right.title())
     paired = pair_scores(left, right, name)
     differences = paired.differences()
@@ -200,7 +196,7 @@ def compare_arms(
 
 
 def answers_of(side: ComparedArm, wanted: set[str], name: str | None) -> dict[str, list[ArmAnswer]]:
-    """What a side answered to these questions."""
+    """An arm's answers to these questions."""
     return {
         question.example_id: question.arms[side.arm]
         for question, _ in side.scores(name)
@@ -209,14 +205,13 @@ def answers_of(side: ComparedArm, wanted: set[str], name: str | None) -> dict[st
 
 
 def view_question(question: ReportQuestion, left: list[ArmAnswer], arm: str) -> ComparedQuestion:
-    """A question with both sides' answers and no others."""
     return ComparedQuestion(
         question=question.model_copy(update={"arms": {}}), left=left, right=question.arms.get(arm, [])
     )
 
 
 def view_side(side: ComparedArm, title: str, scores: Mapping[str, float], paired: PairedScores) -> ComparedSide:
-    """A side with its accuracy over the shared questions."""
+    """An arm with its accuracy over the shared questions."""
     shared = paired.shared
     return ComparedSide(
         job_id=side.report.job.job_id,

@@ -9,7 +9,8 @@ from fastapi.testclient import TestClient
 from services.gateway.backend import Backend
 from services.gateway.http import paging
 from services.orchestrator.archive import archive_job
-from shared.contracts.records import Candidate, DpoRecord, Example, JudgedCandidate, Message, Outcome, Policy, Verdict
+from shared.contracts.records import Candidate, Example, JudgedCandidate, Outcome, Policy, Verdict
+from shared.jobs import reading
 from shared.jobs.plan import FixedShards, JobPlan, StagePlan
 from shared.storage.records import dump_records
 from tests.support.prepared_job import PLAN, PreparedJob, hostile_example, hostile_pair, hostile_rejected
@@ -97,7 +98,7 @@ def test_a_filter_that_passes_little_ends_in_time(
 
 
 def test_pairs_stand_with_their_questions(api: TestClient, job: PreparedJob) -> None:
-    """Before they are collected by the shard's examples, afterwards by the training prompt."""
+    """Before they are collected by the shard's examples; afterwards each holds its own."""
     example = hostile_example()
     job.finish("sample", 0, candidates=b"", examples=dump_records([example]))
     job.finish("judge", 0, judged=b"")
@@ -108,25 +109,13 @@ def test_pairs_stand_with_their_questions(api: TestClient, job: PreparedJob) -> 
     assert [(one["question"], one["database_id"], one["gold"]) for one in built["data"]] == [
         (example.question, example.database_id, example.gold)
     ]
-    prompt = [Message(role="user", content=f"CREATE TABLE t (a);\nExternal knowledge: x\nQuestion: {example.question}")]
-    side = [Message(role="assistant", content="SELECT 1")]
-    row = DpoRecord(
-        prompt=prompt,
-        chosen=side,
-        rejected=side,
-        example_id=example.example_id,
-        database_id=example.database_id,
-        domain="shop",
-        source_model="m",
-        outcome_rejected=Outcome.SYNTAX_ERROR,
-        verdict_rejected=Verdict.ERROR,
-    )
-    outputs = {"pairs": dump_records([hostile_pair()]), "dpo": dump_records([row]), "chosen": b""}
+    pair = hostile_pair().with_example(example.model_copy(update={"evidence": "\nQuestion: none", "domain": "shop"}))
+    outputs = {"pairs": dump_records([pair]), "dpo": b"", "chosen": b""}
     job.finish("collect.preferences", 0, {"pairs": 1}, **outputs)
     collected = api.get(address).json()
     assert collected["collected"] is True
     assert [(one["question"], one["evidence"], one["domain"]) for one in collected["data"]] == [
-        (example.question, "x", "shop")
+        (example.question, "\nQuestion: none", "shop")
     ]
     assert list(walk(api, address, verdict="wrong")) == []
     assert len(list(walk(api, address, verdict="error", outcome="syntax_error", domain="shop"))) == 1
@@ -164,7 +153,7 @@ def forget(job: PreparedJob) -> None:
 
 
 def test_lost_shards_say_why(api: TestClient, job: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paging, "SHARDS_AT_ONCE", 3)
+    monkeypatch.setattr(reading, "SHARDS_AT_ONCE", 3)
     for shard in range(8):
         job.lose("write.train", shard, f"reason {shard}") if shard % 2 else job.finish(
             "write.train", shard, written=b""

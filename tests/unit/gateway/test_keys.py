@@ -13,8 +13,8 @@ from prometheus_client import REGISTRY
 
 from services.gateway.app import create_app
 from services.gateway.backend import Backend
+from services.gateway.keys import service as keys_module
 from services.gateway.keys.service import SECRET_FILE, KeySigner, hash_key, open_signer
-from services.gateway.keys.service import service as keys_module
 from services.gateway.settings import AuthSettings
 from shared.errors import UnavailableError
 from shared.storage.keys import KEYS_PREFIX, api_key_key

@@ -74,13 +74,18 @@ export async function save(path, name) {
 
 let described;
 
-/** Whether this gateway has an address, by its own description. */
-export async function knows(path) {
+/** The gateway's OpenAPI document, read once. */
+export function description() {
   described ??= get("/openapi.json").catch((error) => {
     described = undefined;
     throw error;
   });
-  return path in (await described).paths;
+  return described;
+}
+
+/** Whether this gateway has an address. */
+export async function knows(path) {
+  return path in (await description()).paths;
 }
 
 /** Follows a job's events after `last`; ends when the job has ended or the signal is given. `told` gets every record. */

@@ -1,21 +1,25 @@
-// The fields of the submit form: where each stands in a spec, for which kinds, and what the gateway takes without it.
+// The fields of the submit form: where each stands in a spec, and for which kinds. What can be chosen, the defaults and
+// the bounds come from the gateway's own schema.
+
+import { words } from "./format.js";
 
 const LEARN = ["pipeline", "pairing", "synthesis"];
 const number = (path, label, more = {}) => ({ path, label, type: "number", ...more });
 const text = (path, label, more = {}) => ({ path, label, type: "text", ...more });
-const choice = (path, label, options, more = {}) => ({ path, label, options, ...more });
-const PRESETS = ["cpu-demo", "cpu-smoke", "paper-lora"];
-const POLICIES = ["one_per_question", "nearest", "farthest", "hardest", "all_capped", "gold_chosen"];
+const share = (level, base) => number(`source.${level}`, `Share ${level}`, { step: 0.05, base, min: 0, level });
 
-export const KINDS = [
-  ["pipeline", "Pipeline: data, training, report"],
-  ["synthesis", "Synthesis: strong data"],
-  ["pairing", "Pairing: strong data, then weak data"],
-  ["sft", "SFT on the data of a job"],
-  ["dpo", "DPO on the pairs of a job"],
-  ["deployment", "Deployment of a model"],
-  ["evaluation", "Evaluation of models"],
-];
+const TITLES = {
+  pipeline: "Pipeline: data, training, report",
+  synthesis: "Synthesis: strong data",
+  pairing: "Pairing: strong data, then weak data",
+  sft: "SFT on the data of a job",
+  dpo: "DPO on the pairs of a job",
+  deployment: "Deployment of a model",
+  evaluation: "Evaluation of models",
+};
+
+/** Kinds of job with their titles. */
+export const kindsOf = (schemas) => Object.keys(schemas.specs).map((kind) => [kind, TITLES[kind] ?? words(kind)]);
 
 export const SECTIONS = [
   {
@@ -23,12 +27,12 @@ export const SECTIONS = [
     open: true,
     kinds: LEARN,
     fields: [
-      number("source.synthesis", "Examples to write", { base: "320", hint: "0 for none", min: 0 }),
+      number("source.synthesis", "Examples to write", { hint: "0 for none", min: 0 }),
       number("source.per_shard", "Examples a shard", { base: "20", min: 1 }),
       text("source.dataset", "Data set to add", { hint: "NAME or NAME@VERSION", list: "datasets" }),
-      number("source.easy", "Share easy", { step: 0.05, base: "0.5", min: 0 }),
-      number("source.medium", "Share medium", { step: 0.05, base: "0.35", min: 0 }),
-      number("source.hard", "Share hard", { step: 0.05, base: "0.15", min: 0 }),
+      share("easy", "0.5"),
+      share("medium", "0.35"),
+      share("hard", "0.15"),
     ],
   },
   {
@@ -39,7 +43,7 @@ export const SECTIONS = [
     fields: [
       text("strong.endpoint", "Endpoint profile"),
       text("strong.model", "Model"),
-      number("strong.temperature", "Temperature", { step: 0.1, base: "0.9" }),
+      number("strong.temperature", "Temperature", { step: 0.1 }),
       number("strong.budget_usd", "Budget, US dollars", { step: 0.5 }),
     ],
   },
@@ -50,19 +54,19 @@ export const SECTIONS = [
     fields: [
       text("weak.endpoint", "Endpoint profile"),
       text("weak.model", "Model"),
-      number("weak.samples", "Samples a question", { base: "8", min: 2 }),
-      number("weak.temperature", "Temperature", { step: 0.1, base: "1.0" }),
-      number("weak.questions", "Questions to sample", { base: "all", min: 1 }),
-      number("weak.max_tokens", "Tokens an answer", { base: "128" }),
+      number("weak.samples", "Samples a question"),
+      number("weak.temperature", "Temperature", { step: 0.1 }),
+      number("weak.questions", "Questions to sample", { base: "all" }),
+      number("weak.max_tokens", "Tokens an answer"),
     ],
   },
   {
     title: "Pairs",
     kinds: ["pipeline", "pairing"],
     fields: [
-      choice("pairs.policy", "Policy", POLICIES, { base: "one_per_question" }),
-      number("pairs.minimum", "Fewest pairs for DPO", { base: "8", min: 1 }),
-      number("pairs.limit", "Most pairs", { min: 1 }),
+      text("pairs.policy", "Policy"),
+      number("pairs.minimum", "Fewest pairs for DPO"),
+      number("pairs.limit", "Most pairs"),
     ],
   },
   {
@@ -79,11 +83,8 @@ export const SECTIONS = [
     open: true,
     kinds: ["pipeline", "pairing", "sft", "dpo", "deployment", "evaluation"],
     fields: [
-      text("student.base", "Base", { base: "builtin:smollm2-135m" }),
-      choice("student.method", "Method", ["lora", "full"], {
-        base: "lora",
-        kinds: ["pipeline", "pairing", "sft", "dpo"],
-      }),
+      text("student.base", "Base"),
+      text("student.method", "Method", { kinds: ["pipeline", "pairing", "sft", "dpo"] }),
       text("model", "Model to serve", { kinds: ["deployment"], required: true }),
     ],
   },
@@ -91,8 +92,8 @@ export const SECTIONS = [
     title: "SFT",
     kinds: ["pipeline", "pairing", "sft"],
     fields: [
-      choice("sft.preset", "Preset", PRESETS, { base: "cpu-demo" }),
-      number("sft.max_steps", "Most steps", { min: 1 }),
+      text("sft.preset", "Preset"),
+      number("sft.max_steps", "Most steps"),
       number("sft.epochs", "Epochs", { step: 0.5 }),
       number("sft.learning_rate", "Learning rate", { step: "any" }),
     ],
@@ -101,8 +102,8 @@ export const SECTIONS = [
     title: "DPO",
     kinds: ["pipeline", "dpo"],
     fields: [
-      choice("dpo.preset", "Preset", PRESETS, { base: "cpu-demo" }),
-      number("dpo.max_steps", "Most steps", { min: 1 }),
+      text("dpo.preset", "Preset"),
+      number("dpo.max_steps", "Most steps"),
       number("dpo.beta", "Beta", { step: "any" }),
       number("dpo.learning_rate", "Learning rate", { step: "any" }),
     ],
@@ -119,8 +120,7 @@ export const SECTIONS = [
         required: true,
       }),
       text("tests", "Test sets", {
-        base: "builtin:held-out, builtin:handwritten",
-        hint: "with commas between",
+        hint: "with commas between; default: the built-in sets",
         list: "datasets",
       }),
       number("test_questions", "Questions of each", { min: 1 }),
@@ -129,9 +129,9 @@ export const SECTIONS = [
   {
     title: "For all",
     fields: [
-      number("seed", "Seed", { base: "7", min: 0 }),
-      number("prompt.rows", "Example rows in prompts", { base: "3", min: 0, max: 5 }),
-      number("lost_allowed", "Shards a stage may lose", { base: "0", min: 0 }),
+      number("seed", "Seed"),
+      number("prompt.rows", "Example rows in prompts"),
+      number("lost_allowed", "Shards a stage may lose"),
     ],
   },
 ];
@@ -144,6 +144,17 @@ export const sectionsOf = (kind) =>
     ...one,
     fields: one.fields.filter((field) => fits(field, kind)),
   }));
+
+/** A field with what the gateway says of it: `options` where there is a choice, its default and its bounds. */
+export function describe(field, kind, schemas) {
+  const source = field.path.startsWith("source.");
+  const node = source
+    ? schemas.property("SynthesisSource", field.path.slice("source.".length))
+    : schemas.property(schemas.specs[kind], field.path);
+  if (!node) return field;
+  const base = ["string", "number"].includes(typeof node.default) ? String(node.default) : undefined;
+  return { base, min: node.minimum, max: node.maximum, ...field, options: node.enum };
+}
 
 function put(data, path, value) {
   const names = path.split(".");
@@ -158,7 +169,7 @@ const names = (value) =>
     .filter(Boolean);
 
 /** A spec with what was filled in and nothing else: the gateway knows the defaults. */
-export function toSpec(kind, values) {
+export function toSpec(kind, values, testSets = []) {
   const spec = { kind, name: values.name || "my-job" };
   const fields = sectionsOf(kind)
     .flatMap((one) => one.fields)
@@ -170,7 +181,7 @@ export function toSpec(kind, values) {
     if (value !== undefined && value !== "") put(spec, field.path, "type" in field && field.type === "number" ? Number(value) : value);
   }
   if (kind === "evaluation" && names(values.models).length) spec.models = names(values.models);
-  const tests = testsOf(values);
+  const tests = testsOf(values, testSets);
   if (["pipeline", "evaluation"].includes(kind) && tests) spec.evaluate = tests;
   return spec;
 }
@@ -178,7 +189,9 @@ export function toSpec(kind, values) {
 function sourcesOf(values) {
   const given = (name) => values[`source.${name}`] !== undefined && values[`source.${name}`] !== "";
   const levels = Object.fromEntries(
-    ["easy", "medium", "hard"].filter(given).map((name) => [name, Number(values[`source.${name}`])]),
+    SECTIONS.flatMap((one) => one.fields.map((field) => field.level))
+      .filter((level) => level && given(level))
+      .map((level) => [level, Number(values[`source.${level}`])]),
   );
   const written = {
     ...(given("synthesis") ? { synthesis: Number(values["source.synthesis"]) } : {}),
@@ -190,11 +203,11 @@ function sourcesOf(values) {
   return Object.keys(sources[0] ?? {}).length ? sources : null;
 }
 
-function testsOf(values) {
+function testsOf(values, testSets) {
   const questions = values.test_questions ? { questions: Number(values.test_questions) } : {};
   const wanted = names(values.tests);
   if (!wanted.length && !values.test_questions) return null;
-  return (wanted.length ? wanted : ["builtin:held-out", "builtin:handwritten"]).map((dataset) => ({
+  return (wanted.length ? wanted : testSets).map((dataset) => ({
     dataset,
     ...questions,
   }));

@@ -1,5 +1,7 @@
 """Databases and data sets go only while nothing names them."""
 
+from typing import Any
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -65,3 +67,48 @@ def test_what_an_unfinished_job_reads_stays(api: TestClient, backend: Backend) -
     assert job in refused.json()["detail"]
     backend.jobs.end(job, "failed")
     assert api.delete("/v1/datasets/singers").status_code == 204
+
+
+def test_a_longer_name_is_another_dataset(api: TestClient, backend: Backend) -> None:
+    bring(api, 2)
+    version = api.get("/v1/datasets/singers").json()["version"]
+    for dataset in ("singers-train", "singers.v2", f"my-singers@{version}"):
+        spec = {"kind": "evaluation", "models": ["singers"], "evaluate": [{"dataset": dataset}]}
+        backend.jobs.submit(parse_spec(spec))
+    assert api.delete("/v1/datasets/singers").status_code == 204
+
+
+def test_a_job_uses_the_version_that_it_names(api: TestClient, backend: Backend) -> None:
+    old, new = bring(api, 2), bring(api, 3)
+    spec = {"kind": "synthesis", "train": {"sft": [{"dataset": f"singers@{new}"}]}}
+    backend.jobs.submit(parse_spec(spec))
+    assert api.delete(f"/v1/datasets/singers?version={new}").json()["code"] == "in_use"
+    assert api.delete("/v1/datasets/singers").json()["code"] == "in_use"
+    assert api.delete(f"/v1/datasets/singers?version={old}").status_code == 204
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"kind": "synthesis", "train": {"sft": [{"dataset": "singers"}]}},
+        {"kind": "pairing", "train": {"sft": [{"synthesis": 8}], "pairs": [{"dataset": "singers"}]}},
+        {"kind": "synthesis", "strong": {"endpoint": "e", "model": "m", "seeds": {"dataset": "singers"}}},
+        {"kind": "pipeline", "evaluate": [{"dataset": "singers"}]},
+    ],
+)
+def test_every_place_that_names_a_dataset_uses_it(api: TestClient, backend: Backend, spec: dict[str, Any]) -> None:
+    bring(api, 2)
+    backend.jobs.submit(parse_spec(spec))
+    assert api.delete("/v1/datasets/singers").json()["code"] == "in_use"
+
+
+def test_a_database_stays_while_a_job_writes_for_it(api: TestClient, backend: Backend) -> None:
+    named = {"kind": "synthesis", "name": DATABASE}
+    backend.jobs.submit(parse_spec({**named, "databases": [{"id": "cd" * 32}]}))
+    backend.jobs.submit(parse_spec({"kind": "synthesis", "databases": [{"id": DATABASE}]}))
+    assert api.delete(f"/v1/databases/{DATABASE}").json()["code"] == "in_use"
+
+
+def test_a_name_like_a_database_uses_none(api: TestClient, backend: Backend) -> None:
+    backend.jobs.submit(parse_spec({"kind": "synthesis", "name": DATABASE}))
+    assert api.delete(f"/v1/databases/{DATABASE}").status_code == 204

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from services.gateway.app import create_app
 from services.gateway.backend import Backend
 from services.gateway.http.access import TokenBuckets
-from services.gateway.keys.service import service as keys_module
+from services.gateway.keys import service as keys_module
 from services.gateway.settings import AuthSettings
 from shared.api.resources import Problem
 from shared.storage.keys import KEYS_PREFIX

@@ -122,7 +122,7 @@ def test_what_nobody_foresaw_is_a_problem_without_internals(
     def unforeseen(_: object) -> None:
         raise RuntimeError("INTERNALS of the gateway")
 
-    monkeypatch.setattr("services.gateway.jobs.service.JobReader.view", unforeseen)
+    monkeypatch.setattr("services.gateway.jobs.routes.view_job", unforeseen)
     found = check(api.get(f"/v1/jobs/{Driver(backend).id}"), 500, "internal_error")
     assert "INTERNALS" not in found.detail
 

@@ -1,6 +1,8 @@
 """Submitting: every fault at once, idempotency, what only the server knows."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,9 +12,26 @@ from services.gateway.datasets.service import open_upload
 from shared.catalog.databases import SchemaCard
 from shared.jobs.finished import FinishedJobs
 from shared.jobs.state import ErrorInfo
+from shared.models.manifest import ModelManifest, publish_model
 from shared.storage.keys import card_key
 from tests.support.datasets import make_example, make_head
 from tests.support.gateway import PLAN, SMALL_SPEC, Driver
+
+
+@pytest.fixture(autouse=True)
+def trained_models(backend: Backend, tmp_path: Path) -> None:
+    """An adapter `p`, and full weights `whole`."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for name, mode in (("p", "lora"), ("whole", "full")):
+        manifest = ModelManifest.model_validate(
+            {
+                **{"name": name, "base": "builtin:smollm2-135m", "parent": None, "method": "sft", "mode": mode},
+                **{"job_id": "job1", "stage": "sft", "code_version": "0.1.0", "prompt_version": "p1", "files": {}},
+                "data": {"key": "jobs/job1/collect/export/sft.jsonl", "sha256": "0" * 64, "size": 9},
+            }
+        )
+        publish_model(backend.objects, folder, manifest)
 
 
 def test_a_job_is_accepted_with_its_address(api: TestClient) -> None:
@@ -234,3 +253,43 @@ def test_own_databases_and_seeds_are_looked_up(api: TestClient, backend: Backend
     assert "sense databases add" in faults["databases.1.id"]
     good = {**SMALL_SPEC, "databases": [{"id": "ab" * 32}]}
     assert api.post("/v1/jobs", json=good).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("spec", "path", "remedy"),
+    [
+        ({"kind": "pipeline", "sft": {"preset": "paper-lora"}}, "sft.preset", "gpu-7b-lora"),
+        ({"kind": "pipeline", "dpo": {"preset": "sense-paper"}}, "(spec)", "student.method: full"),
+        ({"kind": "pipeline", "sft": {"preset": "paper-lora"}, "strong": {"endpoint": "x", "model": "y"}}, None, "x"),
+        ({"kind": "pipeline", "student": {"base": "builtin:smollm3"}}, "student.base", "builtin:smollm2-135m"),
+        ({"kind": "pairing", "weak": {"base": "smollm2"}}, "weak.base", "org/name"),
+        ({"kind": "pipeline", "student": {"base": "models/none"}}, "student.base", "sense models"),
+        ({"kind": "pipeline", "student": {"base": "models/p"}}, "student.base", "builtin:smollm2-135m"),
+        ({"kind": "evaluation", "models": ["p", "none"]}, "models.1", "sense models"),
+        ({"kind": "deployment", "model": "none"}, "model", "sense models"),
+        ({"kind": "deployment", "model": "No Name"}, "model", "sense models"),
+        ({"kind": "synthesis", "train": {"sft": [{"levels": {"simple": 1}}]}}, "train.sft.0.levels.simple", "easy"),
+        ({"kind": "pipeline", "sft": {"siblings_": 2}}, "sft.siblings_", "spelling"),
+    ],
+)
+def test_what_is_known_is_checked_before_anything_is_paid_for(
+    api: TestClient, backend: Backend, spec: dict[str, Any], path: str | None, remedy: str
+) -> None:
+    answer = api.post("/v1/jobs", json=spec)
+    faults = {fault["path"]: fault["message"] for fault in answer.json()["errors"]}
+    assert answer.status_code == 422 and backend.jobs.job_ids() == []
+    assert set(faults) == {path} if path else {"sft.preset", "strong.endpoint"} == set(faults)
+    assert any(remedy in message for message in faults.values())
+
+
+def test_models_of_the_store_and_the_served_base_are_known(api: TestClient) -> None:
+    for spec in (
+        {"kind": "evaluation", "models": ["smollm2-135m", "p"]},
+        {"kind": "evaluation", "models": ["org-base"], "student": {"base": "org/Org-Base"}},
+        {"kind": "deployment", "model": "p"},
+        {"kind": "deployment", "model": "gone", "serve": False},
+        {"kind": "pipeline", "student": {"base": "models/whole"}},
+        {"kind": "pipeline", "weak": {"endpoint": "teacher", "model": "large"}},
+    ):
+        answer = api.post("/v1/jobs", json=spec)
+        assert answer.status_code == 202, answer.text

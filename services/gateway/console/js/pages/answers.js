@@ -4,26 +4,16 @@ import { get } from "../api.js";
 import { h } from "../dom.js";
 import { words } from "../format.js";
 import { chip, empty, filter, jobHead, pager, resultTable, tag } from "../parts.js";
+import { schemas } from "../schema.js";
 import { sqlBlock, sqlDiff } from "../sql.js";
-
-const VERDICTS = [
-  "correct",
-  "wrong",
-  "error",
-  "timeout",
-  "gold_failed",
-  "gold_timeout",
-  "both_empty",
-  "disputed",
-  "unextractable",
-];
 
 export default async function answers(context) {
   const [id] = context.params;
   const wanted = { limit: 20, ...Object.fromEntries(context.query) };
-  const [job, page] = await Promise.all([
+  const [job, page, known] = await Promise.all([
     get(`/v1/jobs/${id}`, {}, context.signal),
     get(`/v1/jobs/${id}/predictions`, wanted, context.signal),
+    schemas(),
   ]);
   context.title(`Answers of ${job.name}`);
   const filters =
@@ -37,7 +27,7 @@ export default async function answers(context) {
         "stage",
         page.stages.map((name, n) => [n ? name : "", name]),
       ),
-      filter(context, "Verdict", "verdict", [["", "Any verdict"], ...VERDICTS]),
+      filter(context, "Verdict", "verdict", [["", "Any verdict"], ...known.choices("Verdict")]),
     );
   context.show(
     jobHead(job, "answers"),

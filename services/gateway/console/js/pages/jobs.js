@@ -4,21 +4,21 @@ import { get } from "../api.js";
 import { h, replace } from "../dom.js";
 import { ago, duration, when } from "../format.js";
 import { chip, empty, filter, head, pager, tag } from "../parts.js";
+import { schemas } from "../schema.js";
 
 const REFRESH_MS = 4000;
-const KINDS = ["pipeline", "synthesis", "pairing", "sft", "dpo", "deployment", "evaluation"];
-const STATUSES = ["queued", "running", "cancelling", "succeeded", "failed", "cancelled"];
 
 export default async function jobs(context) {
   context.title("Jobs");
   const query = Object.fromEntries(context.query);
   const read = () => get("/v1/jobs", { limit: 20, ...query }, context.signal);
+  const known = await schemas();
   const body = h("div", { class: "stack loose" });
   const filters = h(
     "div",
     { class: "filters" },
-    filter(context, "Kind", "kind", [["", "All kinds"], ...KINDS]),
-    filter(context, "Status", "status", [["", "Any status"], ...STATUSES]),
+    filter(context, "Kind", "kind", [["", "All kinds"], ...Object.keys(known.specs)]),
+    filter(context, "Status", "status", [["", "Any status"], ...known.choices("JobSummary", "status")]),
   );
   const page = await read();
   draw(context, body, page);

@@ -4,37 +4,29 @@ import { get } from "../api.js";
 import { h, replace } from "../dom.js";
 import { plural, words } from "../format.js";
 import { chip, empty, filter, jobHead, opened, pager, run, schemaCard, schemaView, tag } from "../parts.js";
+import { schemas } from "../schema.js";
 import { sqlDiff } from "../sql.js";
 
-const VERDICTS = ["wrong", "error", "timeout"];
-const OUTCOMES = [
-  "ok",
-  "empty",
-  "syntax_error",
-  "unknown_column",
-  "unknown_table",
-  "ambiguous_column",
-  "type_or_function_error",
-  "timeout",
-];
 const OPEN_AT_ONCE = 2;
 
 export default async function pairs(context) {
   const [id] = context.params;
   const wanted = { limit: 20, ...Object.fromEntries(context.query) };
-  const [job, page, counts] = await Promise.all([
+  const [job, page, counts, known] = await Promise.all([
     get(`/v1/jobs/${id}`, {}, context.signal),
     get(`/v1/jobs/${id}/pairs`, wanted, context.signal),
     get(`/v1/jobs/${id}/examples/counts`, {}, context.signal),
+    schemas(),
   ]);
   context.title(`Pairs of ${job.name}`);
+  const failures = known.choices("Verdict").filter((one) => one !== "correct");
   const body = h("div", { class: "stack loose" });
   const filters = h(
     "div",
     { class: "filters", role: "group", "aria-label": "Filters" },
     filter(context, "Domain", "domain", [["", "All domains"], ...Object.keys(counts.domains)]),
-    filter(context, "Rejected for", "verdict", [["", "Any verdict"], ...VERDICTS]),
-    filter(context, "Its outcome", "outcome", [["", "Any outcome"], ...OUTCOMES]),
+    filter(context, "Rejected for", "verdict", [["", "Any verdict"], ...failures]),
+    filter(context, "Its outcome", "outcome", [["", "Any outcome"], ...known.choices("Outcome")]),
   );
   context.show(jobHead(job, "pairs"), filters, body);
   const note = page.collected

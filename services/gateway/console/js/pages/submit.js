@@ -2,20 +2,22 @@
 
 import { get, post } from "../api.js";
 import { announce, h, replace } from "../dom.js";
-import { fieldOf, fromSpec, KINDS, sectionsOf, toSpec } from "../fields.js";
+import { describe, fieldOf, fromSpec, kindsOf, sectionsOf, toSpec } from "../fields.js";
 import { fault, field, head } from "../parts.js";
+import { schemas } from "../schema.js";
 import { toYaml } from "../yaml.js";
 
 const PAUSE_MS = 500;
 
 export default async function submit(context) {
-  const page = new Compose(context);
+  const page = new Compose(context, await schemas());
   await page.open();
 }
 
 class Compose {
-  constructor(context) {
+  constructor(context, schemas) {
     this.context = context;
+    this.schemas = schemas;
     this.values = { name: "my-first-model" };
     this.kind = context.query.get("kind") ?? "pipeline";
     this.kindSelect = h(
@@ -28,7 +30,7 @@ class Compose {
           this.write();
         },
       },
-      KINDS.map(([value, text]) => h("option", { value, selected: value === this.kind }, text)),
+      kindsOf(schemas).map(([value, text]) => h("option", { value, selected: value === this.kind }, text)),
     );
     this.yaml = h("textarea", {
       class: "code",
@@ -52,7 +54,7 @@ class Compose {
     const list = h(
       "datalist",
       { id: "datasets" },
-      ["builtin:held-out", "builtin:handwritten", ...sets.data.map((one) => one.name)].map((value) =>
+      [...this.schemas.testSets, ...sets.data.map((one) => one.name)].map((value) =>
         h("option", { value }),
       ),
     );
@@ -104,7 +106,8 @@ class Compose {
     } else this.write();
   }
 
-  input(one) {
+  input(given) {
+    const one = describe(given, this.kind, this.schemas);
     const props = {
       name: one.path,
       type: one.type,
@@ -153,7 +156,7 @@ class Compose {
 
   /** From the form to the text. */
   write() {
-    this.yaml.value = toYaml(toSpec(this.kind, this.values));
+    this.yaml.value = toYaml(toSpec(this.kind, this.values, this.schemas.testSets));
     this.soon(false);
   }
 
