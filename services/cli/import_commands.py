@@ -29,7 +29,7 @@ def import_dataset(
         ),
     ],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The benchmark's folder; custom: a JSONL file.")],
-    name: Annotated[str, typer.Option(help="The data set's name.", show_default=False)] = "",
+    name: Annotated[str, typer.Option(help="The dataset's name.", show_default=False)] = "",
     split: Annotated[str | None, typer.Option(help="train, dev or test; default dev, custom: all.")] = None,
     db: Annotated[list[Path] | None, typer.Option(help="A folder of databases; may be given again.")] = None,
     tables: Annotated[Path | None, typer.Option(help="Spider's tables.json, where it is elsewhere.")] = None,
@@ -67,7 +67,7 @@ def import_dataset(
     if as_json:
         print_json(stored.model_dump(mode="json"))
     else:
-        out.print(f"data set {stored.name}@{stored.version} is stored: {stored.questions} questions", markup=False)
+        out.print(f"dataset {stored.name}@{stored.version} is stored: {stored.questions} questions", markup=False)
 
 
 def check_name(name: str) -> str:
@@ -75,7 +75,7 @@ def check_name(name: str) -> str:
     from shared.contracts.datasets import DATASET_NAME
 
     if not re.fullmatch(DATASET_NAME, name):
-        fault = f"{name!r} is no name for a data set" if name else "the data set needs a name"
+        fault = f"{name!r} is no name for a dataset" if name else "the dataset needs a name"
         raise InvalidInputError(f"{fault}: give --name with small letters, digits, dots and dashes")
     return name
 

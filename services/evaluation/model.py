@@ -205,7 +205,7 @@ class ReportInput(ReportPart):
     resamples: int = Field(default=10_000, ge=100)
 
 
-SetName = str  # "held-out", "handwritten", "selection", or a data set's name and split
+SetName = str  # "held-out", "handwritten", "selection", or a dataset's name and split
 
 
 class Interval(ReportPart):
@@ -281,7 +281,7 @@ class ArmComparison(ReportPart):
     conclusion: str
 
 
-class SelectionScore(ReportPart):
+class CandidateScore(ReportPart):
     """A candidate for promotion on the selection split."""
 
     arm_id: str
@@ -298,7 +298,7 @@ class Promotion(ReportPart):
     arm_id: str | None
     model: str | None
     reason: str
-    scores: list[SelectionScore]
+    scores: list[CandidateScore]
 
 
 class CaseAnswer(ReportPart):

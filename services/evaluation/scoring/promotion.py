@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 
-from services.evaluation.model import Promotion, PromotionCandidate, ReportInput, SelectionScore
+from services.evaluation.model import CandidateScore, Promotion, PromotionCandidate, ReportInput
 from services.evaluation.reports.format import percent
 from services.evaluation.scoring.arms import ScoredArm, check_rows, index_rows, question_scores, question_set
 from shared.contracts.evaluation import ArmPlan, ChooseModel, ChosenCounts
@@ -13,7 +13,7 @@ from shared.tasks.task import Shard, TaskResult
 REFERENCE = "sft"
 
 
-def choose_promoted(scores: list[SelectionScore], reference: str) -> Promotion:
+def choose_promoted(scores: list[CandidateScore], reference: str) -> Promotion:
     """The eligible candidate with the best selection score; the reference keeps its place on a tie.
 
     Other ties go to the one named first. Without a score of the reference, the best eligible one wins.
@@ -26,7 +26,7 @@ def choose_promoted(scores: list[SelectionScore], reference: str) -> Promotion:
     return Promotion(arm_id=best.arm_id, model=best.model, reason=reason_for(best, able, reference), scores=scores)
 
 
-def reason_for(best: SelectionScore, able: list[SelectionScore], reference: str) -> str:
+def reason_for(best: CandidateScore, able: list[CandidateScore], reference: str) -> str:
     """One sentence with the scores that decide."""
     others = [one for one in able if one is not best]
     if not others:
@@ -38,11 +38,11 @@ def reason_for(best: SelectionScore, able: list[SelectionScore], reference: str)
     return f"{best.arm_id} is promoted: the best score on the selection split, {score_text(best)} against {listed}."
 
 
-def score_text(score: SelectionScore) -> str:
+def score_text(score: CandidateScore) -> str:
     return f"{percent(score.accuracy)} ({score.correct}/{score.questions})"
 
 
-def selection_scores(given: ReportInput, arms: dict[str, ScoredArm]) -> list[SelectionScore]:
+def selection_scores(given: ReportInput, arms: dict[str, ScoredArm]) -> list[CandidateScore]:
     """Each candidate on the selection questions that count for all."""
     candidates = [
         one.model_copy(update={"rows": selection_rows(given, arms, one.arm_id, one.rows)}) for one in given.candidates
@@ -50,18 +50,18 @@ def selection_scores(given: ReportInput, arms: dict[str, ScoredArm]) -> list[Sel
     return selection_scores_of(candidates, given.examples)
 
 
-def selection_scores_of(candidates: Sequence[PromotionCandidate], examples: dict[str, Example]) -> list[SelectionScore]:
+def selection_scores_of(candidates: Sequence[PromotionCandidate], examples: dict[str, Example]) -> list[CandidateScore]:
     """As `selection_scores`, for candidates that bring their rows."""
     rows = {one.arm_id: one.rows for one in candidates}
     everything = [row for name in rows for row in rows[name]]
     questions = question_set("selection", examples.values(), everything)
-    found: list[SelectionScore] = []
+    found: list[CandidateScore] = []
     for one in candidates:
         check_rows(one.arm_id, rows[one.arm_id], examples)
         results = question_scores(index_rows(rows[one.arm_id]), True, questions)
         correct = int(sum(results.values()))
         found.append(
-            SelectionScore(
+            CandidateScore(
                 arm_id=one.arm_id,
                 model=one.model,
                 eligible=one.eligible,
@@ -96,7 +96,7 @@ def candidate_of(arm: ArmPlan, shard: Shard) -> PromotionCandidate:
     return PromotionCandidate(arm_id=name, model=arm.model, eligible=arm.promotable, rows=rows)
 
 
-def score_rounds(scores: Sequence[SelectionScore]) -> list[RoundScore]:
+def score_rounds(scores: Sequence[CandidateScore]) -> list[RoundScore]:
     """Scores in order of rounds, the SFT model first; each kept or not, one of them the best.
 
     Each prefix is decided by the rule of promotion, so that a choice here is what the report promotes from the same

@@ -1,6 +1,6 @@
 """Promotion looks at selection scores alone, and SFT keeps its place on a tie."""
 
-from services.evaluation.model import PromotionCandidate, SelectionScore
+from services.evaluation.model import CandidateScore, PromotionCandidate
 from services.evaluation.reports.build import build_report
 from services.evaluation.scoring.arms import index_arms
 from services.evaluation.scoring.promotion import choose_promoted, selection_scores
@@ -10,7 +10,7 @@ from tests.unit.evaluation.sample import judged, make_input
 
 def score(name, correct, questions=60, eligible=True):
     accuracy = correct / questions if questions else None
-    return SelectionScore(
+    return CandidateScore(
         arm_id=name, model=f"m-{name}", eligible=eligible, correct=correct, questions=questions, accuracy=accuracy
     )
 

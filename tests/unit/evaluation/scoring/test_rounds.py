@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.evaluation.model import RoundFacts, SelectionScore
+from services.evaluation.model import CandidateScore, RoundFacts
 from services.evaluation.reports.sentences import round_caveats, round_sentence
 from services.evaluation.reports.tables import result_of, round_table
 from services.evaluation.scoring.promotion import choose_promoted, score_rounds
@@ -10,10 +10,10 @@ from services.evaluation.scoring.promotion import choose_promoted, score_rounds
 NAMES = ("sft", "dpo", "dpo.r2", "dpo.r3")
 
 
-def scores(*correct: int | None) -> list[SelectionScore]:
+def scores(*correct: int | None) -> list[CandidateScore]:
     """Right answers of 20 after each round; None: no answers."""
     return [
-        SelectionScore(
+        CandidateScore(
             arm_id=name,
             model=f"m-{name}",
             eligible=True,
