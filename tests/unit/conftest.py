@@ -10,14 +10,14 @@ SLOW_FILES = frozenset(
     {
         "test_compose",
         "test_isolation",
-        "test_length",
-        "test_parsed",
-        "test_roster",
-        "test_rounds",
-        "test_spider",
+        "test_lengths",
+        "sql/test_parser",
+        "test_admission",
+        "planning/test_rounds",
+        "pairing/test_spider",
         "test_store_users",
-        "test_stored",
-        "test_grammar_writer",
+        "test_retention_shared_objects",
+        "grammar/test_writer",
         "test_retention",
     }
 )

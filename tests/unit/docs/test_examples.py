@@ -10,6 +10,7 @@ import typer
 import yaml
 from services.cli.experiment.plan import read_experiment
 
+from services.benchmarks.factorial import read_experiment
 from services.cli.app import make_app
 from shared.contracts.spec import parse_spec
 from tests.unit.docs.examples import EXPERIMENT, PAGES, ROOT, TESTED, Block, find_blocks, find_calls, find_commands
