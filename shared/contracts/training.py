@@ -53,8 +53,8 @@ class TrainSettings(BaseModel):
         default=None,
         ge=1,
         le=1_000_000_000,
-        description="rows on one schema that a batch takes together: their common beginning is computed once, and they "
-        "are less mixed; 1: drawn alone",
+        description="rows of one prompt group (one schema) that a batch takes together: their shared prefix is "
+        "computed once, and rows are mixed less; 1: off",
     )
     learning_rate: float | None = Field(default=None, gt=0, le=1_000_000)
     schedule: Schedule | None = Field(default=None, description="of the learning rate, behind the warm-up")
