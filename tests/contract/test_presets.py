@@ -5,7 +5,6 @@ from pathlib import Path
 import yaml
 
 from services.training import config
-from services.training.presets import load_preset
 from shared.contracts.spec import BUILTIN_BASES
 from shared.contracts.training import FULL_WEIGHT_PRESETS, PRESET_LENGTHS
 from shared.models.builtin import BUILTINS
@@ -20,7 +19,7 @@ def test_lengths_of_dpo_by_preset() -> None:
 
 def test_presets_that_train_all_weights_in_several_processes() -> None:
     for name in PRESET_LENGTHS:
-        recipe = load_preset(name).sft
+        recipe = config.load_preset(name).sft
         assert (recipe.mode == "full", recipe.launch != "single") == (name in FULL_WEIGHT_PRESETS,) * 2, name
 
 
