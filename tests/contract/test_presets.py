@@ -7,7 +7,7 @@ import yaml
 from services.training import config
 from shared.contracts.spec import BUILTIN_BASES
 from shared.contracts.training import FULL_WEIGHT_PRESETS, PRESET_LENGTHS
-from shared.models.builtin import BUILTINS
+from shared.models.builtin import BUILTIN_MODELS
 
 PRESETS = Path(config.__file__).parent / "presets"
 
@@ -24,4 +24,4 @@ def test_presets_that_train_all_weights_in_several_processes() -> None:
 
 
 def test_built_in_bases() -> None:
-    assert set(BUILTIN_BASES) == set(BUILTINS)
+    assert set(BUILTIN_BASES) == set(BUILTIN_MODELS)
