@@ -1,5 +1,5 @@
--- ARGV: job, stage, then pairs of shard, params json. Rows that exist are left as they are: lost, repeated or
--- reordered facts change nothing.
+-- ARGV: job, stage, then pairs of shard, params json. Existing shards stay as they are, so lost,
+-- repeated or reordered events change nothing.
 local j, s = ARGV[2], ARGV[3]
 local job = redis.call('HMGET', kjob(j), 'status', 'epoch')
 if not alive(job[1]) then return 0 end

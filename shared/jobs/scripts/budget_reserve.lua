@@ -1,5 +1,5 @@
 -- ARGV: ledger, holder, most tokens (-1: any), most nano-dollars (-1: any), tokens, nano-dollars, last (1: do not wait),
--- seconds that the ledger stays (0: as long as its job). Answers ok, wait (calls in flight hold the rest) or never, with
+-- seconds that the ledger stays (0: as long as its job). Returns ok, wait (calls in flight hold the rest) or never, with
 -- what was spent.
 local key = P .. ARGV[2]
 local answer, spent = 'ok', {}

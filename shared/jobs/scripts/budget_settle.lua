@@ -1,5 +1,5 @@
--- ARGV: ledger, holder, reserved tokens, reserved nano-dollars, paid tokens, paid nano-dollars. A holder whose hold
--- was taken from it (another attempt runs) has been counted already.
+-- ARGV: ledger, holder, reserved tokens, reserved nano-dollars, paid tokens, paid nano-dollars. If another attempt
+-- runs, the hold was counted as spent already.
 local key = P .. ARGV[2]
 for i, what in ipairs({'tokens', 'nano'}) do
   local field = 'held:' .. what .. ':' .. ARGV[3]

@@ -1,4 +1,4 @@
--- ARGV: job. Its rows are nobody's from here on: queued ones follow in slices, running ones learn it by their renewal.
+-- ARGV: job. Queued shards are cancelled in slices; running ones learn it when they renew their lease.
 local j = ARGV[2]
 local status = redis.call('HGET', kjob(j), 'status')
 if not status then return 'unknown' end

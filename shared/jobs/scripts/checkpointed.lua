@@ -1,4 +1,4 @@
--- ARGV: job, stage, shard, token. Work that is safe pays the attempts back: the allowance begins at this attempt.
+-- ARGV: job, stage, shard, token. A checkpoint gives the attempts back: the allowance starts at this attempt.
 local j, s, n = ARGV[2], ARGV[3], ARGV[4]
 local row = krow(j, s, n)
 if redis.call('HGET', row, 'token') ~= ARGV[5] or redis.call('HGET', row, 'state') ~= 'running' then return 'lost' end

@@ -1,5 +1,5 @@
 -- ARGV: job, stage, shard, attempt, token, worker, lease seconds.
--- Only from `queued`, with the right attempt, in a job that is alive.
+-- Only a queued shard with this attempt, in an active job.
 local j, s, n = ARGV[2], ARGV[3], ARGV[4]
 local row = krow(j, s, n)
 local q = redis.call('HGET', kstage(j, s), 'queue')
@@ -9,7 +9,7 @@ local held = redis.call('HMGET', row, 'state', 'attempt')
 if held[1] ~= 'queued' or held[2] ~= ARGV[5] then return 'gone' end
 redis.call('ZREM', ksent(q), member(j, s, n))
 if not alive(status) then
-  redis.call('HSET', row, 'state', 'cancelled') -- the sums say so already
+  redis.call('HSET', row, 'state', 'cancelled') -- the counters say so already
   emit(j, 'shard.cancelled', s, n, '{}')
   return 'cancelled'
 end

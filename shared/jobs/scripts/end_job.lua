@@ -1,8 +1,8 @@
--- ARGV: job, status, error json ('' for none). Terminal once: a second ending changes nothing.
+-- ARGV: job, status, error json ('' for none). A second ending changes nothing.
 local j = ARGV[2]
 local status = redis.call('HGET', kjob(j), 'status')
 if not status or terminal(status) then return 0 end
--- a shard that was claimed just before the cancellation is still told: its settlement wakes the job's end again
+-- a shard that was claimed just before the cancellation still runs; when it settles, the orchestrator ends the job
 if ARGV[3] == 'cancelled' then
   if redis.call('HEXISTS', kjob(j), 'settle') == 1 then return 0 end
   for _, s in ipairs(redis.call('LRANGE', kstages(j), 0, -1)) do

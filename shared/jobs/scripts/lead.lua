@@ -1,8 +1,8 @@
--- ARGV: key, token, milliseconds, how. `take` the orchestrators' lease where nobody has it, `renew` or `give` back one's
--- own. Answers 1 where it is held. A lease that ran out is never renewed: another may have led in between.
+-- ARGV: key, token, milliseconds, how. `take` the leader lease if no one holds it, `renew` it or `give` it
+-- back. Returns 1 if it is held. A lease that ran out is never renewed: another may have led in between.
 local key, token, ms, how = P .. ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local holder = redis.pcall('GET', key)
-if type(holder) == 'table' then -- somebody put something else there
+if type(holder) == 'table' then -- a key of another type
   redis.call('DEL', key)
   holder = false
 end
@@ -11,7 +11,7 @@ if how == 'give' then
   return 0
 end
 if how == 'renew' and holder ~= token then return 0 end
--- no lease is longer than it was made: the server's clock was set back, and nobody shall wait as long as that was
+-- a lease longer than it can be: the clock of the server was set back, and no one should wait for that long
 if how == 'take' and holder and redis.call('PTTL', key) <= ms then return 0 end
 redis.call('SET', key, token, 'PX', ms)
 return 1

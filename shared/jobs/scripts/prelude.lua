@@ -1,7 +1,7 @@
--- Common ground of every script. ARGV[1] is the key prefix; all keys of one Redis, never a cluster.
--- Time is the server's own, so that no worker's clock decides about a lease.
+-- The beginning of every script. ARGV[1] is the key prefix. All keys are in one Redis, never in a cluster.
+-- Times are by the clock of the server, so that no worker's clock decides about a lease.
 local P = ARGV[1]
--- KEYS, where there are any: the key of the orchestrators' lease and whose it must be. Who leads no more changes nothing.
+-- KEYS, if given: the key of the leader lease and the token that it must hold. A former leader changes nothing.
 if KEYS[1] and redis.pcall('GET', KEYS[1]) ~= KEYS[2] then
   return redis.error_reply('FENCED the lease belongs to another orchestrator')
 end
@@ -36,15 +36,15 @@ end
 local function alive(status) return status == 'queued' or status == 'running' end
 local function terminal(status) return status == 'succeeded' or status == 'failed' or status == 'cancelled' end
 local function emit(j, name, stage, shard, data)
-  if redis.call('EXISTS', kjob(j)) == 0 then return end -- it has left Redis: its stream must not come back
+  if redis.call('EXISTS', kjob(j)) == 0 then return end -- it has left Redis: do not create its stream again
   local at = stamp(now())
-  -- who reads all jobs' facts wants to know where something happened; what it was stands in the row and the job's own
-  -- (a stream that takes none is every job's matter and no job's fault: the sweep covers what it was not told)
+  -- the stream of all jobs says where something happened; the data is in the shard and in the stream of the job
+  -- (if this stream takes no entries, no job is to blame, and the sweep finds what it does not report)
   redis.pcall('XADD', KALL_EVENTS, 'MAXLEN', '~', 100000, '*', 'name', name, 'job_id', j, 'stage', stage, 'shard', shard,
     'at', at)
   redis.call('XADD', kevents(j), 'MAXLEN', '~', 20000, '*',
     'type', 'fact', 'name', name, 'stage', stage, 'shard', shard, 'at', at, 'data', data)
-  -- what happens to a job that is over makes its archive stale; the number tells a newer reason from an older one
+  -- an event of a finished job makes its archive stale; the number tells newer reasons from older ones
   local status = redis.call('HGET', kjob(j), 'status')
   if terminal(status) then redis.call('HINCRBY', KSTALE, j, 1) end
 end
@@ -52,14 +52,14 @@ local function move(j, s, from, to)
   if from ~= '' then redis.call('HINCRBY', kstage(j, s), from, -1) end
   if to ~= '' then redis.call('HINCRBY', kstage(j, s), to, 1) end
 end
--- A row waits in its job's list; the job waits in the queue's round. Rows of stages that follow others go ahead of
--- rows that only begin: early shards reach the end of the plan while later ones are still written.
--- A job that has rows waiting has its turn already, so the round is searched for the first of them only.
+-- A shard waits in the list of its job, and the job waits for its turn in the queue. Shards that follow others go ahead
+-- of those that start: the first ones reach the end of the plan while later ones are still written.
+-- A job with waiting shards has its turn already, so only its first waiting shard looks for one.
 local function enqueue(q, j, s, n, ahead)
   local waiting = redis.call(ahead and 'LPUSH' or 'RPUSH', kpending(q, j), s .. '|' .. n)
   if waiting == 1 and not redis.call('LPOS', kturns(q), j) then redis.call('RPUSH', kturns(q), j) end
 end
--- A row says in which epoch of its job it came to be queued, failed or cancelled; none: in the first.
+-- A shard keeps the epoch of its job in which it was queued, failed or cancelled; none means the first.
 local function set_state(j, s, n, state)
   local epoch = redis.call('HGET', kjob(j), 'epoch')
   if epoch and epoch ~= '1' then
@@ -68,8 +68,8 @@ local function set_state(j, s, n, state)
     redis.call('HSET', krow(j, s, n), 'state', state)
   end
 end
--- No step walks a job's rows. `cancel`, `end_job` and `retry` move the sums at once: from then on advance, claims and
--- takes go by them and by the job's status. The rows follow in slices (settle_shards), which go on after any crash.
+-- No script walks all shards of a job. `cancel`, `end_job` and `retry` move the counters at once, and advancing, claiming
+-- and taking go by those. The shards follow in slices (settle_shards), which go on after any crash.
 local function number(text, other) return tonumber(text or other) or other end
 local function begin_settling(j, how)
   local count = 0
@@ -86,7 +86,7 @@ local function begin_settling(j, how)
       count = count + queued + ended
     end
   end
-  -- rows that an unfinished walk has left behind are this one's
+  -- this walk also takes the shards that an unfinished one left
   if count == 0 and redis.call('HEXISTS', kjob(j), 'settle') == 0 then return end
   redis.call('HSET', kjob(j), 'settle', how, 'settle_stage', 0, 'settle_from', '-inf')
   redis.call('SADD', KSETTLING, j)
@@ -97,7 +97,7 @@ local function free_device(j, s)
     if redis.call('GET', kdevice(device)) == j .. '|' .. s then redis.call('DEL', kdevice(device)) end
   end
 end
--- What a stage's device holds for the shard or for the whole job, when the job ends.
+-- Gives back the device that a stage holds for a shard or for the job.
 local function give_back_device(j, s)
   local device = redis.call('HGET', kstage(j, s), 'device')
   if device and device ~= '' then
@@ -105,7 +105,7 @@ local function give_back_device(j, s)
     if holder == j or holder == j .. '|' .. s then redis.call('DEL', kdevice(device)) end
   end
 end
--- A job of which a step met something that it cannot read: the orchestrator ends it, and the step goes on with others.
+-- Marks a job with data that a script cannot read. The orchestrator ends it, and the script goes on with the others.
 local function damaged(j, why)
   redis.call('HSET', KDAMAGED, j, type(why) == 'table' and why.err or tostring(why))
 end
@@ -114,8 +114,8 @@ local function check_state(j, s, n, state)
   if STATES[state or ''] or redis.call('EXISTS', kjob(j)) == 0 then return end
   error('row ' .. s .. '/' .. n .. (state and ' is in the state ' .. state or ' is gone'), 0)
 end
--- Whether an owner has as many jobs that are not over as may be. The set is looked through only when it seems full: then
--- what is over leaves it, so that it never holds more than the limit.
+-- Whether an owner has as many active jobs as allowed. Finished jobs are removed from the set only when it seems full, so
+-- it never holds more than the limit.
 local function too_many(o, most)
   if most < 0 or redis.call('SCARD', kowned(o)) < most then return false end
   return redis.call('SINTERSTORE', kowned(o), kowned(o), P .. 'active') >= most

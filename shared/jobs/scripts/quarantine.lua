@@ -1,5 +1,5 @@
--- ARGV: job, error json, days to keep what is put aside, queues. Ends a job that cannot be ended like others: its keys of another
--- type are put aside, what its record lacks is filled in, and it has failed with this error.
+-- ARGV: job, error json, days to keep the renamed keys, queues. Fails a job that cannot be ended otherwise: keys of the
+-- wrong type are renamed, missing fields of its record are filled in.
 local j = ARGV[2]
 local function aside(key, kind)
   local found = redis.call('TYPE', key).ok
@@ -41,7 +41,7 @@ for field, value in pairs({created_at = stamp(now()), epoch = '1'}) do
 end
 if not tonumber(redis.call('HGET', kjob(j), 'started_at') or '0') then redis.call('HDEL', kjob(j), 'started_at') end
 redis.call('ZADD', P .. 'jobs', 'NX', now(), j)
--- a job that was told to stop is cancelled, as it was told
+-- a job that is being cancelled ends as cancelled
 local ended = status == 'cancelling' and 'cancelled' or 'failed'
 redis.call('HSET', kjob(j), 'status', ended, 'finished_at', stamp(now()), 'error', ARGV[3])
 emit(j, 'job.' .. ended, '', '', ARGV[3])

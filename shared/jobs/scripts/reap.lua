@@ -1,5 +1,5 @@
--- ARGV: most, error json for a lease that ran out. Only this step moves an expired row. A row that cannot be read costs
--- its own job only, which the orchestrator ends.
+-- ARGV: most, error json for a lease that ran out. Only this script moves an expired shard. One that cannot be read harms
+-- only its job, which the orchestrator ends.
 local expired = redis.call('ZRANGEBYSCORE', KLEASES, '-inf', now(), 'LIMIT', 0, tonumber(ARGV[2]))
 local moved = {}
 local function move_on(m)

@@ -1,7 +1,7 @@
--- ARGV: queue, lease seconds, most, times, error json. Rows sent but not claimed within a lease go back to the head of
--- their lists, same attempt; rows of a job that is over are only forgotten. With `times` (Celery's list is empty, so the
--- message was taken by somebody) a row that was not begun so many times running has had an attempt.
--- Answers how many were looked at, and how many went back.
+-- ARGV: queue, lease seconds, most, times, error json. Shards that were not claimed within a lease go back to the head of
+-- their lists, at the same attempt; those of finished jobs are only forgotten. With `times` (Celery's list is empty, so
+-- a worker took the message), so many unclaimed messages in a row count as an attempt.
+-- Returns how many it looked at and how many went back.
 local q, times = ARGV[2], tonumber(ARGV[5])
 local late = redis.call('ZRANGEBYSCORE', ksent(q), '-inf', now() - tonumber(ARGV[3]), 'LIMIT', 0, tonumber(ARGV[4]))
 local count = 0

@@ -1,5 +1,5 @@
--- ARGV: job, most jobs of its owner that are not over (-1: any). Same job, only the failed and cancelled shards, a new
--- epoch; the rows follow in slices.
+-- ARGV: job, most active jobs of its owner (-1: any). Starts a new epoch, which runs the failed and cancelled shards
+-- again; the shards follow in slices.
 local j = ARGV[2]
 local status = redis.call('HGET', kjob(j), 'status')
 if not status then return 'unknown' end

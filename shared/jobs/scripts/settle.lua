@@ -1,17 +1,17 @@
--- ARGV: job, stage, shard, token, how, outputs json, counts json, error json, fact name, fact data, backoff
--- how: done | failed | retry | back | cancelled. One step: the row, the sums, the fact.
+-- ARGV: job, stage, shard, token, how, outputs json, counts json, error json, event name, event data, backoff
+-- how: done | failed | retry | back | cancelled. The shard, the counters and the event, all in one step.
 local j, s, n = ARGV[2], ARGV[3], ARGV[4]
 local row = krow(j, s, n)
 if redis.call('HGET', row, 'token') ~= ARGV[5] or redis.call('HGET', row, 'state') ~= 'running' then return 'lost' end
 local how, q = ARGV[6], redis.call('HGET', kstage(j, s), 'queue')
 local t = now()
--- a retry may have come between the telling and this: the job lives again, and so does its shard
+-- a retry may have come in between: the job is active again, and so is its shard
 local status = redis.call('HGET', kjob(j), 'status')
 if how == 'cancelled' and alive(status) then how = 'back' end
--- and nothing is queued in a job that is over
+-- nothing is queued in a finished job
 if how == 'back' and not alive(status) then how = 'cancelled' end
 if how == 'retry' then
-  -- only the reaper moves a row on: the lease ends after the pause, and the reaper counts the attempt
+  -- only the reaper moves a shard on: the lease ends after the pause, and the reaper counts the attempt
   redis.call('HSET', row, 'token', '', 'error', ARGV[9])
   redis.call('ZADD', KLEASES, t + tonumber(ARGV[12]), member(j, s, n))
   redis.call('SREM', krunning(q), member(j, s, n))

@@ -1,4 +1,4 @@
--- ARGV: job, most rows. One slice of what `begin_settling` left to do; answers whether there is more.
+-- ARGV: job, most shards. Does a slice of what `begin_settling` left and returns whether there is more.
 local j, most = ARGV[2], tonumber(ARGV[3])
 local held = redis.call('HMGET', kjob(j), 'settle', 'settle_stage', 'settle_from', 'epoch', 'status')
 local how, at, from, epoch = held[1], number(held[2], 0), held[3], number(held[4], 1)
@@ -16,7 +16,7 @@ while most > 0 and at < #stages do
     local row = redis.call('HMGET', krow(j, s, n), 'state', 'epoch', 'attempt')
     local state, before = row[1], number(row[2], 1) < epoch
     if how == 'retry' and before and (state == 'failed' or state == 'cancelled' or state == 'queued') then
-      -- attempts go on counting, so that no key of an earlier epoch is written again; only the allowance is new
+      -- the attempt number goes on, so that no key of an earlier epoch is written again; only the allowance is new
       local attempt = number(row[3], 1)
       redis.call('HSET', krow(j, s, n), 'state', 'queued', 'attempt', attempt + 1, 'last_attempt', attempt + allowance,
         'epoch', epoch)
@@ -24,7 +24,7 @@ while most > 0 and at < #stages do
       redis.call('ZREM', ksent(q), member(j, s, n))
       enqueue(q, j, s, n)
     elseif how == 'cancel' and (state == 'queued' or (state == 'failed' and before)) then
-      -- a failed row of an earlier epoch: its retry was cancelled before it was queued
+      -- a failed shard of an earlier epoch: its retry was cancelled before it was queued
       redis.call('HSET', krow(j, s, n), 'state', 'cancelled')
       redis.call('ZREM', ksent(q), member(j, s, n))
     end
@@ -43,7 +43,7 @@ if at < #stages then
 end
 redis.call('HDEL', kjob(j), 'settle', 'settle_stage', 'settle_from')
 redis.call('SREM', KSETTLING, j)
--- wakes the orchestrator: the job may end now, or its archive is to be written anew
+-- wakes the orchestrator: the job may end now, or its archive must be written again
 redis.call('XADD', KALL_EVENTS, 'MAXLEN', '~', 100000, '*', 'name', 'job.settled', 'job_id', j, 'stage', '', 'shard', '',
   'at', stamp(now()))
 if terminal(held[5]) then redis.call('HINCRBY', KSTALE, j, 1) end

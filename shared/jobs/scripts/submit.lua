@@ -1,5 +1,5 @@
 -- ARGV: job, idempotency key ('' for none), its ttl, body hash, kind, name, spec, request, owner's id ('' for none) and
--- name, most jobs of an owner that are not over (-1: any). A job too many leaves no trace.
+-- name, most active jobs of an owner (-1: any). A refused job leaves no trace.
 local j = ARGV[2]
 local idem, ttl, body = ARGV[3], tonumber(ARGV[4]), ARGV[5]
 if idem ~= '' then

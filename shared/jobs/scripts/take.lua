@@ -1,7 +1,6 @@
--- ARGV: queue, most. Takes up to `most` queued rows, one job after the other, and marks them sent.
--- A stage that needs a device waits until the device is free or its job already holds it. However many jobs wait, a
--- step looks at no more than ARGV[4] of them; the next one begins behind those. A row that cannot be read costs its own
--- job only, which the orchestrator ends.
+-- ARGV: queue, most, most jobs to look at. Marks up to `most` queued shards as sent, one job after the other.
+-- A stage that needs a device waits until the device is free or its job holds it. The next call starts behind the jobs
+-- that this one looked at. A shard that cannot be read harms only its job, which the orchestrator ends.
 local q, most, looks = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local taken, idle = {}, 0
 local function take_one(j)
