@@ -103,7 +103,7 @@ def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> JobPlan:
     benchmarks = find_benchmarks(spec.evaluate)
     refuse = test_question_stages(benchmarks, builtin=bool(stages))
     stages += [one.load_stage() for one in benchmarks]
-    wave = ErrorWave(whole, names.model("sft.weak"), device, refuse) if whole.strong.follow_errors else None
+    wave = ErrorWave(whole, names, refuse) if whole.strong.follow_errors else None
     training_data = training_data_stages(spec, refuse, wave)
     stages += training_data
     more, verified, dataset = pair_source(spec, refuse)
@@ -123,17 +123,15 @@ def sft_stages(spec: PipelineSpec | PairingSpec, names: ModelNames) -> list[Stag
     release = release_stage("release.before", ["collect.train"], names.device)
     sft = train_stage(
         "sft",
+        spec.student,
+        names,
         method="sft",
-        recipe="sft",
-        model=names.model("sft"),
-        student=spec.student,
         data=stage_ref("collect.train"),
         prompt=prompt_params(spec),
         output="sft",
         settings=spec.sft,
         seed=spec.seed,
         after=["collect.train", release.id],
-        device=names.device,
     )
     return [release, sft]
 
@@ -150,17 +148,16 @@ def preference_stages(spec: PipelineSpec, names: ModelNames, sampled_here: bool)
         stages.append(
             train_stage(
                 stage,
+                spec.student,
+                names,
                 method=method,
                 recipe=stage,
-                model=names.model(stage),
-                student=spec.student,
                 data=stage_ref("collect.preferences"),
                 prompt=prompt_params(spec),
                 output=output,
                 settings=settings,
                 seed=spec.seed,
                 after=after,
-                device=names.device,
                 parent=names.model("sft"),
                 need=need,
             )
@@ -190,17 +187,15 @@ def compile_training(job_id: str, spec: SftSpec | DpoSpec, device: str, data_pla
     release = release_stage("release.before", [], device)
     stage = train_stage(
         spec.kind,
+        spec.student,
+        names,
         method=spec.kind,
-        recipe=spec.kind,
-        model=names.model(spec.kind),
-        student=spec.student,
         data=stage_ref(source, spec.data.removeprefix("job:")),
         prompt=prompt,
         output=spec.kind,
         settings=spec.sft if isinstance(spec, SftSpec) else spec.dpo,
         seed=spec.seed,
         after=[release.id],
-        device=device,
         parent=None if isinstance(spec, SftSpec) else spec.parent,
     )
     return JobPlan(stages=[release, stage])

@@ -74,17 +74,15 @@ class Rounds:
         release = release_stage(f"release.weak.r{plan.number}", [plan.sample], self.names.device)
         dpo = train_stage(
             plan.train,
+            self.spec.student,
+            self.names,
             method="dpo",
-            recipe="dpo",
-            model=self.names.model(plan.train),
-            student=self.spec.student,
             data=stage_ref(plan.collect),
             prompt=prompt_params(self.spec),
             output="dpo",
             settings=self.spec.dpo,
             seed=seed,
             after=[plan.collect, release.id],
-            device=self.names.device,
             need=pairs_needed(self.spec, plan.number),
         )
         dpo = dpo.model_copy(update={"params": {**dpo.params, "parent_from": chosen}})

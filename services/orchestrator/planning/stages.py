@@ -51,28 +51,30 @@ def name_models(job_id: str, base: str, device: str) -> ModelNames:
 
 def train_stage(
     stage: str,
+    student: Student,
+    names: ModelNames,
     *,
     method: str,
-    recipe: str,
-    model: str,
-    student: Student,
     data: dict[str, Any],
     prompt: dict[str, Any],
     output: str,
     settings: TrainSettings,
     seed: int,
     after: list[str],
-    device: str,
+    recipe: str | None = None,
     parent: str | None = None,
     need: Need | None = None,
 ) -> StagePlan:
-    """One training run, alone on its device. The questions it is scored on were set aside with its examples."""
+    """One training run, alone on its device. The questions it is scored on were set aside with its examples.
+
+    The name of the model ends in `stage`; `recipe` is the `method` unless it is given.
+    """
     questions = {**data, "stage": "collect.train"} if settings.score_steps else None
     params = {
         "method": method,
-        "recipe": recipe,
+        "recipe": recipe or method,
         "mode": student.method,
-        "model": model,
+        "model": names.model(stage),
         "base": student.base,
         "parent": parent,
         "data": data,
@@ -89,7 +91,7 @@ def train_stage(
         after=after,
         need=need,
         params=params,
-        device=DeviceLease(name=device, hold="shard"),
+        device=DeviceLease(name=names.device, hold="shard"),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from services.orchestrator.planning.stages import (
     SAMPLED_PER_SHARD,
+    ModelNames,
     base_name,
     budget_params,
     deploy_stage,
@@ -360,14 +361,14 @@ class ErrorWave:
     """A second wave of synthesis that follows the errors of the weak model.
 
     The first wave is collected and the weak model answers some of its questions, after an SFT on that wave if it is
-    fine-tuned first (`model` is the name of the result). What it gets wrong becomes wishes for the writer. The new
-    examples are verified and collected together with the first wave, so all later stages read one larger set.
+    fine-tuned first. What it gets wrong becomes wishes for the writer. The new examples are verified and collected
+    together with the first wave, so all later stages read one larger set.
     """
 
-    def __init__(self, spec: PipelineSpec, model: str, device: str, refuse: list[str]) -> None:
+    def __init__(self, spec: PipelineSpec, names: ModelNames, refuse: list[str]) -> None:
         self.spec = spec
-        self.model = model
-        self.device = device
+        self.names = names
+        self.model = names.model("sft.weak")
         self.refuse = refuse
         self.source = next(one for one in spec.train.sft if isinstance(one, SynthesisSource))
 
@@ -382,30 +383,33 @@ class ErrorWave:
 
     def _weak_model(self) -> list[StagePlan]:
         """Deploys the weak model, after an SFT on the first wave if it is fine-tuned."""
-        weak = self.spec.weak
+        weak, stage, device = self.spec.weak, "deploy.errors", self.names.device
         if not self.on_engine:
             return []
         if not weak.sft_first:
-            return [self._deploy(base_name(weak.base), weak.base, adapter=False, after=[FIRST_WAVE_STAGE])]
-        release = release_stage("release.first", [FIRST_WAVE_STAGE], self.device)
+            base, after = base_name(weak.base), [FIRST_WAVE_STAGE]
+            return [deploy_stage(stage, model=base, base=weak.base, adapter=False, after=after, device=device)]
+        release = release_stage("release.first", [FIRST_WAVE_STAGE], self.names.device)
         sft = train_stage(
             "sft.weak",
+            self.spec.student,
+            self.names,
             method="sft",
-            recipe="sft",
-            model=self.model,
-            student=self.spec.student,
             data=stage_ref(FIRST_WAVE_STAGE),
             prompt=prompt_params(self.spec),
             output="sft",
             settings=self.spec.sft.model_copy(update={"score_steps": None}),  # no selection split exists yet
             seed=self.spec.seed,
             after=[FIRST_WAVE_STAGE, release.id],
-            device=self.device,
         )
-        return [release, sft, self._deploy(self.model, self.spec.student.base, adapter=True, after=["sft.weak"])]
+        base = self.spec.student.base
+        deploy = deploy_stage(stage, model=self.model, base=base, adapter=True, after=[sft.id], device=device)
+        return [release, sft, deploy]
 
     def _deploy(self, model: str, base: str, *, adapter: bool, after: list[str]) -> StagePlan:
-        return deploy_stage("deploy.errors", model=model, base=base, adapter=adapter, after=after, device=self.device)
+        return deploy_stage(
+            "deploy.errors", model=model, base=base, adapter=adapter, after=after, device=self.names.device
+        )
 
     def _errors(self) -> list[StagePlan]:
         """Samples and judges some questions of the first wave and turns the errors into wishes."""
@@ -425,7 +429,7 @@ class ErrorWave:
             after=["deploy.errors"] if self.on_engine else [],
             params={**asking, **budget_params(weak, WAVE_BUDGET_SHARE)},
         )
-        release = [release_stage("release.errors", ["sample.errors"], self.device)] if self.on_engine else []
+        release = [release_stage("release.errors", ["sample.errors"], self.names.device)] if self.on_engine else []
         profile = StagePlan(
             id=PROFILE_STAGE,
             task="pairing.profile_errors",
