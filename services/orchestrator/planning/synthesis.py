@@ -389,7 +389,7 @@ class ErrorWave:
         if not weak.sft_first:
             base, after = base_name(weak.base), [FIRST_WAVE_STAGE]
             return [deploy_stage(stage, model=base, base=weak.base, adapter=False, after=after, device=device)]
-        release = release_stage("release.first", [FIRST_WAVE_STAGE], self.names.device)
+        release = release_stage("release.first", [FIRST_WAVE_STAGE], device)
         sft = train_stage(
             "sft.weak",
             self.spec.student,
@@ -405,11 +405,6 @@ class ErrorWave:
         base = self.spec.student.base
         deploy = deploy_stage(stage, model=self.model, base=base, adapter=True, after=[sft.id], device=device)
         return [release, sft, deploy]
-
-    def _deploy(self, model: str, base: str, *, adapter: bool, after: list[str]) -> StagePlan:
-        return deploy_stage(
-            "deploy.errors", model=model, base=base, adapter=adapter, after=after, device=self.names.device
-        )
 
     def _errors(self) -> list[StagePlan]:
         """Samples and judges some questions of the first wave and turns the errors into wishes."""
