@@ -4,7 +4,7 @@ If no command can be made of a shard, it fails with the reason and the others of
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import redis
@@ -93,7 +93,11 @@ class Dispatcher:
             return 0
         plans = {job_id: self._plan(job_id) for job_id in dict.fromkeys(job for job, _, _ in taken)}
         stages = {(job, name): find_stage(plans[job], name) for job, name, _ in taken}
-        upstream = {place: (place[0], source.stage, place[2]) for place, source in followers(taken, stages)}
+        upstream: dict[Place, Place] = {}  # of shards that work on the output of one shard upstream
+        for place in taken:
+            stage = stages[place[:2]]
+            if stage is not None and isinstance(stage.source, EachShard):
+                upstream[place] = (place[0], stage.source.stage, place[2])
         places = [*taken, *upstream.values()]
         rows = dict(zip(places, self.store.readable_shards_at(places), strict=True))
         requests = self.store.request_ids(plans)
@@ -149,16 +153,6 @@ class Dispatcher:
 
 def find_stage(plan: JobPlan | None, name: str) -> StagePlan | None:
     return next((stage for stage in plan.stages if stage.id == name), None) if plan else None
-
-
-def followers(
-    taken: list[Place], stages: Mapping[tuple[str, str], StagePlan | None]
-) -> Iterator[tuple[Place, EachShard]]:
-    """The shards that work on the output of one shard upstream, with their sources."""
-    for place in taken:
-        stage = stages.get(place[:2])
-        if stage is not None and isinstance(stage.source, EachShard):
-            yield place, stage.source
 
 
 def make_command(
