@@ -21,7 +21,9 @@ from shared.storage.keys import (
     ddl_card_key,
     ddl_database_key,
     model_key,
-    test_suite_database_key,
+)
+from shared.storage.keys import (
+    test_suite_database_key as suite_database_key,
 )
 from shared.storage.store import ObjectStore
 from tests.contract.test_object_store import s3
@@ -82,10 +84,10 @@ def test_what_never_became_whole_goes_and_what_is_whole_stays(jobs: JobStore, ob
 
 
 def test_neighbours_go_by_age_and_answers_only_where_asked(jobs: JobStore, objects: ObjectStore) -> None:
-    objects.put(test_suite_database_key(A, "s", 0), b"1")
+    objects.put(suite_database_key(A, "s", 0), b"1")
     objects.put(answer_key(B), b"{}")
     assert retain(jobs, objects, 29) == []
-    assert retain(jobs, objects, 1000) == [f"neighbour {test_suite_database_key(A, 's', 0)}"]
+    assert retain(jobs, objects, 1000) == [f"neighbour {suite_database_key(A, 's', 0)}"]
     assert retain(jobs, objects, 100, answers_days=90) == [f"answer {answer_key(B)}"]
 
 
