@@ -268,7 +268,7 @@ def test_seeds_that_cannot_be_used_fail_the_job_with_what_to_do(
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"strong": {"seeds": {"dataset": "nowhere"}}}, "there is no data set 'nowhere'"),
+        ({"strong": {"seeds": {"dataset": "nowhere"}}}, "there is no dataset 'nowhere'"),
         ({"databases": [{"id": "0" * 64}]}, "there is no database 0000"),
     ],
 )

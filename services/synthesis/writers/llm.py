@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.synthesis.steering import ExampleSlot, WritingGoals, count_followed, plan_slots
-from services.synthesis.writers.llm_answers import UnparsableAnswerError, parse_answer
+from services.synthesis.writers.llm_answers import AnswerError, parse_answer
 from services.synthesis.writers.llm_prompts import (
     PROMPT_VERSION,
     PromptContext,
@@ -222,7 +222,7 @@ def read_answer(answer: ChatAnswer, call: Call) -> WrittenExample | RejectedExam
         parsed = parse_answer(
             answer.texts[0], for_user_database=database is not None, finish_reason=answer.finish_reasons[0]
         )
-    except UnparsableAnswerError as error:
+    except AnswerError as error:
         return rejected_record(call, error.reason, str(error), answer.key)
     return WrittenExample(
         domain=database.name if database else parsed.domain,

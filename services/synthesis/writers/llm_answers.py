@@ -40,7 +40,7 @@ DOMAIN_CHARS = 80
 QUESTION_CHARS = 2000
 
 
-class UnparsableAnswerError(ValueError):
+class AnswerError(ValueError):
     """The answer holds no example: `reason` is its code, the message a sentence."""
 
     def __init__(self, reason: Reason, message: str) -> None:
@@ -63,15 +63,15 @@ class ParsedAnswer:
 def parse_answer(text: str, *, for_user_database: bool = False, finish_reason: str = "stop") -> ParsedAnswer:
     """The example in an answer. Answers for a user database have no domain and no schema.
 
-    Raises `UnparsableAnswerError`.
+    Raises `AnswerError`.
     """
     visible = blank_reasoning(text).replace(BLANK, " ")
     if not visible.strip():
         if finish_reason == "length":
-            raise UnparsableAnswerError(
+            raise AnswerError(
                 "answer_cut_off", "the answer ended inside its thoughts, before any part of it: raise strong.max_tokens"
             )
-        raise UnparsableAnswerError("answer_empty", "the answer is empty")
+        raise AnswerError("answer_empty", "the answer is empty")
     json_sections = read_json_sections(visible)
     sections = json_sections or split_sections(visible)
     fill_missing_sections(sections, visible)
@@ -81,10 +81,10 @@ def parse_answer(text: str, *, for_user_database: bool = False, finish_reason: s
     if not for_user_database:
         script = read_script(sections["schema"])
         if not creates_table(script):  # a schema without rows passes: the build fills it
-            raise UnparsableAnswerError("answer_without_schema", "the schema part holds no CREATE TABLE statement")
+            raise AnswerError("answer_without_schema", "the schema part holds no CREATE TABLE statement")
     question = one_line(FENCE_LINE.sub("", sections["question"]))
     if not question or len(question) > QUESTION_CHARS:
-        raise UnparsableAnswerError("answer_without_question", "the question part is empty or no question")
+        raise AnswerError("answer_without_question", "the question part is empty or no question")
     evidence = sections.get("evidence", "")
     return ParsedAnswer(
         domain=one_line(sections.get("domain", "").strip().split("\n")[0]).rstrip(".")[:DOMAIN_CHARS],
@@ -111,31 +111,27 @@ def fill_missing_sections(sections: dict[str, str], text: str) -> None:
 
 
 def check_sections(sections: dict[str, str], text: str, for_user_database: bool, finish_reason: str) -> None:
-    """Raises `UnparsableAnswerError` for a missing section, with the most telling reason."""
+    """Raises `AnswerError` for a missing section, with the most telling reason."""
     required = ("question", "answer") if for_user_database else ("domain", "schema", "question", "answer")
     missing = [name for name in required if not sections.get(name, "").strip()]
     if not missing:
         return
     if finish_reason == "length":
-        raise UnparsableAnswerError(
-            "answer_cut_off", f"the answer ended before its {missing[0]} part: raise strong.max_tokens"
-        )
+        raise AnswerError("answer_cut_off", f"the answer ended before its {missing[0]} part: raise strong.max_tokens")
     if len(missing) == len(required) and REFUSAL.search(text):
-        raise UnparsableAnswerError("answer_refused", "the model declined to write an example")
-    raise UnparsableAnswerError(MISSING_REASONS[missing[0]], f"the answer lacks {', '.join(missing)}")
+        raise AnswerError("answer_refused", "the model declined to write an example")
+    raise AnswerError(MISSING_REASONS[missing[0]], f"the answer lacks {', '.join(missing)}")
 
 
 def read_answer_sql(answer: str, finish_reason: str, *, delimited: bool) -> str:
     """The statement of the answer section; its fence may hold nothing else but comments."""
     reading = find_sql(answer, delimited=delimited)
     if reading is None:
-        raise UnparsableAnswerError("answer_without_sql", "the answer part holds no SELECT statement")
+        raise AnswerError("answer_without_sql", "the answer part holds no SELECT statement")
     if finish_reason == "length" and not reading.closed:
-        raise UnparsableAnswerError(
-            "answer_cut_off", "the answer ends in the middle of its SQL: raise strong.max_tokens"
-        )
+        raise AnswerError("answer_cut_off", "the answer ends in the middle of its SQL: raise strong.max_tokens")
     if reading.rest:
-        raise UnparsableAnswerError(
+        raise AnswerError(
             "answer_with_more", f"the answer's fence holds more than one statement: {reading.rest[:80]!r} is left over"
         )
     return reading.sql

@@ -11,7 +11,6 @@ import yaml
 
 from shared.catalog.databases import CardCache, Scalar, SchemaCard
 from shared.catalog.datasets import find_dataset, read_examples
-from shared.contracts.datasets import DatasetManifest
 from shared.contracts.records import Example, Level
 from shared.errors import InvalidInputError
 from shared.sql.completion import outline_sql
@@ -111,8 +110,12 @@ def dataset_seeds(objects: ObjectStore, ref: str, split: str) -> SeedSet:
     manifest = find_dataset(objects, ref)
 
     def read() -> SeedSet:
-        examples = healthy_examples(manifest, read_examples(objects, manifest), split)
-        seeds = tuple(usable_seeds(examples, CardCache(objects)))
+        health, faulty = manifest.health, set[int | None]()
+        if health:
+            faulty = {one.index for one in (*health.failed, *health.timeouts, *health.capped)} | set(health.empty)
+        examples = read_examples(objects, manifest)
+        healthy = (one for one in examples if one.split == split and one.index not in faulty)
+        seeds = tuple(usable_seeds(healthy, CardCache(objects)))
         return SeedSet(source=manifest.ref, licence=manifest.licence, seeds=seeds)
 
     found = SEED_SETS.get(f"{manifest.ref} {split} {manifest.licence}", read)  # a version never changes
@@ -122,14 +125,6 @@ def dataset_seeds(objects: ObjectStore, ref: str, split: str) -> SeedSet:
             f"schemas stay below {LARGEST_SCHEMA} characters; name another dataset in strong.seeds, or none"
         )
     return found
-
-
-def healthy_examples(manifest: DatasetManifest, examples: Iterable[Example], split: str) -> Iterator[Example]:
-    """Examples of the split whose gold ran and gave rows."""
-    health = manifest.health
-    faulty = {one.index for one in (*health.failed, *health.timeouts, *health.capped)} if health else set()
-    faulty |= set(health.empty) if health else set()
-    return (one for one in examples if one.split == split and one.index not in faulty)
 
 
 def usable_seeds(examples: Iterable[Example], catalog: CardCache) -> Iterator[Seed]:

@@ -16,7 +16,7 @@ from services.sandbox.execution.sql_text import has_outer_order_by, is_blank, on
 from services.sandbox.intake.describe import read_comments
 from services.sandbox.test_suites.validity import outline, tie_probes
 from services.synthesis.gates.review import read_verdict
-from services.synthesis.writers.llm_answers import UnparsableAnswerError, parse_answer
+from services.synthesis.writers.llm_answers import AnswerError, parse_answer
 from services.synthesis.writers.sql_scripts import read_script
 from shared.catalog.databases import ColumnCard, SchemaCard, TableCard
 from shared.errors import SenseError
@@ -114,7 +114,7 @@ READERS: dict[str, Callable[[str], Any]] = {
 def test_a_reader_comes_back(name: str) -> None:
     def read_all() -> int:
         for text in TEXTS:
-            with contextlib.suppress(SenseError, UnparsableAnswerError):
+            with contextlib.suppress(SenseError, AnswerError):
                 READERS[name](text)
         return len(TEXTS)
 
@@ -138,12 +138,12 @@ def test_no_number_stops_a_reader(number: str) -> None:
             for conditions in select.values():
                 satisfying_value(conditions, 3)
         find_disagreement("q 12", gold)
-        with contextlib.suppress(UnparsableAnswerError):
+        with contextlib.suppress(AnswerError):
             parse_answer(f"Question: q {number}\nSQL: {gold}", for_user_database=True)
 
 
 @pytest.mark.parametrize("depth", [100, 900, 990, 5000, 100_000])
 def test_no_depth_stops_a_reader_of_json(depth: int) -> None:
     for text in ('{"question": ' + "[" * depth + "]" * depth + "}", '{"sql":' * depth + "1" + "}" * depth):
-        with contextlib.suppress(UnparsableAnswerError):
+        with contextlib.suppress(AnswerError):
             parse_answer(text, for_user_database=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from services.synthesis.writers.llm_answers import UnparsableAnswerError, parse_answer, read_json_sections
+from services.synthesis.writers.llm_answers import AnswerError, parse_answer, read_json_sections
 from services.synthesis.writers.seeds import builtin_seeds, render_seed
 from services.synthesis.writers.sql_scripts import read_script, split_statements
 
@@ -55,7 +55,7 @@ def test_what_models_do_is_forgiven(shape: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("shape", REFUSED)
 def test_what_holds_no_example_has_its_reason(shape: dict[str, Any]) -> None:
-    with pytest.raises(UnparsableAnswerError) as caught:
+    with pytest.raises(AnswerError) as caught:
         parse_answer(
             shape["text"], for_user_database=shape.get("own", False), finish_reason=shape.get("finish", "stop")
         )
@@ -141,5 +141,5 @@ def test_no_strip_is_given_a_word() -> None:
 
 def test_a_flood_is_read_in_time() -> None:
     for piece in ("Domain:\n", "```\n", "'", "CREATE TABLE a(x)\n", "((((", "{", "<domain>", "\\'", ", ", "` ", "json"):
-        with pytest.raises(UnparsableAnswerError):
+        with pytest.raises(AnswerError):
             parse_answer(piece * 20_000)
