@@ -110,9 +110,9 @@ def dataset_seeds(objects: ObjectStore, ref: str, split: str) -> SeedSet:
     manifest = find_dataset(objects, ref)
 
     def read() -> SeedSet:
-        health, faulty = manifest.health, set[int | None]()
-        if health:
-            faulty = {one.index for one in (*health.failed, *health.timeouts, *health.capped)} | set(health.empty)
+        health = manifest.health
+        faulty = {one.index for one in (*health.failed, *health.timeouts, *health.capped)} if health else set()
+        faulty |= set(health.empty) if health else set()
         examples = read_examples(objects, manifest)
         healthy = (one for one in examples if one.split == split and one.index not in faulty)
         seeds = tuple(usable_seeds(healthy, CardCache(objects)))
