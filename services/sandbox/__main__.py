@@ -8,8 +8,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from services.sandbox.app import create_app
+from services.sandbox.execution.child_process import report_walls
 from services.sandbox.service import SandboxService
-from services.sandbox.shard_pool import report_walls
 from shared.errors import SenseError
 from shared.http.guard import Guard, check_bind_address
 from shared.http.server import address_parser, uvicorn_config
@@ -32,9 +32,9 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM or SIGINT."""
-        desk = getattr(self.app.state, "desk", None)
-        if isinstance(desk, SandboxService):
-            last = threading.Timer(QUERIES_S, desk.kill)
+        service = getattr(self.app.state, "service", None)
+        if isinstance(service, SandboxService):
+            last = threading.Timer(QUERIES_S, service.kill)
             last.daemon = True
             last.start()
         super().handle_exit(sig, frame)

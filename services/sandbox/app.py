@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -18,8 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from services.sandbox.building.databases import INVALID_DDL, build_temporary_database, split_script
-from services.sandbox.execution.requests import Execution
-from services.sandbox.execution.requests import ExecutionRequest as Statement
+from services.sandbox.execution.requests import Execution, ExecutionRequest
 from services.sandbox.execution.sql_text import has_outer_order_by
 from services.sandbox.intake.upload import TooLargeError
 from services.sandbox.judging.comparison import ComparisonRule
@@ -37,59 +36,12 @@ from shared.parsing import check_json
 from shared.settings import SandboxSettings
 from shared.storage.store import ObjectStore
 
-router = APIRouter()
-Service = Annotated[SandboxService, Depends(get_service)]
-
-
-@router.post("/runs")
-async def run_together(desk: Service, caller: Caller, asked: RunRequest) -> RunResponse:
-    """All of them, on one slot; what fails is an answer."""
-    one = ExecuteRequest(database_id=asked.database_id, sql="", deadline_s=asked.deadline_s, max_rows=asked.max_rows)
-    seconds, rows = budget(one, desk.settings)
-    async with desk.queries.taken(caller):
-        executions = await desk.off_loop(run_all, desk, asked, seconds, rows)
-    for execution in executions:
-        OUTCOMES.labels(outcome=execution.outcome.value).inc()
-    return RunResponse(runs=[to_run(execution) for execution in executions])
-
-
-def run_all(desk: SandboxService, asked: RunRequest, seconds: float, rows: int) -> list[Execution]:
-    """Order counts in a result where most of the statements ask for one."""
-    path = desk.local(asked.database_id)
-    ordered = sum(map(has_outer_order_by, asked.sqls)) * 2 > len(asked.sqls)
-    rule = ComparisonRule("list" if ordered else "bag")
-    now = now_ms()  # votes that ask for the time are told the same one
-    try:
-        return desk.pool.execute_many([Statement(path, sql, seconds, rows, rule, now_ms=now) for sql in asked.sqls])
-    except InvalidInputError as error:
-        message = f"database {asked.database_id} cannot be read any more; bring the same file again"
-        raise InvalidInputError(message, code="invalid_database") from error
-
-
-def to_run(execution: Execution) -> RunResult:
-    """What the caller sees."""
-    return RunResult(
-        **to_executed(execution).model_dump(), fingerprint=execution.fingerprint if execution.complete else None
-    )
-
-
-@router.post("/scripts")
-async def build(desk: Service, caller: Caller, asked: ScriptRequest) -> ScriptResponse:
-    """Builds and stores it by its content; the same script gives the same database."""
-    split = await run_in_threadpool(split_script, asked.ddl)
-    async with desk.uploads.taken(caller):
-        try:
-            database_id = await desk.off_loop(build_temporary_database, desk.objects, split.script, desk.pool)
-        except InvalidInputError as error:
-            raise InvalidInputError(error.message, code=INVALID_DDL) from error
-    return ScriptResponse(database_id=database_id, skipped=split.skipped)
-
-
 MOST_JSON_BYTES = 1_000_000
 FILE_TYPES = frozenset({"application/vnd.sqlite3", "application/x-sqlite3", "application/octet-stream", ""})
 WRITE_BYTES = 1 << 20
 RETRY_AFTER_S = "2"
 IDLE_S = 30.0
+Service = Annotated[SandboxService, Depends(get_service)]
 Name = Annotated[str, Query(pattern=DATABASE_NAME)]
 log = get_logger()
 
@@ -108,11 +60,11 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.desk = SandboxService(objects, settings, incoming)
+        app.state.service = SandboxService(objects, settings, incoming)
         try:
             yield
         finally:
-            app.state.desk.close()
+            app.state.service.close()
 
     app = FastAPI(title="Sense sandbox", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.walls = dict(walls or {})
@@ -122,53 +74,54 @@ def create_app(
     app.add_middleware(GuardMiddleware, guard=Guard.from_settings(other_types={"/databases": FILE_TYPES}))
     app.post("/execute")(execute)
     app.post("/databases")(take_database)
-    app.include_router(router)
+    app.post("/runs")(run_statements)
+    app.post("/scripts")(build_from_script)
     app.get("/healthz")(healthz)
     app.get("/readyz")(readyz)
     app.get("/metrics")(metrics)
     return app
 
 
-async def execute(request: Request, desk: Annotated[SandboxService, Depends(get_service)]) -> ExecutionResult:
+async def execute(request: Request, service: Service) -> ExecutionResult:
     """Runs one SQL on one stored database."""
-    body = bytearray()
+    data = bytearray()
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_JSON_BYTES:
+        data += chunk
+        if len(data) > MOST_JSON_BYTES:
             raise TooLargeError(f"the body is above {MOST_JSON_BYTES} bytes; send less")
-    check_json(body, "the request")
+    check_json(data, "the request")
     try:
-        asked = ExecuteRequest.model_validate_json(bytes(body))
+        body = ExecuteRequest.model_validate_json(bytes(data))
     except ValidationError as error:
         raise InvalidInputError(first_fault(error.errors()[0])) from error
-    return await desk.execute(asked, caller_of(request))
+    return await service.execute(body, caller_of(request))
 
 
-async def take_database(
-    request: Request, desk: Annotated[SandboxService, Depends(get_service)], name: Name = ""
-) -> JSONResponse:
+async def take_database(request: Request, service: Service, name: Name = "") -> JSONResponse:
     """Receives a file, checks it and stores it; 201 where it is new, 200 where its bytes are known."""
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > desk.settings.max_upload_bytes:
-        raise TooLargeError(f"the database is above {desk.settings.max_upload_bytes} bytes")
+    if announced.isdecimal() and int(announced) > service.settings.max_upload_bytes:
+        raise TooLargeError(f"the database is above {service.settings.max_upload_bytes} bytes")
     owner = owner_of(request)
-    async with desk.uploads.taken(owner.id if owner else ""):
-        upload, new = await receive_file(request, desk, name, owner)
+    async with service.uploads.taken(owner.id if owner else ""):
+        upload, new = await receive_file(request, service, name, owner)
     log.info("database.taken", database=upload.id, bytes=upload.size, new=new)
     return JSONResponse(upload.model_dump(mode="json"), status_code=201 if new else 200)
 
 
-async def receive_file(request: Request, desk: SandboxService, name: str, owner: Owner | None) -> tuple[Upload, bool]:
+async def receive_file(
+    request: Request, service: SandboxService, name: str, owner: Owner | None
+) -> tuple[Upload, bool]:
     """Writes what arrives, a megabyte at a time; a caller who hangs up leaves nothing behind."""
-    with desk.intake.arrival() as arrival:
+    with service.intake.arrival() as arrival:
         waiting = bytearray()
         async for chunk in check_arriving(request.stream()):
             waiting += chunk
             if len(waiting) >= WRITE_BYTES or not arrival.size:
-                await desk.off_loop(arrival.add, bytes(waiting))
+                await service.off_loop(arrival.add, bytes(waiting))
                 waiting.clear()
-        await desk.off_loop(arrival.add, bytes(waiting))
-        return await desk.off_loop(desk.intake.take, arrival, name, owner)
+        await service.off_loop(arrival.add, bytes(waiting))
+        return await service.off_loop(service.intake.take, arrival, name, owner)
 
 
 async def check_arriving(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -184,14 +137,58 @@ async def check_arriving(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
+async def run_statements(service: Service, caller: Caller, body: RunRequest) -> RunResponse:
+    """All of them, on one slot; what fails is an answer."""
+    one = ExecuteRequest(database_id=body.database_id, sql="", deadline_s=body.deadline_s, max_rows=body.max_rows)
+    seconds, rows = budget(one, service.settings)
+    async with service.queries.taken(caller):
+        executions = await service.off_loop(run_all, service, body, seconds, rows)
+    for execution in executions:
+        OUTCOMES.labels(outcome=execution.outcome.value).inc()
+    return RunResponse(runs=[to_run(execution) for execution in executions])
+
+
+def run_all(service: SandboxService, body: RunRequest, seconds: float, rows: int) -> list[Execution]:
+    """Order counts in a result where most of the statements ask for one."""
+    path = service.local(body.database_id)
+    ordered = sum(map(has_outer_order_by, body.sqls)) * 2 > len(body.sqls)
+    rule = ComparisonRule("list" if ordered else "bag")
+    now = now_ms()  # votes that ask for the time are told the same one
+    try:
+        return service.pool.execute_many(
+            [ExecutionRequest(path, sql, seconds, rows, rule, now_ms=now) for sql in body.sqls]
+        )
+    except InvalidInputError as error:
+        message = f"database {body.database_id} cannot be read any more; bring the same file again"
+        raise InvalidInputError(message, code="invalid_database") from error
+
+
+def to_run(execution: Execution) -> RunResult:
+    """What the caller sees."""
+    return RunResult(
+        **to_executed(execution).model_dump(), fingerprint=execution.fingerprint if execution.complete else None
+    )
+
+
+async def build_from_script(service: Service, caller: Caller, body: ScriptRequest) -> ScriptResponse:
+    """Builds and stores it by its content; the same script gives the same database."""
+    split = await run_in_threadpool(split_script, body.ddl)
+    async with service.uploads.taken(caller):
+        try:
+            database_id = await service.off_loop(build_temporary_database, service.objects, split.script, service.pool)
+        except InvalidInputError as error:
+            raise InvalidInputError(error.message, code=INVALID_DDL) from error
+    return ScriptResponse(database_id=database_id, skipped=split.skipped)
+
+
 async def healthz(request: Request) -> dict[str, object]:
     """Asks nobody else; tells the walls that children found when the process started."""
     return {"status": "ok", "walls": request.app.state.walls}
 
 
-async def readyz(desk: Annotated[SandboxService, Depends(get_service)]) -> dict[str, str]:
+async def readyz(service: Service) -> dict[str, str]:
     """Asks the object store; children are started when they are needed."""
-    await desk.off_loop(desk.objects.exists, "readyz")
+    await service.off_loop(service.objects.exists, "readyz")
     return {"status": "ok"}
 
 

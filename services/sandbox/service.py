@@ -46,11 +46,11 @@ class SandboxService:
         """Runs what blocks in a thread; its number is bounded by the slots."""
         return await to_thread.run_sync(work, *given, limiter=self._threads)
 
-    async def execute(self, asked: ExecuteRequest, caller: str = "") -> ExecutionResult:
+    async def execute(self, request: ExecuteRequest, caller: str = "") -> ExecutionResult:
         """Runs one SQL on a stored database. Raises InvalidInputError, NotFoundError, BusyError, OwnShareError."""
-        seconds, rows = budget(asked, self.settings)
+        seconds, rows = budget(request, self.settings)
         async with self.queries.taken(caller):
-            execution = await self.off_loop(self._execute, asked.database_id, asked.sql, seconds, rows)
+            execution = await self.off_loop(self._execute, request.database_id, request.sql, seconds, rows)
         OUTCOMES.labels(outcome=execution.outcome.value).inc()
         return to_executed(execution)
 
@@ -103,10 +103,10 @@ def owner_of(request: Request) -> Owner | None:
 Caller = Annotated[str, Depends(caller_of)]
 
 
-def budget(asked: ExecuteRequest, settings: SandboxSettings) -> tuple[float, int]:
+def budget(request: ExecuteRequest, settings: SandboxSettings) -> tuple[float, int]:
     """Seconds and rows. Raises InvalidInputError for more than the operator allows."""
-    seconds = min(DEFAULT_DEADLINE_S, settings.max_deadline_s) if asked.deadline_s is None else asked.deadline_s
-    rows = min(DEFAULT_ROWS, settings.max_rows) if asked.max_rows is None else asked.max_rows
+    seconds = min(DEFAULT_DEADLINE_S, settings.max_deadline_s) if request.deadline_s is None else request.deadline_s
+    rows = min(DEFAULT_ROWS, settings.max_rows) if request.max_rows is None else request.max_rows
     if seconds > settings.max_deadline_s:
         raise InvalidInputError(f"deadline_s is {seconds}; at most {settings.max_deadline_s} s are allowed")
     if rows > settings.max_rows:
@@ -128,8 +128,8 @@ def to_executed(execution: Execution) -> ExecutionResult:
 
 
 def get_service(request: Request) -> SandboxService:
-    """The desk of the running application, for routes."""
-    desk = getattr(request.app.state, "desk", None)
-    if not isinstance(desk, SandboxService):
+    """The service of the running application, for routes."""
+    service = getattr(request.app.state, "service", None)
+    if not isinstance(service, SandboxService):
         raise UnavailableError("the sandbox is still starting")
-    return desk
+    return service

@@ -1,5 +1,6 @@
 """The sandbox's tasks: build what models invented, verify golds, judge candidates."""
 
+import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,10 @@ from services.sandbox.building.databases import local_database
 from services.sandbox.building.examples import ExampleBuilder
 from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.execution.requests import ExecutionRequest
-from services.sandbox.judging.judge import JudgeQuestion
+from services.sandbox.judging.judge import GoldCache, Judge, JudgeQuestion
 from services.sandbox.judging.suite_review import DatabaseSuite, SuiteReview
 from services.sandbox.judging.verdicts import Judgement, combine_verdicts
 from services.sandbox.judging.verification import CONSTANT, DISAGREES, UNREADABLE, Verifier
-from services.sandbox.shard_pool import shard_judge, shard_pool
 from services.sandbox.test_suites.generate import prepare_suite
 from shared.catalog.datasets import find_dataset
 from shared.contracts.base import TaskContract
@@ -29,11 +29,39 @@ from shared.contracts.sandbox import (
     VerifiedCounts,
     VerifyExamples,
 )
+from shared.settings import PathSettings, SandboxSettings
 from shared.sql.spider.hardness import matches_level
 from shared.storage.store import ObjectStore
 from shared.tasks.task import Shard, TaskResult, Work
 
 ByPolicy = dict[Policy, Verdict]
+Programs = dict[tuple[Path, str], str | None]
+
+JUDGED_AT_ONCE = 50
+COMPILED_VERDICTS = frozenset({Verdict.CORRECT, Verdict.WRONG, Verdict.TIMEOUT})
+# One pool and one cache for the process: children and golds outlive a shard.
+_lock = threading.Lock()
+_pools: list[SandboxPool] = []
+_golds: list[GoldCache] = []
+
+
+def shard_pool(shard: Shard) -> SandboxPool:
+    """This process's pool; its children die when the shard's lease ends, and the next shard gets new ones."""
+    with _lock:
+        if not _pools or _pools[0].ended:
+            _pools[:] = [SandboxPool(SandboxSettings().children)]
+        pool = _pools[0]
+    shard.on_abort(pool.kill)
+    return pool
+
+
+def shard_judge(shard: Shard, policy: Policy) -> Judge:
+    """A judge over this process's pool; golds are remembered for all workers of the machine."""
+    pool = shard_pool(shard)
+    with _lock:
+        if not _golds:
+            _golds.append(GoldCache(PathSettings().golds))
+    return Judge(pool, policy, golds=_golds[0])
 
 
 class FurtherPolicies:
@@ -69,10 +97,6 @@ class FurtherPolicies:
         return found
 
 
-COMPILED_VERDICTS = frozenset({Verdict.CORRECT, Verdict.WRONG, Verdict.TIMEOUT})
-Programs = dict[tuple[Path, str], str | None]
-
-
 def find_programs(
     pool: SandboxPool, questions: Sequence[JudgeQuestion], judged: Sequence[Sequence[Judgement]]
 ) -> Programs:
@@ -86,9 +110,6 @@ def find_programs(
     keys = list(asked)
     ran = pool.execute_many([ExecutionRequest(database, sql, keep_rows=0, program=True) for database, sql in keys])
     return {key: execution.program for key, execution in zip(keys, ran, strict=True)}
-
-
-JUDGED_AT_ONCE = 50
 
 
 def build_databases(command: BuildDatabase, shard: Shard) -> TaskResult:

@@ -5,7 +5,7 @@ from typing import Any
 
 from celery.signals import worker_init
 
-from services.sandbox.shard_pool import report_walls
+from services.sandbox.execution.child_process import report_walls
 from services.sandbox.tasks import TASKS
 from shared.contracts.base import Queue
 from shared.errors import SenseError

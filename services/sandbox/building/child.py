@@ -16,7 +16,8 @@ from services.sandbox.execution.connection import Deadline, harden, set_limits
 from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.outcomes import classify_error
 from services.sandbox.execution.protocol import given_path
-from services.sandbox.execution.sql_text import BUILD_STATEMENTS, first_words, is_blank, tokens
+from services.sandbox.execution.sql_text import BUILD_STATEMENTS, first_words, is_blank
+from shared.sql.tokens import tokens
 
 JULIAN_DAY_2000 = 2_451_544.5
 VFS_NAME = "still"

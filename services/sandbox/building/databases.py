@@ -11,11 +11,12 @@ from services.sandbox.execution.child_process import ChildDiedError, OverrunErro
 from services.sandbox.execution.database_files import create_files
 from services.sandbox.execution.limits import Limits, checked_deadline
 from services.sandbox.execution.pool import BuildProcess, SandboxPool
-from services.sandbox.execution.sql_text import BUILD_STATEMENTS, first_words, is_blank, tokens
+from services.sandbox.execution.sql_text import BUILD_STATEMENTS, first_words, is_blank
 from shared.catalog.databases import SchemaCard
 from shared.contracts.records import DatabaseScript
 from shared.errors import InvalidInputError, NotFoundError
 from shared.settings import PathSettings
+from shared.sql.tokens import tokens
 from shared.storage.cache import local_copy
 from shared.storage.keys import card_key, database_key, ddl_card_key, ddl_database_key
 from shared.storage.store import ObjectStore

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from services.sandbox.intake.describe import quote_identifier
+from services.sandbox.execution.connection import quote_identifier
 from shared.catalog.databases import ColumnCard, ForeignKeyCard, TableCard
 from shared.sql.parser import parse_one_sql
 from shared.sql.tokens import tokens

@@ -27,12 +27,15 @@ from services.sandbox.execution.protocol import (
     pack,
 )
 from shared.errors import UnavailableError
+from shared.logging import get_logger
+from shared.metrics import WALLS
 from shared.settings import SandboxSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 QUERY_CHILD = "services.sandbox.execution.child"
 READ_SIZE = 1 << 18
 WALL_NAMES = {"seccomp": SECCOMP_WALL, "landlock": LANDLOCK_WALL}
+log = get_logger()
 
 
 class ChildDiedError(Exception):
@@ -282,6 +285,19 @@ def probe_walls(limits: Limits | None = None) -> dict[str, bool]:
     if child.process.returncode == EXIT_WITHOUT_WALLS:
         raise MissingWallsError(missing_walls(child.walls))
     return child.walls
+
+
+def report_walls() -> dict[str, bool]:
+    """Says in log and metrics which of the kernel's walls stand around children here.
+
+    Raises MissingWallsError where one lacks that SENSE_SANDBOX_REQUIRE_WALLS asks for.
+    """
+    walls = probe_walls()
+    for name, holds in walls.items():
+        WALLS.labels(wall=name).set(holds)
+    say = log.info if all(walls.values()) else log.warning
+    say("sandbox.walls", **walls)
+    return walls
 
 
 def poll_for(descriptor: int, event: int) -> "select.poll":

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 from urllib.parse import quote
 
 import apsw
@@ -139,6 +140,16 @@ def harden(connection: apsw.Connection) -> None:
 def allow_quoted_strings(connection: apsw.Connection, allowed: bool) -> None:
     """Whether an unknown name in double quotes is read as a string, as SQLite does by default."""
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, int(allowed))
+
+
+def quote_identifier(name: str) -> str:
+    """A name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def fetch_all(sqlite: apsw.Connection, sql: str, *values: str | int) -> list[Any]:
+    """All rows of one statement of ours."""
+    return sqlite.execute(sql, values).fetchall()
 
 
 class ReadConnection:

@@ -15,8 +15,9 @@ import apsw
 from services.sandbox.execution.connection import Deadline, ReadConnection, allow_quoted_strings, observed_clock
 from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.outcomes import Failure, MultiStatementError, classify_error
-from services.sandbox.execution.sql_text import first_words, is_blank, tokens
+from services.sandbox.execution.sql_text import first_words, is_blank
 from services.sandbox.judging.comparison import Comparison, ComparisonRule, ComparisonTarget, Row, encode, shown_cell
+from shared.sql.tokens import tokens
 
 HINT_START, HINT_END = 'no such column: "', '" - should this be a string literal'
 MAX_FALLBACKS = 16

@@ -6,8 +6,6 @@ from itertools import islice
 
 from shared.sql.tokens import tokens
 
-__all__ = ["first_words", "has_outer_order_by", "is_blank", "one_line", "tokens"]
-
 
 def is_blank(sql: str) -> bool:
     """Whether there is nothing to run: blanks, comments and semicolons only."""

@@ -8,11 +8,12 @@ from typing import Any
 
 import apsw
 
-from services.sandbox.execution.connection import ReadConnection, observed_clock
+from services.sandbox.execution.connection import ReadConnection, fetch_all, observed_clock, quote_identifier
 from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.outcomes import classify_error, shorten_message
-from services.sandbox.execution.sql_text import one_line, tokens
+from services.sandbox.execution.sql_text import one_line
 from services.sandbox.judging.comparison import shown_cell
+from shared.sql.tokens import tokens
 
 COMMENT_CHARS = 200
 # A part of the list that begins with one of these is no column.
@@ -131,11 +132,6 @@ WHEN typeof({cell}) = 'text' THEN substr(CAST({cell} AS BLOB), 1, 804)
 WHEN typeof({cell}) = 'blob' THEN substr({cell}, 1, 804) ELSE {cell} END"""
 
 
-def quote_identifier(name: str) -> str:
-    """A name as SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def describe(connection: ReadConnection, sample_rows: int, limits: Limits) -> dict[str, Any]:
     """The content of a schema card as plain data. These statements are ours, so the allow-list rests meanwhile."""
     guard = connection.sqlite.authorizer
@@ -183,11 +179,6 @@ def schema_entries(sqlite: apsw.Connection, warnings: list[str]) -> Iterator[tup
                 warnings.append("a table or view is left out: its CREATE statement is not UTF-8")
             except StopIteration:
                 break
-
-
-def fetch_all(sqlite: apsw.Connection, sql: str, *values: str | int) -> list[Any]:
-    """All rows of one statement of ours."""
-    return sqlite.execute(sql, values).fetchall()
 
 
 def try_table(

@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from services.sandbox.execution.sql_text import has_outer_order_by, tokens
+from services.sandbox.execution.sql_text import has_outer_order_by
 from services.sandbox.judging.comparison import ComparisonRule
 from shared.contracts.records import Policy
+from shared.sql.tokens import tokens
 
 SPLIT_OPERATORS = (("> =", ">="), ("< =", "<="), ("! =", "!="))
 CURRENT_YEAR = re.compile(r"YEAR\s*\(\s*CURDATE\s*\(\s*\)\s*\)\s*", re.IGNORECASE)

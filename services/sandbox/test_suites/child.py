@@ -10,12 +10,18 @@ import apsw
 
 from services.sandbox.execution.authorizer import Authorizer
 from services.sandbox.execution.child_loop import serve_once
-from services.sandbox.execution.connection import Deadline, ReadConnection, harden, set_limits
+from services.sandbox.execution.connection import (
+    Deadline,
+    ReadConnection,
+    fetch_all,
+    harden,
+    quote_identifier,
+    set_limits,
+)
 from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.outcomes import UnusableDatabaseError, classify_error
 from services.sandbox.execution.protocol import given_path, write_all
-from services.sandbox.execution.sql_text import is_blank, tokens
-from services.sandbox.intake.describe import fetch_all, quote_identifier
+from services.sandbox.execution.sql_text import is_blank
 from services.sandbox.test_suites.plan import SuitePlan, TablePlan, make_plan
 from services.sandbox.test_suites.rows import RowVariation
 from services.sandbox.test_suites.schema import (
@@ -31,6 +37,7 @@ from services.sandbox.test_suites.schema import (
     seeded_random,
     typed_columns,
 )
+from shared.sql.tokens import tokens
 
 CREATE = re.compile(r"CREATE (TABLE|INDEX|UNIQUE INDEX)\b")
 PAGE = 4096

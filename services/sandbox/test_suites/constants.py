@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from services.sandbox.execution.sql_text import tokens
 from services.sandbox.test_suites.profile import ColumnProfile, fits_shape
 from services.sandbox.test_suites.schema import Value, number_in, sort_key
+from shared.sql.tokens import tokens
 
 MAX_CONSTANTS = 64
 MAX_CHARS = 100

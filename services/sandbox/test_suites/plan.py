@@ -7,7 +7,7 @@ from typing import Any
 
 import apsw
 
-from services.sandbox.intake.describe import fetch_all, quote_identifier
+from services.sandbox.execution.connection import fetch_all, quote_identifier
 from services.sandbox.test_suites.constants import Constant, assign_constants
 from services.sandbox.test_suites.profile import ColumnProfile, find_dependencies, profile_column
 from services.sandbox.test_suites.schema import (

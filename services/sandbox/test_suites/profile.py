@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from services.sandbox.test_suites.mutations import shape
 from services.sandbox.test_suites.schema import Row, Value, sort_key
 
 DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])([ T].*)?", re.ASCII | re.DOTALL)
@@ -102,6 +101,11 @@ def places(value: int | float) -> int:
         return 0
     text = repr(value)
     return MOST_PLACES if "e" in text else min(MOST_PLACES, len(text.partition(".")[2]))
+
+
+def shape(text: str) -> str:
+    """The class of each character: what must agree for two texts to be of one format."""
+    return "".join("9" if c.isdigit() else "A" if c.isupper() else "a" if c.islower() else c for c in text)
 
 
 def fits_shape(found: ColumnProfile, text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import apsw
 
-from services.sandbox.intake.describe import fetch_all, quote_identifier
+from services.sandbox.execution.connection import fetch_all, quote_identifier
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from services.sandbox.execution.sql_text import tokens
 from shared.sql.parser import parse_sql
+from shared.sql.tokens import tokens
 
 PrimaryKeys = Mapping[str, frozenset[str]]
 Name = tuple[str, str]  # table alias or "", column; lower case
@@ -278,8 +278,6 @@ CHANCE = frozenset({"random", "randomblob", "last_insert_rowid", "changes", "tot
 DATES = {"date": 0, "time": 0, "datetime": 0, "julianday": 0, "unixepoch": 0, "strftime": 1}
 JOINING = frozenset({"group_concat", "string_agg", "json_group_array", "json_group_object"})
 TIED_WINDOWS = (exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist)
-
-__all__ = ["order_probes", "static_fault", "tie_probes"]
 
 
 def static_fault(gold: str, keys: PrimaryKeys | None = None) -> str | None:

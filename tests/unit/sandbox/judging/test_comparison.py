@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sandbox.execution.sql_text import has_outer_order_by, one_line, tokens
+from services.sandbox.execution.sql_text import has_outer_order_by, one_line
 from services.sandbox.judging.comparison import (
     Comparison,
     ComparisonRule,
@@ -18,6 +18,7 @@ from services.sandbox.judging.comparison import (
     column_marks,
     encode,
 )
+from shared.sql.tokens import tokens
 
 BAG, LIST, SET = (
     ComparisonRule("bag"),
