@@ -24,14 +24,13 @@ QUERIES_S = 3.0
 
 
 class Server(uvicorn.Server):
-    """After a signal queries have a moment to end; then their children are killed and their callers told so."""
+    """Gives running queries a moment after a signal, then kills their children."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self.app = app
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM or SIGINT."""
         service = getattr(self.app.state, "service", None)
         if isinstance(service, SandboxService):
             last = threading.Timer(QUERIES_S, service.kill)
@@ -41,7 +40,6 @@ class Server(uvicorn.Server):
 
 
 def main() -> int:
-    """Serves until SIGTERM."""
     note = "beyond the loopback SENSE_INTERNAL_TOKEN has to be set"
     chosen = address_parser("services.sandbox", port=8102, note=note).parse_args()
     configure_logging("sandbox-http")

@@ -1,6 +1,7 @@
-"""The sandbox over internal HTTP, for calls that somebody waits for: run one SQL, take a database in.
+"""The sandbox's internal HTTP interface, for calls that somebody waits for.
 
-It is for our own services: `shared.http.guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
+It serves our other services only (`shared.http.guard`). An error is `{"code", "message"}`; SQL that fails is a normal
+answer.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ log = get_logger()
 
 
 class StalledError(SenseError):
-    """The rest of an upload does not come."""
+    """The sender stopped in the middle of an upload."""
 
     code = "upload_stalled"
     http_status = 408
@@ -56,7 +57,7 @@ class StalledError(SenseError):
 def create_app(
     objects: ObjectStore, settings: SandboxSettings, incoming: Path, walls: Mapping[str, bool] | None = None
 ) -> FastAPI:
-    """The application; `incoming` is a folder for files that are being received, `walls` what /healthz says of them."""
+    """`incoming` is the folder for files being received, `walls` is what /healthz reports."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -83,7 +84,6 @@ def create_app(
 
 
 async def execute(request: Request, service: Service) -> ExecutionResult:
-    """Runs one SQL on one stored database."""
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
@@ -98,7 +98,7 @@ async def execute(request: Request, service: Service) -> ExecutionResult:
 
 
 async def take_database(request: Request, service: Service, name: Name = "") -> JSONResponse:
-    """Receives a file, checks it and stores it; 201 where it is new, 200 where its bytes are known."""
+    """Answers 201 for a new file and 200 for one that is stored already."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > service.settings.max_upload_bytes:
         raise TooLargeError(f"the database is above {service.settings.max_upload_bytes} bytes")
@@ -112,7 +112,7 @@ async def take_database(request: Request, service: Service, name: Name = "") -> 
 async def receive_file(
     request: Request, service: SandboxService, name: str, owner: Owner | None
 ) -> tuple[Upload, bool]:
-    """Writes what arrives, a megabyte at a time; a caller who hangs up leaves nothing behind."""
+    """Write the body to disk, a megabyte at a time; a caller who hangs up leaves nothing behind."""
     with service.intake.arrival() as arrival:
         waiting = bytearray()
         async for chunk in check_arriving(request.stream()):
@@ -125,7 +125,7 @@ async def receive_file(
 
 
 async def check_arriving(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same chunks; a sender who is silent for `IDLE_S` holds no slot any longer. Raises StalledError."""
+    """Pass the chunks on, and raise StalledError when none arrives for `IDLE_S`: a silent sender must not hold a slot."""
     while True:
         try:
             async with asyncio.timeout(IDLE_S):
@@ -138,7 +138,7 @@ async def check_arriving(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def run_statements(service: Service, caller: Caller, body: RunRequest) -> RunResponse:
-    """All of them, on one slot; what fails is an answer."""
+    """Run several statements on one slot; one that fails is an answer too."""
     one = ExecuteRequest(database_id=body.database_id, sql="", deadline_s=body.deadline_s, max_rows=body.max_rows)
     seconds, rows = budget(one, service.settings)
     async with service.queries.taken(caller):
@@ -149,7 +149,7 @@ async def run_statements(service: Service, caller: Caller, body: RunRequest) -> 
 
 
 def run_all(service: SandboxService, body: RunRequest, seconds: float, rows: int) -> list[Execution]:
-    """Order counts in a result where most of the statements ask for one."""
+    """Row order counts where most of the statements have an outer ORDER BY."""
     path = service.local(body.database_id)
     ordered = sum(map(has_outer_order_by, body.sqls)) * 2 > len(body.sqls)
     rule = ComparisonRule("list" if ordered else "bag")
@@ -164,14 +164,13 @@ def run_all(service: SandboxService, body: RunRequest, seconds: float, rows: int
 
 
 def to_run(execution: Execution) -> RunResult:
-    """What the caller sees."""
     return RunResult(
         **to_executed(execution).model_dump(), fingerprint=execution.fingerprint if execution.complete else None
     )
 
 
 async def build_from_script(service: Service, caller: Caller, body: ScriptRequest) -> ScriptResponse:
-    """Builds and stores it by its content; the same script gives the same database."""
+    """Build a database and store it by its content."""
     split = await run_in_threadpool(split_script, body.ddl)
     async with service.uploads.taken(caller):
         try:
@@ -182,30 +181,27 @@ async def build_from_script(service: Service, caller: Caller, body: ScriptReques
 
 
 async def healthz(request: Request) -> dict[str, object]:
-    """Asks nobody else; tells the walls that children found when the process started."""
+    """Reports the walls that a child had when the process started; asks no other service."""
     return {"status": "ok", "walls": request.app.state.walls}
 
 
 async def readyz(service: Service) -> dict[str, str]:
-    """Asks the object store; children are started when they are needed."""
+    """Checks the object store; children start when they are needed."""
     await service.off_loop(service.objects.exists, "readyz")
     return {"status": "ok"}
 
 
 async def metrics() -> Response:
-    """Outcomes of this process."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 def first_fault(fault: object) -> str:
-    """One sentence for a field that does not fit."""
     assert isinstance(fault, dict)
     where = ".".join(str(part) for part in fault["loc"])
     return f"{where}: {fault['msg']}" if where else str(fault["msg"])
 
 
 async def answer_sense_error(_: Request, error: Exception) -> JSONResponse:
-    """Code and sentence."""
     assert isinstance(error, SenseError)
     if isinstance(error, CancelledError | ConflictError):  # its pool was closed under it
         error = UnavailableError("the sandbox is being stopped; try again in a moment", code="sandbox_stopping")
@@ -214,12 +210,10 @@ async def answer_sense_error(_: Request, error: Exception) -> JSONResponse:
 
 
 async def answer_invalid_request(_: Request, error: Exception) -> JSONResponse:
-    """A parameter that does not fit."""
     assert isinstance(error, RequestValidationError)
     return JSONResponse({"code": "invalid_request", "message": first_fault(error.errors()[0])}, status_code=422)
 
 
 async def answer_disconnect(_: Request, error: Exception) -> Response:
-    """The caller hung up: nobody reads an answer."""
     log.info("http.left", error=type(error).__name__)
     return Response(status_code=400)

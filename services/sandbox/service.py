@@ -1,4 +1,4 @@
-"""What the HTTP service holds between requests: a pool for queries, an intake for files, slots for both."""
+"""What the HTTP process holds between requests: a pool for queries, an intake for files, slots for both."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +26,13 @@ Result = TypeVar("Result")
 
 
 class BusyError(UnavailableError):
-    """All slots are taken; trying again can help."""
+    """All slots are taken; a retry can help."""
 
     code = "sandbox_busy"
 
 
 class SandboxService:
-    """Made once a process, on its event loop; `close` leaves no child behind."""
+    """Created once per process, on its event loop; `close` leaves no child behind."""
 
     def __init__(self, objects: ObjectStore, settings: SandboxSettings, incoming: Path) -> None:
         self.objects, self.settings = objects, settings
@@ -43,11 +43,11 @@ class SandboxService:
         self._threads = CapacityLimiter(settings.http_children + settings.uploads + 2)
 
     async def off_loop(self, work: Callable[..., Result], *given: object) -> Result:
-        """Runs what blocks in a thread; its number is bounded by the slots."""
+        """Run what blocks in a thread; the slots bound their number."""
         return await to_thread.run_sync(work, *given, limiter=self._threads)
 
     async def execute(self, request: ExecuteRequest, caller: str = "") -> ExecutionResult:
-        """Runs one SQL on a stored database. Raises InvalidInputError, NotFoundError, BusyError, OwnShareError."""
+        """Raises InvalidInputError, NotFoundError, BusyError, OwnShareError."""
         seconds, rows = budget(request, self.settings)
         async with self.queries.taken(caller):
             execution = await self.off_loop(self._execute, request.database_id, request.sql, seconds, rows)
@@ -63,7 +63,6 @@ class SandboxService:
             raise InvalidInputError(message, code=INVALID_DATABASE) from error
 
     def local(self, database_id: str) -> Path:
-        """The database as a local file. Raises NotFoundError."""
         try:
             if is_sha256(database_id):
                 return local_database(self.objects, database_id)
@@ -73,29 +72,26 @@ class SandboxService:
         raise NotFoundError(message, code="database_not_found")
 
     def kill(self) -> None:
-        """Ends all children at once; what waits for them fails."""
+        """End all children at once; what waits for them fails."""
         self.pool.kill()
         self.intake.kill()
 
     def close(self) -> None:
-        """The same, and waits for their end."""
         self.kill()
         self.pool.close()
         self.intake.pool.close()
 
 
 def create_slots(count: int, settings: SandboxSettings, what: str) -> Slots:
-    """Slots of this service."""
     return Slots(count, wait_s=settings.wait_s, waiting=settings.waiting, what=what, busy=BusyError)
 
 
 def caller_of(request: Request) -> str:
-    """For which key the gateway asks; nothing where none was needed."""
+    """The API key for which the gateway asks; empty if none was needed."""
     return request.headers.get(CALLER_HEADER, "")[:100]
 
 
 def owner_of(request: Request) -> Owner | None:
-    """The same, with its name."""
     caller = caller_of(request)
     return Owner(id=caller, name=request.headers.get(CALLER_NAME_HEADER, "")[:100]) if caller else None
 
@@ -115,7 +111,6 @@ def budget(request: ExecuteRequest, settings: SandboxSettings) -> tuple[float, i
 
 
 def to_executed(execution: Execution) -> ExecutionResult:
-    """The part of an execution that callers see."""
     return ExecutionResult(
         outcome=execution.outcome.value,
         columns=execution.columns,
@@ -128,7 +123,6 @@ def to_executed(execution: Execution) -> ExecutionResult:
 
 
 def get_service(request: Request) -> SandboxService:
-    """The service of the running application, for routes."""
     service = getattr(request.app.state, "service", None)
     if not isinstance(service, SandboxService):
         raise UnavailableError("the sandbox is still starting")

@@ -1,4 +1,4 @@
-"""The sandbox's tasks: build what models invented, verify golds, judge candidates."""
+"""The sandbox's tasks: build the databases of written examples, verify golds, judge candidates."""
 
 import threading
 from collections import Counter
@@ -46,7 +46,7 @@ _golds: list[GoldCache] = []
 
 
 def shard_pool(shard: Shard) -> SandboxPool:
-    """This process's pool; its children die when the shard's lease ends, and the next shard gets new ones."""
+    """This process's pool. Its children die when the shard's lease ends; the next shard gets new ones."""
     with _lock:
         if not _pools or _pools[0].ended:
             _pools[:] = [SandboxPool(SandboxSettings().children)]
@@ -56,7 +56,7 @@ def shard_pool(shard: Shard) -> SandboxPool:
 
 
 def shard_judge(shard: Shard, policy: Policy) -> Judge:
-    """A judge over this process's pool; golds are remembered for all workers of the machine."""
+    """A judge over this process's pool; all workers of the machine share the cache of golds."""
     pool = shard_pool(shard)
     with _lock:
         if not _golds:
@@ -65,27 +65,25 @@ def shard_judge(shard: Shard, policy: Policy) -> Judge:
 
 
 class FurtherPolicies:
-    """The further policies of one command."""
+    """Verdicts of the policies besides a command's main one: those it names, and a dataset's official one."""
 
     def __init__(self, command: JudgeCandidates, shard: Shard) -> None:
         self.command, self.shard = command, shard
         self._official: dict[str, Policy] = {}
 
     def policies(self, example: Example) -> list[Policy]:
-        """Those besides the main one, each once."""
         asked = list(self.command.also)
         if self.command.official and example.dataset:
             asked.append(self.official(example.dataset))
         return [policy for policy in dict.fromkeys(asked) if policy is not self.command.policy]
 
     def official(self, dataset: str) -> Policy:
-        """The policy of a stored data set. Raises NotFoundError."""
         if dataset not in self._official:
             self._official[dataset] = find_dataset(self.shard.objects, dataset).policy
         return self._official[dataset]
 
     def verdicts(self, examples: Sequence[Example], questions: Sequence[JudgeQuestion]) -> list[list[ByPolicy]]:
-        """For each question and candidate, the verdict by further policy, on the original database."""
+        """Verdicts by policy for each question and candidate, on the original database."""
         found: list[list[ByPolicy]] = [[{} for _ in question.candidates] for question in questions]
         wanted = [self.policies(example) for example in examples]
         for policy in dict.fromkeys(policy for policies in wanted for policy in policies):
@@ -100,7 +98,7 @@ class FurtherPolicies:
 def find_programs(
     pool: SandboxPool, questions: Sequence[JudgeQuestion], judged: Sequence[Sequence[Judgement]]
 ) -> Programs:
-    """The program's hash by database and SQL, of candidates that compiled and may take part in a pair."""
+    """Bytecode hashes of candidates that compile and may be in a pair, to recognise two spellings of one query."""
     asked = {
         (question.database, judgement.sql): None
         for question, judgements in zip(questions, judged, strict=True)
@@ -113,9 +111,9 @@ def find_programs(
 
 
 def build_databases(command: BuildDatabase, shard: Shard) -> TaskResult:
-    """Seals the database of every written example; a script that does not build rejects its example.
+    """Build the database of every written example; a script that does not build rejects its example.
 
-    Invented examples get rows of ours where theirs are missing, cannot be inserted, or leave the gold nothing to find.
+    Invented examples get additional rows if theirs are missing, cannot be inserted, or leave the gold nothing to find.
     """
     found = ExampleBuilder(shard.objects, shard_pool(shard)).build(shard.rows(command.written, WrittenExample))
     counts = BuiltCounts(
@@ -132,7 +130,6 @@ def build_databases(command: BuildDatabase, shard: Shard) -> TaskResult:
 
 
 def verify_examples(command: VerifyExamples, shard: Shard) -> TaskResult:
-    """Passes every example through the gates; what does not pass is kept apart with its reason."""
     found = Verifier(command, shard.objects, shard_pool(shard)).verify(shard.rows(command.written, WrittenExample))
     reasons = found.reasons()
     counts = VerifiedCounts(
@@ -152,7 +149,7 @@ def verify_examples(command: VerifyExamples, shard: Shard) -> TaskResult:
 
 
 def judge_candidates(command: JudgeCandidates, shard: Shard) -> TaskResult:
-    """Judges an example's candidates together, so that its gold and equal answers run once."""
+    """Judge an example's candidates together, so that its gold and equal answers run once."""
     examples = {example.example_id: example for example in shard.rows(command.examples, Example)}
     grouped: dict[str, list[Candidate]] = {}
     for candidate in shard.rows(command.candidates, Candidate):
@@ -178,7 +175,7 @@ def judge_candidates(command: JudgeCandidates, shard: Shard) -> TaskResult:
 def prepare_suites(
     objects: ObjectStore, examples: Iterable[Example], grouped: Mapping[str, Sequence[Candidate]], count: int
 ) -> dict[Path, DatabaseSuite]:
-    """Local database file -> its neighbours, made for all golds and candidates of the shard on it."""
+    """Test-suite databases by local database file, for all golds and candidates of the shard."""
     if not count:
         return {}
     sqls: dict[str, list[str]] = {}
@@ -193,7 +190,6 @@ def prepare_suites(
 
 
 def to_question(objects: ObjectStore, example: Example, candidates: Sequence[Candidate]) -> JudgeQuestion:
-    """The example as the judge takes it."""
     return JudgeQuestion(
         database=local_database(objects, example.database_id),
         gold=example.gold,
@@ -204,7 +200,6 @@ def to_question(objects: ObjectStore, example: Example, candidates: Sequence[Can
 
 
 def outcome_of(judgement: Judgement) -> Outcome:
-    """The run's outcome, or why there was none."""
     if judgement.execution is not None:
         return judgement.execution.outcome
     return Outcome.UNEXTRACTABLE if judgement.sql is None else Outcome.NOT_RUN
@@ -217,7 +212,7 @@ def judged_records(
     others: Sequence[ByPolicy],
     programs: Programs,
 ) -> list[JudgedCandidate]:
-    """Rows for the object store, both results cut down for people. `others` are further policies' verdicts."""
+    """Records for the object store, both results cut for people. `others` holds further policies' verdicts."""
     return [
         JudgedCandidate(
             candidate=candidate,

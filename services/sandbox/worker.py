@@ -22,7 +22,7 @@ for contract, work in TASKS.items():
 
 @worker_init.connect(weak=False)
 def look_at_walls(**_: Any) -> None:
-    """Before any task is taken: a worker that lacks a required wall does not start."""
+    """Check before any task is taken: a worker that lacks a required wall does not start."""
     configure_logging(Queue.SANDBOX.value)
     try:
         report_walls()

@@ -1,8 +1,8 @@
-"""The child that writes databases, one after another: `python -m services.sandbox.building.child LIMITS_JSON PROGRESS_FD
-FILES_FD`.
+"""The child that writes databases, one after another.
 
-Only CREATE TABLE, CREATE INDEX and INSERT run, in one transaction on the empty file that it is given. The clock stands
-still and chance is refused, so that the same script gives the same bytes.
+Start: `python -m services.sandbox.building.child LIMITS_JSON PROGRESS_FD FILES_FD`. Only CREATE TABLE, CREATE INDEX and
+INSERT run, in one transaction on an empty file. The clock stands still and random functions are refused, so the same
+script gives the same bytes.
 """
 
 from itertools import islice
@@ -24,11 +24,11 @@ VFS_NAME = "still"
 
 
 class ScriptRefusedError(Exception):
-    """The script cannot be run; the text is the sentence for the user."""
+    """The script cannot be run; the message is shown to the user."""
 
 
 class FrozenClock(apsw.VFS):
-    """The usual file system with a clock that always shows the first of January 2000."""
+    """The usual file system with a clock that always shows 1 January 2000."""
 
     def __init__(self) -> None:
         super().__init__(VFS_NAME, "")
@@ -38,12 +38,11 @@ class FrozenClock(apsw.VFS):
         return JULIAN_DAY_2000
 
     def xCurrentTimeInt64(self) -> int:  # noqa: N802 (apsw's name)
-        """The same in milliseconds."""
         return int(JULIAN_DAY_2000 * 86_400_000)
 
 
 def check_statement(name: str, sql: str) -> None:
-    """Refuse by its first words what is no CREATE TABLE, CREATE INDEX or INSERT, and more than one statement."""
+    """Refuse anything but one CREATE TABLE, CREATE INDEX or INSERT."""
     words = islice((text.upper() for kind, text in tokens(sql) if kind == "word"), 3)
     if is_blank(sql):
         raise ScriptRefusedError(f"{name} is empty")
@@ -75,7 +74,7 @@ class DatabaseWriter:
             self.sqlite.create_scalar_function(function, refuse_chance, count)
 
     def run(self, request: dict[str, Any]) -> None:
-        """All statements, the checks, then the final form of the file."""
+        """Run all statements, check the result, and bring the file into its final form."""
         self.sqlite.execute("BEGIN")
         for part in ("ddl", "inserts"):
             for number, sql in enumerate(request[part], 1):
@@ -87,7 +86,6 @@ class DatabaseWriter:
         self.sqlite.execute("VACUUM")
 
     def statement(self, name: str, sql: str) -> None:
-        """One statement of the script, under the allow-list."""
         check_statement(name, sql)
         seen: list[str] = []
 
@@ -111,14 +109,12 @@ class DatabaseWriter:
             raise ScriptRefusedError(f"{name} goes past {self.limits.build_rows} rows in one database")
 
     def explain(self, error: Exception) -> str:
-        """The error in the sandbox's own words where those say more."""
         if isinstance(error, apsw.FullError):
             return f"the database would be larger than {self.limits.build_file_bytes} bytes"
         known = isinstance(error, apsw.InterruptError | apsw.AuthError | apsw.NoMemError | MemoryError)
         return classify_error(error, self.gate.denied).message if known else str(error)
 
     def check_sizes(self) -> None:
-        """At least one table, and not too many."""
         count = self.sqlite.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchall()[0][0]
         if not count:
             raise ScriptRefusedError("the script creates no table")
@@ -128,7 +124,6 @@ class DatabaseWriter:
             )
 
     def check_foreign_keys(self) -> None:
-        """Every reference must be met, whatever the order of the inserts was."""
         try:
             broken = self.sqlite.execute("PRAGMA foreign_key_check").fetchall()
         except apsw.SQLError as error:
@@ -140,12 +135,11 @@ class DatabaseWriter:
 
 
 def refuse_chance(*_arguments: Any) -> None:
-    """Stands where SQLite's random functions were."""
     raise apsw.AuthError("not authorized to use random functions: a script gives the same database each time")
 
 
 def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:
-    """`{}` when the given file is complete, else `refused` with a sentence."""
+    """Return `{}` when the file is complete, otherwise `refused` with a reason."""
     clock, builder = Deadline(), None
     clock.start(request["deadline_s"])
     try:

@@ -1,4 +1,4 @@
-"""Databases between the object store and the sandbox: sealed once, brought once, never changed."""
+"""Databases built from scripts, and databases in the object store: stored once, never changed."""
 
 import hashlib
 import re
@@ -23,10 +23,10 @@ from shared.storage.store import ObjectStore
 
 
 def build_database(script: DatabaseScript, path: Path, desk: BuildProcess) -> str:
-    """Write the database at `path`, read-only, and give its SHA-256 (hex); the same script gives the same bytes.
+    """Write the database at `path`, read-only, and return its SHA-256 (hex).
 
-    The file appears whole or not at all. Raises InvalidInputError naming the statement or the table, CancelledError
-    where the desk was closed.
+    The same script gives the same bytes. The file appears whole or not at all. Raises InvalidInputError naming the
+    statement or table, and CancelledError when the build process was closed.
     """
     check_script(script, desk.limits)
     with tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent) as folder:
@@ -39,7 +39,6 @@ def build_database(script: DatabaseScript, path: Path, desk: BuildProcess) -> st
 
 
 def check_script(script: DatabaseScript, limits: Limits) -> None:
-    """Refuse a script by its size, or one that is not text, before anything runs."""
     try:
         size = sum(len(sql.encode()) for sql in [*script.ddl, *script.inserts])
     except UnicodeEncodeError:
@@ -49,14 +48,12 @@ def check_script(script: DatabaseScript, limits: Limits) -> None:
 
 
 def script_refusal(error: OverrunError | ChildDiedError, deadline_s: float) -> InvalidInputError:
-    """What a script did that its child did not outlive."""
     if isinstance(error, OverrunError):
         return InvalidInputError(f"The database script ran longer than {deadline_s} s; make it smaller.")
     return InvalidInputError(f"The database script ended its process ({error}); make it smaller.")
 
 
 def run_script(script: DatabaseScript, fresh: Path, desk: BuildProcess) -> None:
-    """Builds in the desk's child."""
     deadline = checked_deadline(desk.limits.build_deadline_s)
     message = {"ddl": script.ddl, "inserts": script.inserts, "deadline_s": deadline}
     try:
@@ -69,10 +66,9 @@ def run_script(script: DatabaseScript, fresh: Path, desk: BuildProcess) -> None:
 
 
 def make_card(path: Path, database_id: str, *, sample_rows: int = 5, pool: SandboxPool | None = None) -> SchemaCard:
-    """Tables and views in order of creation, DDL on one line, the first rows of each. A child reads the file, of `pool`
-    if given.
+    """Read a database's schema card: tables and views in order of creation, with their first rows.
 
-    Raises NotFoundError or InvalidInputError naming the file.
+    A child of `pool`, or of a new one, reads the file. Raises NotFoundError or InvalidInputError naming the file.
     """
     if pool is not None:
         found = pool.describe_all(path, sample_rows)
@@ -89,12 +85,11 @@ _built: dict[str, str] = {}  # script hash -> database id: a grammar's few datab
 
 
 def script_hash(script: DatabaseScript) -> str:
-    """SHA-256 (hex) of a script's statements."""
     return hashlib.sha256(script.model_dump_json().encode()).hexdigest()
 
 
 def build_stored_database(objects: ObjectStore, script: DatabaseScript, pool: SandboxPool) -> str:
-    """Builds the database where it is new, stores file and card, and answers its id. Raises `InvalidInputError`."""
+    """Build the database unless it is known, store its file and card, and return its id. Raises InvalidInputError."""
     digest = script_hash(script)
     known = _built.get(digest)
     if known is not None and objects.exists(card_key(known)):
@@ -108,14 +103,13 @@ def build_stored_database(objects: ObjectStore, script: DatabaseScript, pool: Sa
 
 
 def remember_built(digest: str, database_id: str) -> None:
-    """What a script was built to."""
     if len(_built) >= REMEMBERED:
         _built.clear()
     _built[digest] = database_id
 
 
 def build_temporary_database(objects: ObjectStore, script: DatabaseScript, pool: SandboxPool) -> str:
-    """As `seal_database`, for a question only: what no job or data set has is kept apart, and for a time."""
+    """Like `build_stored_database`, for one question only: what no job or dataset holds is stored apart and expires."""
     digest = script_hash(script)
     known = _built.get(digest)
     if known is not None and (objects.exists(card_key(known)) or touch_temporary(objects, known)):
@@ -132,7 +126,7 @@ def build_temporary_database(objects: ObjectStore, script: DatabaseScript, pool:
 
 
 def touch_temporary(objects: ObjectStore, database_id: str) -> bool:
-    """Notes that it is used now, at most once an hour a process; False where there is none."""
+    """Record that it is used now, at most once an hour per process; False if it does not exist."""
     key, now = ddl_card_key(database_id), time.monotonic()
     if now - _touched.get(database_id, -TOUCHED_S) < TOUCHED_S:
         return objects.exists(key)
@@ -147,7 +141,7 @@ def touch_temporary(objects: ObjectStore, database_id: str) -> bool:
 
 
 def store_database(objects: ObjectStore, path: Path, database_id: str, pool: SandboxPool) -> SchemaCard:
-    """Stores a sealed file and, last, its card; a file that cannot be described is not stored."""
+    """Store a file and then its card; a file that cannot be described is not stored."""
     if objects.exists(card_key(database_id)):
         return SchemaCard.model_validate_json(objects.get(card_key(database_id)))
     card = make_card(path, database_id, pool=pool)
@@ -160,7 +154,7 @@ def store_database(objects: ObjectStore, path: Path, database_id: str, pool: San
 
 
 def local_database(objects: ObjectStore, database_id: str) -> Path:
-    """The database as a local file, stored for good or built for a question. Raises `NotFoundError`."""
+    """The database as a local file, whether stored or temporary. Raises NotFoundError."""
     folder = PathSettings().databases
     try:
         return local_copy(objects, database_key(database_id), folder)
@@ -179,14 +173,14 @@ SKIPPED_STATEMENTS = re.compile(
 
 @dataclass(frozen=True)
 class SplitScript:
-    """The script, and the first words of statements that are left out."""
+    """The statements to run, and the first words of those that are skipped."""
 
     script: DatabaseScript
     skipped: list[str]
 
 
 def split_script(text: str) -> SplitScript:
-    """Raises InvalidInputError (code invalid_ddl) where no CREATE TABLE is left."""
+    """Raises InvalidInputError (code invalid_ddl) when no CREATE TABLE is left."""
     ddl: list[str] = []
     inserts: list[str] = []
     skipped: list[str] = []
@@ -202,7 +196,7 @@ def split_script(text: str) -> SplitScript:
 
 
 def split_statements(text: str) -> list[str]:
-    """Cut at semicolons outside quotes and comments; a trigger's body stays in one piece."""
+    """Split at semicolons outside quotes and comments; a trigger's body stays in one piece."""
     found: list[str] = []
     parts: list[str] = []
     words: list[str] = []

@@ -1,4 +1,4 @@
-"""Databases of written examples: sealed, and mended where an invented one lacks rows."""
+"""The databases of written examples: built, stored, and filled with rows where an invented one lacks them."""
 
 import tempfile
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ MISSING_ROWS = frozenset({Outcome.EMPTY})
 
 
 def fill_script(script: DatabaseScript, gold: str, pool: SandboxPool) -> tuple[DatabaseScript, bool]:
-    """The script with which the gold finds rows, and whether rows of ours are in it; else the script as it is.
+    """Return a script on which the gold finds rows, and whether we added any; otherwise the script as it is.
 
-    Rows are added where a table has none or the gold finds none. Where the writer's rows cannot be inserted, ours stand
-    in their place. Raises InvalidInputError, about the writer's script, where that does not build and ours neither.
+    Rows are added when a table is empty or the gold finds nothing. When the writer's rows cannot be inserted, ours
+    replace them. Raises InvalidInputError about the writer's script when neither builds.
     """
     with tempfile.TemporaryDirectory(prefix="sense-fill-") as folder:
         trial = FillTrial(Path(folder), gold, pool)
@@ -42,7 +42,7 @@ def fill_script(script: DatabaseScript, gold: str, pool: SandboxPool) -> tuple[D
 
 
 def lacks_rows(tables: list[TableCard], ran: Execution) -> bool:
-    """Whether rows are missing; a gold that fails for another reason is not helped by rows."""
+    """Whether rows are missing; rows do not help a gold that fails for another reason."""
     if ran.outcome in MISSING_ROWS or all_null(ran):
         return True
     return ran.outcome is Outcome.OK and any(table.row_count == 0 for table in tables)
@@ -54,24 +54,23 @@ def all_null(ran: Execution) -> bool:
 
 
 class FillTrial:
-    """Builds a script in a folder of its own and runs the gold on it."""
+    """Builds scripts in its folder and runs the gold on them."""
 
     def __init__(self, folder: Path, gold: str, pool: SandboxPool) -> None:
         self.folder, self.gold, self.pool, self.number = folder, gold, pool, 0
 
     def run(self, script: DatabaseScript) -> tuple[list[TableCard], Execution]:
-        """Its tables and the gold's run. Raises InvalidInputError for a script that does not build."""
+        """Raises InvalidInputError for a script that does not build."""
         self.number += 1
         path = self.folder / f"{self.number}.sqlite"
         tables = make_card(path, build_database(script, path, self.pool.desk), pool=self.pool).tables
         return tables, self.pool.run(ExecutionRequest(path, self.gold, Limits().gold_deadline_s, 5))
 
     def tables(self, script: DatabaseScript) -> list[TableCard]:
-        """Its tables alone."""
         return self.run(script)[0]
 
     def best(self, script: DatabaseScript, tables: list[TableCard]) -> DatabaseScript | None:
-        """The script with rows of ours on which the gold finds rows, or None."""
+        """The script with added rows on which the gold finds something, or None."""
         for sharing in SHARINGS:
             more = script.model_copy(update={"inserts": [*script.inserts, *fill_inserts(tables, self.gold, sharing)]})
             try:
@@ -85,21 +84,17 @@ class FillTrial:
 
 @dataclass
 class BuiltExamples:
-    """Written examples with sealed databases, and those whose script does not build."""
-
     built: list[WrittenExample] = field(default_factory=list)
     rejected: list[RejectedExample] = field(default_factory=list)
 
 
 class ExampleBuilder:
-    """Builds the databases of one shard."""
-
     def __init__(self, objects: ObjectStore, pool: SandboxPool) -> None:
         self.objects, self.pool = objects, pool
         self.catalog = CardCache(objects)
 
     def build(self, rows: Sequence[WrittenExample]) -> BuiltExamples:
-        """Every row is built or rejected, in order; rows on given databases pass."""
+        """Build or reject every row, in order; rows on existing databases pass."""
         found = BuiltExamples()
         for written in rows:
             if written.database is None:
@@ -114,7 +109,6 @@ class ExampleBuilder:
         return found
 
     def sealed(self, written: WrittenExample, script: DatabaseScript) -> WrittenExample:
-        """The row on its sealed database. Raises InvalidInputError."""
         invented = written.provenance.writer == "llm"
         try:
             database_id = build_stored_database(self.objects, script, self.pool)
@@ -127,12 +121,10 @@ class ExampleBuilder:
         return written.model_copy(update={"database": None, "database_id": database_id})
 
     def lacks_rows(self, written: WrittenExample, database_id: str) -> bool:
-        """Whether a table is empty, or the gold finds nothing."""
         ran = self.pool.run(gold_request(local_database(self.objects, database_id), written.sql, 5))
         return lacks_rows(self.catalog.card(database_id).tables, ran)
 
     def mended(self, written: WrittenExample, script: DatabaseScript) -> WrittenExample:
-        """The row on a database with rows of ours, where those help. Raises InvalidInputError."""
         better, added = fill_script(script, written.sql, self.pool)
         database_id = build_stored_database(self.objects, better, self.pool)
         return written.model_copy(update={"database": None, "database_id": database_id, "rows_added": added})

@@ -1,4 +1,4 @@
-"""Rows for every table of a schema: parents first, keys that refer to them, some rows that a gold's filters find."""
+"""Rows for every table of a schema: parents first, with valid keys, and some that match a gold's filters."""
 
 import re
 from collections import defaultdict
@@ -73,7 +73,7 @@ SQL_LITERAL = re.compile(r"'((?:[^']|'')*)'|(-?\d+(?:\.\d+)?)")
 
 
 def usual_value(table: TableCard, column: ColumnCard, place: int) -> Value:
-    """The value of row `place`; different for each row where the column is a key."""
+    """The value of row `place`; unique per row when the column is a key."""
     rule = allowed_values(table).get(column.name.lower())
     if rule is not None:
         return rule[place % len(rule)]
@@ -90,7 +90,7 @@ def usual_value(table: TableCard, column: ColumnCard, place: int) -> Value:
 
 
 def date_value(kind: str, place: int) -> Value:
-    """A date, a time stamp, or a year where the column holds whole numbers."""
+    """A date, a timestamp, or a year for an integer column."""
     day = FIRST_DAY + timedelta(days=97 * place)
     if "INT" in kind:
         return day.year
@@ -98,7 +98,6 @@ def date_value(kind: str, place: int) -> Value:
 
 
 def integer_value(name: str, key: bool, place: int) -> int:
-    """A whole number of the size that its name lets expect."""
     if key:
         return place + 1
     if "year" in name:
@@ -109,7 +108,6 @@ def integer_value(name: str, key: bool, place: int) -> int:
 
 
 def text_value(table: TableCard, column: ColumnCard, place: int) -> str:
-    """A text of the kind that its name lets expect."""
     name = column.name.lower()
     if column.primary_key:
         return f"{table.name[:3].upper()}{place + 1:03d}"
@@ -126,13 +124,13 @@ def text_value(table: TableCard, column: ColumnCard, place: int) -> str:
 
 
 def unique_columns(table: TableCard) -> set[str]:
-    """Columns that are declared UNIQUE by themselves, in lower case."""
+    """Columns declared UNIQUE on their own, in lower case."""
     found = {*declared_unique(table.ddl), *(name.lower() for name in UNIQUE_RULE.findall(table.ddl))}
     return {column.name.lower() for column in table.columns} & found
 
 
 def declared_unique(ddl: str) -> Iterator[str]:
-    """The first name of each part of a CREATE TABLE that says UNIQUE outside of brackets."""
+    """The first name of each part of a CREATE TABLE that says UNIQUE outside parentheses."""
     depth, name = 0, ""
     begins = False
     for kind, piece in tokens(ddl):
@@ -147,7 +145,6 @@ def declared_unique(ddl: str) -> Iterator[str]:
 
 
 def holds_people(table: TableCard) -> bool:
-    """Whether a table seems to hold people: by its name, or by what it says of each."""
     if PEOPLE.search(table.name.lower()):
         return True
     return any(ABOUT_PEOPLE.search(column.name.lower()) for column in table.columns)
@@ -171,12 +168,11 @@ def allowed_values(table: TableCard) -> dict[str, list[Value]]:
 
 
 def read_literal(quoted: str, written: str) -> Value:
-    """One literal of a CHECK."""
     return parse_number(written) if written else quoted.replace("''", "'")
 
 
 def parse_number(text: str) -> Value:
-    """What a numeric literal stands for; None where no column can hold it."""
+    """The number that a literal stands for; None when no column can hold it."""
     try:
         value = int(text) if text.removeprefix("-").isdecimal() and len(text) < INT_DIGITS else float(text)
     except ValueError:
@@ -201,14 +197,15 @@ MAX_GROUP_ROWS = 40
 
 @dataclass
 class GoldConditions:
-    """`selects`: by SELECT of the gold, conditions by table and column. `rows`: how many a group must have."""
+    """`selects` holds, for each SELECT of the gold, its conditions by table and column; `rows` is the size a group must
+    have."""
 
     selects: list[dict[Key, list[Condition]]] = field(default_factory=list)
     rows: int = 1
 
 
 def read_conditions(gold: str, columns: Mapping[str, frozenset[str]]) -> GoldConditions:
-    """The wants of any text; none where it cannot be read. `columns` by table, all lower case."""
+    """The conditions of a gold, none when it cannot be parsed. `columns` is by table, all lower case."""
     try:
         tree = parse_one_sql(gold)
     except SqlglotError:
@@ -222,8 +219,6 @@ def read_conditions(gold: str, columns: Mapping[str, frozenset[str]]) -> GoldCon
 
 
 class SelectReader:
-    """One SELECT with its tables by alias."""
-
     def __init__(self, select: exp.Select, columns: Mapping[str, frozenset[str]]) -> None:
         self.select, self.columns = select, columns
         self.sources = {
@@ -233,13 +228,12 @@ class SelectReader:
         }
 
     def own(self) -> Iterator[exp.Expr]:
-        """Nodes of this SELECT's conditions, without those of subqueries and without negated ones."""
+        """Nodes of this SELECT's conditions, without subqueries and negated ones."""
         for node in self.select.walk(prune=lambda node: isinstance(node, exp.Query) and node is not self.select):
             if node.find_ancestor(exp.Not) is None and node.find_ancestor(exp.Case) is None:
                 yield node
 
     def conditions(self) -> dict[Key, list[Condition]]:
-        """Conditions that hold a column against literals."""
         found: dict[Key, list[Condition]] = defaultdict(list)
         for node in self.own():
             for key, condition in self.read(node):
@@ -247,7 +241,6 @@ class SelectReader:
         return dict(found)
 
     def read(self, node: exp.Expr) -> Iterator[tuple[Key, Condition]]:
-        """What one node wants."""
         sign = SIGNS.get(type(node))
         if sign is not None:
             for one, other, said in (
@@ -272,7 +265,7 @@ class SelectReader:
                 yield key, ("null", None)
 
     def column(self, node: exp.Expr | None) -> Key | None:
-        """Table and column that a node names; functions around it (LOWER, strftime) are looked through."""
+        """The table and column that a node names; LOWER, CAST and the like are looked through."""
         while isinstance(node, exp.Lower | exp.Upper | exp.Trim | exp.Cast | exp.Paren):
             node = node.this
         if not isinstance(node, exp.Column):
@@ -284,7 +277,7 @@ class SelectReader:
         return next(((table, name) for table in self.sources.values() if name in self.columns[table]), None)
 
     def literal(self, node: exp.Expr | None) -> Value:
-        """The value of a literal; a name in double quotes that no table has is a text."""
+        """A literal's value; a name in double quotes that no table has is a string."""
         if isinstance(node, exp.Neg):
             value = self.literal(node.this)
             return -value if isinstance(value, int | float) else None
@@ -295,7 +288,7 @@ class SelectReader:
         return str(node.this) if node.is_string else parse_number(str(node.this))
 
     def group_rows(self) -> int:
-        """How many rows a group must have for HAVING COUNT."""
+        """The number of rows that HAVING COUNT asks for."""
         having = self.select.args.get("having")
         most = 1
         for node in having.find_all(exp.GT, exp.GTE, exp.EQ) if having is not None else ():
@@ -306,7 +299,7 @@ class SelectReader:
 
 
 def satisfying_value(conditions: list[Condition], usual: Value) -> Value:
-    """A value for which the conditions hold, as many from the first on as can; the usual one where it does."""
+    """A value that meets as many conditions as possible, the first ones first; the usual one if it does."""
     candidates = [usual, *(one for condition in conditions for one in nearby_values(condition))]
     fulfilled = [[satisfies(condition, candidate) for condition in conditions] for candidate in candidates]
     best = max(range(len(candidates)), key=lambda place: (sum(fulfilled[place]), fulfilled[place][:1], -place))
@@ -314,7 +307,6 @@ def satisfying_value(conditions: list[Condition], usual: Value) -> Value:
 
 
 def nearby_values(condition: Condition) -> list[Value]:
-    """The literal itself, and values on both sides of it."""
     sign, value = condition
     if sign == "like" and isinstance(value, str):
         return [value.replace("%", "").replace("_", "a") or "a"]
@@ -326,7 +318,7 @@ def nearby_values(condition: Condition) -> list[Value]:
 
 
 def adjacent_text(text: str, step: int) -> str:
-    """A text of the same form just after or before: the last digit or letter that can be, moved."""
+    """A text of the same form just before or after: the last digit or letter that can be, moved."""
     for place in range(len(text) - 1, -1, -1):
         moved = chr(ord(text[place]) + step)
         if (text[place].isdigit() and moved.isdigit()) or (text[place].isalpha() and moved.isalpha()):
@@ -335,7 +327,7 @@ def adjacent_text(text: str, step: int) -> str:
 
 
 def satisfies(condition: Condition, value: Value) -> bool:
-    """Whether a value fulfils a condition, numbers and texts each among themselves."""
+    """Whether a value meets a condition; numbers and texts compare only among themselves."""
     sign, literal = condition
     if sign == "null" or value is None:
         return sign == "null" and value is None
@@ -348,7 +340,6 @@ def satisfies(condition: Condition, value: Value) -> bool:
 
 
 def compare_values(sign: str, one: object, other: object) -> bool:
-    """A comparison by its sign; both sides are of one kind."""
     if sign in ("=", "!="):
         return (one == other) is (sign == "=")
     smaller = bool(one < other)  # type: ignore[operator]
@@ -367,7 +358,7 @@ FilledRow = dict[str, Value]
 
 
 def fill_inserts(tables: Iterable[TableCard], gold: str, sharing: Sharing) -> list[str]:
-    """One INSERT a table; a row that breaks a constraint is passed over by SQLite."""
+    """One INSERT per table; SQLite skips rows that break a constraint."""
     known = {table.name.lower(): table for table in tables}
     columns = {name: frozenset(c.name.lower() for c in table.columns) for name, table in known.items()}
     filler = RowFiller(known, read_conditions(gold, columns), sharing)
@@ -375,8 +366,6 @@ def fill_inserts(tables: Iterable[TableCard], gold: str, sharing: Sharing) -> li
 
 
 class RowFiller:
-    """Makes the rows of all tables."""
-
     def __init__(self, tables: Mapping[str, TableCard], wanted: GoldConditions, sharing: Sharing) -> None:
         self.tables, self.wanted, self.sharing = tables, pass_to_parents(tables, wanted), sharing
         self.branches = max(1, len(wanted.selects))
@@ -388,7 +377,7 @@ class RowFiller:
             self.rows[name] = [self.row(name, place) for place in range(self.count)]
 
     def row(self, name: str, place: int) -> FilledRow:
-        """One row; the first `planned` ones meet the filters."""
+        """Make one row; the first `planned` ones match the filters."""
         table = self.tables[name]
         offset = OFFSET if table.row_count else 0
         found: FilledRow = {}
@@ -406,7 +395,7 @@ class RowFiller:
         return found
 
     def meet(self, name: str, place: int, found: FilledRow) -> None:
-        """Sets what the filters want: those of one SELECT, and on the first row, which others share, of all."""
+        """Apply the filters of one SELECT, and on the first row, which others share, those of all."""
         met: set[str] = set(self.referring(name))
         rest = self.wanted.selects[1:] if place == 0 and self.sharing != "none" else []
         for select in [*self.wanted.selects[place % self.branches :][:1], *rest]:
@@ -416,18 +405,17 @@ class RowFiller:
                     met.add(column)
 
     def referring(self, name: str) -> set[str]:
-        """Columns that are foreign keys: their parents' values decide."""
         return {key.column.lower() for key in self.tables[name].foreign_keys}
 
     def parent(self, table: TableCard, number: int, place: int) -> int:
-        """Which row of its parent a row's key refers to; the last parents have no children."""
+        """The parent row that a row's key refers to; the last parents get no children."""
         shared = {"first": 0, "last": len(table.foreign_keys) - 1, "none": -1}[self.sharing]
         if place < self.planned:
             return 0 if number == shared else place
         return place % (self.count - CHILDLESS)
 
     def reference(self, name: str, key: ForeignKeyCard, place: int) -> Value:
-        """The parent's value; NULL where it is not there yet (a table that refers to itself, a circle)."""
+        """The parent's value; NULL when it does not exist yet (self-references, cycles)."""
         rows = self.rows.get(key.to_table.lower())
         if rows is None or key.to_table.lower() == name:
             return None
@@ -435,7 +423,7 @@ class RowFiller:
 
 
 def pass_to_parents(tables: Mapping[str, TableCard], wanted: GoldConditions) -> GoldConditions:
-    """The wants with those of foreign keys given to the keys that they refer to: a parent decides its children's."""
+    """Move the conditions on foreign keys to the keys they refer to: a parent decides its children's values."""
     selects = [dict(select) for select in wanted.selects]
     for name in reversed(parents_first(tables)):
         for key in tables[name].foreign_keys:
@@ -447,7 +435,7 @@ def pass_to_parents(tables: Mapping[str, TableCard], wanted: GoldConditions) -> 
 
 
 def parents_first(tables: Mapping[str, TableCard]) -> list[str]:
-    """Names of tables in an order in which keys can be met."""
+    """Table names in an order in which foreign keys can be met."""
     done: dict[str, None] = {}
 
     def visit(name: str, above: frozenset[str]) -> None:
@@ -463,7 +451,7 @@ def parents_first(tables: Mapping[str, TableCard]) -> list[str]:
 
 
 def insert_statement(table: TableCard, rows: list[FilledRow]) -> str:
-    """One INSERT of all rows whose parents are there: SQLite may have passed over some of these."""
+    """One INSERT of all rows whose parents exist: SQLite may have skipped some of those."""
     names = ", ".join(quote_identifier(column.name) for column in table.columns)
     values = ", ".join(
         "(" + ", ".join(sql_literal(row[column.name.lower()]) for column in table.columns) + ")" for row in rows
@@ -480,7 +468,6 @@ def insert_statement(table: TableCard, rows: list[FilledRow]) -> str:
 
 
 def sql_literal(value: Value) -> str:
-    """A value as SQL."""
     if value is None:
         return "NULL"
     return "'" + value.replace("'", "''").replace("\x00", "") + "'" if isinstance(value, str) else repr(value)

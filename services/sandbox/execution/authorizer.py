@@ -1,4 +1,4 @@
-"""What SQL may do: an allow-list, asked by SQLite while it compiles a statement."""
+"""What SQL may do: an allow-list that SQLite consults while it compiles a statement."""
 
 from collections.abc import Callable
 
@@ -43,14 +43,13 @@ BUILD_ACTIONS = frozenset(
 
 
 def is_built_in_table(name: str) -> bool:
-    """Whether this is a table (in lower case) that SQLite has without any CREATE."""
+    """Whether SQLite has this table (name in lower case) without any CREATE."""
     return name in BUILT_IN_TABLES or name.startswith("pragma_")
 
 
 class Authorizer:
-    """Remembers what it refused last, so that the outcome can name it, and (`watch_dates`) whether a statement has
-    date functions.
-    """
+    """Remembers what it refused last, so that the outcome can name it, and with `watch_dates` whether a statement has
+    date functions."""
 
     def __init__(self, *, watch_dates: bool = False) -> None:
         self.denied: str | None = None
@@ -59,11 +58,9 @@ class Authorizer:
         self._watched = DATE_FUNCTIONS if watch_dates else frozenset()
 
     def forget(self) -> None:
-        """Before a statement is compiled."""
         self.denied, self.by_chance, self.dates = None, False, False
 
     def refuse(self, action: int, first: str | None, second: str | None) -> int:
-        """Note the refusal and give SQLite its answer."""
         name = str(apsw.mapping_authorizer_function[action]).removeprefix("SQLITE_").replace("_", " ").lower()
         subject = second if action == apsw.SQLITE_FUNCTION else first
         self.by_chance = action == apsw.SQLITE_FUNCTION and (second or "").lower() in RANDOM_FUNCTIONS
@@ -71,11 +68,11 @@ class Authorizer:
         return int(apsw.SQLITE_DENY)
 
     def reading(self, tables: frozenset[str], modules: frozenset[str]) -> AuthorizerCallback:
-        """Only queries, only over `tables`, the schema table and JSON's table-valued functions (names in lower case).
+        """Allow queries over `tables`, the schema table and JSON's table-valued functions only (names in lower case).
 
-        SQLite asks with an empty column for whatever gives no column, and then a CTE's name looks like a table's: such
-        a name passes unless it is one of SQLite's built-in `modules`. A table of the file that bears a built-in one's
-        name opens no way to that: `temp.dbstat` would go past the file's own.
+        SQLite asks with an empty column when no column is used, and then a CTE's name looks like a table's: such a name
+        passes unless it is one of SQLite's built-in `modules`. A table of the file with a built-in name opens no way to
+        the built-in one: `temp.dbstat` would bypass the file's own.
         """
         allowed = frozenset(name for name in tables if not is_built_in_table(name)) | OPEN_TABLES
 
@@ -106,7 +103,7 @@ class Authorizer:
         return decide
 
     def building(self) -> AuthorizerCallback:
-        """Only CREATE TABLE, CREATE INDEX and INSERT, and what SQLite itself does for them."""
+        """Allow CREATE TABLE, CREATE INDEX and INSERT only, and what SQLite itself does for them."""
 
         def decide(action: int, first: str | None, second: str | None, base: str | None, _inner: str | None) -> int:
             if base == "temp":

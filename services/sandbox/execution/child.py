@@ -1,10 +1,9 @@
-"""The killable child: `python -m services.sandbox.execution.child LIMITS_JSON PROGRESS_FD FILES_FD`, one request at a time
-over stdin and stdout.
+"""The child that runs queries, one request at a time over stdin and stdout.
 
-A request holds many statements for one database. Answers leave at the latest `FLUSH_S` after the first of them began,
-several in a frame where statements are quick: waking the parent for each would cost more than many a query. It ends
-when its stdin ends. It imports neither pydantic nor anything of the cluster, so that a
-respawn stays cheap.
+Start: `python -m services.sandbox.execution.child LIMITS_JSON PROGRESS_FD FILES_FD`. A request holds many statements
+for one database. Answers leave at most `FLUSH_S` after the first of them began, several in a frame when statements are
+quick: waking the parent for each would cost more than most queries. The child ends when its stdin ends. It imports
+neither pydantic nor anything of the cluster, so it starts quickly.
 """
 
 import gc
@@ -30,21 +29,20 @@ CPU_STEP_S = 3.0  # the kernel's limit on CPU time is moved in such steps, not a
 
 
 class OpenDatabase:
-    """A database that the parent gave, open in SQLite once it is asked of and sound."""
+    """A database file from the parent; its connection opens with the first query."""
 
     def __init__(self, file: int) -> None:
         self.file = file
         self.connection: ReadConnection | None = None
 
     def close(self) -> None:
-        """Let go of it."""
         if self.connection is not None:
             self.connection.close()
         os.close(self.file)
 
 
 class QueryServer:
-    """Keeps the last few databases and answers requests."""
+    """Keeps the most recent databases open and answers requests."""
 
     def __init__(self, limits: Limits, receiver: FileReceiver) -> None:
         self.limits, self.receiver = limits, receiver
@@ -55,7 +53,7 @@ class QueryServer:
         self.given: OrderedDict[tuple[Any, ...], OpenDatabase] = OrderedDict()
 
     def database(self, request: dict[str, Any]) -> OpenDatabase:
-        """This very file (path and identity), most recent last; the parent counts along and knows which are here."""
+        """The file with this path and identity. The parent keeps the same list and sends what is missing."""
         key = (request["database"], *request["identity"])
         for file in self.receiver.take(request["given"]):
             self.given[key] = OpenDatabase(file)
@@ -65,7 +63,6 @@ class QueryServer:
         return self.given[key]
 
     def connection(self, database: OpenDatabase) -> ReadConnection:
-        """The open connection for it."""
         if database.connection is None:
             self.opened += 1
             path, size = given_path(database.file), os.fstat(database.file).st_size
@@ -73,7 +70,7 @@ class QueryServer:
         return database.connection
 
     def serve(self, request: dict[str, Any], progress: Progress) -> None:
-        """One reply a statement, in frames of some; a file that is no database gives `unusable` for each."""
+        """Send one reply per statement, several to a frame; all are `unusable` when the file is not a database."""
         replies: list[dict[str, Any]] = []
         began = time.monotonic()
         database = self.database(request)
@@ -94,7 +91,6 @@ class QueryServer:
             self.cpu_end = end + CPU_STEP_S
 
     def answer(self, request: dict[str, Any], database: OpenDatabase, statement: dict[str, Any]) -> dict[str, Any]:
-        """One statement within its deadline."""
         self.clock.start(statement["deadline_s"])
         self.allow_cpu(statement["deadline_s"] + self.limits.grace_s)
         try:
@@ -103,7 +99,7 @@ class QueryServer:
             return {"unusable": str(error)}
 
     def perform(self, request: dict[str, Any], database: OpenDatabase, statement: dict[str, Any]) -> dict[str, Any]:
-        """A query, its program alone, or the description of a database."""
+        """Run a query, compile it, or describe the database."""
         try:
             connection = self.connection(database)
         except (apsw.Error, MemoryError, UnicodeDecodeError) as error:
@@ -121,7 +117,6 @@ class QueryServer:
 
 
 def main() -> None:
-    """Wall in, then serve until the parent is gone."""
     limits, progress = Limits.from_json(sys.argv[1]), Progress(int(sys.argv[2]))
     receiver = FileReceiver(int(sys.argv[3]))
     wall_in(limits, progress)

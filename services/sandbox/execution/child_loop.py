@@ -1,4 +1,4 @@
-"""What a child with one kind of task does: wall itself in, answer its request, or one after another, end."""
+"""The life of a child with one kind of task: build walls, answer requests, end."""
 
 import os
 import sys
@@ -15,9 +15,10 @@ Answer = Callable[[dict[str, Any], list[int], Limits], dict[str, Any]]
 
 
 def serve_once(answer: Answer, *, writes: bool) -> None:
-    """The child's whole life; with `writes` it may write up to `Limits.build_file_bytes` to each file it is given.
+    """Answer one request and end. With `writes`, the child may write up to `Limits.build_file_bytes` to each file it
+    gets.
 
-    `answer` gets the request, the descriptors that came with it, and the limits. Does not return.
+    `answer` receives the request, the descriptors that came with it, and the limits.
     """
     limits, receiver = start_child(writes)
     answer_request(answer, limits, receiver)
@@ -25,7 +26,7 @@ def serve_once(answer: Answer, *, writes: bool) -> None:
 
 
 def serve_requests(answer: Answer, *, writes: bool) -> None:
-    """The same for a child that answers until its parent has had enough. Does not return."""
+    """Answer requests until the parent closes the pipe, and end."""
     limits, receiver = start_child(writes)
     while answer_request(answer, limits, receiver):
         pass
@@ -33,7 +34,6 @@ def serve_requests(answer: Answer, *, writes: bool) -> None:
 
 
 def start_child(writes: bool) -> tuple[Limits, FileReceiver]:
-    """Walls this process in."""
     limits, receiver = Limits.from_json(sys.argv[1]), FileReceiver(int(sys.argv[3]))
     wall_in(limits, Progress(int(sys.argv[2])), file_bytes=limits.build_file_bytes if writes else 0)
     apsw.hard_heap_limit(limits.heap_bytes)
@@ -42,7 +42,7 @@ def start_child(writes: bool) -> tuple[Limits, FileReceiver]:
 
 
 def answer_request(answer: Answer, limits: Limits, receiver: FileReceiver) -> bool:
-    """One request; False where there is none any more. Its files are closed again."""
+    """Answer one request and close its files; False when there is none left."""
     request = read_message(0)
     if request is None:
         return False

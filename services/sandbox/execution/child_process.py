@@ -1,4 +1,4 @@
-"""The parent's end of one child: start, ask within a deadline, kill."""
+"""The parent's end of one child: start it, ask it within a deadline, kill it."""
 
 import json
 import os
@@ -39,7 +39,7 @@ log = get_logger()
 
 
 class ChildDiedError(Exception):
-    """The child's end of the pipe closed. `started` says whether it had begun the request, `at` at which statement."""
+    """The child's end of the pipe closed. `started` says whether it had begun the request, `at` with which statement."""
 
     def __init__(self, started: bool, status: int | None, at: int = 0) -> None:
         super().__init__(f"exit status {status}")
@@ -47,7 +47,7 @@ class ChildDiedError(Exception):
 
 
 class OverrunError(Exception):
-    """The child did not answer in time and has been killed; `at` is the statement that it was in."""
+    """The child did not answer in time and has been killed; `at` is the statement that it was running."""
 
     def __init__(self, at: int = 0) -> None:
         super().__init__(f"statement {at} ran past its deadline")
@@ -55,13 +55,13 @@ class OverrunError(Exception):
 
 
 class MissingWallsError(UnavailableError):
-    """A child found that the kernel lacks a wall which this installation requires."""
+    """The kernel lacks a wall that this installation requires."""
 
     code = "sandbox_walls"
 
 
 class ChildProcess:
-    """A running child. The pool gives it to one caller at a time; only `kill` may come from another thread."""
+    """A running child. The pool lends it to one caller at a time; only `kill` may come from another thread."""
 
     def __init__(self, limits: Limits, module: str = QUERY_CHILD) -> None:
         self.limits = replace(limits, require_walls=limits.require_walls or SandboxSettings().require_walls)
@@ -99,30 +99,28 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """The process id."""
         return self.process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs, as far as the kernel has said."""
         return self.process.poll() is None
 
     @property
     def walls(self) -> dict[str, bool]:
-        """Which of the kernel's walls the child found and put around itself; none before it has."""
+        """The walls that the child found and put up; none before it has."""
         said = self.progress.walls()
         return {name: bool(said & bit) for name, bit in WALL_NAMES.items()}
 
     def ask(self, message: dict[str, Any], deadline_s: float, files: Sequence[int] = ()) -> dict[str, Any]:
-        """One request with the files that it is about, one reply. Raises what `begin` and `replies` raise."""
+        """Send one request with its files and return the reply. Raises like `begin` and `replies`."""
         self.begin(message, files)
         reply: dict[str, Any] = self._receive(self._end(deadline_s), started=True)
         return reply
 
     def begin(self, message: dict[str, Any], files: Sequence[int] = ()) -> None:
-        """Send a request and wait for the child's word that it has begun.
+        """Send a request and wait until the child says it has begun.
 
-        Raises ChildDiedError, UnavailableError when it never begins (the child is dead then).
+        Raises ChildDiedError, or UnavailableError when it never begins (the child is dead then).
         """
         begin_by = time.monotonic() + self.limits.start_s
         try:
@@ -133,9 +131,9 @@ class ChildProcess:
             raise self._never_began() from None
 
     def send(self, message: dict[str, Any]) -> None:
-        """Send a request of many statements, for `replies`, and its database where the child does not hold that yet.
+        """Send a request of many statements, for `replies`, with its database when the child does not have it open.
 
-        Raises ChildDiedError, UnavailableError, and what `opened` raises for the file (the child lives then).
+        Raises ChildDiedError, UnavailableError, and like `open_database_file` (the child lives then).
         """
         self.progress.set(NOT_BEGUN)
         self._begin_by = time.monotonic() + self.limits.start_s
@@ -151,7 +149,7 @@ class ChildProcess:
             raise self._never_began() from None
 
     def _give(self, files: Sequence[int]) -> None:
-        """Hand descriptors over; the child takes them when it has read the request that counts them."""
+        """Hand over descriptors; the child takes them when it has read the request that counts them."""
         try:
             if files:
                 socket.send_fds(self.files, [b"."], list(files))
@@ -159,10 +157,10 @@ class ChildProcess:
             raise self._died(started=False) from None
 
     def replies(self, deadlines: Sequence[float]) -> list[dict[str, Any]]:
-        """The next replies to `send`, one or more. `deadlines` are those of all its statements, each from its begin.
+        """The next replies to `send`, one or more. `deadlines` holds those of all statements, each from its start.
 
-        Raises ChildDiedError, OverrunError (the child is dead then; both name the statement), UnavailableError when it
-        never begins.
+        Raises ChildDiedError or OverrunError, which name the statement (the child is dead then), or UnavailableError
+        when it never begins.
         """
         last = self._begin_by + sum(deadlines) + len(deadlines) * self.limits.grace_s  # whatever a child says
         look_again = min(deadlines) + self.limits.grace_s
@@ -176,14 +174,14 @@ class ChildProcess:
                 raise OverrunError(number) if number >= 0 else self._never_began()
 
     def _reply_list(self) -> list[dict[str, Any]]:
-        """A frame that has begun to arrive; its writer has nothing else to do than to write the rest."""
+        """Read a frame that has begun to arrive; its writer does nothing else until the rest is sent."""
         found = self._receive(time.monotonic() + self.limits.start_s, started=self.progress.get()[0] >= 0)
         if not isinstance(found, list):
             raise self._died(started=True)
         return found
 
     def _running(self, count: int) -> tuple[int, float]:
-        """The statement that runs now and its begin; a child that says nonsense is in its last."""
+        """The running statement and its start; a child that reports nonsense is in its last."""
         number, began = self.progress.get()
         return min(max(number, NOT_BEGUN), count - 1), began
 
@@ -241,11 +239,11 @@ class ChildProcess:
         self.reap()
 
     def kill(self) -> None:
-        """SIGKILL, from any thread."""
+        """Send SIGKILL, from any thread."""
         self.process.kill()
 
     def reap(self) -> None:
-        """Wait for the end and let go of pipes and memory."""
+        """Wait for the end and close pipes and memory."""
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
@@ -254,7 +252,7 @@ class ChildProcess:
 
 
 def remember_database(held: "OrderedDict[tuple[Any, ...], None]", key: tuple[Any, ...], most: int) -> None:
-    """Which databases a child holds, as `child.Server.database` does: newest last, the oldest gone beyond `most`."""
+    """Mirror `QueryServer.database`: newest last, the oldest dropped beyond `most`."""
     held[key] = None
     held.move_to_end(key)
     while len(held) > most:
@@ -262,7 +260,6 @@ def remember_database(held: "OrderedDict[tuple[Any, ...], None]", key: tuple[Any
 
 
 def missing_walls(walls: dict[str, bool]) -> str:
-    """The sentence for an installation that requires all of them."""
     names = " and ".join(name for name, holds in walls.items() if not holds)
     return (
         f"Sandbox children cannot be walled in: this kernel or container refuses {names}. "
@@ -271,7 +268,7 @@ def missing_walls(walls: dict[str, bool]) -> str:
 
 
 def probe_walls(limits: Limits | None = None) -> dict[str, bool]:
-    """The walls that a child finds here. Raises MissingWallsError where one lacks that is required."""
+    """The walls that a child gets on this machine. Raises MissingWallsError when a required one is missing."""
     child = ChildProcess(limits or Limits())
     try:
         assert child.process.stdin is not None
@@ -288,10 +285,7 @@ def probe_walls(limits: Limits | None = None) -> dict[str, bool]:
 
 
 def report_walls() -> dict[str, bool]:
-    """Says in log and metrics which of the kernel's walls stand around children here.
-
-    Raises MissingWallsError where one lacks that SENSE_SANDBOX_REQUIRE_WALLS asks for.
-    """
+    """Log the walls of children here and set their metrics. Raises MissingWallsError like `probe_walls`."""
     walls = probe_walls()
     for name, holds in walls.items():
         WALLS.labels(wall=name).set(holds)
@@ -301,12 +295,11 @@ def report_walls() -> dict[str, bool]:
 
 
 def poll_for(descriptor: int, event: int) -> "select.poll":
-    """A poll object for one event of one descriptor."""
     poll = select.poll()
     poll.register(descriptor, event)
     return poll
 
 
 def wait_ready(poll: "select.poll", end: float) -> bool:
-    """Whether the pipe becomes ready before `end`. What lies there already counts, however late we were woken."""
+    """Whether the pipe becomes ready before `end`. Data that is there already counts, however late we wake up."""
     return bool(poll.poll(max(end - time.monotonic(), 0) * 1000))

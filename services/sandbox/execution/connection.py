@@ -1,4 +1,4 @@
-"""A connection that can only read: immutable file, allow-list, limits, deadline."""
+"""A connection that can only read: immutable file, authorizer, limits, deadline."""
 
 import os
 import re
@@ -20,10 +20,10 @@ COLLATE = re.compile(
 
 
 class ObservedClock(apsw.VFS):
-    """SQLite's own files, with a clock that can be held and that notices who asks it.
+    """SQLite's own file system with a clock that can be held and that records whether it was read.
 
-    A result depends on the moment exactly where SQLite asked for the time while it ran, however the text said so:
-    `date('now')`, `julianday()`, CURRENT_TIMESTAMP, a view that has one of them.
+    A result depends on the moment exactly when SQLite read the time while it ran, however the text says so:
+    `date('now')`, `julianday()`, CURRENT_TIMESTAMP, or a view with one of them.
     """
 
     NAME = "sense-wall-time"
@@ -34,33 +34,31 @@ class ObservedClock(apsw.VFS):
         self.asked = False
 
     def hold(self, now_ms: int | None) -> None:
-        """The time from here on, in milliseconds since 1970; None lets it run."""
+        """Set the time, in milliseconds since 1970; None lets it run."""
         self.held, self.asked = now_ms, False
 
     def xFullPathname(self, name: str) -> str:  # noqa: N802
-        """Called by SQLite. APSW takes the inherited one's word for a path with links in it for an error."""
+        """Resolves links itself: APSW takes SQLite's "there was a link" for an error."""
         return os.path.realpath(name)
 
     def xCurrentTimeInt64(self) -> int:  # noqa: N802
-        """Called by SQLite."""
         self.asked = True
         return UNIX_EPOCH_MS + (time.time_ns() // 1_000_000 if self.held is None else self.held)
 
 
 @cache
 def observed_clock() -> ObservedClock:
-    """The one of this process, registered when first needed."""
     return ObservedClock()
 
 
 @cache
 def built_in_collations() -> frozenset[str]:
-    """What SQLite has by itself; asked of an empty database, for the list counts names that a schema only mentions."""
+    """From an empty database: the list of any other includes names that its schema only mentions."""
     return frozenset(str(name).lower() for _, name in apsw.Connection(":memory:").execute("PRAGMA collation_list"))
 
 
 def foreign_collations(sqlite: apsw.Connection) -> list[str]:
-    """The collations that the schema names and SQLite does not have: their program brought them."""
+    """Collations that the schema names and SQLite lacks: the writing program defined them."""
     found: dict[str, str] = {}
     rows = sqlite.execute("SELECT sql FROM sqlite_master WHERE sql LIKE '%collate%'")
     while True:
@@ -78,17 +76,15 @@ def foreign_collations(sqlite: apsw.Connection) -> list[str]:
 def register_collations(
     sqlite: apsw.Connection, names: list[str], compare: Callable[[str, str], int] | None = None
 ) -> None:
-    """Gives SQLite these collations, so that tables that name them can be read.
+    """Define these collations, so that tables that name them can be read.
 
-    Without `compare` the first comparison fails as SQLite itself would have failed: no order is made up.
+    Without `compare` the first comparison fails, as it would in SQLite: no order is invented.
     """
     for name in names:
         sqlite.create_collation(name, compare or refuse_collation(name))
 
 
 def refuse_collation(name: str) -> Callable[[str, str], int]:
-    """A collation that compares nothing."""
-
     def refuse(_one: str, _other: str) -> int:
         raise apsw.SQLError(f"no such collation sequence: {name}: only the program that wrote the database has it")
 
@@ -96,17 +92,15 @@ def refuse_collation(name: str) -> Callable[[str, str], int]:
 
 
 class Deadline:
-    """The deadline that SQLite's progress handler looks at."""
+    """The deadline that SQLite's progress handler checks."""
 
     def __init__(self) -> None:
         self.end = float("inf")
 
     def start(self, seconds: float) -> None:
-        """Begin a budget of `seconds` now."""
         self.end = time.monotonic() + seconds
 
     def over(self) -> bool:
-        """Whether the budget is spent."""
         return time.monotonic() > self.end
 
     def check(self) -> None:
@@ -116,7 +110,6 @@ class Deadline:
 
 
 def set_limits(connection: apsw.Connection, limits: Limits) -> None:
-    """SQLite's own limits: value and statement size, depth, compound terms, no attached files, no threads."""
     connection.limit(apsw.SQLITE_LIMIT_LENGTH, limits.value_bytes)
     connection.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, limits.sql_bytes + 100_000)
     connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
@@ -128,7 +121,8 @@ def set_limits(connection: apsw.Connection, limits: Limits) -> None:
 
 
 def harden(connection: apsw.Connection) -> None:
-    """Switch off what no query needs; `"text"` in double quotes is an identifier unless `quoted_strings` says so."""
+    """Switch off what no query needs; text in double quotes is an identifier unless `allow_quoted_strings` says
+    otherwise."""
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
@@ -138,22 +132,20 @@ def harden(connection: apsw.Connection) -> None:
 
 
 def allow_quoted_strings(connection: apsw.Connection, allowed: bool) -> None:
-    """Whether an unknown name in double quotes is read as a string, as SQLite does by default."""
+    """Whether an unknown name in double quotes is a string, which is SQLite's default."""
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, int(allowed))
 
 
 def quote_identifier(name: str) -> str:
-    """A name as SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def fetch_all(sqlite: apsw.Connection, sql: str, *values: str | int) -> list[Any]:
-    """All rows of one statement of ours."""
     return sqlite.execute(sql, values).fetchall()
 
 
 class ReadConnection:
-    """One open database and its walls; `number` tells it from others that were open in this process.
+    """One open database. `number` identifies it among all that this process has opened.
 
     Raises apsw.Error when the file is not a sound database.
     """
@@ -177,7 +169,7 @@ class ReadConnection:
         self.prepare(limits, clock)
 
     def prepare(self, limits: Limits, clock: Deadline) -> None:
-        """Everything between opening and the first query; the authorizer is last, for it forbids the rest."""
+        """Set up everything before the first query; the authorizer comes last because it forbids the rest."""
         self.sqlite.set_progress_handler(clock.over, limits.progress_steps)
         harden(self.sqlite)
         for pragma in ("query_only=1", "temp_store=2", "mmap_size=0"):
@@ -190,7 +182,7 @@ class ReadConnection:
         self.sqlite.authorizer = self.gate.reading(tables, modules)
 
     def names(self, sql: str) -> frozenset[str]:
-        """Names that a query of ours gives, in lower case, without those that are not UTF-8: no SQL can say them."""
+        """The names that a query gives, in lower case, without those that are not UTF-8: no SQL can say them."""
         found: set[str] = set()
         rows = self.sqlite.execute(sql)
         while True:
@@ -203,18 +195,17 @@ class ReadConnection:
 
     @property
     def longest(self) -> int:
-        """The bound on a value where the file stores large ones: none that it holds is larger than itself."""
+        """The bound on a value in a file that stores large ones: none is larger than the file."""
         return max(self.limits.value_bytes, min(self.size, self.limits.stored_value_bytes))
 
     def dated(self) -> "ReadConnection":
-        """The same file behind `WallTime`, for statements with date functions; others are not slowed down by it."""
+        """The same file behind `ObservedClock`, for statements with date functions; others are not slowed down."""
         if self._dated is None:
             vfs = observed_clock().NAME
             self._dated = ReadConnection(self.path, self.limits, self.clock, self.number, size=self.size, vfs=vfs)
         return self._dated
 
     def close(self) -> None:
-        """Let go of the file."""
         if self._dated is not None:
             self._dated.close()
         self.sqlite.close(True)

@@ -1,4 +1,4 @@
-"""Database files as users give them: what cannot be one is refused before any child sees it."""
+"""Checks of database files: what cannot be one is refused before a child sees it."""
 
 import os
 import stat
@@ -25,10 +25,10 @@ FileIdentity = tuple[int, int, int, int]
 
 
 def check_database_file(path: Path, *, most_bytes: int = FILE_BYTES) -> FileIdentity:
-    """What changes when the file does: device, inode, size, time of change.
+    """Check the file and return its identity: device, inode, size, modification time.
 
-    Never waits, whatever the path leads to. Raises NotFoundError for a missing file, InvalidInputError for what is no
-    file, empty, larger than `most_bytes`, no SQLite, or not closed cleanly.
+    Never blocks, whatever the path leads to. Raises NotFoundError for a missing file, InvalidInputError for one that is
+    not a regular file, empty, larger than `most_bytes`, not SQLite, or not closed cleanly.
     """
     try:
         refuse_not_regular(path, path.stat())
@@ -56,7 +56,7 @@ def check_database_file(path: Path, *, most_bytes: int = FILE_BYTES) -> FileIden
 
 @contextmanager
 def open_database_file(path: Path) -> Iterator[int]:
-    """A descriptor of a database, to be given to a child. Raises what `identify` raises where it cannot be opened."""
+    """A descriptor for a child. Raises like `check_database_file` when the file cannot be opened."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
@@ -71,7 +71,7 @@ def open_database_file(path: Path) -> Iterator[int]:
 
 @contextmanager
 def create_files(paths: Sequence[Path]) -> Iterator[list[int]]:
-    """Descriptors of new, empty files that a child is to write."""
+    """Descriptors of new, empty files for a child to write."""
     descriptors: list[int] = []
     try:
         for path in paths:
@@ -83,14 +83,13 @@ def create_files(paths: Sequence[Path]) -> Iterator[list[int]]:
 
 
 class FileIdentities:
-    """Looks into each file once, and again only when it has changed."""
+    """Checks each file once, and again only when it has changed."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
         self._known: dict[str, FileIdentity] = {}
 
     def identity(self, path: Path) -> FileIdentity:
-        """As `identify`."""
         name = str(path)
         try:
             status = path.stat()
@@ -104,14 +103,14 @@ class FileIdentities:
 
 
 def refuse_not_regular(path: Path, status: os.stat_result) -> None:
-    """Only regular files hold databases; opening others may wait for ever or do something."""
+    """Opening anything but a regular file may block forever or have an effect."""
     for is_kind, kind in NOT_REGULAR:
         if is_kind(status.st_mode):
             raise InvalidInputError(f"{path} is {kind}; give a SQLite file.")
 
 
 def read_header(path: Path) -> tuple[os.stat_result, bytes]:
-    """Status and first bytes of one and the same file, even if the path comes to lead elsewhere meanwhile."""
+    """Status and first bytes of one and the same file, even if the path changes its target meanwhile."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
@@ -125,7 +124,7 @@ PAGE_SIZES = frozenset(1 << bits for bits in range(9, 17))
 
 
 def refuse_truncated(path: Path, size: int, head: bytes) -> None:
-    """A download or copy that broke off: the header says how many pages there are, where its writer kept it so."""
+    """Refuse an incomplete download or copy: the header has the number of pages, where its writer maintains it."""
     page = int.from_bytes(head[16:18], "big")
     page = 65_536 if page == 1 else page
     whole = int.from_bytes(head[28:32], "big") * page
@@ -135,10 +134,10 @@ def refuse_truncated(path: Path, size: int, head: bytes) -> None:
 
 
 def refuse_unfinished(path: Path) -> None:
-    """The file is read as immutable, so pages that still wait beside it would be missed silently.
+    """Refuse a file with pages still waiting beside it: it is read as immutable, so they would be missed silently.
 
-    What a killed program left and what is no news passes: a log whose pages stand in the file already, a journal of
-    mode PERSIST that is over.
+    What a killed program left without new content passes: a log whose pages are in the file already, and a finished
+    journal of mode PERSIST.
     """
     for suffix in ("-wal", "-journal"):
         beside = path.with_name(path.name + suffix)
@@ -157,7 +156,7 @@ def refuse_unfinished(path: Path) -> None:
 
 
 def wal_has_new_pages(path: Path, log: bytes) -> bool:
-    """Whether a write-ahead log holds a committed page that the file lacks (format: sqlite.org/fileformat2.html)."""
+    """Whether a write-ahead log holds a committed page that the file lacks (sqlite.org/fileformat2.html)."""
     if len(log) <= WAL_HEADER_BYTES:
         return False
     if len(log) > WAL_BYTES_READ:
@@ -184,9 +183,9 @@ def wal_has_new_pages(path: Path, log: bytes) -> bool:
 
 
 def check_inside(path: Path, roots: Iterable[Path]) -> Path:
-    """The path with every link followed, when that lies in one of the folders `roots`; it need not exist.
+    """Resolve every link and return the path if it lies in one of the folders `roots`; it need not exist.
 
-    Raises InvalidInputError for a path that leads outside, by `..` or by a link, and for one that leads nowhere.
+    Raises InvalidInputError for a path that leads outside, by `..` or by a link, or nowhere.
     """
     allowed = [root.resolve() for root in roots]
     try:

@@ -12,13 +12,13 @@ FLUSH_S = 0.002  # how long a child may keep the answers of quick statements to 
 
 @dataclass(frozen=True)
 class Limits:
-    """Budgets of one query and walls of one child. Times are wall seconds, sizes are bytes.
+    """Budgets of one query and limits of one child. Times are wall-clock seconds, sizes are bytes.
 
-    `heap_bytes` is SQLite's own hard limit; `address_space_bytes` bounds the whole child and is the wall behind it.
-    With `require_walls` a child that lacks a wall of the kernel's serves nothing.
-    `text_errors` says what becomes of text that is not UTF-8: `replace` marks it, `strict` gives `decode_error`.
-    `value_bytes` bounds the values that a query makes. What a database stores may be larger: where a query meets such a
-    value, its own bound rises to the file's size, up to `stored_value_bytes`.
+    `heap_bytes` is SQLite's own hard limit; `address_space_bytes` bounds the whole child behind it. With
+    `require_walls`, a child that lacks a wall of the kernel serves nothing. `text_errors` decides what happens to text
+    that is not UTF-8: `replace` marks it, `strict` gives `decode_error`. `value_bytes` bounds the values that a query
+    makes. Stored values may be larger: when a query meets one, the bound rises to the file's size, up to
+    `stored_value_bytes`.
     """
 
     deadline_s: float = 2.0
@@ -50,17 +50,15 @@ class Limits:
     require_walls: bool = False
 
     def to_json(self) -> str:
-        """The form in which a child is given its limits."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Limits":
-        """Inverse of `to_json`."""
         return cls(**json.loads(text))
 
 
 def checked_deadline(deadline_s: float) -> float:
-    """The deadline itself when it is a positive finite number of seconds; raises InvalidInputError otherwise."""
+    """Return the deadline if it is a positive finite number of seconds; otherwise raise InvalidInputError."""
     if not math.isfinite(deadline_s) or deadline_s <= 0:
         raise InvalidInputError(f"The deadline is {deadline_s} s; give a number of seconds above 0.")
     return deadline_s

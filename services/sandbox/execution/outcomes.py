@@ -1,7 +1,7 @@
-"""From SQLite's errors to outcomes.
+"""SQLite's errors as outcomes.
 
-Outcomes are plain strings here (the values of `Outcome`): this module runs in the child, which starts four times faster
-without pydantic. A test holds every one of them against the enum.
+Outcomes are plain strings here (the values of `Outcome`) because the child runs this module, and it starts four times
+faster without pydantic. A test checks them against the enum.
 """
 
 import re
@@ -60,7 +60,7 @@ class MultiStatementError(Exception):
 
 @dataclass(frozen=True)
 class Failure:
-    """An outcome that is not a result, with a sentence that names the culprit."""
+    """An outcome other than a result, with a message that names the culprit."""
 
     outcome: str
     message: str
@@ -68,7 +68,7 @@ class Failure:
 
 
 def classify_error(error: BaseException, denied: str | None = None) -> Failure:
-    """The outcome of an exception; `denied` is what the authorizer refused last. Raises UnusableDatabaseError."""
+    """`denied` is what the authorizer refused last. Raises UnusableDatabaseError."""
     if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.CantOpenError | apsw.IOError | apsw.FormatError):
         raise UnusableDatabaseError(shorten_message(str(error))) from error
     if isinstance(error, MultiStatementError):
@@ -90,7 +90,6 @@ def classify_error(error: BaseException, denied: str | None = None) -> Failure:
 
 
 def classify_message(text: str, denied: str | None) -> Failure:
-    """The outcome of one of SQLite's messages."""
     for outcome, pattern in PATTERNS:
         if pattern.search(text):
             named = f"not authorized: {denied}" if outcome == "not_authorized" and denied else text
@@ -100,7 +99,7 @@ def classify_message(text: str, denied: str | None) -> Failure:
 
 
 def explain_message(text: str) -> str:
-    """The message, with what it means behind it where SQLite alone says too little."""
+    """Add what the message means where SQLite alone says too little."""
     text = shorten_message(text)
     for pattern, meaning in MEANINGS:
         if pattern.search(text):
@@ -109,6 +108,6 @@ def explain_message(text: str) -> str:
 
 
 def shorten_message(text: str) -> str:
-    """A message of readable length: the middle goes, for the culprit stands first and what is wrong with it last."""
+    """Cut out the middle: the culprit comes first and what is wrong with it last."""
     half = MESSAGE_CHARS // 2
     return text if len(text) <= MESSAGE_CHARS else f"{text[:half]} … {text[-half:]}"

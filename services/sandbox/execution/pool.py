@@ -1,4 +1,4 @@
-"""A few children that serve queries: thread safe, and whole again after each death."""
+"""Children that run queries, and one that builds databases: thread-safe, and replaced when they die."""
 
 import signal
 import threading
@@ -23,7 +23,10 @@ MAX_BUILDS = 500  # of one child: whatever a script may leave behind ends with i
 
 
 class BuildProcess:
-    """One caller at a time. A child that dies, overruns or has built enough is replaced."""
+    """The child that builds databases, kept between builds because starting an interpreter costs more than a build.
+
+    Serves one caller at a time. A child that dies, overruns or has built `MAX_BUILDS` databases is replaced.
+    """
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
@@ -33,10 +36,7 @@ class BuildProcess:
         self._ended = False
 
     def ask(self, message: dict[str, Any], deadline_s: float, files: Sequence[int]) -> dict[str, Any]:
-        """The child's reply to a request with these files.
-
-        Raises OverrunError, ChildDiedError, UnavailableError, or CancelledError once it ended.
-        """
+        """Raises OverrunError, ChildDiedError, UnavailableError, or CancelledError after `kill`."""
         with self._turn:
             for _ in range(STARTS):
                 try:
@@ -57,23 +57,20 @@ class BuildProcess:
 
     @property
     def pid(self) -> int | None:
-        """The child's process id, where there is one."""
         return self._child.pid if self._child is not None else None
 
     def kill(self) -> None:
-        """SIGKILL the child at once; whoever waits or calls later gets CancelledError."""
+        """Send SIGKILL at once; whoever waits or calls later gets CancelledError."""
         self._ended = True
         if (child := self._child) is not None:
             child.kill()
 
     def close(self) -> None:
-        """Ends the child and waits for it."""
         self.kill()
         with self._turn:
             self._drop()
 
     def _take(self) -> ChildProcess:
-        """A living child that was not used too often."""
         if self._built >= MAX_BUILDS or (self._child is not None and not self._child.alive):
             self._drop()
         if self._child is None:
@@ -96,7 +93,7 @@ class BuildProcess:
 class SandboxPool:
     """Up to `children` processes, started when first needed. A context manager.
 
-    With `tolerant` a damaged file does not end the call: its statements count as `killed`, and `damaged` names it.
+    With `tolerant`, a damaged file does not end the call: its statements count as `killed`, and `damaged` names it.
     """
 
     def __init__(self, children: int = 2, limits: Limits | None = None, *, tolerant: bool = False) -> None:
@@ -114,15 +111,14 @@ class SandboxPool:
         self._end: str | None = None
 
     def execute(self, database: Path, sql: str, *, deadline_s: float | None = None, keep_rows: int = 20) -> Execution:
-        """Run one SQL. Raises NotFoundError or InvalidInputError for what is not a sound database or budget."""
+        """Run one SQL. Raises NotFoundError or InvalidInputError for an unusable database or budget."""
         return self.run(ExecutionRequest(database, sql, deadline_s, keep_rows))
 
     def run(self, request: ExecutionRequest) -> Execution:
-        """One request on a free child."""
         return self.execute_many([request])[0]
 
     def execute_many(self, requests: Sequence[ExecutionRequest]) -> list[Execution]:
-        """Run all, spread over the children, equal requests once; answers in the order of the requests."""
+        """Run all requests over the children, equal ones once; results come in the order of the requests."""
         plan = BatchPlan(requests, self.limits, self.files)
         todo = deque(plan.batches())
         workers = min(self.children, len(todo))
@@ -136,12 +132,12 @@ class SandboxPool:
         return plan.results()
 
     def describe(self, database: Path, sample_rows: int) -> list[dict[str, Any]]:
-        """Tables of a database as plain data. Raises InvalidInputError when it takes too long."""
+        """Raises InvalidInputError when it takes too long."""
         tables: list[dict[str, Any]] = self.describe_all(database, sample_rows)["tables"]
         return tables
 
     def describe_all(self, database: Path, sample_rows: int) -> dict[str, Any]:
-        """Tables, views and warnings, for `make_card`. Raises as `describe` does."""
+        """Tables, views and warnings for `make_card`. Raises like `describe`."""
         asked = {"sql": "", "deadline_s": self.limits.gold_deadline_s, "sample_rows": sample_rows}
         batch = StatementBatch(database, self.files.identity(database), [0], [asked])
         replies = self._serve(batch, {**batch.message(), "op": "describe"})
@@ -151,16 +147,14 @@ class SandboxPool:
 
     @property
     def ended(self) -> bool:
-        """Whether it was killed or closed."""
         return self._end is not None
 
     def pids(self) -> list[int]:
-        """Process ids of the children that run now."""
         with self._ready:
             return sorted(child.pid for child in self._all if child.alive)
 
     def kill(self) -> None:
-        """SIGKILL every child at once; whoever waits or calls later gets CancelledError."""
+        """Send SIGKILL to every child; whoever waits or calls later gets CancelledError."""
         self.desk.kill()
         with self._ready:
             self._end = "killed"
@@ -169,7 +163,7 @@ class SandboxPool:
             self._ready.notify_all()
 
     def close(self) -> None:
-        """End all children and wait for them; calls that still run are cut off."""
+        """End all children and wait for them; running calls are cut off."""
         self.desk.close()
         with self._ready:
             self._end = self._end or "closed"
@@ -189,7 +183,7 @@ class SandboxPool:
         self.close()
 
     def _work(self, plan: BatchPlan, todo: deque[StatementBatch]) -> None:
-        """One thread's share: batch after batch until none is left; an error empties the rest."""
+        """Work off batches until none is left; an error empties the queue."""
         try:
             while True:
                 try:
@@ -206,7 +200,7 @@ class SandboxPool:
             raise
 
     def _serve(self, batch: StatementBatch, message: dict[str, Any]) -> dict[int, dict[str, Any]]:
-        """Replies by statement: of all, or of those up to the one at which the child died, and of that one."""
+        """Replies by statement: all of them, or those up to and including the one at which the child died."""
         deadlines = [statement["deadline_s"] for statement in batch.statements]
         for _ in range(STARTS):
             replies: list[dict[str, Any]] = []
@@ -229,7 +223,7 @@ class SandboxPool:
         raise UnavailableError("Sandbox children die before they start; run `sense doctor`.")
 
     def _usable(self, database: Path, reply: dict[str, Any]) -> dict[str, Any]:
-        """The reply itself. Raises InvalidInputError where the child could not read the file as a database."""
+        """Raises InvalidInputError when the child could not read the file as a database."""
         if "unusable" not in reply:
             return reply
         said = f"{database} is damaged or not a SQLite database: {reply['unusable']}."
@@ -277,7 +271,7 @@ class SandboxPool:
 
 
 def died_reply(death: ChildDiedError, deadline_s: float) -> dict[str, Any]:
-    """The reply that a child which died did not give; the kernel ends one that used too much CPU."""
+    """Stands in for the reply of a child that died; the kernel kills one that used too much CPU."""
     if death.status == -signal.SIGXCPU:
         return timeout_reply(deadline_s)
     return {
@@ -288,15 +282,16 @@ def died_reply(death: ChildDiedError, deadline_s: float) -> dict[str, Any]:
 
 
 def timeout_reply(deadline_s: float) -> dict[str, Any]:
-    """The reply that a killed child did not give."""
+    """Stands in for the reply of a child that was killed at its deadline."""
     said = "the query ran past its deadline and was killed"
     return {"outcome": Outcome.TIMEOUT.value, "message": said, "elapsed_ms": round(deadline_s * 1000, 3)}
 
 
 def execute_once(database: Path, sql: str, *, deadline_s: float = 2.0, max_rows: int = 100) -> dict[str, Any]:
-    """Outcome, rows (at most `max_rows`), columns, row_count (of the whole result), truncated, elapsed_ms, message.
+    """Run one SQL on one file without a cluster, as a dict for `sense execute`.
 
-    Raises NotFoundError or InvalidInputError for a file, deadline or row limit that cannot be used.
+    At most `max_rows` rows are returned; row_count is that of the whole result. Raises NotFoundError or
+    InvalidInputError for an unusable file, deadline or row limit.
     """
     with SandboxPool(children=1, limits=replace(Limits(), deadline_s=deadline_s)) as pool:
         execution = pool.execute(database, sql, keep_rows=max_rows)

@@ -1,6 +1,10 @@
-"""Messages between parent and child: four bytes of length (big endian), then that many bytes of JSON.
+"""What parent and child exchange: messages, shared progress, and open files.
 
-An empty frame is the word of a child with one task that it has read its request and starts on it.
+A message is four bytes of length (big endian), then that many bytes of JSON. An empty frame means that a child with one
+task has read its request and begins. The shared memory holds the running statement, its start and the walls around the
+child. It spares a message per statement and lets quick answers travel together: when a child is killed, the parent
+reads there which statement it was in, and another child runs those whose answers had not left. Files travel as
+descriptors over a socket: the parent opens them and the child opens none by name.
 """
 
 import _socket
@@ -25,13 +29,11 @@ MAX_FRAME = 256 * 1024 * 1024
 
 
 def pack(message: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bytes:
-    """One message as bytes, its length first."""
     body = ENCODER.encode(message).encode("ascii")
     return HEADER.pack(len(body)) + body
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write everything, however the pipe cuts it."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -69,10 +71,10 @@ EXIT_WITHOUT_WALLS = 97  # exit status of a child that lacks a wall which its li
 
 
 class Progress:
-    """The shared record; the parent makes the memory, the child opens it by the descriptor it inherited.
+    """The shared record; the parent creates the memory, the child maps the descriptor it inherited.
 
-    Each part of it is one machine word, written and read at once: a child can be stopped at any point of a longer
-    write, and what the parent read then would look like a statement that began long ago.
+    Each part is one machine word, written and read at once: a child can be stopped in the middle of a longer write, and
+    then a statement would look as if it had begun long ago.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -80,25 +82,23 @@ class Progress:
         self.set(NOT_BEGUN)
 
     def set(self, number: int) -> None:
-        """Statement `number` begins now (the clock is the machine's, the same in both processes)."""
+        """Statement `number` begins now (by the machine's monotonic clock, the same in both processes)."""
         self._word[0] = (time.monotonic_ns() // 1000) << NUMBER_BITS | (number + 1)
 
     def set_walls(self, walls: int) -> None:
-        """Bits, as the child found them when it walled itself in."""
         self._word[1] = walls
 
     def walls(self) -> int:
-        """What the child said last; 0 while it has said nothing."""
         return self._word[1]
 
     def get(self) -> tuple[int, float]:
-        """The statement that runs or ran last, and when it began in seconds."""
+        """The statement that runs or ran last, and when it began, in seconds."""
         word = self._word[0]
         return (word & (1 << NUMBER_BITS) - 1) - 1, (word >> NUMBER_BITS) / 1e6
 
 
 def create_progress_memory() -> int:
-    """A descriptor of new memory, to be handed to a child; the caller closes it."""
+    """A descriptor of new memory for a child; the caller closes it."""
     descriptor = os.memfd_create("sense-progress")
     os.ftruncate(descriptor, PROGRESS_BYTES)
     return descriptor
@@ -111,12 +111,12 @@ OpenCall = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.
 
 
 def given_path(descriptor: int) -> str:
-    """The name under which SQLite opens a given file."""
+    """The name under which SQLite opens a file from the parent."""
     return f"{GIVEN_FOLDER}/{descriptor}"
 
 
 def _open_given(path: bytes, _flags: int, _mode: int) -> int:
-    """In place of the C library's `open`; SQLite closes what it gets."""
+    """Replaces the C library's `open`; SQLite closes what it gets."""
     found = GIVEN_PATH.fullmatch(path)
     try:
         if found is not None:
@@ -132,20 +132,18 @@ OPEN_GIVEN = OpenCall(_open_given)
 
 
 def open_only_given() -> None:
-    """From here on SQLite opens given files alone, in this whole process."""
+    """From here on SQLite, in the whole process, opens only files from the parent, whether or not the kernel's walls
+    stand."""
     unix = apsw.VFS("given", "unix")
     if not unix.xSetSystemCall("open", ctypes.cast(OPEN_GIVEN, ctypes.c_void_p).value or 0):
         raise RuntimeError("this build of SQLite keeps its own way of opening files")
 
 
 class FileReceiver:
-    """The child's end of the socket."""
-
     def __init__(self, descriptor: int) -> None:
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
 
     def take(self, count: int) -> list[int]:
-        """The next `count` descriptors."""
         found = array.array("i")
         if not count:
             return []

@@ -1,4 +1,4 @@
-"""What the sandbox is asked and what it answers."""
+"""Requests to the sandbox, their executions, and the batches in which they travel."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ ShownCell = str | int | float | None
 
 @dataclass(frozen=True)
 class ExecutionRequest:
-    """One SQL for one database. With a `rule` its result is fingerprinted; the judge uses the fields after it.
+    """One SQL for one database. With a `rule` its result is fingerprinted; judging uses the fields after it.
 
-    `leave_target` asks a gold's run for what candidates are compared with, `target` asks for that comparison. `repeat`
-    further runs are timed; all share the deadline. With `gold` the child runs that first, with its own deadline, and
-    compares (in place of `target`). With `program` the SQL is compiled and not run. `now_ms` is the time that date
-    functions are told, in milliseconds since 1970; None: the time when it runs.
+    `leave_target` asks a gold's run for what candidates are compared with, `target` asks for that comparison. With
+    `gold`, the child runs that first, with its own deadline, and compares. `repeat` further runs are timed within the
+    deadline. With `program`, the SQL is compiled and not run. `now_ms` is the time that date functions see, in
+    milliseconds since 1970; None is the time of the run.
     """
 
     database: Path
@@ -63,15 +63,16 @@ class ExecutionRequest:
 
 @dataclass(frozen=True)
 class Execution:
-    """One run of one SQL. `rows` is a view for people; the fingerprint is over all rows, None where not all were seen.
+    """One run of one SQL. `rows` is a view for people; the fingerprint covers all rows and is None unless all were
+    read.
 
-    `truncated`: the view lacks rows or parts of cells. `flagged`: names in double quotes that no table has, read as
-    strings. `matched` answers a request's target: equal, not equal, or None for not settled (`wants_marks`: not with a
-    target without marks). `gold` is the run of the request's gold. `timings`: seconds to the first and to the last row
-    of each repeated run. `program`: a hash of what SQLite makes of the text, where the request asks for that alone.
-    `clock`: SQLite asked for the time, so another moment may give another result. `walled`: a limit of ours stopped it
-    where a stock SQLite would have gone on, so that it says nothing about the SQL. `foreign`: the database names a
-    collation that SQLite does not have, so that a stock one refuses more of its SQL.
+    `truncated`: the view lacks rows or parts of cells. `double_quoted_strings`: names in double quotes that no table
+    has, read as strings. `matched` answers a request's target: equal, not equal, or None if not settled (`wants_marks`:
+    not with a target without marks). `gold` is the run of the request's gold. `timings`: seconds to the first and last
+    row of each repeated run. `program`: a hash of the bytecode, where the request asks for it. `clock`: SQLite read the
+    time, so another moment may give another result. `sandbox_limited`: one of our limits stopped it where SQLite would
+    have gone on, so it says nothing about the SQL. `foreign`: the database names a collation that SQLite lacks, so
+    SQLite refuses more of its SQL.
     """
 
     outcome: Outcome
@@ -96,7 +97,7 @@ class Execution:
 
     @classmethod
     def from_reply(cls, reply: dict[str, Any]) -> "Execution":
-        """From a child's reply; one that no child of ours writes counts as `killed`."""
+        """A reply in an unknown form counts as `killed`."""
         try:
             gold = cls.from_reply(reply["gold"]) if reply.get("gold") else None
             return cls(**{**reply, "outcome": Outcome(reply["outcome"]), "gold": gold})
@@ -105,7 +106,7 @@ class Execution:
 
     @property
     def complete(self) -> bool:
-        """Whether the SQL ran to its end and every row was seen."""
+        """Whether the SQL ran to its end and every row was read."""
         return self.outcome in (Outcome.OK, Outcome.EMPTY)
 
     @property
@@ -119,12 +120,11 @@ class Execution:
         return bool(self.double_quoted_strings)
 
     def target(self) -> ComparisonTarget:
-        """What candidates are held against, from the run of a gold that asked for it."""
+        """What candidates are compared with; the gold's request must have asked for it."""
         marks = tuple((bag, listed) for bag, listed in self.marks)
         return ComparisonTarget(self.fingerprint or "", self.row_count, len(self.columns), marks, self.keyed)
 
     def view(self) -> ResultView:
-        """The part that rows in the object store carry."""
         return ResultView(
             outcome=self.outcome,
             columns=self.columns,
@@ -141,7 +141,7 @@ MAX_BATCH_CHARS = 500_000
 
 @dataclass
 class StatementBatch:
-    """Statements for one database; each has its request's place among all distinct requests."""
+    """Statements for one database; `places` says which of the distinct requests each is."""
 
     database: Path
     identity: FileIdentity
@@ -150,18 +150,16 @@ class StatementBatch:
     chars: int = 0
 
     def add(self, place: int, statement: dict[str, Any]) -> None:
-        """One more statement."""
         self.places.append(place)
         self.statements.append(statement)
         self.chars += len(statement["sql"])
 
     def message(self) -> dict[str, Any]:
-        """The request as a child reads it."""
         path = str(self.database.absolute())
         return {"op": "query", "database": path, "identity": self.identity, "statements": self.statements}
 
     def without(self, *answered: int) -> "StatementBatch | None":
-        """What is left when these statements have their answer."""
+        """What is left once these statements have their answer."""
         gone = set(answered)
         left = [number for number in range(len(self.places)) if number not in gone]
         if not left:
@@ -171,9 +169,9 @@ class StatementBatch:
 
 
 class BatchPlan:
-    """Distinct requests in the order of their first place, and how the answers spread over all places.
+    """Distinct requests in order, and how their answers spread over all requests.
 
-    Raises NotFoundError or InvalidInputError for a database, deadline or row count that cannot be used.
+    Raises NotFoundError or InvalidInputError for an unusable database, deadline or row count.
     """
 
     def __init__(self, requests: Sequence[ExecutionRequest], limits: Limits, files: FileIdentities) -> None:
@@ -184,7 +182,7 @@ class BatchPlan:
         self._identities: dict[Path, FileIdentity] = {}
 
     def batches(self) -> list[StatementBatch]:
-        """Batches of requests on one database, in order; what need not reach a child is answered here."""
+        """Batches in order; what need not reach a child is answered here."""
         return list(self._batches())
 
     def _batches(self) -> Iterator[StatementBatch]:
@@ -211,7 +209,6 @@ class BatchPlan:
         return checked_deadline(self.limits.deadline_s if request.deadline_s is None else request.deadline_s)
 
     def results(self) -> list[Execution]:
-        """One answer a request, in order; all places must have been answered."""
         answers = [answer for answer in self.answers if answer is not None]
         assert len(answers) == len(self.answers)
         return [answers[place] for place in self.spread]

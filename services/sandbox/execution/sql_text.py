@@ -1,4 +1,4 @@
-"""SQL as text: what is blank, what stands first, what on one line. Nothing here decides what SQLite makes of it."""
+"""Small readings of SQL as text. Nothing here decides what SQLite makes of it."""
 
 import re
 from functools import lru_cache
@@ -8,7 +8,7 @@ from shared.sql.tokens import tokens
 
 
 def is_blank(sql: str) -> bool:
-    """Whether there is nothing to run: blanks, comments and semicolons only."""
+    """Whether there are only blanks, comments and semicolons."""
     return not sql[:1].isalpha() and all(kind in ("blank", "comment") or text == ";" for kind, text in tokens(sql))
 
 
@@ -19,7 +19,7 @@ def first_words(sql: str, count: int = 4, most: int = 80) -> str:
 
 
 def one_line(sql: str) -> str:
-    """The text on one line with single spaces and without comments; quoted things are left as they are."""
+    """The text on one line with single spaces and without comments; quoted parts stay as they are."""
     parts = [" " if kind in ("blank", "comment") else text for kind, text in tokens(sql)]
     line = ""
     for part in parts:
@@ -29,9 +29,9 @@ def one_line(sql: str) -> str:
 
 @lru_cache(maxsize=4096)
 def has_outer_order_by(sql: str) -> bool:
-    """Whether ORDER BY stands outside all parentheses, and so orders the outermost query.
+    """Whether ORDER BY stands outside all parentheses.
 
-    A scan agrees with a parser's tree wherever there is one: on all golds of Spider and BIRD dev and Spider train.
+    This scan agrees with a parser on all golds of Spider and BIRD dev and Spider train.
     """
     if "order" not in sql.lower():
         return False

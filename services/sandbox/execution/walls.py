@@ -1,4 +1,11 @@
-"""What a child does to itself before it looks at any SQL: kernel limits, walls, and a watch on its parent."""
+"""The walls that a child puts around itself before it reads any SQL: resource limits, Landlock, seccomp.
+
+Landlock forbids files by name, TCP, and signals beyond the process. Nothing is allowed by name, so there is nothing to
+list: a child reads and writes only what it was handed open. Newer kernels know more of it
+(docs.kernel.org/userspace-api/landlock.html), and each is asked for all it knows. Seccomp is a list of allowed system
+calls: reading what was handed over, memory, threads, clocks. Other calls give EPERM, those newer than the list ENOSYS.
+Where the kernel or a container refuses a wall, the child runs without it and says so.
+"""
 
 import contextlib
 import ctypes
@@ -30,19 +37,19 @@ SCOPE_VERSION, SCOPES = 6, 0b11  # abstract sockets and signals
 
 
 class LandlockRuleset(ctypes.Structure):
-    """The kernel's `struct landlock_ruleset_attr`; an older kernel takes the longer form where the rest is zero."""
+    """The kernel's `struct landlock_ruleset_attr`; an older kernel accepts the longer form if the rest is zero."""
 
     _fields_ = (("files", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scopes", ctypes.c_uint64))
 
 
 def landlock_version() -> int:
-    """Landlock's version in this kernel; 0 where it has none or it is off."""
+    """Landlock's version in this kernel; 0 if it is missing or off."""
     libc = ctypes.CDLL(None, use_errno=True)
     return max(0, int(libc.syscall(ctypes.c_long(CREATE_RULESET), None, ctypes.c_size_t(0), VERSION_FLAG)))
 
 
 def restrict_with_landlock() -> int:
-    """Put this thread, and those that it starts, behind Landlock: the version that holds, 0 for none."""
+    """Restrict this thread and those it starts. Returns the version that holds, 0 for none."""
     found = landlock_version()
     if not found:
         return 0
@@ -185,18 +192,17 @@ class SeccompProgram:
         self.add(RETURN, ERRNO | errno.EPERM)
 
     def add(self, code: int, value: int, when: int = 0, otherwise: int = 0) -> None:
-        """One instruction; the jumps say how many instructions to skip."""
+        """Add one instruction; the jumps say how many instructions to skip."""
         self.code += struct.pack("<HBBI", code, when, otherwise, value)
 
     def allow(self, calls: Iterable[CallNumber]) -> None:
-        """Let these calls through, whatever their arguments."""
         for number in (call[self.column] for call in calls):
             if number is not None:
                 self.add(JUMP_EQUAL, number, 0, 1)
                 self.add(RETURN, ALLOW)
 
     def allow_where(self, call: CallNumber, argument: int, values: Iterable[int], test: int = JUMP_EQUAL) -> None:
-        """Let a call through where the test of an argument's low half holds for one of the values."""
+        """Allow a call when an argument's low half passes the test for one of the values."""
         number, wanted = call[self.column], tuple(values)
         if number is None:
             return
@@ -208,14 +214,13 @@ class SeccompProgram:
         self.add(RETURN, ERRNO | errno.EPERM)
 
     def refuse_the_rest(self) -> None:
-        """The last instructions."""
         self.add(JUMP_AT_LEAST, FIRST_NEW_CALL, 0, 1)
         self.add(RETURN, ERRNO | errno.ENOSYS)
         self.add(RETURN, ERRNO | errno.EPERM)
 
 
 def build_seccomp_program(machine: str, *, writing: bool) -> bytes:
-    """The filter as the kernel takes it; with `writing` given files may be written and grow."""
+    """The filter as the kernel takes it; with `writing`, handed-over files may be written and grow."""
     built = SeccompProgram(*MACHINES[machine])
     built.allow(ALLOWED_CALLS.values())
     if writing:
@@ -237,7 +242,7 @@ class SockFprog(ctypes.Structure):
 
 
 def install_seccomp(*, writing: bool) -> bool:
-    """Put every thread of this process, and those to come, under the filter; False where the kernel refuses it."""
+    """Put every thread of this process, present and future, under the filter; False if the kernel refuses it."""
     machine = os.uname().machine  # the module `platform` takes 4 ms to import
     if machine not in MACHINES:
         return False
@@ -252,7 +257,7 @@ def install_seccomp(*, writing: bool) -> bool:
 
 
 def read_walls(pid: int) -> dict[str, bool]:
-    """Which of the kernel's walls stand around a process: `no_new_privileges` and `seccomp`."""
+    """The walls around a process, as the kernel reports them: `no_new_privileges` and `seccomp`."""
     from pathlib import Path  # the child asks nothing and starts sooner without
 
     status = Path(f"/proc/{pid}/status").read_text()
@@ -264,19 +269,19 @@ PARENT_CHECK_MS = 1_000
 
 
 def lower_limit(kind: int, value: int) -> None:
-    """Set soft and hard limit, never above the hard limit that holds already."""
+    """Set the soft and hard limit, never above the present hard limit."""
     hard = resource.getrlimit(kind)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (value, value))
 
 
 def wall_in(limits: Limits, progress: Progress, *, file_bytes: int = 0) -> None:
-    """Bound memory, files, core dumps and kernel calls of this process; it opens no file, and with `file_bytes` 0 it
-    writes to none. Whether the kernel has each wall is told in `progress`.
+    """Bound memory, files, core dumps and system calls of this process, and report the walls in `progress`.
 
-    Not set on purpose: PR_SET_PDEATHSIG, for it fires when the *thread* that started the child ends, and pools start
-    children from short-lived threads (`watch_parent` does its work); PR_SET_DUMPABLE, for the child holds no secret,
-    and without root its parent could no longer look at it in /proc.
+    The process opens no file from here on, and writes to none when `file_bytes` is 0. Two things are not set on
+    purpose. PR_SET_PDEATHSIG fires when the *thread* that started the child ends, and pools start children from
+    short-lived threads (`watch_parent` does its work). PR_SET_DUMPABLE: the child holds no secret, and without root its
+    parent could no longer read it in /proc.
     """
     lower_limit(resource.RLIMIT_AS, limits.address_space_bytes)
     lower_limit(resource.RLIMIT_FSIZE, file_bytes)
@@ -291,7 +296,7 @@ def wall_in(limits: Limits, progress: Progress, *, file_bytes: int = 0) -> None:
 
 
 def allow_cpu(seconds: float) -> None:
-    """Let this process use about `seconds` more of CPU; beyond that the kernel ends it (SIGXCPU)."""
+    """Allow about `seconds` more of CPU time; beyond that the kernel ends the process (SIGXCPU)."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(usage.ru_utime + usage.ru_stime + seconds) + 2
     with contextlib.suppress(ValueError):  # an outer hard limit that is lower holds anyway
@@ -299,7 +304,7 @@ def allow_cpu(seconds: float) -> None:
 
 
 def watch_parent(descriptor: int = 0) -> None:
-    """End this process, busy or not, as soon as the pipe of its parent closes or the parent is gone."""
+    """End this process, busy or not, as soon as its parent's pipe closes or the parent is gone."""
     parent = os.getppid()
 
     def watch() -> None:

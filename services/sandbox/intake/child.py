@@ -1,8 +1,8 @@
-"""The child that looks into one uploaded file and ends: `python -m services.sandbox.intake.child LIMITS_JSON
-PROGRESS_FD FILES_FD`.
+"""The child that checks one uploaded file and ends.
 
-The file is read as immutable. Of what its schema says only generated columns and indexed expressions are computed, with
-functions that SQLite deems innocuous (`trusted_schema` is off); CHECK constraints are not even parsed.
+Start: `python -m services.sandbox.intake.child LIMITS_JSON PROGRESS_FD FILES_FD`. The file is read as immutable. Of its
+schema only generated columns and indexed expressions are computed, with functions that SQLite deems innocuous
+(`trusted_schema` is off); CHECK constraints are not even parsed.
 """
 
 import os
@@ -35,11 +35,11 @@ WAL = (
 
 
 class FileRefusedError(Exception):
-    """The file cannot be taken; the text ends the sentence for the user."""
+    """The file cannot be accepted; the message ends the sentence for the user."""
 
 
 def inspect(file: int, limits: Limits, clock: Deadline) -> dict[str, Any]:
-    """Counts and warnings. Raises RefusedError, or apsw.Error for a file that is not sound."""
+    """Counts and warnings. Raises FileRefusedError, or apsw.Error for a file that is not sound."""
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     sqlite = apsw.Connection(f"file:{quote(given_path(file))}?mode=ro&immutable=1", flags=flags, statementcachesize=0)
     sqlite.set_progress_handler(clock.over, limits.progress_steps)
@@ -58,12 +58,12 @@ def inspect(file: int, limits: Limits, clock: Deadline) -> dict[str, Any]:
 
 
 def in_wal_mode(file: int) -> bool:
-    """By the file's header (file format, bytes 18 and 19)."""
+    """From the file's header (bytes 18 and 19)."""
     return 2 in os.pread(file, 20, 0)[18:20]
 
 
 def count_schema(sqlite: apsw.Connection) -> dict[str, int]:
-    """How much of what; refuses a schema that is empty or larger than any card should be."""
+    """Refuses a schema that is empty or larger than any card should be."""
     tables, views, triggers, entries, size = (int(n or 0) for n in sqlite.execute(COUNTS).fetchall()[0])
     if entries > MOST_TABLES or size > MOST_SCHEMA_BYTES:
         raise FileRefusedError(
@@ -78,10 +78,10 @@ def count_schema(sqlite: apsw.Connection) -> dict[str, int]:
 
 
 def check_integrity(sqlite: apsw.Connection, foreign: Sequence[str] = ()) -> list[str]:
-    """Warnings for values against their own schema. Raises RefusedError for a damaged file.
+    """Warnings about values that break their own schema. Raises FileRefusedError for a damaged file.
 
-    Where an index needs a collation or a function that only its own program has, its order and content cannot be
-    checked: the pages are (`quick_check`), table by table if it has to be.
+    When an index needs a collation or function that only its program has, its order and content cannot be checked.
+    Pages can (`quick_check`), table by table if necessary.
     """
     try:
         said = run_check(sqlite, f"quick_check({FAULTS})" if foreign else f"integrity_check({FAULTS})")
@@ -93,12 +93,10 @@ def check_integrity(sqlite: apsw.Connection, foreign: Sequence[str] = ()) -> lis
 
 
 def run_check(sqlite: apsw.Connection, pragma: str) -> list[str]:
-    """What a check says, line by line."""
     return [str(line) for (line,) in sqlite.execute(f"PRAGMA {pragma}")]
 
 
 def check_each_table(sqlite: apsw.Connection) -> list[str]:
-    """What `quick_check` says of each table that it can look at."""
     said: list[str] = []
     names = sqlite.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'").fetchall()
     for (name,) in names:
@@ -111,7 +109,7 @@ def check_each_table(sqlite: apsw.Connection) -> list[str]:
 
 
 def read_check(said: Sequence[str]) -> list[str]:
-    """Warnings for values against their own schema. Raises RefusedError where anything else is said."""
+    """Raises FileRefusedError when the check reports anything but values against their schema."""
     broken = [line for line in said if line != "ok" and not SOUND.match(line)]
     if broken:
         first = broken[0].replace("\n", " ")[:MESSAGE_CHARS]
@@ -120,7 +118,7 @@ def read_check(said: Sequence[str]) -> list[str]:
 
 
 def check_foreign_keys(sqlite: apsw.Connection) -> list[str]:
-    """A warning where references lead nowhere, or could not be checked: such data can be queried all the same."""
+    """A warning when references lead nowhere or cannot be checked: such data can still be queried."""
     broken: Counter[str] = Counter()
     try:
         for table, *_ in sqlite.execute("PRAGMA foreign_key_check"):
@@ -138,7 +136,7 @@ def check_foreign_keys(sqlite: apsw.Connection) -> list[str]:
 
 
 def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:
-    """Counts and warnings, or `refused` with the rest of a sentence that begins with the file."""
+    """Counts and warnings, or `refused` with the end of a sentence about the file."""
     clock = Deadline()
     clock.start(request["deadline_s"])
     try:

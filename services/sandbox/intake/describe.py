@@ -1,6 +1,6 @@
-"""Tables, views, columns, keys and first rows of a database, read inside the child.
+"""Tables, views, columns, keys, comments and first rows of a database, read inside the child.
 
-What cannot be read is left out and named: one table or view for show never costs the rest.
+What cannot be read is left out and named: one unreadable table or view never costs the rest.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,8 +24,8 @@ Comments = tuple[str | None, dict[str, str]]
 def read_comments(sql: str) -> Comments:
     """The table's comment and those of its columns, by name in lower case.
 
-    A comment on the line of a column belongs to it, one on a line of its own to the next column; what stands before
-    the first column's line belongs to the table.
+    A comment on a column's line belongs to that column, one on its own line to the next column, and what stands before
+    the first column's line to the table.
     """
     reader = CommentReader()
     for kind, text, fresh in with_lines(sql):
@@ -38,7 +38,7 @@ def read_comments(sql: str) -> Comments:
 
 
 class CommentReader:
-    """Walks over one statement; `depth` counts parentheses."""
+    """Walks over the tokens of one CREATE TABLE; `depth` counts parentheses."""
 
     def __init__(self) -> None:
         self.depth = 0
@@ -49,7 +49,6 @@ class CommentReader:
         self.begins = False  # the next token begins a part of the list
 
     def token(self, kind: str, text: str) -> None:
-        """Anything but blanks and comments."""
         if text == "(" and self.depth == 0:
             self.begins, self.current = True, self.table
         elif self.begins:
@@ -59,7 +58,7 @@ class CommentReader:
         self.depth += {"(": 1, ")": -1}.get(text, 0)
 
     def begin(self, kind: str, text: str) -> None:
-        """The first token of a part: a column's name, or a constraint's word."""
+        """The first token of a part: a column's name or a constraint's keyword."""
         self.begins = False
         if kind == "word" and text.lower() in CONSTRAINTS:
             self.current = None
@@ -69,7 +68,7 @@ class CommentReader:
         self.waiting = []
 
     def comment(self, text: str, fresh: bool) -> None:
-        """A comment; `fresh` says that it begins its line."""
+        """`fresh` says that the comment begins its line."""
         if self.depth == 0:
             self.table.append(text)
         elif not fresh:
@@ -81,7 +80,7 @@ class CommentReader:
 
 
 def with_lines(sql: str) -> Iterator[tuple[str, str, bool]]:
-    """Tokens, each with whether it is the first of its line."""
+    """Tokens, each with whether it is the first on its line."""
     fresh = False
     for kind, text in tokens(sql):
         yield kind, text, fresh
@@ -92,20 +91,17 @@ def with_lines(sql: str) -> Iterator[tuple[str, str, bool]]:
 
 
 def strip_comment(text: str) -> str:
-    """A comment without its marks, on one line."""
     inner = text[2:] if text.startswith("--") else text[2:].removesuffix("*/")
     return " ".join(inner.strip("-* \t\r\n").split())
 
 
 def unquote(name: str) -> str:
-    """A name without its quotes."""
     if name[0] in "\"`'" and name[-1] == name[0]:
         return name[1:-1].replace(name[0] * 2, name[0])
     return name[1:-1] if name[0] == "[" else name
 
 
 def join_lines(lines: list[str]) -> str | None:
-    """The lines as one text, clipped; None where there is nothing in them."""
     text = " ".join(line for line in lines if line)
     return (text if len(text) <= COMMENT_CHARS else text[: COMMENT_CHARS - 1] + "…") or None
 
@@ -133,7 +129,7 @@ WHEN typeof({cell}) = 'blob' THEN substr({cell}, 1, 804) ELSE {cell} END"""
 
 
 def describe(connection: ReadConnection, sample_rows: int, limits: Limits) -> dict[str, Any]:
-    """The content of a schema card as plain data. These statements are ours, so the allow-list rests meanwhile."""
+    """The content of a schema card as plain data. These statements are ours, so the authorizer rests meanwhile."""
     guard = connection.sqlite.authorizer
     connection.sqlite.authorizer = None
     try:
@@ -160,7 +156,6 @@ def describe(connection: ReadConnection, sample_rows: int, limits: Limits) -> di
 
 
 def foreign_warning(collation: str) -> str:
-    """What a collation means that only its own program has."""
     return (
         f"the database sorts by {shown_name(collation)}, a collation that only the program which wrote it has: SQL "
         "that compares or orders such columns fails, all other SQL runs"
@@ -168,7 +163,7 @@ def foreign_warning(collation: str) -> str:
 
 
 def schema_entries(sqlite: apsw.Connection, warnings: list[str]) -> Iterator[tuple[str, str, str]]:
-    """(name, SQL, kind) of tables, then of views. A name that is not UTF-8 can be said by no SQL."""
+    """(name, SQL, kind) of tables, then of views. No SQL can say a name that is not UTF-8."""
     for sql in (TABLES, VIEWS):
         rows = sqlite.execute(sql)
         while True:
@@ -184,7 +179,7 @@ def schema_entries(sqlite: apsw.Connection, warnings: list[str]) -> Iterator[tup
 def try_table(
     sqlite: apsw.Connection, name: str, sql: str, kind: str, sample_rows: int, warnings: list[str]
 ) -> dict[str, Any] | None:
-    """One table, or None for one that no query can read: a virtual one whose module is not here."""
+    """One table, or None for one that no query can read, such as a virtual one without its module."""
     try:
         return describe_table(sqlite, name, sql, sample_rows, warnings)
     except apsw.SQLError as error:
@@ -194,7 +189,6 @@ def try_table(
 
 
 def shown_name(name: str) -> str:
-    """A name in a sentence, however odd it is."""
     return name if name.isidentifier() else repr(name[:80])
 
 
@@ -203,8 +197,8 @@ def describe_view(
 ) -> dict[str, Any] | None:
     """One view, or None for one that cannot be read, such as one whose table is gone.
 
-    A view is a query that a stranger wrote: it is read as a query is, and its first rows are shown where they cost
-    little and do not depend on the time.
+    A view is a query by a stranger: it runs as a query does, and its first rows are shown if they are cheap and do not
+    depend on the time.
     """
     inside = connection.dated()
     try:
@@ -241,9 +235,9 @@ def describe_view(
 
 
 def view_rows(connection: ReadConnection, name: str, columns: list[str], limits: Limits) -> list[list[Any]]:
-    """The first rows that the view gives; none where SQLite asked for the time.
+    """The view's first rows; none if SQLite read the time.
 
-    Work is bounded in steps and not in seconds, so that every machine makes the same card.
+    Work is bounded in steps, not in seconds, so that every machine makes the same card.
     """
     sqlite, looks = connection.sqlite, 0
 
@@ -267,7 +261,7 @@ def view_rows(connection: ReadConnection, name: str, columns: list[str], limits:
 def describe_table(
     sqlite: apsw.Connection, name: str, sql: str, sample_rows: int, warnings: list[str]
 ) -> dict[str, Any]:
-    """One table, as `TableCard` has it; a computed column whose function is not here is shown without values."""
+    """One table, as `TableCard` has it; a computed column whose function is missing has no values."""
     declared = fetch_all(sqlite, COLUMNS, name)
     names, most = [column[0] for column in declared], max(sample_rows, SCANNED_ROWS)
     try:
@@ -302,7 +296,7 @@ def describe_table(
 
 
 def foreign_keys(sqlite: apsw.Connection, name: str) -> list[dict[str, str]]:
-    """In the order of their declaration; a key that names no column means the other table's primary key."""
+    """In the order of declaration; a key that names no column means the other table's primary key."""
     found = []
     for _, place, other, column, target in fetch_all(sqlite, KEYS, name):
         to_column = target if target is not None else primary_key(sqlite, other, place)
@@ -311,13 +305,12 @@ def foreign_keys(sqlite: apsw.Connection, name: str) -> list[dict[str, str]]:
 
 
 def primary_key(sqlite: apsw.Connection, name: str, place: int) -> str:
-    """The column of the primary key at `place` (from 0); `rowid` where none is declared."""
+    """The column of the primary key at `place` (from 0); `rowid` if none is declared."""
     keys = fetch_all(sqlite, "SELECT name FROM pragma_table_info(?) WHERE pk = ?", name, place + 1)
     return str(keys[0][0]) if keys else "rowid"
 
 
 def why_unreadable(sqlite: apsw.Connection, name: str, column: str) -> str | None:
-    """What SQLite says to a query for one column, where it does not compile."""
     try:
         fetch_all(sqlite, f"SELECT {quote_identifier(column)} FROM {quote_identifier(name)} LIMIT 0")
     except apsw.SQLError as error:
@@ -328,10 +321,10 @@ def why_unreadable(sqlite: apsw.Connection, name: str, column: str) -> str | Non
 def first_rows(
     sqlite: apsw.Connection, name: str, columns: list[str], most: int, without: frozenset[str] = frozenset()
 ) -> list[list[Any]]:
-    """The first rows in rowid order (in key order where the table has no rowid), cells cut to what a card shows.
+    """The first rows in rowid order (in key order for a table without rowid), cells cut to what a card shows.
 
-    Cells are cut by SQLite, so that long ones are never all in memory; one beyond SQLite's limit becomes `TOO_LONG`.
-    Columns in `without` are NULL.
+    SQLite cuts the cells, so long ones are never all in memory; one beyond SQLite's limit becomes `TOO_LONG`. Columns
+    in `without` are NULL.
     """
     longest = sqlite.limit(apsw.SQLITE_LIMIT_LENGTH)
     found: list[list[Any]] = []
@@ -348,7 +341,6 @@ def first_rows(
 
 
 def sample_cell(kind: str, value: Any) -> str | int | float | None:
-    """A cell for the card; text came as bytes. Text that is not UTF-8 is marked."""
     if value is None and kind in ("text", "blob"):  # substr() of nothing is NULL
         value = b""
     text = value.decode("utf-8", errors="replace") if kind == "text" else value
@@ -356,7 +348,7 @@ def sample_cell(kind: str, value: Any) -> str | int | float | None:
 
 
 def first_distinct(cells: Iterable[Any]) -> list[Any]:
-    """The first few different values that are not NULL, clipped."""
+    """The first few different values other than NULL, clipped."""
     found: dict[tuple[type, Any], Any] = {}
     for cell in cells:
         if cell is None or cell == TOO_LONG:

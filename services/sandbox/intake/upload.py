@@ -1,4 +1,4 @@
-"""Databases in: a file is received, looked into by a child behind walls, and stored by its content."""
+"""Uploads: a file is received, checked by a child behind walls, and stored by its content."""
 
 import fcntl
 import hashlib
@@ -29,14 +29,12 @@ SHOWN_WARNINGS = 20  # of what a card says is left out; the card has all
 
 
 class TooLargeError(SenseError):
-    """The file is above the limit."""
-
     code = "body_too_large"
     http_status = 413
 
 
 class IncomingFile:
-    """A file that is being received: hashed, bounded, and refused as soon as it cannot be a database."""
+    """A file being received: hashed, bounded, and refused as soon as it cannot be a database."""
 
     def __init__(self, file: BinaryIO, path: Path, most: int) -> None:
         self.file, self.path, self.most = file, path, most
@@ -45,7 +43,7 @@ class IncomingFile:
         self.head = b""
 
     def add(self, data: bytes) -> None:
-        """The next bytes. Raises TooLargeError or InvalidInputError."""
+        """Raises TooLargeError or InvalidInputError."""
         self.size += len(data)
         if self.size > self.most:
             raise TooLargeError(
@@ -59,7 +57,7 @@ class IncomingFile:
         self.file.write(data)
 
     def close(self) -> str:
-        """All has arrived: the SHA-256 (hex). Raises InvalidInputError for what `identify` refuses."""
+        """Return the SHA-256 (hex). Raises InvalidInputError for what `check_database_file` refuses."""
         self.file.flush()
         if not self.size:
             raise InvalidInputError("the body is empty; send the bytes of a SQLite file", code=INVALID_DATABASE)
@@ -69,7 +67,7 @@ class IncomingFile:
 
 
 class Intake:
-    """Receives into `folder` and stores in `objects`. Thread safe; `kill` ends what runs."""
+    """Receives into `folder` and stores in `objects`. Thread-safe; `kill` ends what runs."""
 
     def __init__(self, objects: ObjectStore, folder: Path, *, most: int, deadline_s: float) -> None:
         self.objects, self.folder, self.most, self.deadline_s = objects, folder, most, deadline_s
@@ -83,7 +81,7 @@ class Intake:
 
     @contextmanager
     def arrival(self) -> Iterator[IncomingFile]:
-        """A file to receive into; it is gone at the block's end, whatever happens."""
+        """A file to receive into; it is deleted at the end of the block, whatever happens."""
         path = self.folder / f"{secrets.token_hex(8)}.part"
         with locked(self.folder, fcntl.LOCK_SH):
             file = path.open("xb")
@@ -95,11 +93,10 @@ class Intake:
             path.unlink(missing_ok=True)
 
     def take(self, arrival: IncomingFile, name: str, owner: Owner | None = None) -> tuple[Upload, bool]:
-        """Checks and stores a received file: its record, and whether it is new. The name of the first upload stays.
+        """Check and store a received file; return its record and whether it is new. The first upload's name stays.
 
-        Each owner has a record of its own, so that one who removes it takes nothing from another.
-
-        Raises InvalidInputError (code invalid_database) with a sentence about the file.
+        Each owner has a record of their own, so removing one takes nothing from another. Raises InvalidInputError (code
+        invalid_database).
         """
         database_id = arrival.close()
         known = find_upload(self.objects, database_id)
@@ -116,7 +113,6 @@ class Intake:
         return add_upload(self.objects, upload), True
 
     def look(self, path: Path) -> dict[str, Any]:
-        """What a child of its own finds in the file; it is gone when this returns."""
         with self._child() as child, open_database_file(path) as file:
             try:
                 reply = child.ask({"deadline_s": self.deadline_s}, self.deadline_s, [file])
@@ -146,7 +142,6 @@ class Intake:
                 self._children.discard(child)
 
     def kill(self) -> None:
-        """Ends every child at once."""
         with self._lock:
             self._killed = True
             for child in self._children:
@@ -163,7 +158,7 @@ class Intake:
 
 @contextmanager
 def hide_path(path: Path) -> Iterator[None]:
-    """Errors speak of the file, not of where this server keeps it."""
+    """Make errors speak of the file, not of where this server keeps it."""
     try:
         yield
     except InvalidInputError as error:
@@ -172,7 +167,7 @@ def hide_path(path: Path) -> Iterator[None]:
 
 
 def delete_leftovers(folder: Path) -> None:
-    """Deletes what a killed process had received: nobody holds its lock any more."""
+    """Delete what a killed process had received: nobody holds its lock any more."""
     with locked(folder, fcntl.LOCK_EX):
         for path in folder.glob("*.part"):
             with suppress(OSError), path.open("rb") as file:

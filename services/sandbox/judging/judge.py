@@ -1,4 +1,4 @@
-"""Judges candidates against their golds over a pool, many questions at a time."""
+"""Judges candidates against their golds over a pool, many questions at a time, and caches how golds ran."""
 
 import hashlib
 import json
@@ -27,14 +27,18 @@ TRANSIENT = frozenset({Outcome.TIMEOUT, Outcome.KILLED, Outcome.MEMORY_LIMIT})
 
 
 def gold_key(database: str, sql: str, policy: ConfiguredPolicy, limits: Limits, keep_rows: int, marks: bool) -> str:
-    """What decides a gold's run: content, text as run, policy and version, caps, and what is kept of it. Hex."""
+    """Everything that decides a gold's run, as a hash: content, text, policy and version, caps, and what is kept."""
     caps = [limits.max_rows, limits.max_bytes, limits.max_cell_chars, limits.value_bytes, keep_rows, marks]
     parts = [CACHE_VERSION, database, sql, policy.policy, policy.version, policy.any_column_order, caps]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
 class GoldCache:
-    """Runs of golds by key. Thread safe; without a `file` it is this process's alone."""
+    """How golds ran, by key: a gold runs once per database, whoever asks and however often. Thread-safe.
+
+    In memory for this process and, with `file`, in a small SQLite file for all workers of a machine, which may be
+    deleted at any time.
+    """
 
     def __init__(self, file: Path | None = None) -> None:
         self.file = file
@@ -42,7 +46,6 @@ class GoldCache:
         self._lock = threading.Lock()
 
     def find(self, keys: Sequence[str]) -> dict[str, Execution]:
-        """What is known of these keys."""
         with self._lock:
             found = {key: self._known[key] for key in keys if key in self._known}
         missing = [key for key in keys if key not in found]
@@ -51,7 +54,7 @@ class GoldCache:
         return found
 
     def remember(self, runs: dict[str, Execution]) -> None:
-        """Keep what would be the same another time: no run that asked for the time."""
+        """Keep runs that would be the same another time: none that read the clock."""
         runs = {key: run for key, run in runs.items() if not run.clock}
         self._keep({key: run for key, run in runs.items() if run.outcome is not Outcome.KILLED})
         lasting = {key: run for key, run in runs.items() if run.outcome not in TRANSIENT}
@@ -74,7 +77,7 @@ class GoldCache:
         return connection
 
     def _read(self, keys: Sequence[str]) -> dict[str, Execution]:
-        """From the file; one that cannot be read knows nothing."""
+        """A file that cannot be read knows nothing."""
         try:
             with closing(self._open()) as connection:
                 sql = "SELECT key, run FROM gold WHERE key IN (SELECT value FROM json_each(?))"
@@ -86,7 +89,7 @@ class GoldCache:
         return found
 
     def _write(self, runs: dict[str, Execution]) -> None:
-        """Into the file, emptied when it grows too long; a full disk or a lock is no failure of a judgement."""
+        """Empties the file when it grows too long; a full disk or a lock never fails a judgement."""
         rows = [(key, json.dumps(asdict(run))) for key, run in runs.items()]
         try:
             with closing(self._open()) as connection:
@@ -106,9 +109,9 @@ ROWLESS_QUESTIONS = 2048  # of results that keep no rows
 
 @dataclass(frozen=True)
 class JudgeQuestion:
-    """A gold and its candidates on one database. `text` is what was asked, with its evidence; it may be left out.
+    """A gold and its candidates on one database. `text` is the question with its evidence, if known.
 
-    `content` names the database's content where its file does not change under that name (its SHA-256).
+    `content` identifies the database's content (its SHA-256) when the file never changes under its name.
     """
 
     database: Path
@@ -119,9 +122,9 @@ class JudgeQuestion:
 
 
 class Judge:
-    """One policy over one pool; remembers how golds ran. Thread safe.
+    """Applies one policy over one pool. Thread-safe.
 
-    `keep_rows` rows of each result are kept for people, with `only_wrong` not those of right candidates.
+    `keep_rows` rows of each result are kept for people; `only_wrong` drops those of right candidates.
     """
 
     def __init__(
@@ -138,11 +141,10 @@ class Judge:
         self.golds = golds if golds is not None else GoldCache()
 
     def judge(self, database: Path, gold: str, sqls: Sequence[str | None], text: str = "") -> list[Judgement]:
-        """One judgement a candidate, in order. Raises what `SandboxPool.execute` raises for the database."""
+        """One judgement per candidate, in order. Raises like `SandboxPool.execute` for the database."""
         return self.judge_many([JudgeQuestion(database, gold, tuple(sqls), text)])[0]
 
     def judge_many(self, questions: Sequence[JudgeQuestion]) -> list[list[Judgement]]:
-        """The judgements of each question, in order."""
         found: list[list[Judgement]] = []
         at_once = QUESTIONS if self.keep_rows else ROWLESS_QUESTIONS
         for begin in range(0, len(questions), at_once):
@@ -156,10 +158,9 @@ class Judge:
         return found
 
     def _judge_together(self, questions: Sequence[JudgeQuestion], now: int) -> dict[int, list[Judgement]]:
-        """By place: questions with one candidate and a gold that has not run yet, both run by one child.
+        """Judge, in one message each, questions with one candidate and a gold that has not run; results by place.
 
-        Where a child was killed over one it cannot be told over which of the two; such a question is left to be asked
-        in two steps.
+        When the child is killed it is unknown over which of the two: such a question is left for the two-step way.
         """
         keys = self._keys(questions, with_marks=False)
         known = self.golds.find(keys)
@@ -210,9 +211,9 @@ class Judge:
     def run_golds(
         self, questions: Sequence[JudgeQuestion], *, with_marks: bool = False, now: int | None = None
     ) -> list[Execution]:
-        """How each gold runs, from memory where it ran before; golds have the longer budget.
+        """How each gold runs, from the cache if it ran before; golds have the longer budget.
 
-        `now` is the moment for those that ask: a gold and its candidates are told the same one.
+        `now` is the time that date functions see: a gold and its candidates see the same.
         """
         texts = [self.policy.gold_text(question.gold) for question in questions]
         keys = self._keys(questions, with_marks=with_marks)
@@ -265,7 +266,7 @@ class Judge:
         ran: list[Execution],
         now: int,
     ) -> None:
-        """Runs again, against golds with marks, what may agree with its columns in another order."""
+        """Run again, against golds with marks, what may agree with its columns in another order."""
         again = [number for number, execution in enumerate(ran) if execution.wants_marks]
         places = list(dict.fromkeys(of[number] for number in again))
         marked = self.run_golds([questions[place] for place in places], with_marks=True, now=now)
@@ -275,7 +276,6 @@ class Judge:
             ran[number] = execution
 
     def _candidate_requests(self, question: JudgeQuestion, gold: Execution, now: int) -> list[ExecutionRequest]:
-        """One run a candidate that has a text; none where the gold left nothing to compare with."""
         if not comparable(gold):
             return []
         rule, target = self.policy.rule(self.policy.gold_text(question.gold)), gold.target()
@@ -305,10 +305,9 @@ class Judge:
         return found
 
     def _content(self, question: JudgeQuestion) -> str:
-        """What stands for the content of a file that may change: what the file system says of it."""
+        """Stands for the content of a file that may change: what the file system says of it."""
         return f"{question.database.absolute()}:{self.pool.files.identity(question.database)}"
 
 
 def now_ms() -> int:
-    """The moment that golds and their candidates are told, in milliseconds since 1970."""
     return time.time_ns() // 1_000_000

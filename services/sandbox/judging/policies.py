@@ -1,8 +1,8 @@
-"""The named policies: how each reads a SQL text, and which rule it compares results by.
+"""The policies: how each reads a SQL text, and which rule it compares results by.
 
-`strict` is ours. `spider` and `bird` agree with the official evaluators, faults included (their rules were read from
-test-suite-sql-eval@e97acc5 and from bird-bench/mini_dev). What they do not share with those: nothing is ever written,
-and what runs past its deadline is a `timeout`.
+`strict` is ours. `spider` and `bird` agree with the official evaluators, faults included (test-suite-sql-eval@e97acc5
+and bird-bench/mini_dev). They differ from those in two ways: nothing is ever written, and what runs past its deadline
+is a `timeout`.
 """
 
 import re
@@ -20,7 +20,7 @@ CURRENT_YEAR = re.compile(r"YEAR\s*\(\s*CURDATE\s*\(\s*\)\s*\)\s*", re.IGNORECAS
 
 @dataclass(frozen=True)
 class ConfiguredPolicy:
-    """A policy and its options. `version` goes up when equal inputs may give another verdict."""
+    """A policy with its options. `version` goes up when equal inputs may give another verdict."""
 
     policy: Policy = Policy.STRICT
     keep_distinct: bool = False
@@ -28,17 +28,16 @@ class ConfiguredPolicy:
     version: int = 1
 
     def gold_text(self, sql: str) -> str:
-        """The gold as it is run."""
+        """The gold as it runs."""
         return spider_text(sql, self.keep_distinct) if self.policy is Policy.SPIDER else sql
 
     def candidate_text(self, sql: str) -> str:
-        """The candidate as it is run. To Spider's evaluator `value` is a place holder, wherever it stands."""
+        """The candidate as it runs. To Spider's evaluator `value` is a placeholder, wherever it stands."""
         if self.policy is not Policy.SPIDER:
             return sql
         return spider_text(sql.replace("value", "1"), self.keep_distinct)
 
     def rule(self, gold_text: str) -> ComparisonRule:
-        """How results are compared with this gold's."""
         if self.policy is Policy.BIRD:
             return ComparisonRule("set", exact=True, any_column_order=False, text_errors="strict")
         if self.policy is Policy.SPIDER:
@@ -49,7 +48,7 @@ class ConfiguredPolicy:
         )
 
     def quirks(self, gold: str, candidate: str) -> tuple[str, ...]:
-        """Names of what the official evaluator does here that `strict` does not: each may change this verdict."""
+        """What the official evaluator does here and `strict` does not: each may change this verdict."""
         if self.policy is Policy.STRICT:
             return ()
         if self.policy is Policy.BIRD:
@@ -68,7 +67,7 @@ class ConfiguredPolicy:
 
 @lru_cache(maxsize=16_384)
 def spider_text(sql: str, keep_distinct: bool) -> str:
-    """What Spider's evaluator runs; asked again for each database of a test suite."""
+    """What Spider's evaluator runs. Cached because each database of a test suite needs it again."""
     for apart, joined in SPLIT_OPERATORS:
         sql = sql.replace(apart, joined)
     if not keep_distinct:
@@ -77,7 +76,7 @@ def spider_text(sql: str, keep_distinct: bool) -> str:
 
 
 def without_distinct(sql: str) -> str:
-    """The first statement without the word DISTINCT, as Spider's evaluator cuts it out before it runs anything."""
+    """The first statement without the word DISTINCT, as Spider's evaluator cuts it before running."""
     if ";" not in sql and "distinct" not in sql.lower():
         return sql
     parts: list[str] = []

@@ -1,8 +1,8 @@
-"""Right answers held against their golds on neighbour databases: a result may be equal by chance.
+"""Reviews right answers on test-suite databases: a result may be equal by chance.
 
-A neighbour counts for a gold only where its result follows from the rows: it is not empty, has no tie at its LIMIT and
-selects no ungrouped bare column. A disagreement there takes a `correct` away; it never makes an answer `wrong`.
-(The idea of many databases for one question is of Zhong et al. 2020.)
+Such a database counts for a gold only if its result follows from the rows: it is not empty, has no tie at its LIMIT and
+selects no ungrouped bare column. A disagreement there takes a `correct` away but never makes an answer `wrong`. (Many
+databases per question: Zhong et al. 2020.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ NO_KEYS: PrimaryKeys = {}
 
 @dataclass(frozen=True)
 class DatabaseSuite:
-    """The neighbours of one database, and the columns of its primary keys by table (all lower case)."""
+    """The test-suite databases of one database, and its primary keys' columns by table (all lower case)."""
 
     files: Sequence[Path]
     keys: PrimaryKeys
@@ -29,7 +29,7 @@ class DatabaseSuite:
 
 @dataclass
 class SuiteRun:
-    """One question on one neighbour: its gold's run there, and how candidates are compared."""
+    """One question on one test-suite database: its gold's run there, and how candidates are compared."""
 
     place: int
     file: Path
@@ -39,8 +39,6 @@ class SuiteRun:
 
 
 class SuiteReview:
-    """Reviews the judgements of one judge."""
-
     def __init__(self, judge: Judge) -> None:
         self.judge, self.pool = judge, judge.pool
 
@@ -50,7 +48,7 @@ class SuiteReview:
         judged: Sequence[Sequence[Judgement]],
         neighbours: Mapping[Path, DatabaseSuite],
     ) -> list[list[Judgement]]:
-        """The judgements with what the neighbours say; `neighbours` by the questions' database."""
+        """The judgements after the suites, which are given by the questions' database."""
         visits = self._visits(questions, judged, neighbours)
         self._drop_ties(questions, visits)
         found = [list(judgements) for judgements in judged]
@@ -67,7 +65,7 @@ class SuiteReview:
         judged: Sequence[Sequence[Judgement]],
         neighbours: Mapping[Path, DatabaseSuite],
     ) -> list[SuiteRun]:
-        """Golds on the neighbours, where anything is left to look at twice and the gold lets neighbours count."""
+        """Run golds on the suites, where a candidate is right and the gold lets suites count."""
         asked: list[tuple[int, Path]] = []
         for place, question in enumerate(questions):
             around = neighbours.get(question.database)
@@ -106,7 +104,7 @@ class SuiteReview:
         self._as_bags(questions, [visit for visit in visits if visit.counts and visit.rule.rows == "bag"])
 
     def _as_bags(self, questions: Sequence[JudgeQuestion], visits: Sequence[SuiteRun]) -> None:
-        """Golds that were read as lists, read again as bags."""
+        """Run golds again as bags that were read as lists."""
         listed = [visit for visit in visits if self._rule(questions[visit.place]).rows == "list"]
         asked = [
             replace(
@@ -122,7 +120,6 @@ class SuiteReview:
     def _answers(
         self, questions: Sequence[JudgeQuestion], judged: Sequence[Sequence[Judgement]], visits: Sequence[SuiteRun]
     ) -> list[tuple[SuiteRun, dict[str, Execution]]]:
-        """How the right candidates ran on each neighbour that counts."""
         asked: list[ExecutionRequest] = []
         names: list[list[str]] = []
         for visit in visits:
@@ -143,7 +140,7 @@ class SuiteReview:
 
 
 def review_judgement(judgement: Judgement, there: Execution) -> Judgement:
-    """The judgement after one more neighbour. What did not finish there says nothing."""
+    """The judgement after one more database. A run that did not finish there says nothing."""
     if not there.complete or there.matched is None:
         return judgement
     lost = judgement.neighbours_lost + (not there.matched)

@@ -1,4 +1,4 @@
-"""Verdicts: what two runs say of a candidate. Pure."""
+"""Verdicts: what two runs say about a candidate, and what several policies say together."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -9,10 +9,10 @@ from shared.contracts.records import Dependence, Outcome, Policy, Verdict
 
 @dataclass(frozen=True)
 class Judgement:
-    """One candidate's verdict; `execution` is None where the candidate was not run.
+    """One candidate's verdict; `execution` is None if the candidate was not run.
 
-    `neighbours` counts the neighbour databases on which it was held against its gold too, `neighbours_lost` those of
-    them on which it gave something else.
+    `neighbours` counts the test-suite databases on which it was also compared with its gold, `neighbours_lost` those on
+    which it gave something else.
     """
 
     sql: str | None
@@ -25,7 +25,7 @@ class Judgement:
 
     @property
     def depends_on(self) -> tuple[Dependence, ...]:
-        """What else than the two texts and the database the verdict depends on."""
+        """What the verdict depends on besides the two texts and the database."""
         runs = [run for run in (self.gold, self.execution) if run is not None]
         found = {
             Dependence.CLOCK: any(run.clock for run in runs),
@@ -41,9 +41,8 @@ def comparable(gold: Execution) -> bool:
 
 
 def verdict(sql: str | None, execution: Execution | None, gold: Execution) -> Verdict:
-    """The verdict from what the two runs left. A result that was not read to its end is never compared, and what a
-    limit of ours stopped is no mistake of the SQL: both are disputed.
-    """
+    """Decide from the two runs. A result that was not read to its end is never compared, and a stop by one of our
+    limits is no mistake of the SQL: both are disputed."""
     if sql is None:
         return Verdict.UNEXTRACTABLE
     if gold.outcome is Outcome.TIMEOUT:
@@ -62,7 +61,6 @@ def verdict(sql: str | None, execution: Execution | None, gold: Execution) -> Ve
 
 
 def compare_results(execution: Execution, gold: Execution) -> Verdict:
-    """Two results that were seen whole."""
     if gold.row_count == 0 and execution.row_count == 0:
         return Verdict.BOTH_EMPTY
     if execution.matched is None:
@@ -71,9 +69,9 @@ def compare_results(execution: Execution, gold: Execution) -> Verdict:
 
 
 def mark_unknown_columns(execution: Execution, known: str) -> Execution:
-    """The run as an `unknown_column`, where a name in double quotes is no column, and no text that `known` speaks of.
+    """Turn the run into `unknown_column` when a double-quoted name is neither a column nor a text in `known`.
 
-    SQLite reads such a name as a string, so that a misspelt column runs and compares with nothing.
+    SQLite reads such a name as a string, so a misspelt column runs and matches nothing.
     """
     strange = [name for name in execution.double_quoted_strings if name.casefold() not in known.casefold()]
     if not strange or not execution.complete:
@@ -88,10 +86,11 @@ TAKES_PRECEDENCE = (Verdict.UNEXTRACTABLE, Verdict.GOLD_FAILED, Verdict.GOLD_TIM
 
 
 def combine_verdicts(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict of all, the main policy's first.
+    """One verdict for several policies, the main policy's first.
 
-    One verdict stands for itself. Refusals of different kinds (an error here, a wrong result there) give the main
-    policy's. Raises ValueError for no verdict at all.
+    Both sides of a pair must be beyond dispute, and rules of comparison differ (duplicates, order of columns, empty
+    cells). So an answer that one policy accepts and another refuses is `disputed`. Refusals of different kinds give the
+    main policy's. Raises ValueError for no verdict.
     """
     found = list(verdicts)
     if not found:

@@ -1,6 +1,8 @@
-"""The gates of verification, in order: the gold runs, returns rows, is one query, agrees with its question, varies.
+"""The gates of verification: the gold runs, returns rows, parses, agrees with its question, varies with the data.
 
-What passes is measured by Spider's rule.
+A gold that passes is measured by Spider's hardness. A gold is constant if it gave its own result, equal under the
+strict policy, on all test-suite databases on which it ran to the end, at least MIN_RUNS of them. One that reads no
+table is constant anyway.
 """
 
 from collections import Counter
@@ -30,7 +32,7 @@ MIN_RUNS = 3
 
 
 def reads_no_table(sql: str) -> bool:
-    """Whether a SQL that sqlglot reads names no table; False in doubt."""
+    """Whether a SQL that sqlglot parses names no table; False in doubt."""
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
 
@@ -43,7 +45,7 @@ def reads_no_table(sql: str) -> bool:
 def find_constant_golds(
     pool: SandboxPool, golds: Sequence[tuple[Path, str, Execution]], around: Mapping[Path, DatabaseSuite]
 ) -> list[int]:
-    """For each (database, gold, its fingerprinted run): on how many neighbours it was the same; 0: not constant."""
+    """For each (database, gold, its fingerprinted run): on how many suite databases it was the same; 0 if not constant."""
     asked: list[ExecutionRequest] = []
     of: list[int] = []
     for place, (database, gold, _) in enumerate(golds):
@@ -63,7 +65,6 @@ def gold_request(database: Path, gold: str, keep_rows: int) -> ExecutionRequest:
 
 
 def all_equal(own: Execution, runs: Sequence[Execution]) -> bool:
-    """Whether enough neighbours answered, and all with the same result."""
     if own.fingerprint is None or len(runs) < MIN_RUNS:
         return False
     return all(ran.fingerprint == own.fingerprint and ran.row_count == own.row_count for ran in runs)
@@ -75,27 +76,23 @@ WRITTEN_HERE = ("grammar", "llm")
 
 @dataclass
 class Verified:
-    """What passed, and what did not with its reason; both in the order of writing."""
+    """Accepted and rejected examples, in the order of writing."""
 
     accepted: list[Example] = field(default_factory=list)
     rejected: list[RejectedExample] = field(default_factory=list)
 
     def reasons(self) -> Counter[str]:
-        """How many were rejected, by reason."""
         return Counter(row.reason for row in self.rejected)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why an example does not pass."""
-
     reason: str
     detail: str
     gate: str
 
 
 def gold_fault(execution: Execution) -> str | None:
-    """Why a gold cannot be trusted as an answer, or None."""
     if execution.outcome is Outcome.EMPTY:
         return "gold_empty"
     if execution.outcome is not Outcome.OK:
@@ -106,14 +103,12 @@ def gold_fault(execution: Execution) -> str | None:
 
 
 class Verifier:
-    """Runs the gates for one shard's rows."""
-
     def __init__(self, command: VerifyExamples, objects: ObjectStore, pool: SandboxPool) -> None:
         self.command, self.objects, self.pool = command, objects, pool
         self.catalog = CardCache(objects)
 
     def verify(self, written: Sequence[WrittenExample]) -> Verified:
-        """Every row is accepted or rejected."""
+        """Accept or reject every row."""
         requests = [gold_request(self.file(row), row.sql, 50) for row in written]
         ran = self.pool.execute_many(requests)
         faults = [self.fault(row, execution) for row, execution in zip(written, ran, strict=True)]
@@ -129,11 +124,10 @@ class Verifier:
         return found
 
     def file(self, row: WrittenExample) -> Path:
-        """The row's database as a local file."""
         return local_database(self.objects, row.database_id or "")
 
     def fault(self, row: WrittenExample, execution: Execution) -> Fault | None:
-        """What one row shows by itself."""
+        """What is wrong with one row by itself."""
         OUTCOMES.labels(outcome=execution.outcome.value).inc()
         reason = gold_fault(execution)
         if reason is not None:
@@ -150,7 +144,7 @@ class Verifier:
     def find_constant(
         self, written: Sequence[WrittenExample], ran: Sequence[Execution], faults: list[Fault | None]
     ) -> None:
-        """Sets the fault of golds that no neighbour changes."""
+        """Set the fault of golds that no suite database changes."""
         left = [place for place, fault in enumerate(faults) if fault is None]
         if not self.command.neighbours or not left:
             return
@@ -170,7 +164,6 @@ class Verifier:
                 faults[place] = Fault(CONSTANT, detail, "neighbours")
 
     def as_example(self, row: WrittenExample) -> Example:
-        """A verified example under its own name, with the hardness that it has."""
         database_id = row.database_id or ""
         shared = {name: getattr(row, name) for name in WrittenExample.model_fields if name in Example.model_fields}
         own = {

@@ -1,5 +1,6 @@
-"""The child that varies one database and ends: `python -m services.sandbox.test_suites.child LIMITS_JSON PROGRESS_FD
-FILES_FD`.
+"""The child that writes test-suite databases of one database and ends.
+
+Start: `python -m services.sandbox.test_suites.child LIMITS_JSON PROGRESS_FD FILES_FD`.
 """
 
 import re
@@ -44,7 +45,7 @@ PAGE = 4096
 
 
 class VariantDatabase:
-    """An empty database with the original's tables and indexes, statement by statement as they were written."""
+    """A database in memory with the original's tables and indexes, each created by its own statement."""
 
     def __init__(self, schema: Schema, limits: Limits, clock: Deadline) -> None:
         self.schema = schema
@@ -66,7 +67,7 @@ class VariantDatabase:
         self.sqlite.authorizer = self.guard
 
     def create(self, sql: str) -> None:
-        """One CREATE statement of a schema that anyone may have written."""
+        """Run one CREATE statement of a schema that anyone may have written."""
         words = " ".join(text.upper() for kind, text in tokens(sql) if kind == "word")
         seen: list[str] = []
 
@@ -87,7 +88,7 @@ class VariantDatabase:
             self.sqlite.authorizer = None
 
     def insert(self, table: Table, row: Row) -> bool:
-        """Whether the row keeps every constraint and is in the table now."""
+        """Whether the row kept every constraint and was inserted."""
         raw = tuple(n for n, value in enumerate(row) if isinstance(value, RawText))
         key = (table.name, raw)
         if key not in self.statements:
@@ -101,7 +102,7 @@ class VariantDatabase:
         return True
 
     def keys(self, link: ForeignKey) -> list[Row]:
-        """Keys of the parent as they lie in the database, in a fixed order."""
+        """Keys of the parent as stored, in a fixed order."""
         parent = self.schema.tables[link.parent]
         names = [quote_identifier(parent.columns[place].name) for place in link.targets]
         known = " AND ".join(f"{name} IS NOT NULL" for name in names)
@@ -114,7 +115,7 @@ class VariantDatabase:
         return [key for key in keys if self.fits(link, key)]
 
     def fits(self, link: ForeignKey, key: Row) -> bool:
-        """Whether a parent's key is still the same once it lies in the child: '007' in a column of numbers is not."""
+        """Whether a parent's key stays the same in the child: '007' in a numeric column does not."""
         child, parent = self.schema.tables[link.child], self.schema.tables[link.parent]
         for value, place, target in zip(key, link.columns, link.targets, strict=True):
             about = parent.columns[target]
@@ -138,7 +139,7 @@ class VariantDatabase:
         return f"{known} AND NOT EXISTS (SELECT 1 FROM {quote_identifier(parent.name)} AS p WHERE {equal})"
 
     def mend(self, link: ForeignKey, replacements: Iterable[Row]) -> None:
-        """Point each dangling key to a parent of `replacements`, in turn; the same key always to the same parent."""
+        """Point each dangling key to a parent of `replacements` in turn, the same key always to the same parent."""
         child = self.schema.tables[link.child]
         names = [quote_identifier(child.columns[place].name) for place in link.columns]
         keys = ", ".join(names)
@@ -158,7 +159,7 @@ class VariantDatabase:
         self.sqlite.authorizer = self.guard
 
     def repair(self, links: Iterable[ForeignKey]) -> bool:
-        """Delete rows whose key still dangles, until none does; whether any was deleted."""
+        """Delete rows with dangling keys until none is left; returns whether any was deleted."""
         self.sqlite.authorizer = None
         before, last = self.sqlite.total_changes(), -1
         while self.sqlite.total_changes() != last:
@@ -170,11 +171,10 @@ class VariantDatabase:
         return self.sqlite.total_changes() != before
 
     def empty(self, table: Table) -> bool:
-        """Whether the table has no row."""
         return not self.sqlite.execute(f"SELECT 1 FROM {quote_identifier(table.name)} LIMIT 1").fetchall()
 
     def content(self) -> bytes:
-        """The finished file; the target can not be used after this."""
+        """The finished file; the database cannot be used after this."""
         self.sqlite.authorizer = None
         fetch_all(self.sqlite, "COMMIT")
         data = bytes(self.sqlite.serialize("main"))
@@ -187,13 +187,13 @@ CLOCK_EVERY = 64
 
 
 class VariantWriter:
-    """Makes the neighbours of one plan, each from its own chance."""
+    """Makes the variants of one plan, each from its own random seed."""
 
     def __init__(self, plan: SuitePlan, limits: Limits, clock: Deadline, seed: int, most: int) -> None:
         self.plan, self.limits, self.clock, self.seed, self.most = plan, limits, clock, seed, most
 
     def neighbour(self, index: int) -> bytes:
-        """The file of neighbour `index`. Where what was drawn leaves a table empty, the original's rows as they are."""
+        """The file of variant `index`; the sampled rows unchanged if a table would end up empty."""
         target = VariantDatabase(self.plan.schema, self.limits, self.clock)
         for table in self.plan.tables:
             self.fill(target, table, (self.seed, index))
@@ -203,7 +203,8 @@ class VariantWriter:
         return target.content()
 
     def fill(self, target: VariantDatabase, table: TablePlan, names: tuple[object, ...]) -> None:
-        """Draw and insert one table's rows: what breaks a rule is drawn again, then its base is taken, then nothing."""
+        """Draw and insert one table's rows. What breaks a rule is drawn again, then its base row is taken, then
+        nothing."""
         rows = RowVariation(table, {link: target.keys(link) for link in table.links}, names)
         for number, base in enumerate(rows.bases(self.most)):
             if number % CLOCK_EVERY == 0:
@@ -215,7 +216,7 @@ class VariantWriter:
                     break
 
     def mend(self, target: VariantDatabase, names: tuple[object, ...]) -> None:
-        """Foreign keys whose parents came later, and what is left of others."""
+        """Set foreign keys whose parents came later, and delete rows whose keys still dangle."""
         for table in self.plan.tables:
             for link in table.later:
                 target.mend(link, self.replacements(target, table, link, names))
@@ -224,7 +225,7 @@ class VariantWriter:
     def replacements(
         self, target: VariantDatabase, table: TablePlan, link: ForeignKey, names: tuple[object, ...]
     ) -> list[Row]:
-        """Parents in an order of their own; none where another column depends on the key."""
+        """Random parents; none if another column depends on the key."""
         on_key = {d for determinants in table.determined.values() for d in determinants}
         keys = target.keys(link)
         if not keys or on_key & set(link.columns):
@@ -233,7 +234,6 @@ class VariantWriter:
         return [chance.choice(keys) for _ in range(self.most)]
 
     def copy(self) -> VariantDatabase:
-        """The original's rows (those of the sample)."""
         target = VariantDatabase(self.plan.schema, self.limits, self.clock)
         for table in self.plan.tables:
             for row in table.rows:
@@ -243,7 +243,7 @@ class VariantWriter:
 
 
 def write_variants(request: dict[str, Any], files: list[int], limits: Limits, clock: Deadline) -> None:
-    """Read the database that the first file is, and write a neighbour of it to each of the others."""
+    """Read the database in the first file and write a variant of it to each of the others."""
     caps = SuiteLimits.from_json(request["caps"])
     source = ReadConnection(given_path(files[0]), limits, clock)
     source.sqlite.authorizer = None  # from here on all statements are ours, over stored columns of tables only
@@ -256,7 +256,7 @@ def write_variants(request: dict[str, Any], files: list[int], limits: Limits, cl
 
 
 def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:
-    """`{}` when all files are complete, else `unfit` with a clause that says why."""
+    """Return `{}` when all files are complete, otherwise `unfit` with the reason."""
     clock = Deadline()
     clock.start(request["deadline_s"])
     try:
@@ -271,7 +271,6 @@ def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[st
 
 
 def explain(error: Exception) -> str:
-    """SQLite's words, or the sandbox's own where those say more."""
     if isinstance(error, apsw.InterruptError):
         return "varying it ran past the deadline"
     try:

@@ -1,4 +1,4 @@
-"""Literals of golds and candidates: values at which two queries may part ways."""
+"""Literals of golds and candidates, where two queries may part ways, and the columns they belong to."""
 
 import math
 import re
@@ -24,9 +24,9 @@ Token = tuple[str, str]
 
 
 def extract_constants(sqls: Iterable[str]) -> list[Constant]:
-    """Texts (also those in double quotes, which may be names) and numbers, each once, the most frequent ones.
+    """Texts (also in double quotes, which may be names) and numbers, each once, the most frequent ones.
 
-    Patterns of LIKE and GLOB come as the stretches between their wildcards. What stands after LIMIT and OFFSET, and the
+    Patterns of LIKE and GLOB come as the stretches between their wildcards. What follows LIMIT and OFFSET, and the
     format of `strftime`, is no value. At most 64 constants of at most 100 characters, numbers first, in order.
     """
     counts: Counter[tuple[str, Constant]] = Counter()
@@ -37,13 +37,11 @@ def extract_constants(sqls: Iterable[str]) -> list[Constant]:
 
 
 def ordered(key: tuple[str, Constant]) -> tuple[bool, float, str, str]:
-    """Numbers by size, then texts."""
     kind, value = key
     return (True, 0.0, value, kind) if isinstance(value, str) else (False, float(value), "", kind)
 
 
 def literals(sql: str) -> list[Constant]:
-    """Every literal of one text, in its order."""
     stream = join_numbers([t for t in islice(tokens(sql), MAX_TOKENS) if t[0] not in ("blank", "comment")])
     found: list[Constant] = []
     bounding = False
@@ -58,7 +56,7 @@ def literals(sql: str) -> list[Constant]:
 
 
 def join_numbers(stream: Sequence[Token]) -> list[Token]:
-    """Tokens with the parts of a number (`1`, `.`, `5`) made one; a word that begins with a digit is a number."""
+    """Join the parts of a number (`1`, `.`, `5`); a word that begins with a digit is a number."""
     found: list[Token] = []
     for kind, text in stream:
         last = found[-1] if found else ("", "")
@@ -79,7 +77,6 @@ def continues(number_text: str, following: str) -> bool:
 
 
 def parse_number(text: str, minus: bool) -> list[Constant]:
-    """The value of a number's text; nothing where it is none."""
     try:
         value: int | float = int(text) if DIGITS.fullmatch(text) and len(text) < 20 else float(text)
     except ValueError:
@@ -90,7 +87,7 @@ def parse_number(text: str, minus: bool) -> list[Constant]:
 
 
 def negative(stream: Sequence[Token], place: int) -> bool:
-    """Whether a minus before a number is its sign, not a subtraction."""
+    """Whether a minus before a number is its sign rather than a subtraction."""
     if place == 0 or stream[place - 1][1] != "-":
         return False
     kind, text = stream[place - 2] if place > 1 else ("other", "(")
@@ -98,7 +95,7 @@ def negative(stream: Sequence[Token], place: int) -> bool:
 
 
 def quoted_texts(quoted: str, before: Sequence[Token]) -> list[str]:
-    """The content of a quoted text, in stretches where it is a pattern."""
+    """The content of a quoted text, split if it is a pattern."""
     content = quoted[1:-1].replace(quoted[0] * 2, quoted[0]) if len(quoted) > 1 else ""
     words = [text.lower() for _, text in before]
     if "strftime" in words or words[-1:] == ["x"]:  # a format, a blob
@@ -115,25 +112,23 @@ LARGEST = 2**63
 
 
 def usable_constants(constants: Iterable[Constant], most: int, chars: int) -> list[Constant]:
-    """Constants as a set in one order; what SQLite cannot hold is left out."""
+    """Distinct constants in a fixed order, without those that SQLite cannot hold."""
     kept = {(type(value).__name__, value) for value in map(bool_as_int, constants) if holdable(value, chars)}
     return sorted((value for _, value in kept), key=sort_key)[:most]
 
 
 def bool_as_int(value: Constant) -> Constant:
-    """A bool as the number that it is in SQL."""
     return int(value) if isinstance(value, bool) else value
 
 
 def holdable(value: Constant, chars: int) -> bool:
-    """Whether a constant is a finite number of 64 bits, or valid text that is not empty."""
     if isinstance(value, str):
         return 0 < len(value) <= chars and not any("\ud800" <= c <= "\udfff" or c == "\x00" for c in value)
     return abs(value) < LARGEST if isinstance(value, int) else math.isfinite(value)
 
 
 def assign_constants(profiles: Sequence[ColumnProfile], constants: Iterable[Constant]) -> None:
-    """Give each constant to the columns where it belongs; one that is nowhere goes wherever its form fits."""
+    """Assign each constant to the columns where it occurs, otherwise to those whose form it fits."""
     for constant in constants:
         if isinstance(constant, str):
             assign_text(profiles, constant)
@@ -142,9 +137,9 @@ def assign_constants(profiles: Sequence[ColumnProfile], constants: Iterable[Cons
 
 
 def assign_text(profiles: Sequence[ColumnProfile], text: str) -> None:
-    """Columns that hold it, then columns that hold it inside a longer text, then columns of its form.
+    """Assign to columns that hold it, then to columns that hold it inside a longer text, then to columns of its form.
 
-    Where a column has it in another case only, it is not put in: the column's own case is part of its form.
+    A column that has it in another case only does not get it: the case is part of the column's form.
     """
     homes = [p for p in profiles if f"\x00{text.lower()}\x00" in p.text]
     within = [p for p in profiles if text.lower() in p.text and not p.closed and all(p is not home for home in homes)]
@@ -163,7 +158,7 @@ def assign_text(profiles: Sequence[ColumnProfile], text: str) -> None:
 
 
 def assign_number(profiles: Sequence[ColumnProfile], number: int | float) -> None:
-    """Columns in whose range it lies (twice as wide on either side), else columns of its magnitude."""
+    """Assign to columns in whose range it lies (twice as wide on either side), otherwise to those of its magnitude."""
     numeric = [p for p in profiles if p.numbers]
     homes = [p for p in numeric if p.low - spread(p) <= number <= p.high + spread(p)]
     for p in homes or [p for p in numeric if number > 0 and 1 / MAGNITUDE <= p.high / number <= MAGNITUDE]:
@@ -178,12 +173,11 @@ def assign_number(profiles: Sequence[ColumnProfile], number: int | float) -> Non
 
 
 def spread(p: ColumnProfile) -> float:
-    """How far beyond its values a column may reach."""
     return max(p.high - p.low, 1.0)
 
 
 def as_kinds(p: ColumnProfile, number: int | float) -> list[Value]:
-    """The number as the column holds numbers: whole ones on both sides of a fraction."""
+    """The number in the column's type; integers on both sides of a fraction."""
     if float in p.kinds:
         return [float(number)] if abs(number) < LARGEST else []
     return [number] if isinstance(number, int) else [math.floor(number), math.ceil(number)]

@@ -1,4 +1,4 @@
-"""Neighbours of a database: files with the same schema, keys and constraints, and other rows."""
+"""Test-suite databases: files with the schema, keys and constraints of a database, and other rows."""
 
 import hashlib
 import json
@@ -38,9 +38,9 @@ def generate_suite(
 ) -> list[Path]:
     """Write `0.sqlite` … into `folder`, read-only; each appears whole or not at all.
 
-    Neighbour i depends on the database's bytes, `seed`, i, the set of `constants` and `caps`, and on nothing else. A
-    child process does the work, at most `limits.build_deadline_s` seconds long.
-    Raises NotFoundError for a missing file; InvalidInputError for one that cannot be read or varied, naming it.
+    Database i depends on the original's bytes, `seed`, i, the set of `constants` and `caps`, and on nothing else. A
+    child does the work in at most `limits.build_deadline_s` seconds. Raises NotFoundError for a missing file,
+    InvalidInputError for one that cannot be read or varied.
     """
     limits, caps = limits or Limits(), caps or SuiteLimits()
     check_database_file(database)
@@ -57,13 +57,11 @@ def generate_suite(
 
 
 def move_read_only(fresh: Path, folder: Path, name: str) -> Path:
-    """The file in its place, read-only."""
     (fresh / name).chmod(0o444)
     return (fresh / name).replace(folder / name)
 
 
 def run_child(database: Path, request: dict[str, object], files: Sequence[int], limits: Limits) -> None:
-    """Vary in a child of its own, which gets the files; it is gone when this returns."""
     deadline = checked_deadline(limits.build_deadline_s)
     child = ChildProcess(replace(limits, open_files=limits.open_files + len(files)), SUITE_CHILD)
     try:
@@ -80,7 +78,6 @@ def run_child(database: Path, request: dict[str, object], files: Sequence[int], 
 
 
 def generation_error(database: Path, why: str) -> InvalidInputError:
-    """The error for the user."""
     return InvalidInputError(f"No neighbours can be made of {database}: {why}. Repair the file, or judge on it alone.")
 
 
@@ -90,10 +87,10 @@ log = get_logger()
 
 
 def prepare_suite(objects: ObjectStore, database_id: str, sqls: Iterable[str], count: int) -> DatabaseSuite:
-    """`count` neighbours for these golds and candidates; none where the database cannot be varied.
+    """`count` stored test-suite databases for these golds and candidates; none if the database cannot be varied.
 
-    Which ones depends on the database, the literals of `sqls` and the generator's version. Two workers that make the
-    same ones at once write the same bytes.
+    They depend on the database, the literals of `sqls` and the generator's version. Two workers that make the same ones
+    at once write the same bytes.
     """
     constants = extract_constants(sqls)
     keys = [test_suite_database_key(database_id, suite_hash(constants), index) for index in range(count)]
@@ -108,7 +105,7 @@ def prepare_suite(objects: ObjectStore, database_id: str, sqls: Iterable[str], c
 def fetch_suite(
     objects: ObjectStore, database_id: str, keys: Sequence[str], constants: Sequence[Constant]
 ) -> list[Path]:
-    """The neighbours as local files, made where they are not there: retention takes old ones away at any time."""
+    """Local files, generated if missing: retention deletes old ones at any time."""
     try:
         if all(objects.exists(key) for key in keys):
             return [local_copy(objects, key, PathSettings().databases) for key in keys]
@@ -119,13 +116,11 @@ def fetch_suite(
 
 
 def suite_hash(constants: Sequence[Constant]) -> str:
-    """What tells sets of neighbours of one database apart; hex."""
     parts = [VERSION, SEED, [[type(value).__name__, value] for value in constants]]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
 
 
 def store_suite(objects: ObjectStore, database: Path, keys: Sequence[str], constants: Sequence[Constant]) -> None:
-    """Makes all of a set and stores them."""
     with tempfile.TemporaryDirectory(prefix="sense-neighbours-") as folder:
         files = generate_suite(database, Path(folder), count=len(keys), seed=SEED, constants=constants)
         for key, file in zip(keys, files, strict=True):
@@ -133,7 +128,6 @@ def store_suite(objects: ObjectStore, database: Path, keys: Sequence[str], const
 
 
 def primary_keys(card: SchemaCard) -> PrimaryKeys:
-    """Table -> the columns of its primary key, all lower case."""
     return {
         table.name.lower(): frozenset(column.name.lower() for column in table.columns if column.primary_key)
         for table in card.tables

@@ -1,4 +1,4 @@
-"""Everything that all neighbours of a database share: rows, profiles, links, dependencies. Made once."""
+"""What all variants of a database share: sampled rows, foreign keys, profiles, dependencies."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -34,14 +34,17 @@ KeyValues = tuple[Value, ...]
 
 
 def fold_key(row: Row, places: tuple[int, ...], parent: Table, targets: tuple[int, ...]) -> KeyValues | None:
-    """A key as the parent's columns compare it; None when a part is NULL, for then nothing is referred to."""
+    """A key as the parent's columns compare it; None if a part is NULL, which refers to nothing."""
     pairs = zip(places, targets, strict=True)
     key = tuple(fold_value(row[p], parent.columns[t].affinity, parent.columns[t].collation) for p, t in pairs)
     return None if None in key else key
 
 
 class RowSampler:
-    """Reads one database. `missing` has, for each link, the keys that the whole original lacks."""
+    """Reads all rows of a small table, and of a large one a part with the rows its children need.
+
+    `missing` has, for each foreign key, the values that the whole original lacks.
+    """
 
     def __init__(self, sqlite: apsw.Connection, schema: Schema, caps: SuiteLimits) -> None:
         self.sqlite, self.schema = sqlite, schema
@@ -52,7 +55,7 @@ class RowSampler:
         self.bytes = caps.bytes // len(schema.tables)
 
     def read(self, order: list[str]) -> dict[str, list[Row]]:
-        """Rows by table; `order` has parents first, so children are read before the rows that they need."""
+        """Rows by table. `order` has parents first; children are read before the rows that they need."""
         for name in reversed(order):
             self.rows[name] = self.table(name)
         for link in self.schema.links:
@@ -61,7 +64,7 @@ class RowSampler:
         return self.rows
 
     def search(self, link: ForeignKey) -> None:
-        """Find out which keys are nowhere: among the rows at hand, or in the original where those are a part."""
+        """Find the missing values among the rows at hand, or in the original if those are only a part."""
         parent = self.schema.tables[link.parent]
         if link.parent in self.partial:
             self.needed(parent, link, self.most)
@@ -70,13 +73,11 @@ class RowSampler:
             self.missing[link] = self.wanted(link) - known
 
     def wanted(self, link: ForeignKey) -> set[KeyValues]:
-        """Keys that the child's rows refer to."""
         parent = self.schema.tables[link.parent]
         keys = (fold_key(row, link.columns, parent, link.targets) for row in self.rows[link.child])
         return {key for key in keys if key is not None}
 
     def table(self, name: str) -> list[Row]:
-        """All rows, or about `most` of them."""
         table = self.schema.tables[name]
         whole = fetch_all(
             self.sqlite, f"SELECT count(*) FROM (SELECT 1 FROM {quote_identifier(table.name)} LIMIT {self.most + 1})"
@@ -98,7 +99,7 @@ class RowSampler:
         return [found[key] for key in sorted(found)]
 
     def starts(self, table: Table) -> list[int]:
-        """Where runs begin: evenly over the row ids, then by chance, fixed by the table's name."""
+        """Where runs begin: evenly over the row ids, then at random, seeded by the table's name."""
         ends = fetch_all(
             self.sqlite, f"SELECT min({table.rowid}), max({table.rowid}) FROM {quote_identifier(table.name)}"
         )[0]
@@ -108,7 +109,7 @@ class RowSampler:
         return even + [chance.randint(low, high) for _ in range(runs)]
 
     def needed(self, table: Table, link: ForeignKey, most: int) -> dict[Any, Row]:
-        """Rows that the child's rows refer to, at most `most`; notes which of the keys are nowhere."""
+        """Rows that the child's rows refer to, at most `most`; notes which of the keys are missing."""
         keys = sorted(self.wanted(link), key=repr)
         asked = [key for key in keys if not any(isinstance(part, RawText) for part in key)][: max(0, most)]
         if not asked:
@@ -123,14 +124,13 @@ class RowSampler:
         return found
 
     def select(self, table: Table, where: str, tail: str, values: Sequence[Value] = ()) -> dict[Any, Row]:
-        """Rows by row id (by themselves where the table has none), at most `bytes` of them together."""
+        """Rows by row id (by themselves if the table has none), at most `bytes` of them together."""
         try:
             return self.bounded(self.plain(table, where, tail, values))
         except (UnicodeDecodeError, apsw.TooBigError):
             return self.bounded(self.careful(table, where, tail, values))
 
     def bounded(self, pairs: Iterator[tuple[Any, Row]]) -> dict[Any, Row]:
-        """As many as fit, at least one."""
         found: dict[Any, Row] = {}
         total = 0
         for key, row in pairs:
@@ -141,7 +141,6 @@ class RowSampler:
         return found
 
     def plain(self, table: Table, where: str, tail: str, values: Sequence[Value]) -> Iterator[tuple[Any, Row]]:
-        """Rows as SQLite gives them."""
         sql = (
             f"SELECT {table.rowid or 0}, {table.select_list()} FROM {quote_identifier(table.name)} WHERE {where} {tail}"
         )
@@ -149,7 +148,7 @@ class RowSampler:
             yield (row[0] if table.rowid else row), row[1:]
 
     def careful(self, table: Table, where: str, tail: str, values: Sequence[Value]) -> Iterator[tuple[Any, Row]]:
-        """Rows with text that is not UTF-8 as bytes; rows with a value too large to hold are passed over."""
+        """Rows with invalid UTF-8 as bytes; rows with a value too large to hold are skipped."""
         names = [quote_identifier(column.name) for column in table.columns]
         small = f"{largest_cell(names)} <= {LARGE_CELL}"
         sql = f"SELECT {table.rowid or 0}, {typed_columns(names)} FROM {quote_identifier(table.name)} WHERE {small} AND {where} {tail}"
@@ -162,7 +161,7 @@ GENERIC = {"id", "name", "code", "key"}
 
 
 def fill_order(schema: Schema, links: tuple[ForeignKey, ...]) -> list[str]:
-    """Names of tables, parents first; a cycle is entered at its first table."""
+    """Table names, parents first; a cycle is entered at its first table."""
     parents: dict[str, list[str]] = {name: [] for name in schema.tables}
     for link in links:
         parents[link.child].append(link.parent)
@@ -182,7 +181,7 @@ def fill_order(schema: Schema, links: tuple[ForeignKey, ...]) -> list[str]:
 
 
 def implied_foreign_keys(schema: Schema, rows: dict[str, list[Row]]) -> list[ForeignKey]:
-    """Single columns named like another table's only key whose values all lie in that key; no declared key is near."""
+    """Undeclared keys: columns named like another table's only key, with all values in that key."""
     taken = {(link.child, column) for link in schema.links for column in link.columns}
     found = []
     for name, table in schema.tables.items():
@@ -210,7 +209,7 @@ def named_like(schema: Schema, child: str, place: int, name: str) -> list[Foreig
 
 
 def contained(schema: Schema, rows: dict[str, list[Row]], link: ForeignKey) -> bool:
-    """Whether every value of the child's column is a key of the parent, by enough values to be no accident."""
+    """Whether every value of the child's column is a key of the parent, with enough values to be no accident."""
     parent = schema.tables[link.parent]
     wanted = {fold_key(row, link.columns, parent, link.targets) for row in rows[link.child]} - {None}
     if len(wanted) < EVIDENCE:
@@ -219,15 +218,14 @@ def contained(schema: Schema, rows: dict[str, list[Row]], link: ForeignKey) -> b
 
 
 def kept_foreign_keys(schema: Schema, sampler: RowSampler) -> tuple[ForeignKey, ...]:
-    """Declared links that the original keeps, and implied ones."""
     held = [link for link in schema.links if not sampler.missing[link] and sampler.rows[link.parent]]
     return (*held, *implied_foreign_keys(schema, sampler.rows))
 
 
 def repair_sample(schema: Schema, rows: dict[str, list[Row]], links: tuple[ForeignKey, ...], order: list[str]) -> None:
-    """Make a sample whole: a key whose parent was left out points to another row, or its row goes where keys are tight.
+    """Point a key whose parent was left out to another row, or drop its row if it is part of a unique key.
 
-    `order` has parents first, so that what goes from a parent is seen by its children.
+    `order` has parents first, so that children see what is dropped from a parent.
     """
     for _ in order:
         changed = False
@@ -239,7 +237,6 @@ def repair_sample(schema: Schema, rows: dict[str, list[Row]], links: tuple[Forei
 
 
 def repair_foreign_key(schema: Schema, rows: dict[str, list[Row]], link: ForeignKey) -> bool:
-    """One link; whether anything was amiss."""
     parent, child = schema.tables[link.parent], schema.tables[link.child]
     known: dict[KeyValues, Row] = {}
     for row in rows[link.parent]:
@@ -262,7 +259,6 @@ def repair_foreign_key(schema: Schema, rows: dict[str, list[Row]], link: Foreign
 
 
 def pointed(row: Row, link: ForeignKey, parent: Row) -> Row:
-    """The row with its key set to that of a parent."""
     cells = list(row)
     for column, target in zip(link.columns, link.targets, strict=True):
         cells[column] = parent[target]
@@ -274,9 +270,8 @@ MANY = 100  # rows in which texts that never repeat are a name of the row, thoug
 
 @dataclass
 class TablePlan:
-    """One table. `singles` are columns whose values never repeat, by declaration or as far as the data shows it;
-    `links` are foreign keys to tables filled before, `later` those to be mended afterwards.
-    """
+    """One table. `singles` are columns whose values never repeat, by declaration or as far as the data shows; `links`
+    are foreign keys to tables filled before, `later` those to be set afterwards."""
 
     name: str
     table: Table
@@ -293,8 +288,7 @@ class TablePlan:
 
     def __post_init__(self) -> None:
         """`order`: how columns are drawn; determinants have at least as many values as what they fix. `checks`: the
-        dependencies (determinant, column) that can be checked once a column is drawn.
-        """
+        dependencies (determinant, column) that can be checked once a column is drawn."""
         self.order = sorted(range(len(self.profiles)), key=lambda n: (-len(self.profiles[n].values), n))
         self.checks = {}
         for column, determinants in self.determined.items():
@@ -304,7 +298,7 @@ class TablePlan:
 
 @dataclass
 class SuitePlan:
-    """A database, ready to be varied; tables in the order in which they are filled."""
+    """Tables are in the order in which they are filled."""
 
     schema: Schema
     tables: list[TablePlan]
@@ -312,7 +306,7 @@ class SuitePlan:
 
 
 def make_plan(sqlite: apsw.Connection, caps: SuiteLimits, constants: Sequence[Constant]) -> SuitePlan:
-    """Read and study the original. Raises UnfitError, apsw.Error, UnicodeDecodeError (a name that is not UTF-8)."""
+    """Read and study the original. Raises UnsuitableDatabaseError, apsw.Error, or UnicodeDecodeError (a name)."""
     schema = read_schema(sqlite, caps)
     sampler = RowSampler(sqlite, schema, caps)
     rows = sampler.read(fill_order(schema, schema.links))
@@ -325,7 +319,6 @@ def make_plan(sqlite: apsw.Connection, caps: SuiteLimits, constants: Sequence[Co
 
 
 def plan_table(schema: Schema, name: str, rows: list[Row], held: Sequence[ForeignKey], order: list[str]) -> TablePlan:
-    """Study one table."""
     table, own = schema.tables[name], [link for link in held if link.child == name]
     columns = [list(cells) for cells in zip(*rows, strict=True)] if rows else [[] for _ in table.columns]
     profiles = [profile_column(cells) for cells in columns]
@@ -351,7 +344,7 @@ def plan_table(schema: Schema, name: str, rows: list[Row], held: Sequence[Foreig
 
 
 def presumed_key(table: Table, unique: set[int], own: Sequence[ForeignKey]) -> set[int]:
-    """In a table that declares no key: its first column, or the first called `…id`, whose values never repeat.
+    """Without a declared key: the first column, or the first named `…id`, whose values never repeat.
 
     A column that refers to another table is unique by accident.
     """

@@ -1,4 +1,4 @@
-"""What a column looks like: its values, their form, and the constants that belong into it."""
+"""What a column looks like: its values, their form, and which columns determine it."""
 
 import math
 import re
@@ -18,9 +18,9 @@ MOST_PLACES = 6
 
 @dataclass
 class ColumnProfile:
-    """`form` says how text is changed: `closed` (never), `date`, `digits`, `text`, `none` (no text, or no pattern).
+    """`form` says how text changes: `closed` (never), `date`, `digits`, `text`, `none` (no text, or no pattern).
 
-    `values` are the different cells that are not NULL, in order. `exact` and `stems` are filled from the constants.
+    `values` are the distinct cells other than NULL, in order. `exact` and `stems` come from the constants.
     """
 
     values: list[Value]
@@ -39,12 +39,10 @@ class ColumnProfile:
 
     @property
     def kinds(self) -> set[type]:
-        """Python types of the values."""
         return set(map(type, self.values))
 
 
 def profile_column(cells: Sequence[Value]) -> ColumnProfile:
-    """The profile of a column's cells."""
     counts = Counter((type(cell), cell) for cell in cells if cell is not None)
     values: list[Value] = sorted((value for _, value in counts), key=sort_key)
     texts = [value for value in values if isinstance(value, str)]
@@ -71,13 +69,13 @@ def profile_column(cells: Sequence[Value]) -> ColumnProfile:
 
 
 def common_start(texts: Sequence[str]) -> int:
-    """How many first characters are the same in all texts: the smallest and the largest differ soonest."""
+    """Length of the common prefix: the smallest and the largest text differ soonest."""
     low, high = min(texts), max(texts)
     return next((n for n, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
 
 
 def is_closed(values: Sequence[Value], present: int) -> bool:
-    """Whether the values look like a fixed list (flags, categories): changed ones would be none of them."""
+    """Whether the values look like a fixed list (flags, categories), in which changed ones would not occur."""
     if len(values) < 2 or len(values) > CLOSED_MOST:
         return False
     names = frozenset(str(value).lower() for value in values)
@@ -87,7 +85,6 @@ def is_closed(values: Sequence[Value], present: int) -> bool:
 
 
 def form_of(texts: Sequence[str]) -> str:
-    """The form that all texts share."""
     if not texts:
         return "none"
     if all(map(DATE.fullmatch, texts)):
@@ -96,7 +93,6 @@ def form_of(texts: Sequence[str]) -> str:
 
 
 def places(value: int | float) -> int:
-    """Decimals of a number as it is written."""
     if isinstance(value, int) or value.is_integer():
         return 0
     text = repr(value)
@@ -104,12 +100,12 @@ def places(value: int | float) -> int:
 
 
 def shape(text: str) -> str:
-    """The class of each character: what must agree for two texts to be of one format."""
+    """The class of each character; texts of one format agree in it."""
     return "".join("9" if c.isdigit() else "A" if c.isupper() else "a" if c.islower() else c for c in text)
 
 
 def fits_shape(found: ColumnProfile, text: str) -> bool:
-    """Whether a text could stand in the column: the length where that is fixed, the kind of its first character."""
+    """Whether a text could stand in the column: its length if that is fixed, the class of its first character."""
     own = [value for value in found.values if isinstance(value, str)]
     if found.form in ("date", "digits"):
         return any(shape(value) == shape(text) for value in own[:20])
@@ -125,10 +121,10 @@ MOST_COLUMNS = 60  # of one table; the work grows with the square
 
 
 def find_dependencies(rows: Sequence[Row], skip: frozenset[int]) -> dict[int, tuple[int, ...]]:
-    """For a column, the columns that determine it. Columns in `skip` (keys) are left out on both sides: what a key
-    determines needs no care.
+    """For a column, the columns that determine it, as far as the rows are evidence. `skip` holds keys: what they
+    determine needs no care.
 
-    A determinant must repeat, and so often that agreement by chance is unlikely given how often the values occur.
+    A determinant must repeat so often that agreement by chance is unlikely, given how often the values occur.
     """
     if len(rows) <= REPEATS:
         return {}
@@ -149,7 +145,7 @@ def find_dependencies(rows: Sequence[Row], skip: frozenset[int]) -> dict[int, tu
 
 
 def encode(cells: Sequence[object]) -> list[int]:
-    """A number for each different cell; negative for NULL. Types count: 1 and 1.0 differ."""
+    """A number for each distinct cell, negative for NULL. Types count: 1 and 1.0 differ."""
     seen: dict[object, int] = {}
     return [-1 if cell is None else seen.setdefault((type(cell), cell), len(seen)) for cell in cells]
 

@@ -1,4 +1,8 @@
-"""New rows for one table of one neighbour: a row of the original, some cells changed, all that held still holding."""
+"""New rows for one table of a variant: rows of the original, some cells changed, all constraints kept.
+
+A changed value keeps its form: the same character classes, length, case, date format, number of decimals. Foreign keys
+are drawn with skew, so that some parents get many children and some none.
+"""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -14,7 +18,7 @@ DAYS = (1, 1, 7, 30, 365)
 
 
 def near_number(value: int | float, places: int, low: float, high: float, chance: Random) -> int | float:
-    """A little above or below, of the same kind; never below zero where the column is not."""
+    """A little above or below, of the same type; never below zero if the column is not."""
     step = chance.choice((1, 1, 2, 3)) * (1 if isinstance(value, int) else 10.0**-places)
     if high - low > 1000 * step and chance.random() < 0.3:
         step = type(value)((high - low) / 50)
@@ -25,20 +29,17 @@ def near_number(value: int | float, places: int, low: float, high: float, chance
 
 
 def between(a: int | float, b: int | float, places: int) -> int | float:
-    """The middle of two values of a column, of the first one's kind."""
     middle = a / 2 + b / 2
     return fitted(int(middle) if isinstance(a, int) and abs(middle) < 2**53 else middle, places)
 
 
 def fitted(value: int | float, places: int) -> int | float:
-    """Within SQLite's integers, or with so many decimals."""
     if isinstance(value, int):
         return max(-LARGEST, min(LARGEST, value))
     return round(value, places)
 
 
 def near_date(text: str, chance: Random) -> str:
-    """Some days before or after; what follows the date stays."""
     days = chance.choice(DAYS) * chance.choice((1, -1))
     try:
         return (date.fromisoformat(text[:10]) + timedelta(days=days)).isoformat() + text[10:]
@@ -47,7 +48,7 @@ def near_date(text: str, chance: Random) -> str:
 
 
 def near_digits(text: str, fixed: bool, chance: Random) -> str:
-    """Text of digits as a number, one or two up or down, with as many digits where all have as many."""
+    """Digits as a number, one or two up or down, of the same length if all have one length."""
     moved = str(max(0, int(text) + chance.choice((1, 2, -1, -2))))
     if fixed or text.startswith("0"):
         moved = moved.zfill(len(text))
@@ -56,7 +57,7 @@ def near_digits(text: str, fixed: bool, chance: Random) -> str:
 
 
 def near_text(text: str, keep: int, chance: Random) -> str:
-    """One letter changed for another of its case, or the last digit; the first `keep` characters stay."""
+    """Change one letter for another of its case, or the last digit; the first `keep` characters stay."""
     letters = [n for n, c in enumerate(text) if n >= keep and c.isascii() and c.isalpha()]
     digits = [n for n, c in enumerate(text) if n >= keep and c.isascii() and c.isdigit()]
     if not letters and not digits:
@@ -68,7 +69,7 @@ def near_text(text: str, keep: int, chance: Random) -> str:
 
 
 def containing(stem: str, own: str, fixed: bool, chance: Random) -> str:
-    """A text in which `stem` stands at the start, at the end or inside; of the length of `own` where that is fixed."""
+    """A text with `stem` at the start, at the end or inside, as long as `own` if the length is fixed."""
     if fixed:
         over = stem + own[len(stem) :]
         return over if shape(over) == shape(own) else own
@@ -82,7 +83,7 @@ FRESH_TRIES = 12
 
 
 class CellVariation:
-    """Draws cells. What varies from neighbour to neighbour is drawn at the start: rate, favourites, share of NULL."""
+    """Draws cells of one column. Rate, favourites and share of NULL are drawn once per variant."""
 
     def __init__(self, profile: ColumnProfile, chance: Random) -> None:
         self.profile, self.chance = profile, chance
@@ -93,11 +94,10 @@ class CellVariation:
         self.highest = max((n for n in profile.numbers if isinstance(n, int)), default=0)
 
     def cell(self, base: Value) -> Value:
-        """The base's cell, or another one."""
         return self.other(base) if self.chance.random() < self.rate else base
 
     def other(self, base: Value) -> Value:
-        """NULL as often as the column has it; else a value of the column, a favourite, a constant or something near."""
+        """NULL as often as in the column; otherwise a value of the column, a favourite, a constant or a value nearby."""
         p, roll = self.profile, self.chance.random()
         if not p.values:
             return base
@@ -112,7 +112,7 @@ class CellVariation:
         return self.near(base if base is not None else self.chance.choice(p.values))
 
     def constant(self, base: Value) -> Value:
-        """A constant, just beside it, or a text that holds it."""
+        """A constant, a value just beside it, or a text that contains it."""
         p = self.profile
         if p.stems and (not p.exact or self.chance.random() < 0.4):
             own = base if isinstance(base, str) else self.chance.choice(p.values)
@@ -122,7 +122,7 @@ class CellVariation:
         return value if isinstance(value, str) or self.chance.random() < 0.6 else self.near(value)
 
     def near(self, value: Value) -> Value:
-        """A value close by, of the same form; the value itself where the form forbids a change."""
+        """A value close by, of the same form; the value itself if the form forbids a change."""
         p = self.profile
         if p.closed:
             return self.chance.choice(p.values)
@@ -137,7 +137,6 @@ class CellVariation:
         return near_text(value, p.keep, self.chance)
 
     def near_number(self, value: int | float) -> Value:
-        """A step away, or halfway to the next value of the column."""
         p = self.profile
         if len(p.numbers) > 1 and self.chance.random() < 0.3:
             place = min(bisect_left(p.numbers, value), len(p.numbers) - 1)
@@ -145,7 +144,7 @@ class CellVariation:
         return near_number(value, p.places, p.low, p.high, self.chance)
 
     def fresh(self, base: Value, used: set[Value]) -> Value:
-        """A value for a key: the base's own, else one that is not used yet. NULL where none was found."""
+        """A value for a key: the base's own, otherwise an unused one; None if there is none."""
         if base is not None and base not in used:
             return base
         for _ in range(FRESH_TRIES):
@@ -164,7 +163,7 @@ NULLS = (0.0, 1.0, 2.0)
 
 
 class ParentKeys:
-    """The keys of one foreign key in one neighbour."""
+    """The parents' keys for one foreign key in one variant."""
 
     def __init__(self, keys: Sequence[Row], nulls: float, chance: Random) -> None:
         self.chance = chance
@@ -177,9 +176,9 @@ class ParentKeys:
         self.known = set(self.fertile)
 
     def pick(self, base: Row, fixed: Sequence[tuple[int, Value]]) -> Row | None:
-        """The base's own parent, or another; parts in `fixed` (place in the key, value) are given already.
+        """The base's own parent or another; parts in `fixed` (place in the key, value) are set already.
 
-        None where the key is to be NULL or no parent has those parts.
+        None if the key is to be NULL or no parent has those parts.
         """
         if fixed:
             return self.matching(base, fixed)
@@ -196,12 +195,11 @@ class ParentKeys:
         return self.fertile[int(len(self.fertile) * self.chance.random() ** 2)]
 
     def unused(self, used: set[Value]) -> Row | None:
-        """A parent that has no child yet, for a key of one column that must not repeat."""
+        """A parent without a child, for a one-column key that must not repeat."""
         free = [key for key in self.keys if key[0] not in used]
         return self.chance.choice(free) if free else None
 
     def matching(self, base: Row, fixed: Sequence[tuple[int, Value]]) -> Row | None:
-        """A parent with the given parts."""
         found = [key for key in self.keys if all(key[place] == value for place, value in fixed)]
         if base in found and self.chance.random() < self.stay:
             return base
@@ -216,7 +214,7 @@ MISSING = object()
 
 
 class RowVariation:
-    """Draws rows. What a drawn row fixes (keys used, dependencies) is only noted by `accept`."""
+    """Draws rows. `accept` records what a drawn row fixes: keys used, dependencies."""
 
     def __init__(self, plan: TablePlan, parents: dict[ForeignKey, Sequence[Row]], names: tuple[object, ...]) -> None:
         self.plan = plan
@@ -232,12 +230,11 @@ class RowVariation:
         self.seen: set[Row] = set()
 
     def parents(self, link: ForeignKey, keys: Sequence[Row], streams: list[Random]) -> ParentKeys:
-        """The parents of one link, with the chance of its first column."""
         nulls = max(self.plan.profiles[column].nulls for column in link.columns)
         return ParentKeys(keys, nulls, streams[link.columns[0]])
 
     def bases(self, most: int) -> list[Row]:
-        """Rows of the original to start from: some dropped, some twice or more; never none of some."""
+        """Rows of the original to start from: some dropped, some repeated, never none."""
         rows = self.exchanged()
         if not rows:
             return []
@@ -250,7 +247,7 @@ class RowVariation:
         return chosen[:most]
 
     def exchanged(self) -> list[Row]:
-        """The rows, with a key of one column dealt to other rows in some neighbours: a key says nothing of its row."""
+        """The rows, in some variants with a one-column key dealt to other rows: a key says nothing about its row."""
         rows = self.plan.rows
         keys = [column for column in sorted(self.plan.singles) if column not in self.foreign][:1]
         if not keys or self.chance.random() >= EXCHANGED:
@@ -260,7 +257,7 @@ class RowVariation:
         return [(*row[:place], value, *row[place + 1 :]) for row, value in zip(rows, dealt, strict=True)]
 
     def make(self, base: Row, vary: bool) -> Row | None:
-        """A row, or None where what was drawn cannot stand together. Without `vary` only keys differ from the base."""
+        """A row, or None if the drawn values cannot stand together. Without `vary` only keys differ from the base."""
         row: list[Value] = list(base)
         if not self.refer(row, base, vary):
             return None
@@ -273,7 +270,6 @@ class RowVariation:
         return None if made in self.seen and not self.plan.repeats else made
 
     def refer(self, row: list[Value], base: Row, vary: bool) -> bool:
-        """Set the foreign keys."""
         given: set[int] = set()
         for link in self.plan.links:
             parents = self.links[link]
@@ -293,7 +289,7 @@ class RowVariation:
         return True
 
     def to_null(self, row: list[Value], link: ForeignKey, own: Row) -> bool:
-        """Leave a foreign key NULL, as the original had some; whether it may be."""
+        """Leave a foreign key NULL as in the original; returns whether it may be."""
         if None in own:
             return True
         for column in link.columns:
@@ -303,7 +299,7 @@ class RowVariation:
         return False
 
     def fill(self, row: list[Value], base: Row, column: int, vary: bool) -> bool:
-        """Set one cell: as its determinants say, else as drawn."""
+        """Set one cell as its determinants say, otherwise as drawn."""
         given = column in self.given
         forced = self.forced(row, column) if column in self.plan.determined else MISSING
         if forced is not MISSING:
@@ -322,14 +318,12 @@ class RowVariation:
         return True
 
     def resampled(self, base: Value, column: int) -> Value:
-        """For a key whose parents come later: another value of the column, or its own."""
         own = self.columns[column]
         return (
             self.chance.choice(own.profile.values) if own.profile.values and self.chance.random() < own.rate else base
         )
 
     def key(self, base: Value, column: int) -> Value:
-        """A value that no row has yet."""
         used = self.used[column]
         if base is None:
             return None
@@ -339,12 +333,11 @@ class RowVariation:
         return None if self.fold(column, value) in used else value
 
     def fold(self, column: int, value: Value) -> Value:
-        """The form in which the column tells values apart."""
         about = self.plan.table.columns[column]
         return fold_value(value, about.affinity, about.collation)
 
     def forced(self, row: list[Value], column: int) -> object:
-        """What the column's determinants say, MISSING where they say nothing yet."""
+        """What the column's determinants say, MISSING if nothing yet."""
         for determinant in self.plan.determined[column]:
             known = self.maps.get((determinant, column))
             if known is not None and row[determinant] is not None and row[determinant] in known:
@@ -352,14 +345,13 @@ class RowVariation:
         return MISSING
 
     def breaks(self, row: list[Value], determinant: int, column: int) -> bool:
-        """Whether a row accepted before has another value for the same determinant."""
+        """Whether an accepted row has another value for the same determinant."""
         known = self.maps.get((determinant, column))
         if known is None or row[determinant] is None or row[determinant] not in known:
             return False
         return known[row[determinant]] != row[column]
 
     def accept(self, row: Row) -> None:
-        """Note a row that is in the database now."""
         for column, used in self.used.items():
             if row[column] is not None:
                 used.add(self.fold(column, row[column]))

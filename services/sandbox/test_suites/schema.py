@@ -1,4 +1,7 @@
-"""Tables, keys and foreign keys of a database, read inside the child."""
+"""Tables, keys and foreign keys of a database, and its cells, read inside the child.
+
+Text may be invalid in the database's encoding, so a careful read takes each cell as its storage class and bytes.
+"""
 
 import json
 import re
@@ -15,10 +18,9 @@ from services.sandbox.execution.connection import fetch_all, quote_identifier
 
 @dataclass(frozen=True)
 class SuiteLimits:
-    """Counts of rows and bytes. A larger table is subsampled, a larger schema is refused.
+    """Limits on rows and bytes. A larger table is subsampled, a larger schema is refused.
 
-    `rows` and `bytes` hold over all tables; each table gets an equal part, at most `table_rows` and at least
-    `least_rows`.
+    `rows` and `bytes` hold over all tables; each gets an equal part of at most `table_rows` and at least `least_rows`.
     """
 
     table_rows: int = 500
@@ -32,16 +34,13 @@ class SuiteLimits:
     neighbours: int = 100
 
     def share(self, tables: int) -> int:
-        """Rows that one of `tables` tables may have."""
         return max(self.least_rows, min(self.table_rows, self.rows // max(1, tables)))
 
     def to_json(self) -> str:
-        """The form in which the child is given its caps."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "SuiteLimits":
-        """Inverse of `to_json`."""
         return cls(**json.loads(text))
 
 
@@ -57,13 +56,11 @@ ROWID_NAMES = ("rowid", "_rowid_", "oid")
 
 
 class UnsuitableDatabaseError(Exception):
-    """The database cannot be varied; the text is a clause for the user."""
+    """The database cannot be varied; the message is a clause for the user."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A stored column; `collation` is the one of its declaration."""
-
     name: str
     affinity: str
     required: bool
@@ -72,7 +69,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; columns in keys are positions, generated columns are left out. `keys` has the primary key first."""
+    """Columns in keys are positions, generated columns are left out. `keys` has the primary key first."""
 
     name: str
     sql: str
@@ -81,18 +78,16 @@ class Table:
     rowid: str | None
 
     def select_list(self) -> str:
-        """The stored columns as SQL."""
         return ", ".join(quote_identifier(column.name) for column in self.columns)
 
     def position(self, name: str) -> int | None:
-        """Where a column stands, by its name in any case."""
         places = [n for n, column in enumerate(self.columns) if column.name.lower() == name.lower()]
         return places[0] if places else None
 
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """A foreign key: `columns` of table `child` refer to `targets` of table `parent` (names in lower case)."""
+    """`columns` of table `child` refer to `targets` of table `parent` (names in lower case)."""
 
     child: str
     columns: tuple[int, ...]
@@ -102,7 +97,7 @@ class ForeignKey:
 
 @dataclass(frozen=True)
 class Schema:
-    """Tables by name in lower case, in the order of their creation."""
+    """Tables by name in lower case, in order of creation."""
 
     tables: dict[str, Table]
     indexes: tuple[str, ...]
@@ -111,7 +106,7 @@ class Schema:
 
 
 def read_schema(sqlite: apsw.Connection, caps: SuiteLimits) -> Schema:
-    """Everything but views, triggers, virtual tables and their shadows. Raises UnfitError for too large a schema."""
+    """Ignores views, triggers and virtual tables. Raises UnsuitableDatabaseError for too large a schema."""
     found = fetch_all(sqlite, TABLES)
     if not found:
         raise UnsuitableDatabaseError("it has no ordinary table")
@@ -127,7 +122,6 @@ def read_schema(sqlite: apsw.Connection, caps: SuiteLimits) -> Schema:
 
 
 def read_table(sqlite: apsw.Connection, name: str, sql: str, without_rowid: bool) -> Table:
-    """One table with its keys."""
     rows = fetch_all(sqlite, COLUMNS, name)
     columns = tuple(
         Column(c, affinity(str(kind or "")), bool(required), collation(sqlite, name, c))
@@ -145,12 +139,10 @@ def read_table(sqlite: apsw.Connection, name: str, sql: str, without_rowid: bool
 
 
 def collation(sqlite: apsw.Connection, table: str, column: str) -> str:
-    """The collating sequence that a column was declared with."""
     return str(sqlite.column_metadata("main", table, column)[1])
 
 
 def read_foreign_keys(sqlite: apsw.Connection, key: str, tables: dict[str, Table]) -> list[ForeignKey]:
-    """Declared foreign keys whose parent and columns exist."""
     child, found = tables[key], []
     for _, group in groupby(fetch_all(sqlite, KEYS, child.name), key=lambda row: row[0]):
         parts: list[Any] = list(group)
@@ -165,7 +157,7 @@ def read_foreign_keys(sqlite: apsw.Connection, key: str, tables: dict[str, Table
 
 
 def target_places(parent: Table, names: list[str | None]) -> tuple[int, ...] | None:
-    """Columns that a foreign key names; a key that names none means the parent's primary key."""
+    """A key that names no columns means the parent's primary key."""
     if names[0] is None:
         return parent.keys[0] if parent.keys else None
     places = [parent.position(str(name)) for name in names]
@@ -190,7 +182,7 @@ NUMERIC = frozenset({"INTEGER", "REAL", "NUMERIC"})
 
 @dataclass(frozen=True)
 class RawText:
-    """Text whose bytes are not valid in the database's encoding; it is copied, never changed."""
+    """Text whose bytes are invalid in the database's encoding; it is copied, never changed."""
 
     data: bytes
 
@@ -200,7 +192,7 @@ Row = tuple[Value, ...]
 
 
 def seeded_random(*names: object) -> Random:
-    """Chance of its own for a name: the same on every machine, whatever else was drawn (Random hashes text itself)."""
+    """A generator per name, the same on every machine whatever else is drawn (Random hashes text itself)."""
     return Random("/".join(repr(name) for name in names))
 
 
@@ -216,7 +208,7 @@ def sort_key(value: Value) -> tuple[Any, ...]:
 
 
 def number_in(text: str) -> int | float | None:
-    """The number that a whole text is to a column of numeric affinity, or None."""
+    """The number that a text becomes in a column of numeric affinity, or None."""
     if len(text) > 100 or not NUMBER.fullmatch(text):
         return None
     value = float(text)
@@ -224,7 +216,7 @@ def number_in(text: str) -> int | float | None:
 
 
 def fold_value(value: Value, affinity: str, collation: str) -> Value:
-    """The form under which a key column compares: its affinity and collation applied."""
+    """The form in which a key column compares: its affinity and collation applied."""
     if isinstance(value, str):
         found = number_in(value) if affinity in NUMERIC else None
         if found is not None:
@@ -238,17 +230,16 @@ def fold_value(value: Value, affinity: str, collation: str) -> Value:
 
 
 def row_bytes(row: Row) -> int:
-    """About how many bytes a row takes."""
     return sum(len(v) if isinstance(v, str | bytes) else len(v.data) if isinstance(v, RawText) else 8 for v in row)
 
 
 def typed_columns(names: Sequence[str]) -> str:
-    """SQL for the cells of quoted columns, two results each: the storage class, and the value (text as a blob)."""
+    """SQL for the cells of quoted columns, two results each: storage class and value (text as a blob)."""
     return ", ".join(f"typeof({n}), iif(typeof({n}) = 'text', CAST({n} AS BLOB), {n})" for n in names)
 
 
 def largest_cell(names: Sequence[str]) -> str:
-    """SQL for the size of a row's largest cell in bytes; a function takes a limited number of arguments."""
+    """SQL for the size of a row's largest cell; nested because a function takes a limited number of arguments."""
     sizes = [f"coalesce(octet_length({name}), 0)" for name in names]
     while len(sizes) > 1:
         sizes = [f"max(0, {', '.join(sizes[n : n + 50])})" for n in range(0, len(sizes), 50)]
@@ -256,12 +247,12 @@ def largest_cell(names: Sequence[str]) -> str:
 
 
 def decode_row(row: Sequence[Any], encoding: str) -> Row:
-    """A row that was read through `typed`."""
+    """A row that was read with `typed_columns`."""
     return tuple(decode_cell(kind, cell, encoding) for kind, cell in zip(row[::2], row[1::2], strict=True))
 
 
 def decode_cell(kind: str, cell: Any, encoding: str) -> Value:
-    """One cell; text that is not valid in the database's encoding stays bytes."""
+    """Text that is invalid in the database's encoding stays bytes."""
     if kind != "text":
         found: Value = cell
         return found

@@ -1,4 +1,8 @@
-"""Whether neighbours can count for a gold at all: its result must follow from the rows, on any rows."""
+"""Whether test-suite databases can count for a gold: its result must follow from the rows, on any rows.
+
+Three parts: columns that a grouped query takes from any row of a group, probes that show what ORDER BY and LIMIT leave
+open, and faults that the text alone shows.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +20,7 @@ AGGREGATES = frozenset({"total", "group_concat", "string_agg", "json_group_array
 
 
 def scope_walk(node: exp.Expr) -> Iterator[exp.Expr]:
-    """The nodes of a clause, without those of subqueries in it."""
+    """The nodes of a clause, without those of its subqueries."""
     yield node
     for child in node.iter_expressions():
         if not isinstance(child, exp.Query):
@@ -24,7 +28,7 @@ def scope_walk(node: exp.Expr) -> Iterator[exp.Expr]:
 
 
 def is_aggregate(node: exp.Expr) -> bool:
-    """Whether a node folds a group's rows; `min` and `max` of several arguments do not, nor does a window function."""
+    """`min` and `max` of several arguments and window functions do not aggregate."""
     if isinstance(node.parent, exp.Window):
         return False
     if isinstance(node, exp.Max | exp.Min):
@@ -34,18 +38,17 @@ def is_aggregate(node: exp.Expr) -> bool:
 
 
 def clauses(select: exp.Select) -> list[exp.Expr]:
-    """What is evaluated once a group: result columns, HAVING, ORDER BY."""
+    """What is evaluated once per group: result columns, HAVING, ORDER BY."""
     parts = [select.args.get("having"), select.args.get("order")]
     return [*select.expressions, *(part for part in parts if part is not None)]
 
 
 def own_aggregates(select: exp.Select) -> bool:
-    """Whether the query itself folds rows."""
     return any(is_aggregate(node) for clause in clauses(select) for node in scope_walk(clause))
 
 
 def outside_aggregates(node: exp.Expr, grouped: frozenset[str]) -> Iterator[exp.Expr]:
-    """Columns and stars that stand outside aggregates, subqueries and whole expressions that are grouped by."""
+    """Columns and stars outside aggregates, subqueries and whole expressions that are grouped by."""
     if is_aggregate(node) or normalised_sql(node) in grouped:
         return
     if isinstance(node, exp.Column | exp.Star):
@@ -59,7 +62,7 @@ def outside_aggregates(node: exp.Expr, grouped: frozenset[str]) -> Iterator[exp.
 
 
 def outer_references(query: exp.Query) -> Iterator[exp.Expr]:
-    """Columns in a subquery that belong to no table of its own, as far as their qualifier tells."""
+    """Columns in a subquery that belong to none of its tables, as far as their qualifier tells."""
     own = {table.alias_or_name.lower() for table in query.find_all(exp.Table, exp.Subquery)}
     for column in query.find_all(exp.Column):
         if column.table and column.table.lower() not in own:
@@ -67,12 +70,11 @@ def outer_references(query: exp.Query) -> Iterator[exp.Expr]:
 
 
 def normalised_sql(node: exp.Expr) -> str:
-    """An expression as text, to compare; quotes and case of names do not count."""
     return str(node.sql(dialect="sqlite")).lower().replace('"', "").replace("`", "")
 
 
 def has_bare_column(select: exp.Select, keys: PrimaryKeys) -> bool:
-    """Whether a query that folds rows shows, filters or sorts by a column that its groups do not settle."""
+    """Whether a grouped query shows, filters or sorts by a column that its groups do not settle."""
     group = select.args.get("group")
     if group is None and not own_aggregates(select):
         return bool(select.args.get("distinct")) and sorts_by_hidden(select)
@@ -91,7 +93,7 @@ def has_bare_column(select: exp.Select, keys: PrimaryKeys) -> bool:
 
 
 def sorts_by_hidden(select: exp.Select) -> bool:
-    """Whether rows that DISTINCT folds are sorted by what may differ between them."""
+    """Whether rows that DISTINCT folds are sorted by something that may differ between them."""
     order = select.args.get("order")
     shown = {normalised_sql(e.unalias()) for e in select.expressions} | {
         e.alias_or_name.lower() for e in select.expressions
@@ -101,7 +103,7 @@ def sorts_by_hidden(select: exp.Select) -> bool:
 
 
 def resolved(select: exp.Select, term: exp.Expr) -> exp.Expr:
-    """A term of GROUP BY; the result column that it means by number or alias."""
+    """A term of GROUP BY, or the result column that it means by number or alias."""
     if isinstance(term, exp.Literal) and not term.is_string and term.this.isdigit():
         place = int(term.this) - 1
         return select.expressions[place].unalias() if place < len(select.expressions) else term
@@ -114,7 +116,7 @@ def resolved(select: exp.Select, term: exp.Expr) -> exp.Expr:
 
 
 def determined_result(select: exp.Select, keys: PrimaryKeys) -> bool:
-    """Whether constants in WHERE settle every result column: then all rows of the result are the same."""
+    """Whether constants in WHERE settle every result column, so that all rows are the same."""
     settled = SettledColumns(select, keys, [])
     columns = [c for e in select.expressions for c in outside_aggregates(e, frozenset())]
     return bool(columns) and select.args.get("group") is None and all(map(settled.has, columns))
@@ -122,8 +124,7 @@ def determined_result(select: exp.Select, keys: PrimaryKeys) -> bool:
 
 class SettledColumns:
     """Columns that are the same in all rows of a group: given ones, constants, equals of these, and whole rows whose
-    primary key is among them.
-    """
+    primary key is among them."""
 
     def __init__(self, select: exp.Select, keys: PrimaryKeys, given: list[exp.Column]) -> None:
         self.tables = dict(sources(select))
@@ -136,7 +137,6 @@ class SettledColumns:
             self.grow(keys)
 
     def grow(self, keys: PrimaryKeys) -> None:
-        """One round of consequences."""
         for left, right in self.conditions:
             for one, other in ((left, right), (right, left)):
                 if isinstance(one, exp.Column) and self.constant(other):
@@ -147,20 +147,19 @@ class SettledColumns:
                 self.whole.add(alias)
 
     def constant(self, node: exp.Expr) -> bool:
-        """Whether one side of an equality is the same in all rows: no column, a settled one, one of an outer query."""
+        """Whether one side of an equality is fixed: not a column, a settled one, or one of an outer query."""
         if not isinstance(node, exp.Column):
             return True
         return bool(node.table and node.table.lower() not in self.tables) or self.has(node)
 
     def known(self, name: Name) -> bool:
-        """Whether a column is settled; one without a table is the same as the only one of its name."""
+        """Whether a column is settled; one without a table means the only one of its name."""
         alias, column = name
         if name in self.names or alias in self.whole or ("", column) in self.names:
             return True
         return not alias and any(column == other for _, other in self.names)
 
     def has(self, node: exp.Expr) -> bool:
-        """Whether a column, or every column of a star, is settled."""
         everything = bool(self.tables) and self.whole >= set(self.tables)
         if isinstance(node, exp.Star) or (isinstance(node, exp.Column) and isinstance(node.this, exp.Star)):
             table = node.table.lower() if isinstance(node, exp.Column) else ""
@@ -169,7 +168,7 @@ class SettledColumns:
 
 
 def column_name(column: exp.Column, tables: Mapping[str, str]) -> Name:
-    """A column's name; without a qualifier it belongs to the only table there is."""
+    """Without a qualifier a column belongs to the only table there is."""
     alias = column.table.lower() or (next(iter(tables)) if len(tables) == 1 else "")
     return alias, column.name.lower()
 
@@ -183,7 +182,7 @@ def sources(select: exp.Select) -> Iterator[tuple[str, str]]:
 
 
 def equalities(select: exp.Select) -> Iterator[tuple[exp.Expr, exp.Expr]]:
-    """Equalities of columns with columns or constants that hold in every row: in WHERE and in inner joins."""
+    """Equalities that hold in every row: in WHERE and in inner joins."""
     conditions = [select.args["where"].this] if select.args.get("where") is not None else []
     joins = select.args.get("joins") or []
     if not any(join.side for join in joins):
@@ -199,9 +198,8 @@ def equalities(select: exp.Select) -> Iterator[tuple[exp.Expr, exp.Expr]]:
 
 @dataclass(frozen=True)
 class Outline:
-    """Offsets into the text, outside all parentheses; None where the clause is absent. `end` is behind the last token
-    that counts. `sound` is false where the text does not have the form that surgery relies on.
-    """
+    """Offsets outside all parentheses, None if the clause is absent. `end` is behind the last token that counts.
+    `sound` is False if the text is not of the form that inserting terms relies on."""
 
     order: int | None
     limit: int | None
@@ -210,7 +208,7 @@ class Outline:
 
 
 def outline(sql: str) -> Outline:
-    """Scan a text. LIMIT and ORDER BY are reserved words in SQLite, so outside quotes they are nothing else."""
+    """LIMIT and ORDER BY are reserved words in SQLite, so outside quotes they are nothing else."""
     depth = lowest = offset = end = limits = orders = 0
     order: int | None = None
     limit: int | None = None
@@ -236,14 +234,13 @@ def outline(sql: str) -> Outline:
 
 
 def order_terms(width: int, direction: str) -> str:
-    """All result columns as terms of ORDER BY."""
     return ", ".join(f"{n} {direction}" for n in range(1, width + 1))
 
 
 def insert_order_terms(sql: str, found: Outline, place: int, width: int) -> tuple[str, str]:
-    """The text twice, with all result columns as the last terms of its order, rising and falling.
+    """The text twice, with all result columns as last terms of its order, ascending and descending.
 
-    The line breaks keep a comment before `place` from swallowing what is put there.
+    The line breaks keep a comment before `place` from swallowing what is inserted.
     """
     lead = "\n, " if found.order is not None else "\nORDER BY "
     rising, falling = (f"{lead}{order_terms(width, way)}\n" for way in ("ASC", "DESC"))
@@ -251,10 +248,10 @@ def insert_order_terms(sql: str, found: Outline, place: int, width: int) -> tupl
 
 
 def tie_probes(gold: str, width: int) -> tuple[str, str] | None:
-    """Two SQL whose results differ as bags exactly where the outermost LIMIT cuts through a tie that matters.
+    """Two SQL whose results differ as bags exactly if the outermost LIMIT cuts through a tie that matters.
 
-    `width` is the number of result columns. None where there is no LIMIT, or no sure place to put the terms
-    (`static_fault` gives a reason then).
+    `width` is the number of result columns. None if there is no LIMIT or no safe place for the terms (`static_fault`
+    gives a reason then).
     """
     found = outline(gold)
     if found.limit is None or not found.sound or width < 1:
@@ -263,9 +260,9 @@ def tie_probes(gold: str, width: int) -> tuple[str, str] | None:
 
 
 def order_probes(gold: str, width: int) -> tuple[str, str] | None:
-    """Two SQL whose results differ as lists exactly where ORDER BY leaves the order of different rows open.
+    """Two SQL whose results differ as lists exactly if ORDER BY leaves the order of different rows open.
 
-    None where there is no ORDER BY, or no sure place to put the terms.
+    None if there is no ORDER BY or no safe place for the terms.
     """
     found = outline(gold)
     if found.order is None or not found.sound or width < 1:
@@ -281,11 +278,11 @@ TIED_WINDOWS = (exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist)
 
 
 def static_fault(gold: str, keys: PrimaryKeys | None = None) -> str | None:
-    """Why no neighbour counts for this gold, or None: one word, from the text alone.
+    """Why no test-suite database counts for this gold, or None: one word, from the text alone.
 
     `unreadable`, `nondeterministic`, `bare_column`, `inner_limit`, `scalar_subquery` (more than one row may come and
-    SQLite takes the first), `window_order`, `aggregate_order`, `limit` (no sure place for tie probes). `keys` maps
-    tables to the columns of their primary keys, both in lower case. In doubt there is a fault.
+    SQLite takes the first), `window_order`, `aggregate_order`, `limit` (no safe place for tie probes). `keys` maps
+    tables to their primary keys' columns, all lower case. In doubt there is a fault.
     """
     tree = parse_gold(gold)
     if tree is None:
@@ -298,7 +295,6 @@ def static_fault(gold: str, keys: PrimaryKeys | None = None) -> str | None:
 
 
 def parse_gold(gold: str) -> exp.Query | None:
-    """The tree of a single query, None for anything else."""
     try:
         trees = parse_sql(gold)
     except SqlglotError:
@@ -316,7 +312,6 @@ def outermost_fault(tree: exp.Query, gold: str) -> bool:
 
 
 def faults(tree: exp.Query, keys: PrimaryKeys) -> Iterator[str]:
-    """All faults, those of the whole text first."""
     for node in tree.walk():
         if reads_clock(node):
             yield "nondeterministic"
@@ -334,12 +329,11 @@ def faults(tree: exp.Query, keys: PrimaryKeys) -> Iterator[str]:
 
 
 def function_name(node: exp.Expr) -> str:
-    """The name of a function that sqlglot has no class for."""
     return str(node.this).lower() if isinstance(node, exp.Anonymous) else ""
 
 
 def reads_clock(node: exp.Expr) -> bool:
-    """Whether a node gives another value tomorrow, or at random."""
+    """Whether a node gives another value tomorrow, or a random one."""
     if isinstance(node, CLOCKS) or function_name(node) in CHANCE or isinstance(node, exp.Rand):
         return True
     if isinstance(node, exp.Literal):
@@ -370,7 +364,6 @@ def is_deterministic_window(window: exp.Window) -> bool:
 
 
 def within_exists(query: exp.Query) -> bool:
-    """Whether only the presence of a row matters."""
     parent = query.parent
     while isinstance(parent, exp.Paren | exp.Subquery):
         parent = parent.parent
@@ -393,7 +386,7 @@ def is_scalar(query: exp.Query) -> bool:
 
 
 def single_row(query: exp.Query, keys: PrimaryKeys) -> bool:
-    """Whether a query surely gives one row at most, or rows that are all the same."""
+    """Whether a query surely gives at most one row, or equal rows."""
     if not isinstance(query, exp.Select):
         return False
     if query.args.get("group") is None and own_aggregates(query):
