@@ -151,14 +151,7 @@ class ReadConnection:
     """
 
     def __init__(
-        self,
-        path: str,
-        limits: Limits,
-        clock: Deadline,
-        number: int = 0,
-        *,
-        size: int = 0,
-        vfs: str | None = None,
+        self, path: str, limits: Limits, clock: Deadline, number: int = 0, *, size: int = 0, vfs: str | None = None
     ) -> None:
         self.path, self.limits, self.clock, self.number, self.size = path, limits, clock, number, size
         self._dated: ReadConnection | None = None
