@@ -15,21 +15,21 @@ from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.execution.requests import Execution, ExecutionRequest
 from services.sandbox.judging.policies import ConfiguredPolicy
-from services.sandbox.judging.verdicts import Judgement, comparable, mark_unknown_columns, verdict
+from services.sandbox.judging.verdicts import Judgement, mark_unknown_columns, verdict
 from shared.contracts.records import Outcome, Policy
 
 KEPT_IN_MEMORY = 4096
 KEPT_IN_FILE = 200_000
 BUSY_S = 5.0
 CACHE_VERSION = 2  # goes up when what earlier processes kept in the file must not be read any more
-# what these say depends on the machine and the moment: no other process is told, and a kill is asked again at once
+# They depend on the machine and the moment: no other process learns them, and a kill is tried again at once.
 TRANSIENT = frozenset({Outcome.TIMEOUT, Outcome.KILLED, Outcome.MEMORY_LIMIT})
 
 
 def gold_key(database: str, sql: str, policy: ConfiguredPolicy, limits: Limits, keep_rows: int, marks: bool) -> str:
     """Everything that decides a gold's run, as a hash: content, text, policy and version, caps, and what is kept."""
     caps = [limits.max_rows, limits.max_bytes, limits.max_cell_chars, limits.value_bytes, keep_rows, marks]
-    parts = [CACHE_VERSION, database, sql, policy.policy, policy.version, policy.any_column_order, caps]
+    parts = [CACHE_VERSION, database, sql, policy.name, policy.version, policy.any_column_order, caps]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
@@ -150,14 +150,14 @@ class Judge:
         for begin in range(0, len(questions), at_once):
             part = questions[begin : begin + at_once]
             now = now_ms()
-            together = self._judge_together(part, now)
-            rest = [place for place in range(len(part)) if place not in together]
+            judged = self._judge_with_golds(part, now)
+            rest = [place for place in range(len(part)) if place not in judged]
             apart = [part[place] for place in rest]
-            together |= dict(zip(rest, self._judge_part(apart, self.run_golds(apart, now=now), now), strict=True))
-            found += [together[place] for place in range(len(part))]
+            judged |= dict(zip(rest, self._judge_part(apart, self.run_golds(apart, now=now), now), strict=True))
+            found += [judged[place] for place in range(len(part))]
         return found
 
-    def _judge_together(self, questions: Sequence[JudgeQuestion], now: int) -> dict[int, list[Judgement]]:
+    def _judge_with_golds(self, questions: Sequence[JudgeQuestion], now: int) -> dict[int, list[Judgement]]:
         """Judge, in one message each, questions with one candidate and a gold that has not run; results by place.
 
         When the child is killed it is unknown over which of the two: such a question is left for the two-step way.
@@ -194,8 +194,12 @@ class Judge:
         )
 
     def _keys(self, questions: Sequence[JudgeQuestion], *, with_marks: bool) -> list[str]:
-        files = {question.database: question for question in questions if question.content is None}
-        contents = {database: self._content(question) for database, question in files.items()}
+        # the identity of a file stands for its content when the file may change
+        contents = {
+            question.database: f"{question.database.absolute()}:{self.pool.files.identity(question.database)}"
+            for question in questions
+            if question.content is None
+        }
         return [
             gold_key(
                 question.content or contents[question.database],
@@ -242,14 +246,21 @@ class Judge:
     def _judge_part(
         self, questions: Sequence[JudgeQuestion], golds: Sequence[Execution], now: int
     ) -> list[list[Judgement]]:
-        asked: list[ExecutionRequest] = []
+        requests: list[ExecutionRequest] = []
         of: list[int] = []
         for place, (question, gold) in enumerate(zip(questions, golds, strict=True)):
-            requests = self._candidate_requests(question, gold, now)
-            asked += requests
-            of += [place] * len(requests)
-        ran = self.pool.execute_many(asked)
-        self._try_columns(questions, asked, of, ran, now)
+            some = self._candidate_requests(question, gold, now)
+            requests += some
+            of += [place] * len(some)
+        ran = self.pool.execute_many(requests)
+        # run again, against golds with marks, what may agree with its columns in another order
+        again = [number for number, execution in enumerate(ran) if execution.wants_marks]
+        places = list(dict.fromkeys(of[number] for number in again))
+        marked = self.run_golds([questions[place] for place in places], with_marks=True, now=now)
+        targets = {place: gold.target() for place, gold in zip(places, marked, strict=True)}
+        retries = [replace(requests[number], target=targets[of[number]]) for number in again]
+        for number, execution in zip(again, self.pool.execute_many(retries), strict=True):
+            ran[number] = execution
         runs: list[list[Execution]] = [[] for _ in questions]
         for place, execution in zip(of, ran, strict=True):
             runs[place].append(execution)
@@ -258,25 +269,8 @@ class Judge:
             for question, gold, found in zip(questions, golds, runs, strict=True)
         ]
 
-    def _try_columns(
-        self,
-        questions: Sequence[JudgeQuestion],
-        asked: Sequence[ExecutionRequest],
-        of: Sequence[int],
-        ran: list[Execution],
-        now: int,
-    ) -> None:
-        """Run again, against golds with marks, what may agree with its columns in another order."""
-        again = [number for number, execution in enumerate(ran) if execution.wants_marks]
-        places = list(dict.fromkeys(of[number] for number in again))
-        marked = self.run_golds([questions[place] for place in places], with_marks=True, now=now)
-        golds = dict(zip(places, marked, strict=True))
-        requests = [replace(asked[number], target=golds[of[number]].target()) for number in again]
-        for number, execution in zip(again, self.pool.execute_many(requests), strict=True):
-            ran[number] = execution
-
     def _candidate_requests(self, question: JudgeQuestion, gold: Execution, now: int) -> list[ExecutionRequest]:
-        if not comparable(gold):
+        if not gold.complete:
             return []
         rule, target = self.policy.rule(self.policy.gold_text(question.gold)), gold.target()
         return [
@@ -299,14 +293,10 @@ class Judge:
         found = []
         for sql in question.candidates:
             execution = next(runs, None) if sql is not None else None
-            if execution is not None and question.text and self.policy.policy is Policy.STRICT:
+            if execution is not None and question.text and self.policy.name is Policy.STRICT:
                 execution = mark_unknown_columns(execution, f"{question.text}\n{question.gold}")
-            found.append(Judgement(sql, verdict(sql, execution, gold), self.policy.policy, execution, gold))
+            found.append(Judgement(sql, verdict(sql, execution, gold), self.policy.name, execution, gold))
         return found
-
-    def _content(self, question: JudgeQuestion) -> str:
-        """Stands for the content of a file that may change: what the file system says of it."""
-        return f"{question.database.absolute()}:{self.pool.files.identity(question.database)}"
 
 
 def now_ms() -> int:

@@ -22,25 +22,25 @@ CURRENT_YEAR = re.compile(r"YEAR\s*\(\s*CURDATE\s*\(\s*\)\s*\)\s*", re.IGNORECAS
 class ConfiguredPolicy:
     """A policy with its options. `version` goes up when equal inputs may give another verdict."""
 
-    policy: Policy = Policy.STRICT
+    name: Policy = Policy.STRICT
     keep_distinct: bool = False
     any_column_order: bool = True
     version: int = 1
 
     def gold_text(self, sql: str) -> str:
         """The gold as it runs."""
-        return spider_text(sql, self.keep_distinct) if self.policy is Policy.SPIDER else sql
+        return spider_text(sql, self.keep_distinct) if self.name is Policy.SPIDER else sql
 
     def candidate_text(self, sql: str) -> str:
         """The candidate as it runs. To Spider's evaluator `value` is a placeholder, wherever it stands."""
-        if self.policy is not Policy.SPIDER:
+        if self.name is not Policy.SPIDER:
             return sql
         return spider_text(sql.replace("value", "1"), self.keep_distinct)
 
     def rule(self, gold_text: str) -> ComparisonRule:
-        if self.policy is Policy.BIRD:
+        if self.name is Policy.BIRD:
             return ComparisonRule("set", exact=True, any_column_order=False, text_errors="strict")
-        if self.policy is Policy.SPIDER:
+        if self.name is Policy.SPIDER:
             ordered = "order by" in gold_text.lower()
             return ComparisonRule("list" if ordered else "bag", exact=True, keyed=True, text_errors="ignore")
         return ComparisonRule(
@@ -49,9 +49,9 @@ class ConfiguredPolicy:
 
     def quirks(self, gold: str, candidate: str) -> tuple[str, ...]:
         """What the official evaluator does here and `strict` does not: each may change this verdict."""
-        if self.policy is Policy.STRICT:
+        if self.name is Policy.STRICT:
             return ()
-        if self.policy is Policy.BIRD:
+        if self.name is Policy.BIRD:
             return ("order_ignored", "duplicates_ignored") if has_outer_order_by(gold) else ("duplicates_ignored",)
         both = f"{gold}\n{candidate}"
         found = {

@@ -40,109 +40,107 @@ class SuiteRun:
 
 class SuiteReview:
     def __init__(self, judge: Judge) -> None:
-        self.judge, self.pool = judge, judge.pool
+        self.judge, self.pool, self.policy = judge, judge.pool, judge.policy
 
     def review(
         self,
         questions: Sequence[JudgeQuestion],
         judged: Sequence[Sequence[Judgement]],
-        neighbours: Mapping[Path, DatabaseSuite],
+        suites: Mapping[Path, DatabaseSuite],
     ) -> list[list[Judgement]]:
-        """The judgements after the suites, which are given by the questions' database."""
-        visits = self._visits(questions, judged, neighbours)
-        self._drop_ties(questions, visits)
+        """The judgements after a look at the suites, which are keyed by the questions' databases."""
+        runs = self._run_golds(questions, judged, suites)
+        self._drop_ties(questions, runs)
         found = [list(judgements) for judgements in judged]
-        for visit, answers in self._answers(questions, judged, [visit for visit in visits if visit.counts]):
-            row = found[visit.place]
+        for run, executions in self._run_candidates(judged, [run for run in runs if run.counts]):
+            row = found[run.place]
             for number, judgement in enumerate(row):
-                if judgement.verdict in (Verdict.CORRECT, Verdict.DISPUTED) and judgement.sql in answers:
-                    row[number] = review_judgement(judgement, answers[judgement.sql])
+                if judgement.verdict in (Verdict.CORRECT, Verdict.DISPUTED) and judgement.sql in executions:
+                    row[number] = review_judgement(judgement, executions[judgement.sql])
         return found
 
-    def _visits(
+    def _run_golds(
         self,
         questions: Sequence[JudgeQuestion],
         judged: Sequence[Sequence[Judgement]],
-        neighbours: Mapping[Path, DatabaseSuite],
+        suites: Mapping[Path, DatabaseSuite],
     ) -> list[SuiteRun]:
         """Run golds on the suites, where a candidate is right and the gold lets suites count."""
-        asked: list[tuple[int, Path]] = []
+        places: list[tuple[int, Path]] = []
         for place, question in enumerate(questions):
-            around = neighbours.get(question.database)
-            if around is None or not any(judgement.verdict is Verdict.CORRECT for judgement in judged[place]):
+            suite = suites.get(question.database)
+            if suite is None or not any(judgement.verdict is Verdict.CORRECT for judgement in judged[place]):
                 continue
-            if static_fault(self.judge.policy.gold_text(question.gold), around.keys) is None:
-                asked += [(place, file) for file in around.files]
-        there = [replace(questions[place], database=file, content=None) for place, file in asked]
-        golds = self.judge.run_golds(there, with_marks=True)
-        visits = []
-        for (place, file), gold in zip(asked, golds, strict=True):
-            if gold.complete and gold.row_count > 0:
-                rule = self.judge.policy.rule(self.judge.policy.gold_text(questions[place].gold))
-                visits.append(SuiteRun(place, file, gold, rule))
-        return visits
+            if static_fault(self.policy.gold_text(question.gold), suite.keys) is None:
+                places += [(place, file) for file in suite.files]
+        moved = [replace(questions[place], database=file, content=None) for place, file in places]
+        return [
+            SuiteRun(place, file, gold, self._rule(questions[place]))
+            for (place, file), gold in zip(places, self.judge.run_golds(moved, with_marks=True), strict=True)
+            if gold.complete and gold.row_count > 0
+        ]
 
-    def _drop_ties(self, questions: Sequence[JudgeQuestion], visits: Sequence[SuiteRun]) -> None:
-        """A tie at the LIMIT and the neighbour does not count; an order left open and it counts as a bag."""
-        asked: list[ExecutionRequest] = []
-        of: list[tuple[SuiteRun, str]] = []
-        for visit in visits:
-            gold = self.judge.policy.gold_text(questions[visit.place].gold)
-            width = len(visit.gold.columns)
+    def _drop_ties(self, questions: Sequence[JudgeQuestion], runs: Sequence[SuiteRun]) -> None:
+        """A tie at the LIMIT: the database does not count. An order left open: results compare as bags."""
+        requests: list[ExecutionRequest] = []
+        probed: list[tuple[SuiteRun, str]] = []
+        for run in runs:
+            gold, width = self.policy.gold_text(questions[run.place].gold), len(run.gold.columns)
             for kind, probes in (("bag", tie_probes(gold, width)), ("list", order_probes(gold, width))):
-                if probes is not None and (kind == "bag" or visit.rule.rows == "list"):
-                    rule = replace(visit.rule, rows=kind, any_column_order=False)
-                    asked += [self._gold_request(visit.file, probe, rule) for probe in probes]
-                    of.append((visit, kind))
-        ran = self.pool.execute_many(asked)
-        for (visit, kind), one, other in zip(of, ran[::2], ran[1::2], strict=True):
+                if probes is not None and (kind == "bag" or run.rule.rows == "list"):
+                    rule = replace(run.rule, rows=kind, any_column_order=False)
+                    requests += [self._gold_request(run.file, probe, rule) for probe in probes]
+                    probed.append((run, kind))
+        ran = self.pool.execute_many(requests)
+        for (run, kind), one, other in zip(probed, ran[::2], ran[1::2], strict=True):
             same = one.complete and other.complete and one.fingerprint == other.fingerprint
             if not same and kind == "bag":
-                visit.counts = False
+                run.counts = False
             elif not same:
-                visit.rule = replace(visit.rule, rows="bag")
-        self._as_bags(questions, [visit for visit in visits if visit.counts and visit.rule.rows == "bag"])
-
-    def _as_bags(self, questions: Sequence[JudgeQuestion], visits: Sequence[SuiteRun]) -> None:
-        """Run golds again as bags that were read as lists."""
-        listed = [visit for visit in visits if self._rule(questions[visit.place]).rows == "list"]
-        asked = [
+                run.rule = replace(run.rule, rows="bag")
+        # golds that ran as lists run again as bags
+        listed = [
+            run
+            for run in runs
+            if run.counts and run.rule.rows == "bag" and self._rule(questions[run.place]).rows == "list"
+        ]
+        requests = [
             replace(
-                self._gold_request(visit.file, self.judge.policy.gold_text(questions[visit.place].gold), visit.rule),
+                self._gold_request(run.file, self.policy.gold_text(questions[run.place].gold), run.rule),
                 leave_target=True,
                 with_marks=True,
             )
-            for visit in listed
+            for run in listed
         ]
-        for visit, gold in zip(listed, self.pool.execute_many(asked), strict=True):
-            visit.gold, visit.counts = gold, gold.complete
+        for run, gold_run in zip(listed, self.pool.execute_many(requests), strict=True):
+            run.gold, run.counts = gold_run, gold_run.complete
 
-    def _answers(
-        self, questions: Sequence[JudgeQuestion], judged: Sequence[Sequence[Judgement]], visits: Sequence[SuiteRun]
+    def _run_candidates(
+        self, judged: Sequence[Sequence[Judgement]], runs: Sequence[SuiteRun]
     ) -> list[tuple[SuiteRun, dict[str, Execution]]]:
-        asked: list[ExecutionRequest] = []
-        names: list[list[str]] = []
-        for visit in visits:
-            right = [j.sql for j in judged[visit.place] if j.verdict is Verdict.CORRECT and j.sql is not None]
-            names.append(list(dict.fromkeys(right)))
-            target = visit.gold.target()
-            for sql in names[-1]:
-                text = self.judge.policy.candidate_text(sql)
-                asked.append(ExecutionRequest(visit.file, text, None, 0, visit.rule, target=target))
-        ran = iter(self.pool.execute_many(asked))
-        return [(visit, {sql: next(ran) for sql in sqls}) for visit, sqls in zip(visits, names, strict=True)]
+        requests: list[ExecutionRequest] = []
+        sqls: list[list[str]] = []
+        for run in runs:
+            right = [j.sql for j in judged[run.place] if j.verdict is Verdict.CORRECT and j.sql is not None]
+            sqls.append(list(dict.fromkeys(right)))
+            target = run.gold.target()
+            for sql in sqls[-1]:
+                text = self.policy.candidate_text(sql)
+                requests.append(ExecutionRequest(run.file, text, None, 0, run.rule, target=target))
+        ran = iter(self.pool.execute_many(requests))
+        return [(run, {sql: next(ran) for sql in some}) for run, some in zip(runs, sqls, strict=True)]
 
     def _rule(self, question: JudgeQuestion) -> ComparisonRule:
-        return self.judge.policy.rule(self.judge.policy.gold_text(question.gold))
+        return self.policy.rule(self.policy.gold_text(question.gold))
 
     def _gold_request(self, file: Path, sql: str, rule: ComparisonRule) -> ExecutionRequest:
         return ExecutionRequest(file, sql, self.judge.limits.gold_deadline_s, 0, rule)
 
 
-def review_judgement(judgement: Judgement, there: Execution) -> Judgement:
-    """The judgement after one more database. A run that did not finish there says nothing."""
-    if not there.complete or there.matched is None:
+def review_judgement(judgement: Judgement, run: Execution) -> Judgement:
+    """The judgement after one more database. A run that did not finish run says nothing."""
+    if not run.complete or run.matched is None:
         return judgement
-    lost = judgement.neighbours_lost + (not there.matched)
+    lost = judgement.neighbours_lost + (not run.matched)
     verdict = Verdict.DISPUTED if lost else judgement.verdict
     return replace(judgement, verdict=verdict, neighbours=judgement.neighbours + 1, neighbours_lost=lost)

@@ -35,11 +35,6 @@ class Judgement:
         return tuple(name for name, holds in found.items() if holds)
 
 
-def comparable(gold: Execution) -> bool:
-    """Whether candidates can be held against this run of the gold at all."""
-    return gold.complete
-
-
 def verdict(sql: str | None, execution: Execution | None, gold: Execution) -> Verdict:
     """Decide from the two runs. A result that was not read to its end is never compared, and a stop by one of our
     limits is no mistake of the SQL: both are disputed."""
