@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from services.sandbox.building.databases import INVALID_DDL, build_temporary_database, split_script
+from services.sandbox.building.databases import INVALID_DDL, build_ddl_database, split_script
 from services.sandbox.execution.requests import Execution, ExecutionRequest
 from services.sandbox.execution.sql_text import has_outer_order_by
 from services.sandbox.intake.upload import TooLargeError
@@ -153,7 +153,7 @@ def run_all(service: SandboxService, body: RunRequest, seconds: float, rows: int
     path = service.local(body.database_id)
     ordered = sum(map(has_outer_order_by, body.sqls)) * 2 > len(body.sqls)
     rule = ComparisonRule("list" if ordered else "bag")
-    now = now_ms()  # votes that ask for the time are told the same one
+    now = now_ms()  # votes that read the clock see the same time
     try:
         return service.pool.execute_many(
             [ExecutionRequest(path, sql, seconds, rows, rule, now_ms=now) for sql in body.sqls]
@@ -174,7 +174,7 @@ async def build_from_script(service: Service, caller: Caller, body: ScriptReques
     split = await run_in_threadpool(split_script, body.ddl)
     async with service.uploads.taken(caller):
         try:
-            database_id = await service.off_loop(build_temporary_database, service.objects, split.script, service.pool)
+            database_id = await service.off_loop(build_ddl_database, service.objects, split.script, service.pool)
         except InvalidInputError as error:
             raise InvalidInputError(error.message, code=INVALID_DDL) from error
     return ScriptResponse(database_id=database_id, skipped=split.skipped)

@@ -22,7 +22,6 @@ ROOT = Path(__file__).parents[2]
 FOR_PEOPLE = {
     "services/cli/doctor/machine.py",
     "services/cli/stack/manager.py",
-    "services/sandbox/execution/walls.py",
     "services/serving/sql/answering.py",
     "services/serving/vllm/server.py",
     "services/training/merge.py",

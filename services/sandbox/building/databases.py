@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.sandbox.execution.child_process import ChildDiedError, OverrunError
 from services.sandbox.execution.database_files import create_files
-from services.sandbox.execution.limits import Limits, checked_deadline
+from services.sandbox.execution.limits import checked_deadline
 from services.sandbox.execution.pool import BuildProcess, SandboxPool
 from services.sandbox.execution.sql_text import BUILD_STATEMENTS, first_words, is_blank
 from shared.catalog.databases import SchemaCard
@@ -22,47 +22,37 @@ from shared.storage.keys import card_key, database_key, ddl_card_key, ddl_databa
 from shared.storage.store import ObjectStore
 
 
-def build_database(script: DatabaseScript, path: Path, desk: BuildProcess) -> str:
+def build_database(script: DatabaseScript, path: Path, builder: BuildProcess) -> str:
     """Write the database at `path`, read-only, and return its SHA-256 (hex).
 
     The same script gives the same bytes. The file appears whole or not at all. Raises InvalidInputError naming the
     statement or table, and CancelledError when the build process was closed.
     """
-    check_script(script, desk.limits)
-    with tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent) as folder:
-        fresh = Path(folder) / "database.sqlite"
-        run_script(script, fresh, desk)
-        fresh.chmod(0o444)
-        found = hashlib.sha256(fresh.read_bytes()).hexdigest()
-        fresh.replace(path)
-    return found
-
-
-def check_script(script: DatabaseScript, limits: Limits) -> None:
+    limits = builder.limits
     try:
         size = sum(len(sql.encode()) for sql in [*script.ddl, *script.inserts])
     except UnicodeEncodeError:
         raise InvalidInputError("The database script holds a character that is not valid Unicode.") from None
     if size > limits.build_script_bytes:
         raise InvalidInputError(f"The database script has {size} bytes; at most {limits.build_script_bytes} are run.")
-
-
-def script_refusal(error: OverrunError | ChildDiedError, deadline_s: float) -> InvalidInputError:
-    if isinstance(error, OverrunError):
-        return InvalidInputError(f"The database script ran longer than {deadline_s} s; make it smaller.")
-    return InvalidInputError(f"The database script ended its process ({error}); make it smaller.")
-
-
-def run_script(script: DatabaseScript, fresh: Path, desk: BuildProcess) -> None:
-    deadline = checked_deadline(desk.limits.build_deadline_s)
-    message = {"ddl": script.ddl, "inserts": script.inserts, "deadline_s": deadline}
-    try:
-        with create_files([fresh]) as files:
-            reply = desk.ask(message, deadline, files)
-    except (OverrunError, ChildDiedError) as error:
-        raise script_refusal(error, deadline) from None
-    if "refused" in reply:
-        raise InvalidInputError(f"The database script cannot be used: {reply['refused']}.")
+    deadline = checked_deadline(limits.build_deadline_s)
+    request = {"ddl": script.ddl, "inserts": script.inserts, "deadline_s": deadline}
+    with tempfile.TemporaryDirectory(prefix=".building-", dir=path.parent) as folder:
+        fresh = Path(folder) / "database.sqlite"
+        try:
+            with create_files([fresh]) as files:
+                reply = builder.ask(request, deadline, files)
+        except OverrunError:
+            said = f"The database script ran longer than {deadline} s; make it smaller."
+            raise InvalidInputError(said) from None
+        except ChildDiedError as error:
+            raise InvalidInputError(f"The database script ended its process ({error}); make it smaller.") from None
+        if "refused" in reply:
+            raise InvalidInputError(f"The database script cannot be used: {reply['refused']}.")
+        fresh.chmod(0o444)
+        found = hashlib.sha256(fresh.read_bytes()).hexdigest()
+        fresh.replace(path)
+    return found
 
 
 def make_card(path: Path, database_id: str, *, sample_rows: int = 5, pool: SandboxPool | None = None) -> SchemaCard:
@@ -79,7 +69,7 @@ def make_card(path: Path, database_id: str, *, sample_rows: int = 5, pool: Sandb
 
 
 REMEMBERED = 10_000
-TOUCHED_S = 3600.0  # how exactly the last use of a database that was asked for is known
+TOUCHED_S = 3600.0  # how precisely the last use of a DDL database is known
 _touched: dict[str, float] = {}
 _built: dict[str, str] = {}  # script hash -> database id: a grammar's few databases come back in every shard
 
@@ -96,7 +86,7 @@ def build_stored_database(objects: ObjectStore, script: DatabaseScript, pool: Sa
         return known
     with tempfile.TemporaryDirectory(prefix="sense-build-") as folder:
         path = Path(folder) / "new.sqlite"
-        database_id = build_database(script, path, pool.desk)
+        database_id = build_database(script, path, pool.builder)
         store_database(objects, path, database_id, pool)
     remember_built(digest, database_id)
     return database_id
@@ -108,16 +98,16 @@ def remember_built(digest: str, database_id: str) -> None:
     _built[digest] = database_id
 
 
-def build_temporary_database(objects: ObjectStore, script: DatabaseScript, pool: SandboxPool) -> str:
+def build_ddl_database(objects: ObjectStore, script: DatabaseScript, pool: SandboxPool) -> str:
     """Like `build_stored_database`, for one question only: what no job or dataset holds is stored apart and expires."""
     digest = script_hash(script)
     known = _built.get(digest)
-    if known is not None and (objects.exists(card_key(known)) or touch_temporary(objects, known)):
+    if known is not None and (objects.exists(card_key(known)) or touch_ddl_database(objects, known)):
         return known
     with tempfile.TemporaryDirectory(prefix="sense-build-") as folder:
         path = Path(folder) / "new.sqlite"
-        database_id = build_database(script, path, pool.desk)
-        if not objects.exists(card_key(database_id)) and not touch_temporary(objects, database_id):
+        database_id = build_database(script, path, pool.builder)
+        if not objects.exists(card_key(database_id)) and not touch_ddl_database(objects, database_id):
             card = make_card(path, database_id, pool=pool)
             objects.put_file(ddl_database_key(database_id), path)
             objects.put(ddl_card_key(database_id), card.model_dump_json().encode())
@@ -125,7 +115,7 @@ def build_temporary_database(objects: ObjectStore, script: DatabaseScript, pool:
     return database_id
 
 
-def touch_temporary(objects: ObjectStore, database_id: str) -> bool:
+def touch_ddl_database(objects: ObjectStore, database_id: str) -> bool:
     """Record that it is used now, at most once an hour per process; False if it does not exist."""
     key, now = ddl_card_key(database_id), time.monotonic()
     if now - _touched.get(database_id, -TOUCHED_S) < TOUCHED_S:
@@ -154,18 +144,18 @@ def store_database(objects: ObjectStore, path: Path, database_id: str, pool: San
 
 
 def local_database(objects: ObjectStore, database_id: str) -> Path:
-    """The database as a local file, whether stored or temporary. Raises NotFoundError."""
+    """The database as a local file, whether stored for good or built from DDL. Raises NotFoundError."""
     folder = PathSettings().databases
     try:
         return local_copy(objects, database_key(database_id), folder)
     except NotFoundError:
-        if not touch_temporary(objects, database_id):
+        if not touch_ddl_database(objects, database_id):
             raise
         return local_copy(objects, ddl_database_key(database_id), folder)
 
 
 INVALID_DDL = "invalid_ddl"
-# Statements of dumps that say nothing about what a query sees. What else is not run is an error of the script.
+# Statements in dumps that do not change what a query sees. Any other that is not run is an error.
 SKIPPED_STATEMENTS = re.compile(
     r"BEGIN|COMMIT|PRAGMA|ANALYZE|SET|CREATE (TEMP |TEMPORARY )?(VIEW|TRIGGER)|DROP|END|USE"
 )

@@ -16,8 +16,6 @@ from shared.contracts.records import DatabaseScript, Outcome, RejectedExample, W
 from shared.errors import InvalidInputError
 from shared.storage.store import ObjectStore
 
-MISSING_ROWS = frozenset({Outcome.EMPTY})
-
 
 def fill_script(script: DatabaseScript, gold: str, pool: SandboxPool) -> tuple[DatabaseScript, bool]:
     """Return a script on which the gold finds rows, and whether we added any; otherwise the script as it is.
@@ -30,8 +28,8 @@ def fill_script(script: DatabaseScript, gold: str, pool: SandboxPool) -> tuple[D
         try:
             tables, ran = trial.run(script)
         except InvalidInputError:
-            bare = DatabaseScript(ddl=script.ddl, inserts=[])
-            found = trial.best(bare, trial.tables(bare)) if script.inserts else None
+            empty = DatabaseScript(ddl=script.ddl, inserts=[])
+            found = trial.best(empty, trial.run(empty)[0]) if script.inserts else None
             if found is None:
                 raise
             return found, True
@@ -43,14 +41,9 @@ def fill_script(script: DatabaseScript, gold: str, pool: SandboxPool) -> tuple[D
 
 def lacks_rows(tables: list[TableCard], ran: Execution) -> bool:
     """Whether rows are missing; rows do not help a gold that fails for another reason."""
-    if ran.outcome in MISSING_ROWS or all_null(ran):
+    if ran.outcome is Outcome.EMPTY or ran.all_null:
         return True
     return ran.outcome is Outcome.OK and any(table.row_count == 0 for table in tables)
-
-
-def all_null(ran: Execution) -> bool:
-    """Whether the result holds nothing but NULL."""
-    return ran.outcome is Outcome.OK and not ran.truncated and all(cell is None for row in ran.rows for cell in row)
 
 
 class FillTrial:
@@ -63,11 +56,8 @@ class FillTrial:
         """Raises InvalidInputError for a script that does not build."""
         self.number += 1
         path = self.folder / f"{self.number}.sqlite"
-        tables = make_card(path, build_database(script, path, self.pool.desk), pool=self.pool).tables
+        tables = make_card(path, build_database(script, path, self.pool.builder), pool=self.pool).tables
         return tables, self.pool.run(ExecutionRequest(path, self.gold, Limits().gold_deadline_s, 5))
-
-    def tables(self, script: DatabaseScript) -> list[TableCard]:
-        return self.run(script)[0]
 
     def best(self, script: DatabaseScript, tables: list[TableCard]) -> DatabaseScript | None:
         """The script with added rows on which the gold finds something, or None."""
@@ -77,7 +67,7 @@ class FillTrial:
                 _, ran = self.run(more)
             except InvalidInputError:
                 continue
-            if ran.outcome is Outcome.OK and not all_null(ran):
+            if ran.outcome is Outcome.OK and not ran.all_null:
                 return more
         return None
 
@@ -101,30 +91,30 @@ class ExampleBuilder:
                 found.built.append(written)
                 continue
             try:
-                found.built.append(self.sealed(written, written.database))
+                found.built.append(self.built(written, written.database))
             except InvalidInputError as error:
                 found.rejected.append(
                     RejectedExample(reason="schema_failed", detail=error.message, written=written, gate="build")
                 )
         return found
 
-    def sealed(self, written: WrittenExample, script: DatabaseScript) -> WrittenExample:
+    def built(self, written: WrittenExample, script: DatabaseScript) -> WrittenExample:
         invented = written.provenance.writer == "llm"
         try:
             database_id = build_stored_database(self.objects, script, self.pool)
             if invented and self.lacks_rows(written, database_id):
-                return self.mended(written, script)
+                return self.filled(written, script)
         except InvalidInputError:
             if not invented:
                 raise
-            return self.mended(written, script)
+            return self.filled(written, script)
         return written.model_copy(update={"database": None, "database_id": database_id})
 
     def lacks_rows(self, written: WrittenExample, database_id: str) -> bool:
         ran = self.pool.run(gold_request(local_database(self.objects, database_id), written.sql, 5))
         return lacks_rows(self.catalog.card(database_id).tables, ran)
 
-    def mended(self, written: WrittenExample, script: DatabaseScript) -> WrittenExample:
+    def filled(self, written: WrittenExample, script: DatabaseScript) -> WrittenExample:
         better, added = fill_script(script, written.sql, self.pool)
         database_id = build_stored_database(self.objects, better, self.pool)
         return written.model_copy(update={"database": None, "database_id": database_id, "rows_added": added})

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -180,19 +180,3 @@ def wal_has_new_pages(path: Path, log: bytes) -> bool:
             if file.read(size) != page:
                 return True
     return False
-
-
-def check_inside(path: Path, roots: Iterable[Path]) -> Path:
-    """Resolve every link and return the path if it lies in one of the folders `roots`; it need not exist.
-
-    Raises InvalidInputError for a path that leads outside, by `..` or by a link, or nowhere.
-    """
-    allowed = [root.resolve() for root in roots]
-    try:
-        real = path.resolve()
-    except (ValueError, OSError, RuntimeError):  # a NUL, a name that is too long, links in a circle
-        raise InvalidInputError(f"The path {str(path)!r} leads nowhere; give the path of a file.") from None
-    if not any(real.is_relative_to(root) for root in allowed):
-        folders = ", ".join(str(root) for root in allowed) or "none"
-        raise InvalidInputError(f"{path} leads outside of the allowed folders; give a path inside of: {folders}.")
-    return real

@@ -102,7 +102,7 @@ class SandboxPool:
         self.children = children
         self.limits = limits or Limits()
         self.files = FileIdentities(self.limits.file_bytes)
-        self.desk = BuildProcess(self.limits)
+        self.builder = BuildProcess(self.limits)
         self.tolerant = tolerant
         self.damaged: dict[Path, str] = {}
         self._free: list[ChildProcess | None] = [None] * children
@@ -155,7 +155,7 @@ class SandboxPool:
 
     def kill(self) -> None:
         """Send SIGKILL to every child; whoever waits or calls later gets CancelledError."""
-        self.desk.kill()
+        self.builder.kill()
         with self._ready:
             self._end = "killed"
             for child in self._all:
@@ -164,7 +164,7 @@ class SandboxPool:
 
     def close(self) -> None:
         """End all children and wait for them; running calls are cut off."""
-        self.desk.close()
+        self.builder.close()
         with self._ready:
             self._end = self._end or "closed"
             children, self._all = list(self._all), set()

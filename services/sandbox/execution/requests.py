@@ -115,9 +115,11 @@ class Execution:
         return self.outcome in (Outcome.ROW_LIMIT, Outcome.BYTE_LIMIT) and self.row_count > 0
 
     @property
-    def dqs_fallback(self) -> bool:
-        """Whether a name in double quotes was read as a string because no column has it."""
-        return bool(self.double_quoted_strings)
+    def all_null(self) -> bool:
+        """Whether the whole result holds nothing but NULL."""
+        return (
+            self.outcome is Outcome.OK and not self.truncated and all(cell is None for row in self.rows for cell in row)
+        )
 
     def target(self) -> ComparisonTarget:
         """What candidates are compared with; the gold's request must have asked for it."""

@@ -256,15 +256,6 @@ def install_seccomp(*, writing: bool) -> bool:
     return not libc.syscall(ctypes.c_long(number), SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(filled))
 
 
-def read_walls(pid: int) -> dict[str, bool]:
-    """The walls around a process, as the kernel reports them: `no_new_privileges` and `seccomp`."""
-    from pathlib import Path  # the child asks nothing and starts sooner without
-
-    status = Path(f"/proc/{pid}/status").read_text()
-    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    return {"no_new_privileges": fields.get("NoNewPrivs") == "1", "seccomp": fields.get("Seccomp") == "2"}
-
-
 PARENT_CHECK_MS = 1_000
 
 

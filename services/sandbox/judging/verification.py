@@ -29,6 +29,8 @@ from shared.sql.spider.hardness import card_hardness
 from shared.storage.store import ObjectStore
 
 MIN_RUNS = 3
+UNREADABLE, DISAGREES, CONSTANT = "gold_unreadable", "question_sql_disagree", "gold_constant"
+GENERATED_BY = ("grammar", "llm")
 
 
 def reads_no_table(sql: str) -> bool:
@@ -43,35 +45,32 @@ def reads_no_table(sql: str) -> bool:
 
 
 def find_constant_golds(
-    pool: SandboxPool, golds: Sequence[tuple[Path, str, Execution]], around: Mapping[Path, DatabaseSuite]
+    pool: SandboxPool, golds: Sequence[tuple[Path, str, Execution]], suites: Mapping[Path, DatabaseSuite]
 ) -> list[int]:
-    """For each (database, gold, its fingerprinted run): on how many suite databases it was the same; 0 if not constant."""
-    asked: list[ExecutionRequest] = []
+    """For each (database, gold, its run): on how many suite databases it was the same; 0 if it is not constant."""
+    requests: list[ExecutionRequest] = []
     of: list[int] = []
     for place, (database, gold, _) in enumerate(golds):
-        for file in around[database].files if database in around else ():
-            asked.append(gold_request(file, gold, keep_rows=0))
+        for file in suites[database].files if database in suites else ():
+            requests.append(gold_request(file, gold, keep_rows=0))
             of.append(place)
-    heard: list[list[Execution]] = [[] for _ in golds]
-    for place, ran in zip(of, pool.execute_many(asked), strict=True):
+    answered: list[list[Execution]] = [[] for _ in golds]
+    for place, ran in zip(of, pool.execute_many(requests), strict=True):
         if ran.complete:
-            heard[place].append(ran)
-    return [len(runs) if all_equal(own, runs) else 0 for (_, _, own), runs in zip(golds, heard, strict=True)]
+            answered[place].append(ran)
+    return [
+        len(runs)
+        if own.fingerprint is not None
+        and len(runs) >= MIN_RUNS
+        and all((run.fingerprint, run.row_count) == (own.fingerprint, own.row_count) for run in runs)
+        else 0
+        for (_, _, own), runs in zip(golds, answered, strict=True)
+    ]
 
 
 def gold_request(database: Path, gold: str, keep_rows: int) -> ExecutionRequest:
     """A gold's run that leaves a fingerprint."""
     return ExecutionRequest(database, gold, Limits().gold_deadline_s, keep_rows, ConfiguredPolicy().rule(gold))
-
-
-def all_equal(own: Execution, runs: Sequence[Execution]) -> bool:
-    if own.fingerprint is None or len(runs) < MIN_RUNS:
-        return False
-    return all(ran.fingerprint == own.fingerprint and ran.row_count == own.row_count for ran in runs)
-
-
-UNREADABLE, DISAGREES, CONSTANT = "gold_unreadable", "question_sql_disagree", "gold_constant"
-WRITTEN_HERE = ("grammar", "llm")
 
 
 @dataclass
@@ -97,9 +96,7 @@ def gold_fault(execution: Execution) -> str | None:
         return "gold_empty"
     if execution.outcome is not Outcome.OK:
         return f"gold_{execution.outcome.value}"
-    if not execution.truncated and all(cell is None for row in execution.rows for cell in row):
-        return "gold_null"
-    return None
+    return "gold_null" if execution.all_null else None
 
 
 class Verifier:
@@ -109,8 +106,7 @@ class Verifier:
 
     def verify(self, written: Sequence[WrittenExample]) -> Verified:
         """Accept or reject every row."""
-        requests = [gold_request(self.file(row), row.sql, 50) for row in written]
-        ran = self.pool.execute_many(requests)
+        ran = self.pool.execute_many([gold_request(self.file(row), row.sql, 50) for row in written])
         faults = [self.fault(row, execution) for row, execution in zip(written, ran, strict=True)]
         self.find_constant(written, ran, faults)
         found = Verified()
@@ -136,7 +132,7 @@ class Verifier:
             return Fault(UNREADABLE, why, "parse")
         if reads_no_table(row.sql):
             return Fault(CONSTANT, "the gold reads no table", "neighbours")
-        if self.command.agreement and row.provenance.writer in WRITTEN_HERE:
+        if self.command.agreement and row.provenance.writer in GENERATED_BY:
             disagree = find_disagreement(row.question, row.sql, row.evidence)
             return Fault(DISAGREES, str(disagree), "agreement") if disagree else None
         return None
@@ -151,32 +147,29 @@ class Verifier:
         sqls: dict[str, list[str]] = {}
         for place in left:
             sqls.setdefault(written[place].database_id or "", []).append(written[place].sql)
-        around = {
+        suites = {
             local_database(self.objects, database): prepare_suite(
                 self.objects, database, texts, self.command.neighbours
             )
             for database, texts in sqls.items()
         }
         golds = [(self.file(written[place]), written[place].sql, ran[place]) for place in left]
-        for place, count in zip(left, find_constant_golds(self.pool, golds, around), strict=True):
+        for place, count in zip(left, find_constant_golds(self.pool, golds, suites), strict=True):
             if count:
-                detail = f"the gold's result is the same on {count} neighbours of its database"
+                detail = f"the gold's result is the same on {count} test-suite databases"
                 faults[place] = Fault(CONSTANT, detail, "neighbours")
 
     def as_example(self, row: WrittenExample) -> Example:
         database_id = row.database_id or ""
         shared = {name: getattr(row, name) for name in WrittenExample.model_fields if name in Example.model_fields}
+        try:
+            measured = card_hardness(row.sql, self.catalog.card(database_id))
+        except NotFoundError:
+            measured = None  # a database without a card
         own = {
             "example_id": example_id(database_id, row.question, row.evidence, row.sql),
             "database_id": database_id,
             "gold": row.sql,
-            "measured": self.measured(row.sql, database_id),
+            "measured": measured,
         }
         return Example.model_validate({**shared, **own})
-
-    def measured(self, sql: str, database_id: str) -> str | None:
-        """Spider's hardness; None for a database without a card."""
-        try:
-            return card_hardness(sql, self.catalog.card(database_id))
-        except NotFoundError:
-            return None

@@ -14,7 +14,6 @@ from services.sandbox.execution.limits import Limits, checked_deadline
 from services.sandbox.judging.suite_review import DatabaseSuite
 from services.sandbox.test_suites.constants import Constant, extract_constants, usable_constants
 from services.sandbox.test_suites.schema import SuiteLimits
-from services.sandbox.test_suites.validity import PrimaryKeys
 from shared.catalog.databases import SchemaCard
 from shared.errors import InvalidInputError, NotFoundError
 from shared.logging import get_logger
@@ -44,8 +43,10 @@ def generate_suite(
     """
     limits, caps = limits or Limits(), caps or SuiteLimits()
     check_database_file(database)
-    if not 1 <= count <= caps.neighbours:
-        raise InvalidInputError(f"{count} neighbours cannot be made of {database}; ask for 1 to {caps.neighbours}.")
+    if not 1 <= count <= caps.databases:
+        raise InvalidInputError(
+            f"{count} test-suite databases cannot be made of {database}; ask for 1 to {caps.databases}."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".varying-", dir=folder) as fresh:
         names = [f"{index}.sqlite" for index in range(count)]
@@ -53,12 +54,9 @@ def generate_suite(
         with open_database_file(database) as source, create_files([Path(fresh, name) for name in names]) as targets:
             request = {"seed": seed, "constants": kept, "caps": caps.to_json()}
             run_child(database, request, [source, *targets], limits)
-        return [move_read_only(Path(fresh), folder, name) for name in names]
-
-
-def move_read_only(fresh: Path, folder: Path, name: str) -> Path:
-    (fresh / name).chmod(0o444)
-    return (fresh / name).replace(folder / name)
+        for name in names:
+            Path(fresh, name).chmod(0o444)
+        return [Path(fresh, name).replace(folder / name) for name in names]
 
 
 def run_child(database: Path, request: dict[str, object], files: Sequence[int], limits: Limits) -> None:
@@ -78,7 +76,9 @@ def run_child(database: Path, request: dict[str, object], files: Sequence[int], 
 
 
 def generation_error(database: Path, why: str) -> InvalidInputError:
-    return InvalidInputError(f"No neighbours can be made of {database}: {why}. Repair the file, or judge on it alone.")
+    return InvalidInputError(
+        f"No test-suite databases can be made of {database}: {why}. Repair the file, or judge on it alone."
+    )
 
 
 VERSION = 1  # goes up when the generator's files change
@@ -93,13 +93,20 @@ def prepare_suite(objects: ObjectStore, database_id: str, sqls: Iterable[str], c
     at once write the same bytes.
     """
     constants = extract_constants(sqls)
-    keys = [test_suite_database_key(database_id, suite_hash(constants), index) for index in range(count)]
+    parts = [VERSION, SEED, [[type(value).__name__, value] for value in constants]]
+    name = hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
+    keys = [test_suite_database_key(database_id, name, index) for index in range(count)]
     try:
         files = fetch_suite(objects, database_id, keys, constants)
     except InvalidInputError as error:
-        log.warning("neighbours.none", database=database_id, reason=error.message)
+        log.warning("test_suites.none", database=database_id, reason=error.message)
         return DatabaseSuite((), {})
-    return DatabaseSuite(files, primary_keys(SchemaCard.model_validate_json(objects.get(card_key(database_id)))))
+    card = SchemaCard.model_validate_json(objects.get(card_key(database_id)))
+    primary_keys = {
+        table.name.lower(): frozenset(column.name.lower() for column in table.columns if column.primary_key)
+        for table in card.tables
+    }
+    return DatabaseSuite(files, primary_keys)
 
 
 def fetch_suite(
@@ -111,24 +118,9 @@ def fetch_suite(
             return [local_copy(objects, key, PathSettings().databases) for key in keys]
     except NotFoundError:
         pass
-    store_suite(objects, local_database(objects, database_id), keys, constants)
-    return [local_copy(objects, key, PathSettings().databases) for key in keys]
-
-
-def suite_hash(constants: Sequence[Constant]) -> str:
-    parts = [VERSION, SEED, [[type(value).__name__, value] for value in constants]]
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
-
-
-def store_suite(objects: ObjectStore, database: Path, keys: Sequence[str], constants: Sequence[Constant]) -> None:
-    with tempfile.TemporaryDirectory(prefix="sense-neighbours-") as folder:
+    database = local_database(objects, database_id)
+    with tempfile.TemporaryDirectory(prefix="sense-suites-") as folder:
         files = generate_suite(database, Path(folder), count=len(keys), seed=SEED, constants=constants)
         for key, file in zip(keys, files, strict=True):
             objects.put_file(key, file)
-
-
-def primary_keys(card: SchemaCard) -> PrimaryKeys:
-    return {
-        table.name.lower(): frozenset(column.name.lower() for column in table.columns if column.primary_key)
-        for table in card.tables
-    }
+    return [local_copy(objects, key, PathSettings().databases) for key in keys]

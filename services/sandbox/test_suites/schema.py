@@ -31,7 +31,7 @@ class SuiteLimits:
     columns: int = 4_000
     constants: int = 200
     constant_chars: int = 200
-    neighbours: int = 100
+    databases: int = 100
 
     def share(self, tables: int) -> int:
         return max(self.least_rows, min(self.table_rows, self.rows // max(1, tables)))

@@ -7,13 +7,19 @@ from pathlib import Path
 import pytest
 
 from services.sandbox.execution.pool import SandboxPool
-from services.sandbox.execution.walls import read_walls
 from shared.contracts.records import Outcome
 from tests.unit.sandbox.attacks.attack import Attack, expand, read_corpus
 from tests.unit.sandbox.attacks.trial import FILTERS, Trial
 
 SHARED_FOLDERS = (Path("/"), Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path.home(), Path.cwd())
 ATTACKS = read_corpus()
+
+
+def read_walls(pid: int) -> dict[str, bool]:
+    """The walls around a process, as the kernel reports them: `no_new_privileges` and `seccomp`."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    return {"no_new_privileges": fields.get("NoNewPrivs") == "1", "seccomp": fields.get("Seccomp") == "2"}
 
 
 def digest(path: Path) -> str:

@@ -41,7 +41,7 @@ def script(*inserts: str, ddl: tuple[str, ...] = (TABLE,)) -> DatabaseScript:
 
 
 @pytest.fixture(scope="module")
-def desk() -> Iterator[BuildProcess]:
+def builder() -> Iterator[BuildProcess]:
     """One child for all tests: what one script does must not reach the next."""
     own = BuildProcess()
     yield own
@@ -81,17 +81,17 @@ def test_a_build_ends_when_its_desk_is_killed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_same_script_same_bytes_sealed(tmp_path: Path, desk: BuildProcess) -> None:
-    first = build_database(SHOP, tmp_path / "a.sqlite", desk)
-    assert build_database(SHOP, tmp_path / "b.sqlite", desk) == first
+def test_same_script_same_bytes_sealed(tmp_path: Path, builder: BuildProcess) -> None:
+    first = build_database(SHOP, tmp_path / "a.sqlite", builder)
+    assert build_database(SHOP, tmp_path / "b.sqlite", builder) == first
     assert hashlib.sha256((tmp_path / "a.sqlite").read_bytes()).hexdigest() == first
     assert (tmp_path / "a.sqlite").stat().st_mode & 0o777 == 0o444
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.sqlite", "b.sqlite"]
-    assert build_database(SHOP, tmp_path / "a.sqlite", desk) == first
+    assert build_database(SHOP, tmp_path / "a.sqlite", builder) == first
 
 
-def test_what_is_built_can_be_queried(tmp_path: Path, desk: BuildProcess) -> None:
-    build_database(SHOP, tmp_path / "a.sqlite", desk)
+def test_what_is_built_can_be_queried(tmp_path: Path, builder: BuildProcess) -> None:
+    build_database(SHOP, tmp_path / "a.sqlite", builder)
     with SandboxPool(1) as pool:
         ran = pool.execute(tmp_path / "a.sqlite", "SELECT name, seen FROM town JOIN firm ON town.id = town_id")
     assert ran.rows == [["Oslo", "2000-01-01 00:00:00"]]
@@ -120,16 +120,16 @@ def test_what_is_built_can_be_queried(tmp_path: Path, desk: BuildProcess) -> Non
         (script("INSERT INTO t VALUES (1, '\ud800')"), "Unicode"),
     ],
 )
-def test_refused_statements_are_named(tmp_path: Path, desk: BuildProcess, bad: DatabaseScript, named: str) -> None:
+def test_refused_statements_are_named(tmp_path: Path, builder: BuildProcess, bad: DatabaseScript, named: str) -> None:
     with pytest.raises(InvalidInputError, match=named):
-        build_database(bad, tmp_path / "a.sqlite", desk)
+        build_database(bad, tmp_path / "a.sqlite", builder)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_broken_foreign_key_names_the_table(tmp_path: Path, desk: BuildProcess) -> None:
+def test_broken_foreign_key_names_the_table(tmp_path: Path, builder: BuildProcess) -> None:
     ddl = ("CREATE TABLE parent(id INTEGER PRIMARY KEY)", "CREATE TABLE child(p INT REFERENCES parent(id))")
     with pytest.raises(InvalidInputError, match=r"table child .* table parent"):
-        build_database(script("INSERT INTO child VALUES (7)", ddl=ddl), tmp_path / "a.sqlite", desk)
+        build_database(script("INSERT INTO child VALUES (7)", ddl=ddl), tmp_path / "a.sqlite", builder)
 
 
 SERIES = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c{limit}) SELECT x, 'x' FROM c"
@@ -156,8 +156,8 @@ def test_caps(tmp_path: Path, limits: Limits, insert: str, named: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_card(tmp_path: Path, desk: BuildProcess) -> None:
-    digest = build_database(SHOP, tmp_path / "a.sqlite", desk)
+def test_card(tmp_path: Path, builder: BuildProcess) -> None:
+    digest = build_database(SHOP, tmp_path / "a.sqlite", builder)
     card = make_card(tmp_path / "a.sqlite", digest, sample_rows=1)
     assert card.database_id == digest
     assert [table.name for table in card.tables] == ["town", "firm", "person"]

@@ -57,8 +57,8 @@ def test_every_outcome_of_the_child_is_one_of_the_contract() -> None:
 
 def test_double_quotes_are_read_as_strings_and_flagged(pool: SandboxPool, shop: Path) -> None:
     ran = pool.execute(shop, 'SELECT name FROM customer WHERE city = "Oslo"')
-    assert (ran.rows, ran.dqs_fallback) == ([["Bob"]], True)
-    assert not pool.execute(shop, 'SELECT "name" FROM customer').dqs_fallback
+    assert (ran.rows, bool(ran.double_quoted_strings)) == ([["Bob"]], True)
+    assert not pool.execute(shop, 'SELECT "name" FROM customer').double_quoted_strings
 
 
 def test_text_that_is_not_utf8(pool: SandboxPool, shop: Path) -> None:
