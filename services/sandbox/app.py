@@ -125,7 +125,7 @@ async def receive_file(
 
 
 async def check_arriving(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Pass the chunks on, and raise StalledError when none arrives for `IDLE_S`: a silent sender must not hold a slot."""
+    """Pass the chunks on; raise StalledError when none arrives for `IDLE_S`, so no silent sender holds a slot."""
     while True:
         try:
             async with asyncio.timeout(IDLE_S):
@@ -145,7 +145,11 @@ async def run_statements(service: Service, caller: Caller, body: RunRequest) -> 
         executions = await service.off_loop(run_all, service, body, seconds, rows)
     for execution in executions:
         OUTCOMES.labels(outcome=execution.outcome.value).inc()
-    return RunResponse(runs=[to_run(execution) for execution in executions])
+    runs = [
+        RunResult(**to_executed(run).model_dump(), fingerprint=run.fingerprint if run.complete else None)
+        for run in executions
+    ]
+    return RunResponse(runs=runs)
 
 
 def run_all(service: SandboxService, body: RunRequest, seconds: float, rows: int) -> list[Execution]:
@@ -161,12 +165,6 @@ def run_all(service: SandboxService, body: RunRequest, seconds: float, rows: int
     except InvalidInputError as error:
         message = f"database {body.database_id} cannot be read any more; bring the same file again"
         raise InvalidInputError(message, code="invalid_database") from error
-
-
-def to_run(execution: Execution) -> RunResult:
-    return RunResult(
-        **to_executed(execution).model_dump(), fingerprint=execution.fingerprint if execution.complete else None
-    )
 
 
 async def build_from_script(service: Service, caller: Caller, body: ScriptRequest) -> ScriptResponse:

@@ -72,15 +72,12 @@ class FurtherPolicies:
         self._official: dict[str, Policy] = {}
 
     def policies(self, example: Example) -> list[Policy]:
-        asked = list(self.command.also)
+        policies = list(self.command.also)
         if self.command.official and example.dataset:
-            asked.append(self.official(example.dataset))
-        return [policy for policy in dict.fromkeys(asked) if policy is not self.command.policy]
-
-    def official(self, dataset: str) -> Policy:
-        if dataset not in self._official:
-            self._official[dataset] = find_dataset(self.shard.objects, dataset).policy
-        return self._official[dataset]
+            if example.dataset not in self._official:
+                self._official[example.dataset] = find_dataset(self.shard.objects, example.dataset).policy
+            policies.append(self._official[example.dataset])
+        return [policy for policy in dict.fromkeys(policies) if policy is not self.command.policy]
 
     def verdicts(self, examples: Sequence[Example], questions: Sequence[JudgeQuestion]) -> list[list[ByPolicy]]:
         """Verdicts by policy for each question and candidate, on the original database."""
@@ -99,13 +96,13 @@ def find_programs(
     pool: SandboxPool, questions: Sequence[JudgeQuestion], judged: Sequence[Sequence[Judgement]]
 ) -> Programs:
     """Bytecode hashes of candidates that compile and may be in a pair, to recognise two spellings of one query."""
-    asked = {
+    compiled = {
         (question.database, judgement.sql): None
         for question, judgements in zip(questions, judged, strict=True)
         for judgement in judgements
         if judgement.sql is not None and judgement.verdict in COMPILED_VERDICTS
     }
-    keys = list(asked)
+    keys = list(compiled)
     ran = pool.execute_many([ExecutionRequest(database, sql, keep_rows=0, program=True) for database, sql in keys])
     return {key: execution.program for key, execution in zip(keys, ran, strict=True)}
 
@@ -156,16 +153,25 @@ def judge_candidates(command: JudgeCandidates, shard: Shard) -> TaskResult:
         grouped.setdefault(candidate.example_id, []).append(candidate)
     judged: list[JudgedCandidate] = []
     judge, names = shard_judge(shard, command.policy), list(grouped)
-    opinions = FurtherPolicies(command, shard)
-    around = prepare_suites(shard.objects, examples.values(), grouped, command.neighbours)
+    further = FurtherPolicies(command, shard)
+    suites = prepare_suites(shard.objects, examples.values(), grouped, command.neighbours)
     for begin in range(0, len(names), JUDGED_AT_ONCE):
         part = names[begin : begin + JUDGED_AT_ONCE]
-        questions = [to_question(shard.objects, examples[name], grouped[name]) for name in part]
-        found = SuiteReview(judge).review(questions, judge.judge_many(questions), around)
-        others = opinions.verdicts([examples[name] for name in part], questions)
+        questions = [
+            JudgeQuestion(
+                database=local_database(shard.objects, example.database_id),
+                gold=example.gold,
+                candidates=tuple(candidate.sql for candidate in grouped[example.example_id]),
+                text=f"{example.question}\n{example.evidence or ''}",
+                content=example.database_id,
+            )
+            for example in (examples[name] for name in part)
+        ]
+        found = SuiteReview(judge).review(questions, judge.judge_many(questions), suites)
+        others = further.verdicts([examples[name] for name in part], questions)
         programs = find_programs(judge.pool, questions, found) if command.programs else {}
-        for name, question, judgements, opinion in zip(part, questions, found, others, strict=True):
-            judged += judged_records(grouped[name], question, judgements, opinion, programs)
+        for name, question, judgements, other in zip(part, questions, found, others, strict=True):
+            judged += judged_records(grouped[name], question, judgements, other, programs)
         shard.progress(done=begin + len(part), total=len(names))
     verdicts = Counter(row.verdict.value for row in judged)
     counts = JudgedCounts(candidates=len(judged), by_chance=sum(row.neighbours_lost > 0 for row in judged), **verdicts)
@@ -187,16 +193,6 @@ def prepare_suites(
         local_database(objects, database_id): prepare_suite(objects, database_id, texts, count)
         for database_id, texts in sqls.items()
     }
-
-
-def to_question(objects: ObjectStore, example: Example, candidates: Sequence[Candidate]) -> JudgeQuestion:
-    return JudgeQuestion(
-        database=local_database(objects, example.database_id),
-        gold=example.gold,
-        candidates=tuple(candidate.sql for candidate in candidates),
-        text=f"{example.question}\n{example.evidence or ''}",
-        content=example.database_id,
-    )
 
 
 def outcome_of(judgement: Judgement) -> Outcome:

@@ -12,7 +12,7 @@ import apsw
 
 from services.sandbox.execution.authorizer import Authorizer
 from services.sandbox.execution.child_loop import serve_requests
-from services.sandbox.execution.connection import Deadline, harden, set_limits
+from services.sandbox.execution.connection import DeadlineClock, harden, set_limits
 from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.outcomes import classify_error
 from services.sandbox.execution.protocol import given_path
@@ -56,12 +56,12 @@ FROZEN_CLOCK = FrozenClock()
 class DatabaseWriter:
     """One build on one connection; nothing of it is left for the next."""
 
-    def __init__(self, path: str, limits: Limits, clock: Deadline) -> None:
+    def __init__(self, path: str, limits: Limits, clock: DeadlineClock) -> None:
         self.limits = limits
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         self.sqlite = apsw.Connection(path, flags=flags, vfs=VFS_NAME, statementcachesize=0)
-        self.gate = Authorizer()
-        self.guard = self.gate.building()
+        self.authorizer = Authorizer()
+        self.guard = self.authorizer.building()
         self.sqlite.set_progress_handler(clock.over, limits.progress_steps)
         harden(self.sqlite)
         pages = limits.build_file_bytes // 4096
@@ -97,7 +97,7 @@ class DatabaseWriter:
 
         cursor = self.sqlite.cursor()
         cursor.exec_trace = begin
-        self.gate.denied = None
+        self.authorizer.denied = None
         self.sqlite.authorizer = self.guard
         try:
             cursor.execute(sql).fetchall()
@@ -112,7 +112,7 @@ class DatabaseWriter:
         if isinstance(error, apsw.FullError):
             return f"the database would be larger than {self.limits.build_file_bytes} bytes"
         known = isinstance(error, apsw.InterruptError | apsw.AuthError | apsw.NoMemError | MemoryError)
-        return classify_error(error, self.gate.denied).message if known else str(error)
+        return classify_error(error, self.authorizer.denied).message if known else str(error)
 
     def check_sizes(self) -> None:
         count = self.sqlite.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchall()[0][0]
@@ -140,7 +140,7 @@ def refuse_chance(*_arguments: Any) -> None:
 
 def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:
     """Return `{}` when the file is complete, otherwise `refused` with a reason."""
-    clock, builder = Deadline(), None
+    clock, builder = DeadlineClock(), None
     clock.start(request["deadline_s"])
     try:
         builder = DatabaseWriter(given_path(files[0]), limits, clock)

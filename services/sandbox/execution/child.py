@@ -8,24 +8,24 @@ neither pydantic nor anything of the cluster, so it starts quickly.
 
 import gc
 import os
-import sys
 import time
 from collections import OrderedDict
 from typing import Any
 
 import apsw
 
-from services.sandbox.execution.connection import Deadline, ReadConnection
+from services.sandbox.execution.child_loop import start_child
+from services.sandbox.execution.connection import DeadlineClock, ReadConnection
 from services.sandbox.execution.limits import FLUSH_S, Limits
 from services.sandbox.execution.outcomes import UnusableDatabaseError, classify_error
 from services.sandbox.execution.protocol import FileReceiver, Progress, given_path, pack, read_message, write_all
 from services.sandbox.execution.query import GoldComparer, Query, compile_program
-from services.sandbox.execution.walls import allow_cpu, wall_in, watch_parent
+from services.sandbox.execution.walls import allow_cpu
 from services.sandbox.intake.describe import describe
 
 STDIN, STDOUT = 0, 1
 COLLECT_EVERY = 500  # statements
-CPU_STEP_S = 3.0  # the kernel's limit on CPU time is moved in such steps, not at every statement
+CPU_STEP_S = 3.0  # the kernel's limit on CPU time moves in such steps, not with every statement
 
 
 class OpenDatabase:
@@ -46,21 +46,21 @@ class QueryServer:
 
     def __init__(self, limits: Limits, receiver: FileReceiver) -> None:
         self.limits, self.receiver = limits, receiver
-        self.clock = Deadline()
+        self.clock = DeadlineClock()
         self.cpu_end = 0.0
         self.golds = GoldComparer(self.clock, limits)
         self.opened = 0
-        self.given: OrderedDict[tuple[Any, ...], OpenDatabase] = OrderedDict()
+        self.databases: OrderedDict[tuple[Any, ...], OpenDatabase] = OrderedDict()
 
     def database(self, request: dict[str, Any]) -> OpenDatabase:
         """The file with this path and identity. The parent keeps the same list and sends what is missing."""
         key = (request["database"], *request["identity"])
-        for file in self.receiver.take(request["given"]):
-            self.given[key] = OpenDatabase(file)
-        self.given.move_to_end(key)
-        while len(self.given) > self.limits.open_databases:
-            self.given.popitem(last=False)[1].close()
-        return self.given[key]
+        for file in self.receiver.take(request["file_count"]):
+            self.databases[key] = OpenDatabase(file)
+        self.databases.move_to_end(key)
+        while len(self.databases) > self.limits.open_databases:
+            self.databases.popitem(last=False)[1].close()
+        return self.databases[key]
 
     def connection(self, database: OpenDatabase) -> ReadConnection:
         if database.connection is None:
@@ -83,16 +83,14 @@ class QueryServer:
         if replies:
             write_all(STDOUT, pack(replies))
 
-    def allow_cpu(self, seconds: float) -> None:
-        """Keep the kernel's limit a little above what this statement may use."""
+    def answer(self, request: dict[str, Any], database: OpenDatabase, statement: dict[str, Any]) -> dict[str, Any]:
+        seconds = statement["deadline_s"] + self.limits.grace_s
+        self.clock.start(statement["deadline_s"])
+        # keep the kernel's limit a little above what this statement may use
         end = time.process_time() + seconds
         if not self.cpu_end - CPU_STEP_S <= end <= self.cpu_end:
             allow_cpu(seconds + CPU_STEP_S)
             self.cpu_end = end + CPU_STEP_S
-
-    def answer(self, request: dict[str, Any], database: OpenDatabase, statement: dict[str, Any]) -> dict[str, Any]:
-        self.clock.start(statement["deadline_s"])
-        self.allow_cpu(statement["deadline_s"] + self.limits.grace_s)
         try:
             return self.perform(request, database, statement)
         except UnusableDatabaseError as error:
@@ -117,15 +115,11 @@ class QueryServer:
 
 
 def main() -> None:
-    limits, progress = Limits.from_json(sys.argv[1]), Progress(int(sys.argv[2]))
-    receiver = FileReceiver(int(sys.argv[3]))
-    wall_in(limits, progress)
-    apsw.hard_heap_limit(limits.heap_bytes)
-    watch_parent(STDIN)
+    limits, receiver, progress = start_child(writes=False)
     server = QueryServer(limits, receiver)
     served = 0
     gc.freeze()
-    gc.disable()  # results are many small tuples: looking through them for cycles would cost more than the queries
+    gc.disable()  # results are many small tuples: searching them for cycles would cost more than the queries
     while (request := read_message(STDIN)) is not None:
         server.serve(request, progress)
         served += len(request["statements"])

@@ -1,4 +1,4 @@
-"""The life of a child with one kind of task: build walls, answer requests, end."""
+"""The life of a child: put up walls, answer requests, end."""
 
 import os
 import sys
@@ -20,25 +20,30 @@ def serve_once(answer: Answer, *, writes: bool) -> None:
 
     `answer` receives the request, the descriptors that came with it, and the limits.
     """
-    limits, receiver = start_child(writes)
+    limits, receiver, _ = start_child(writes=writes)
     answer_request(answer, limits, receiver)
     os._exit(0)
 
 
 def serve_requests(answer: Answer, *, writes: bool) -> None:
     """Answer requests until the parent closes the pipe, and end."""
-    limits, receiver = start_child(writes)
+    limits, receiver, _ = start_child(writes=writes)
     while answer_request(answer, limits, receiver):
         pass
     os._exit(0)
 
 
-def start_child(writes: bool) -> tuple[Limits, FileReceiver]:
-    limits, receiver = Limits.from_json(sys.argv[1]), FileReceiver(int(sys.argv[3]))
-    wall_in(limits, Progress(int(sys.argv[2])), file_bytes=limits.build_file_bytes if writes else 0)
+def start_child(*, writes: bool) -> tuple[Limits, FileReceiver, Progress]:
+    """Read the arguments `LIMITS_JSON PROGRESS_FD FILES_FD` and put up the walls."""
+    limits, progress, receiver = (
+        Limits.from_json(sys.argv[1]),
+        Progress(int(sys.argv[2])),
+        FileReceiver(int(sys.argv[3])),
+    )
+    wall_in(limits, progress, file_bytes=limits.build_file_bytes if writes else 0)
     apsw.hard_heap_limit(limits.heap_bytes)
     watch_parent()
-    return limits, receiver
+    return limits, receiver, progress
 
 
 def answer_request(answer: Answer, limits: Limits, receiver: FileReceiver) -> bool:
@@ -46,7 +51,7 @@ def answer_request(answer: Answer, limits: Limits, receiver: FileReceiver) -> bo
     request = read_message(0)
     if request is None:
         return False
-    files = receiver.take(request["given"])
+    files = receiver.take(request["file_count"])
     write_all(1, STARTED)
     allow_cpu(request["deadline_s"])
     write_all(1, pack(answer(request, files, limits)))

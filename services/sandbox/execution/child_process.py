@@ -39,7 +39,7 @@ log = get_logger()
 
 
 class ChildDiedError(Exception):
-    """The child's end of the pipe closed. `started` says whether it had begun the request, `at` with which statement."""
+    """The child's end of the pipe closed; `started`: it had begun the request; `at`: with this statement."""
 
     def __init__(self, started: bool, status: int | None, at: int = 0) -> None:
         super().__init__(f"exit status {status}")
@@ -125,7 +125,7 @@ class ChildProcess:
         begin_by = time.monotonic() + self.limits.start_s
         try:
             self._give(files)
-            self._send(pack({**message, "given": len(files)}), begin_by)
+            self._send(pack({**message, "file_count": len(files)}), begin_by)
             self._receive(begin_by, started=False)
         except OverrunError:
             raise self._never_began() from None
@@ -144,7 +144,7 @@ class ChildProcess:
                 self._give([file])
         remember_database(self._given, key, self.limits.open_databases)
         try:
-            self._send(pack({**message, "given": int(not known)}), self._begin_by)
+            self._send(pack({**message, "file_count": int(not known)}), self._begin_by)
         except OverrunError:
             raise self._never_began() from None
 

@@ -31,18 +31,18 @@ class ObservedClock(apsw.VFS):
     def __init__(self) -> None:
         super().__init__(self.NAME, "")
         self.held: int | None = None
-        self.asked = False
+        self.was_read = False
 
     def hold(self, now_ms: int | None) -> None:
         """Set the time, in milliseconds since 1970; None lets it run."""
-        self.held, self.asked = now_ms, False
+        self.held, self.was_read = now_ms, False
 
     def xFullPathname(self, name: str) -> str:  # noqa: N802
         """Resolves links itself: APSW takes SQLite's "there was a link" for an error."""
         return os.path.realpath(name)
 
     def xCurrentTimeInt64(self) -> int:  # noqa: N802
-        self.asked = True
+        self.was_read = True
         return UNIX_EPOCH_MS + (time.time_ns() // 1_000_000 if self.held is None else self.held)
 
 
@@ -91,7 +91,7 @@ def refuse_collation(name: str) -> Callable[[str, str], int]:
     return refuse
 
 
-class Deadline:
+class DeadlineClock:
     """The deadline that SQLite's progress handler checks."""
 
     def __init__(self) -> None:
@@ -151,17 +151,17 @@ class ReadConnection:
     """
 
     def __init__(
-        self, path: str, limits: Limits, clock: Deadline, number: int = 0, *, size: int = 0, vfs: str | None = None
+        self, path: str, limits: Limits, clock: DeadlineClock, number: int = 0, *, size: int = 0, vfs: str | None = None
     ) -> None:
         self.path, self.limits, self.clock, self.number, self.size = path, limits, clock, number, size
         self._dated: ReadConnection | None = None
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         uri = f"file:{quote(path)}?mode=ro&immutable=1"
         self.sqlite = apsw.Connection(uri, flags=flags, vfs=vfs, statementcachesize=0)
-        self.gate = Authorizer(watch_dates=vfs is None)
+        self.authorizer = Authorizer(watch_dates=vfs is None)
         self.prepare(limits, clock)
 
-    def prepare(self, limits: Limits, clock: Deadline) -> None:
+    def prepare(self, limits: Limits, clock: DeadlineClock) -> None:
         """Set up everything before the first query; the authorizer comes last because it forbids the rest."""
         self.sqlite.set_progress_handler(clock.over, limits.progress_steps)
         harden(self.sqlite)
@@ -172,7 +172,7 @@ class ReadConnection:
         self.foreign = foreign_collations(self.sqlite)
         register_collations(self.sqlite, self.foreign)
         set_limits(self.sqlite, limits)
-        self.sqlite.authorizer = self.gate.reading(tables, modules)
+        self.sqlite.authorizer = self.authorizer.reading(tables, modules)
 
     def names(self, sql: str) -> frozenset[str]:
         """The names that a query gives, in lower case, without those that are not UTF-8: no SQL can say them."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from services.sandbox.execution.connection import Deadline, ReadConnection, allow_quoted_strings, observed_clock
+from services.sandbox.execution.connection import DeadlineClock, ReadConnection, allow_quoted_strings, observed_clock
 from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.outcomes import Failure, MultiStatementError, classify_error
 from services.sandbox.execution.sql_text import first_words, is_blank
@@ -72,14 +72,16 @@ def compile_error(sqlite: apsw.Connection, sql: str) -> str:
     return ""
 
 
-CHUNK_BYTES = 64_000_000  # what rows read between two looks at the caps may take, were every cell as large as can be
+CHUNK_BYTES = (
+    64_000_000  # bound on the rows read between two checks of the caps, if every cell were as large as possible
+)
 CHUNK_ROWS = 64
 TOO_BIG_MESSAGE = "string or blob too big"
-WIDE_COLUMNS = 16  # columns; so wide a row may be large by itself, and is looked at before it is copied
+WIDE_COLUMNS = 16  # a row this wide may be large by itself, so its size is checked before it is copied
 
 
 class DateFunctionError(Exception):
-    """The statement has date functions and must run where reading the time is observed."""
+    """The statement has date functions and must run where result the time is observed."""
 
 
 @dataclass
@@ -98,11 +100,13 @@ class PartialResult:
 class Query:
     """One SQL text with its budgets, run once. `request` is made by `ExecutionRequest.message`."""
 
-    def __init__(self, connection: ReadConnection, clock: Deadline, limits: Limits, request: dict[str, Any]) -> None:
+    def __init__(
+        self, connection: ReadConnection, clock: DeadlineClock, limits: Limits, request: dict[str, Any]
+    ) -> None:
         self.connection, self.clock, self.limits = connection, clock, limits
         self.plain = connection
         self.now: int | None = request.get("now")
-        self.asked_time = False
+        self.read_clock = False
         self.longest = limits.value_bytes
         self.sql: str = request["sql"]
         self.keep_rows: int = request["keep_rows"]
@@ -144,26 +148,30 @@ class Query:
             sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.limits.value_bytes)
         return found
 
-    def reply(self, reading: PartialResult) -> dict[str, Any]:
-        if reading.failure and not reading.capped:
-            failure = reading.failure
-            return {"outcome": failure.outcome, "message": failure.message, **self.said_beside(failure)}
-        compared = {} if reading.failure else self.compared(reading)
-        shown = reading.rows[: 0 if self.only_wrong and compared.get("matched") else self.keep_rows]
+    def reply(self, result: PartialResult) -> dict[str, Any]:
+        if result.failure and not result.capped:
+            failure = result.failure
+            return {"outcome": failure.outcome, "message": failure.message, **self.notes(failure)}
+        compared = {} if result.failure else self.compared(result)
+        shown = result.rows[: 0 if self.only_wrong and compared.get("matched") else self.keep_rows]
         most = self.limits.max_cell_chars
-        reply: dict[str, Any] = {"outcome": "ok" if reading.rows else "empty", "row_count": len(reading.rows)}
-        reply |= {"columns": reading.columns, "rows": [[shown_cell(cell, most) for cell in row] for row in shown]}
-        if reading.capped or len(reading.rows) > len(shown) or any_longer(shown, most):
+        reply: dict[str, Any] = {"outcome": "ok" if result.rows else "empty", "row_count": len(result.rows)}
+        reply |= {"columns": result.columns, "rows": [[shown_cell(cell, most) for cell in row] for row in shown]}
+        if (
+            result.capped
+            or len(result.rows) > len(shown)
+            or any(isinstance(cell, str | bytes) and len(cell) > most for row in shown for cell in row)
+        ):
             reply["truncated"] = True
-        if reading.failure:
-            reply |= {"outcome": reading.failure.outcome, "message": reading.failure.message}
-        return {**reply, **compared, **self.said_beside(reading.failure)}
+        if result.failure:
+            reply |= {"outcome": result.failure.outcome, "message": result.failure.message}
+        return {**reply, **compared, **self.notes(result.failure)}
 
-    def said_beside(self, failure: Failure | None) -> dict[str, Any]:
+    def notes(self, failure: Failure | None) -> dict[str, Any]:
         found: dict[str, Any] = {}
         if self.double_quoted_strings:
             found["double_quoted_strings"] = self.double_quoted_strings
-        if self.asked_time:
+        if self.read_clock:
             found["clock"] = True
         if self.plain.foreign:
             found["foreign"] = True
@@ -171,12 +179,12 @@ class Query:
             found["sandbox_limited"] = True
         return found
 
-    def compared(self, reading: PartialResult) -> dict[str, Any]:
+    def compared(self, result: PartialResult) -> dict[str, Any]:
         if self.rule is None:
             return {}
         found: dict[str, Any] = {}
         try:
-            comparison = Comparison(reading.rows, reading.encoded, len(reading.columns), self.rule, self.clock.check)
+            comparison = Comparison(result.rows, result.encoded, len(result.columns), self.rule, self.clock.check)
             found["fingerprint"] = comparison.fingerprint
             if self.leave_target:
                 found |= comparison.leave_target(with_marks=self.with_marks)
@@ -188,30 +196,30 @@ class Query:
         return found
 
     def read(self) -> PartialResult:
-        """Run; if SQLite suggests that a name in double quotes is a string, run again reading it as one."""
-        reading = self.attempt(self.sql)
-        if reading.failure is None or not suggests_string(reading.failure.message):
-            return self.decoded(reading)
-        self.double_quoted_strings = find_string_fallbacks(self.connection.sqlite, self.sql, reading.failure.message)
+        """Run; if SQLite suggests that a name in double quotes is a string, run again result it as one."""
+        result = self.attempt(self.sql)
+        if result.failure is None or not suggests_string(result.failure.message):
+            return self.decoded(result)
+        self.double_quoted_strings = find_string_fallbacks(self.connection.sqlite, self.sql, result.failure.message)
         allow_quoted_strings(self.connection.sqlite, True)
         try:
             return self.decoded(self.attempt(self.sql))
         finally:
             allow_quoted_strings(self.connection.sqlite, False)
 
-    def decoded(self, reading: PartialResult) -> PartialResult:
+    def decoded(self, result: PartialResult) -> PartialResult:
         """The same result with invalid UTF-8 marked or dropped, where the policy says so."""
-        failed = reading.failure is not None and reading.failure.outcome == "decode_error"
-        if not failed or self.text_errors == "strict" or not reading.columns:
-            return reading
-        width = len(reading.columns)
-        inner = reading.statement.rstrip().rstrip(";")
+        failed = result.failure is not None and result.failure.outcome == "decode_error"
+        if not failed or self.text_errors == "strict" or not result.columns:
+            return result
+        width = len(result.columns)
+        inner = result.statement.rstrip().rstrip(";")
         names = ", ".join(f"c{n}" for n in range(width))
         cells = ", ".join(f"typeof(c{n}), iif(typeof(c{n}) = 'text', CAST(c{n} AS BLOB), c{n})" for n in range(width))
         again = self.attempt(f"WITH sandbox_rows({names}) AS ({inner}\n) SELECT {cells} FROM sandbox_rows", pairs=True)
         if again.failure is not None and again.failure.outcome == "syntax_error":
-            return reading
-        again.columns = reading.columns
+            return result
+        again.columns = result.columns
         return again
 
     def attempt(self, sql: str, *, pairs: bool = False) -> PartialResult:
@@ -219,14 +227,10 @@ class Query:
 
         Runs again with a higher bound when it met a value beyond the usual one and the file may store such values.
         """
-        reading = self.run_once(sql, pairs)
-        failure = reading.failure
-        if (
-            failure is None
-            or not failure.message.startswith(TOO_BIG_MESSAGE)
-            or self.connection.longest <= self.longest
-        ):
-            return reading
+        result = self.run_once(sql, pairs)
+        too_big = result.failure is not None and result.failure.message.startswith(TOO_BIG_MESSAGE)
+        if not too_big or self.connection.longest <= self.longest:
+            return result
         self.longest = self.connection.longest
         return self.run_once(sql, pairs)
 
@@ -248,70 +252,71 @@ class Query:
 
     def run_on(self, sql: str, pairs: bool) -> PartialResult:
         """Raises DateFunctionError, before anything ran, when the statement needs the observed clock."""
-        reading = PartialResult()
-        sqlite, gate = self.connection.sqlite, self.connection.gate
-        gate.forget()
-        dated = self.connection is not self.plain
-        if dated:
+        result = PartialResult()
+        sqlite, authorizer = self.connection.sqlite, self.connection.authorizer
+        authorizer.forget()
+        observed = self.connection is not self.plain
+        if observed:
             observed_clock().hold(self.now)
         if larger := self.longest > self.limits.value_bytes:
             sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.longest)
         cursor = sqlite.cursor()
-        cursor.exec_trace = lambda cursor, statement, _bindings: self.begin(reading, sql, cursor, statement)
+        cursor.exec_trace = lambda cursor, statement, _bindings: self.begin(result, sql, cursor, statement)
         try:
             self.clock.check()
-            self.drain(reading, cursor.execute(sql), pairs)
-            if not reading.statement:
-                reading.failure = Failure("syntax_error", "there is no statement in the SQL")
+            self.drain(result, cursor.execute(sql), pairs)
+            if not result.statement:
+                result.failure = Failure("syntax_error", "there is no statement in the SQL")
         except DateFunctionError:
             raise
         except Exception as error:
-            reading.failure = classify_error(error, gate.denied)
-            if gate.by_chance:  # a stock SQLite runs it, with another result each time
-                reading.failure = replace(reading.failure, sandbox_limited=True)
+            result.failure = classify_error(error, authorizer.denied)
+            if authorizer.by_chance:  # SQLite would run it, with another result each time
+                result.failure = replace(result.failure, sandbox_limited=True)
         finally:
             with suppress(apsw.Error):
                 cursor.close(True)
             if larger:
                 sqlite.limit(apsw.SQLITE_LIMIT_LENGTH, self.limits.value_bytes)
-            self.asked_time |= dated and observed_clock().asked
-        return reading
+            self.read_clock |= observed and observed_clock().was_read
+        return result
 
-    def begin(self, reading: PartialResult, sql: str, cursor: apsw.Cursor, statement: str) -> bool:
+    def begin(self, result: PartialResult, sql: str, cursor: apsw.Cursor, statement: str) -> bool:
         """Called by apsw before a statement runs: note its columns, refuse a second statement."""
-        if reading.statement or is_blank(statement):
+        if result.statement or is_blank(statement):
             return True
         if len(statement) < len(sql) and not is_blank(rest := sql[len(statement) :]):
             raise MultiStatementError(first_words(rest))
-        if self.connection.gate.dates:
+        if self.connection.authorizer.dates:
             raise DateFunctionError
-        reading.statement = statement
-        reading.columns = [str(column[0]) for column in cursor.get_description()]
+        result.statement = statement
+        result.columns = [str(column[0]) for column in cursor.get_description()]
         return True
 
-    def drain(self, reading: PartialResult, cursor: apsw.Cursor, pairs: bool) -> None:
+    def drain(self, result: PartialResult, cursor: apsw.Cursor, pairs: bool) -> None:
         """Read rows to the end or to a cap, in chunks that are never large."""
         limits = self.limits
-        size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // (self.longest * max(1, len(reading.columns)))))
+        too_large = Failure("byte_limit", f"the result is larger than {limits.max_bytes} bytes", sandbox_limited=True)
+        size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // (self.longest * max(1, len(result.columns)))))
         while chunk := list(islice(cursor, size)):
             rows = [self.paired(row) for row in chunk] if pairs else chunk
-            if len(reading.columns) >= WIDE_COLUMNS and raw_bytes(rows) > limits.max_bytes:
-                reading.rows, reading.capped = reading.rows or rows[:1], True
-                reading.failure = too_large(limits)
-                return
+            if len(result.columns) >= WIDE_COLUMNS:
+                raw = sum(len(cell) for row in rows for cell in row if isinstance(cell, str | bytes))
+                if raw > limits.max_bytes:
+                    result.rows, result.capped, result.failure = result.rows or rows[:1], True, too_large
+                    return
             encoded = encode(rows)
-            reading.rows += rows
-            reading.encoded += encoded
-            reading.bytes += sum(map(len, encoded))
-            if len(reading.rows) > limits.max_rows:
-                reading.failure = Failure(
-                    "row_limit", f"the result has more than {limits.max_rows} rows", sandbox_limited=True
-                )
-                del reading.rows[limits.max_rows :]
-            elif reading.bytes > limits.max_bytes:
-                reading.failure = too_large(limits)
-            if reading.failure is not None:
-                reading.capped = True
+            result.rows += rows
+            result.encoded += encoded
+            result.bytes += sum(map(len, encoded))
+            if len(result.rows) > limits.max_rows:
+                said = f"the result has more than {limits.max_rows} rows"
+                result.failure = Failure("row_limit", said, sandbox_limited=True)
+                del result.rows[limits.max_rows :]
+            elif result.bytes > limits.max_bytes:
+                result.failure = too_large
+            if result.failure is not None:
+                result.capped = True
                 return
             if len(chunk) < size:
                 return
@@ -320,18 +325,6 @@ class Query:
     def paired(self, raw: tuple[Any, ...]) -> Row:
         pairs = zip(raw[::2], raw[1::2], strict=True)
         return tuple(value.decode("utf-8", self.text_errors) if kind == "text" else value for kind, value in pairs)
-
-
-def too_large(limits: Limits) -> Failure:
-    return Failure("byte_limit", f"the result is larger than {limits.max_bytes} bytes", sandbox_limited=True)
-
-
-def any_longer(rows: list[Row], most: int) -> bool:
-    return any(isinstance(cell, str | bytes) and len(cell) > most for row in rows for cell in row)
-
-
-def raw_bytes(rows: list[Row]) -> int:
-    return sum(len(cell) for row in rows for cell in row if isinstance(cell, str | bytes))
 
 
 MAX_GOLDS = 512
@@ -345,7 +338,7 @@ class GoldComparer:
     are kept by connection and text because datasets hold many golds twice.
     """
 
-    def __init__(self, clock: Deadline, limits: Limits) -> None:
+    def __init__(self, clock: DeadlineClock, limits: Limits) -> None:
         self.clock, self.limits = clock, limits
         self._known: OrderedDict[tuple[int, str, str], Reply] = OrderedDict()
 
@@ -389,7 +382,7 @@ class GoldComparer:
 Instruction = tuple[Any, ...]
 OPCODE, P3, P4 = 1, 4, 5
 POINTER = re.compile(r"\b(vtab:)[0-9A-Fa-fx]+")
-# EXPLAIN shows the bytes of no blob: programs that hold one cannot be told apart.
+# EXPLAIN shows the bytes of no blob: programs with one look the same.
 OPAQUE_OPCODES = frozenset({"Blob"})
 
 
@@ -402,14 +395,18 @@ def compile_program(connection: ReadConnection, sql: str) -> dict[str, Any]:
     try:
         instructions = explain(connection, sql)
     except (apsw.Error, MemoryError, UnicodeDecodeError) as error:
-        failure = classify_error(error, connection.gate.denied)
+        failure = classify_error(error, connection.authorizer.denied)
         return {"outcome": failure.outcome, "message": failure.message}
-    return {"outcome": "ok", "program": program_hash(instructions)}
+    if any(row[OPCODE] in OPAQUE_OPCODES for row in instructions):
+        return {"outcome": "ok", "program": None}
+    text = json.dumps([normalise_instruction(row) for row in instructions], default=str)
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return {"outcome": "ok", "program": digest}
 
 
 def explain(connection: ReadConnection, sql: str) -> list[Instruction]:
     """EXPLAIN's rows. Double-quoted names that no column has are strings, as when the query runs."""
-    connection.gate.denied = None
+    connection.authorizer.denied = None
     try:
         return list(connection.sqlite.cursor().execute(f"EXPLAIN {sql}"))
     except apsw.Error as error:
@@ -420,14 +417,6 @@ def explain(connection: ReadConnection, sql: str) -> list[Instruction]:
         return list(connection.sqlite.cursor().execute(f"EXPLAIN {sql}"))
     finally:
         allow_quoted_strings(connection.sqlite, False)
-
-
-def program_hash(instructions: list[Instruction]) -> str | None:
-    """Hex; None when EXPLAIN hides a part of the program."""
-    if any(row[OPCODE] in OPAQUE_OPCODES for row in instructions):
-        return None
-    text = json.dumps([normalise_instruction(row) for row in instructions], default=str)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def normalise_instruction(row: Instruction) -> list[Any]:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import apsw
 
 from services.sandbox.execution.child_loop import serve_once
-from services.sandbox.execution.connection import Deadline, foreign_collations, harden, register_collations
+from services.sandbox.execution.connection import DeadlineClock, foreign_collations, harden, register_collations
 from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.outcomes import UnusableDatabaseError, classify_error
 from services.sandbox.execution.protocol import given_path
@@ -38,7 +38,7 @@ class FileRefusedError(Exception):
     """The file cannot be accepted; the message ends the sentence for the user."""
 
 
-def inspect(file: int, limits: Limits, clock: Deadline) -> dict[str, Any]:
+def inspect(file: int, limits: Limits, clock: DeadlineClock) -> dict[str, Any]:
     """Counts and warnings. Raises FileRefusedError, or apsw.Error for a file that is not sound."""
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     sqlite = apsw.Connection(f"file:{quote(given_path(file))}?mode=ro&immutable=1", flags=flags, statementcachesize=0)
@@ -137,7 +137,7 @@ def check_foreign_keys(sqlite: apsw.Connection) -> list[str]:
 
 def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:
     """Counts and warnings, or `refused` with the end of a sentence about the file."""
-    clock = Deadline()
+    clock = DeadlineClock()
     clock.start(request["deadline_s"])
     try:
         return inspect(files[0], limits, clock)

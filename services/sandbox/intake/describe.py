@@ -205,7 +205,7 @@ def describe_view(
         declared = fetch_all(connection.sqlite, COLUMNS, name)
         fetch_all(inside.sqlite, f"SELECT * FROM {quote_identifier(name)} LIMIT 0")
     except (apsw.Error, UnicodeDecodeError) as error:
-        said = classify_error(error, inside.gate.denied).message
+        said = classify_error(error, inside.authorizer.denied).message
         warnings.append(f"view {shown_name(name)} cannot be read and is left out ({said})")
         return None
     try:
@@ -213,7 +213,7 @@ def describe_view(
     except (apsw.Error, MemoryError) as error:
         connection.clock.check()
         late = isinstance(error, apsw.InterruptError)
-        said = "it takes long to read" if late else classify_error(error, inside.gate.denied).message
+        said = "it takes long to read" if late else classify_error(error, inside.authorizer.denied).message
         warnings.append(f"the first rows of view {shown_name(name)} are not shown: {said}")
         rows = []
     said_of, beside = read_comments(sql)
@@ -253,7 +253,7 @@ def view_rows(connection: ReadConnection, name: str, columns: list[str], limits:
         rows = fetch_all(sqlite, f"SELECT {cells} FROM {quote_identifier(name)} LIMIT ?", VIEW_ROWS)
     finally:
         sqlite.set_progress_handler(None, id=enough)
-    if observed_clock().asked:
+    if observed_clock().was_read:
         return []
     return [[sample_cell(row[2 * n], row[2 * n + 1]) for n in range(len(columns))] for row in rows]
 

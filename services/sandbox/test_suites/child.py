@@ -12,7 +12,7 @@ import apsw
 from services.sandbox.execution.authorizer import Authorizer
 from services.sandbox.execution.child_loop import serve_once
 from services.sandbox.execution.connection import (
-    Deadline,
+    DeadlineClock,
     ReadConnection,
     fetch_all,
     harden,
@@ -47,7 +47,7 @@ PAGE = 4096
 class VariantDatabase:
     """A database in memory with the original's tables and indexes, each created by its own statement."""
 
-    def __init__(self, schema: Schema, limits: Limits, clock: Deadline) -> None:
+    def __init__(self, schema: Schema, limits: Limits, clock: DeadlineClock) -> None:
         self.schema = schema
         self.sqlite = apsw.Connection(":memory:", statementcachesize=100)
         self.sqlite.set_progress_handler(clock.over, limits.progress_steps)
@@ -189,7 +189,7 @@ CLOCK_EVERY = 64
 class VariantWriter:
     """Makes the variants of one plan, each from its own random seed."""
 
-    def __init__(self, plan: SuitePlan, limits: Limits, clock: Deadline, seed: int, most: int) -> None:
+    def __init__(self, plan: SuitePlan, limits: Limits, clock: DeadlineClock, seed: int, most: int) -> None:
         self.plan, self.limits, self.clock, self.seed, self.most = plan, limits, clock, seed, most
 
     def neighbour(self, index: int) -> bytes:
@@ -242,7 +242,7 @@ class VariantWriter:
         return target
 
 
-def write_variants(request: dict[str, Any], files: list[int], limits: Limits, clock: Deadline) -> None:
+def write_variants(request: dict[str, Any], files: list[int], limits: Limits, clock: DeadlineClock) -> None:
     """Read the database in the first file and write a variant of it to each of the others."""
     caps = SuiteLimits.from_json(request["caps"])
     source = ReadConnection(given_path(files[0]), limits, clock)
@@ -257,7 +257,7 @@ def write_variants(request: dict[str, Any], files: list[int], limits: Limits, cl
 
 def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:
     """Return `{}` when all files are complete, otherwise `unfit` with the reason."""
-    clock = Deadline()
+    clock = DeadlineClock()
     clock.start(request["deadline_s"])
     try:
         write_variants(request, files, limits, clock)

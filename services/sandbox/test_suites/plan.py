@@ -151,7 +151,8 @@ class RowSampler:
         """Rows with invalid UTF-8 as bytes; rows with a value too large to hold are skipped."""
         names = [quote_identifier(column.name) for column in table.columns]
         small = f"{largest_cell(names)} <= {LARGE_CELL}"
-        sql = f"SELECT {table.rowid or 0}, {typed_columns(names)} FROM {quote_identifier(table.name)} WHERE {small} AND {where} {tail}"
+        source = f"{quote_identifier(table.name)} WHERE {small} AND {where} {tail}"
+        sql = f"SELECT {table.rowid or 0}, {typed_columns(names)} FROM {source}"
         for row in self.sqlite.execute(sql, values):
             yield (row[0] if table.rowid else row), decode_row(row[1:], self.schema.encoding)
 

@@ -97,7 +97,7 @@ class CellVariation:
         return self.other(base) if self.chance.random() < self.rate else base
 
     def other(self, base: Value) -> Value:
-        """NULL as often as in the column; otherwise a value of the column, a favourite, a constant or a value nearby."""
+        """NULL as often as in the column; else a value of the column, a favourite, a constant or a value nearby."""
         p, roll = self.profile, self.chance.random()
         if not p.values:
             return base
