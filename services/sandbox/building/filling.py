@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from math import isfinite
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -18,35 +18,12 @@ from shared.sql.tokens import tokens
 
 Value = str | int | float | None
 
-FIRST = (
-    "Ana",
-    "Ben",
-    "Carla",
-    "Dmitri",
-    "Elif",
-    "Farid",
-    "Grace",
-    "Hugo",
-    "Ines",
-    "Jonas",
-    "Kaya",
-    "Liam",
-    "Mina",
-    "Noor",
-)
-LAST = (
-    "Alvarez",
-    "Brandt",
-    "Costa",
-    "Dufour",
-    "Eriksen",
-    "Fontana",
-    "Gruber",
-    "Haddad",
-    "Ivanov",
-    "Jansen",
-    "Kowalski",
-)
+# fmt: off
+FIRST = ("Ana", "Ben", "Carla", "Dmitri", "Elif", "Farid", "Grace", "Hugo", "Ines", "Jonas", "Kaya", "Liam", "Mina",
+         "Noor")
+LAST = ("Alvarez", "Brandt", "Costa", "Dufour", "Eriksen", "Fontana", "Gruber", "Haddad", "Ivanov", "Jansen",
+        "Kowalski")
+# fmt: on
 CITIES = ("Porto", "Graz", "Lyon", "Bergen", "Izmir", "Kyoto", "Quito", "Accra", "Perth", "Austin", "Tampere")
 COUNTRIES = ("Portugal", "Austria", "France", "Norway", "Turkey", "Japan", "Ecuador", "Ghana", "Australia", "Finland")
 KINDS = ("standard", "premium", "basic", "special", "regular")
@@ -60,7 +37,7 @@ NAMED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (r"status|state", STATES),
     (r"type|category|kind|level|class|genre|sex|gender", KINDS),
 )
-INT_DIGITS = 19  # more do not fit into SQLite's whole numbers
+INT_DIGITS = 19  # more do not fit into SQLite's integers
 FIRST_DAY = date(2019, 1, 14)
 PEOPLE = re.compile(r"person|people|employee|student|customer|patient|author|member|teacher|user|guest|player|driver")
 ABOUT_PEOPLE = re.compile(r"\bage\b|gender|\bsex\b|birth|salary")
@@ -154,7 +131,10 @@ def allowed_values(table: TableCard) -> dict[str, list[Value]]:
     """Values that simple CHECK constraints allow, by column in lower case."""
     found: dict[str, list[Value]] = {}
     for name, inside in IN_CHECK.findall(table.ddl):
-        found[name.lower()] = [read_literal(*match) for match in SQL_LITERAL.findall(inside)] or [None]
+        found[name.lower()] = [
+            parse_number(written) if written else text.replace("''", "'")
+            for text, written in SQL_LITERAL.findall(inside)
+        ] or [None]
     for name, low, high in BETWEEN_CHECK.findall(table.ddl):
         try:
             begin, end = float(low), float(high)
@@ -165,10 +145,6 @@ def allowed_values(table: TableCard) -> dict[str, list[Value]]:
         steps = [begin + (end - begin) * part / 8 for part in range(1, 8)]
         found[name.lower()] = [int(step) if end - begin >= 8 else round(step, 2) for step in steps]
     return found
-
-
-def read_literal(quoted: str, written: str) -> Value:
-    return parse_number(written) if written else quoted.replace("''", "'")
 
 
 def parse_number(text: str) -> Value:
@@ -243,13 +219,11 @@ class SelectReader:
     def read(self, node: exp.Expr) -> Iterator[tuple[Key, Condition]]:
         sign = SIGNS.get(type(node))
         if sign is not None:
-            for one, other, said in (
-                (node.this, node.expression, sign),
-                (node.expression, node.this, FLIPPED.get(sign)),
-            ):
+            sides = ((node.this, node.expression, sign), (node.expression, node.this, FLIPPED.get(sign)))
+            for one, other, operator in sides:
                 key, value = self.column(one), self.literal(other)
-                if key is not None and value is not None and said is not None:
-                    yield key, (said, value)
+                if key is not None and value is not None and operator is not None:
+                    yield key, (operator, value)
                     return
         elif isinstance(node, exp.Between):
             key, low, high = self.column(node.this), self.literal(node.args["low"]), self.literal(node.args["high"])
@@ -335,17 +309,12 @@ def satisfies(condition: Condition, value: Value) -> bool:
         return isinstance(literal, str) and literal.strip("%_").lower() in str(value).lower()
     if isinstance(value, str) != isinstance(literal, str):
         return sign == "!="
+    one: Any
+    other: Any
     one, other = (value, literal) if isinstance(value, str) else (float(value), float(literal or 0))
-    return compare_values(sign, one, other)
-
-
-def compare_values(sign: str, one: object, other: object) -> bool:
     if sign in ("=", "!="):
         return (one == other) is (sign == "=")
-    smaller = bool(one < other)  # type: ignore[operator]
-    if sign in (">=", "<"):
-        return smaller is (sign == "<")
-    return bool(one > other) is (sign == ">")  # type: ignore[operator]
+    return bool({">": one > other, "<": one < other, ">=": one >= other, "<=": one <= other}[sign])
 
 
 # Which parent the rows for the filters share: that of their first key, that of their last, or each its own.
@@ -396,16 +365,13 @@ class RowFiller:
 
     def meet(self, name: str, place: int, found: FilledRow) -> None:
         """Apply the filters of one SELECT, and on the first row, which others share, those of all."""
-        met: set[str] = set(self.referring(name))
+        met: set[str] = {key.column.lower() for key in self.tables[name].foreign_keys}  # their parents decide
         rest = self.wanted.selects[1:] if place == 0 and self.sharing != "none" else []
         for select in [*self.wanted.selects[place % self.branches :][:1], *rest]:
             for (table, column), conditions in select.items():
                 if table == name and column not in met:
                     found[column] = satisfying_value(conditions, found.get(column))
                     met.add(column)
-
-    def referring(self, name: str) -> set[str]:
-        return {key.column.lower() for key in self.tables[name].foreign_keys}
 
     def parent(self, table: TableCard, number: int, place: int) -> int:
         """The parent row that a row's key refers to; the last parents get no children."""

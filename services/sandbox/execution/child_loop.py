@@ -48,8 +48,7 @@ def start_child(*, writes: bool) -> tuple[Limits, FileReceiver, Progress]:
 
 def answer_request(answer: Answer, limits: Limits, receiver: FileReceiver) -> bool:
     """Answer one request and close its files; False when there is none left."""
-    request = read_message(0)
-    if request is None:
+    if (request := read_message(0)) is None:
         return False
     files = receiver.take(request["file_count"])
     write_all(1, STARTED)

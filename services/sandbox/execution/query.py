@@ -72,9 +72,7 @@ def compile_error(sqlite: apsw.Connection, sql: str) -> str:
     return ""
 
 
-CHUNK_BYTES = (
-    64_000_000  # bound on the rows read between two checks of the caps, if every cell were as large as possible
-)
+CHUNK_BYTES = 64_000_000  # bound on the rows read between two checks of the caps, were every cell as large as can be
 CHUNK_ROWS = 64
 TOO_BIG_MESSAGE = "string or blob too big"
 WIDE_COLUMNS = 16  # a row this wide may be large by itself, so its size is checked before it is copied

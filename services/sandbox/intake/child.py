@@ -15,14 +15,20 @@ from urllib.parse import quote
 import apsw
 
 from services.sandbox.execution.child_loop import serve_once
-from services.sandbox.execution.connection import DeadlineClock, foreign_collations, harden, register_collations
+from services.sandbox.execution.connection import (
+    DeadlineClock,
+    foreign_collations,
+    harden,
+    quote_identifier,
+    register_collations,
+)
 from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.outcomes import UnusableDatabaseError, classify_error
 from services.sandbox.execution.protocol import given_path
 
 MOST_TABLES, MOST_COLUMNS, MOST_SCHEMA_BYTES = 1_000, 20_000, 4_000_000
 FAULTS, BROKEN_ROWS, MESSAGE_CHARS = 20, 10_000, 300
-# What integrity_check says of values that a program stored against its own schema: the file itself is sound.
+# What integrity_check says about values stored against their schema: the file itself is sound.
 SOUND = re.compile(r"(NULL|NUMERIC|TEXT|non-\w+) value in ")
 COUNTS = """SELECT (SELECT count(*) FROM pragma_table_list
   WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'),
@@ -49,17 +55,12 @@ def inspect(file: int, limits: Limits, clock: DeadlineClock) -> dict[str, Any]:
     sqlite.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
     sqlite.limit(apsw.SQLITE_LIMIT_WORKER_THREADS, 0)
     found = count_schema(sqlite)
-    warnings = [WAL] if in_wal_mode(file) else []
+    warnings = [WAL] if 2 in os.pread(file, 20, 0)[18:20] else []  # the header's file format versions
     foreign = foreign_collations(sqlite)
     register_collations(sqlite, foreign, lambda _one, _other: 0)
     warnings += check_integrity(sqlite, foreign)
     warnings += check_foreign_keys(sqlite)
     return {**found, "warnings": warnings}
-
-
-def in_wal_mode(file: int) -> bool:
-    """From the file's header (bytes 18 and 19)."""
-    return 2 in os.pread(file, 20, 0)[18:20]
 
 
 def count_schema(sqlite: apsw.Connection) -> dict[str, int]:
@@ -84,12 +85,13 @@ def check_integrity(sqlite: apsw.Connection, foreign: Sequence[str] = ()) -> lis
     Pages can (`quick_check`), table by table if necessary.
     """
     try:
-        said = run_check(sqlite, f"quick_check({FAULTS})" if foreign else f"integrity_check({FAULTS})")
+        return read_check(run_check(sqlite, f"quick_check({FAULTS})" if foreign else f"integrity_check({FAULTS})"))
     except apsw.SQLError as error:
-        said = check_each_table(sqlite)
         reason = str(error)[:MESSAGE_CHARS]
-        return [*read_check(said), f"a part of the schema needs what only its own program has ({reason})"]
-    return read_check(said)
+        return [
+            *read_check(check_each_table(sqlite)),
+            f"a part of the schema needs what only its own program has ({reason})",
+        ]
 
 
 def run_check(sqlite: apsw.Connection, pragma: str) -> list[str]:
@@ -100,9 +102,8 @@ def check_each_table(sqlite: apsw.Connection) -> list[str]:
     said: list[str] = []
     names = sqlite.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'").fetchall()
     for (name,) in names:
-        quoted = '"' + str(name).replace('"', '""') + '"'
         try:
-            said += run_check(sqlite, f"quick_check({quoted})")
+            said += run_check(sqlite, f"quick_check({quote_identifier(str(name))})")
         except apsw.SQLError:
             continue
     return said

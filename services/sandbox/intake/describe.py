@@ -111,7 +111,7 @@ JOIN pragma_table_list AS l ON l.schema = 'main' AND l.name = m.name
 WHERE m.type = 'table' AND l.type IN ('table', 'virtual') AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
 ORDER BY m.rowid"""
 VIEWS = "SELECT name, sql, 'view' FROM sqlite_master WHERE type = 'view' ORDER BY rowid"
-VIEW_LOOKS = 5_000  # of the progress handler: a view's first rows may take so much work, on a slow machine as on a fast
+VIEW_LOOKS = 5_000  # calls of the progress handler: how much work a view's first rows may take, on any machine
 VIEW_ROWS = 5
 COLUMNS = 'SELECT name, type, pk, "notnull" FROM pragma_table_xinfo(?) WHERE hidden <> 1 ORDER BY cid'
 KEYS = 'SELECT id, seq, "table", "from", "to" FROM pragma_foreign_key_list(?) ORDER BY id DESC, seq'
@@ -133,7 +133,11 @@ def describe(connection: ReadConnection, sample_rows: int, limits: Limits) -> di
     guard = connection.sqlite.authorizer
     connection.sqlite.authorizer = None
     try:
-        warnings = [foreign_warning(name) for name in connection.foreign]
+        warnings = [
+            f"the database sorts by {shown_name(collation)}, a collation that only the program which wrote it has: SQL "
+            "that compares or orders such columns fails, all other SQL runs"
+            for collation in connection.foreign
+        ]
         entries = list(schema_entries(connection.sqlite, warnings))
         tables = [
             try_table(connection.sqlite, *entry, sample_rows, warnings) for entry in entries if entry[2] != "view"
@@ -153,13 +157,6 @@ def describe(connection: ReadConnection, sample_rows: int, limits: Limits) -> di
         return {"outcome": failure.outcome, "message": failure.message}
     finally:
         connection.sqlite.authorizer = guard
-
-
-def foreign_warning(collation: str) -> str:
-    return (
-        f"the database sorts by {shown_name(collation)}, a collation that only the program which wrote it has: SQL "
-        "that compares or orders such columns fails, all other SQL runs"
-    )
 
 
 def schema_entries(sqlite: apsw.Connection, warnings: list[str]) -> Iterator[tuple[str, str, str]]:
@@ -216,7 +213,7 @@ def describe_view(
         said = "it takes long to read" if late else classify_error(error, inside.authorizer.denied).message
         warnings.append(f"the first rows of view {shown_name(name)} are not shown: {said}")
         rows = []
-    said_of, beside = read_comments(sql)
+    comment, by_column = read_comments(sql)
     return {
         "name": name,
         "ddl": one_line(sql),
@@ -224,13 +221,13 @@ def describe_view(
             {
                 "name": column,
                 "type": str(kind or "").upper(),
-                "comment": beside.get(column.lower()),
+                "comment": by_column.get(column.lower()),
                 "samples": first_distinct(row[place] for row in rows),
             }
             for place, (column, kind, _, _) in enumerate(declared)
         ],
         "sample_rows": rows[:sample_rows],
-        "comment": said_of,
+        "comment": comment,
     }
 
 
@@ -273,7 +270,7 @@ def describe_table(
         for column, said in unreadable.items():
             warnings.append(f"column {shown_name(column)} of {shown_name(name)} cannot be read ({said})")
         rows = first_rows(sqlite, name, names, most, frozenset(unreadable))
-    said, beside = read_comments(sql)
+    comment, by_column = read_comments(sql)
     return {
         "name": name,
         "ddl": one_line(sql),
@@ -283,7 +280,7 @@ def describe_table(
                 "type": str(kind or "").upper(),
                 "primary_key": key > 0,
                 "not_null": bool(required),
-                "comment": beside.get(column.lower()),
+                "comment": by_column.get(column.lower()),
                 "samples": first_distinct(row[place] for row in rows),
             }
             for place, (column, kind, key, required) in enumerate(declared)
@@ -291,7 +288,7 @@ def describe_table(
         "foreign_keys": foreign_keys(sqlite, name),
         "row_count": fetch_all(sqlite, f"SELECT count(*) FROM {quote_identifier(name)}")[0][0],
         "sample_rows": rows[:sample_rows],
-        "comment": said,
+        "comment": comment,
     }
 
 

@@ -192,7 +192,7 @@ class VariantWriter:
     def __init__(self, plan: SuitePlan, limits: Limits, clock: DeadlineClock, seed: int, most: int) -> None:
         self.plan, self.limits, self.clock, self.seed, self.most = plan, limits, clock, seed, most
 
-    def neighbour(self, index: int) -> bytes:
+    def variant(self, index: int) -> bytes:
         """The file of variant `index`; the sampled rows unchanged if a table would end up empty."""
         target = VariantDatabase(self.plan.schema, self.limits, self.clock)
         for table in self.plan.tables:
@@ -252,7 +252,7 @@ def write_variants(request: dict[str, Any], files: list[int], limits: Limits, cl
     most = caps.share(len(plan.tables))
     variation = VariantWriter(plan, limits, clock, request["seed"], most)
     for index, file in enumerate(files[1:]):
-        write_all(file, variation.neighbour(index))
+        write_all(file, variation.variant(index))
 
 
 def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:

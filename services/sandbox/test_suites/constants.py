@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from services.sandbox.test_suites.profile import ColumnProfile, fits_shape
-from services.sandbox.test_suites.schema import Value, number_in, sort_key
+from services.sandbox.test_suites.schema import number_in, sort_key
 from shared.sql.tokens import tokens
 
 MAX_CONSTANTS = 64
@@ -113,12 +113,9 @@ LARGEST = 2**63
 
 def usable_constants(constants: Iterable[Constant], most: int, chars: int) -> list[Constant]:
     """Distinct constants in a fixed order, without those that SQLite cannot hold."""
-    kept = {(type(value).__name__, value) for value in map(bool_as_int, constants) if holdable(value, chars)}
+    numbers = (int(value) if isinstance(value, bool) else value for value in constants)
+    kept = {(type(value).__name__, value) for value in numbers if holdable(value, chars)}
     return sorted((value for _, value in kept), key=sort_key)[:most]
-
-
-def bool_as_int(value: Constant) -> Constant:
-    return int(value) if isinstance(value, bool) else value
 
 
 def holdable(value: Constant, chars: int) -> bool:
@@ -162,7 +159,10 @@ def assign_number(profiles: Sequence[ColumnProfile], number: int | float) -> Non
     numeric = [p for p in profiles if p.numbers]
     homes = [p for p in numeric if p.low - spread(p) <= number <= p.high + spread(p)]
     for p in homes or [p for p in numeric if number > 0 and 1 / MAGNITUDE <= p.high / number <= MAGNITUDE]:
-        p.exact += as_kinds(p, number)
+        if float not in p.kinds:  # integers on both sides of a fraction
+            p.exact += [number] if isinstance(number, int) else [math.floor(number), math.ceil(number)]
+        elif abs(number) < LARGEST:
+            p.exact.append(float(number))
     if not isinstance(number, int):
         return
     for p in profiles:
@@ -174,10 +174,3 @@ def assign_number(profiles: Sequence[ColumnProfile], number: int | float) -> Non
 
 def spread(p: ColumnProfile) -> float:
     return max(p.high - p.low, 1.0)
-
-
-def as_kinds(p: ColumnProfile, number: int | float) -> list[Value]:
-    """The number in the column's type; integers on both sides of a fraction."""
-    if float in p.kinds:
-        return [float(number)] if abs(number) < LARGEST else []
-    return [number] if isinstance(number, int) else [math.floor(number), math.ceil(number)]

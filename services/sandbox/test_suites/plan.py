@@ -27,7 +27,7 @@ from services.sandbox.test_suites.schema import (
     typed_columns,
 )
 
-RUN = 20  # rows that are read in sequence: what was written together often belongs together
+RUN = 20  # rows read in sequence: what was written together often belongs together
 LARGE_CELL = 100_000  # bytes
 
 KeyValues = tuple[Value, ...]
@@ -111,16 +111,16 @@ class RowSampler:
     def needed(self, table: Table, link: ForeignKey, most: int) -> dict[Any, Row]:
         """Rows that the child's rows refer to, at most `most`; notes which of the keys are missing."""
         keys = sorted(self.wanted(link), key=repr)
-        asked = [key for key in keys if not any(isinstance(part, RawText) for part in key)][: max(0, most)]
-        if not asked:
+        sought = [key for key in keys if not any(isinstance(part, RawText) for part in key)][: max(0, most)]
+        if not sought:
             self.missing[link] = set()
             return {}
         names = ", ".join(quote_identifier(table.columns[place].name) for place in link.targets)
-        marks = ", ".join(["(" + ", ".join("?" * len(link.targets)) + ")"] * len(asked))
-        values = [part for key in asked for part in key]
+        marks = ", ".join(["(" + ", ".join("?" * len(link.targets)) + ")"] * len(sought))
+        values = [part for key in sought for part in key]
         found = self.select(table, f"({names}) IN (VALUES {marks})", f"LIMIT {most}", values)
         known = {fold_key(row, link.targets, table, link.targets) for row in found.values()}
-        self.missing[link] = {key for key in asked if key not in known} if len(found) < most else set()
+        self.missing[link] = {key for key in sought if key not in known} if len(found) < most else set()
         return found
 
     def select(self, table: Table, where: str, tail: str, values: Sequence[Value] = ()) -> dict[Any, Row]:
@@ -190,8 +190,8 @@ def implied_foreign_keys(schema: Schema, rows: dict[str, list[Row]]) -> list[For
         for place, column in enumerate(table.columns):
             if (name, place) in taken or place in single:
                 continue
-            likely = (link for link in named_like(schema, name, place, column.name) if contained(schema, rows, link))
-            found += list(islice(likely, 1))
+            likely = named_like(schema, name, place, column.name)
+            found += islice((link for link in likely if contained(schema, rows, link)), 1)
     return found
 
 
@@ -216,11 +216,6 @@ def contained(schema: Schema, rows: dict[str, list[Row]], link: ForeignKey) -> b
     if len(wanted) < EVIDENCE:
         return False
     return wanted <= {fold_key(row, link.targets, parent, link.targets) for row in rows[link.parent]}
-
-
-def kept_foreign_keys(schema: Schema, sampler: RowSampler) -> tuple[ForeignKey, ...]:
-    held = [link for link in schema.links if not sampler.missing[link] and sampler.rows[link.parent]]
-    return (*held, *implied_foreign_keys(schema, sampler.rows))
 
 
 def repair_sample(schema: Schema, rows: dict[str, list[Row]], links: tuple[ForeignKey, ...], order: list[str]) -> None:
@@ -254,19 +249,15 @@ def repair_foreign_key(schema: Schema, rows: dict[str, list[Row]], link: Foreign
         changed = True
         if not tight and keys:
             other = known[keys[seeded_random("close", link.child, key).randrange(len(keys))]]
-            kept.append(pointed(row, link, other))
+            cells = list(row)
+            for column, target in zip(link.columns, link.targets, strict=True):
+                cells[column] = other[target]
+            kept.append(tuple(cells))
     rows[link.child] = kept
     return changed
 
 
-def pointed(row: Row, link: ForeignKey, parent: Row) -> Row:
-    cells = list(row)
-    for column, target in zip(link.columns, link.targets, strict=True):
-        cells[column] = parent[target]
-    return tuple(cells)
-
-
-MANY = 100  # rows in which texts that never repeat are a name of the row, though no key says so
+MANY = 100  # from so many rows on, texts that never repeat are taken for a key
 
 
 @dataclass
@@ -311,7 +302,8 @@ def make_plan(sqlite: apsw.Connection, caps: SuiteLimits, constants: Sequence[Co
     schema = read_schema(sqlite, caps)
     sampler = RowSampler(sqlite, schema, caps)
     rows = sampler.read(fill_order(schema, schema.links))
-    held = kept_foreign_keys(schema, sampler)
+    declared = [link for link in schema.links if not sampler.missing[link] and sampler.rows[link.parent]]
+    held = (*declared, *implied_foreign_keys(schema, sampler.rows))
     order = fill_order(schema, held)
     repair_sample(schema, rows, held, order)
     tables = [plan_table(schema, name, rows[name], held, order) for name in order]

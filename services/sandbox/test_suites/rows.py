@@ -209,7 +209,7 @@ class ParentKeys:
 DROPPED = (0.0, 0.1, 0.3, 0.5)
 ADDED = (0.0, 0.1, 0.4, 0.8)
 ADDED_TO_SMALL = 4
-EXCHANGED = 0.35  # share of neighbours in which the rows of a table exchange their keys
+EXCHANGED = 0.35  # share of variants in which the rows of a table exchange their keys
 MISSING = object()
 
 
@@ -226,7 +226,7 @@ class RowVariation:
         self.used: dict[int, set[Value]] = {column: set() for column in plan.singles}
         self.maps: dict[tuple[int, int], dict[Value, Value]] = {}
         self.order, self.checks = plan.order, plan.checks
-        self.given = {column for link in plan.links for column in link.columns}
+        self.referring = {column for link in plan.links for column in link.columns}
         self.seen: set[Row] = set()
 
     def parents(self, link: ForeignKey, keys: Sequence[Row], streams: list[Random]) -> ParentKeys:
@@ -270,11 +270,11 @@ class RowVariation:
         return None if made in self.seen and not self.plan.repeats else made
 
     def refer(self, row: list[Value], base: Row, vary: bool) -> bool:
-        given: set[int] = set()
+        is_set: set[int] = set()
         for link in self.plan.links:
             parents = self.links[link]
             own = tuple(base[column] for column in link.columns)
-            fixed = [(n, row[column]) for n, column in enumerate(link.columns) if column in given]
+            fixed = [(n, row[column]) for n, column in enumerate(link.columns) if column in is_set]
             if None in own and any(value is None for _, value in fixed):
                 continue
             key = own if not vary and own in parents.known and not fixed else parents.pick(own, fixed)
@@ -285,7 +285,7 @@ class RowVariation:
                 return False
             for column, value in zip(link.columns, key or (), strict=False):
                 row[column] = value
-            given |= set(link.columns)
+            is_set |= set(link.columns)
         return True
 
     def to_null(self, row: list[Value], link: ForeignKey, own: Row) -> bool:
@@ -300,13 +300,13 @@ class RowVariation:
 
     def fill(self, row: list[Value], base: Row, column: int, vary: bool) -> bool:
         """Set one cell as its determinants say, otherwise as drawn."""
-        given = column in self.given
+        is_set = column in self.referring
         forced = self.forced(row, column) if column in self.plan.determined else MISSING
         if forced is not MISSING:
-            if (given or column in self.used) and forced != row[column]:
+            if (is_set or column in self.used) and forced != row[column]:
                 return False
             row[column] = forced  # type: ignore[call-overload]
-        elif given:
+        elif is_set:
             pass
         elif column in self.used:
             row[column] = self.key(base[column], column)
