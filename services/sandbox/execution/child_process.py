@@ -68,7 +68,7 @@ class ChildProcess:
         memory = create_progress_memory()
         self.progress = Progress(memory)
         self.files, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._given: OrderedDict[tuple[Any, ...], None] = OrderedDict()
+        self._open: OrderedDict[tuple[Any, ...], None] = OrderedDict()
         try:
             self.process = self._popen(module, memory, theirs.fileno())
         except BaseException:
@@ -114,7 +114,8 @@ class ChildProcess:
     def ask(self, message: dict[str, Any], deadline_s: float, files: Sequence[int] = ()) -> dict[str, Any]:
         """Send one request with its files and return the reply. Raises like `begin` and `replies`."""
         self.begin(message, files)
-        reply: dict[str, Any] = self._receive(self._end(deadline_s), started=True)
+        end = time.monotonic() + deadline_s + self.limits.grace_s
+        reply: dict[str, Any] = self._receive(end, started=True)
         return reply
 
     def begin(self, message: dict[str, Any], files: Sequence[int] = ()) -> None:
@@ -124,7 +125,7 @@ class ChildProcess:
         """
         begin_by = time.monotonic() + self.limits.start_s
         try:
-            self._give(files)
+            self._hand_over(files)
             self._send(pack({**message, "file_count": len(files)}), begin_by)
             self._receive(begin_by, started=False)
         except OverrunError:
@@ -138,18 +139,22 @@ class ChildProcess:
         self.progress.set(NOT_BEGUN)
         self._begin_by = time.monotonic() + self.limits.start_s
         key = (message["database"], *message["identity"])
-        known = key in self._given
+        known = key in self._open
         if not known:
             with open_database_file(Path(message["database"])) as file:
-                self._give([file])
-        remember_database(self._given, key, self.limits.open_databases)
+                self._hand_over([file])
+        # mirrors `QueryServer.database`: newest last, the oldest dropped
+        self._open[key] = None
+        self._open.move_to_end(key)
+        while len(self._open) > self.limits.open_databases:
+            self._open.popitem(last=False)
         try:
             self._send(pack({**message, "file_count": int(not known)}), self._begin_by)
         except OverrunError:
             raise self._never_began() from None
 
-    def _give(self, files: Sequence[int]) -> None:
-        """Hand over descriptors; the child takes them when it has read the request that counts them."""
+    def _hand_over(self, files: Sequence[int]) -> None:
+        """The child takes the descriptors when it has read the request that counts them."""
         try:
             if files:
                 socket.send_fds(self.files, [b"."], list(files))
@@ -162,19 +167,17 @@ class ChildProcess:
         Raises ChildDiedError or OverrunError, which name the statement (the child is dead then), or UnavailableError
         when it never begins.
         """
-        last = self._begin_by + sum(deadlines) + len(deadlines) * self.limits.grace_s  # whatever a child says
+        last = self._begin_by + sum(deadlines) + len(deadlines) * self.limits.grace_s  # whatever the child reports
         look_again = min(deadlines) + self.limits.grace_s
         while True:
             number, began = self._running(len(deadlines))
             end = self._begin_by if number < 0 else min(began + deadlines[number] + self.limits.grace_s, last)
             if self._unread or wait_ready(self._readable, min(end, time.monotonic() + look_again)):
-                return self._reply_list()
+                break
             if time.monotonic() >= end and self._running(len(deadlines)) == (number, began):
                 self._destroy()
                 raise OverrunError(number) if number >= 0 else self._never_began()
-
-    def _reply_list(self) -> list[dict[str, Any]]:
-        """Read a frame that has begun to arrive; its writer does nothing else until the rest is sent."""
+        # a frame has begun to arrive; its writer does nothing else until the rest is sent
         found = self._receive(time.monotonic() + self.limits.start_s, started=self.progress.get()[0] >= 0)
         if not isinstance(found, list):
             raise self._died(started=True)
@@ -187,9 +190,6 @@ class ChildProcess:
 
     def _never_began(self) -> UnavailableError:
         return UnavailableError(f"A sandbox child did not start within {self.limits.start_s} s.")
-
-    def _end(self, deadline_s: float) -> float:
-        return time.monotonic() + deadline_s + self.limits.grace_s
 
     def _send(self, data: bytes, end: float) -> None:
         view = memoryview(data)
@@ -231,8 +231,7 @@ class ChildProcess:
         self._destroy()
         if self.process.returncode == EXIT_WITHOUT_WALLS:
             return MissingWallsError(missing_walls(self.walls))
-        number = self.progress.get()[0]
-        return ChildDiedError(started, self.process.returncode, number)
+        return ChildDiedError(started, self.process.returncode, self.progress.get()[0])
 
     def _destroy(self) -> None:
         self.kill()
@@ -249,14 +248,6 @@ class ChildProcess:
             if pipe is not None:
                 pipe.close()
         self.files.close()
-
-
-def remember_database(held: "OrderedDict[tuple[Any, ...], None]", key: tuple[Any, ...], most: int) -> None:
-    """Mirror `QueryServer.database`: newest last, the oldest dropped beyond `most`."""
-    held[key] = None
-    held.move_to_end(key)
-    while len(held) > most:
-        held.popitem(last=False)
 
 
 def missing_walls(walls: dict[str, bool]) -> str:

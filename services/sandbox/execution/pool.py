@@ -18,8 +18,8 @@ from shared.contracts.records import Outcome
 from shared.errors import CancelledError, ConflictError, InvalidInputError, UnavailableError
 
 BUILD_CHILD = "services.sandbox.building.child"
-STARTS = 3  # a child that dies before it has begun was no script's victim
-MAX_BUILDS = 500  # of one child: whatever a script may leave behind ends with it
+STARTS = 3  # a child that dies before it begins did not die of its request
+MAX_BUILDS = 500  # by one child: whatever a script may leave behind ends with it
 
 
 class BuildProcess:
@@ -40,20 +40,14 @@ class BuildProcess:
         with self._turn:
             for _ in range(STARTS):
                 try:
-                    return self._once(message, deadline_s, files)
-                except ChildDiedError as death:
-                    if death.started:
+                    return self._take().ask(message, deadline_s, files)
+                except BaseException as error:
+                    self._drop()  # a late reply must not be taken for the next one's
+                    if self._ended and isinstance(error, OverrunError | ChildDiedError):
+                        raise CancelledError("The sandbox was stopped while it built a database.") from None
+                    if not isinstance(error, ChildDiedError) or error.started:
                         raise
         raise UnavailableError("Sandbox children die before they start; run `sense doctor`.")
-
-    def _once(self, message: dict[str, Any], deadline_s: float, files: Sequence[int]) -> dict[str, Any]:
-        try:
-            return self._take().ask(message, deadline_s, files)
-        except BaseException as error:
-            self._drop()  # whatever it was, a late reply must not be taken for the next one's
-            if self._ended and isinstance(error, OverrunError | ChildDiedError):
-                raise CancelledError("The sandbox was stopped while it built a database.") from None
-            raise
 
     @property
     def pid(self) -> int | None:
@@ -138,8 +132,8 @@ class SandboxPool:
 
     def describe_all(self, database: Path, sample_rows: int) -> dict[str, Any]:
         """Tables, views and warnings for `make_card`. Raises like `describe`."""
-        asked = {"sql": "", "deadline_s": self.limits.gold_deadline_s, "sample_rows": sample_rows}
-        batch = StatementBatch(database, self.files.identity(database), [0], [asked])
+        statement = {"sql": "", "deadline_s": self.limits.gold_deadline_s, "sample_rows": sample_rows}
+        batch = StatementBatch(database, self.files.identity(database), [0], [statement])
         replies = self._serve(batch, {**batch.message(), "op": "describe"})
         if "tables" not in replies[0]:
             raise InvalidInputError(f"{database} cannot be described: {replies[0]['message']}.")
@@ -249,16 +243,13 @@ class SandboxPool:
             if child is not None:
                 self._all.discard(child)
                 child.reap()
-            return self._start()
-
-    def _start(self) -> ChildProcess:
-        try:
-            child = ChildProcess(self.limits)
-        except OSError as error:
-            self._free.append(None)
-            raise UnavailableError(f"A sandbox child cannot be started: {error}.") from error
-        self._all.add(child)
-        return child
+            try:
+                child = ChildProcess(self.limits)
+            except OSError as error:
+                self._free.append(None)
+                raise UnavailableError(f"A sandbox child cannot be started: {error}.") from error
+            self._all.add(child)
+            return child
 
     def _give(self, child: ChildProcess) -> None:
         with self._ready:
@@ -274,11 +265,8 @@ def died_reply(death: ChildDiedError, deadline_s: float) -> dict[str, Any]:
     """Stands in for the reply of a child that died; the kernel kills one that used too much CPU."""
     if death.status == -signal.SIGXCPU:
         return timeout_reply(deadline_s)
-    return {
-        "outcome": Outcome.KILLED.value,
-        "message": f"the query ended its process (exit status {death.status})",
-        "sandbox_limited": True,
-    }
+    said = f"the query ended its process (exit status {death.status})"
+    return {"outcome": Outcome.KILLED.value, "message": said, "sandbox_limited": True}
 
 
 def timeout_reply(deadline_s: float) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Requests to the sandbox, their executions, and the batches in which they travel."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,34 +181,26 @@ class BatchPlan:
         self.distinct: dict[ExecutionRequest, int] = {}
         self.spread = [self.distinct.setdefault(request, len(self.distinct)) for request in requests]
         self.answers: list[Execution | None] = [None] * len(self.distinct)
-        self._identities: dict[Path, FileIdentity] = {}
 
     def batches(self) -> list[StatementBatch]:
         """Batches in order; what need not reach a child is answered here."""
-        return list(self._batches())
-
-    def _batches(self) -> Iterator[StatementBatch]:
-        batch: StatementBatch | None = None
+        found: list[StatementBatch] = []
+        identities: dict[Path, FileIdentity] = {}
         for request, place in self.distinct.items():
-            deadline = self._checked(request)
+            if request.keep_rows < 0:
+                raise InvalidInputError(f"keep_rows is {request.keep_rows}; give 0 or more.")
+            if request.database not in identities:
+                identities[request.database] = self.files.identity(request.database)
+            deadline = checked_deadline(self.limits.deadline_s if request.deadline_s is None else request.deadline_s)
             self.answers[place] = reject_unsendable(request.sql, self.limits)
             if self.answers[place] is not None:
                 continue
-            full = batch is not None and (len(batch.places) >= MAX_BATCH_STATEMENTS or batch.chars >= MAX_BATCH_CHARS)
-            if batch is None or full or batch.database != request.database:
-                if batch is not None:
-                    yield batch
-                batch = StatementBatch(request.database, self._identities[request.database])
-            batch.add(place, request.message(deadline))
-        if batch is not None:
-            yield batch
-
-    def _checked(self, request: ExecutionRequest) -> float:
-        if request.keep_rows < 0:
-            raise InvalidInputError(f"keep_rows is {request.keep_rows}; give 0 or more.")
-        if request.database not in self._identities:
-            self._identities[request.database] = self.files.identity(request.database)
-        return checked_deadline(self.limits.deadline_s if request.deadline_s is None else request.deadline_s)
+            last = found[-1] if found and found[-1].database == request.database else None
+            if last is None or len(last.places) >= MAX_BATCH_STATEMENTS or last.chars >= MAX_BATCH_CHARS:
+                last = StatementBatch(request.database, identities[request.database])
+                found.append(last)
+            last.add(place, request.message(deadline))
+        return found
 
     def results(self) -> list[Execution]:
         answers = [answer for answer in self.answers if answer is not None]

@@ -264,7 +264,12 @@ def describe_table(
     try:
         rows = first_rows(sqlite, name, names, most)
     except apsw.SQLError:
-        unreadable = {column: said for column in names if (said := why_unreadable(sqlite, name, column))}
+        unreadable: dict[str, str] = {}
+        for column in names:
+            try:
+                fetch_all(sqlite, f"SELECT {quote_identifier(column)} FROM {quote_identifier(name)} LIMIT 0")
+            except apsw.SQLError as error:
+                unreadable[column] = shorten_message(str(error))
         if not unreadable:
             raise
         for column, said in unreadable.items():
@@ -305,14 +310,6 @@ def primary_key(sqlite: apsw.Connection, name: str, place: int) -> str:
     """The column of the primary key at `place` (from 0); `rowid` if none is declared."""
     keys = fetch_all(sqlite, "SELECT name FROM pragma_table_info(?) WHERE pk = ?", name, place + 1)
     return str(keys[0][0]) if keys else "rowid"
-
-
-def why_unreadable(sqlite: apsw.Connection, name: str, column: str) -> str | None:
-    try:
-        fetch_all(sqlite, f"SELECT {quote_identifier(column)} FROM {quote_identifier(name)} LIMIT 0")
-    except apsw.SQLError as error:
-        return shorten_message(str(error))
-    return None
 
 
 def first_rows(

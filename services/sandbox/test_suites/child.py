@@ -20,7 +20,7 @@ from services.sandbox.execution.connection import (
     set_limits,
 )
 from services.sandbox.execution.limits import Limits
-from services.sandbox.execution.outcomes import UnusableDatabaseError, classify_error
+from services.sandbox.execution.outcomes import classify_error
 from services.sandbox.execution.protocol import given_path, write_all
 from services.sandbox.execution.sql_text import is_blank
 from services.sandbox.test_suites.plan import SuitePlan, TablePlan, make_plan
@@ -118,20 +118,17 @@ class VariantDatabase:
         """Whether a parent's key stays the same in the child: '007' in a numeric column does not."""
         child, parent = self.schema.tables[link.child], self.schema.tables[link.parent]
         for value, place, target in zip(key, link.columns, link.targets, strict=True):
-            about = parent.columns[target]
+            affinity, collation = parent.columns[target].affinity, parent.columns[target].collation
             stored = fold_value(value, child.columns[place].affinity, "BINARY")
-            if fold_value(stored, about.affinity, about.collation) != fold_value(
-                value, about.affinity, about.collation
-            ):
+            if fold_value(stored, affinity, collation) != fold_value(value, affinity, collation):
                 return False
         return True
 
     def dangling(self, link: ForeignKey) -> str:
         """A condition on the child: its key refers to no row."""
         child, parent = self.schema.tables[link.child], self.schema.tables[link.parent]
-        own = [
-            f"{quote_identifier(child.name)}.{quote_identifier(child.columns[place].name)}" for place in link.columns
-        ]
+        name = quote_identifier(child.name)
+        own = [f"{name}.{quote_identifier(child.columns[place].name)}" for place in link.columns]
         theirs = [f"p.{quote_identifier(parent.columns[place].name)}" for place in link.targets]
         # as SQLite checks foreign keys: the parent's affinity and collation decide, so the child's is stripped by +
         equal = " AND ".join(f"{b} = +{a}" for a, b in zip(own, theirs, strict=True))
@@ -141,34 +138,29 @@ class VariantDatabase:
     def mend(self, link: ForeignKey, replacements: Iterable[Row]) -> None:
         """Point each dangling key to a parent of `replacements` in turn, the same key always to the same parent."""
         child = self.schema.tables[link.child]
-        names = [quote_identifier(child.columns[place].name) for place in link.columns]
+        table, names = quote_identifier(child.name), [quote_identifier(child.columns[n].name) for n in link.columns]
         keys = ", ".join(names)
         self.sqlite.authorizer = None
         try:
-            broken = fetch_all(
-                self.sqlite, f"SELECT DISTINCT {keys} FROM {quote_identifier(child.name)} WHERE {self.dangling(link)}"
-            )
+            broken = fetch_all(self.sqlite, f"SELECT DISTINCT {keys} FROM {table} WHERE {self.dangling(link)}")
         except UnicodeDecodeError:
             broken = []  # `repair` deletes them
-        update = (
-            f"UPDATE OR IGNORE {quote_identifier(child.name)} SET ({keys}) = ({', '.join('?' * len(names))}) WHERE "
-        )
-        update = update + " AND ".join(f"{name} = ?" for name in names)
+        same = " AND ".join(f"{name} = ?" for name in names)
+        update = f"UPDATE OR IGNORE {table} SET ({keys}) = ({', '.join('?' * len(names))}) WHERE {same}"
         for old, new in zip(broken, replacements, strict=False):
             self.sqlite.execute(update, (*new, *old))
         self.sqlite.authorizer = self.guard
 
-    def repair(self, links: Iterable[ForeignKey]) -> bool:
-        """Delete rows with dangling keys until none is left; returns whether any was deleted."""
+    def repair(self, links: Iterable[ForeignKey]) -> None:
+        """Delete rows with dangling keys until none is left."""
         self.sqlite.authorizer = None
-        before, last = self.sqlite.total_changes(), -1
+        last = -1
         while self.sqlite.total_changes() != last:
             last = self.sqlite.total_changes()
             for link in links:
                 child = quote_identifier(self.schema.tables[link.child].name)
                 self.sqlite.execute(f"DELETE FROM {child} WHERE {self.dangling(link)}")
         self.sqlite.authorizer = self.guard
-        return self.sqlite.total_changes() != before
 
     def empty(self, table: Table) -> bool:
         return not self.sqlite.execute(f"SELECT 1 FROM {quote_identifier(table.name)} LIMIT 1").fetchall()
@@ -197,9 +189,16 @@ class VariantWriter:
         target = VariantDatabase(self.plan.schema, self.limits, self.clock)
         for table in self.plan.tables:
             self.fill(target, table, (self.seed, index))
-        self.mend(target, (self.seed, index))
+        for table in self.plan.tables:
+            for link in table.later:  # foreign keys whose parents came later
+                target.mend(link, self.replacements(target, table, link, (self.seed, index)))
+        target.repair(self.plan.held)
         if any(table.rows and target.empty(table.table) for table in self.plan.tables):
-            target = self.copy()
+            target = VariantDatabase(self.plan.schema, self.limits, self.clock)
+            for table in self.plan.tables:
+                for row in table.rows:
+                    target.insert(table.table, row)
+            target.repair(self.plan.held)
         return target.content()
 
     def fill(self, target: VariantDatabase, table: TablePlan, names: tuple[object, ...]) -> None:
@@ -215,13 +214,6 @@ class VariantWriter:
                     rows.accept(row)
                     break
 
-    def mend(self, target: VariantDatabase, names: tuple[object, ...]) -> None:
-        """Set foreign keys whose parents came later, and delete rows whose keys still dangle."""
-        for table in self.plan.tables:
-            for link in table.later:
-                target.mend(link, self.replacements(target, table, link, names))
-        target.repair(self.plan.held)
-
     def replacements(
         self, target: VariantDatabase, table: TablePlan, link: ForeignKey, names: tuple[object, ...]
     ) -> list[Row]:
@@ -233,14 +225,6 @@ class VariantWriter:
         chance = seeded_random(*names, table.name, "later", link.columns)
         return [chance.choice(keys) for _ in range(self.most)]
 
-    def copy(self) -> VariantDatabase:
-        target = VariantDatabase(self.plan.schema, self.limits, self.clock)
-        for table in self.plan.tables:
-            for row in table.rows:
-                target.insert(table.table, row)
-        target.repair(self.plan.held)
-        return target
-
 
 def write_variants(request: dict[str, Any], files: list[int], limits: Limits, clock: DeadlineClock) -> None:
     """Read the database in the first file and write a variant of it to each of the others."""
@@ -249,10 +233,9 @@ def write_variants(request: dict[str, Any], files: list[int], limits: Limits, cl
     source.sqlite.authorizer = None  # from here on all statements are ours, over stored columns of tables only
     plan = make_plan(source.sqlite, caps, request["constants"])
     source.close()
-    most = caps.share(len(plan.tables))
-    variation = VariantWriter(plan, limits, clock, request["seed"], most)
+    writer = VariantWriter(plan, limits, clock, request["seed"], caps.share(len(plan.tables)))
     for index, file in enumerate(files[1:]):
-        write_all(file, variation.variant(index))
+        write_all(file, writer.variant(index))
 
 
 def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[str, Any]:
@@ -273,11 +256,7 @@ def answer(request: dict[str, Any], files: list[int], limits: Limits) -> dict[st
 def explain(error: Exception) -> str:
     if isinstance(error, apsw.InterruptError):
         return "varying it ran past the deadline"
-    try:
-        message = classify_error(error).message if isinstance(error, MemoryError | apsw.NoMemError) else str(error)
-    except UnusableDatabaseError as unusable:
-        message = str(unusable)
-    return message
+    return classify_error(error).message if isinstance(error, MemoryError | apsw.NoMemError) else str(error)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def fill_order(schema: Schema, links: tuple[ForeignKey, ...]) -> list[str]:
 def implied_foreign_keys(schema: Schema, rows: dict[str, list[Row]]) -> list[ForeignKey]:
     """Undeclared keys: columns named like another table's only key, with all values in that key."""
     taken = {(link.child, column) for link in schema.links for column in link.columns}
-    found = []
+    found: list[ForeignKey] = []
     for name, table in schema.tables.items():
         single = {key[0] for key in table.keys if len(key) == 1}
         for place, column in enumerate(table.columns):

@@ -311,17 +311,12 @@ class RowVariation:
         elif column in self.used:
             row[column] = self.key(base[column], column)
             return row[column] is not None or base[column] is None
-        elif vary and column in self.foreign:
-            row[column] = self.resampled(base[column], column)
+        elif vary and column in self.foreign:  # its parents come later: another value of the column, or the base's
+            values, rate = self.columns[column].profile.values, self.columns[column].rate
+            row[column] = self.chance.choice(values) if values and self.chance.random() < rate else base[column]
         elif vary:
             row[column] = self.columns[column].cell(base[column])
         return True
-
-    def resampled(self, base: Value, column: int) -> Value:
-        own = self.columns[column]
-        return (
-            self.chance.choice(own.profile.values) if own.profile.values and self.chance.random() < own.rate else base
-        )
 
     def key(self, base: Value, column: int) -> Value:
         used = self.used[column]

@@ -124,7 +124,7 @@ def read_schema(sqlite: apsw.Connection, caps: SuiteLimits) -> Schema:
 def read_table(sqlite: apsw.Connection, name: str, sql: str, without_rowid: bool) -> Table:
     rows = fetch_all(sqlite, COLUMNS, name)
     columns = tuple(
-        Column(c, affinity(str(kind or "")), bool(required), collation(sqlite, name, c))
+        Column(c, affinity(str(kind or "")), bool(required), str(sqlite.column_metadata("main", name, c)[1]))
         for c, kind, required, _ in rows
     )
     places = {column.name: n for n, column in enumerate(columns)}
@@ -132,14 +132,10 @@ def read_table(sqlite: apsw.Connection, name: str, sql: str, without_rowid: bool
     keys = [primary] if primary else []
     for _, group in groupby(fetch_all(sqlite, UNIQUE, name), key=lambda row: row[0]):
         key = tuple(places.get(c, -1) for _, c in group)
-        if -1 not in key and key not in keys:  # an index over an expression or a generated column is SQLite's to check
+        if -1 not in key and key not in keys:  # SQLite checks indexes over expressions and generated columns
             keys.append(key)
     free = [r for r in ROWID_NAMES if r not in {column.name.lower() for column in columns}]
     return Table(name, sql, columns, tuple(keys), None if without_rowid or not free else free[0])
-
-
-def collation(sqlite: apsw.Connection, table: str, column: str) -> str:
-    return str(sqlite.column_metadata("main", table, column)[1])
 
 
 def read_foreign_keys(sqlite: apsw.Connection, key: str, tables: dict[str, Table]) -> list[ForeignKey]:

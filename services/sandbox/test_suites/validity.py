@@ -233,18 +233,14 @@ def outline(sql: str) -> Outline:
     return Outline(order, limit, end, tidy and depth == 0 and lowest == 0 and not late)
 
 
-def order_terms(width: int, direction: str) -> str:
-    return ", ".join(f"{n} {direction}" for n in range(1, width + 1))
-
-
 def insert_order_terms(sql: str, found: Outline, place: int, width: int) -> tuple[str, str]:
     """The text twice, with all result columns as last terms of its order, ascending and descending.
 
     The line breaks keep a comment before `place` from swallowing what is inserted.
     """
     lead = "\n, " if found.order is not None else "\nORDER BY "
-    rising, falling = (f"{lead}{order_terms(width, way)}\n" for way in ("ASC", "DESC"))
-    return sql[:place] + rising + sql[place:], sql[:place] + falling + sql[place:]
+    rising, falling = (", ".join(f"{n} {way}" for n in range(1, width + 1)) for way in ("ASC", "DESC"))
+    return f"{sql[:place]}{lead}{rising}\n{sql[place:]}", f"{sql[:place]}{lead}{falling}\n{sql[place:]}"
 
 
 def tie_probes(gold: str, width: int) -> tuple[str, str] | None:
@@ -275,6 +271,7 @@ CHANCE = frozenset({"random", "randomblob", "last_insert_rowid", "changes", "tot
 DATES = {"date": 0, "time": 0, "datetime": 0, "julianday": 0, "unixepoch": 0, "strftime": 1}
 JOINING = frozenset({"group_concat", "string_agg", "json_group_array", "json_group_object"})
 TIED_WINDOWS = (exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist)
+TIED_NAMES = frozenset({"rank", "dense_rank", "percent_rank", "cume_dist"})
 
 
 def static_fault(gold: str, keys: PrimaryKeys | None = None) -> str | None:
@@ -287,8 +284,10 @@ def static_fault(gold: str, keys: PrimaryKeys | None = None) -> str | None:
     tree = parse_gold(gold)
     if tree is None:
         return "unreadable"
-    if outermost_fault(tree, gold):
-        return "limit"
+    found = outline(gold)
+    limit, order = tree.args.get("limit") is not None, tree.args.get("order") is not None
+    if not found.sound or (found.limit is not None) != limit or (found.order is not None) != order:
+        return "limit"  # the scan of the text and the tree see different clauses
     if any(kind == "word" and text.lower() in JOINING for kind, text in tokens(gold)):
         return "aggregate_order"
     return next(faults(tree, keys or {}), None)
@@ -302,13 +301,6 @@ def parse_gold(gold: str) -> exp.Query | None:
     statements = [tree for tree in trees if not isinstance(tree, exp.Semicolon)]
     tree = statements[0] if len(statements) == 1 else None
     return tree if isinstance(tree, exp.Select | exp.SetOperation) else None
-
-
-def outermost_fault(tree: exp.Query, gold: str) -> bool:
-    """Whether the scan of the text and the tree see different clauses."""
-    found = outline(gold)
-    limit, order = tree.args.get("limit") is not None, tree.args.get("order") is not None
-    return not found.sound or (found.limit is not None) != limit or (found.order is not None) != order
 
 
 def faults(tree: exp.Query, keys: PrimaryKeys) -> Iterator[str]:
@@ -351,12 +343,7 @@ def reads_clock(node: exp.Expr) -> bool:
 def is_deterministic_window(window: exp.Window) -> bool:
     """Whether rows that tie in a window's order get the same value."""
     function = window.this
-    if isinstance(function, TIED_WINDOWS) or function_name(function) in (
-        "rank",
-        "dense_rank",
-        "percent_rank",
-        "cume_dist",
-    ):
+    if isinstance(function, TIED_WINDOWS) or function_name(function) in TIED_NAMES:
         return True
     frame = window.args.get("spec")
     by_rows = frame is not None and str(frame.args.get("kind", "")).upper() != "RANGE"
