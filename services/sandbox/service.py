@@ -1,6 +1,7 @@
 """What the HTTP process holds between requests: a pool for queries, an intake for files, slots for both."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -21,7 +22,7 @@ from shared.settings import SandboxSettings
 from shared.storage.keys import is_sha256
 from shared.storage.store import ObjectStore
 
-DEFAULT_DEADLINE_S, DEFAULT_ROWS = 2.0, 100  # where a caller names none
+DEFAULT_DEADLINE_S, DEFAULT_ROWS = 2.0, 100  # when the caller gives none
 Result = TypeVar("Result")
 
 
@@ -38,13 +39,14 @@ class SandboxService:
         self.objects, self.settings = objects, settings
         self.pool = SandboxPool(settings.http_children, Limits())
         self.intake = Intake(objects, incoming, most=settings.max_upload_bytes, deadline_s=settings.intake_timeout_s)
-        self.queries = create_slots(settings.http_children, settings, "the sandbox")
-        self.uploads = create_slots(settings.uploads, settings, "the sandbox for uploads")
+        slots = partial(Slots, wait_s=settings.wait_s, waiting=settings.waiting, busy=BusyError)
+        self.queries = slots(settings.http_children, what="the sandbox")
+        self.uploads = slots(settings.uploads, what="the sandbox for uploads")
         self._threads = CapacityLimiter(settings.http_children + settings.uploads + 2)
 
-    async def off_loop(self, work: Callable[..., Result], *given: object) -> Result:
+    async def off_loop(self, work: Callable[..., Result], *arguments: object) -> Result:
         """Run what blocks in a thread; the slots bound their number."""
-        return await to_thread.run_sync(work, *given, limiter=self._threads)
+        return await to_thread.run_sync(work, *arguments, limiter=self._threads)
 
     async def execute(self, request: ExecuteRequest, caller: str = "") -> ExecutionResult:
         """Raises InvalidInputError, NotFoundError, BusyError, OwnShareError."""
@@ -58,7 +60,7 @@ class SandboxService:
         path = self.local(database_id)
         try:
             return self.pool.execute(path, sql, deadline_s=seconds, keep_rows=rows)
-        except InvalidInputError as error:  # budgets were checked: it is the file, whose path is nobody's business
+        except InvalidInputError as error:  # budgets are checked, so it is the file; its path is not shown
             message = f"database {database_id} cannot be read any more; bring the same file again"
             raise InvalidInputError(message, code=INVALID_DATABASE) from error
 
@@ -80,10 +82,6 @@ class SandboxService:
         self.kill()
         self.pool.close()
         self.intake.pool.close()
-
-
-def create_slots(count: int, settings: SandboxSettings, what: str) -> Slots:
-    return Slots(count, wait_s=settings.wait_s, waiting=settings.waiting, what=what, busy=BusyError)
 
 
 def caller_of(request: Request) -> str:

@@ -14,7 +14,7 @@ from services.sandbox.judging.judge import GoldCache, Judge, JudgeQuestion
 from services.sandbox.judging.suite_review import DatabaseSuite, SuiteReview
 from services.sandbox.judging.verdicts import Judgement, combine_verdicts
 from services.sandbox.judging.verification import CONSTANT, DISAGREES, UNREADABLE, Verifier
-from services.sandbox.test_suites.generate import prepare_suite
+from services.sandbox.test_suites.generate import prepare_suites
 from shared.catalog.datasets import find_dataset
 from shared.contracts.base import TaskContract
 from shared.contracts.records import Candidate, Example, JudgedCandidate, Outcome, Policy, Verdict, WrittenExample
@@ -154,7 +154,7 @@ def judge_candidates(command: JudgeCandidates, shard: Shard) -> TaskResult:
     judged: list[JudgedCandidate] = []
     judge, names = shard_judge(shard, command.policy), list(grouped)
     further = FurtherPolicies(command, shard)
-    suites = prepare_suites(shard.objects, examples.values(), grouped, command.neighbours)
+    suites = suites_of_shard(shard.objects, examples.values(), grouped, command.neighbours)
     for begin in range(0, len(names), JUDGED_AT_ONCE):
         part = names[begin : begin + JUDGED_AT_ONCE]
         questions = [
@@ -178,7 +178,7 @@ def judge_candidates(command: JudgeCandidates, shard: Shard) -> TaskResult:
     return TaskResult(counts, {"judged": shard.write_records("judged", judged)})
 
 
-def prepare_suites(
+def suites_of_shard(
     objects: ObjectStore, examples: Iterable[Example], grouped: Mapping[str, Sequence[Candidate]], count: int
 ) -> dict[Path, DatabaseSuite]:
     """Test-suite databases by local database file, for all golds and candidates of the shard."""
@@ -189,10 +189,7 @@ def prepare_suites(
         candidates = grouped.get(example.example_id, ())
         sqls.setdefault(example.database_id, []).append(example.gold)
         sqls[example.database_id] += [candidate.sql for candidate in candidates if candidate.sql]
-    return {
-        local_database(objects, database_id): prepare_suite(objects, database_id, texts, count)
-        for database_id, texts in sqls.items()
-    }
+    return prepare_suites(objects, sqls, count)
 
 
 def outcome_of(judgement: Judgement) -> Outcome:

@@ -71,7 +71,7 @@ def make_card(path: Path, database_id: str, *, sample_rows: int = 5, pool: Sandb
 REMEMBERED = 10_000
 TOUCHED_S = 3600.0  # how precisely the last use of a DDL database is known
 _touched: dict[str, float] = {}
-_built: dict[str, str] = {}  # script hash -> database id: a grammar's few databases come back in every shard
+_built: dict[str, str] = {}  # script hash -> database id: the grammar's few databases recur in every shard
 
 
 def script_hash(script: DatabaseScript) -> str:

@@ -317,12 +317,12 @@ def satisfies(condition: Condition, value: Value) -> bool:
     return bool({">": one > other, "<": one < other, ">=": one >= other, "<=": one <= other}[sign])
 
 
-# Which parent the rows for the filters share: that of their first key, that of their last, or each its own.
+# Which parent rows for the filters share: that of their first key, of their last, or none.
 Sharing = Literal["first", "last", "none"]
 SHARINGS: tuple[Sharing, ...] = get_args(Sharing)
 PLAIN_ROWS = 6
 CHILDLESS = 2
-OFFSET = 1000  # where rows are there already, so that no key is taken
+OFFSET = 1000  # added where the table has rows already, so that no key is taken
 FilledRow = dict[str, Value]
 
 

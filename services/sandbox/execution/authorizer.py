@@ -9,9 +9,9 @@ MOST_REMEMBERED = 10_000
 AuthorizerCallback = Callable[[int, str | None, str | None, str | None, str | None], int]
 
 READ_ACTIONS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE})
-# They would make a verdict depend on the run.
+# These would make a verdict depend on the run.
 RANDOM_FUNCTIONS = frozenset({"random", "randomblob"})
-# They reach outside the query: files, pointers, logs, and checks that run statements of their own.
+# These reach outside the query: files, pointers, logs, and checks that run their own statements.
 ESCAPING_FUNCTIONS = frozenset(
     {
         "load_extension",
@@ -26,12 +26,12 @@ ESCAPING_FUNCTIONS = frozenset(
     }
 )
 DENIED_FUNCTIONS = RANDOM_FUNCTIONS | ESCAPING_FUNCTIONS
-# They may ask what time it is; whether they do depends on their arguments.
+# These may read the clock, depending on their arguments.
 DATE_FUNCTIONS = frozenset(
     {"date", "time", "datetime", "julianday", "strftime", "unixepoch", "timediff"}
     | {"current_date", "current_time", "current_timestamp"}
 )
-# Tables that SQLite has without any CREATE; carray becomes known when first used, and is in no list of modules before.
+# Tables that SQLite has without any CREATE. carray is in no list of modules until it is used.
 BUILT_IN_TABLES = frozenset(
     {"dbstat", "fts3tokenize", "carray", "sqlite_dbpage", "sqlite_stmt", "bytecode", "tables_used"}
 )
@@ -87,7 +87,7 @@ class Authorizer:
             # full-text search asks for the data version
             return action in READ_ACTIONS or (action == apsw.SQLITE_PRAGMA and first == "data_version")
 
-        permitted: set[tuple[int, str | None, str | None]] = set()  # asked again and again: ten times a query
+        permitted: set[tuple[int, str | None, str | None]] = set()  # a cache: SQLite asks about ten times per query
 
         def decide(action: int, first: str | None, second: str | None, _base: str | None, _inner: str | None) -> int:
             if (action, first, second) in permitted:

@@ -263,7 +263,7 @@ def probe_walls(limits: Limits | None = None) -> dict[str, bool]:
     child = ChildProcess(limits or Limits())
     try:
         assert child.process.stdin is not None
-        child.process.stdin.close()  # it ends once it stands behind its walls
+        child.process.stdin.close()  # the child ends once its walls are up
         child.process.wait(child.limits.start_s)
     except subprocess.TimeoutExpired:
         raise child._never_began() from None

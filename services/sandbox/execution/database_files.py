@@ -11,9 +11,9 @@ from shared.errors import InvalidInputError, NotFoundError
 
 MAGIC = b"SQLite format 3\x00"
 HEADER_BYTES = 100
-HOT_JOURNAL = bytes.fromhex("d9d505f920a163d7")  # others are what `journal_mode=PERSIST` leaves behind
+HOT_JOURNAL = bytes.fromhex("d9d505f920a163d7")  # `journal_mode=PERSIST` leaves others behind
 WAL_HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24
-WAL_BYTES_READ = 8_000_000  # of a log that may hold nothing new; a longer one is taken for unfinished
+WAL_BYTES_READ = 8_000_000  # a longer log counts as unfinished
 NOT_REGULAR = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -97,7 +97,7 @@ class FileIdentities:
             if self._known.get(name) == now and not any(map(os.path.exists, (f"{name}-wal", f"{name}-journal"))):
                 return now
         except (OSError, ValueError):
-            pass  # said better below
+            pass  # the check below reports it
         self._known[name] = check_database_file(path, most_bytes=self.most_bytes)
         return self._known[name]
 
@@ -128,7 +128,7 @@ def refuse_truncated(path: Path, size: int, head: bytes) -> None:
     page = int.from_bytes(head[16:18], "big")
     page = 65_536 if page == 1 else page
     whole = int.from_bytes(head[28:32], "big") * page
-    kept = head[24:28] == head[92:96] and page in PAGE_SIZES  # else SQLite says what is wrong with it
+    kept = head[24:28] == head[92:96] and page in PAGE_SIZES  # otherwise SQLite reports what is wrong
     if kept and size < whole:
         raise InvalidInputError(f"{path} is cut short: {size} of its {whole} bytes are there; copy or fetch it again.")
 
@@ -168,7 +168,7 @@ def wal_has_new_pages(path: Path, log: bytes) -> bool:
     waiting: dict[int, bytes] = {}
     for at in range(WAL_HEADER_BYTES, len(log) - FRAME_HEADER_BYTES - size + 1, FRAME_HEADER_BYTES + size):
         frame, begin = log[at : at + FRAME_HEADER_BYTES], at + FRAME_HEADER_BYTES
-        if frame[8:16] != salts:  # of an earlier round of the log
+        if frame[8:16] != salts:  # left from an earlier round of the log
             break
         waiting[int.from_bytes(frame[:4], "big")] = log[begin : begin + size]
         if frame[4:8] != bytes(4):  # ends a transaction

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 
 from shared.errors import InvalidInputError
 
-FILE_BYTES = 4 * 1024**3  # larger than every database of Spider and BIRD's dev set; reading is by page, never whole
-FLUSH_S = 0.002  # how long a child may keep the answers of quick statements to itself
+FILE_BYTES = 4 * 1024**3  # larger than every database of Spider and BIRD dev; files are read page by page
+FLUSH_S = 0.002  # how long a child may hold back the answers of quick statements
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(r"fts5: |unterminated string|invalid Unicode escape|may only be used within"),
     ),
 )
-# Where SQLite's words say too little: what they mean, put after them.
+# What SQLite's message means, appended where it alone says too little.
 MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^incomplete input"), "the SQL ends in the middle of a statement"),
     (re.compile(r"^Recursion limit|^parser stack overflow"), "the SQL is nested too deep"),
@@ -41,12 +41,12 @@ MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = (
         "(a, b) may stand only in comparisons with as many values on both sides, and in IN",
     ),
 )
-# Limits of ours that lie below those of a stock SQLite: what they stop there would go on.
+# Our limits that are below SQLite's own: without them the statement would go on.
 OUR_LIMITS = re.compile(
     r"^(string or blob too big|statement too long|Expression tree is too large|too many terms in compound SELECT"
     r"|LIKE or GLOB pattern too complex)"
 )
-MESSAGE_CHARS = 500  # SQLite repeats names and tokens in full, and a hostile one has ninety thousand characters
+MESSAGE_CHARS = 500  # SQLite repeats names and tokens in full, and a hostile one can be very long
 QUOTED_STRING = re.compile(r"should this be a string literal")
 
 
@@ -64,7 +64,7 @@ class Failure:
 
     outcome: str
     message: str
-    sandbox_limited: bool = False  # a limit of ours stopped it, not SQLite
+    sandbox_limited: bool = False  # one of our limits stopped it, not SQLite
 
 
 def classify_error(error: BaseException, denied: str | None = None) -> Failure:

@@ -283,12 +283,5 @@ def execute_once(database: Path, sql: str, *, deadline_s: float = 2.0, max_rows:
     """
     with SandboxPool(children=1, limits=replace(Limits(), deadline_s=deadline_s)) as pool:
         execution = pool.execute(database, sql, keep_rows=max_rows)
-    return {
-        "outcome": execution.outcome.value,
-        "rows": execution.rows,
-        "columns": execution.columns,
-        "row_count": execution.row_count,
-        "truncated": execution.truncated,
-        "elapsed_ms": execution.elapsed_ms,
-        "message": execution.message,
-    }
+    names = ("rows", "columns", "row_count", "truncated", "elapsed_ms", "message")
+    return {"outcome": execution.outcome.value, **{name: getattr(execution, name) for name in names}}

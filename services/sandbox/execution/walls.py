@@ -28,7 +28,7 @@ from services.sandbox.execution.protocol import (
     open_only_given,
 )
 
-CREATE_RULESET, RESTRICT_SELF = 444, 446  # on every machine
+CREATE_RULESET, RESTRICT_SELF = 444, 446  # the same on every machine
 VERSION_FLAG = 1
 PR_SET_NO_NEW_PRIVS = 38
 FILE_RIGHTS = (13, 14, 15, 15, 16)  # rights over files that versions 1 to 5 know, as a number of low bits
@@ -69,9 +69,11 @@ def restrict_with_landlock() -> int:
 CallNumber = tuple[int | None, int | None]
 CallNumbers = dict[str, CallNumber]
 
-# None of them names a file to open, another process, an address or a namespace.
+# System calls that a walled-in child may make, with their numbers on x86_64 and aarch64 (None: not there). Numbers are
+# part of Linux's stable interface: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
+# None of these names a file to open, another process, an address or a namespace.
 ALLOWED_CALLS: CallNumbers = {
-    # descriptors that it has
+    # open descriptors
     "read": (0, 63),
     "pread64": (17, 67),
     "readv": (19, 65),
@@ -91,8 +93,8 @@ ALLOWED_CALLS: CallNumbers = {
     "select": (23, None),
     "pselect6": (270, 72),
     "fadvise64": (221, 223),
-    "recvmsg": (47, 212),  # on the socket by which its parent gives it files
-    # what is known of a file, never its content: SQLite resolves paths before it asks to open one
+    "recvmsg": (47, 212),  # on the socket over which the parent sends files
+    # a file's metadata, never its content: SQLite resolves paths before it opens one
     "stat": (4, None),
     "fstat": (5, 80),
     "lstat": (6, None),
@@ -108,7 +110,7 @@ ALLOWED_CALLS: CallNumbers = {
     "mremap": (25, 216),
     "mprotect": (10, 226),
     "madvise": (28, 233),
-    # threads of its own, and waiting
+    # its threads, and waiting
     "futex": (202, 98),
     "set_robust_list": (273, 99),
     "set_tid_address": (218, 96),
@@ -126,7 +128,7 @@ ALLOWED_CALLS: CallNumbers = {
     "rt_sigprocmask": (14, 135),
     "rt_sigreturn": (15, 139),
     "sigaltstack": (131, 132),
-    # clocks, chance, and what it is itself
+    # clocks, random numbers, its own identity
     "clock_gettime": (228, 113),
     "clock_getres": (229, 114),
     "gettimeofday": (96, 169),
@@ -146,7 +148,7 @@ ALLOWED_CALLS: CallNumbers = {
     "uname": (63, 160),
     "sysinfo": (99, 179),
 }
-# Of a child that is given files to write.
+# For a child that writes files.
 WRITING_CALLS: CallNumbers = {
     "pwrite64": (18, 68),
     "pwritev": (296, 70),
@@ -155,7 +157,7 @@ WRITING_CALLS: CallNumbers = {
     "fsync": (74, 82),
     "fdatasync": (75, 83),
 }
-# Allowed for some arguments only.
+# Allowed with some arguments only.
 CLONE, KILL, TGKILL, PRLIMIT = (56, 220), (62, 129), (234, 131), (302, 261)
 FCNTL, PRCTL = (72, 25), (157, 167)
 # Not F_SETOWN and F_SETSIG: the owner of a descriptor gets a signal, SIGKILL too, when something happens on it.
@@ -164,12 +166,12 @@ FCNTL_COMMANDS = (
     *(fcntl.F_GETLK, fcntl.F_SETLK, fcntl.F_SETLKW),
 )
 PRCTL_OPTIONS = (15, 16, 0x53564D41)  # PR_SET_NAME, PR_GET_NAME, PR_SET_VMA: names of threads and of memory
-# From here on both machines use one number; a caller that gets ENOSYS for such a call goes back to an older one.
+# From here on both machines share numbers; a caller that gets ENOSYS falls back to an older call.
 FIRST_NEW_CALL = 424
 SECCOMP_CALL = (317, 277)
 
 
-MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the numbers, AUDIT_ARCH
+MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column in the table, AUDIT_ARCH
 SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC = 1, 1
 LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -290,7 +292,7 @@ def allow_cpu(seconds: float) -> None:
     """Allow about `seconds` more of CPU time; beyond that the kernel ends the process (SIGXCPU)."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(usage.ru_utime + usage.ru_stime + seconds) + 2
-    with contextlib.suppress(ValueError):  # an outer hard limit that is lower holds anyway
+    with contextlib.suppress(ValueError):  # a lower hard limit from outside holds anyway
         resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 

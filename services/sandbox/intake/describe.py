@@ -16,7 +16,7 @@ from services.sandbox.judging.comparison import shown_cell
 from shared.sql.tokens import tokens
 
 COMMENT_CHARS = 200
-# A part of the list that begins with one of these is no column.
+# A part of the list that begins with one of these is not a column.
 CONSTRAINTS = frozenset({"constraint", "primary", "unique", "check", "foreign"})
 Comments = tuple[str | None, dict[str, str]]
 
@@ -139,19 +139,17 @@ def describe(connection: ReadConnection, sample_rows: int, limits: Limits) -> di
             for collation in connection.foreign
         ]
         entries = list(schema_entries(connection.sqlite, warnings))
-        tables = [
-            try_table(connection.sqlite, *entry, sample_rows, warnings) for entry in entries if entry[2] != "view"
-        ]
-        views = [
-            describe_view(connection, name, sql, sample_rows, limits, warnings)
-            for name, sql, kind in entries
-            if kind == "view"
-        ]
-        return {
+        tables, views = [], []
+        for name, sql, kind in entries:
+            if kind == "view":
+                views.append(describe_view(connection, name, sql, sample_rows, limits, warnings))
+            else:
+                tables.append(try_table(connection.sqlite, name, sql, kind, sample_rows, warnings))
+        found = {
             "tables": [one for one in tables if one is not None],
             "views": [one for one in views if one is not None],
-            "warnings": warnings,
         }
+        return {**found, "warnings": warnings}
     except (apsw.Error, MemoryError, UnicodeDecodeError) as error:
         failure = classify_error(error)
         return {"outcome": failure.outcome, "message": failure.message}

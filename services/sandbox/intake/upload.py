@@ -25,7 +25,7 @@ from shared.storage.store import ObjectStore
 
 INTAKE_CHILD = "services.sandbox.intake.child"
 INVALID_DATABASE = "invalid_database"
-SHOWN_WARNINGS = 20  # of what a card says is left out; the card has all
+SHOWN_WARNINGS = 20  # of the card's; the card has all
 
 
 class TooLargeError(SenseError):
@@ -85,7 +85,7 @@ class Intake:
         path = self.folder / f"{secrets.token_hex(8)}.part"
         with locked(self.folder, fcntl.LOCK_SH):
             file = path.open("xb")
-            fcntl.flock(file, fcntl.LOCK_EX)  # says that somebody still writes it
+            fcntl.flock(file, fcntl.LOCK_EX)  # marks the file as being written
         try:
             with file:
                 yield IncomingFile(file, path, self.most)

@@ -15,7 +15,7 @@ from typing import Any
 
 Cell = str | int | float | bytes | None
 Row = tuple[Cell, ...]
-MARSHAL_VERSION = 2  # without references and interning: equal cells give equal bytes, whatever else is in memory
+MARSHAL_VERSION = 2  # without references and interning, so equal cells give equal bytes
 NEAR_INTEGER = 1e-12
 LARGEST_INTEGER = 2.0**63
 

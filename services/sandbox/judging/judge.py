@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.pool import SandboxPool
@@ -21,7 +22,7 @@ from shared.contracts.records import Outcome, Policy
 KEPT_IN_MEMORY = 4096
 KEPT_IN_FILE = 200_000
 BUSY_S = 5.0
-CACHE_VERSION = 2  # goes up when what earlier processes kept in the file must not be read any more
+CACHE_VERSION = 2  # goes up when what earlier processes stored must not be read
 # They depend on the machine and the moment: no other process learns them, and a kill is tried again at once.
 TRANSIENT = frozenset({Outcome.TIMEOUT, Outcome.KILLED, Outcome.MEMORY_LIMIT})
 
@@ -169,7 +170,12 @@ class Judge:
             for place, question in enumerate(questions)
             if len(question.candidates) == 1 and question.candidates[0] is not None and keys[place] not in known
         ]
-        ran = self.pool.execute_many([self._request_together(questions[place], now) for place in places])
+        requests = []
+        for question in (questions[place] for place in places):
+            gold, sql = self.policy.gold_text(question.gold), self.policy.candidate_text(question.candidates[0] or "")
+            with_gold = {"gold": gold, "gold_deadline_s": self.limits.gold_deadline_s, "only_wrong": self.only_wrong}
+            requests.append(self._request(question, sql, gold, now, **with_gold))
+        ran = self.pool.execute_many(requests)
         golds = {keys[place]: execution.gold for place, execution in zip(places, ran, strict=True) if execution.gold}
         self.golds.remember(golds)
         found: dict[int, list[Judgement]] = {}
@@ -179,19 +185,10 @@ class Judge:
                 found[place] = self._judgements(questions[place], execution.gold, own)
         return found
 
-    def _request_together(self, question: JudgeQuestion, now: int) -> ExecutionRequest:
-        gold = self.policy.gold_text(question.gold)
-        return ExecutionRequest(
-            question.database,
-            self.policy.candidate_text(question.candidates[0] or ""),
-            None,
-            self.keep_rows,
-            self.policy.rule(gold),
-            only_wrong=self.only_wrong,
-            gold=gold,
-            gold_deadline_s=self.limits.gold_deadline_s,
-            now_ms=now,
-        )
+    def _request(self, question: JudgeQuestion, sql: str, gold: str, now: int | None, **more: Any) -> ExecutionRequest:
+        """A run of `sql` that is fingerprinted under the rule for this gold."""
+        rule = self.policy.rule(gold)
+        return ExecutionRequest(question.database, sql, keep_rows=self.keep_rows, rule=rule, now_ms=now, **more)
 
     def _keys(self, questions: Sequence[JudgeQuestion], *, with_marks: bool) -> list[str]:
         # the identity of a file stands for its content when the file may change
@@ -223,25 +220,14 @@ class Judge:
         keys = self._keys(questions, with_marks=with_marks)
         known = self.golds.find(keys)
         missing = {key: place for place, key in enumerate(keys) if key not in known}
+        more = {"deadline_s": self.limits.gold_deadline_s, "leave_target": True, "with_marks": with_marks}
         requests = [
-            self._gold_request(questions[place].database, texts[place], with_marks, now) for place in missing.values()
+            self._request(questions[place], texts[place], texts[place], now, **more) for place in missing.values()
         ]
         fresh = dict(zip(missing, self.pool.execute_many(requests), strict=True))
         self.golds.remember(fresh)
         known |= fresh
         return [known[key] for key in keys]
-
-    def _gold_request(self, database: Path, text: str, with_marks: bool, now: int | None) -> ExecutionRequest:
-        return ExecutionRequest(
-            database,
-            text,
-            self.limits.gold_deadline_s,
-            self.keep_rows,
-            self.policy.rule(text),
-            leave_target=True,
-            with_marks=with_marks,
-            now_ms=now,
-        )
 
     def _judge_part(
         self, questions: Sequence[JudgeQuestion], golds: Sequence[Execution], now: int
@@ -272,21 +258,9 @@ class Judge:
     def _candidate_requests(self, question: JudgeQuestion, gold: Execution, now: int) -> list[ExecutionRequest]:
         if not gold.complete:
             return []
-        rule, target = self.policy.rule(self.policy.gold_text(question.gold)), gold.target()
-        return [
-            ExecutionRequest(
-                question.database,
-                self.policy.candidate_text(sql),
-                None,
-                self.keep_rows,
-                rule,
-                target=target,
-                only_wrong=self.only_wrong,
-                now_ms=now,
-            )
-            for sql in question.candidates
-            if sql is not None
-        ]
+        text, compare = self.policy.gold_text(question.gold), {"target": gold.target(), "only_wrong": self.only_wrong}
+        sqls = [self.policy.candidate_text(sql) for sql in question.candidates if sql is not None]
+        return [self._request(question, sql, text, now, **compare) for sql in sqls]
 
     def _judgements(self, question: JudgeQuestion, gold: Execution, ran: Sequence[Execution]) -> list[Judgement]:
         runs = iter(ran)

@@ -76,7 +76,7 @@ def mark_unknown_columns(execution: Execution, known: str) -> Execution:
 
 
 FAILED = frozenset({Verdict.WRONG, Verdict.ERROR, Verdict.TIMEOUT})
-# What says something of the question rather than of the answer comes first: the gold cannot be trusted under a policy.
+# These are about the question rather than the answer, so they come first: a policy cannot trust the gold.
 TAKES_PRECEDENCE = (Verdict.UNEXTRACTABLE, Verdict.GOLD_FAILED, Verdict.GOLD_TIMEOUT, Verdict.BOTH_EMPTY)
 
 

@@ -16,7 +16,7 @@ from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.execution.requests import Execution, ExecutionRequest
 from services.sandbox.judging.policies import ConfiguredPolicy
 from services.sandbox.judging.suite_review import DatabaseSuite
-from services.sandbox.test_suites.generate import prepare_suite
+from services.sandbox.test_suites.generate import prepare_suites
 from shared.catalog.databases import CardCache
 from shared.catalog.datasets import example_id
 from shared.contracts.records import Example, Outcome, RejectedExample, WrittenExample
@@ -147,12 +147,7 @@ class Verifier:
         sqls: dict[str, list[str]] = {}
         for place in left:
             sqls.setdefault(written[place].database_id or "", []).append(written[place].sql)
-        suites = {
-            local_database(self.objects, database): prepare_suite(
-                self.objects, database, texts, self.command.neighbours
-            )
-            for database, texts in sqls.items()
-        }
+        suites = prepare_suites(self.objects, sqls, self.command.neighbours)
         golds = [(self.file(written[place]), written[place].sql, ran[place]) for place in left]
         for place, count in zip(left, find_constant_golds(self.pool, golds, suites), strict=True):
             if count:

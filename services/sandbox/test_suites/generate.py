@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,6 +84,11 @@ def generation_error(database: Path, why: str) -> InvalidInputError:
 VERSION = 1  # goes up when the generator's files change
 SEED = 0
 log = get_logger()
+
+
+def prepare_suites(objects: ObjectStore, sqls: Mapping[str, Sequence[str]], count: int) -> dict[Path, DatabaseSuite]:
+    """Suites by local database file, for each database's golds and candidates."""
+    return {local_database(objects, name): prepare_suite(objects, name, texts, count) for name, texts in sqls.items()}
 
 
 def prepare_suite(objects: ObjectStore, database_id: str, sqls: Iterable[str], count: int) -> DatabaseSuite:

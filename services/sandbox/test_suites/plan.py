@@ -157,7 +157,7 @@ class RowSampler:
             yield (row[0] if table.rowid else row), decode_row(row[1:], self.schema.encoding)
 
 
-EVIDENCE = 3  # distinct values that an undeclared key must have
+EVIDENCE = 3  # distinct values that an undeclared key needs
 GENERIC = {"id", "name", "code", "key"}
 
 

@@ -114,10 +114,10 @@ def fits_shape(found: ColumnProfile, text: str) -> bool:
     return shape(text[:1]) in {shape(value[:1]) for value in own[:50]}
 
 
-SURE = math.log(0.01)  # how likely the repeats may agree by chance
+SURE = math.log(0.01)  # bound on the chance that the repeats agree at random
 REPEATS = 3
 GLANCE = 48
-MOST_COLUMNS = 60  # of one table; the work grows with the square
+MOST_COLUMNS = 60  # per table; the work grows with the square
 
 
 def find_dependencies(rows: Sequence[Row], skip: frozenset[int]) -> dict[int, tuple[int, ...]]:
