@@ -24,7 +24,7 @@ from services.sandbox.execution.sql_text import has_outer_order_by
 from services.sandbox.intake.upload import TooLargeError
 from services.sandbox.judging.comparison import ComparisonRule
 from services.sandbox.judging.judge import now_ms
-from services.sandbox.service import Caller, SandboxService, budget, caller_of, get_service, owner_of, to_executed
+from services.sandbox.service import Caller, SandboxService, budget, caller_of, get_service, owner_of
 from shared.api.resources import DATABASE_NAME, ExecuteRequest, ExecutionResult
 from shared.api.sql import RunRequest, RunResponse, RunResult, ScriptRequest, ScriptResponse
 from shared.catalog.databases import Upload
@@ -145,10 +145,7 @@ async def run_statements(service: Service, caller: Caller, body: RunRequest) -> 
         executions = await service.off_loop(run_all, service, body, seconds, rows)
     for execution in executions:
         OUTCOMES.labels(outcome=execution.outcome.value).inc()
-    runs = [
-        RunResult(**to_executed(run).model_dump(), fingerprint=run.fingerprint if run.complete else None)
-        for run in executions
-    ]
+    runs = [RunResult(**run.shown(), fingerprint=run.fingerprint if run.complete else None) for run in executions]
     return RunResponse(runs=runs)
 
 

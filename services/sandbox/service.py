@@ -54,7 +54,7 @@ class SandboxService:
         async with self.queries.taken(caller):
             execution = await self.off_loop(self._execute, request.database_id, request.sql, seconds, rows)
         OUTCOMES.labels(outcome=execution.outcome.value).inc()
-        return to_executed(execution)
+        return ExecutionResult(**execution.shown())
 
     def _execute(self, database_id: str, sql: str, seconds: float, rows: int) -> Execution:
         path = self.local(database_id)
@@ -81,7 +81,7 @@ class SandboxService:
     def close(self) -> None:
         self.kill()
         self.pool.close()
-        self.intake.pool.close()
+        self.intake.close()
 
 
 def caller_of(request: Request) -> str:
@@ -106,18 +106,6 @@ def budget(request: ExecuteRequest, settings: SandboxSettings) -> tuple[float, i
     if rows > settings.max_rows:
         raise InvalidInputError(f"max_rows is {rows}; at most {settings.max_rows} are given at once")
     return seconds, rows
-
-
-def to_executed(execution: Execution) -> ExecutionResult:
-    return ExecutionResult(
-        outcome=execution.outcome.value,
-        columns=execution.columns,
-        rows=execution.rows,
-        row_count=execution.row_count,
-        truncated=execution.truncated,
-        elapsed_ms=execution.elapsed_ms,
-        message=execution.message,
-    )
 
 
 def get_service(request: Request) -> SandboxService:

@@ -192,12 +192,6 @@ def suites_of_shard(
     return prepare_suites(objects, sqls, count)
 
 
-def outcome_of(judgement: Judgement) -> Outcome:
-    if judgement.execution is not None:
-        return judgement.execution.outcome
-    return Outcome.UNEXTRACTABLE if judgement.sql is None else Outcome.NOT_RUN
-
-
 def judged_records(
     candidates: Sequence[Candidate],
     question: JudgeQuestion,
@@ -206,26 +200,30 @@ def judged_records(
     programs: Programs,
 ) -> list[JudgedCandidate]:
     """Records for the object store, both results cut for people. `others` holds further policies' verdicts."""
-    return [
-        JudgedCandidate(
-            candidate=candidate,
-            verdict=combine_verdicts([judgement.verdict, *other.values()]),
-            policy=judgement.policy,
-            outcome=outcome_of(judgement),
-            message=judgement.execution.message if judgement.execution else None,
-            result_hash=judgement.execution.fingerprint if judgement.execution else None,
-            gold_result_hash=judgement.gold.fingerprint,
-            result=judgement.execution.view() if judgement.execution else None,
-            gold_result=judgement.gold.view(),
-            neighbours=judgement.neighbours,
-            neighbours_lost=judgement.neighbours_lost,
-            gold=question.gold,
-            verdicts={judgement.policy: judgement.verdict, **other} if other else {},
-            program=programs.get((question.database, judgement.sql or "")),
-            depends_on=list(judgement.depends_on),
+    found = []
+    for candidate, judgement, other in zip(candidates, judgements, others, strict=True):
+        run, gold = judgement.execution, judgement.gold
+        not_run = Outcome.UNEXTRACTABLE if judgement.sql is None else Outcome.NOT_RUN
+        found.append(
+            JudgedCandidate(
+                candidate=candidate,
+                verdict=combine_verdicts([judgement.verdict, *other.values()]),
+                policy=judgement.policy,
+                outcome=run.outcome if run else not_run,
+                message=run.message if run else None,
+                result_hash=run.fingerprint if run else None,
+                gold_result_hash=gold.fingerprint,
+                result=run.view() if run else None,
+                gold_result=gold.view(),
+                neighbours=judgement.neighbours,
+                neighbours_lost=judgement.neighbours_lost,
+                gold=question.gold,
+                verdicts={judgement.policy: judgement.verdict, **other} if other else {},
+                program=programs.get((question.database, judgement.sql or "")),
+                depends_on=list(judgement.depends_on),
+            )
         )
-        for candidate, judgement, other in zip(candidates, judgements, others, strict=True)
-    ]
+    return found
 
 
 TASKS: dict[TaskContract, Work[Any]] = {

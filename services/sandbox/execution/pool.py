@@ -283,5 +283,4 @@ def execute_once(database: Path, sql: str, *, deadline_s: float = 2.0, max_rows:
     """
     with SandboxPool(children=1, limits=replace(Limits(), deadline_s=deadline_s)) as pool:
         execution = pool.execute(database, sql, keep_rows=max_rows)
-    names = ("rows", "columns", "row_count", "truncated", "elapsed_ms", "message")
-    return {"outcome": execution.outcome.value, **{name: getattr(execution, name) for name in names}}
+    return execution.shown()

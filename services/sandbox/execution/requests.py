@@ -126,15 +126,14 @@ class Execution:
         marks = tuple((bag, listed) for bag, listed in self.marks)
         return ComparisonTarget(self.fingerprint or "", self.row_count, len(self.columns), marks, self.keyed)
 
+    def shown(self) -> dict[str, Any]:
+        """The part that callers see."""
+        names = ("rows", "columns", "row_count", "truncated", "elapsed_ms", "message")
+        return {"outcome": self.outcome.value, **{name: getattr(self, name) for name in names}}
+
     def view(self) -> ResultView:
-        return ResultView(
-            outcome=self.outcome,
-            columns=self.columns,
-            rows=self.rows,
-            row_count=self.row_count,
-            truncated=self.truncated,
-            message=self.message,
-        )
+        """The part that records in the object store carry."""
+        return ResultView(**{name: getattr(self, name) for name in ResultView.model_fields})
 
 
 MAX_BATCH_STATEMENTS = 32

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 from services.sandbox.building.databases import store_database
@@ -148,10 +147,7 @@ class Intake:
                 child.kill()
         self.pool.kill()
 
-    def __enter__(self) -> "Intake":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def close(self) -> None:
         self.kill()
         self.pool.close()
 

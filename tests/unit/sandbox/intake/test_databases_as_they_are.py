@@ -3,6 +3,7 @@
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def test_such_a_database_can_be_described_judged_and_taken(pool: SandboxPool, ch
     (judged,) = Judge(pool, Policy.SPIDER).judge(channels, sql, [sql])
     assert (judged.verdict, judged.depends_on) == (Verdict.CORRECT, (Dependence.COLLATION,))
     with (
-        Intake(DirectoryStore(tmp_path / "store"), tmp_path / "in", most=10**8, deadline_s=20) as intake,
+        closing(Intake(DirectoryStore(tmp_path / "store"), tmp_path / "in", most=10**8, deadline_s=20)) as intake,
         intake.arrival() as arrival,
     ):
         arrival.add(channels.read_bytes())
@@ -139,7 +140,7 @@ def test_odd_databases_are_described_and_taken(pool: SandboxPool, tmp_path: Path
     assert {one.name for one in card.tables} == tables
     assert render_schema(card)
     with (
-        Intake(DirectoryStore(tmp_path / "store"), tmp_path / "in", most=10**8, deadline_s=20) as intake,
+        closing(Intake(DirectoryStore(tmp_path / "store"), tmp_path / "in", most=10**8, deadline_s=20)) as intake,
         intake.arrival() as arrival,
     ):
         arrival.add(path.read_bytes())

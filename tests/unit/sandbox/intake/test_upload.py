@@ -4,6 +4,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ Take = Callable[[bytes], Upload]
 
 @pytest.fixture
 def intake(tmp_path: Path) -> Iterator[Intake]:
-    with Intake(DirectoryStore(tmp_path / "objects"), tmp_path / "in", most=MOST, deadline_s=10.0) as intake:
+    with closing(Intake(DirectoryStore(tmp_path / "objects"), tmp_path / "in", most=MOST, deadline_s=10.0)) as intake:
         yield intake
         assert [path.name for path in (tmp_path / "in").iterdir()] == [".lock"]
 
@@ -179,7 +180,7 @@ def test_a_file_that_stalls_its_reader_ends_with_its_child(tmp_path: Path) -> No
     )
     data = make_database(tmp_path / "stall.sqlite", script)
     objects = DirectoryStore(tmp_path / "objects")
-    with Intake(objects, tmp_path / "in", most=MOST, deadline_s=0.5) as intake:
+    with closing(Intake(objects, tmp_path / "in", most=MOST, deadline_s=0.5)) as intake:
         began = time.monotonic()
         with pytest.raises(InvalidInputError, match=r"could not be checked within 0\.5 s"):
             take(intake, data)
@@ -197,9 +198,9 @@ def test_a_killed_intake_takes_nothing_more(intake: Intake, tmp_path: Path) -> N
 
 def test_a_new_intake_sweeps_what_a_killed_one_received(tmp_path: Path) -> None:
     objects, folder = DirectoryStore(tmp_path / "objects"), tmp_path / "in"
-    with Intake(objects, folder, most=MOST, deadline_s=1.0) as first, first.arrival() as arrival:
+    with closing(Intake(objects, folder, most=MOST, deadline_s=1.0)) as first, first.arrival() as arrival:
         (folder / "dead.part").write_bytes(b"SQLite")
-        with Intake(objects, folder, most=MOST, deadline_s=1.0):
+        with closing(Intake(objects, folder, most=MOST, deadline_s=1.0)):
             assert sorted(path.name for path in folder.iterdir()) == [".lock", arrival.path.name]
 
 
