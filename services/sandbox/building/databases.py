@@ -43,8 +43,8 @@ def build_database(script: DatabaseScript, path: Path, builder: BuildProcess) ->
             with create_files([fresh]) as files:
                 reply = builder.ask(request, deadline, files)
         except OverrunError:
-            said = f"The database script ran longer than {deadline} s; make it smaller."
-            raise InvalidInputError(said) from None
+            message = f"The database script ran longer than {deadline} s; make it smaller."
+            raise InvalidInputError(message) from None
         except ChildDiedError as error:
             raise InvalidInputError(f"The database script ended its process ({error}); make it smaller.") from None
         if "refused" in reply:
@@ -136,8 +136,8 @@ def store_database(objects: ObjectStore, path: Path, database_id: str, pool: San
         return SchemaCard.model_validate_json(objects.get(card_key(database_id)))
     card = make_card(path, database_id, pool=pool)
     if not card.tables:
-        said = card.warnings[0] if card.warnings else "it has none"
-        raise InvalidInputError(f"{path} has no table that can be read: {said}.")
+        message = card.warnings[0] if card.warnings else "it has none"
+        raise InvalidInputError(f"{path} has no table that can be read: {message}.")
     objects.put_file(database_key(database_id), path)
     objects.put(card_key(database_id), card.model_dump_json().encode())
     return card

@@ -108,8 +108,8 @@ class ChildProcess:
     @property
     def walls(self) -> dict[str, bool]:
         """The walls that the child found and put up; none before it has."""
-        said = self.progress.walls()
-        return {name: bool(said & bit) for name, bit in WALL_NAMES.items()}
+        bits = self.progress.walls()
+        return {name: bool(bits & bit) for name, bit in WALL_NAMES.items()}
 
     def ask(self, message: dict[str, Any], deadline_s: float, files: Sequence[int] = ()) -> dict[str, Any]:
         """Send one request with its files and return the reply. Raises like `begin` and `replies`."""

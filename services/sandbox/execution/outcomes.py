@@ -85,8 +85,8 @@ def classify_error(error: BaseException, denied: str | None = None) -> Failure:
         return Failure("syntax_error", "the SQL holds a parameter (?, :name, @name or $name) that has no value")
     if isinstance(error, apsw.Error):
         return classify_message(str(error), denied)
-    said = f"the sandbox could not finish this query: {type(error).__name__}: {error}"
-    return Failure("killed", shorten_message(said), sandbox_limited=True)
+    message = f"the sandbox could not finish this query: {type(error).__name__}: {error}"
+    return Failure("killed", shorten_message(message), sandbox_limited=True)
 
 
 def classify_message(text: str, denied: str | None) -> Failure:

@@ -220,11 +220,11 @@ class SandboxPool:
         """Raises InvalidInputError when the child could not read the file as a database."""
         if "unusable" not in reply:
             return reply
-        said = f"{database} is damaged or not a SQLite database: {reply['unusable']}."
+        message = f"{database} is damaged or not a SQLite database: {reply['unusable']}."
         if not self.tolerant:
-            raise InvalidInputError(said)
-        self.damaged.setdefault(database, said)
-        return {"outcome": Outcome.KILLED.value, "message": said, "sandbox_limited": True}
+            raise InvalidInputError(message)
+        self.damaged.setdefault(database, message)
+        return {"outcome": Outcome.KILLED.value, "message": message, "sandbox_limited": True}
 
     def _check_end(self) -> None:
         if self._end == "killed":
@@ -265,14 +265,14 @@ def died_reply(death: ChildDiedError, deadline_s: float) -> dict[str, Any]:
     """Stands in for the reply of a child that died; the kernel kills one that used too much CPU."""
     if death.status == -signal.SIGXCPU:
         return timeout_reply(deadline_s)
-    said = f"the query ended its process (exit status {death.status})"
-    return {"outcome": Outcome.KILLED.value, "message": said, "sandbox_limited": True}
+    message = f"the query ended its process (exit status {death.status})"
+    return {"outcome": Outcome.KILLED.value, "message": message, "sandbox_limited": True}
 
 
 def timeout_reply(deadline_s: float) -> dict[str, Any]:
     """Stands in for the reply of a child that was killed at its deadline."""
-    said = "the query ran past its deadline and was killed"
-    return {"outcome": Outcome.TIMEOUT.value, "message": said, "elapsed_ms": round(deadline_s * 1000, 3)}
+    message = "the query ran past its deadline and was killed"
+    return {"outcome": Outcome.TIMEOUT.value, "message": message, "elapsed_ms": round(deadline_s * 1000, 3)}
 
 
 def execute_once(database: Path, sql: str, *, deadline_s: float = 2.0, max_rows: int = 100) -> dict[str, Any]:

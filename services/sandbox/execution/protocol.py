@@ -147,10 +147,10 @@ class FileReceiver:
         found = array.array("i")
         if not count:
             return []
-        said, extra, _, _ = self._socket.recvmsg(1, _socket.CMSG_SPACE(count * found.itemsize))
+        received, extra, _, _ = self._socket.recvmsg(1, _socket.CMSG_SPACE(count * found.itemsize))
         for level, kind, data in extra:
             if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
                 found.frombytes(data[: len(data) - len(data) % found.itemsize])
-        if not said or len(found) != count:
+        if not received or len(found) != count:
             raise OSError(errno.EMFILE, "not all descriptors arrived")
         return list(found)

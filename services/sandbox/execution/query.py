@@ -308,8 +308,8 @@ class Query:
             result.encoded += encoded
             result.bytes += sum(map(len, encoded))
             if len(result.rows) > limits.max_rows:
-                said = f"the result has more than {limits.max_rows} rows"
-                result.failure = Failure("row_limit", said, sandbox_limited=True)
+                message = f"the result has more than {limits.max_rows} rows"
+                result.failure = Failure("row_limit", message, sandbox_limited=True)
                 del result.rows[limits.max_rows :]
             elif result.bytes > limits.max_bytes:
                 result.failure = too_large

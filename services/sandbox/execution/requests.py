@@ -214,8 +214,8 @@ def reject_unsendable(sql: str, limits: Limits) -> Execution | None:
     except UnicodeEncodeError:
         return Execution(Outcome.SYNTAX_ERROR, message="the SQL holds a character that is not valid Unicode")
     if size > limits.sql_bytes:
-        said = f"the SQL has {size} bytes; at most {limits.sql_bytes} are run"
-        return Execution(Outcome.BYTE_LIMIT, message=said, sandbox_limited=True)
+        message = f"the SQL has {size} bytes; at most {limits.sql_bytes} are run"
+        return Execution(Outcome.BYTE_LIMIT, message=message, sandbox_limited=True)
     if "\x00" in sql:
         return Execution(Outcome.SYNTAX_ERROR, message=f"the SQL holds a NUL character at position {sql.index(chr(0))}")
     return None

@@ -99,23 +99,23 @@ def run_check(sqlite: apsw.Connection, pragma: str) -> list[str]:
 
 
 def check_each_table(sqlite: apsw.Connection) -> list[str]:
-    said: list[str] = []
+    lines: list[str] = []
     names = sqlite.execute("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'").fetchall()
     for (name,) in names:
         try:
-            said += run_check(sqlite, f"quick_check({quote_identifier(str(name))})")
+            lines += run_check(sqlite, f"quick_check({quote_identifier(str(name))})")
         except apsw.SQLError:
             continue
-    return said
+    return lines
 
 
-def read_check(said: Sequence[str]) -> list[str]:
+def read_check(lines: Sequence[str]) -> list[str]:
     """Raises FileRefusedError when the check reports anything but values against their schema."""
-    broken = [line for line in said if line != "ok" and not SOUND.match(line)]
+    broken = [line for line in lines if line != "ok" and not SOUND.match(line)]
     if broken:
         first = broken[0].replace("\n", " ")[:MESSAGE_CHARS]
         raise FileRefusedError(f"is damaged: {first}; repair it with sqlite3's .recover, or export it anew")
-    return [f"integrity check: {line[:MESSAGE_CHARS]}" for line in said if line != "ok"][:3]
+    return [f"integrity check: {line[:MESSAGE_CHARS]}" for line in lines if line != "ok"][:3]
 
 
 def check_foreign_keys(sqlite: apsw.Connection) -> list[str]:

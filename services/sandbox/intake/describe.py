@@ -33,8 +33,8 @@ def read_comments(sql: str) -> Comments:
             reader.comment(strip_comment(text), fresh)
         elif kind != "blank":
             reader.token(kind, text)
-    beside = {name: join_lines(lines) for name, lines in reader.columns.items()}
-    return join_lines(reader.table), {name: said for name, said in beside.items() if said}
+    by_column = {name: join_lines(lines) for name, lines in reader.columns.items()}
+    return join_lines(reader.table), {name: text for name, text in by_column.items() if text}
 
 
 class CommentReader:
@@ -200,16 +200,16 @@ def describe_view(
         declared = fetch_all(connection.sqlite, COLUMNS, name)
         fetch_all(inside.sqlite, f"SELECT * FROM {quote_identifier(name)} LIMIT 0")
     except (apsw.Error, UnicodeDecodeError) as error:
-        said = classify_error(error, inside.authorizer.denied).message
-        warnings.append(f"view {shown_name(name)} cannot be read and is left out ({said})")
+        reason = classify_error(error, inside.authorizer.denied).message
+        warnings.append(f"view {shown_name(name)} cannot be read and is left out ({reason})")
         return None
     try:
         rows = view_rows(inside, name, [column[0] for column in declared], limits)
     except (apsw.Error, MemoryError) as error:
         connection.clock.check()
         late = isinstance(error, apsw.InterruptError)
-        said = "it takes long to read" if late else classify_error(error, inside.authorizer.denied).message
-        warnings.append(f"the first rows of view {shown_name(name)} are not shown: {said}")
+        reason = "it takes long to read" if late else classify_error(error, inside.authorizer.denied).message
+        warnings.append(f"the first rows of view {shown_name(name)} are not shown: {reason}")
         rows = []
     comment, by_column = read_comments(sql)
     return {
@@ -270,8 +270,8 @@ def describe_table(
                 unreadable[column] = shorten_message(str(error))
         if not unreadable:
             raise
-        for column, said in unreadable.items():
-            warnings.append(f"column {shown_name(column)} of {shown_name(name)} cannot be read ({said})")
+        for column, reason in unreadable.items():
+            warnings.append(f"column {shown_name(column)} of {shown_name(name)} cannot be read ({reason})")
         rows = first_rows(sqlite, name, names, most, frozenset(unreadable))
     comment, by_column = read_comments(sql)
     return {

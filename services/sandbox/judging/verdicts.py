@@ -71,8 +71,9 @@ def mark_unknown_columns(execution: Execution, known: str) -> Execution:
     strange = [name for name in execution.double_quoted_strings if name.casefold() not in known.casefold()]
     if not strange or not execution.complete:
         return execution
-    said = f'no such column: "{strange[0]}" (SQLite would read it as a string, which neither question nor gold holds)'
-    return replace(execution, outcome=Outcome.UNKNOWN_COLUMN, message=said, fingerprint=None, matched=None)
+    hint = "SQLite would read it as a string, which neither question nor gold holds"
+    message = f'no such column: "{strange[0]}" ({hint})'
+    return replace(execution, outcome=Outcome.UNKNOWN_COLUMN, message=message, fingerprint=None, matched=None)
 
 
 FAILED = frozenset({Verdict.WRONG, Verdict.ERROR, Verdict.TIMEOUT})
