@@ -16,7 +16,7 @@ from services.sandbox.execution.limits import Limits
 from services.sandbox.execution.pool import SandboxPool
 from services.sandbox.execution.requests import Execution, ExecutionRequest
 from services.sandbox.judging.policies import ConfiguredPolicy
-from services.sandbox.judging.verdicts import Judgement, mark_unknown_columns, verdict
+from services.sandbox.judging.verdicts import Judgement, decide_verdict, mark_unknown_columns
 from shared.contracts.records import Outcome, Policy
 
 KEPT_IN_MEMORY = 4096
@@ -269,7 +269,7 @@ class Judge:
             execution = next(runs, None) if sql is not None else None
             if execution is not None and question.text and self.policy.name is Policy.STRICT:
                 execution = mark_unknown_columns(execution, f"{question.text}\n{question.gold}")
-            found.append(Judgement(sql, verdict(sql, execution, gold), self.policy.name, execution, gold))
+            found.append(Judgement(sql, decide_verdict(sql, execution, gold), self.policy.name, execution, gold))
         return found
 
 

@@ -35,7 +35,7 @@ class Judgement:
         return tuple(name for name, holds in found.items() if holds)
 
 
-def verdict(sql: str | None, execution: Execution | None, gold: Execution) -> Verdict:
+def decide_verdict(sql: str | None, execution: Execution | None, gold: Execution) -> Verdict:
     """Decide from the two runs. A result that was not read to its end is never compared, and a stop by one of our
     limits is no mistake of the SQL: both are disputed."""
     if sql is None:
