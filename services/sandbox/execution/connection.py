@@ -154,7 +154,7 @@ class ReadConnection:
         self, path: str, limits: Limits, clock: DeadlineClock, number: int = 0, *, size: int = 0, vfs: str | None = None
     ) -> None:
         self.path, self.limits, self.clock, self.number, self.size = path, limits, clock, number, size
-        self._dated: ReadConnection | None = None
+        self._observed: ReadConnection | None = None
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         uri = f"file:{quote(path)}?mode=ro&immutable=1"
         self.sqlite = apsw.Connection(uri, flags=flags, vfs=vfs, statementcachesize=0)
@@ -191,14 +191,14 @@ class ReadConnection:
         """The bound on a value in a file that stores large ones: none is larger than the file."""
         return max(self.limits.value_bytes, min(self.size, self.limits.stored_value_bytes))
 
-    def dated(self) -> "ReadConnection":
+    def observed(self) -> "ReadConnection":
         """The same file behind `ObservedClock`, for statements with date functions; others are not slowed down."""
-        if self._dated is None:
+        if self._observed is None:
             vfs = observed_clock().NAME
-            self._dated = ReadConnection(self.path, self.limits, self.clock, self.number, size=self.size, vfs=vfs)
-        return self._dated
+            self._observed = ReadConnection(self.path, self.limits, self.clock, self.number, size=self.size, vfs=vfs)
+        return self._observed
 
     def close(self) -> None:
-        if self._dated is not None:
-            self._dated.close()
+        if self._observed is not None:
+            self._observed.close()
         self.sqlite.close(True)

@@ -238,7 +238,7 @@ class Query:
         except DateFunctionError:
             quoted = bool(self.connection.sqlite.config(apsw.SQLITE_DBCONFIG_DQS_DML, -1))
         try:
-            self.connection = self.connection.dated()
+            self.connection = self.connection.observed()
             allow_quoted_strings(self.connection.sqlite, quoted)
             return self.run_on(sql, pairs)
         except (apsw.Error, MemoryError) as error:

@@ -195,7 +195,7 @@ def describe_view(
     A view is a query by a stranger: it runs as a query does, and its first rows are shown if they are cheap and do not
     depend on the time.
     """
-    inside = connection.dated()
+    inside = connection.observed()
     try:
         declared = fetch_all(connection.sqlite, COLUMNS, name)
         fetch_all(inside.sqlite, f"SELECT * FROM {quote_identifier(name)} LIMIT 0")
