@@ -173,8 +173,7 @@ MAX_GROUP_ROWS = 40
 
 @dataclass
 class GoldConditions:
-    """`selects` holds, for each SELECT of the gold, its conditions by table and column; `rows` is the size a group must
-    have."""
+    """`selects`: for each SELECT of the gold, its conditions by table and column; `rows`: the size of a group."""
 
     selects: list[dict[Key, list[Condition]]] = field(default_factory=list)
     rows: int = 1

@@ -48,8 +48,7 @@ def is_built_in_table(name: str) -> bool:
 
 
 class Authorizer:
-    """Remembers what it refused last, so that the outcome can name it, and with `watch_dates` whether a statement has
-    date functions."""
+    """Remembers what it refused last, to name it in the outcome, and (`watch_dates`) if there are date functions."""
 
     def __init__(self, *, watch_dates: bool = False) -> None:
         self.denied: str | None = None

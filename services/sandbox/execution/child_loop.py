@@ -15,10 +15,10 @@ Answer = Callable[[dict[str, Any], list[int], Limits], dict[str, Any]]
 
 
 def serve_once(answer: Answer, *, writes: bool) -> None:
-    """Answer one request and end. With `writes`, the child may write up to `Limits.build_file_bytes` to each file it
-    gets.
+    """Answer one request and end.
 
-    `answer` receives the request, the descriptors that came with it, and the limits.
+    With `writes`, the child may write up to `Limits.build_file_bytes` to each file it gets. `answer` receives the
+    request, the descriptors that came with it, and the limits.
     """
     limits, receiver, _ = start_child(writes=writes)
     answer_request(answer, limits, receiver)

@@ -121,8 +121,7 @@ def set_limits(connection: apsw.Connection, limits: Limits) -> None:
 
 
 def harden(connection: apsw.Connection) -> None:
-    """Switch off what no query needs; text in double quotes is an identifier unless `allow_quoted_strings` says
-    otherwise."""
+    """Switch off what no query needs, strings in double quotes too (see `allow_quoted_strings`)."""
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)

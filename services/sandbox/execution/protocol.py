@@ -132,8 +132,7 @@ OPEN_GIVEN = OpenCall(_open_given)
 
 
 def open_only_given() -> None:
-    """From here on SQLite, in the whole process, opens only files from the parent, whether or not the kernel's walls
-    stand."""
+    """From here on SQLite opens only files from the parent, whether or not the kernel's walls stand."""
     unix = apsw.VFS("file_count", "unix")
     if not unix.xSetSystemCall("open", ctypes.cast(OPEN_GIVEN, ctypes.c_void_p).value or 0):
         raise RuntimeError("this build of SQLite keeps its own way of opening files")

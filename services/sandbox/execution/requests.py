@@ -63,8 +63,7 @@ class ExecutionRequest:
 
 @dataclass(frozen=True)
 class Execution:
-    """One run of one SQL. `rows` is a view for people; the fingerprint covers all rows and is None unless all were
-    read.
+    """One run of one SQL. `rows` is a view for people; the fingerprint covers all rows, None unless all were read.
 
     `truncated`: the view lacks rows or parts of cells. `double_quoted_strings`: names in double quotes that no table
     has, read as strings. `matched` answers a request's target: equal, not equal, or None if not settled (`wants_marks`:

@@ -36,8 +36,11 @@ class Judgement:
 
 
 def decide_verdict(sql: str | None, execution: Execution | None, gold: Execution) -> Verdict:
-    """Decide from the two runs. A result that was not read to its end is never compared, and a stop by one of our
-    limits is no mistake of the SQL: both are disputed."""
+    """Decide from the two runs.
+
+    A result that was not read to its end is never compared, and a stop by one of our limits is no mistake of the SQL:
+    both are disputed.
+    """
     if sql is None:
         return Verdict.UNEXTRACTABLE
     if gold.outcome is Outcome.TIMEOUT:

@@ -202,8 +202,7 @@ class VariantWriter:
         return target.content()
 
     def fill(self, target: VariantDatabase, table: TablePlan, names: tuple[object, ...]) -> None:
-        """Draw and insert one table's rows. What breaks a rule is drawn again, then its base row is taken, then
-        nothing."""
+        """Draw and insert one table's rows; what breaks a rule is drawn again, then left as the base row, then dropped."""
         rows = RowVariation(table, {link: target.keys(link) for link in table.links}, names)
         for number, base in enumerate(rows.bases(self.most)):
             if number % CLOCK_EVERY == 0:

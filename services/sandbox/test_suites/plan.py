@@ -262,8 +262,13 @@ MANY = 100  # from so many rows on, texts that never repeat are taken for a key
 
 @dataclass
 class TablePlan:
-    """One table. `singles` are columns whose values never repeat, by declaration or as far as the data shows; `links`
-    are foreign keys to tables filled before, `later` those to be set afterwards."""
+    """One table, studied.
+
+    `singles` are columns whose values never repeat, by declaration or as far as the data shows; `links` are foreign
+    keys to tables filled before, `later` those to be set afterwards. `order` is that in which columns are drawn:
+    determinants have at least as many values as what they fix. `checks` are the dependencies (determinant, column) that
+    can be checked once a column is drawn.
+    """
 
     name: str
     table: Table
@@ -279,8 +284,6 @@ class TablePlan:
     checks: dict[int, list[tuple[int, int]]] = field(init=False)
 
     def __post_init__(self) -> None:
-        """`order`: how columns are drawn; determinants have at least as many values as what they fix. `checks`: the
-        dependencies (determinant, column) that can be checked once a column is drawn."""
         self.order = sorted(range(len(self.profiles)), key=lambda n: (-len(self.profiles[n].values), n))
         self.checks = {}
         for column, determinants in self.determined.items():

@@ -121,10 +121,10 @@ MOST_COLUMNS = 60  # per table; the work grows with the square
 
 
 def find_dependencies(rows: Sequence[Row], skip: frozenset[int]) -> dict[int, tuple[int, ...]]:
-    """For a column, the columns that determine it, as far as the rows are evidence. `skip` holds keys: what they
-    determine needs no care.
+    """For a column, the columns that determine it, as far as the rows are evidence.
 
-    A determinant must repeat so often that agreement by chance is unlikely, given how often the values occur.
+    `skip` holds keys: what they determine needs no care. A determinant must repeat so often that agreement by chance is
+    unlikely, given how often the values occur.
     """
     if len(rows) <= REPEATS:
         return {}

@@ -123,8 +123,10 @@ def determined_result(select: exp.Select, keys: PrimaryKeys) -> bool:
 
 
 class SettledColumns:
-    """Columns that are the same in all rows of a group: given ones, constants, equals of these, and whole rows whose
-    primary key is among them."""
+    """Columns that are the same in all rows of a group.
+
+    They are given ones, constants, equals of these, and whole rows whose primary key is among them.
+    """
 
     def __init__(self, select: exp.Select, keys: PrimaryKeys, given: list[exp.Column]) -> None:
         self.tables = dict(sources(select))
@@ -198,8 +200,11 @@ def equalities(select: exp.Select) -> Iterator[tuple[exp.Expr, exp.Expr]]:
 
 @dataclass(frozen=True)
 class Outline:
-    """Offsets outside all parentheses, None if the clause is absent. `end` is behind the last token that counts.
-    `sound` is False if the text is not of the form that inserting terms relies on."""
+    """Offsets outside all parentheses, None if the clause is absent.
+
+    `end` is behind the last token that counts. `sound` is False if the text is not of the form that inserting terms
+    relies on.
+    """
 
     order: int | None
     limit: int | None
