@@ -202,7 +202,7 @@ class VariantWriter:
         return target.content()
 
     def fill(self, target: VariantDatabase, table: TablePlan, names: tuple[object, ...]) -> None:
-        """Draw and insert one table's rows; what breaks a rule is drawn again, then left as the base row, then dropped."""
+        """Draw and insert one table's rows; what breaks a rule is drawn again, then its base row is tried."""
         rows = RowVariation(table, {link: target.keys(link) for link in table.links}, names)
         for number, base in enumerate(rows.bases(self.most)):
             if number % CLOCK_EVERY == 0:
