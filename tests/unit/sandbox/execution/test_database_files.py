@@ -98,12 +98,12 @@ def test_a_file_below_a_file(pool: SandboxPool, shop: Path) -> None:
 READ_AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from services.sandbox.execution.database_files import identify
+from services.sandbox.execution.database_files import check_database_file
 from shared.errors import InvalidInputError
 if os.geteuid() == 0:
     os.setegid(65534), os.seteuid(65534)
 try:
-    identify(Path(sys.argv[1]))
+    check_database_file(Path(sys.argv[1]))
 except InvalidInputError as error:
     print(error.message)
 """
