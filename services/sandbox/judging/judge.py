@@ -185,9 +185,11 @@ class Judge:
                 found[place] = self._judgements(questions[place], execution.gold, own)
         return found
 
-    def _request(self, question: JudgeQuestion, sql: str, gold: str, now: int | None, **more: Any) -> ExecutionRequest:
+    def _request(
+        self, question: JudgeQuestion, sql: str, gold_text: str, now: int | None, **more: Any
+    ) -> ExecutionRequest:
         """A run of `sql` that is fingerprinted under the rule for this gold."""
-        rule = self.policy.rule(gold)
+        rule = self.policy.rule(gold_text)
         return ExecutionRequest(question.database, sql, keep_rows=self.keep_rows, rule=rule, now_ms=now, **more)
 
     def _keys(self, questions: Sequence[JudgeQuestion], *, with_marks: bool) -> list[str]:
