@@ -34,7 +34,7 @@ def is_right(judgement: Judgement) -> bool:
     return judgement.verdict in RIGHT
 
 
-class Examiner:
+class ExecutionScorer:
     """Judges pairs in one pool of sandbox children, in either mode."""
 
     def __init__(self, pool: SandboxPool, databases: Databases, options: Options) -> None:
@@ -60,7 +60,7 @@ class Examiner:
         for place, pair in enumerate(pairs):
             if is_right(found[place]):
                 continue
-            tried = plugged(judge.policy.candidate_text(pair.prediction), judge.policy.gold_text(pair.gold))
+            tried = plug_values(judge.policy.candidate_text(pair.prediction), judge.policy.gold_text(pair.gold))
             while candidates := list(islice(tried, AT_ONCE)):
                 judged = judge.judge(self.databases.main(pair.db_id), pair.gold, candidates)
                 right = next((judgement for judgement in judged if is_right(judgement)), None)
@@ -160,7 +160,7 @@ def is_value(token: str) -> bool:
     return VALUE.fullmatch(token) is not None
 
 
-def plugged(prediction: str, gold: str) -> Iterator[str]:
+def plug_values(prediction: str, gold: str) -> Iterator[str]:
     """The prediction with each assignment of the gold's values to its values (`--plug-value`).
 
     From the rule of test-suite-sql-eval (parse.py): values are quoted strings and bare numbers, LIMIT's too; other
@@ -214,7 +214,7 @@ def f1_of_runs(gold: Execution, prediction: Execution, mode: Mode) -> float:
     return soft_f1(prediction.rows, gold.rows, mode)
 
 
-class Stopwatch:
+class EfficiencyTimer:
     """Times SQL for BIRD's efficiency scores, in a pool of one child so that nothing else runs meanwhile."""
 
     def __init__(self, pool: SandboxPool, databases: Databases, runs: int, mode: Mode) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from services.benchmarks.databases import Databases, suite_label
-from services.benchmarks.judging import Examiner, Stopwatch, is_right, soft_f1_scores
+from services.benchmarks.judging import EfficiencyTimer, ExecutionScorer, is_right, soft_f1_scores
 from services.benchmarks.oddities import mass_failure, oddities
 from services.benchmarks.options import GOLD_FACTOR, Options
 from services.benchmarks.prediction_files import PairedFiles, PredictionPair, read_inputs
@@ -123,7 +123,7 @@ class Evaluation:
             SandboxPool(self.options.children, self.limits, tolerant=lenient) as pool,
             ThreadPoolExecutor(1) as side,
         ):
-            judging = side.submit(self._judge, Examiner(pool, self.databases, self.options))
+            judging = side.submit(self._judge, ExecutionScorer(pool, self.databases, self.options))
             self.found.exact = self._exact(pool)
             judging.result()
             self._leave_out(pool)
@@ -167,7 +167,7 @@ class Evaluation:
         messages = ((one.row.index, one.row.failure.value, one.message) for one in questions)
         return [f"{self.options.pred.name}: {one}" for one in mass_failure(failures, messages, len(questions))]
 
-    def _judge(self, examiner: Examiner) -> None:
+    def _judge(self, examiner: ExecutionScorer) -> None:
         judged = self.found.judged
         for mode in self.options.modes:
             judged[mode] = examiner.execution(self.pairs, mode, self.step(f"execution, {mode}", len(self.pairs)))
@@ -206,7 +206,7 @@ class Evaluation:
         right = [place for place in range(len(self.pairs)) if assembler.right(place, self.options.mode)]
         progress = self.step("efficiency", len(right))
         with SandboxPool(1, self.limits) as pool:
-            watch = Stopwatch(pool, self.databases, self.options.ves_runs, self.options.mode)
+            watch = EfficiencyTimer(pool, self.databases, self.options.ves_runs, self.options.mode)
             for place in right:
                 self.found.points[place] = watch.points(self.pairs[place])
                 progress(1)

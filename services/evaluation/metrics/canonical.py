@@ -66,7 +66,7 @@ def settled_by_joins(sql: ParsedSql, contested: Mapping[str, str]) -> dict[str, 
 
 def canonical(sql: ParsedSql, schema: SpiderSchema, fixes: Set[Fix] = frozenset()) -> ParsedSql:
     """Raises ValueError where the official evaluator stops on conditions without connectors."""
-    return Canon(schema, fixes, {}, frozenset()).outer(sql)
+    return Canonicalizer(schema, fixes, {}, frozenset()).outer(sql)
 
 
 def table_names(sql: ParsedSql) -> frozenset[str]:
@@ -74,7 +74,7 @@ def table_names(sql: ParsedSql) -> frozenset[str]:
     return frozenset(unit.what for unit in sql.tables if isinstance(unit.what, str))
 
 
-class Canon:
+class Canonicalizer:
     """Renames columns of the tables in `scope`."""
 
     __slots__ = ("fixes", "schema", "scope", "united")
@@ -90,7 +90,7 @@ class Canon:
         united: Mapping[str, str] = self.schema.united
         if Fix.FOREIGN_KEYS in self.fixes:
             united = self.schema.united_apart | settled_by_joins(sql, self.schema.contested)
-        return Canon(self.schema, self.fixes, united, table_names(sql)).query(sql)
+        return Canonicalizer(self.schema, self.fixes, united, table_names(sql)).query(sql)
 
     def query(self, sql: ParsedSql) -> ParsedSql:
         """A query in the present scope."""

@@ -118,11 +118,11 @@ def pick(arm: ScoredArm, other: ScoredArm, sets: list[QuestionSet], kind: Litera
             and one.example_id in other.by_example
             and left[one.example_id] - right[one.example_id] == wanted
         ]
-        found += [case_of(kind, questions, one, arm, other) for one in spread(parted)]
+        found += [case_of(kind, questions, one, arm, other) for one in round_robin_by_domain(parted)]
     return found[:MOST_CASES]
 
 
-def spread(examples: list[Example]) -> list[Example]:
+def round_robin_by_domain(examples: list[Example]) -> list[Example]:
     """Round robin over domains."""
     groups: dict[str, list[Example]] = defaultdict(list)
     for one in examples:
