@@ -19,7 +19,7 @@ from services.gateway.datasets.routes import router as datasets_router
 from services.gateway.http.access import READ, GuardedRoute, guarded_routes, install_access_control
 from services.gateway.http.limits import ConcurrencyLimit
 from services.gateway.http.middleware import CompressionMiddleware, RequestMiddleware
-from services.gateway.http.problems import PROBLEM_RESPONSE, add_problem_handlers
+from services.gateway.http.problems import PROBLEM_RESPONSE, PROBLEMS
 from services.gateway.jobs import events
 from services.gateway.jobs import routes as jobs
 from services.gateway.keys.routes import router as keys_router
@@ -99,7 +99,7 @@ def create_app(backend: Backend | None = None) -> FastAPI:
     if settings.origins:
         allow_origins(app, settings)
     app.add_middleware(RequestMiddleware, settings=settings, larger=larger, bodies=bodies)
-    add_problem_handlers(app)
+    PROBLEMS.install(app)
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(document)

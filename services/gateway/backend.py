@@ -12,11 +12,11 @@ from fastapi.responses import StreamingResponse
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from services.gateway.http.problems import request_id
 from services.gateway.keys.service import KeySigner, open_signer
 from services.gateway.settings import AuthSettings, GatewaySettings
-from shared.client.internal import open_service_client, response_timeout, sandbox_service
 from shared.errors import UnavailableError
+from shared.http.client import open_service_client, response_timeout, sandbox_service
+from shared.http.problems import read_request_id
 from shared.jobs.store import JobStore
 from shared.jobs.workers import WorkerRegistry
 from shared.llm.endpoints import EndpointProfile, LlmSettings, load_profiles
@@ -101,7 +101,7 @@ def open_sandbox_client(backend: Backend) -> httpx.AsyncClient:
 async def call_sandbox(request: Request, path: str, *, seconds: float, **options: Any) -> httpx.Response:
     """A successful answer to a POST. Raises `ServiceRefusedError`, or `UnavailableError` (code sandbox_unavailable)."""
     client: httpx.AsyncClient = request.app.state.sandbox
-    headers = {"X-Request-ID": request_id(request) or "", **options.pop("headers", {})}
+    headers = {"X-Request-ID": read_request_id(request) or "", **options.pop("headers", {})}
     call = client.post(path, headers=headers, timeout=response_timeout(seconds + OVERHEAD_S), **options)
     return await sandbox_service(get_backend(request).sandbox.url).answered(call)
 

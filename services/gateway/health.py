@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from services.gateway.backend import Backend, CurrentBackend
 from services.gateway.http.access import METRICS, PUBLIC, GuardedRoute
-from services.gateway.http.problems import problem_response, request_id
+from services.gateway.http.problems import PROBLEMS
 from shared.api.resources import Fault
 from shared.contracts.base import Queue
 from shared.errors import SenseError
@@ -43,15 +43,8 @@ def readyz(request: Request, backend: CurrentBackend) -> Any:
             faults.append(Fault(path=name, message=error.message))
     if not faults:
         return {"status": "ok", "redis": "ok", "store": "ok"}
-    return problem_response(
-        status=503,
-        code="not_ready",
-        detail=" and ".join(fault.path for fault in faults) + " cannot be used; see errors",
-        instance=request.scope["path"],
-        request_id=request_id(request),
-        faults=faults,
-        headers={"Retry-After": "2"},
-    )
+    reason = " and ".join(fault.path for fault in faults) + " cannot be used; see errors"
+    return PROBLEMS.respond(request, 503, "not_ready", reason, faults=faults, headers={"Retry-After": "2"})
 
 
 @router.get("/metrics", dependencies=METRICS, summary="Prometheus metrics", response_class=Response)

@@ -11,14 +11,15 @@ from fastapi.responses import StreamingResponse
 
 from services.gateway.backend import Backend, CurrentBackend, get_backend, pass_through
 from services.gateway.http.access import READ, SUBMIT, Caller, CurrentCaller, GuardedRoute
-from services.gateway.http.problems import DETAIL_CHARS, JSON, clip, problem_response, request_id, require_media_type
+from services.gateway.http.problems import JSON, PROBLEMS, require_media_type
 from services.gateway.jobs.service import find_job, view_job
 from services.gateway.jobs.submission import find_manifest, record_job
 from shared.api.resources import Adapter, AdapterList, Job, LineageStep, ModelList
 from shared.api.sql import SqlAnswer, SqlRequest
-from shared.client.internal import internal_headers, open_service_client, response_timeout, serving_service
 from shared.contracts.spec import parse_spec
 from shared.errors import InvalidInputError, NotFoundError, UnavailableError
+from shared.http.client import internal_headers, open_service_client, response_timeout, serving_service
+from shared.http.problems import DETAIL_CHARS, clip, read_request_id
 from shared.http.server import cancel_on_disconnect
 from shared.models.manifest import ModelManifest, read_manifest
 from shared.storage.keys import MODELS_PREFIX
@@ -74,7 +75,7 @@ def submit_deployment(
 ) -> Job:
     name, student = manifest.name, {"base": manifest.base}
     spec = parse_spec({"kind": "deployment", "name": name, "model": name, "student": student, "serve": serve})
-    job_id, _ = record_job(backend, caller, spec, request_id(request) or "", "")
+    job_id, _ = record_job(backend, caller, spec, read_request_id(request) or "", "")
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     return view_job(find_job(job_id, backend))
 
@@ -124,7 +125,7 @@ def open_serving_client(backend: Backend) -> httpx.AsyncClient:
 async def write_sql(request: Request, backend: CurrentBackend, caller: CurrentCaller, asked: SqlRequest) -> Response:
     """SQL that fails is an answer, not an error: `outcome` says what happened where it was run."""
     client: httpx.AsyncClient = request.app.state.serving
-    headers = {"X-Request-ID": request_id(request) or "", "Content-Type": "application/json", **caller.headers}
+    headers = {"X-Request-ID": read_request_id(request) or "", "Content-Type": "application/json", **caller.headers}
     call = cancel_on_disconnect(request, client.post("/sql", content=asked.model_dump_json(), headers=headers))
     answer = await serving_service(backend.serving.url).answered(call)
     return pass_through(answer.content)
@@ -194,7 +195,7 @@ async def forward(request: Request, method: str, path: str, body: bytes | None =
     """
     client: aiohttp.ClientSession = request.app.state.engine
     engine = get_backend(request).engine_url
-    headers = {"Content-Type": "application/json", "X-Request-ID": request_id(request) or ""}
+    headers = {"Content-Type": "application/json", "X-Request-ID": read_request_id(request) or ""}
     ask = client.request(method, engine + path, data=body, headers=headers, allow_redirects=False)
     answer: aiohttp.ClientResponse | None = None
     try:
@@ -235,12 +236,11 @@ def engine_problem(request: Request, answer: aiohttp.ClientResponse, content: by
         error = {"message": f"the engine answered {answer.status} without saying why", "code": None}
     error["message"] = clip(str(error.get("message") or "the engine gave no reason"), DETAIL_CHARS)
     retry_after = answer.headers.get("retry-after")
-    return problem_response(
-        status=answer.status,
-        code=str(error.get("code") or "engine_error"),
-        detail=error["message"],
-        instance=request.scope["path"],
-        request_id=request_id(request),
+    return PROBLEMS.respond(
+        request,
+        answer.status,
+        str(error.get("code") or "engine_error"),
+        error["message"],
         headers={"Retry-After": retry_after} if retry_after else None,
         error=error,
     )

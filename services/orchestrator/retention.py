@@ -22,8 +22,8 @@ from shared.settings import RedisSettings
 from shared.storage.keys import (
     ANSWERS_PREFIX,
     DATASETS_PREFIX,
-    DDL_DATABASES_PREFIX,
     MODELS_PREFIX,
+    QUESTION_DATABASES_PREFIX,
     TEST_SUITES_PREFIX,
     UPLOADS_PREFIX,
     archive_key,
@@ -197,7 +197,7 @@ class SharedObjects:
     def asked(self) -> Iterator[tuple[Removal, list[str]]]:
         """Databases built from the DDL of a question: those unused for long, then the oldest above the limit."""
         found: list[tuple[float, int, str, list[str]]] = []
-        for name, parts in grouped(self.objects.entries(DDL_DATABASES_PREFIX), lambda key: key.split("/")[1][:64]):
+        for name, parts in grouped(self.objects.entries(QUESTION_DATABASES_PREFIX), lambda key: key.split("/")[1][:64]):
             # the card goes first; its age is the time since the last use, and a file without a card is a partial write
             keys = sorted((part.key for part in parts), key=lambda key: not key.endswith(".json"))
             found.append((max(part.modified for part in parts), sum(part.size for part in parts), name, keys))

@@ -1,6 +1,6 @@
 """The sandbox's internal HTTP interface, for calls that somebody waits for.
 
-It serves our other services only (`shared.http.guard`). An error is `{"code", "message"}`; SQL that fails is a normal
+It serves our other services only (`shared.http.guard`). Errors are problem details; SQL that fails is a normal
 answer.
 """
 
@@ -11,12 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
 from services.sandbox.building.databases import INVALID_DDL, build_ddl_database, split_script
 from services.sandbox.execution.requests import Execution, ExecutionRequest
@@ -30,7 +27,9 @@ from shared.api.sql import RunRequest, RunResponse, RunResult, ScriptRequest, Sc
 from shared.catalog.databases import Upload
 from shared.contracts.base import Owner
 from shared.errors import CancelledError, ConflictError, InvalidInputError, SenseError, UnavailableError
-from shared.http.guard import Guard, GuardMiddleware
+from shared.http.app import add_metrics_route, create_internal_app
+from shared.http.guard import Guard
+from shared.http.problems import ProblemHandlers
 from shared.logging import get_logger
 from shared.metrics import OUTCOMES
 from shared.parsing import check_json
@@ -40,7 +39,6 @@ from shared.storage.store import ObjectStore
 MOST_JSON_BYTES = 1_000_000
 FILE_TYPES = frozenset({"application/vnd.sqlite3", "application/x-sqlite3", "application/octet-stream", ""})
 WRITE_BYTES = 1 << 20
-RETRY_AFTER_S = "2"
 IDLE_S = 30.0
 Service = Annotated[SandboxService, Depends(get_service)]
 Name = Annotated[str, Query(pattern=DATABASE_NAME)]
@@ -52,6 +50,15 @@ class StalledError(SenseError):
 
     code = "upload_stalled"
     http_status = 408
+
+
+class SandboxProblems(ProblemHandlers):
+    """While the service stops, its pool is closed under the last requests."""
+
+    def respond_to(self, request: Request, error: SenseError) -> JSONResponse:
+        if isinstance(error, CancelledError | ConflictError):
+            error = UnavailableError("the sandbox is being stopped; try again in a moment", code="sandbox_stopping")
+        return super().respond_to(request, error)
 
 
 def create_app(
@@ -67,19 +74,16 @@ def create_app(
         finally:
             app.state.service.close()
 
-    app = FastAPI(title="Sense sandbox", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    guard = Guard.from_settings(other_types={"/databases": FILE_TYPES})
+    app = create_internal_app("Sense sandbox", lifespan=lifespan, guard=guard, problems=SandboxProblems())
     app.state.walls = dict(walls or {})
-    app.add_exception_handler(SenseError, answer_sense_error)
-    app.add_exception_handler(RequestValidationError, answer_invalid_request)
-    app.add_exception_handler(ClientDisconnect, answer_disconnect)
-    app.add_middleware(GuardMiddleware, guard=Guard.from_settings(other_types={"/databases": FILE_TYPES}))
     app.post("/execute")(execute)
     app.post("/databases")(take_database)
     app.post("/runs")(run_statements)
     app.post("/scripts")(build_from_script)
     app.get("/healthz")(healthz)
     app.get("/readyz")(readyz)
-    app.get("/metrics")(metrics)
+    add_metrics_route(app)
     return app
 
 
@@ -186,29 +190,7 @@ async def readyz(service: Service) -> dict[str, str]:
     return {"status": "ok"}
 
 
-async def metrics() -> Response:
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-
 def first_fault(fault: object) -> str:
     assert isinstance(fault, dict)
     where = ".".join(str(part) for part in fault["loc"])
     return f"{where}: {fault['msg']}" if where else str(fault["msg"])
-
-
-async def answer_sense_error(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, SenseError)
-    if isinstance(error, CancelledError | ConflictError):  # its pool was closed under it
-        error = UnavailableError("the sandbox is being stopped; try again in a moment", code="sandbox_stopping")
-    headers = {"Retry-After": RETRY_AFTER_S} if error.http_status in (429, 503) else None
-    return JSONResponse({"code": error.code, "message": error.message}, status_code=error.http_status, headers=headers)
-
-
-async def answer_invalid_request(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    return JSONResponse({"code": "invalid_request", "message": first_fault(error.errors()[0])}, status_code=422)
-
-
-async def answer_disconnect(_: Request, error: Exception) -> Response:
-    log.info("http.left", error=type(error).__name__)
-    return Response(status_code=400)

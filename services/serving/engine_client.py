@@ -5,8 +5,8 @@ from typing import Any, NoReturn
 import httpx
 
 from services.serving.registry import ServedModel
-from shared.client.internal import internal_headers
 from shared.errors import ConflictError, InvalidInputError, NotFoundError, SenseError, UnavailableError
+from shared.http.client import internal_headers
 
 ERROR_TYPES: dict[int, type[SenseError]] = {404: NotFoundError, 409: ConflictError, 422: InvalidInputError}
 

@@ -10,11 +10,11 @@ from services.training.config import TrainConfig
 from services.training.scores import ANSWERS, SelectionQuestion, SelectionScore, score_file, write_file
 from shared.api.sql import RunRequest, RunResponse, RunResult
 from shared.catalog.databases import CardCache
-from shared.client.internal import internal_headers, sandbox_service
 from shared.contracts.base import RecordSlice
 from shared.contracts.records import Example, PromptStyle
 from shared.contracts.training import TrainModel
 from shared.errors import InvalidInputError, SenseError
+from shared.http.client import internal_headers, sandbox_service
 from shared.logging import get_logger
 from shared.settings import SandboxSettings
 from shared.sql.extraction import extract_sql

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -30,6 +31,7 @@ class Headers(Protocol):
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 JSON_TYPE = "application/json"
+PROBLEM_TYPE = "application/problem+json"
 # Control characters, line separators, surrogates, and the replacement character for invalid UTF-8.
 UNSAFE_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd\ud800-\udfff]")
 AUTHORITY = re.compile(
@@ -129,7 +131,7 @@ class Guard:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer in the shape of our services (`code`, `message`) and of OpenAI's (`error`) at once."""
+    """Problem details, with OpenAI's `error` beside them."""
 
     status: int
     code: str
@@ -137,11 +139,13 @@ class Refusal:
 
     def body(self) -> bytes:
         error = {"message": self.message, "type": "invalid_request_error", "param": None, "code": self.code}
-        return json.dumps({"code": self.code, "message": self.message, "error": error}).encode()
+        kind, title = f"https://sense.invalid/errors/{self.code}", HTTPStatus(self.status).phrase
+        problem = {"type": kind, "title": title, "status": self.status, "detail": self.message, "code": self.code}
+        return json.dumps({**problem, "error": error}).encode()
 
     def headers(self) -> list[tuple[str, str]]:
         ask = [("www-authenticate", 'Bearer realm="sense-internal"')] if self.status == 401 else []
-        return [("content-type", JSON_TYPE), ("content-length", str(len(self.body()))), *ask]
+        return [("content-type", PROBLEM_TYPE), ("content-length", str(len(self.body()))), *ask]
 
 
 WRONG_TYPE = Refusal(415, "unsupported_media_type", f"the body has to be {JSON_TYPE}, and to say so in Content-Type")

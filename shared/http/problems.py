@@ -3,8 +3,7 @@
 OpenAI's clients read a member `error`; answers to them carry both.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Container, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -17,9 +16,9 @@ from starlette.requests import ClientDisconnect
 
 from shared.api.resources import Fault, Problem
 from shared.errors import SenseError
+from shared.http.guard import PROBLEM_TYPE
 from shared.logging import get_logger
 
-PROBLEM_TYPE = "application/problem+json"
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 MAX_FAULTS, PATH_CHARS, MESSAGE_CHARS, DETAIL_CHARS = 50, 200, 500, 2000
 log = get_logger()
@@ -77,42 +76,45 @@ def read_request_id(request: Request) -> str | None:
 class ProblemHandlers:
     """The error handlers of one app.
 
-    `is_openai` says of a path whether OpenAI's clients call it. `validation_status` is what a request that does not fit
-    gets there: OpenAI's own server answers 400 where we say 422. `retry_after_s` goes with 429 and 503; `headers_for`
-    adds headers of the app's own.
+    Answers under `openai_paths` carry OpenAI's `error` too. An `is_engine` is an OpenAI server itself: all of its
+    errors carry it, and what we answer with 422 is 400 under /v1, as OpenAI does. `retry_after_s` goes with 429 and
+    503; `headers_for` adds headers of the app.
     """
 
     def __init__(
         self,
         *,
         retry_after_s: str = "2",
-        is_openai: Callable[[str], bool] = lambda path: False,
-        validation_status: int = 422,
+        openai_paths: Container[str] = (),
+        is_engine: bool = False,
         headers_for: Callable[[SenseError], Mapping[str, str]] = lambda error: {},
     ) -> None:
-        self.retry_after_s, self.is_openai, self.validation_status = retry_after_s, is_openai, validation_status
+        self.retry_after_s, self.openai_paths, self.is_engine = retry_after_s, openai_paths, is_engine
         self.headers_for = headers_for
 
     def install(self, app: FastAPI) -> None:
-        for kind, handle in (
-            (SenseError, self.handle_sense_error),
-            (RequestValidationError, self.handle_validation_error),
-            (ValidationError, self.handle_validation_error),
-            (HTTPException, self.handle_http_error),
-            (ClientDisconnect, handle_disconnect),
-        ):
-            app.add_exception_handler(kind, handle)
+        app.add_exception_handler(SenseError, self.handle_sense_error)
+        app.add_exception_handler(RequestValidationError, self.handle_validation_error)
+        app.add_exception_handler(HTTPException, self.handle_http_error)
+        app.add_exception_handler(ClientDisconnect, handle_disconnect)
 
-    def respond(self, request: Request, status: int, code: str, detail: str, **more: Any) -> JSONResponse:
-        path, param = request.scope["path"], more.pop("param", None)
-        if self.is_openai(path):
-            status = self.validation_status if status == 422 else status
-            more["error"] = openai_error(status, code, detail, param)
-        write = partial(problem_response, status=status, code=code, detail=detail, instance=path)
-        return write(request_id=read_request_id(request), **more)
+    def respond(
+        self, request: Request, status: int, code: str, detail: str, *, param: object = None, **more: Any
+    ) -> JSONResponse:
+        """A problem about this request; `more` as for `problem_response`."""
+        path = request.scope["path"]
+        if self.is_engine and status == 422 and path.startswith("/v1/"):
+            status = 400
+        if self.is_engine or path in self.openai_paths:
+            more.setdefault("error", openai_error(status, code, clip(detail, DETAIL_CHARS), param))
+        more.setdefault("instance", path)
+        return problem_response(status=status, code=code, detail=detail, request_id=read_request_id(request), **more)
 
     async def handle_sense_error(self, request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, SenseError)
+        return self.respond_to(request, error)
+
+    def respond_to(self, request: Request, error: SenseError) -> JSONResponse:
         headers = dict(self.headers_for(error))
         if error.http_status in (429, 503):
             headers["Retry-After"] = self.retry_after_s
@@ -138,7 +140,7 @@ class ProblemHandlers:
         """The framework's own errors: no such address, no such method."""
         assert isinstance(error, HTTPException)
         if isinstance(error.__cause__, SenseError):  # FastAPI wraps whatever ends a body early
-            return await self.handle_sense_error(request, error.__cause__)
+            return self.respond_to(request, error.__cause__)
         detail = {
             404: f"there is no address {request.scope['path']}; see /openapi.json",
             405: f"{request.method} is not possible on {request.scope['path']}",

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from structlog.contextvars import bind_contextvars
 
-from services.gateway.http.problems import handle_http_error, handle_sense_error, problem_response, request_id
+from services.gateway.http.problems import PROBLEMS
 from services.gateway.keys.service import KeyRing, StoredKey
 from services.gateway.settings import GatewaySettings
 from shared.api.resources import KeyLimits, KeyRole
@@ -224,8 +224,8 @@ async def handle_unrouted(request: Request, error: Exception) -> Response:
     except AccessError as refused:
         return await handle_access_error(request, refused)
     except SenseError as broken:
-        return handle_sense_error(request, broken)
-    return handle_http_error(request, error)
+        return PROBLEMS.respond_to(request, broken)
+    return await PROBLEMS.handle_http_error(request, error)
 
 
 def read_bearer_key(headers: Headers, ring: KeyRing) -> StoredKey:
@@ -258,11 +258,4 @@ def check_browser_origin(headers: Headers, method: str, settings: GatewaySetting
 
 async def handle_access_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AccessError)
-    return problem_response(
-        status=error.http_status,
-        code=error.code,
-        detail=error.message,
-        instance=request.scope["path"],
-        request_id=request_id(request),
-        headers=error.headers,
-    )
+    return PROBLEMS.respond(request, error.http_status, error.code, error.message, headers=error.headers)

@@ -16,7 +16,7 @@ from structlog.contextvars import bound_contextvars
 
 from services.gateway.http.access import ANYONE, Caller
 from services.gateway.http.limits import ConcurrencyLimit, GatewayFullError
-from services.gateway.http.problems import BodyTimeoutError, BodyTooLargeError, handle_sense_error, problem_response
+from services.gateway.http.problems import PROBLEMS, BodyTimeoutError, BodyTooLargeError
 from services.gateway.settings import GatewaySettings
 from shared.errors import LimitError
 from shared.http.guard import UNSAFE_CHARACTERS
@@ -72,20 +72,15 @@ class RequestMiddleware:
         except (BodyTooLargeError, BodyTimeoutError, LimitError, GatewayFullError) as error:
             if reply.status:
                 raise
-            await handle_sense_error(request, error)(scope, receive, reply.send)
+            await PROBLEMS.respond_to(request, error)(scope, receive, reply.send)
         except ClientDisconnect:
             log.info("http.left", method=scope["method"], path=scope["path"])
         except Exception:
             log.exception("http.broken", method=scope["method"], path=scope["path"])
             if reply.status:
                 raise
-            await problem_response(
-                status=500,
-                code="internal_error",
-                detail="the gateway failed at this request; its log has the reason under the request id",
-                instance=scope["path"],
-                request_id=reply.request_id,
-            )(scope, receive, reply.send)
+            reason = "the gateway failed at this request; its log has the reason under the request id"
+            await PROBLEMS.respond(request, 500, "internal_error", reason)(scope, receive, reply.send)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             REQUESTS.labels(method_label(scope), route, str(reply.status)).inc()
@@ -102,9 +97,7 @@ async def refuse_invalid_address(scope: Scope, receive: Receive, reply: "Tracked
     """Answers 400 before anything routes or logs the path."""
     shown = UNSAFE_CHARACTERS.sub("?", scope["path"])
     message = f"the address {shown[:200]} has control characters or bytes that are not UTF-8; percent-encode it anew"
-    answer = problem_response(
-        status=400, code="invalid_address", detail=message, instance=shown, request_id=reply.request_id
-    )
+    answer = PROBLEMS.respond(Request(scope), 400, "invalid_address", message, instance=shown)
     await answer(scope, receive, reply.send)
     REQUESTS.labels(method_label(scope), "none", str(reply.status)).inc()
     log.info("http.request", method=scope["method"], path=shown, status=reply.status)

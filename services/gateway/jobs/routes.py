@@ -12,7 +12,6 @@ from services.gateway.backend import CurrentBackend
 from services.gateway.http.access import READ, SUBMIT, CurrentCaller, GuardedRoute
 from services.gateway.http.limits import check_day_budget, check_owner
 from services.gateway.http.paging import After, Limit, RecordSource, parse_cursor, read_page
-from services.gateway.http.problems import request_id
 from services.gateway.jobs.service import CurrentJob, find_artifacts, find_job, view_job, view_summary
 from services.gateway.jobs.submission import read_spec_body, record_job, validate_spec
 from shared.api.browsing import (
@@ -27,6 +26,7 @@ from shared.api.browsing import (
 from shared.api.resources import ArtifactList, Job, JobList, JobStatusName
 from shared.contracts.registry import CONTRACTS
 from shared.errors import ConflictError, NotFoundError
+from shared.http.problems import read_request_id
 from shared.jobs.plan import EachShard, StagePlan, Waves
 from shared.jobs.reading import read_job_page, read_stages
 from shared.jobs.state import ShardRecord
@@ -55,7 +55,7 @@ def submit_job(
 ) -> Job:
     """Records a job of the caller's. With an `Idempotency-Key`, the same body gives the same job for 24 hours."""
     spec = validate_spec(backend, data)
-    job_id, new = record_job(backend, caller, spec, request_id(request) or "", idempotency_key or "")
+    job_id, new = record_job(backend, caller, spec, read_request_id(request) or "", idempotency_key or "")
     response.headers["Location"] = f"/v1/jobs/{job_id}"
     if not new:
         response.headers["Idempotency-Replayed"] = "true"

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
-from starlette.requests import ClientDisconnect
 
 from services.serving.embedded.model_process import GenerationTask, ModelProcess
 from services.serving.embedded.openai_api import (
@@ -19,17 +17,14 @@ from services.serving.embedded.openai_api import (
     ChatRequest,
     CompletionEnvelope,
     CompletionRequest,
-    error_body,
-    first_fault,
 )
 from services.serving.registry import ReferenceLogprobs, Registry, ServedModel
 from services.serving.settings import EmbeddedEngineSettings
 from shared.errors import SenseError
-from shared.http.guard import Guard, GuardMiddleware
+from shared.http.app import create_internal_app
+from shared.http.problems import ProblemHandlers, openai_error
 from shared.http.server import cancel_on_disconnect
 from shared.parsing import MAX_ENGINE_VALUES, check_json
-
-RETRY_AFTER_S = "1"
 
 
 class ModelProcessError(SenseError):
@@ -48,11 +43,9 @@ def create_app(state: Path, settings: EmbeddedEngineSettings) -> FastAPI:
         yield
         await model_process.release()
 
-    app = FastAPI(title="Sense embedded engine", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(GuardMiddleware, guard=Guard.from_settings())
-    app.add_exception_handler(SenseError, _sense_error_response)
-    app.add_exception_handler(RequestValidationError, _bad_body_response)
-    app.add_exception_handler(ClientDisconnect, _ignore_disconnect)
+    problems = ProblemHandlers(retry_after_s="1", is_engine=True)
+    app = create_internal_app("Sense embedded engine", lifespan=lifespan, problems=problems)
+    app.add_exception_handler(ValidationError, problems.handle_validation_error)
     _add_reading_routes(app, model_process, registry)
     _add_admin_routes(app, model_process, registry)
     _add_chat_routes(app, model_process, registry, settings)
@@ -108,8 +101,6 @@ def _add_chat_routes(
         body = CompletionRequest.model_validate_json(await _read_body(request))
         tasks = body.tasks(registry.get(body.model), settings)
         return await _answer_response(request, model_process, tasks, CompletionEnvelope(body.model), body.wants_usage)
-
-    app.add_exception_handler(ValidationError, _bad_request_response)
 
 
 async def _read_body(request: Request) -> bytes:
@@ -177,37 +168,10 @@ async def _events(
             yield _event(envelope.usage_chunk(message))
         yield "data: [DONE]\n\n"
     except SenseError as error:
-        yield _event(error_body(error.message, error.http_status, error.code))
+        yield _event({"error": openai_error(error.http_status, error.code, error.message)})
     finally:
         await flow.aclose()
 
 
 def _event(body: dict[str, Any]) -> str:
     return f"data: {json.dumps(body)}\n\n"
-
-
-async def _sense_error_response(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, SenseError)
-    headers = {"Retry-After": RETRY_AFTER_S} if error.http_status == 503 else None
-    openai = request.scope["path"].startswith("/v1/")
-    status = 400 if openai and error.http_status == 422 else error.http_status  # as OpenAI's own server answers
-    body = error_body(error.message, status, error.code)
-    return JSONResponse(body, status_code=status, headers=headers)
-
-
-async def _ignore_disconnect(_: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it
-
-
-async def _bad_request_response(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ValidationError)
-    where, sentence = first_fault(error)
-    return JSONResponse(error_body(sentence, 400, "invalid_request", where), status_code=400)
-
-
-async def _bad_body_response(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    sentence = f"The field '{where}' cannot be used: {fault['msg']}."
-    return JSONResponse(error_body(sentence, 422, "invalid_input", where), status_code=422)

@@ -4,7 +4,7 @@ import secrets
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.serving.embedded.model_process import GenerationTask
 from services.serving.registry import ServedEntry
@@ -120,18 +120,6 @@ class CompletionRequest(SamplingRequest):
             raise InvalidInputError("A stream carries one prompt: send one, or several without stream.")
         shared = self.task_fields(entry, settings, self.max_tokens)
         return [GenerationTask(messages=[], prompt=prompt, **shared) for prompt in prompts]
-
-
-def error_body(message: str, status: int, code: str, param: str | None = None) -> dict[str, Any]:
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-def first_fault(error: ValidationError) -> tuple[str, str]:
-    """The first invalid field of a request, and a sentence about it."""
-    fault = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "body"
-    return where, f"The field '{where}' cannot be used: {fault['msg']}."
 
 
 def usage(done: dict[str, Any]) -> dict[str, int]:

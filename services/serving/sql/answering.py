@@ -24,9 +24,9 @@ from shared.api.sql import (
     SqlTokens,
 )
 from shared.catalog.databases import CardCache, SchemaCard
-from shared.client.internal import response_timeout, sandbox_service
 from shared.contracts.records import Message, PromptStyle
 from shared.errors import InvalidInputError, NotFoundError
+from shared.http.client import response_timeout, sandbox_service
 from shared.http.slots import CALLER_HEADER
 from shared.sql.extraction import extract_sql
 from shared.sql.parser import parse_sql, write_sql

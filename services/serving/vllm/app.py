@@ -9,9 +9,7 @@ from typing import Any
 import httpx
 from anyio import to_thread
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from starlette.requests import ClientDisconnect
 
 from services.serving.registry import Registry, ServedModel
 from services.serving.settings import VllmSettings
@@ -19,11 +17,11 @@ from services.serving.vllm.control_tokens import as_token_completion, completion
 from services.serving.vllm.models import VllmModels
 from services.serving.vllm.server import ExternalServer, ManagedServer, VllmClient, VllmServer, read_error
 from shared.errors import InvalidInputError, NotFoundError, SenseError, UnavailableError
-from shared.http.guard import Guard, GuardMiddleware
+from shared.http.app import create_internal_app
+from shared.http.problems import ProblemHandlers, openai_error
 from shared.http.server import cancel_on_disconnect
 from shared.parsing import MAX_ENGINE_VALUES, check_json
 
-RETRY_AFTER_S = "5"
 ANSWER_TIMEOUT_S = 900.0
 JSON_HEADERS = {"Content-Type": "application/json"}
 
@@ -46,11 +44,8 @@ def create_app(state: Path, settings: VllmSettings) -> FastAPI:
             if isinstance(server, ManagedServer):
                 await server.release()
 
-    app = FastAPI(title="Sense vLLM front", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(GuardMiddleware, guard=Guard.from_settings())
-    app.add_exception_handler(SenseError, sense_error_response)
-    app.add_exception_handler(RequestValidationError, bad_body_response)
-    app.add_exception_handler(ClientDisconnect, ignore_disconnect)
+    problems = ProblemHandlers(retry_after_s="5", is_engine=True)
+    app = create_internal_app("Sense vLLM front", lifespan=lifespan, problems=problems)
     add_routes(app)
     return app
 
@@ -176,7 +171,7 @@ async def stream_answer(
             yield chunk
     except httpx.HTTPError as error:
         failure = connection_error(models, error)
-        yield b"data: " + json.dumps(error_body(failure.message, 503, failure.code)).encode() + b"\n\n"
+        yield b"data: " + json.dumps({"error": openai_error(503, failure.code, failure.message)}).encode() + b"\n\n"
     finally:
         await stack.aclose()
 
@@ -207,28 +202,3 @@ class EngineRefusedError(SenseError):
     """A refusal of vLLM, with its status and the parameter that it names."""
 
     param: Any = None
-
-
-def error_body(message: str, status: int, code: str, param: Any = None) -> dict[str, Any]:
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-async def sense_error_response(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, SenseError)
-    status = 400 if request.scope["path"].startswith("/v1/") and error.http_status == 422 else error.http_status
-    headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else None
-    body = error_body(error.message, status, error.code, getattr(error, "param", None))
-    return JSONResponse(body, status_code=status, headers=headers)
-
-
-async def bad_body_response(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    sentence = f"The field '{where}' cannot be used: {fault['msg']}."
-    return JSONResponse(error_body(sentence, 422, "invalid_input", where), status_code=422)
-
-
-async def ignore_disconnect(_: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it

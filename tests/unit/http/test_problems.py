@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from shared.api.resources import Problem
@@ -33,7 +33,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def serve(**options: Any) -> TestClient:
-    app = create_internal_app("test", lifespan=lifespan, problems=ProblemHandlers(**options))
+    problems = ProblemHandlers(**options)
+    app = create_internal_app("test", lifespan=lifespan, problems=problems)
     add_metrics_route(app)
 
     @app.get("/fail/{kind}")
@@ -58,6 +59,7 @@ def serve(**options: Any) -> TestClient:
     async def raw(request: Request) -> Order:
         return Order.model_validate_json(await request.body())
 
+    app.add_exception_handler(ValidationError, problems.handle_validation_error)
     return TestClient(app, base_url="http://127.0.0.1")
 
 
@@ -99,7 +101,7 @@ def test_a_request_that_does_not_fit_names_every_fault() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/orders", "/v1/raw"])
 def test_openai_clients_get_their_own_member_and_status(path: str) -> None:
-    client = serve(is_openai=lambda path: path.startswith("/v1/"), validation_status=400)
+    client = serve(is_engine=True)
     answer = client.post(path, json={"count": "many", "name": "a"})
     error = answer.json()["error"]
     assert (answer.status_code, answer.json()["status"]) == (400, 400)
@@ -107,6 +109,9 @@ def test_openai_clients_get_their_own_member_and_status(path: str) -> None:
     assert error["param"].endswith("count")
     assert client.get("/v1/fail/busy").json()["error"]["type"] == "server_error"
     assert client.post("/orders", json={}).status_code == 422
+    gateway = serve(openai_paths={"/v1/orders"})
+    assert "error" in gateway.post("/v1/orders", json={}).json() and "error" not in gateway.post("/orders").json()
+    assert gateway.post("/v1/orders", json={}).status_code == 422
 
 
 def test_nobody_reads_an_answer_to_a_caller_who_left() -> None:

@@ -22,7 +22,7 @@ from tests.support.s3_server import S3Server
 
 ID = "ab" * 32
 DATABASE, CARD, NEIGHBOUR = keys.database_key(ID), keys.card_key(ID), keys.test_suite_database_key(ID, "set", 0)
-ASKED, ASKED_CARD = keys.ddl_database_key(ID), keys.ddl_card_key(ID)
+ASKED, ASKED_CARD = keys.question_database_key(ID), keys.question_card_key(ID)
 ROWS, UPLOAD, DATASET = (
     keys.shard_key("j", "s", 0, 1, "judged.jsonl"),
     keys.upload_key(1, ID),

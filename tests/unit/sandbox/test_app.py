@@ -99,7 +99,7 @@ def test_bad_requests_are_refused(http: httpx.Client, shop: str, body: bytes, st
     body = body.replace(b"%s", shop.encode())
     answer = http.post("/execute", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert answer.json()["message"]
+    assert answer.json()["detail"]
 
 
 def test_a_file_is_taken_once(http: httpx.Client, module_sandbox: Sandbox, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_busy_slots_refuse_and_do_not_queue(tmp_path: Path, monkeypatch: pytest.
         assert {answer.status_code for answer in answers} == {503}
         assert {answer.json()["code"] for answer in answers} == {"sandbox_busy"}
         assert all(int(answer.headers["Retry-After"]) > 0 for answer in answers)
-        assert sum("wait already" in answer.json()["message"] for answer in answers) == 4
+        assert sum("wait already" in answer.json()["detail"] for answer in answers) == 4
         assert long.result().json()["outcome"] == "timeout"
         assert ask(http, shop, "SELECT 1").json()["outcome"] == "ok"
 

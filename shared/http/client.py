@@ -16,8 +16,8 @@ class ServiceRefusedError(SenseError):
 
     def __init__(self, service: "Service", answer: httpx.Response) -> None:
         try:
-            said = answer.json()
-            code, message = str(said["code"]), str(said["message"])
+            problem = answer.json()
+            code, message = str(problem["code"]), str(problem["detail"])
         except (ValueError, KeyError, TypeError):
             code = f"{service.short}_error"
             message = f"{service.name} answered {answer.status_code} without saying why"
