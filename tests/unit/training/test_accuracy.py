@@ -25,8 +25,8 @@ from services.training.scores import (
     score_file,
     write_file,
 )
-from shared.http.client import sandbox_service
 from shared.contracts.records import Message, PromptStyle
+from shared.http.client import sandbox_service
 from tests.support.sandbox import Sandbox, make_database, module_sandbox
 from tests.unit.training.test_training import run, weights
 
