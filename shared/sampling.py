@@ -33,7 +33,7 @@ class SamplingParams:
     top_p: float
     max_tokens: int
     seed: int
-    prompt_rows: int
+    sample_rows: int
     style: PromptStyle = field(default_factory=PromptStyle)
     shots: Sequence[Shot] = field(default_factory=tuple)
 
@@ -118,7 +118,7 @@ def render_example(example: Example, catalog: CardCache, sampling: SamplingParam
         card,
         example.question,
         evidence=example.evidence,
-        rows=sampling.prompt_rows,
+        rows=sampling.sample_rows,
         style=sampling.style,
         shots=sampling.shots,
     )
@@ -194,7 +194,7 @@ def parse_candidates(example: Example, answer: ChatAnswer, sampling: SamplingPar
             sql=extract_sql(text, last=sampling.style.target == "reasoning_sql"),
             model=sampling.model,
             answer_key=answer.key,
-            clipped_rows=sampling.prompt_rows,
+            sample_rows=sampling.sample_rows,
         )
         for slot, text in enumerate(answer.texts)
     ]

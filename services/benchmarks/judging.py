@@ -128,7 +128,7 @@ class ExecutionScorer:
                 JudgeQuestion(self.databases.main(pair.db_id), pair.gold, (pair.prediction,)) for pair in pairs[part]
             ]
             reviewed = look.review(questions, [[one] for one in first[part]], around)
-            found += [ok and not one.neighbours_lost for ok, (one,) in zip(right[part], reviewed, strict=True)]
+            found += [ok and not one.suite_databases_lost for ok, (one,) in zip(right[part], reviewed, strict=True)]
             progress(sum(len(self.databases.suite(pair.db_id)) - 1 for pair in pairs[part]))
         return found
 

@@ -1,4 +1,4 @@
-"""`sense suite build`: neighbour databases for a benchmark, where the distilled suites are not at hand."""
+"""`sense suite build`: test-suite databases for a benchmark, where the distilled suites are not at hand."""
 
 import json
 import shutil

@@ -151,7 +151,7 @@ def build_suite_command(
     count: Annotated[int, typer.Option(min=1, max=100, help="Neighbours a database.")] = 8,
     seed: Annotated[int, typer.Option(help="Equal seeds and inputs give equal files.")] = 0,
 ) -> None:
-    """Make neighbour databases, so that answers that are right by chance can be told."""
+    """Make test-suite databases, so that answers that are right by chance can be told."""
     from services.benchmarks.databases import Databases
     from services.benchmarks.prediction_files import read_golds_of, read_predictions_of
     from services.benchmarks.suites import build_suite

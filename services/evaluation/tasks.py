@@ -50,7 +50,7 @@ def answer_questions(command: AnswerQuestions, shard: Shard) -> TaskResult:
         top_p=command.top_p,
         max_tokens=command.max_tokens,
         seed=command.seed,
-        prompt_rows=command.prompt_rows,
+        sample_rows=command.sample_rows,
         style=command.style,
         shots=pick_shots(command, shard),
     )

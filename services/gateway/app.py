@@ -90,7 +90,7 @@ def create_app(backend: Backend | None = None) -> FastAPI:
         settings.dataset_uploads,
         wait_s=sandbox.wait_s,
         waiting=sandbox.waiting,
-        what="the gateway for data sets",
+        what="the gateway for datasets",
         busy=UnavailableError,
     )
     bodies = ConcurrencyLimit("bodies", "too_many_bodies", each=settings.key_bodies, total=settings.bodies)

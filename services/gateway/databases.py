@@ -91,7 +91,7 @@ def list_databases(
 def delete_database(database_id: str, backend: CurrentBackend, caller: CurrentCaller) -> Response:
     """The caller's own, for admins everybody's; the file goes with the last key that brought it.
 
-    409 while a data set or a job names it. Jobs that only the archive knows are not asked.
+    409 while a dataset or a job names it. Jobs that only the archive knows are not asked.
     """
     remove_database(backend, database_id, caller)
     return Response(status_code=204)
@@ -152,7 +152,7 @@ def check_unused(backend: Backend, database_id: str) -> None:
     objects = backend.objects
     for key in manifest_keys(objects):
         if database_id in (one := read_manifest(objects, key)).databases.values():
-            raise ConflictError(f"data set {one.ref} holds this database; remove the data set first", code="in_use")
+            raise ConflictError(f"dataset {one.ref} holds this database; remove the dataset first", code="in_use")
     for job, spec in find_specs(backend, database_id):
         if database_id in used_databases(spec):
             raise ConflictError(

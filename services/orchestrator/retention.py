@@ -100,7 +100,7 @@ class Retention:
         stored = SharedObjects(self.store, self.objects, self.settings, now)
         kinds = {
             "asked": stored.asked(),
-            "neighbours": stored.neighbours(),
+            "suite_databases": stored.suite_databases(),
             "datasets": stored.unfinished(DATASETS_PREFIX, 3),
             "models": stored.unfinished(MODELS_PREFIX, 2),
             "answers": stored.answers(),
@@ -201,20 +201,20 @@ class SharedObjects:
             # the card goes first; its age is the time since the last use, and a file without a card is a partial write
             keys = sorted((part.key for part in parts), key=lambda key: not key.endswith(".json"))
             found.append((max(part.modified for part in parts), sum(part.size for part in parts), name, keys))
-        total, bound = sum(size for _, size, _, _ in found), self.settings.asked_bytes
+        total, bound = sum(size for _, size, _, _ in found), self.settings.ddl_databases_bytes
         for used, size, name, keys in sorted(found):
             over = bool(bound) and total > bound
-            if self.old(self.settings.asked_days, used) or over:
+            if self.old(self.settings.ddl_databases_days, used) or over:
                 total -= size
                 why = f"all of its kind are above {bound} bytes" if over else "not asked for"
                 yield Removal("asked", f"database {name}", f"{why}; last used {self.days(used)} days ago", size), keys
 
-    def neighbours(self) -> Iterator[tuple[Removal, list[str]]]:
+    def suite_databases(self) -> Iterator[tuple[Removal, list[str]]]:
         """Test-suite databases; they are built again when needed, byte for byte."""
-        if self.settings.neighbours_days < 0:
+        if self.settings.test_suites_days < 0:
             return
         for one in self.objects.entries(TEST_SUITES_PREFIX):
-            if self.old(self.settings.neighbours_days, one.modified):
+            if self.old(self.settings.test_suites_days, one.modified):
                 why = f"made {self.days(one.modified)} days ago, and made again on need"
                 yield Removal("neighbour", one.key, why, one.size), [one.key]
 

@@ -30,11 +30,11 @@ class RetentionSettings(BaseSettings):
     orphans_days: float = Field(default=7.0, ge=NEVER, description="outputs of attempts that did not finish")
     checkpoints_days: float = Field(default=7.0, ge=NEVER, description="all checkpoints of a stage but the last")
     unfinished_days: float = Field(default=30.0, ge=NEVER, description="parts of a dataset or model without a manifest")
-    asked_days: float = Field(
+    ddl_databases_days: float = Field(
         default=7.0, ge=NEVER, description="databases built from the DDL of a question, since their last use"
     )
-    asked_bytes: int = Field(default=5_000_000_000, ge=0, description="all of them together; 0: no limit")
-    neighbours_days: float = Field(default=30.0, ge=NEVER, description="test-suite databases; built again when needed")
+    ddl_databases_bytes: int = Field(default=5_000_000_000, ge=0, description="all of them together; 0: no limit")
+    test_suites_days: float = Field(default=30.0, ge=NEVER, description="test-suite databases; built again when needed")
     answers_days: float = Field(
         default=NEVER, ge=NEVER, description="recorded answers; a job that repeats a call pays for it again"
     )

@@ -70,8 +70,8 @@ def head(made: PairCardData) -> str:
     return (
         f"{len(pairs)} pairs on {len({pair.example_id for pair in pairs})} questions, from answers of {models}. "
         f"Pair policy: {policies}. A chosen side is right under every policy asked ({', '.join(judges)}) and on every "
-        "neighbour database that counts; a rejected one is wrong under every policy. Both are written in one style. "
-        f"Prompts: {prompt_version(made.command.prompt_rows, made.command.style)}. Seed: {made.command.seed}."
+        "test-suite database that counts; a rejected one is wrong under every policy. Both are written in one style. "
+        f"Prompts: {prompt_version(made.command.sample_rows, made.command.style)}. Seed: {made.command.seed}."
     )
 
 
@@ -144,11 +144,11 @@ def of_pairs(pairs: Sequence[Pair]) -> str:
     distances = sorted(pair.distance for pair in pairs)
     quarters = [distances[(len(distances) - 1) * part // 4] for part in range(5)]
     golds = sum(pair.gold_chosen for pair in pairs)
-    looked = sum(pair.chosen_neighbours > 0 for pair in pairs)
+    looked = sum(pair.chosen_suite_databases > 0 for pair in pairs)
     return (
         f"{bars('outcome of the rejected', ordered)}\n\n"
         f"Token distance (least, quartiles, most): {', '.join(map(str, quarters))}. "
-        f"In {looked} pairs the chosen side was right on neighbour databases too; in {golds} it is the gold itself."
+        f"In {looked} pairs the chosen side was right on test-suite databases too; in {golds} it is the gold itself."
     )
 
 

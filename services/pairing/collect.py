@@ -127,13 +127,13 @@ def estimate_message_tokens(messages: Iterable[Message]) -> int:
 class LengthEstimator:
     """Estimated lengths of training records. A database's schema is counted once."""
 
-    def __init__(self, catalog: CardCache, prompt_rows: int, style: PromptStyle | None = None) -> None:
-        self.catalog, self.prompt_rows, self.style = catalog, prompt_rows, style or PromptStyle()
+    def __init__(self, catalog: CardCache, sample_rows: int, style: PromptStyle | None = None) -> None:
+        self.catalog, self.sample_rows, self.style = catalog, sample_rows, style or PromptStyle()
         self._schema = lru_cache(maxsize=1024)(self._schema_tokens)
 
     def _schema_tokens(self, database_id: str) -> int:
         card = self.catalog.card(database_id)
-        return estimate_message_tokens(render_messages(card, "", rows=self.prompt_rows, style=self.style))
+        return estimate_message_tokens(render_messages(card, "", rows=self.sample_rows, style=self.style))
 
     def longest(self, example: Example, answers: Iterable[str]) -> int:
         """Tokens of the prompt and its longest answer, estimated."""
@@ -160,7 +160,7 @@ def training_records(
 ) -> tuple[DpoRecord, SftRecord]:
     """A pair in TRL's preference form with an explicit prompt, and its chosen side in the prompt-completion form."""
     card, style = catalog.card(example.database_id), command.style
-    prompt = render_messages(card, example.question, evidence=example.evidence, rows=command.prompt_rows, style=style)
+    prompt = render_messages(card, example.question, evidence=example.evidence, rows=command.sample_rows, style=style)
     texts = completion_texts(example, pair, style.target)
     chosen, rejected = ([Message(role="assistant", content=text)] for text in texts)
     dpo = DpoRecord(
@@ -174,7 +174,7 @@ def training_records(
         outcome_rejected=pair.rejected_outcome,
         verdict_rejected=pair.rejected_verdict,
         outcome_chosen=pair.chosen_outcome,
-        neighbours_chosen=pair.chosen_neighbours,
+        suite_databases_chosen=pair.chosen_suite_databases,
         distance=pair.distance,
         pair_policy=pair.policy,
         gold_chosen=pair.gold_chosen,

@@ -89,7 +89,7 @@ def agrees_with_gold(row: JudgedCandidate) -> bool:
     return (
         row.verdict is Verdict.CORRECT
         or Verdict.CORRECT in row.verdicts.values()
-        or row.neighbours_lost > 0
+        or row.suite_databases_lost > 0
         or (row.result_hash is not None and row.result_hash == row.gold_result_hash)
     )
 
@@ -99,7 +99,7 @@ def make_pair(pairing: Pairing, row: JudgedCandidate, policy: str) -> Pair:
     chosen, rejected = pairing.chosen, pairing.rejected
     return Pair(
         example_id=row.candidate.example_id,
-        prompt_rows=row.candidate.clipped_rows,
+        sample_rows=row.candidate.sample_rows,
         chosen=chosen.text,
         rejected=rejected.text,
         chosen_slot=chosen.slot,
@@ -110,7 +110,7 @@ def make_pair(pairing: Pairing, row: JudgedCandidate, policy: str) -> Pair:
         model=row.candidate.model,
         policy=policy,
         chosen_outcome=chosen.outcome,
-        chosen_neighbours=chosen.neighbours,
+        chosen_suite_databases=chosen.suite_databases,
         chosen_answer=chosen.answer_key,
         rejected_answer=rejected.answer_key,
         rejected_shared=rejected.shared,

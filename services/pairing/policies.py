@@ -40,7 +40,7 @@ class Side:
     message: str | None = None
     answer_key: str | None = None
     program: str | None = None
-    neighbours: int = 0
+    suite_databases: int = 0
     samples: int = 1
     shared: int = 1
     reasoning: str = ""
@@ -69,7 +69,7 @@ def distinct_sides(judged: Sequence[JudgedCandidate], verdicts: Iterable[Verdict
             message=row.message,
             answer_key=row.candidate.answer_key,
             program=row.program,
-            neighbours=row.neighbours,
+            suite_databases=row.suite_databases,
             samples=samples[text],
             reasoning=extract_reasoning(row.candidate.answer),
             shared=max(samples[text], results[row.result_hash] if row.result_hash else 0),

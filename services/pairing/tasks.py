@@ -68,7 +68,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> TaskResult:
         top_p=command.top_p,
         max_tokens=command.max_tokens,
         seed=command.seed,
-        prompt_rows=command.prompt_rows,
+        sample_rows=command.sample_rows,
         style=command.style,
     )
     budget = stage_budget(shard, command.endpoint, command.budget_usd, command.budget_tokens)
@@ -177,7 +177,7 @@ def collect_pairs(command: CollectPairs, shard: Shard) -> TaskResult:
     """Reads pair shards in order; writes the DPO records, the control's (SFT on the same chosen SQL) and the card."""
     examples = {row.example_id: row for row in shard.stage_records(command.dataset, "examples", Example)}
     catalog = CardCache(shard.objects)
-    lengths = LengthEstimator(catalog, command.prompt_rows, command.style)
+    lengths = LengthEstimator(catalog, command.sample_rows, command.style)
 
     def too_long(example: Example, pair: Pair) -> bool:
         if command.max_length is None:

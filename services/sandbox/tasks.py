@@ -154,7 +154,7 @@ def judge_candidates(command: JudgeCandidates, shard: Shard) -> TaskResult:
     judged: list[JudgedCandidate] = []
     judge, names = shard_judge(shard, command.policy), list(grouped)
     further = FurtherPolicies(command, shard)
-    suites = suites_of_shard(shard.objects, examples.values(), grouped, command.neighbours)
+    suites = suites_of_shard(shard.objects, examples.values(), grouped, command.suite_databases)
     for begin in range(0, len(names), JUDGED_AT_ONCE):
         part = names[begin : begin + JUDGED_AT_ONCE]
         questions = [
@@ -174,7 +174,9 @@ def judge_candidates(command: JudgeCandidates, shard: Shard) -> TaskResult:
             judged += judged_records(grouped[name], question, judgements, other, programs)
         shard.progress(done=begin + len(part), total=len(names))
     verdicts = Counter(row.verdict.value for row in judged)
-    counts = JudgedCounts(candidates=len(judged), by_chance=sum(row.neighbours_lost > 0 for row in judged), **verdicts)
+    counts = JudgedCounts(
+        candidates=len(judged), by_chance=sum(row.suite_databases_lost > 0 for row in judged), **verdicts
+    )
     return TaskResult(counts, {"judged": shard.write_records("judged", judged)})
 
 
@@ -215,8 +217,8 @@ def judged_records(
                 gold_result_hash=gold.fingerprint,
                 result=run.view() if run else None,
                 gold_result=gold.view(),
-                neighbours=judgement.neighbours,
-                neighbours_lost=judgement.neighbours_lost,
+                suite_databases=judgement.suite_databases,
+                suite_databases_lost=judgement.suite_databases_lost,
                 gold=question.gold,
                 verdicts={judgement.policy: judgement.verdict, **other} if other else {},
                 program=programs.get((question.database, judgement.sql or "")),

@@ -78,7 +78,7 @@ def write_with_grammar(command: WriteExamples, shard: Shard, goals: WritingGoals
     if features := [one for one, slot in zip(drawn, slots, strict=True) if not slot.for_user_database]:
         rest, followed = write_to_goals(command, goals, features)
         written += rest
-    counts = WrittenCounts(written=len(written), own=own, followed=followed)
+    counts = WrittenCounts(written=len(written), for_user_databases=own, followed=followed)
     return TaskResult(counts, {"written": shard.write_records("written", written)})
 
 
@@ -122,7 +122,7 @@ def collect_dataset(command: Collect, shard: Shard) -> TaskResult:
     dataset.selection = interleave(dataset.selection)
     earlier = Spool(RejectedExample, read_rejections(command.sources, shard))
     check_not_empty(dataset, earlier)
-    rows = (sft_record(example, catalog, command.prompt_rows, command.style) for example in dataset.examples)
+    rows = (sft_record(example, catalog, command.sample_rows, command.style) for example in dataset.examples)
     note = shortfall_note(shard, command, short)
     outputs = {
         "examples": export_records(shard, "examples.jsonl", dataset.examples),
@@ -157,7 +157,7 @@ def export_cards(
         written_shards(command, shard),
         user_databases=command.given,
         style=command.style,
-        prompt=prompt_version(command.prompt_rows, command.style),
+        prompt=prompt_version(command.sample_rows, command.style),
     )
     sentences = [f"{one}." for one in describe_endings(facts.endings, "strong.max_tokens")]
     facts.note = " ".join([*([note] if note else []), *sentences]) or None

@@ -154,7 +154,7 @@ def make_scorer(command: TrainModel, shard: Shard, config: TrainConfig) -> Accur
     if config.questions is None or command.questions is None:
         return None
     style = command.style or PromptStyle()
-    questions = selection_questions(command, shard, config.score_questions, command.prompt_rows or 0, style)
+    questions = selection_questions(command, shard, config.score_questions, command.sample_rows or 0, style)
     write_file(config.questions, QUESTIONS.dump_json(questions))
     return AccuracyScorer(config, questions, style)
 
@@ -188,9 +188,9 @@ def stop_grace(reason: str | None) -> float:
 
 def prompt_version_of(command: TrainModel) -> str:
     """The style of the training prompts; serving renders prompts the same way."""
-    if command.prompt_rows is None:
+    if command.sample_rows is None:
         return PROMPT_VERSION
-    return prompt_version(command.prompt_rows, command.style or PromptStyle())
+    return prompt_version(command.sample_rows, command.style or PromptStyle())
 
 
 def make_manifest(command: TrainModel, data: ObjectRef, facts: dict[str, Any], prompts: str) -> ModelManifest:

@@ -138,7 +138,7 @@ class BrowsedPair(ApiObject):
     model: str
     policy: str
     distance: int = 0
-    neighbours: int = 0
+    suite_databases: int = 0
     gold_chosen: bool = False
     dataset: str | None = None
 

@@ -220,7 +220,7 @@ class KeyLimits(ApiObject):
     examples: int | None = Field(default=None, ge=1, description="examples that one job asks for")
     usd_per_day: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     tokens_per_day: int | None = Field(default=None, ge=0, lt=2**53)
-    stored_bytes: int | None = Field(default=None, ge=0, lt=2**53, description="databases and data sets it has brought")
+    stored_bytes: int | None = Field(default=None, ge=0, lt=2**53, description="databases and datasets it has brought")
 
 
 class KeySummary(ApiObject):
@@ -306,7 +306,7 @@ class DatabaseList(PageBase):
 
 
 class DatasetSummary(ApiObject):
-    """A data set as lists show it: `splits` and `databases` are counts, `hardness` counts by split.
+    """A dataset as lists show it: `splits` and `databases` are counts, `hardness` counts by split.
 
     `policy` is the rule of its official score, `ceiling` the best score its golds allow (0 to 1), `skipped` counts
     questions left out at the import by the database that was missing.
@@ -330,7 +330,7 @@ class DatasetSummary(ApiObject):
 
 
 class DatasetVersion(ApiObject):
-    """One stored version of a data set; `version` is a hash of its content."""
+    """One stored version of a dataset; `version` is a hash of its content."""
 
     version: str
     created_at: float
@@ -338,7 +338,7 @@ class DatasetVersion(ApiObject):
 
 
 class Dataset(DatasetSummary):
-    """A whole data set. `sources` are SHA-256 of the files it came from, `health` is how its golds ran."""
+    """A whole dataset. `sources` are SHA-256 of the files it came from, `health` is how its golds ran."""
 
     sources: dict[str, str] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
@@ -348,13 +348,13 @@ class Dataset(DatasetSummary):
 
 
 class DatasetList(PageBase):
-    """A page of data sets, newest first; `last_id` is the next page's `after`."""
+    """A page of datasets, newest first; `last_id` is the next page's `after`."""
 
     data: list[DatasetSummary]
 
 
 class DatasetExample(ApiObject):
-    """A question of a data set with its gold; `domain` is the database's name."""
+    """A question of a dataset with its gold; `domain` is the database's name."""
 
     object: Literal["example"] = "example"
     example_id: str
@@ -370,7 +370,7 @@ class DatasetExample(ApiObject):
 
 
 class ExampleList(PageBase):
-    """A page of examples in the data set's order; `dataset` is NAME@VERSION, `last_id` the next page's `after`."""
+    """A page of examples in the dataset's order; `dataset` is NAME@VERSION, `last_id` the next page's `after`."""
 
     dataset: str
     data: list[DatasetExample]

@@ -295,10 +295,10 @@ class SenseClient:
         """A database with its schema card. Raises `NotFoundError`."""
         return self._read(Database, "GET", f"/v1/databases/{quote(database_id, safe='')}")
 
-    # data sets
+    # datasets
 
     def add_dataset(self, head: DatasetHeader, examples: Iterable[Example]) -> Dataset:
-        """Stores a data set whose databases are there; equal content gives the version that is there already.
+        """Stores a dataset whose databases are there; equal content gives the version that is there already.
 
         Raises `RejectedError` with faults by line, the head being line 1.
         """
@@ -316,7 +316,7 @@ class SenseClient:
         return self._pages(DatasetList, "/v1/datasets", limit)
 
     def dataset(self, name: str, *, version: str | None = None) -> Dataset:
-        """A data set with the health of its golds. Raises `NotFoundError`."""
+        """A dataset with the health of its golds. Raises `NotFoundError`."""
         asked = {"version": version} if version else {}
         return self._read(Dataset, "GET", f"/v1/datasets/{quote(name, safe='')}", params=asked)
 
@@ -329,12 +329,12 @@ class SenseClient:
         hardness: str | None = None,
         limit: int | None = None,
     ) -> Iterator[DatasetExample]:
-        """Examples of a data set, in its order, over as many pages as it takes."""
+        """Examples of a dataset, in its order, over as many pages as it takes."""
         path = f"/v1/datasets/{quote(name, safe='')}/examples"
         return self._pages(ExampleList, path, limit, version=version, split=split, hardness=hardness)
 
     def remove_database(self, database_id: str) -> None:
-        """Raises `NotFoundError`, and `ConflictError` (code in_use) while a data set or a job names it."""
+        """Raises `NotFoundError`, and `ConflictError` (code in_use) while a dataset or a job names it."""
         self._send("DELETE", f"/v1/databases/{quote(database_id, safe='')}")
 
     def remove_dataset(self, name: str, *, version: str | None = None) -> None:

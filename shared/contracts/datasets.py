@@ -33,7 +33,7 @@ class GoldFault(DatasetModel):
 
 
 class GoldHealth(DatasetModel):
-    """How the golds ran under `policy` in the sandbox before the data set was stored.
+    """How the golds ran under `policy` in the sandbox before the dataset was stored.
 
     `failed` raised an error, `timeouts` ran past `deadline_s`, `capped` gave more than the sandbox reads: no answer to
     them can be right. `empty` gave no row, `clock` asked for the time, so that what is right changes with it, `shared`
@@ -62,7 +62,7 @@ class GoldHealth(DatasetModel):
 
 
 class DatasetHeader(DatasetModel):
-    """What is said of a data set beside its examples. `sources` are SHA-256 of the files it was read from.
+    """What is said of a dataset beside its examples. `sources` are SHA-256 of the files it was read from.
 
     `policy` is the rule of its official score. `skipped`: questions left out by the database that is missing.
     """
@@ -79,7 +79,7 @@ class DatasetHeader(DatasetModel):
 
 
 class DatasetManifest(DatasetHeader):
-    """A stored data set; written last. `version` is the hash of its examples and policy, 16 hex digits.
+    """A stored dataset; written last. `version` is the hash of its examples and policy, 16 hex digits.
 
     `hardness` counts by split and level, `databases` maps names to ids. `created_at` in seconds since 1970.
     """
@@ -103,5 +103,5 @@ def parse_dataset_ref(text: str) -> tuple[str, str | None]:
     """Name and version of NAME or NAME@VERSION. Raises ValueError."""
     found = DATASET_REF.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text[:80]!r} is no data set: write NAME or NAME@VERSION, or builtin:held-out")
+        raise ValueError(f"{text[:80]!r} is no dataset: write NAME or NAME@VERSION, or builtin:held-out")
     return found["name"], found["version"]

@@ -22,7 +22,7 @@ class AnswerQuestions(Command):
     top_p: float = 1.0
     max_tokens: int = 128
     seed: int = 0
-    prompt_rows: int = 3
+    sample_rows: int = 3
     style: PromptStyle = PromptStyle()
     budget_usd: float | None = None
     budget_tokens: int | None = None
@@ -108,7 +108,7 @@ class ChosenCounts(Counts):
 
 
 class BenchmarkPlan(BaseModel):
-    """A data set that arms were asked: where its questions are, and the verdicts under its official policy.
+    """A dataset that arms were asked: where its questions are, and the verdicts under its official policy.
 
     An arm's `judged` holds those verdicts; `strict`, by arm id, holds the same answers judged strictly, where the
     policy is another.

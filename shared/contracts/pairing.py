@@ -25,7 +25,7 @@ class SampleCandidates(Command):
     top_p: float = 1.0
     max_tokens: int = 128
     seed: int = 0
-    prompt_rows: int = 3
+    sample_rows: int = 3
     style: PromptStyle = PromptStyle()
     budget_usd: float | None = None
     budget_tokens: int | None = None
@@ -183,7 +183,7 @@ class CollectPairs(Command):
     pairs: StageRef
     dataset: StageRef
     limit: int | None = None
-    prompt_rows: int = 3
+    sample_rows: int = 3
     style: PromptStyle = PromptStyle()
     seed: int = 0
     max_length: int | None = Field(default=None, ge=8)

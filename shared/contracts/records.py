@@ -142,8 +142,8 @@ class Example(Record):
     gold: str
     provenance: Provenance
     hardness: str | None = Field(default=None, description="the benchmark's own level, finer than `level`")
-    index: int | None = Field(default=None, description="the question's number in the data set it was imported with")
-    dataset: str | None = Field(default=None, description="NAME@VERSION where a job read it from a data set")
+    index: int | None = Field(default=None, description="the question's number in the dataset it was imported with")
+    dataset: str | None = Field(default=None, description="NAME@VERSION where a job read it from a dataset")
     measured: str | None = Field(
         default=None, description="hardness by Spider's rule, whatever level was asked for; or beyond_spider"
     )
@@ -168,7 +168,7 @@ class Candidate(Record):
     sql: str | None = Field(description="None when nothing could be extracted from the answer")
     model: str
     answer_key: str = Field(description="object key of the recorded answer")
-    clipped_rows: int = Field(default=3, description="example rows left in the prompt after clipping")
+    sample_rows: int = Field(default=3, description="example rows left in the prompt after clipping")
 
 
 class ResultView(Record):
@@ -194,8 +194,8 @@ class JudgedCandidate(Record):
     gold_result_hash: str | None = None
     result: ResultView | None = None
     gold_result: ResultView | None = None
-    neighbours: int = Field(default=0, description="neighbour databases on which it was held against its gold too")
-    neighbours_lost: int = Field(default=0, description="those of them on which it gave something else")
+    suite_databases: int = Field(default=0, description="test-suite databases on which it was compared too")
+    suite_databases_lost: int = Field(default=0, description="those of them on which it gave something else")
     gold: str | None = Field(default=None, description="the SQL it was held against")
     verdicts: dict[Policy, Verdict] = Field(
         default_factory=dict, description="by policy, where several were asked; `verdict` is what they say together"
@@ -212,7 +212,7 @@ class Pair(Record):
     """Prompt, chosen, rejected, and why."""
 
     example_id: str
-    prompt_rows: int
+    sample_rows: int
     chosen: str
     rejected: str
     chosen_slot: int
@@ -223,7 +223,7 @@ class Pair(Record):
     model: str
     policy: str
     chosen_outcome: Outcome = Outcome.OK
-    chosen_neighbours: int = Field(default=0, description="neighbour databases on which the chosen was right too")
+    chosen_suite_databases: int = Field(default=0, description="test-suite databases on which the chosen was right too")
     chosen_answer: str | None = Field(default=None, description="object key of the recorded answer; None: the gold")
     rejected_answer: str | None = None
     rejected_shared: int = Field(default=1, description="samples of the question that gave the rejected one's result")
@@ -346,7 +346,7 @@ class DpoRecord(Record):
     outcome_rejected: Outcome
     verdict_rejected: Verdict
     outcome_chosen: Outcome = Outcome.OK
-    neighbours_chosen: int = 0
+    suite_databases_chosen: int = 0
     distance: int = 0
     pair_policy: str = "one_per_question"
     gold_chosen: bool = False

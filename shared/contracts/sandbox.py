@@ -28,12 +28,13 @@ class VerifyExamples(Command):
     """Runs every gold: what fails, is empty or holds only NULL is rejected with its reason.
 
     So is a gold that its parser cannot read or that reads no table, with `agreement` one that speaks of other values
-    than its question, and with `neighbours` one whose result is the same on all of so many variants of its database.
+    than its question, and with `suite_databases` one whose result is the same on all of so many variants of its
+    database.
     """
 
     written: ObjectRef
     agreement: bool = True
-    neighbours: int = Field(default=0, ge=0, le=32)
+    suite_databases: int = Field(default=0, ge=0, le=32)
 
 
 class VerifiedCounts(Counts):
@@ -54,15 +55,15 @@ class VerifiedCounts(Counts):
 class JudgeCandidates(Command):
     """Compares every candidate's result with its gold's under a named policy.
 
-    With `neighbours`, right answers are also held against their gold on so many variants of the database. `also` names
-    further policies, and `official` adds the one of the data set that an example comes from: a verdict is then what
+    With `suite_databases`, right answers are also compared with their gold on so many variants of the database.
+    `also` names further policies, and `official` adds the one of the dataset that an example comes from: a verdict is then what
     all of them say together. `programs` records what SQLite compiles a candidate into.
     """
 
     candidates: ObjectRef
     examples: ObjectRef
     policy: Policy = Policy.STRICT
-    neighbours: int = Field(default=0, ge=0, le=32)
+    suite_databases: int = Field(default=0, ge=0, le=32)
     also: list[Policy] = Field(default_factory=list)
     official: bool = False
     programs: bool = False

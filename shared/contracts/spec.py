@@ -74,7 +74,7 @@ def check_dataset_ref(text: str) -> str:
 
 
 class DatasetSource(SpecSection):
-    """A stored data set: a share `weight` of a split (default `train`), at most `questions` of it."""
+    """A stored dataset: a share `weight` of a split (default `train`), at most `questions` of it."""
 
     dataset: str = Field(description="NAME, its newest version; or NAME@VERSION")
     split: DatasetSplit | None = None
@@ -109,7 +109,7 @@ class TrainSources(SpecSection):
 
 
 class SeedSource(SpecSection):
-    """A stored data set whose examples the strong model is shown, two a call, in place of our own."""
+    """A stored dataset whose examples the strong model is shown, two a call, in place of our own."""
 
     dataset: str = Field(description="NAME, its newest version; or NAME@VERSION")
     split: DatasetSplit | None = None
@@ -126,7 +126,7 @@ class UserDatabase(SpecSection):
 class TestSet(SpecSection):
     """A test set: scored once an arm, refused by every training export.
 
-    `dataset` is builtin:held-out, builtin:handwritten, or a stored data set. Of a stored one, `split` is by default
+    `dataset` is builtin:held-out, builtin:handwritten, or a stored dataset. Of a stored one, `split` is by default
     `dev`, else `test`; `policy` is its official one and `strict` stands beside it; with `samples` above 1 answers are
     drawn at `temperature` (default 1).
     """
@@ -151,14 +151,14 @@ class TestSet(SpecSection):
     @field_validator("dataset")
     @classmethod
     def check_dataset(cls, text: str) -> str:
-        """A built-in name, or the name of a data set."""
+        """A built-in name, or the name of a dataset."""
         return text if text in BUILTIN_TESTS else check_dataset_ref(text)
 
     @model_validator(mode="after")
     def check_asking(self) -> "TestSet":
         """The built-in sets are asked greedily, by their own rules."""
         if self.builtin and (self.samples > 1 or self.temperature or self.split or self.policy):
-            raise ValueError("a built-in set takes `questions` only; sampling and policies are for data sets")
+            raise ValueError("a built-in set takes `questions` only; sampling and policies are for datasets")
         if self.samples == 1 and self.temperature:
             raise ValueError("a temperature needs `samples` above 1: one answer is greedy")
         return self
@@ -217,7 +217,7 @@ class StrongModel(SpecSection):
         "of the budget is set aside for it",
     )
     agreement: bool = Field(default=True, description="reject examples whose question and SQL speak of other values")
-    neighbours: int = Field(
+    suite_databases: int = Field(
         default=4,
         ge=0,
         le=32,
@@ -293,7 +293,7 @@ class Student(SpecSection):
 class PromptSettings(SpecSection):
     """What every prompt shows: 0 to 5 example rows a table, comments of the schema, a list of its foreign keys."""
 
-    rows: int = Field(default=3, ge=0, le=5)
+    sample_rows: int = Field(default=3, ge=0, le=5)
     comments: bool = False
     foreign_keys: bool = False
 
@@ -320,7 +320,7 @@ class PairSettings(SpecSection):
         le=10_000_000,
         description="tokens a pair may have with its prompt; default: the max_length of `dpo`",
     )
-    neighbours: int = Field(
+    suite_databases: int = Field(
         default=4, ge=0, le=32, description="variants of the database on which a right answer must be right too"
     )
     limit: Count | None = None
@@ -510,7 +510,7 @@ class EvaluationSpec(JobSpec):
     models: list[ScoredModel] = Field(min_length=1, max_length=MAX_MODELS)
     student: Student = Student()
     answer_tokens: int | None = Field(
-        default=None, ge=8, le=4096, description="default: 128 for the built-in sets, 512 for data sets"
+        default=None, ge=8, le=4096, description="default: 128 for the built-in sets, 512 for datasets"
     )
     evaluate: list[TestSet] = Field(default_factory=default_tests, min_length=1, max_length=MAX_TEST_SETS)
 

@@ -14,9 +14,9 @@ WriterName = Literal["grammar", "llm", "handwritten"]
 class WriteExamples(Command):
     """Writes `count` examples; the shard's number is part of the seed.
 
-    `seeds` is a stored data set (NAME@VERSION) whose split gives the examples that are shown; None: our own. Of
-    `databases`, a share `user_database_share` of the examples is written for. `before` is the number of shards in completed
-    waves: their accepted examples, left by the stage `accepted`, say which domains are common by now.
+    `seeds` is a stored dataset (NAME@VERSION) whose split gives the examples that are shown; None: our own. Of
+    `databases`, a share `user_database_share` of the examples is written for. `before` is the number of shards in
+    completed waves: their accepted examples, left by the stage `accepted`, say which domains are common by now.
     `features` are SQL features (names of `shared.sql.features.FEATURES`) with weights: what the examples should use.
     `wishes` is a stage that has left such weights, and weights of levels; they go before `features` and `levels`.
     """
@@ -56,7 +56,7 @@ class WrittenCounts(Counts):
     unparsed: int = 0
     refused: int = 0
     unasked: int = 0
-    own: int = 0
+    for_user_databases: int = 0
     followed: int = 0
     answer_prompt_tokens: int = 0
     answer_completion_tokens: int = 0
@@ -73,7 +73,7 @@ class WrittenCounts(Counts):
 
 
 class LoadDataset(Command):
-    """Reads a split of a stored data set, as a job's examples.
+    """Reads a split of a stored dataset, as a job's examples.
 
     For `test`, questions are interleaved over databases and cut to `questions`. For `train`, a share `weight` is
     drawn by `seed`, and where `selection` is above 0 whole databases are set aside for so many selection questions.
@@ -108,7 +108,7 @@ class ReviewExamples(Command):
     endpoint: str
     model: str
     budget_usd: float | None = None
-    prompt_rows: int = 3
+    sample_rows: int = 3
     max_tokens: int = 80
 
 
@@ -144,7 +144,7 @@ class Collect(Command):
     sources: list[CollectSource]
     refuse: list[StageRef] = Field(default_factory=list, description="collected test sets that must not leak in")
     limit: int | None = None
-    prompt_rows: int = 3
+    sample_rows: int = 3
     style: PromptStyle = PromptStyle()
     final: bool = True
     told: int = 0

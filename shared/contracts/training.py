@@ -101,7 +101,7 @@ class TrainModel(Command):
     """Trains `model` from `base` (continuing `parent` where there is one) on one output of a collected stage.
 
     `parent_from` is a stage that has chosen the parent; it goes before `parent`. `questions` is the collected stage
-    whose selection split is asked while it trains, where the settings say so. `prompt_rows` and `style` are those of
+    whose selection split is asked while it trains, where the settings say so. `sample_rows` and `style` are those of
     the prompts in `data`; None where they are not known.
     """
 
@@ -116,7 +116,7 @@ class TrainModel(Command):
     output: str
     settings: TrainSettings
     questions: StageRef | None = None
-    prompt_rows: int | None = None
+    sample_rows: int | None = None
     style: PromptStyle | None = None
     seed: int = 0
 

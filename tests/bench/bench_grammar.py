@@ -6,7 +6,7 @@ Speed is CPU time of one process. Writing is timed with the rows of all database
 nothing, rows included. The baseline of the same run is the least that a checked example costs: its gold run once in
 SQLite on its database in memory. Variety counts (domain, SQL with literals masked) over shards as a job writes them.
 The gates are those of the product: the database built with its keys, the gold run in the sandbox, rows there, and its
-result not the same on all of four neighbour databases.
+result not the same on all of four test-suite databases.
 """
 
 import argparse

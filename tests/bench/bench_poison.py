@@ -71,8 +71,8 @@ BODIES: dict[str, Body] = {
         json.dumps({"question": "q", "ddl": times("STRUCT(", MEGABYTE), "dialect": "duckdb"}).encode(),
     ),
     "keys, wrong fields": ("/v1/keys", JSON, wide("[]", MEGABYTE)),
-    "data set, wrong lines": ("/v1/datasets", LINES, times(EXAMPLE + "\n", MEGABYTE).encode()),
-    "data set, one line": ("/v1/datasets", LINES, b'{"name":[' + times("1,", MEGABYTE).encode() + b"1]}\n"),
+    "dataset, wrong lines": ("/v1/datasets", LINES, times(EXAMPLE + "\n", MEGABYTE).encode()),
+    "dataset, one line": ("/v1/datasets", LINES, b'{"name":[' + times("1,", MEGABYTE).encode() + b"1]}\n"),
     "chat": ("/v1/chat/completions", JSON, wide("{}", MEGABYTE)),
     "query string": ("/v1/jobs?" + times("kind=A&", 50_000), JSON, b"{}"),
 }

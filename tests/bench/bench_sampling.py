@@ -211,7 +211,7 @@ def spider_shards(bench: Bench, root: Path, most: int) -> tuple[list[dict[str, A
                 "examples": bench.put([example for example, _ in part]),
                 "candidates": bench.put([one for _, found in part for one in found]),
                 "also": ["spider"],
-                "neighbours": 4,
+                "suite_databases": 4,
                 "programs": True,
             }
         )
@@ -233,7 +233,7 @@ def compare_judging(bench: Bench, root: Path, given: argparse.Namespace) -> None
         os.environ["SENSE_ENDPOINT_ENGINE_BASE_URL"] = f"{engine.url}/v1"
         os.environ["SENSE_ENDPOINT_ENGINE_MAX_CONCURRENCY"] = "64"
         examples = questions_of(bench, root, given.engine_questions)
-        words = {"max_tokens": given.tokens, "prompt_rows": 0}
+        words = {"max_tokens": given.tokens, "sample_rows": 0}
         sampled(bench, examples[:4], 4, "engine", "m", **words)
         seconds = sampled(bench, examples, SAMPLED_PER_SHARD, "engine", "m", **words)
     finally:

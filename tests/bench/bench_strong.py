@@ -102,14 +102,14 @@ def stack(url: str, folder: Path) -> Iterator[Stack]:
         yield Stack(environment)
 
 
-def run(running: Stack, size: int, seed: int, neighbours: int) -> None:
+def run(running: Stack, size: int, seed: int, suite_databases: int) -> None:
     """One job of that size, with its table."""
     meter, stop, before = Meter(), threading.Event(), ME.memory_info().rss
     whole = dict(harness.WORK)
     harness.WORK.update({name: meter.wrap(name, work) for name, work in whole.items()})
     threading.Thread(target=meter.sample, args=(stop,), daemon=True).start()
     cpu, began = time.process_time(), time.monotonic()
-    strong = {"endpoint": "bench", "model": "test-model", "neighbours": neighbours}
+    strong = {"endpoint": "bench", "model": "test-model", "suite_databases": suite_databases}
     job = running.succeed(
         {"kind": "synthesis", "seed": seed, "strong": strong, "train": {"sft": [{"synthesis": size}]}}
     )

@@ -27,7 +27,7 @@ def demo_rows(count: int) -> list[SftRecord]:
         os.environ.update(environment)
         stack = Stack(environment)
         source = {"synthesis": count, "levels": {"easy": 0.5, "medium": 0.35, "hard": 0.15}, "per_shard": 40}
-        job = stack.succeed({"kind": "synthesis", "train": {"sft": [source]}, "prompt": {"rows": 0}})
+        job = stack.succeed({"kind": "synthesis", "train": {"sft": [source]}, "prompt": {"sample_rows": 0}})
         return [SftRecord.model_validate_json(line) for line in stack.output(job, "collect.train", "sft").splitlines()]
 
 

@@ -206,7 +206,7 @@ def test_databases_and_data_sets_are_deleted_once_it_is_confirmed(visit: Open, b
 
     page = viewer.open(f"/databases/{database}")
     delete("the database shop")
-    expect(page.get_by_role("alert")).to_contain_text("remove the data set first")
+    expect(page.get_by_role("alert")).to_contain_text("remove the dataset first")
     viewer.open("/datasets")
     page.get_by_role("button", name=re.compile("^Delete version")).click()
     page.get_by_role("button", name="Keep it").click()

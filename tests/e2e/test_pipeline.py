@@ -21,7 +21,7 @@ SPEC: dict[str, Any] = {
     "kind": "pipeline",
     "name": "end to end",
     "train": {"sft": [{"synthesis": 48, "per_shard": 12}]},
-    "prompt": {"rows": 0},
+    "prompt": {"sample_rows": 0},
     "weak": {"endpoint": "weak", "model": "w", "samples": 4},
     "sft": {"preset": "cpu-smoke", "max_steps": 3, "score_steps": 2, "score_questions": 2},
     "dpo": {"preset": "cpu-smoke", "max_steps": 2},

@@ -38,7 +38,7 @@ SERVED: dict[str, Any] = {
     "kind": "pairing",
     "name": "served",
     "train": {"sft": [{"synthesis": 8, "per_shard": 4}]},
-    "prompt": {"rows": 0},
+    "prompt": {"sample_rows": 0},
     "weak": {"base": "builtin:smollm2-135m", "sft_first": False, "questions": 6, "samples": 2, "max_tokens": 16},
 }
 FACTS = {contract.event for contract in CONTRACTS.values()}

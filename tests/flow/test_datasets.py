@@ -1,4 +1,4 @@
-"""Stored data sets as sources of training data, on real workers: loaded, collected, sampled, paired."""
+"""Stored datasets as sources of training data, on real workers: loaded, collected, sampled, paired."""
 
 import json
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def test_a_weak_model_is_sampled_on_a_data_set(
         "kind": "pairing",
         "train": {"sft": [{"dataset": "mine"}]},
         "weak": {"endpoint": "weak", "model": "w", "samples": 4},
-        "pairs": {"neighbours": 0},
+        "pairs": {"suite_databases": 0},
     }
     job = stack.succeed(spec)
     lines = stack.output(job, "collect.preferences", "dpo").decode().splitlines()

@@ -90,7 +90,7 @@ def test_each_fault_is_found_by_its_gate_and_the_counts_add_up(played: tuple[Sta
     planted = Counter(reason for reason in PLANTED.values() if reason not in (None, "mended"))
     assert reasons >= planted
     assert all(row.written.question or row.reason == "answer_refused" for row in rejected)
-    assert {row.gate for row in rejected if row.reason == "gold_constant"} == {"neighbours"}
+    assert {row.gate for row in rejected if row.reason == "gold_constant"} == {"suite_databases"}
     judged = next(row for row in rejected if row.reason == "judge_says_no")
     assert (judged.gate, judged.detail) == ("judge", "It asks for the heaviest.")
 

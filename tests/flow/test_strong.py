@@ -193,7 +193,7 @@ def test_own_databases_are_mixed_in_by_their_share(
     found = examples(stack, job)
     own = [one for one in found if one.database_id == shop]
     counts = stack.counts(job, "write.train")
-    assert abs(counts["own"] - counts["written"] / 2) <= 1 and own and len(own) < len(found)
+    assert abs(counts["for_user_databases"] - counts["written"] / 2) <= 1 and own and len(own) < len(found)
     assert {one.evidence for one in found} == {"Prices are in euros."}
     assert all("External knowledge: Prices are in euros." in row.prompt[-1].content for row in sft(stack, job))
     assert stack.objects.get(database_key(shop)) == before

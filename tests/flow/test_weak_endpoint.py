@@ -1,4 +1,4 @@
-"""Pairing over data sets from a weak model that answers anything: what is good comes out, the rest is counted."""
+"""Pairing over datasets from a weak model that answers anything: what is good comes out, the rest is counted."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def question(number: int, gold: str = GOOD) -> dict[str, Any]:
 
 
 def bring(objects: ObjectStore, folder: Path, rows: list[dict[str, Any]], policy: Policy) -> None:
-    """A data set with an official policy, stored without its health: its golds run for the first time when judged."""
+    """A dataset with an official policy, stored without its health: its golds run for the first time when judged."""
     make_databases(folder / "databases")
     source = read_source(ImportRequest("custom", write_lines(folder / "q.jsonl", rows)))
     with SandboxPool(1) as pool, open_upload(objects) as intake:
@@ -55,7 +55,7 @@ def spec(**pairs: Any) -> dict[str, Any]:
         "kind": "pairing",
         "train": {"sft": [{"dataset": "mine"}]},
         "weak": {"endpoint": "weak", "model": "w", "samples": 4},
-        "pairs": {"neighbours": 0, **pairs},
+        "pairs": {"suite_databases": 0, **pairs},
     }
 
 

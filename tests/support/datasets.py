@@ -1,4 +1,4 @@
-"""Small benchmarks in the official layouts, written by tests; and data sets as the gateway takes them."""
+"""Small benchmarks in the official layouts, written by tests; and datasets as the gateway takes them."""
 
 import json
 import sqlite3
@@ -98,7 +98,7 @@ def make_example(number: int, database_id: str, split: str = "dev", **changes: A
 
 
 def make_head(name: str = "singers", **changes: Any) -> DatasetHeader:
-    """The head of a data set of own questions."""
+    """The head of a dataset of own questions."""
     health = GoldHealth(policy=Policy.STRICT, deadline_s=10, golds=3)
     fields = {"name": name, "format": "custom", "policy": "strict", "sources": {"q.jsonl": "0" * 64}, "health": health}
     return DatasetHeader.model_validate({**fields, **changes})

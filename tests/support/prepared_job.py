@@ -90,7 +90,7 @@ def hostile_pair() -> Pair:
     """Both sides of markup."""
     return Pair(
         example_id="e" * 16,
-        prompt_rows=3,
+        sample_rows=3,
         chosen=HOSTILE_SQL,
         rejected=HOSTILE_SQL.replace("SELECT", "SELECT 1,"),
         chosen_slot=0,

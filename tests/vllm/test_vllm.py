@@ -127,9 +127,8 @@ def test_reference_logprobs_tell_adapters_apart_and_come_back(front: FrontProces
         for row in rows
         if row["reference"]["base"]
     }
-    tell(
-        f"reference log-probabilities, largest difference to the base's: { {name: round(far, 3) for name, far in apart.items()} }"
-    )
+    rounded = {name: round(far, 3) for name, far in apart.items()}
+    tell(f"reference log-probabilities, largest difference to the base's: {rounded}")
     assert min(apart.values()) > 0.1
 
 

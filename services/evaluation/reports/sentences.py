@@ -210,7 +210,7 @@ def benchmark_sentences(one: BenchmarkScore) -> list[str]:
     """How to read a score on a dataset."""
     skipped = f" {one.skipped} questions were left out at the import, their databases missing." if one.skipped else ""
     lines = [
-        f"Data set {one.dataset}, split {one.split}; licence: {one.licence}; "
+        f"Dataset {one.dataset}, split {one.split}; licence: {one.licence}; "
         f"published version: {one.release or 'unknown'}.{skipped}",
         f"Policy {one.policy}, metric {one.metric_version}, prompt {one.prompt}"
         + (f", SQLite {one.sqlite}: another version may give other results." if one.sqlite else "."),

@@ -319,7 +319,7 @@ class Gatherer:
             "python": platform.python_version(),
             "cores": os.cpu_count(),
             "prompt": self.prompt_form(),
-            "prompt rows": self.prompt_rows(),
+            "prompt rows": self.sample_rows(),
             "seed": self.command.seed,
             "test set sha256": ", ".join(sha[:16] for sha in tests),
             **{name: installed(name) for name in PACKAGES},
@@ -329,12 +329,12 @@ class Gatherer:
         """The version of the test prompts, with their settings."""
         answers = [stage for stage in self.plan.stages if stage.task == "evaluation.answer_questions"]
         style = answers[0].params.get("style") if answers else None
-        return prompt_version(self.prompt_rows() or 0, PromptStyle.model_validate(style or {}))
+        return prompt_version(self.sample_rows() or 0, PromptStyle.model_validate(style or {}))
 
-    def prompt_rows(self) -> int | None:
+    def sample_rows(self) -> int | None:
         """Sample rows in the test prompts."""
         answers = [stage for stage in self.plan.stages if stage.task == "evaluation.answer_questions"]
-        rows = answers[0].params.get("prompt_rows") if answers else None
+        rows = answers[0].params.get("sample_rows") if answers else None
         return int(rows) if rows is not None else None
 
 
@@ -343,7 +343,7 @@ def mixture(train: list[Example]) -> str:
     sets = Counter(row.dataset for row in train if row.dataset)
     if not sets:
         return ""
-    parts = [f"{count} from the data set {name}" for name, count in sorted(sets.items())]
+    parts = [f"{count} from the dataset {name}" for name, count in sorted(sets.items())]
     written = Counter(row.provenance.writer_version for row in train if not row.dataset)
     parts += [f"{count} written by {writer}" for writer, count in sorted(written.items())]
     return f"Training examples: {', '.join(parts)}."

@@ -75,8 +75,8 @@ def built_pairs(job: JobReader, examples: ShardExamples, shard: int, ref: Object
 
 def view_pair(line: bytes, examples: ShardExamples | None = None, shard: int = 0) -> BrowsedPair:
     pair = parse_line(line, Pair, "an object of pairs")
-    names = BrowsedPair.model_fields.keys() - {"object", "neighbours"}
+    names = BrowsedPair.model_fields.keys() - {"object", "suite_databases"}
     shown = {name: value for name, value in pair.model_dump().items() if name in names}
     if examples and (example := examples.of(shard).get(pair.example_id)):
         shown |= {name: getattr(example, name) for name in EXAMPLE_FIELDS}
-    return BrowsedPair.model_validate({**shown, "neighbours": pair.chosen_neighbours})
+    return BrowsedPair.model_validate({**shown, "suite_databases": pair.chosen_suite_databases})

@@ -33,11 +33,11 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=Guarded
 
 
 @router.post(
-    "", dependencies=SUBMIT, status_code=201, openapi_extra=LINES_BODY, summary="Bring a data set", responses=KNOWN
+    "", dependencies=SUBMIT, status_code=201, openapi_extra=LINES_BODY, summary="Bring a dataset", responses=KNOWN
 )
 async def add_dataset(request: Request, response: Response, backend: CurrentBackend, caller: CurrentCaller) -> Dataset:
     """Checks line by line and stores under name and content; 200 where this version is there already."""
-    require_media_type(request, LINES_TYPES, f"a data set is {LINES_TYPES[0]}")
+    require_media_type(request, LINES_TYPES, f"a dataset is {LINES_TYPES[0]}")
     rest = await run_in_threadpool(remaining_storage, backend, caller)
     slots: Slots = request.app.state.dataset_slots
     async with slots.taken(caller.id):
@@ -52,7 +52,7 @@ async def add_dataset(request: Request, response: Response, backend: CurrentBack
     return await run_in_threadpool(view_dataset, backend, manifest)
 
 
-@router.get("", dependencies=READ, summary="List data sets, newest first")
+@router.get("", dependencies=READ, summary="List datasets, newest first")
 def list_datasets(
     backend: CurrentBackend,
     after: Annotated[str | None, Query(description="the `last_id` of the page before")] = None,
@@ -63,19 +63,19 @@ def list_datasets(
     if after is not None:
         names = [one.name for one in found]
         if after not in names:
-            raise InvalidInputError("after names no data set; begin without it", code="unknown_cursor")
+            raise InvalidInputError("after names no dataset; begin without it", code="unknown_cursor")
         found = found[names.index(after) + 1 :]
     data = [view_summary(one) for one in found[:limit]]
     return DatasetList(data=data, has_more=len(found) > limit, last_id=data[-1].name if data else None)
 
 
-@router.get("/{name}", dependencies=READ, summary="Look at a data set")
+@router.get("/{name}", dependencies=READ, summary="Look at a dataset")
 def get_dataset(name: str, backend: CurrentBackend, version: Version = None) -> Dataset:
     """Its manifest with the health of its golds, and the versions there are."""
     return view_dataset(backend, find_manifest(backend, name, version))
 
 
-@router.delete("/{name}", dependencies=SUBMIT, status_code=204, summary="Remove a data set")
+@router.delete("/{name}", dependencies=SUBMIT, status_code=204, summary="Remove a dataset")
 def delete_dataset(name: str, backend: CurrentBackend, caller: CurrentCaller, version: Version = None) -> Response:
     """All its versions, or one: the caller's own, for admins everybody's. Its databases stay.
 
@@ -86,7 +86,7 @@ def delete_dataset(name: str, backend: CurrentBackend, caller: CurrentCaller, ve
     return Response(status_code=204)
 
 
-@router.get("/{name}/examples", dependencies=READ, summary="Browse the examples of a data set")
+@router.get("/{name}/examples", dependencies=READ, summary="Browse the examples of a dataset")
 def list_examples(
     name: str,
     backend: CurrentBackend,
@@ -96,7 +96,7 @@ def list_examples(
     after: Annotated[str | None, Query(description="the `last_id` of the page before")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> ExampleList:
-    """Examples in the data set's order."""
+    """Examples in the dataset's order."""
     manifest = find_manifest(backend, name, version)
     rows = examples_after(read_examples(backend.objects, manifest), after)
     wanted = (
@@ -117,7 +117,7 @@ def list_examples(
 def examples_after(rows: Iterator[Example], after: str | None) -> Iterator[Example]:
     """The examples behind the one with that id. Raises `InvalidInputError` (code unknown_cursor)."""
     if after is not None and not any(row.example_id == after for row in rows):
-        raise InvalidInputError("after names no example of this data set; begin without it", code="unknown_cursor")
+        raise InvalidInputError("after names no example of this dataset; begin without it", code="unknown_cursor")
     return rows
 
 
@@ -127,7 +127,7 @@ def find_manifest(backend: Backend, name: str, version: str | None) -> DatasetMa
         return find_dataset(backend.objects, f"{name}@{version}" if version else name)
     except InvalidInputError as error:
         raise NotFoundError(
-            f"there is no data set {name[:80]!r}; list them with: sense datasets", code="dataset_not_found"
+            f"there is no dataset {name[:80]!r}; list them with: sense datasets", code="dataset_not_found"
         ) from error
 
 

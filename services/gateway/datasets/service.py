@@ -43,7 +43,7 @@ class InvalidDatasetError(InvalidInputError):
 
     def __init__(self, faults: list[dict[str, str]]) -> None:
         lines = "; ".join(f"{fault['path']}: {fault['message']}" for fault in faults)
-        super().__init__(f"the data set has {len(faults)} fault(s): {lines}")
+        super().__init__(f"the dataset has {len(faults)} fault(s): {lines}")
         self.faults = faults
 
 
@@ -147,7 +147,7 @@ class DatasetUpload:
         self.file.flush()
         examples = self.objects.put_file(dataset_key(head.name, version, EXAMPLES), Path(self.file.name))
         if examples.sha256 != self.digest.hexdigest():
-            raise SenseError("the data set changed while it was stored; send it again", retryable=True)
+            raise SenseError("the dataset changed while it was stored; send it again", retryable=True)
         made = DatasetManifest(
             **dict(head),
             version=version,
@@ -178,9 +178,9 @@ def remove_dataset(backend: Backend, name: str, version: str | None, caller: Cal
     objects = backend.objects
     found = [find_dataset(objects, f"{name}@{version}")] if version else dataset_versions(objects, name)
     if not found:
-        raise NotFoundError(f"there is no data set {name!r}; list them with: sense datasets", code="dataset_not_found")
+        raise NotFoundError(f"there is no dataset {name!r}; list them with: sense datasets", code="dataset_not_found")
     for one in found:
-        check_owner(caller, one.owner, f"data set {one.ref}")
+        check_owner(caller, one.owner, f"dataset {one.ref}")
     for job, spec in find_specs(backend, name):
         refs = map(parse_dataset_ref, used_datasets(spec))
         used = any(one == name and (None in (version, wanted) or wanted == version) for one, wanted in refs)

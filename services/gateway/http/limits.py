@@ -186,7 +186,7 @@ async def read_limited_body(request: Request, caller: Caller, rest: int | None) 
 def make_storage_error(caller: Caller) -> StorageError:
     most = caller.limits.stored_bytes if caller.limits else 0
     return StorageError(
-        f"the key {caller.name} may store {most} bytes of databases and data sets, and this is more; remove some of "
+        f"the key {caller.name} may store {most} bytes of databases and datasets, and this is more; remove some of "
         f"its own (sense databases remove, sense datasets remove), {RAISE_LIMIT} (sense keys change --stored-bytes)"
     )
 

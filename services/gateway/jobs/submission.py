@@ -83,7 +83,7 @@ def endpoint_sections(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[st
 
 
 def dataset_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Fault]:
-    """Data sets, versions and splits that are not there. What they are now is pinned when the job is compiled."""
+    """Datasets, versions and splits that are not there. What they are now is pinned when the job is compiled."""
     for path, part, order in dataset_sections(data):
         name, split = part.get("dataset"), part.get("split")
         if not isinstance(name, str) or name in BUILTIN_TESTS:
@@ -97,7 +97,7 @@ def dataset_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Fa
 
 
 def dataset_sections(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], tuple[str, ...]]]:
-    """The parts of a spec that may name a data set: path, part, and the splits that serve by default."""
+    """The parts of a spec that may name a dataset: path, part, and the splits that serve by default."""
     train = data.get("train")
     lists: list[tuple[str, Any, tuple[str, ...]]] = [("evaluate", data.get("evaluate"), ("dev", "test"))]
     if isinstance(train, dict):

@@ -183,7 +183,7 @@ def compile_training(job_id: str, spec: SftSpec | DpoSpec, device: str, data_pla
     is_sft = isinstance(spec, SftSpec)
     source = "collect.train" if is_sft else "collect.preferences"
     collected = next((stage for stage in data_plan.stages if stage.id == source), None) if data_plan else None
-    prompt = {} if collected is None else {name: collected.params.get(name) for name in ("prompt_rows", "style")}
+    prompt = {} if collected is None else {name: collected.params.get(name) for name in ("sample_rows", "style")}
     release = release_stage("release.before", [], device)
     stage = train_stage(
         spec.kind,

@@ -140,7 +140,7 @@ def sweep_stages(weak: WeakModel, asking: dict[str, Any], dataset: str, after: l
 def pair_stages(spec: PipelineSpec | PairingSpec, dataset: str, seed: int, number: int = 1) -> list[StagePlan]:
     """Judge, pair and collect what the `sample` stage of a round leaves."""
     suffix = "" if number == 1 else f".r{number}"
-    judging = {"neighbours": spec.pairs.neighbours, "official": True, "programs": True}
+    judging = {"suite_databases": spec.pairs.suite_databases, "official": True, "programs": True}
     pairs = StagePlan(
         id=f"pair{suffix}",
         task="pairing.build_pairs",

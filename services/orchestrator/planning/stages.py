@@ -134,7 +134,7 @@ def release_stage(stage: str, after: list[str], device: str) -> StagePlan:
 
 
 def prompt_params(spec: PipelineSpec | PairingSpec | SynthesisSpec | EvaluationSpec) -> dict[str, Any]:
-    return {"prompt_rows": spec.prompt.rows, "style": spec.style.model_dump()}
+    return {"sample_rows": spec.prompt.sample_rows, "style": spec.style.model_dump()}
 
 
 def sampling_params(spec: PipelineSpec | PairingSpec, endpoint: str, model: str, seed: int) -> dict[str, Any]:

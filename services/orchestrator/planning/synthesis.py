@@ -175,8 +175,8 @@ def build_and_verify(name: str, strong: StrongModel | None = None) -> list[Stage
     """Build, verify and (with a judge) review what a writing stage leaves, shard by shard."""
     params = {}
     if strong is not None:
-        suites = strong.neighbours if strong.endpoint is not None else 0
-        params = {"agreement": strong.agreement, "neighbours": suites}
+        suites = strong.suite_databases if strong.endpoint is not None else 0
+        params = {"agreement": strong.agreement, "suite_databases": suites}
     build = StagePlan(
         id=f"build.{name}",
         task="sandbox.build_database",

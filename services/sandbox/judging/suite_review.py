@@ -141,6 +141,6 @@ def review_judgement(judgement: Judgement, run: Execution) -> Judgement:
     """The judgement after one more database. A run that did not finish run says nothing."""
     if not run.complete or run.matched is None:
         return judgement
-    lost = judgement.neighbours_lost + (not run.matched)
+    lost = judgement.suite_databases_lost + (not run.matched)
     verdict = Verdict.DISPUTED if lost else judgement.verdict
-    return replace(judgement, verdict=verdict, neighbours=judgement.neighbours + 1, neighbours_lost=lost)
+    return replace(judgement, verdict=verdict, suite_databases=judgement.suite_databases + 1, suite_databases_lost=lost)

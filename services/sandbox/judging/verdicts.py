@@ -11,8 +11,8 @@ from shared.contracts.records import Dependence, Outcome, Policy, Verdict
 class Judgement:
     """One candidate's verdict; `execution` is None if the candidate was not run.
 
-    `neighbours` counts the test-suite databases on which it was also compared with its gold, `neighbours_lost` those on
-    which it gave something else.
+    `suite_databases` counts the test-suite databases on which it was also compared with its gold,
+    `suite_databases_lost` those on which it gave something else.
     """
 
     sql: str | None
@@ -20,8 +20,8 @@ class Judgement:
     policy: Policy
     execution: Execution | None
     gold: Execution
-    neighbours: int = 0
-    neighbours_lost: int = 0
+    suite_databases: int = 0
+    suite_databases_lost: int = 0
 
     @property
     def depends_on(self) -> tuple[Dependence, ...]:

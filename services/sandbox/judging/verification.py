@@ -131,7 +131,7 @@ class Verifier:
         if (why := find_syntax_error(row.sql)) is not None:
             return Fault(UNREADABLE, why, "parse")
         if reads_no_table(row.sql):
-            return Fault(CONSTANT, "the gold reads no table", "neighbours")
+            return Fault(CONSTANT, "the gold reads no table", "suite_databases")
         if self.command.agreement and row.provenance.writer in GENERATED_BY:
             disagree = find_disagreement(row.question, row.sql, row.evidence)
             return Fault(DISAGREES, str(disagree), "agreement") if disagree else None
@@ -142,17 +142,17 @@ class Verifier:
     ) -> None:
         """Set the fault of golds that no suite database changes."""
         left = [place for place, fault in enumerate(faults) if fault is None]
-        if not self.command.neighbours or not left:
+        if not self.command.suite_databases or not left:
             return
         sqls: dict[str, list[str]] = {}
         for place in left:
             sqls.setdefault(written[place].database_id or "", []).append(written[place].sql)
-        suites = prepare_suites(self.objects, sqls, self.command.neighbours)
+        suites = prepare_suites(self.objects, sqls, self.command.suite_databases)
         golds = [(self.file(written[place]), written[place].sql, ran[place]) for place in left]
         for place, count in zip(left, find_constant_golds(self.pool, golds, suites), strict=True):
             if count:
                 detail = f"the gold's result is the same on {count} test-suite databases"
-                faults[place] = Fault(CONSTANT, detail, "neighbours")
+                faults[place] = Fault(CONSTANT, detail, "suite_databases")
 
     def as_example(self, row: WrittenExample) -> Example:
         database_id = row.database_id or ""

@@ -68,7 +68,7 @@ def ask_judge(
             example,
             catalog.card(example.database_id),
             model=command.model,
-            rows=command.prompt_rows,
+            rows=command.sample_rows,
             max_tokens=command.max_tokens,
         )
         for example in examples

@@ -54,7 +54,7 @@ def write_with_llm(command: WriteExamples, shard: Shard, goals: WritingGoals, co
         unparsed=len(answers.unparsed),
         refused=len(answers.refused),
         unasked=answers.unasked,
-        own=sum(row.database is None for row in answers.written),
+        for_user_databases=sum(row.database is None for row in answers.written),
         followed=answers.followed,
         **answers.price,
         **answers.endings,

@@ -1,4 +1,4 @@
-"""Stored data sets: names of examples, versions, splits."""
+"""Stored datasets: names of examples, versions, splits."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The client's data sets: real gateway, real store."""
+"""The client's datasets: real gateway, real store."""
 
 import pytest
 

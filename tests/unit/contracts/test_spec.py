@@ -43,7 +43,7 @@ def test_all_faults_come_at_once_with_their_paths() -> None:
         "train": {"sft": [{"synthesis": 2}, {"synthesis": 40, "levels": {"easy": 0}}]},
         "strong": {"endpoint": "openai"},
         "weak": {"samples": 1},
-        "prompt": {"rows": 9},
+        "prompt": {"sample_rows": 9},
         "evaluate": [{"dataset": "Spider dev"}],
         "dpo": {"betta": 0.1},
         "lern": 1,
@@ -56,7 +56,7 @@ def test_all_faults_come_at_once_with_their_paths() -> None:
         "train.sft.1",
         "strong",
         "weak.samples",
-        "prompt.rows",
+        "prompt.sample_rows",
         "evaluate.0.dataset",
         "dpo.betta",
         "lern",
@@ -138,6 +138,10 @@ def test_reasoning_gets_room_unless_the_spec_says_how_much() -> None:
 
 def test_the_style_of_prompts_is_the_spec_s() -> None:
     style = parse_spec(
-        {"kind": "synthesis", "prompt": {"rows": 0, "comments": True, "foreign_keys": True}, "target": "reasoning_sql"}
+        {
+            "kind": "synthesis",
+            "prompt": {"sample_rows": 0, "comments": True, "foreign_keys": True},
+            "target": "reasoning_sql",
+        }
     ).style
     assert (style.comments, style.foreign_keys, style.target) == (True, True, "reasoning_sql")

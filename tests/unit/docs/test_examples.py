@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from services.cli.experiment.plan import read_experiment
 
 from services.benchmarks.factorial import read_experiment
 from services.cli.app import make_app

@@ -218,7 +218,7 @@ def make_input(seed: int = 3) -> ReportInput:
         timeline=make_timeline(),
         environment={
             "torch": "2.13.0", "trl": "1.16.0", "python": "3.11.9", "cores": 2, "prompt": "create-select-3/1",
-            "prompt_rows": 3, "seeds": {"data": 7, "sft": 1, "dpo": 1}, "sqlite": "3.54.0",
+            "sample_rows": 3, "seeds": {"data": 7, "sft": 1, "dpo": 1}, "sqlite": "3.54.0",
         },
     )  # fmt: skip
 

@@ -147,7 +147,7 @@ def plan_with(**stage: Any) -> Callable[[Lab], None]:
 
 
 def dataset_spec(manifest: bytes) -> Callable[[Lab], None]:
-    """A spec that names a data set of which this is the manifest."""
+    """A spec that names a dataset of which this is the manifest."""
 
     def change(lab: Lab) -> None:
         lab.objects.put("datasets/d/0123456789abcdef/manifest.json", manifest)
@@ -173,8 +173,8 @@ POISONS: dict[str, Callable[[Lab], None]] = {
     "spec of an unknown kind": unplanned(lambda lab: lab.put(spec='{"kind": "dreaming"}', kind="dreaming")),
     "spec is no text": unplanned(lambda lab: lab.put(spec=b"\xff\xfe{")),
     "spec is missing": unplanned(lambda lab: lab.store.client.hdel(lab.key(), "spec")),
-    "data set's manifest is damaged": dataset_spec(b'{"name": '),
-    "data set's manifest is of another version": dataset_spec(b'{"version": 99}'),
+    "dataset's manifest is damaged": dataset_spec(b'{"name": '),
+    "dataset's manifest is of another version": dataset_spec(b'{"version": 99}'),
     "status that does not exist": lambda lab: lab.put(status="dreaming"),
     "status is missing": lambda lab: lab.store.client.hdel(lab.key(), "status"),
     "epoch is no number": lambda lab: lab.put(epoch="first"),

@@ -65,9 +65,9 @@ def test_the_longest_unused_go_where_all_are_too_large(jobs: JobStore, objects: 
         ask(objects, name, 1000)
         time.sleep(1.1)  # the store's clock may know whole seconds only
     objects.put(question_card_key(A), b"{}")  # used again
-    assert retain(jobs, objects, 0, asked_bytes=2100) == [f"asked database {B}"]
-    assert retain(jobs, objects, 0, asked_bytes=2100) == []
-    assert retain(jobs, objects, 99, asked_bytes=0, asked_days=NEVER) == []
+    assert retain(jobs, objects, 0, ddl_databases_bytes=2100) == [f"asked database {B}"]
+    assert retain(jobs, objects, 0, ddl_databases_bytes=2100) == []
+    assert retain(jobs, objects, 99, ddl_databases_bytes=0, ddl_databases_days=NEVER) == []
 
 
 def test_what_never_became_whole_goes_and_what_is_whole_stays(jobs: JobStore, objects: ObjectStore) -> None:
@@ -147,6 +147,6 @@ def test_usage_by_kind(objects: ObjectStore) -> None:
 
 
 def test_settings_stand_as_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SENSE_RETENTION_ASKED_DAYS", "2")
-    assert RetentionSettings().asked_days == 2
+    monkeypatch.setenv("SENSE_RETENTION_DDL_DATABASES_DAYS", "2")
+    assert RetentionSettings().ddl_databases_days == 2
     assert RetentionSettings().uploads_days == RetentionSettings().answers_days == NEVER

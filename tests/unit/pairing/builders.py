@@ -26,7 +26,7 @@ def row(slot: int, verdict: Verdict, sql: str | None = None, example: str = "e1"
         sql=text,
         model="w",
         answer_key=f"answers/{slot}.json",
-        clipped_rows=2,
+        sample_rows=2,
     )
     result = {GOOD: RIGHT_HASH, WRONG: f"wrong-{slot}"}.get(verdict)
     fields: dict[str, Any] = {
@@ -59,7 +59,7 @@ def pair(example: str, chosen: str = "SELECT a FROM t", rejected: str = "SELECT 
     """A built pair."""
     fields: dict[str, Any] = {
         "example_id": example,
-        "prompt_rows": 3,
+        "sample_rows": 3,
         "chosen": chosen,
         "rejected": rejected,
         "chosen_slot": 0,

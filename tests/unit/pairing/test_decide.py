@@ -88,7 +88,7 @@ def test_a_gold_that_half_of_the_samples_speak_against_is_listed() -> None:
         agreeing(2, ERROR, WRONG, WRONG),
         agreeing(1, ERROR),
         agreeing(3, GOOD),
-        [*agreeing(3), row(3, Verdict.DISPUTED, neighbours_lost=1)],
+        [*agreeing(3), row(3, Verdict.DISPUTED, suite_databases_lost=1)],
         [*agreeing(3), row(3, Verdict.DISPUTED, verdicts={Policy.STRICT: WRONG, Policy.BIRD: GOOD})],
         [row(slot, WRONG, result_hash="none", outcome=Outcome.EMPTY) for slot in range(4)],
         rows(ERROR, ERROR, ERROR),

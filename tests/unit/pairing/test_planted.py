@@ -46,16 +46,22 @@ def candidate(slot: int, answer: str) -> Candidate:
 
 
 def judge_all(
-    pool: SandboxPool, database: Path, gold: str, answers: Sequence[str], policy: Policy, neighbours: int, folder: Path
+    pool: SandboxPool,
+    database: Path,
+    gold: str,
+    answers: Sequence[str],
+    policy: Policy,
+    suite_databases: int,
+    folder: Path,
 ) -> list[JudgedCandidate]:
     """What `sandbox.judge_candidates` does, with the official `policy` beside strict."""
     given = [candidate(slot, answer) for slot, answer in enumerate(answers)]
     question = JudgeQuestion(database, gold, tuple(one.sql for one in given))
     judge = Judge(pool, Policy.STRICT)
     judged = judge.judge_many([question])
-    if neighbours:
+    if suite_databases:
         constants = extract_constants([gold, *(one.sql for one in given if one.sql)])
-        files = generate_suite(database, folder, count=neighbours, seed=0, constants=constants)
+        files = generate_suite(database, folder, count=suite_databases, seed=0, constants=constants)
         judged = SuiteReview(judge).review(
             [question], judged, {database: DatabaseSuite(files, {"singer": frozenset({"id"})})}
         )
@@ -136,7 +142,7 @@ def test_equal_by_chance_is_disputed_and_takes_no_side(pool: SandboxPool, concer
     chance = "SELECT name FROM singer WHERE age >= 35"
     judged = judge_all(pool, concerts, OLD, [chance, WRONG, OLD], Policy.SPIDER, 8, tmp_path)
     assert [row.verdict for row in judged] == [Verdict.DISPUTED, Verdict.WRONG, Verdict.CORRECT]
-    assert judged[0].neighbours_lost > 0 and judged[2].neighbours > 0 == judged[2].neighbours_lost
+    assert judged[0].suite_databases_lost > 0 and judged[2].suite_databases > 0 == judged[2].suite_databases_lost
     (choice,) = decide_pairs(judged, command("all_capped")).pairings
     assert (choice.chosen.text, choice.rejected.text) == (OLD, WRONG)
 

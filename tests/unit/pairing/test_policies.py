@@ -83,12 +83,12 @@ def test_the_gold_is_chosen_only_where_it_was_asked_for_and_no_sample_is_right()
 
 
 def test_a_pair_says_where_both_sides_come_from_and_why_one_was_rejected() -> None:
-    judged = [row(0, GOOD, "select name from singer", neighbours=3), row(1, ERROR, "SELECT nam FROM singer")]
+    judged = [row(0, GOOD, "select name from singer", suite_databases=3), row(1, ERROR, "SELECT nam FROM singer")]
     (choice,) = decide_pairs(judged, command()).pairings
     made = make_pair(choice, judged[0], "one_per_question")
     assert (made.chosen, made.rejected) == ("SELECT name FROM singer", "SELECT nam FROM singer")
-    assert (made.chosen_slot, made.rejected_slot, made.distance, made.chosen_neighbours) == (0, 1, 1, 3)
+    assert (made.chosen_slot, made.rejected_slot, made.distance, made.chosen_suite_databases) == (0, 1, 1, 3)
     assert (made.rejected_verdict, made.rejected_outcome) == (ERROR, Outcome.UNKNOWN_COLUMN)
     assert (made.chosen_answer, made.rejected_answer) == ("answers/0.json", "answers/1.json")
-    assert (made.rejected_message, made.prompt_rows, made.model) == ("no such column", 2, "w")
+    assert (made.rejected_message, made.sample_rows, made.model) == ("no such column", 2, "w")
     assert made.judged_by == ["strict"]

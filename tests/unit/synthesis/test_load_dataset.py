@@ -1,4 +1,4 @@
-"""Data sets as sources: which questions, for what, and what test sets and selection keep out of training."""
+"""Datasets as sources: which questions, for what, and what test sets and selection keep out of training."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ REF = f"singers@{'0' * 16}"
 
 
 def rows(databases: int, each: int, split: str = "train") -> list[Example]:
-    """Questions on several databases, in the data set's order."""
+    """Questions on several databases, in the dataset's order."""
     return [
         make_example(number, f"{number // each:064x}", split, domain=f"d{number // each}")
         for number in range(databases * each)

@@ -29,7 +29,7 @@ export const SECTIONS = [
     fields: [
       number("source.synthesis", "Examples to write", { hint: "0 for none", min: 0 }),
       number("source.per_shard", "Examples a shard", { base: "20", min: 1 }),
-      text("source.dataset", "Data set to add", { hint: "NAME or NAME@VERSION", list: "datasets" }),
+      text("source.dataset", "Dataset to add", { hint: "NAME or NAME@VERSION", list: "datasets" }),
       share("easy", "0.5"),
       share("medium", "0.35"),
       share("hard", "0.15"),
@@ -130,7 +130,7 @@ export const SECTIONS = [
     title: "For all",
     fields: [
       number("seed", "Seed"),
-      number("prompt.rows", "Example rows in prompts"),
+      number("prompt.sample_rows", "Example rows in prompts"),
       number("lost_allowed", "Shards a stage may lose"),
     ],
   },

@@ -1,4 +1,4 @@
-// A report's numbers: arms with their intervals, data sets, differences.
+// A report's numbers: arms with their intervals, datasets, differences.
 
 import { barChart, forestChart } from "./chart.js";
 import { h } from "./dom.js";
@@ -99,7 +99,7 @@ export function benchmarks(doc) {
       ),
       h(
         "div",
-        { class: "scroll", tabindex: "0", role: "region", "aria-label": "Scores on the data set" },
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": "Scores on the dataset" },
         h(
           "table",
           {},

@@ -1,4 +1,4 @@
-"""Data sets in a report: everything counts, empties and failing golds as officially, strict and votes beside it."""
+"""Datasets in a report: everything counts, empties and failing golds as officially, strict and votes beside it."""
 
 from services.evaluation.model import ArmResults, ArmSpec, BenchmarkInput, ReportInput
 from services.evaluation.reports.build import build_report, per_question

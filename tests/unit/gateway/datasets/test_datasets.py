@@ -1,4 +1,4 @@
-"""Data sets over the gateway: streamed in, checked by line, listed, browsed."""
+"""Datasets over the gateway: streamed in, checked by line, listed, browsed."""
 
 import time
 from typing import Any

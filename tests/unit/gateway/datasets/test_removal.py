@@ -1,4 +1,4 @@
-"""Databases and data sets go only while nothing names them."""
+"""Databases and datasets go only while nothing names them."""
 
 from typing import Any
 

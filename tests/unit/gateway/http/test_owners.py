@@ -1,4 +1,4 @@
-"""Whose jobs, databases and data sets are whose, and what one key may use: real Valkey, real store, real sandbox."""
+"""Whose jobs, databases and datasets are whose, and what one key may use: real Valkey, real store, real sandbox."""
 
 import socket
 import threading

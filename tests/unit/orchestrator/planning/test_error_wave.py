@@ -24,7 +24,7 @@ def test_a_wave_lies_between_the_first_set_and_the_one_that_is_trained_on() -> N
     collect = plan.stage("collect.train").params
     verified = [one["accepted"]["stage"] for one in collect["sources"]]
     assert verified == ["verify.train", "load.train1", "verify.errors", "verify.selection"]
-    assert collect["limit"] is None, "data sets count themselves"
+    assert collect["limit"] is None, "datasets count themselves"
     assert {"collect.first", "sft.weak", "profile.errors", "verify.errors"} <= upstream(plan, "sft")
     assert plan.stage("sft").params["parent"] is None, "the SFT on both waves begins from the base"
     assert plan.stage("collect.first").params["refuse"] == collect["refuse"]
@@ -67,7 +67,7 @@ def test_wave_and_rounds_write_prompts_in_the_style_of_the_job() -> None:
     shown = {"comments": True, "foreign_keys": True}
     plan = plan_of(rounds=2, strong={"follow_errors": 0.5}, prompt=shown, target="reasoning_sql")
     style = {**shown, "target": "reasoning_sql"}
-    prompted = [stage for stage in plan.stages if "prompt_rows" in stage.params]
+    prompted = [stage for stage in plan.stages if "sample_rows" in stage.params]
     assert {"sample.errors", "collect.first", "sample.r2", "collect.preferences.r2"} < {one.id for one in prompted}
     assert all(stage.params["style"] == style for stage in prompted)
     assert plan.stage("write.errors").params["target"] == "reasoning_sql"

@@ -51,7 +51,7 @@ def test_runs_come_in_order_with_fingerprints_of_whole_results(module_sandbox: S
 def test_a_database_of_a_question_is_kept_apart_and_made_again(
     module_sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a caller's DDL was built to lay with the databases of jobs and data sets, for good."""
+    """What a caller's DDL was built to lay with the databases of jobs and datasets, for good."""
     objects, script = module_sandbox.objects, {"ddl": "CREATE TABLE only_asked(a); INSERT INTO only_asked VALUES (7);"}
     with httpx.Client(base_url=module_sandbox.url, timeout=30, trust_env=False) as http:
 

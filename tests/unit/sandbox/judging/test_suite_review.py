@@ -1,4 +1,4 @@
-"""Right answers held against their golds on neighbours: a disagreement disputes, and only where a neighbour counts."""
+"""Right answers compared with their golds on test-suite databases: a disagreement disputes only where one counts."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def look(
 
 
 def told(judgement: Judgement) -> tuple[Verdict, int, int]:
-    return judgement.verdict, judgement.neighbours, judgement.neighbours_lost
+    return judgement.verdict, judgement.suite_databases, judgement.suite_databases_lost
 
 
 def test_right_by_chance_is_disputed(two: SandboxPool, shop: Path, near: dict[str, Path]) -> None:

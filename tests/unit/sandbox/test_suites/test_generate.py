@@ -1,4 +1,4 @@
-"""Files of neighbours: same bytes for the same input, sealed, whole, and refused with a clear word."""
+"""Files of suite_databases: same bytes for the same input, sealed, whole, and refused with a clear word."""
 
 import sqlite3
 from dataclasses import replace

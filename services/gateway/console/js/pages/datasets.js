@@ -1,4 +1,4 @@
-// Imported data sets.
+// Imported datasets.
 
 import { get } from "../api.js";
 import { h } from "../dom.js";
@@ -6,18 +6,18 @@ import { count, percent, when } from "../format.js";
 import { empty, head, pager, removeButton, tag } from "../parts.js";
 
 export default async function datasets(context) {
-  context.title("Data sets");
+  context.title("Datasets");
   const page = await get("/v1/datasets", { limit: 20, ...Object.fromEntries(context.query) }, context.signal);
   context.show(
-    head("Data sets"),
+    head("Datasets"),
     page.data.length
       ? page.data.map(card)
       : empty(
-          "No data set was imported yet.",
+          "No dataset was imported yet.",
           "Bring one with ",
           h("code", {}, "sense import spider PATH --name spider-dev"),
         ),
-    pager(context, page, "data sets"),
+    pager(context, page, "datasets"),
   );
 }
 

@@ -87,7 +87,7 @@ function card(pair, open) {
       h(
         "span",
         { class: "muted small" },
-        `${pair.model} · ${plural(pair.distance, "token")} apart${pair.neighbours ? ` · held on ${plural(pair.neighbours, "neighbour database")}` : ""}`,
+        `${pair.model} · ${plural(pair.distance, "token")} apart${pair.suite_databases ? ` · held on ${plural(pair.suite_databases, "test-suite database")}` : ""}`,
       ),
     ),
     h(
