@@ -26,7 +26,7 @@ def entries_of(folder: Path) -> list[Path]:
 
 
 def databases_in(folder: Path) -> dict[str, list[Path]]:
-    """Name -> files: NAME/NAME.sqlite first and its neighbours in the folder, or NAME.sqlite."""
+    """Name -> files: NAME/NAME.sqlite first and its test-suite databases in the folder, or NAME.sqlite."""
     found: dict[str, list[Path]] = {}
     for path in entries_of(folder):
         if path.is_dir():

@@ -16,7 +16,7 @@ from services.sandbox.test_suites.validity import PrimaryKeys
 from shared.errors import InvalidInputError
 
 LABEL = (
-    "TS here is over {count} generated neighbours a database (sense suite build, seed {seed}), held against each gold "
+    "TS here is over {count} generated test-suite databases for each database (sense suite build, seed {seed}), compared with each gold "
     "only where they can count; it is not the official test suite accuracy"
 )
 
@@ -65,7 +65,7 @@ def add_database(database: Path, folder: Path, sqls: Sequence[str], count: int, 
     shutil.copyfile(database, folder / f"{folder.name}.sqlite")
     constants = extract_constants(sqls)
     for path in generate_suite(database, folder, count=count, seed=seed, constants=constants):
-        path.rename(folder / f"neighbour-{path.name}")
+        path.rename(folder / f"variant-{path.name}")
 
 
 def keys_of(database: Path, pool: SandboxPool) -> PrimaryKeys:

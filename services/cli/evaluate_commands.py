@@ -148,7 +148,7 @@ def build_suite_command(
     pred: Annotated[
         list[Path] | None, typer.Option(help="Prediction files (spider) whose constants count too.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, max=100, help="Neighbours a database.")] = 8,
+    count: Annotated[int, typer.Option(min=1, max=100, help="Test-suite databases for each database.")] = 8,
     seed: Annotated[int, typer.Option(help="Equal seeds and inputs give equal files.")] = 0,
 ) -> None:
     """Make test-suite databases, so that answers that are right by chance can be told."""
@@ -162,6 +162,6 @@ def build_suite_command(
     with progress_lines() as step:
         progress = step("databases", len({one.db_id for one in golds}))
         built = build_suite(golds, predictions, databases, out, count=count, seed=seed, progress=progress)
-    typer.echo(f"{built.databases} databases with {count} neighbours each in {out}")
+    typer.echo(f"{built.databases} databases with {count} test-suite databases each in {out}")
     for name, reason in built.skipped.items():
         typer.echo(f"{name} has none: {reason}")

@@ -22,8 +22,8 @@ from shared.settings import RedisSettings
 from shared.storage.keys import (
     ANSWERS_PREFIX,
     DATASETS_PREFIX,
+    DDL_DATABASES_PREFIX,
     MODELS_PREFIX,
-    QUESTION_DATABASES_PREFIX,
     TEST_SUITES_PREFIX,
     UPLOADS_PREFIX,
     archive_key,
@@ -197,7 +197,7 @@ class SharedObjects:
     def asked(self) -> Iterator[tuple[Removal, list[str]]]:
         """Databases built from the DDL of a question: those unused for long, then the oldest above the limit."""
         found: list[tuple[float, int, str, list[str]]] = []
-        for name, parts in grouped(self.objects.entries(QUESTION_DATABASES_PREFIX), lambda key: key.split("/")[1][:64]):
+        for name, parts in grouped(self.objects.entries(DDL_DATABASES_PREFIX), lambda key: key.split("/")[1][:64]):
             # the card goes first; its age is the time since the last use, and a file without a card is a partial write
             keys = sorted((part.key for part in parts), key=lambda key: not key.endswith(".json"))
             found.append((max(part.modified for part in parts), sum(part.size for part in parts), name, keys))
@@ -216,7 +216,7 @@ class SharedObjects:
         for one in self.objects.entries(TEST_SUITES_PREFIX):
             if self.old(self.settings.test_suites_days, one.modified):
                 why = f"made {self.days(one.modified)} days ago, and made again on need"
-                yield Removal("neighbour", one.key, why, one.size), [one.key]
+                yield Removal("test-suite database", one.key, why, one.size), [one.key]
 
     def unfinished(self, prefix: str, depth: int) -> Iterator[tuple[Removal, list[str]]]:
         """Parts of datasets and models without a manifest. It is written last, so readers do not see them."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts.base import Owner
 from shared.errors import NotFoundError
-from shared.storage.keys import UPLOADS_PREFIX, card_key, question_card_key, upload_key
+from shared.storage.keys import UPLOADS_PREFIX, card_key, ddl_card_key, upload_key
 from shared.storage.store import ObjectStore
 
 Scalar = str | int | float | None
@@ -100,7 +100,7 @@ def find_card(objects: ObjectStore, database_id: str) -> SchemaCard:
     try:
         return SchemaCard.model_validate_json(objects.get(card_key(database_id)))
     except NotFoundError:
-        return SchemaCard.model_validate_json(objects.get(question_card_key(database_id)))
+        return SchemaCard.model_validate_json(objects.get(ddl_card_key(database_id)))
 
 
 class CardCache:

@@ -156,7 +156,7 @@ class RejectedExample(Record):
     reason: str
     detail: str
     written: WrittenExample
-    gate: str = Field(default="", description="parse, build, verify, neighbours, agreement, judge, or collect")
+    gate: str = Field(default="", description="parse, build, verify, suite_databases, agreement, judge, or collect")
 
 
 class Candidate(Record):

@@ -56,8 +56,8 @@ class JudgeCandidates(Command):
     """Compares every candidate's result with its gold's under a named policy.
 
     With `suite_databases`, right answers are also compared with their gold on so many variants of the database.
-    `also` names further policies, and `official` adds the one of the dataset that an example comes from: a verdict is then what
-    all of them say together. `programs` records what SQLite compiles a candidate into.
+    `also` names further policies, and `official` adds the one of the dataset that an example comes from: a
+    verdict is then what all of them say together. `programs` records what SQLite compiles a candidate into.
     """
 
     candidates: ObjectRef
@@ -70,7 +70,7 @@ class JudgeCandidates(Command):
 
 
 class JudgedCounts(Counts):
-    """One number a verdict; `by_chance` counts answers that were right here and disputed on a neighbour."""
+    """One number a verdict; `by_chance` counts answers that were right here and disputed on a test-suite database."""
 
     candidates: int
     correct: int = 0

@@ -12,7 +12,7 @@ KEY_BYTES_LIMIT = 900
 TEMPORARY_PREFIX = ".sense-tmp-"
 UPLOADS_PREFIX = "uploads/"
 DATASETS_PREFIX = "datasets/"
-QUESTION_DATABASES_PREFIX = "question-databases/"
+DDL_DATABASES_PREFIX = "ddl-databases/"
 TEST_SUITES_PREFIX = "test-suites/"
 ANSWERS_PREFIX = "answers/"
 KEYS_PREFIX = "keys/"
@@ -81,17 +81,17 @@ def card_key(sha256: str) -> str:
     return _join("databases", f"{sha256}.json")
 
 
-def question_database_key(sha256: str) -> str:
+def ddl_database_key(sha256: str) -> str:
     """A database built from a question's DDL; it is deleted when unused for some days.
 
     Its last part differs from a stored database's, because local copies are named by it.
     """
-    return _join("question-databases", f"{sha256}-question.sqlite")
+    return _join("ddl-databases", f"{sha256}-question.sqlite")
 
 
-def question_card_key(sha256: str) -> str:
+def ddl_card_key(sha256: str) -> str:
     """Its schema card, written after it and again with each use: its age is the time since the last use."""
-    return _join("question-databases", f"{sha256}.json")
+    return _join("ddl-databases", f"{sha256}.json")
 
 
 def is_sha256(text: str) -> bool:

@@ -36,7 +36,7 @@ from shared.storage.directory import DirectoryStore
 from tests.unit.synthesis.golds import MEANT, measured
 
 LEVELS = {"easy": 0.3, "medium": 0.4, "hard": 0.3}
-NEIGHBOURS = 4
+SUITE_DATABASES = 4
 SPLITS: tuple[Split, ...] = ("train", "selection", "test")
 
 
@@ -156,7 +156,7 @@ def gates(rows: Sequence[WrittenExample]) -> Counter[str]:
 
 def gold_faults(objects: DirectoryStore, pool: SandboxPool, database: str, sqls: Sequence[str]) -> Counter[str]:
     """The verdicts on the golds of one database."""
-    around = prepare_suite(objects, database, sqls, NEIGHBOURS).files
+    around = prepare_suite(objects, database, sqls, SUITE_DATABASES).files
     files = [local_database(objects, database), *around]
     requests = [ExecutionRequest(file, sql, keep_rows=20, rule=ComparisonRule()) for sql in sqls for file in files]
     ran = pool.execute_many(requests)
@@ -168,7 +168,7 @@ def gold_faults(objects: DirectoryStore, pool: SandboxPool, database: str, sqls:
         elif all(cell is None for cells in own.rows for cell in cells):
             found["gold null"] += 1
         elif others and all(other.fingerprint == own.fingerprint for other in others):
-            found["constant over neighbours"] += 1
+            found["constant over test-suite databases"] += 1
         else:
             found["accepted"] += 1
     return found
@@ -176,7 +176,7 @@ def gold_faults(objects: DirectoryStore, pool: SandboxPool, database: str, sqls:
 
 def acceptance(checked: int, shard: int) -> None:
     """The share that passes the gates, by split."""
-    print(f"\ngates (built, gold runs, rows there, not constant over {NEIGHBOURS} neighbours):")
+    print(f"\ngates (built, gold runs, rows there, not constant over {SUITE_DATABASES} neighbours):")
     for split in SPLITS:
         rows = write(7, checked, shard, split)
         found = gates(rows)

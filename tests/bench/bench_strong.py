@@ -1,6 +1,6 @@
 """Strong data from an endpoint: processor time and memory an example, by task, as the job grows.
 
-    python -m tests.bench.bench_strong [--sizes 1000 10000] [--neighbours 2]
+    python -m tests.bench.bench_strong [--sizes 1000 10000] [--suite-databases 2]
 
 Real tasks, sandbox children and orchestrator in one process, Redis-compatible server and endpoint (no latency, every
 prompt answered by the tests' grammar) in others. CPU is this process's and, apart from it, its sandbox children's.
@@ -133,7 +133,7 @@ def main() -> None:
     """Runs every size in one process, smallest first."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000])
-    parser.add_argument("--neighbours", type=int, default=0, help="databases that the constant check makes a gold")
+    parser.add_argument("--suite-databases", type=int, default=0, help="databases that the constant check makes a gold")
     given = parser.parse_args()
     answers = ["--answer", "tests.support.writers:strong_writer"]
     with (
@@ -142,9 +142,9 @@ def main() -> None:
         stack(url, Path(folder)) as running,
     ):
         configure_logging("bench")
-        run(running, 200, 1, given.neighbours)  # what is loaded once is loaded
+        run(running, 200, 1, given.suite_databases)  # what is loaded once is loaded
         for number, size in enumerate(sorted(given.sizes)):
-            run(running, size, number + 2, given.neighbours)
+            run(running, size, number + 2, given.suite_databases)
 
 
 if __name__ == "__main__":

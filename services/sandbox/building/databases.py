@@ -18,7 +18,7 @@ from shared.errors import InvalidInputError, NotFoundError
 from shared.settings import PathSettings
 from shared.sql.tokens import tokens
 from shared.storage.cache import local_copy
-from shared.storage.keys import card_key, database_key, question_card_key, question_database_key
+from shared.storage.keys import card_key, database_key, ddl_card_key, ddl_database_key
 from shared.storage.store import ObjectStore
 
 
@@ -109,15 +109,15 @@ def build_ddl_database(objects: ObjectStore, script: DatabaseScript, pool: Sandb
         database_id = build_database(script, path, pool.builder)
         if not objects.exists(card_key(database_id)) and not touch_ddl_database(objects, database_id):
             card = make_card(path, database_id, pool=pool)
-            objects.put_file(question_database_key(database_id), path)
-            objects.put(question_card_key(database_id), card.model_dump_json().encode())
+            objects.put_file(ddl_database_key(database_id), path)
+            objects.put(ddl_card_key(database_id), card.model_dump_json().encode())
     remember_built(digest, database_id)
     return database_id
 
 
 def touch_ddl_database(objects: ObjectStore, database_id: str) -> bool:
     """Record that it is used now, at most once an hour per process; False if it does not exist."""
-    key, now = question_card_key(database_id), time.monotonic()
+    key, now = ddl_card_key(database_id), time.monotonic()
     if now - _touched.get(database_id, -TOUCHED_S) < TOUCHED_S:
         return objects.exists(key)
     try:
@@ -151,7 +151,7 @@ def local_database(objects: ObjectStore, database_id: str) -> Path:
     except NotFoundError:
         if not touch_ddl_database(objects, database_id):
             raise
-        return local_copy(objects, question_database_key(database_id), folder)
+        return local_copy(objects, ddl_database_key(database_id), folder)
 
 
 INVALID_DDL = "invalid_ddl"

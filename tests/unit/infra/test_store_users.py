@@ -21,8 +21,8 @@ from shared.storage.open import StoreSettings, open_store, read_credentials
 from tests.support.s3_server import S3Server
 
 ID = "ab" * 32
-DATABASE, CARD, NEIGHBOUR = keys.database_key(ID), keys.card_key(ID), keys.test_suite_database_key(ID, "set", 0)
-ASKED, ASKED_CARD = keys.question_database_key(ID), keys.question_card_key(ID)
+DATABASE, CARD, SUITE_DATABASE = keys.database_key(ID), keys.card_key(ID), keys.test_suite_database_key(ID, "set", 0)
+DDL_DATABASE, DDL_CARD = keys.ddl_database_key(ID), keys.ddl_card_key(ID)
 ROWS, UPLOAD, DATASET = (
     keys.shard_key("j", "s", 0, 1, "judged.jsonl"),
     keys.upload_key(1, ID),
@@ -34,7 +34,7 @@ KEY, MODEL, ANSWER, REPORT = (
     keys.answer_key(ID),
     keys.report_key("j", "s", "md"),
 )
-ALL = (DATABASE, CARD, ASKED, ASKED_CARD, NEIGHBOUR, ROWS, UPLOAD, DATASET, KEY, MODEL, ANSWER, REPORT)
+ALL = (DATABASE, CARD, DDL_DATABASE, DDL_CARD, SUITE_DATABASE, ROWS, UPLOAD, DATASET, KEY, MODEL, ANSWER, REPORT)
 
 
 def allows(role: str, action: str, key: str) -> bool:
@@ -56,10 +56,10 @@ def test_only_the_gateway_reaches_its_keys() -> None:
 
 def test_the_sandbox_reads_and_writes_its_own_and_deletes_nothing() -> None:
     assert {key for key in ALL if allows("sandbox", "s3:GetObject", key)} == {
-        *(DATABASE, CARD, ASKED, ASKED_CARD, NEIGHBOUR, ROWS, UPLOAD, DATASET)
+        *(DATABASE, CARD, DDL_DATABASE, DDL_CARD, SUITE_DATABASE, ROWS, UPLOAD, DATASET)
     }
     assert {key for key in ALL if allows("sandbox", "s3:PutObject", key)} == {
-        *(DATABASE, CARD, ASKED, ASKED_CARD, NEIGHBOUR, ROWS, UPLOAD)
+        *(DATABASE, CARD, DDL_DATABASE, DDL_CARD, SUITE_DATABASE, ROWS, UPLOAD)
     }
     assert not any(allows("sandbox", "s3:DeleteObject", key) for key in ALL)
 
@@ -91,7 +91,7 @@ def test_the_policy_is_enough_for_the_sandbox_on_a_real_server(server: S3Server,
     path.write_text(json.dumps({"access_key": "sense-sandbox", "secret_key": server.secret_key}))
     own = open_store(settings_of(server, credentials=path))
     assert isinstance(own, MinioStore)
-    for key in (DATABASE, CARD, ASKED, ASKED_CARD, NEIGHBOUR, ROWS, UPLOAD):
+    for key in (DATABASE, CARD, DDL_DATABASE, DDL_CARD, SUITE_DATABASE, ROWS, UPLOAD):
         own.put(key + ".new", b"1")  # with the looks at its folders that a put takes
         assert own.get(key) == b"root's" and own.exists(key)
     assert not own.exists("readyz") and not own.exists("databases/none.json")

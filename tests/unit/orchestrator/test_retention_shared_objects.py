@@ -18,9 +18,9 @@ from shared.storage.keys import (
     card_key,
     database_key,
     dataset_key,
+    ddl_card_key,
+    ddl_database_key,
     model_key,
-    question_card_key,
-    question_database_key,
 )
 from shared.storage.keys import (
     test_suite_database_key as suite_database_key,
@@ -44,18 +44,18 @@ def retain(jobs: JobStore, objects: ObjectStore, days: float, *, dry: bool = Fal
 
 
 def ask(objects: ObjectStore, name: str, size: int = 10) -> None:
-    objects.put(question_database_key(name), b"x" * size)
-    objects.put(question_card_key(name), b"{}")
+    objects.put(ddl_database_key(name), b"x" * size)
+    objects.put(ddl_card_key(name), b"{}")
 
 
 def test_databases_of_questions_go_by_their_last_use(jobs: JobStore, objects: ObjectStore) -> None:
     ask(objects, A)
-    objects.put(question_database_key(B), b"half of a put")
+    objects.put(ddl_database_key(B), b"half of a put")
     objects.put(database_key(C), b"a job's own")
     objects.put(card_key(C), b"{}")
     assert retain(jobs, objects, 6.9) == []
     assert retain(jobs, objects, 7.1, dry=True) == [f"asked database {A}", f"asked database {B}"]
-    assert objects.exists(question_card_key(A)), "a dry run only says so"
+    assert objects.exists(ddl_card_key(A)), "a dry run only says so"
     assert len(retain(jobs, objects, 7.1)) == 2
     assert list(objects.list("")) == [card_key(C), database_key(C)]
 
@@ -64,7 +64,7 @@ def test_the_longest_unused_go_where_all_are_too_large(jobs: JobStore, objects: 
     for name in (A, B, C):
         ask(objects, name, 1000)
         time.sleep(1.1)  # the store's clock may know whole seconds only
-    objects.put(question_card_key(A), b"{}")  # used again
+    objects.put(ddl_card_key(A), b"{}")  # used again
     assert retain(jobs, objects, 0, ddl_databases_bytes=2100) == [f"asked database {B}"]
     assert retain(jobs, objects, 0, ddl_databases_bytes=2100) == []
     assert retain(jobs, objects, 99, ddl_databases_bytes=0, ddl_databases_days=NEVER) == []
@@ -83,7 +83,7 @@ def test_what_never_became_whole_goes_and_what_is_whole_stays(jobs: JobStore, ob
     assert len(list(objects.list(""))) == 4
 
 
-def test_neighbours_go_by_age_and_answers_only_where_asked(jobs: JobStore, objects: ObjectStore) -> None:
+def test_test_suites_go_by_age_and_answers_only_where_set(jobs: JobStore, objects: ObjectStore) -> None:
     objects.put(suite_database_key(A, "s", 0), b"1")
     objects.put(answer_key(B), b"{}")
     assert retain(jobs, objects, 29) == []
@@ -133,7 +133,7 @@ def test_one_damaged_archive_or_record_keeps_itself_and_nothing_else(jobs: JobSt
     objects.put(f"jobs/{ended[0]}/rows.jsonl", b"\xff no rows\n")
     jobs.client.hset(jobs.key("job", ended[1]), "status", "of tomorrow")
     ask(objects, A)
-    objects.put("question-databases/what-is-this", b"1")
+    objects.put("ddl-databases/what-is-this", b"1")
     went = retain(jobs, objects, 8)
     assert f"rows job {ended[2]}" in went and f"asked database {A}" in went
     assert ended[0] in jobs.job_ids() and ended[1] in jobs.job_ids()

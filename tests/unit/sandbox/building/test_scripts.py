@@ -7,7 +7,7 @@ from services.sandbox.building import databases
 from services.sandbox.building.databases import split_script, split_statements
 from shared.catalog.databases import find_card
 from shared.errors import InvalidInputError
-from shared.storage.keys import card_key, database_key, question_card_key, question_database_key
+from shared.storage.keys import card_key, database_key, ddl_card_key, ddl_database_key
 from tests.support.sandbox import Sandbox, module_sandbox
 
 __all__ = ["module_sandbox"]
@@ -64,11 +64,11 @@ def test_a_database_of_a_question_is_kept_apart_and_made_again(
         database_id = ask()
         assert not objects.exists(database_key(database_id)) and not objects.exists(card_key(database_id))
         assert find_card(objects, database_id).database_id == database_id
-        written = next(objects.entries(question_card_key(database_id))).modified
+        written = next(objects.entries(ddl_card_key(database_id))).modified
         monkeypatch.setattr(databases, "TOUCHED_S", 0.0)
         assert ask() == database_id
-        assert next(objects.entries(question_card_key(database_id))).modified > written, "its last use is known"
-        for key in (question_card_key(database_id), question_database_key(database_id)):
+        assert next(objects.entries(ddl_card_key(database_id))).modified > written, "its last use is known"
+        for key in (ddl_card_key(database_id), ddl_database_key(database_id)):
             objects.delete(key)  # as retention does
         assert ask() == database_id
-        assert objects.exists(question_card_key(database_id))
+        assert objects.exists(ddl_card_key(database_id))

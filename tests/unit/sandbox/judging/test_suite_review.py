@@ -78,7 +78,7 @@ def test_nothing_but_correct_changes(two: SandboxPool, shop: Path, near: dict[st
     assert told(look(two, shop, empty, "SELECT 1 WHERE 0", *near.values())) == (Verdict.BOTH_EMPTY, 0, 0)
 
 
-def test_a_neighbour_counts_only_where_the_gold_says_something(
+def test_a_suite_database_counts_only_where_the_gold_says_something(
     two: SandboxPool, shop: Path, near: dict[str, Path]
 ) -> None:
     assert told(look(two, shop, ADULTS, ADULTS, near["none"])) == (Verdict.CORRECT, 0, 0)
@@ -109,7 +109,7 @@ def test_columns_in_another_order_stay_right(two: SandboxPool, shop: Path, near:
     assert told(look(two, shop, gold, swapped, near["more"], policy=Policy.SPIDER)) == (Verdict.CORRECT, 1, 0)
 
 
-def test_neighbours_are_made_once_and_kept_beside_the_database(
+def test_suite_databases_are_built_once_and_kept_beside_the_database(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from services.sandbox.building.databases import store_database
@@ -130,7 +130,7 @@ def test_neighbours_are_made_once_and_kept_beside_the_database(
     assert len(list(objects.list("test-suites/"))) == 3
 
 
-def test_a_database_that_cannot_be_varied_has_no_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_cannot_be_varied_has_no_test_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENSE_STATE", str(tmp_path / "state"))
     objects = DirectoryStore(tmp_path / "objects")
     objects.put(database_key("b" * 64), b"this is no database at all, only text that stands in its place")

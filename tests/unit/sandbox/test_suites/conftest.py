@@ -1,4 +1,4 @@
-"""A small school database with every kind of key, and helpers to compare queries on its neighbours."""
+"""A small school database with every kind of key, and helpers to compare queries on its test-suite databases."""
 
 import sqlite3
 from collections.abc import Callable

@@ -114,7 +114,7 @@ def test_near_misses_are_told_apart(school: Path, told_apart: Told, gold: str, w
 
 
 @pytest.mark.parametrize(("gold", "same"), EQUIVALENT)
-def test_rewrites_agree_wherever_a_neighbour_counts(school: Path, told_apart: Told, gold: str, same: str) -> None:
+def test_rewrites_agree_wherever_a_suite_database_counts(school: Path, told_apart: Told, gold: str, same: str) -> None:
     assert bag(school, gold) == bag(school, same)
     counting, apart = told_apart(school, gold, same)
     assert counting > 0
@@ -130,7 +130,7 @@ def test_a_gold_that_is_empty_on_the_original_finds_rows(school: Path, told_apar
     assert counting > 0 and apart == counting
 
 
-def test_a_neighbour_that_ties_at_the_limit_does_not_count(tmp_path: Path, told_apart: Told) -> None:
+def test_a_suite_database_that_ties_at_the_limit_does_not_count(tmp_path: Path, told_apart: Told) -> None:
     database = tmp_path / "ties.sqlite"
     connection = sqlite3.connect(database)
     connection.executescript(

@@ -1,4 +1,4 @@
-"""What neighbours keep of a database, on schemas of every odd kind."""
+"""What test-suite databases keep of a database, on schemas of every odd kind."""
 
 import re
 import sqlite3

@@ -1,4 +1,4 @@
-"""Which golds neighbours can count for, and the probes that find ties."""
+"""Which golds test-suite databases can count for, and the probes that find ties."""
 
 import sqlite3
 from pathlib import Path
