@@ -21,7 +21,8 @@ from shared.storage.store import ObjectStore
 # The version of keys in Redis, of messages, and of objects in the store. Raise it when one version could misread what
 # another one wrote: tests/contract/test_wire.py fails if a plan, command or record changes and this does not.
 # 2: cancel and retry move a stage's sums before its shards (an older orchestrator would leave shards behind).
-DATA_VERSION = 2
+# 3: commands carry every stage that they read as a reference; records, keys and fields have the names of the glossary.
+DATA_VERSION = 3
 VERSION_KEY = "data-version"
 RAISE_VERSION = """
 if tonumber(redis.call('GET', KEYS[1]) or 0) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
