@@ -16,8 +16,8 @@ from services.sandbox.test_suites.validity import PrimaryKeys
 from shared.errors import InvalidInputError
 
 LABEL = (
-    "TS here is over {count} generated test-suite databases for each database (sense suite build, seed {seed}), each gold "
-    "compared only where they can count; it is not the official test suite accuracy"
+    "TS here is over {count} generated test-suite databases for each database (sense suite build, seed {seed}), "
+    "compared with each gold only where they can count; it is not the official test suite accuracy"
 )
 
 

@@ -63,10 +63,15 @@ export async function remove(path) {
   await ask(path, { method: "DELETE", headers: headers() });
 }
 
+/** A file, fetched with the key. */
+export async function file(path, signal) {
+  return (await ask(path, { headers: headers(), signal })).blob();
+}
+
 /** Fetches a file with the key and hands it to the browser to save. */
 export async function save(path, name) {
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(await (await ask(path, { headers: headers() })).blob());
+  link.href = URL.createObjectURL(await file(path));
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);

@@ -1,7 +1,7 @@
-// Charts as SVG, drawn by hand: lines over steps, bars with intervals, spans over time.
+// Charts as SVG, drawn by hand: lines over steps, and differences with intervals.
 
 import { h, s } from "./dom.js";
-import { duration, percent, signed } from "./format.js";
+import { signed } from "./format.js";
 
 /** Round numbers between two ends, about `wanted` of them. */
 export function ticks(low, high, wanted = 5) {
@@ -128,48 +128,6 @@ export function lineChart(caption, series, { unit = "", x = "step", low, high } 
   );
 }
 
-/** Bars from 0 to 1 with intervals: rows are {name, value, low, high, note}. */
-export function barChart(caption, rows) {
-  const [width, line, right] = [wide(), 30, 56];
-  const labels = width < 420 ? 118 : 190;
-  const height = rows.length * line + 26;
-  const most = Math.min(1, Math.max(0.1, ...rows.map((row) => row.high ?? row.value ?? 0)) * 1.08);
-  const marks = ticks(0, most, 4);
-  const px = (value) => labels + (value / most) * (width - labels - right);
-  const parts = [
-    marks.map((value) => [
-      s("line", { class: "gridline", x1: px(value), x2: px(value), y1: 4, y2: height - 22 }),
-      s("text", { class: "label", x: px(value), y: height - 6, "text-anchor": "middle" }, percent(value, 0)),
-    ]),
-    rows.map((row, n) => {
-      const y = 4 + n * line;
-      return [
-        s(
-          "text",
-          { class: "label strong", x: labels - 10, y: y + 19, "text-anchor": "end" },
-          clipped(row.name, labels),
-        ),
-        row.value > 0 &&
-          s("rect", { class: "f1", x: px(0), y: y + 7, width: px(row.value) - px(0), height: 16, rx: 3 }),
-        row.low !== undefined &&
-          row.low !== null &&
-          s("path", {
-            class: "whisker line",
-            d: `M${px(row.low)} ${y + 15}H${px(row.high)}M${px(row.low)} ${y + 11}v8M${px(row.high)} ${y + 11}v8`,
-          }),
-        s("text", { class: "label strong", x: width, y: y + 19, "text-anchor": "end" }, percent(row.value)),
-      ];
-    }),
-  ];
-  return frame(
-    caption,
-    `${caption}: ${rows.map((row) => `${row.name} ${percent(row.value)}`).join("; ")}`,
-    width,
-    height,
-    parts,
-  );
-}
-
 /** Differences in points around zero with intervals: rows are {name, value, low, high}. */
 export function forestChart(caption, rows) {
   const [width, line, right] = [wide(), 30, 48];
@@ -203,35 +161,4 @@ export function forestChart(caption, rows) {
     height,
     parts,
   );
-}
-
-/** Spans over time: rows are {name, start, end} in seconds from the first. */
-export function timeChart(caption, rows) {
-  const [width, line] = [wide(), 18];
-  const labels = width < 420 ? 110 : 150;
-  const height = rows.length * line + 26;
-  const most = Math.max(...rows.map((row) => row.end), 1);
-  const px = (value) => labels + (value / most) * (width - labels - 6);
-  const parts = [
-    ticks(0, most, 4).map((value) => [
-      s("line", { class: "gridline", x1: px(value), x2: px(value), y1: 2, y2: height - 22 }),
-      s(
-        "text",
-        { class: "label", x: px(value), y: height - 6, "text-anchor": value > most * 0.9 ? "end" : "middle" },
-        duration(value),
-      ),
-    ]),
-    rows.map((row, n) => [
-      s("text", { class: "label", x: labels - 8, y: n * line + 14, "text-anchor": "end" }, clipped(row.name, labels)),
-      s("rect", {
-        class: "f1",
-        x: px(row.start),
-        y: n * line + 5,
-        width: Math.max(2, px(row.end) - px(row.start)),
-        height: 9,
-        rx: 2,
-      }),
-    ]),
-  ];
-  return frame(caption, `${caption}: ${rows.length} stages in ${duration(most)}`, width, height, parts);
 }

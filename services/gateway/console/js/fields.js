@@ -189,8 +189,8 @@ export function toSpec(kind, values, testSets = []) {
 function sourcesOf(values) {
   const given = (name) => values[`source.${name}`] !== undefined && values[`source.${name}`] !== "";
   const levels = Object.fromEntries(
-    SECTIONS.flatMap((one) => one.fields.map((field) => field.level))
-      .filter((level) => level && given(level))
+    SECTIONS.flatMap((one) => one.fields.flatMap((field) => ("level" in field ? [field.level] : [])))
+      .filter(given)
       .map((level) => [level, Number(values[`source.${level}`])]),
   );
   const written = {

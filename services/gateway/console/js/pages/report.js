@@ -1,21 +1,24 @@
-// A report: what it found, its arms with their intervals, and the questions that were lost.
+// A report: the page that the service rendered, and every question behind it.
 
-import { get } from "../api.js";
+import { file, get } from "../api.js";
 import { h } from "../dom.js";
 import { when } from "../format.js";
 import { head, tag } from "../parts.js";
 import { losses } from "../questions.js";
-import { making } from "../report_making.js";
-import { benchmarks, comparisons, scores } from "../report_scores.js";
 import { fileLink } from "./files.js";
 
 export default async function report(context) {
   const [id] = context.params;
   const found = await get(`/v1/reports/${id}`, {}, context.signal);
-  const doc = found.document;
   context.title(`Report of ${found.job_name}`);
   const forms = found.artifacts.filter((one) => /^report\.(html|md|txt|json)$/.test(one.name));
-  const below = h("p", { class: "row" }, tag(found.kind), h("span", { class: "muted small" }, when(found.created_at)));
+  const below = h(
+    "p",
+    { class: "row" },
+    tag(found.kind),
+    h("span", { class: "muted small" }, when(found.created_at)),
+    forms.map((one) => fileLink(id, one)),
+  );
   const questions = h("section", { class: "stack loose", id: "questions" });
   context.show(
     head(found.job_name, {
@@ -26,42 +29,25 @@ export default async function report(context) {
         h("a", { class: "button", href: `#/reports/compare?left=${id}` }, "Compare"),
       ],
     }),
-    h(
-      "section",
-      { class: "card" },
-      h("h2", {}, "What it shows"),
-      h(
-        "ul",
-        { class: "findings" },
-        (doc.findings ?? []).map((text) => h("li", {}, text)),
-      ),
-    ),
-    scores(doc),
-    benchmarks(doc),
-    comparisons(doc),
-    making(doc),
-    h(
-      "section",
-      { class: "card" },
-      h("h2", {}, "What limits it"),
-      h(
-        "ul",
-        { class: "caveats stack" },
-        (doc.caveats ?? []).map((text) => h("li", {}, text)),
-      ),
-    ),
+    forms.some((one) => one.name === "report.html") && (await rendered(id, context.signal)),
     questions,
-    forms.length > 0 &&
-      h(
-        "section",
-        { class: "card" },
-        h("h2", {}, "The report in other forms"),
-        h(
-          "p",
-          { class: "row" },
-          forms.map((one) => fileLink(id, one)),
-        ),
-      ),
   );
   await losses(context, found, questions);
+}
+
+/** The rendered page in a frame that runs no script and is as high as its content. */
+async function rendered(id, signal) {
+  const page = await file(`/v1/jobs/${id}/artifacts/report.html`, signal);
+  const address = URL.createObjectURL(new Blob([page], { type: "text/html" }));
+  const frame = h("iframe", { class: "report", title: "Report", sandbox: "allow-same-origin", src: address });
+  frame.addEventListener("load", () => {
+    URL.revokeObjectURL(address);
+    const content = frame.contentDocument.documentElement;
+    const fit = () => {
+      frame.style.height = `${content.offsetHeight}px`;
+    };
+    new ResizeObserver(fit).observe(content);
+    fit();
+  });
+  return frame;
 }
