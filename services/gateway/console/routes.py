@@ -17,7 +17,7 @@ from shared.pages.render import style_hash
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         *("default-src 'none'", "script-src 'self'", "connect-src 'self'", "img-src 'self' data:"),
-        # A report is shown as the service rendered it, in a frame that has this policy too: its one stylesheet is known.
+        # A report is shown as it was rendered, in a frame under this same policy: its one stylesheet is known.
         *(f"style-src 'self' '{style_hash()}'", "frame-src blob:"),
         *("base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"),
         # No script of ours writes markup: the browser holds it to that.
