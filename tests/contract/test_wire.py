@@ -18,7 +18,7 @@ def test_the_data_version_rose_with_what_changed() -> None:
 def test_the_page_is_read_as_it_is_written() -> None:
     now = shapes()
     assert read_page(write_page(7, now)) == (7, now)
-    assert len(now) > 300 and {"Plan", "JobRecord", "BuildPairs.judged", "task pairing.collect"} <= now.keys()
+    assert len(now) > 300 and {"JobPlan", "JobRecord", "BuildPairs.judged", "task pairing.collect"} <= now.keys()
 
 
 def of(**models: type[BaseModel]) -> Shapes:

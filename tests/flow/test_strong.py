@@ -178,7 +178,7 @@ def test_rows_carry_their_lineage_and_the_card_its_cost(
     markdown, page = (stack.output(job, "collect.train", name).decode() for name in ("card", "card_html"))
     assert "US dollars at the endpoint's prices" in markdown and BUILTIN in markdown
     for text in (markdown, page):
-        assert BUILTIN_LICENCE in text or BUILTIN_LICENCE.replace("'", "&#x27;") in text
+        assert BUILTIN_LICENCE in text or BUILTIN_LICENCE.replace("'", "&#39;") in text
     assert "<svg" in page and "<script" not in page and "Samples" in page
 
 
@@ -220,7 +220,7 @@ def test_reasoning_before_sql_is_taught_where_it_is_wanted(
 ) -> None:
     serve()
     stack = start_stack()
-    settings = {"rows": 1, "comments": True, "foreign_keys": True}
+    settings = {"sample_rows": 1, "comments": True, "foreign_keys": True}
     job_spec = spec(8, target="reasoning_sql", prompt=settings)
     job = stack.succeed(job_spec if strong else {**job_spec, "strong": {}})
     for example, row in zip(examples(stack, job), sft(stack, job), strict=True):

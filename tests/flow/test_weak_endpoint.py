@@ -202,7 +202,7 @@ def test_an_endpoint_that_dies_half_way_leaves_what_is_good_or_says_why_not(
     lost_allowed: int,
 ) -> None:
     monkeypatch.setattr("shared.llm.client.RetryPolicy", lambda: RetryPolicy(base_s=0.01))
-    monkeypatch.setattr("services.orchestrator.planning.stages.ENDPOINT_SAMPLED_PER_SHARD", 24)
+    monkeypatch.setattr("services.orchestrator.planning.pairs.ENDPOINT_SAMPLED_PER_SHARD", 24)
     stack = start_stack()
     bring(stack.objects, tmp_path, [question(number) for number in range(1, 31)], Policy.SPIDER)
     serve(answers({}, [GOOD, WRONG] * 2), faults=FaultPlan(first=[None] * 26 + [Fault.RESET] * 500))

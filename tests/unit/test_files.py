@@ -20,7 +20,7 @@ ENDS = "\u2028\u2029\u0085\x0b\x0c\x1c\x1d\x1e"  # str.splitlines ends a line at
 ROOT = Path(__file__).parents[2]
 # These read what the system, SQLite or another program prints for people, a line of which is no record of ours.
 FOR_PEOPLE = {
-    "services/cli/doctor/machine.py",
+    "services/cli/doctor.py",
     "services/cli/stack/manager.py",
     "services/serving/sql/answering.py",
     "services/serving/vllm/server.py",

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from services.gateway.console.routes import load_assets
 from shared.contracts.spec import BUILTIN_TESTS
 from shared.contracts.training import PRESET_LENGTHS
+from shared.pages.render import style_hash
 
 FOLDER = Path(__file__).parents[3] / "services" / "gateway" / "console"
 TEXTS = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".js", ".css", ".html", ".svg"))
@@ -22,7 +23,8 @@ def test_the_start_page_is_served_with_its_policy(api: TestClient) -> None:
     answer = api.get("/", headers={"Accept-Encoding": "identity"})
     assert answer.content == (FOLDER / "index.html").read_bytes()
     policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
-    assert policy["default-src"] == "'none'" and policy["script-src"] == policy["style-src"] == "'self'"
+    assert policy["default-src"] == "'none'" and policy["script-src"] == "'self'"
+    assert policy["style-src"] == f"'self' '{style_hash()}'" and policy["frame-src"] == "blob:"
     assert policy["connect-src"] == "'self'" and policy["frame-ancestors"] == policy["form-action"] == "'none'"
     assert answer.headers["X-Content-Type-Options"] == "nosniff" and answer.headers["Referrer-Policy"] == "no-referrer"
 

@@ -87,7 +87,7 @@ def test_test_suites_go_by_age_and_answers_only_where_set(jobs: JobStore, object
     objects.put(suite_database_key(A, "s", 0), b"1")
     objects.put(answer_key(B), b"{}")
     assert retain(jobs, objects, 29) == []
-    assert retain(jobs, objects, 1000) == [f"neighbour {suite_database_key(A, 's', 0)}"]
+    assert retain(jobs, objects, 1000) == [f"test-suite database {suite_database_key(A, 's', 0)}"]
     assert retain(jobs, objects, 100, answers_days=90) == [f"answer {answer_key(B)}"]
 
 

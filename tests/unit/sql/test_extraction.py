@@ -299,7 +299,8 @@ def test_reading_is_linear(piece: str) -> None:
         return time.process_time() - began
 
     small = max(seconds(25_000), 0.005)
-    assert seconds(200_000) < 40 * small
+    # the shorter of two: a collection of the whole process's garbage may fall into one of them
+    assert min(seconds(200_000), seconds(200_000)) < 40 * small
 
 
 def test_a_flood_of_text_is_read_in_linear_time() -> None:
