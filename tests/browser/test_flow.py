@@ -121,7 +121,12 @@ def test_reports_are_read_and_compared(visit: Open, stack: Stack, reports: list[
     viewer = visit(stack.file.gateway_url)
     page = viewer.open("/reports")
     page.get_by_role("link", name="better").click()
-    expect(page.get_by_role("heading", name="Execution accuracy")).to_be_visible()
+    rendered = page.frame_locator("iframe.report")
+    expect(rendered.get_by_role("heading", level=1)).to_contain_text("better")
+    assert rendered.locator("body").evaluate("(body) => getComputedStyle(body).margin") == "0px", (
+        "its stylesheet is refused"
+    )
+    assert page.locator("iframe.report").evaluate("(frame) => frame.offsetHeight") > 1000
     page.get_by_label("Show").select_option("wrong")
     expect(page.locator("article .side .chip", has_text="correct")).to_have_count(0)
     expect(page.locator("article").first).to_be_visible()

@@ -11,7 +11,7 @@ import yaml
 from tests.support.datasets import make_databases, write_lines
 from tests.support.openai_server import OpenAiServer
 from tests.support.stack import Stack, running_stack
-from tests.unit.docs.examples import tested_spec
+from tests.unit.docs.examples import read_example_spec
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 JOB_S = 180
@@ -51,7 +51,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def run_job(stack: Stack, name: str, folder: Path) -> tuple[str, dict[str, str]]:
     """Submits a page's spec with `sense submit --watch`; the job's id, and its artifacts by name."""
     path = folder / "job.yaml"
-    path.write_text(yaml.safe_dump(tested_spec(name)), encoding="utf-8")
+    path.write_text(yaml.safe_dump(read_example_spec(name)), encoding="utf-8")
     ended = stack.sense("submit", path, "--watch", "--json", limit_s=JOB_S)
     assert ended.returncode == 0, ended.stderr
     job = json.loads(ended.stdout)

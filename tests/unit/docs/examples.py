@@ -55,7 +55,7 @@ def find_calls() -> Iterator[tuple[str, str, str]]:
             yield str(page.relative_to(ROOT)), method.lower(), path
 
 
-def tested_spec(name: str) -> dict[str, Any]:
+def read_example_spec(name: str) -> dict[str, Any]:
     """The spec that a page marks with `# tested: NAME`. Raises `KeyError` where no page has it."""
     for block in find_blocks("yaml"):
         if (match := TESTED.search(block.text)) and match[1] == name:
