@@ -17,13 +17,12 @@ from shared.errors import NotFoundError, UnavailableError
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines without their ends, of which a carriage return is a part."""
+    """A carriage return before the line feed is part of the line's end; a byte order mark is left out."""
     lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
     return lines if lines[-1] else lines[:-1]
 
 
 def parse_json_lines(data: bytes) -> list[Any]:
-    """The value of every line that is not blank. Raises `ValueError` for anything but JSON in UTF-8."""
     return [json.loads(line) for line in split_lines(data.decode()) if line.strip()]
 
 
@@ -53,12 +52,14 @@ def read_chunks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
 
 def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
     """Writes a temporary file and renames it: `path` holds all bytes or is not touched."""
+    # The name is cut, so that the suffix cannot push it over the limit of the file system.
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}")
     try:
         with temporary.open("xb") as file:
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
+            # Before the rename, or a crash could leave the new name without its bytes.
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:

@@ -9,7 +9,7 @@ from shared.settings import LogSettings
 
 
 def configure_logging(service: str) -> None:
-    """Sets up this process's logging and adds the service's name to every line."""
+    """Adds the service's name to every line. May be called again, as forks of a worker do."""
     settings = LogSettings()
     level = logging.getLevelNamesMapping().get(settings.level.upper(), logging.INFO)
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True)
@@ -35,6 +35,5 @@ def configure_logging(service: str) -> None:
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:
-    """A logger whose first argument is a dotted event name."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return logger

@@ -1,4 +1,4 @@
-"""The product's Prometheus metrics; a process with SENSE_METRICS_PORT serves its own."""
+"""The product's Prometheus metrics; a process with SENSE_METRICS_PORT serves them."""
 
 import atexit
 import os
@@ -13,11 +13,12 @@ from shared.settings import MetricsSettings
 
 
 def share_between_forks() -> None:
-    """A worker's tasks run in forks, which share values through a folder that must be set before the client loads."""
+    """A worker's tasks run in forks, which share values through a folder. Call it before `prometheus_client` loads."""
     if MetricsSettings().port is None or "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         return
     folder, owner = tempfile.mkdtemp(prefix="sense-metrics-"), os.getpid()
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    # forks inherit the handler, and only the owner may delete the folder
     atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)
 
 
@@ -88,9 +89,9 @@ class QuietHandler(WSGIRequestHandler):
 
 
 def expose_metrics() -> None:
-    """Serves what this process and its forks counted, if SENSE_METRICS_PORT is set.
+    """Serves the metrics of this process and its forks if SENSE_METRICS_PORT is set.
 
-    Raises `InvalidInputError` if other machines could reach it without a token.
+    Raises `InvalidInputError` if other machines could reach them without a token.
     """
     settings = MetricsSettings()
     if settings.port is None:

@@ -18,6 +18,7 @@ MAX_ENGINE_VALUES = 50_000  # in a request to a model, whose prompt may be a lis
 MAX_DEPTH = 50
 UNREADABLE = "unreadable_body"
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Each entry of a list or mapping follows a bracket or a comma. Strings match whole, so signs in them do not count.
 JSON_MARK = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)|[\[\]{},]', re.DOTALL)
 TEXT_TAGS = frozenset({"!", "tag:yaml.org,2002:str"})
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -32,6 +33,7 @@ def read_json(body: bytes, what: str = "the body") -> object:
     """Raises `InvalidInputError` (code unreadable_body)."""
     try:
         check_json(body, what)
+        # Writing it again rejects what parses but cannot be stored: NaN, infinities, halves of surrogate pairs.
         data = json.loads(body.decode())
         json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, RecursionError) as error:
@@ -123,7 +125,6 @@ class Builder:
             raise too_deep(self.what)
 
     def scalar(self, event: Any) -> None:
-        """Places a scalar; a key stays as it is written."""
         if event.tag is not None and event.tag not in TEXT_TAGS:
             raise refused(event, "tags are not read here")
         if self.open and isinstance(self.open[-1][0], dict) and not self.open[-1][1]:
@@ -132,8 +133,9 @@ class Builder:
                 raise refused(event, f"the key {event.value[:60]!r} stands here twice")
             self.count()
             waiting.append(event.value)
-            inside[event.value] = None
+            inside[event.value] = None  # keeps the key's place until its value comes
             return
+        # Only plain scalars have a type; anything in quotes is a string.
         plain = event.implicit[0] and event.tag is None
         self.place(event, resolved(event.value) if plain else event.value)
 

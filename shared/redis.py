@@ -1,4 +1,4 @@
-"""Connections to Redis whose failures are our own errors."""
+"""Connections to Redis that raise `UnavailableError` where redis-py raises errors of its classes."""
 
 import re
 from collections.abc import Iterator
@@ -13,11 +13,12 @@ from redis.retry import Retry
 from shared.errors import UnavailableError
 from shared.settings import RedisSettings
 
-# redis-py types every answer as bytes | str, whatever decode_responses says; the methods of the store are typed.
+# redis-py types every answer as bytes | str, whatever decode_responses says, so the client is untyped; the methods of
+# the job store are typed.
 RedisClient = Any
 
-# Answers that do not mean that the command is wrong: this server or its replacement will run it later. In the error of
-# a script the word may stand inside the message, otherwise it is the first one.
+# Answers that do not mean that the command is wrong: this server or its replacement will run it later. The word comes
+# first in an answer, but may stand inside the error of a script.
 RETRY_LATER_REASONS = {
     "LOADING": "it still reads its data",
     "BUSY": "another script runs",
@@ -48,7 +49,7 @@ RETRIED_ERRORS: list[type[redis.RedisError]] = [
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turns exceptions of Redis into `UnavailableError` with a remedy wherever trying again can help."""
+    """Turns exceptions of Redis into `UnavailableError` wherever trying again can help."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError) as error:
@@ -58,7 +59,7 @@ def redis_errors() -> Iterator[None]:
 
 
 def as_unavailable(error: redis.RedisError) -> UnavailableError | None:
-    """The error to raise if the server or the connection is the reason; None if the command is."""
+    """Returns None if the command itself is wrong, and not the server or the connection."""
     told = type(error).__name__ if not str(error) else str(error)
     if word := reason_word(error):
         return UnavailableError(f"Redis says try again later ({told[:200]}): {RETRY_LATER_REASONS[word]}")
@@ -95,7 +96,7 @@ class TranslatingPipeline(Pipeline):
 
 
 class TranslatingRedis(redis.Redis):
-    """A client whose commands all fail with our own errors."""
+    """A client whose commands all raise `UnavailableError` instead of redis-py's errors where a retry can help."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         with redis_errors():

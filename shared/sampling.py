@@ -40,7 +40,7 @@ class SamplingParams:
 
 @dataclass(slots=True)
 class UsageTotals:
-    """What answers cost that were bought now; recorded answers cost nothing."""
+    """The cost of answers that were bought now; recorded answers cost nothing."""
 
     prompt: int = 0
     completion: int = 0
@@ -58,7 +58,7 @@ class UsageTotals:
         self.seconds += usage.seconds
 
     def counts(self) -> dict[str, int]:
-        """As a shard's counts, which are integers: millionths of a dollar, and milliseconds of all calls together."""
+        """A shard's counts are integers: millionths of a dollar, and milliseconds of all calls together."""
         return {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
@@ -77,7 +77,7 @@ def count_endings(answers: Iterable[ChatAnswer], without_sql: int) -> dict[str, 
 
 
 def describe_endings(counts: Mapping[str, int], setting: str) -> list[str]:
-    """The same in sentences; `setting` is the spec's name for the token limit of an answer."""
+    """One sentence per kind of ending; `setting` is the spec's name for the token limit of an answer."""
     sentences = []
     if cut := counts.get("cut_off"):
         sentences.append(
@@ -107,7 +107,8 @@ def stage_budget(
 
 
 def stable_seed(*parts: object) -> int:
-    """31 bits that depend on `parts` alone, on every machine."""
+    """31 bits that depend only on `parts` and are the same on every machine."""
+    # The separator keeps ("a", "bc") apart from ("ab", "c").
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
@@ -155,6 +156,7 @@ def draw_candidates(
         for example in examples
     ]
     outcomes = dict(client.stream_many(requests))
+    # In the order of examples, so that the same error is raised whichever call ended first.
     failed = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, SenseError)]
     hard = [error for error in failed if not isinstance(error, skip)]
     if hard or (failed and len(failed) == len(examples)):
@@ -178,8 +180,8 @@ def draw_candidates(
 def candidate_outputs(
     shard: Shard, examples: Sequence[Example], candidates: Sequence[Candidate]
 ) -> dict[str, ObjectRef]:
-    """A shard's candidates with the examples that they answer: judging needs nothing else."""
     return {
+        # Judging reads both outputs and nothing else.
         "candidates": shard.write_records("candidates", candidates),
         "examples": shard.write_records("examples", examples),
     }
@@ -191,6 +193,7 @@ def parse_candidates(example: Example, answer: ChatAnswer, sampling: SamplingPar
             example_id=example.example_id,
             slot=slot,
             answer=text,
+            # An answer that reasons first may quote other SQL before its last statement.
             sql=extract_sql(text, last=sampling.style.target == "reasoning_sql"),
             model=sampling.model,
             answer_key=answer.key,

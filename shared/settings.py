@@ -28,7 +28,7 @@ RENAMED: dict[str, str | None] = {
 
 
 def find_renamed(environ: Mapping[str, str] = os.environ) -> Iterator[tuple[str, str]]:
-    """Each variable of the environment that has an old name, and what to do about it."""
+    """Variables of the environment that have an old name, each with its remedy."""
     for name in environ:
         if (old := name.upper()) in RENAMED:  # pydantic-settings ignores case too
             new = RENAMED[old]
@@ -36,7 +36,7 @@ def find_renamed(environ: Mapping[str, str] = os.environ) -> Iterator[tuple[str,
 
 
 class BaseSettings(pydantic_settings.BaseSettings):
-    """Refuses an environment that holds an old name: the process would run with the default instead, unnoticed."""
+    """Refuses an environment with an old name; the process would otherwise run with the default, unnoticed."""
 
     @model_validator(mode="before")
     @classmethod
@@ -65,7 +65,7 @@ class LeaseSettings(BaseSettings):
 
     @property
     def renew_s(self) -> float:
-        """Three renewals per lease: two may be lost."""
+        """Three renewals per lease, of which two may be lost."""
         return self.seconds / 3
 
     @property
@@ -85,27 +85,22 @@ class PathSettings(BaseSettings):
 
     @property
     def databases(self) -> Path:
-        """SQLite files by content."""
         return self.state / "cache" / "databases"
 
     @property
     def records(self) -> Path:
-        """Large objects of records, by content."""
         return self.state / "cache" / "records"
 
     @property
     def golds(self) -> Path:
-        """How gold queries ran, by content."""
         return self.state / "cache" / "golds.sqlite"
 
     @property
     def adapters(self) -> Path:
-        """Trained models fetched from the store."""
         return self.state / "cache" / "models"
 
     @property
     def bases(self) -> Path:
-        """Base models as Hugging Face folders."""
         return self.models or self.state / "models"
 
     @property
@@ -113,7 +108,6 @@ class PathSettings(BaseSettings):
         return self.state / "work"
 
     def allowed_roots(self) -> list[Path]:
-        """Folders from which a spec may name a base."""
         return [Path(part) for part in self.model_dirs.split(":") if part]
 
 
@@ -126,7 +120,7 @@ class EngineSettings(BaseSettings):
 
 
 class MetricsSettings(BaseSettings):
-    """Where a worker or the orchestrator serves its metrics; without a port nowhere. The gateway has /metrics."""
+    """Where a worker or the orchestrator serves its metrics; without a port, nowhere. The gateway has /metrics."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_METRICS_", extra="ignore")
 
@@ -135,7 +129,7 @@ class MetricsSettings(BaseSettings):
 
 
 class InternalSettings(BaseSettings):
-    """How our services trust each other; `hosts` are names of this machine that are answered beside its addresses."""
+    """How our services trust each other. `hosts`: names of this machine that are served beside its addresses."""
 
     model_config = SettingsConfigDict(env_prefix="SENSE_INTERNAL_", extra="ignore")
 
@@ -144,7 +138,7 @@ class InternalSettings(BaseSettings):
 
     @property
     def secret(self) -> str | None:
-        """The token; an empty one is none."""
+        """The token; None also for an empty one."""
         return (self.token.get_secret_value() or None) if self.token is not None else None
 
     @property

@@ -76,7 +76,6 @@ def compare_scores(
 
 
 def paired_differences(left: Mapping[int, float | None], right: Mapping[int, float | None]) -> dict[int, float]:
-    """Left minus right by question index, in order."""
     found: dict[int, float] = {}
     for index in sorted(left.keys() & right.keys()):
         one, other = left[index], right[index]
@@ -111,6 +110,7 @@ def compare_files(left: Path, right: Path, metric: str) -> FileComparison:
     paired = compare_scores(scores[0], scores[1], databases)
     if paired is None:
         raise InvalidInputError(f"no question has a score {metric!r} in both files; evaluate both with that metric")
+    # Means over common questions only, so that they match the paired difference.
     both = [i for i in scores[0] if scores[0][i] is not None and scores[1].get(i) is not None]
     means = [sum(one[index] or 0.0 for index in both) / len(both) for one in scores]
     return FileComparison(left.name, right.name, metric, means[0], means[1], paired)

@@ -12,6 +12,7 @@ from shared.files import read_chunks
 SUITE_FILE = "suite.json"
 SUFFIXES = (".sqlite", ".db", ".sqlite3", ".db3")
 STRANGERS = ("__MACOSX",)  # macOS leaves such folders, and `._NAME` files, in archives and on foreign disks
+# Folders that a hint in an error message looks through at most.
 SEARCHED = 200
 
 
@@ -35,6 +36,7 @@ def databases_in(folder: Path) -> dict[str, list[Path]]:
                 found[path.name] = sorted(files, key=lambda one: one.stem != path.name)
     for path in entries_of(folder):
         if is_database_file(path):
+            # A folder takes precedence over a file of the same name.
             found.setdefault(path.stem, [path])
     return found
 
@@ -46,7 +48,6 @@ def folder_hint(folder: Path) -> str:
 
 
 def subfolders(folder: Path) -> Iterator[Path]:
-    """Folders below, level by level, up to `SEARCHED`."""
     level, seen = [folder], 0
     while level and seen < SEARCHED:
         level = [one for above in level for one in entries_of(above) if one.is_dir()][: SEARCHED - seen]
@@ -77,12 +78,10 @@ class Databases:
         return self.known[name][0]
 
     def suite(self, name: str) -> list[Path]:
-        """The database itself and its test suite."""
         return self.known[name]
 
 
 def is_generated(folder: Path) -> bool:
-    """Whether `sense suite build` wrote the folder."""
     return (folder / SUITE_FILE).is_file()
 
 
@@ -116,7 +115,7 @@ class DatabaseFolders:
 
 
 def suite_label(folder: Path) -> str | None:
-    """What a report says of a suite that `sense suite build` made: its TS is not the official one."""
+    """The note for reports about a suite that `sense suite build` wrote, whose TS is not official; None for others."""
     try:
         label = json.loads((folder / SUITE_FILE).read_text(encoding="utf-8"))["label"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -46,6 +46,7 @@ class ExactMatcher:
         schema = self.schemas[pair.db_id]
         found = {mode: exact_match(pair.prediction, gold, schema, mode) for mode in self.modes}
         em = {mode: one.em for mode, one in found.items()}
+        # Scores once for each fix, so only where the modes differ.
         fixes = fixes_that_change(pair.prediction, gold, schema) if len(set(em.values())) > 1 else ()
         unreadable = found[self.modes[0]].unreadable
         return ExactResult(hardness(gold), em, unreadable and unreadable.value, tuple(fix.value for fix in fixes))
@@ -88,5 +89,6 @@ def read_schema(pool: SandboxPool, path: Path, *, lenient: bool = False) -> Spid
     except InvalidInputError:
         if not lenient:
             raise
+        # The questions on a damaged file are left out later.
         tables = []
     return SpiderSchema.from_listing({one["name"]: [column["name"] for column in one["columns"]] for one in tables})

@@ -67,7 +67,7 @@ class ExperimentSpec(BaseModel):
     @field_validator("pipeline")
     @classmethod
     def check_pipeline(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """The cells decide about these fields."""
+        """Raises ValueError for fields that the experiment itself sets."""
         if taken := [name for name in SET_BY_US if name in fields]:
             raise ValueError(f"the experiment sets {', '.join(taken)} itself; leave it out of `pipeline`")
         return fields
@@ -101,6 +101,7 @@ def plan_jobs(experiment: ExperimentSpec) -> Iterator[PlannedJob]:
             ours = {"kind": "pipeline", "name": f"{experiment.name} {mix} seed {seed}", "seed": seed, "train": train}
             spec = {**experiment.pipeline, **ours}
             parse_spec(spec)
+            # The key follows from spec, mix and seed, so a repeated command finds its jobs again.
             yield PlannedJob(mix, seed, spec, f"experiment-{digest}-{mix}-{seed}")
 
 
@@ -161,7 +162,6 @@ def cell_scores(scores: Scores) -> list[CellScore]:
 
 
 def contrasts(scores: Scores) -> list[Contrast]:
-    """Every comparison on every test set that both cells answered."""
     found = (
         contrast(scores, name, title, cell, other, decides)
         for name in set_names(scores)
@@ -171,7 +171,6 @@ def contrasts(scores: Scores) -> list[Contrast]:
 
 
 def contrast(scores: Scores, set_name: str, title: str, cell: Cell, other: Cell, decides: bool) -> Contrast | None:
-    """One comparison over the seeds that have both cells."""
     differences: dict[tuple[str, str], list[int]] = defaultdict(list)
     database: dict[tuple[str, str], str] = {}
     by_seed: list[float] = []
@@ -187,6 +186,7 @@ def contrast(scores: Scores, set_name: str, title: str, cell: Cell, other: Cell,
             database[key] = answers[key][0]
     clusters: dict[str, list[float]] = defaultdict(list)
     for key, values in differences.items():
+        # A question counts once, with its mean over the seeds.
         clusters[database[key]].append(sum(values) / len(values))
     estimate = clustered_mean(clusters, RESAMPLES, RESAMPLE_SEED)
     if estimate is None:
@@ -208,7 +208,7 @@ def contrast(scores: Scores, set_name: str, title: str, cell: Cell, other: Cell,
 
 
 def credit_verdict(estimate: Estimate, seeds: int) -> str:
-    """Credit needs five seeds and an interval without zero; anything less shows no effect, and says of what size."""
+    """Credit needs five seeds and an interval without zero; otherwise the text names the smallest visible effect."""
     if seeds >= SEEDS_NEEDED and estimate.holds_zero() is False:
         return "an improvement" if estimate.mean > 0 else "harm"
     smallest = estimate.smallest_effect()
@@ -218,7 +218,6 @@ def credit_verdict(estimate: Estimate, seeds: int) -> str:
 
 
 def set_names(scores: Scores) -> list[str]:
-    """Test sets in order of appearance."""
     names: dict[str, None] = {}
     for seeds in scores.values():
         for rows in seeds.values():

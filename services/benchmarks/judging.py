@@ -47,7 +47,6 @@ class ExecutionScorer:
         return Judge(self.pool, reading, golds=self._golds, keep_rows=keep_rows, only_wrong=not self.options.show_all)
 
     def execution(self, pairs: Sequence[PredictionPair], mode: Mode, progress: Progress) -> list[Judgement]:
-        """Judges each pair on its main database."""
         main = [self.databases.main(pair.db_id) for pair in pairs]
         found = self._on(pairs, main, self.judge_of(mode), progress)
         if self.options.plug_value and mode == "official":
@@ -61,6 +60,7 @@ class ExecutionScorer:
             if is_right(found[place]):
                 continue
             tried = plug_values(judge.policy.candidate_text(pair.prediction), judge.policy.gold_text(pair.gold))
+            # Assignments are generated on demand and judged in batches; the first right one ends the search.
             while candidates := list(islice(tried, AT_ONCE)):
                 judged = judge.judge(self.databases.main(pair.db_id), pair.gold, candidates)
                 right = next((judgement for judgement in judged if is_right(judgement)), None)
@@ -188,7 +188,7 @@ def soft_f1_scores(
 ) -> list[float]:
     """One score from 0 to 1 for each pair; 0 where either side gave no whole result.
 
-    Soft-F1 needs whole results, so its questions run on their own, a few at a time.
+    Soft-F1 needs whole results, so it runs its questions separately, a few at a time.
     """
     rule = ConfiguredPolicy(Policy.BIRD).rule("")
     whole = replace(limits, max_cell_chars=max(limits.value_bytes, limits.stored_value_bytes))
@@ -197,6 +197,7 @@ def soft_f1_scores(
         for begin in range(0, len(pairs), F1_AT_ONCE):
             part = pairs[begin : begin + F1_AT_ONCE]
             requests: list[ExecutionRequest] = []
+            # One moment for gold and prediction, so that SQL that asks for the time can agree.
             now = now_ms()
             for pair in part:
                 path, keep = databases.main(pair.db_id), limits.max_rows
@@ -223,6 +224,7 @@ class EfficiencyTimer:
     def points(self, pair: PredictionPair) -> tuple[float, float]:
         """(VES, R-VES) of a right answer; VES times up to the first row, R-VES up to the last, as officially."""
         gold, prediction = (self._timings(pair, sql) for sql in (pair.gold, pair.prediction))
+        # Either side may have used up its time before the last run.
         count = min(len(gold), len(prediction))
         first, last = (
             time_ratio([run[part] for run in gold[:count]], [run[part] for run in prediction[:count]], self.mode)

@@ -13,6 +13,7 @@ from shared.sql.reasoning import CONTROL_TOKEN, REASONING_MARK
 
 SHOWN_CHARS = 60
 READ_CHARS = 20_000
+# Possessive quantifiers, so that a long run of spaces or brackets is read only once.
 SQL_WORDS = re.compile(r"\s*+\(*+\s*+(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
 MOST = 0.5  # from this share on, a fault that models also make counts as the file's
 
@@ -89,7 +90,6 @@ PROSE = Kind(SQL_WORDS, "do not begin with SELECT or WITH", alone=False)
 
 
 def oddities(pairs: Sequence[PredictionPair]) -> list[str]:
-    """Sentences about the file, the most frequent fault first."""
     answers = [(pair, pair.prediction.strip()) for pair in pairs if not pair.missing]
     found: dict[Kind, list[PredictionPair]] = {}
     for pair, text in answers:
@@ -127,7 +127,6 @@ def ends_oddly(text: str) -> bool:
 
 
 def same_everywhere(answers: Sequence[tuple[PredictionPair, str]]) -> list[str]:
-    """One text for several questions with different golds."""
     texts = Counter(text for _, text in answers)
     if len(answers) < 3 or len(texts) > 1 or len({pair.gold for pair, _ in answers}) < 2:
         return []

@@ -122,6 +122,7 @@ def read_spider_predictions(path: Path, problems: Problems) -> list[Prediction |
     """One prediction on each line, the text before its first tab; None for a blank line."""
     found: list[Prediction | None] = []
     lines = read_lines(path, problems)
+    # Without this check, a BIRD file scored as Spider's would fail line by line.
     if lines[0].startswith(("{", "[")) and is_json("\n".join(lines)):
         problems.report(path, 0, IS_JSON)
     for place, line in enumerate(lines, 1):
@@ -175,6 +176,7 @@ def read_bird_predictions(
     Raises InvalidInputError, unless lenient, for keys that are not 0, 1, 2 … in order, repeated keys, and answers
     without the separator. An answer that is no text counts as a blank SQL, as it does officially.
     """
+    # As a list of pairs: a dict would silently drop repeated keys.
     pairs = read_json(path, problems, hook=list)
     if not isinstance(pairs, list) or any(not isinstance(pair, tuple) for pair in pairs):
         raise InvalidInputError(f"{path.name}: predictions are one JSON object, number -> `SQL{SEPARATOR}db_id`")
@@ -189,7 +191,7 @@ def read_bird_predictions(
 def answers_by_id(
     path: Path, pairs: Sequence[tuple[str, Any]], ids: Sequence[str], problems: Problems
 ) -> dict[int, Any] | None:
-    """Position of the question -> answer, where the keys are ids of the questions and not plain numbers from 0."""
+    """Position of the question -> answer; None unless the keys are question ids other than plain numbers from 0."""
     keys = [key for key, _ in pairs]
     place_of = {name: place for place, name in enumerate(ids)}
     if not keys or len(set(keys)) < len(keys) or not place_of.keys() >= set(keys) or keys == plain_keys(len(keys)):
@@ -227,7 +229,6 @@ def plain_keys(count: int) -> list[str]:
 
 
 def answers_in_order(path: Path, pairs: list[tuple[str, Any]], problems: Problems) -> dict[int, Any]:
-    """Number -> answer, by rising number."""
     answers: dict[int, Any] = {}
     for key, answer in pairs:
         if not key.isdecimal():
@@ -307,7 +308,6 @@ def parse_json_lines(path: Path, text: str) -> list[Any]:
 
 
 def golds_of(entries: Collection[dict[str, Any]]) -> list[Gold]:
-    """The golds of `read_bird_questions`; `line` counts questions from 1."""
     return [Gold(place, str(entry["SQL"]), str(entry["db_id"])) for place, entry in enumerate(entries, 1)]
 
 
@@ -326,9 +326,9 @@ def read_inputs(options: "Options", databases: "Databases", diff: Path | None) -
 
 
 def is_question_file(path: Path) -> bool:
-    """Whether the golds are BIRD's question file rather than lines of SQL."""
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
+            # The first character decides: a JSON list or object, or a line of SQL.
             return file.read(64).lstrip()[:1] in ("[", "{")
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read ({error.strerror}); give the path of a file") from error
@@ -347,6 +347,7 @@ def bird_questions(options: "Options", databases: "Databases") -> tuple[PairedFi
         )
         problems.report(options.gold, 0, message)
     ids = [str(entry["question_id"]) for entry in entries if "question_id" in entry]
+    # Ids are usable only if every question has one and none repeats.
     ids = ids if len(ids) == len(set(ids)) == len(entries) else []
     predictions = read_bird_predictions(options.pred, problems, len(golds), ids)
     paired = pair_up(here, predictions, options.gold, options.pred, problems)

@@ -25,10 +25,10 @@ CHARTED = ("ex", "ts", "em", "f1")
 
 
 def render_text(document: Document) -> str:
-    """Plain text of at most 110 columns."""
     setting = document.setting
     lines = [f"{setting.benchmark}, {setting.mode} rules: {setting.predictions} against {setting.gold}", "=" * WIDTH]
     lines += bullets(findings(document))
+    # Scores by database are in the HTML page only.
     by_hardness, by_feature, _by_database, *counts = report_tables(document)
     for table in (by_hardness, by_feature, *counts):
         lines += ["", *grid_lines(table)]
@@ -53,7 +53,6 @@ def render_html(document: Document, questions: Sequence[ScoredQuestion]) -> str:
 
 
 def findings(document: Document) -> list[str]:
-    """The sentences above the tables."""
     summary, setting = document.summary, document.setting
     scores = ", ".join(
         f"{TITLES[name]} {score_text(name, summary.overall.scores.get(name))}" for name in setting.metrics
@@ -79,7 +78,6 @@ def findings(document: Document) -> list[str]:
 
 
 def difference_sentence(document: Document, one: ModeDifference) -> str:
-    """How the other mode scores one metric, and why."""
     here, there = document.setting.mode, "strict" if document.setting.mode == "official" else "official"
     title, score = TITLES[one.metric], score_text(one.metric, one.other_score)
     if not one.only_here and not one.only_there:
@@ -95,7 +93,6 @@ def question_numbers(indexes: tuple[int, ...]) -> str:
 
 
 def report_tables(document: Document) -> list[TextTable]:
-    """Scores by hardness, feature and database, then counts of causes."""
     summary, metrics = document.summary, document.setting.metrics
     unreadable = [count_table("Beyond the exact-match parser", document.unreadable)] if document.unreadable else []
     return [
@@ -133,7 +130,6 @@ def settings_table(document: Document) -> TextTable:
 
 
 def metric_chart(metric: str, groups: Mapping[str, GroupScore], overall: GroupScore) -> BarChart:
-    """One row for each hardness level."""
     rows = []
     for name, one in [*groups.items(), ("all", overall)]:
         score = one.scores.get(metric)
@@ -150,7 +146,6 @@ def is_lost(one: ScoredQuestion, metrics: Sequence[str]) -> bool:
 
 
 def loss_view(one: ScoredQuestion, metrics: Sequence[str]) -> dict[str, object]:
-    """A lost question as the template takes it."""
     values = {name: getattr(one.row, name) for name in metrics}
     scores = {TITLES[name]: score_text(name, value) for name, value in values.items() if value is not None}
     return {"it": one, "scores": scores, "difference": first_difference(one.gold_view, one.view)}

@@ -210,7 +210,6 @@ def causes_of(metric: str, one: ScoredQuestion) -> tuple[str, ...]:
 
 
 def score_text(metric: str, value: float | None) -> str:
-    """Two decimals, shares in percent."""
     if value is None:
         return "-"
     return f"{value if metric in POINTS else 100 * value:.2f}"

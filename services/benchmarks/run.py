@@ -78,7 +78,6 @@ def without_unusable(options: Options, paired: PairedFiles, databases: Databases
 
 
 def document_of(options: Options, evaluated: Evaluated) -> Document:
-    """The result together with the options that it was made with."""
     setting = Setting(
         benchmark=options.benchmark,
         mode=options.mode,
@@ -123,6 +122,7 @@ class Evaluation:
             SandboxPool(self.options.children, self.limits, tolerant=lenient) as pool,
             ThreadPoolExecutor(1) as side,
         ):
+            # A second thread waits for the sandbox while this one parses for exact match.
             judging = side.submit(self._judge, ExecutionScorer(pool, self.databases, self.options))
             self.found.exact = self._exact(pool)
             judging.result()
@@ -160,7 +160,7 @@ class Evaluation:
         self.paired = self.paired.without(unusable, self.options.gold)
 
     def _oddities(self, questions: list[ScoredQuestion]) -> list[str]:
-        """What is wrong with the prediction file as a whole."""
+        # A fault of the whole file explains its failures, so the failures are not reported beside it.
         if found := oddities(self.pairs):
             return [f"{self.options.pred.name}: {one}" for one in found]
         failures = Counter(one.row.failure.value for one in questions)
@@ -213,9 +213,9 @@ class Evaluation:
 
 
 def limits_of(options: Options) -> Limits:
-    """SQLite's own limits for the size of a statement, as in the official evaluators; our limits of time and memory.
+    """Limits on statements as in SQLite and the official evaluators; the sandbox's limits on time and memory.
 
-    BIRD's databases are larger than Spider's.
+    BIRD's databases are larger than Spider's and get higher limits on results.
     """
     found = replace(
         Limits(),
@@ -259,13 +259,11 @@ class Assembler:
         )
 
     def depends_on(self, place: int) -> tuple[str, ...]:
-        """What the scores of either mode depend on besides the SQL and the database."""
         return tuple(
             dict.fromkeys(one.value for mode in self.options.modes for one in self.found.judged[mode][place].depends_on)
         )
 
     def row(self, place: int, pair: PredictionPair, judgement: Judgement, exact: "ExactResult | None") -> QuestionRow:
-        """The scores in the chosen mode, and the groups that they count in."""
         scores = self.scores(place, self.options.mode)
         if set(TIMED) & set(self.options.metrics):
             timed = dict(zip(TIMED, self.found.points.get(place, (0.0, 0.0)), strict=True))
@@ -286,7 +284,7 @@ class Assembler:
         )
 
     def scores(self, place: int, mode: Mode) -> dict[str, float]:
-        """The chosen metrics but for the timed ones."""
+        """All chosen metrics except the timed ones."""
         found = self.found
         scores = {"ex": float(self.right(place, mode))}
         if mode in found.suites:
@@ -298,17 +296,15 @@ class Assembler:
         return {name: value for name, value in scores.items() if name in self.options.metrics}
 
     def right(self, place: int, mode: Mode) -> bool:
-        """Right by the policy; in BIRD's official mode also within its 30 s for gold and prediction."""
+        """Right by the policy; in BIRD's official mode also within the 30 s that gold and prediction share."""
         judgement = self.found.judged[mode][place]
         return is_right(judgement) and not (mode == "official" and self.late(judgement))
 
     def late(self, judgement: Judgement) -> bool:
-        """Whether BIRD's evaluator would have run out of time on this question."""
         took_ms = judgement.gold.elapsed_ms + (judgement.execution.elapsed_ms if judgement.execution else 0.0)
         return self.options.benchmark == "bird" and took_ms > BIRD_LIMIT_S * 1000
 
     def quirks(self, pair: PredictionPair, judgement: Judgement) -> tuple[str, ...]:
-        """The quirks that may explain why the two modes differ on this question."""
         found = list(self.reading.quirks(pair.gold, pair.prediction))
         if judgement.execution is not None and judgement.execution.double_quoted_strings:
             found.append("quoted_name")

@@ -55,12 +55,13 @@ def build_suite(
         progress(1)
     label = LABEL.format(count=count, seed=seed)
     document = {"label": label, "count": count, "seed": seed, "skipped": skipped}
+    # Last, so that only a complete folder counts as a generated suite.
     (out / SUITE_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return BuiltSuite(len(by_database) - len(skipped), skipped)
 
 
 def add_database(database: Path, folder: Path, sqls: Sequence[str], count: int, seed: int) -> None:
-    """Writes the database under its own name with its generated ones; some databases cannot be varied."""
+    """Copies the database, with its generated ones beside it. Raises InvalidInputError where it cannot be varied."""
     folder.mkdir(parents=True)
     shutil.copyfile(database, folder / f"{folder.name}.sqlite")
     constants = extract_constants(sqls)

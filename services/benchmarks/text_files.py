@@ -81,7 +81,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decoded(path: Path, data: bytes) -> str:
-    """UTF-16 where a mark says so, else UTF-8. Raises InvalidInputError with the line."""
+    """Decodes UTF-16 where a byte order mark announces it, else UTF-8. Raises InvalidInputError with the line."""
     try:
         return data.decode("utf-16" if data.startswith(UTF_16) else "utf-8")
     except UnicodeDecodeError as error:
@@ -90,7 +90,7 @@ def decoded(path: Path, data: bytes) -> str:
 
 
 def with_line_feeds(text: str) -> str:
-    """Without byte order mark, and with one kind of line end."""
+    # newline=None turns every kind of line end into \n, as opening the file in text mode does.
     return io.StringIO(text.removeprefix(BOM), newline=None).read()
 
 
@@ -105,12 +105,11 @@ def read_lines(path: Path, problems: Problems) -> list[str]:
 
 
 def unknown_database(name: str, known: Collection[str]) -> str:
-    """The message for a db_id that is not known."""
     hint = nearest_name(name, known) or f"; known are {len(known)} others"
     return f"no database is called {name!r}{hint}"
 
 
 def nearest_name(name: str, known: Collection[str]) -> str:
-    """A question after the nearest known name, or nothing."""
+    # A name that differs only in case comes before similar ones.
     near = [one for one in known if one.casefold() == name.casefold()] or get_close_matches(name, known, 1)
     return f"; did you mean {near[0]!r}?" if near else ""

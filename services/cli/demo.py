@@ -25,7 +25,7 @@ REPORT_FORMS = ("html", "md", "json", "txt")
 
 @contextmanager
 def demo_stack(keep: bool) -> "Iterator[StackFile]":
-    """The stack for the demo. One that runs is used and left up; one that is started here is stopped unless `keep`."""
+    """Yields the stack of the demo: a running one stays up, one started here is stopped at the end unless `keep`."""
     from services.cli.stack.config import state_folder
     from services.cli.stack.manager import running_stack, start_stack, stop_stack
 

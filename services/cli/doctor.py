@@ -79,7 +79,6 @@ def run_checks(checks: dict[str, Check]) -> Iterator[Finding]:
 
 
 def find_stack() -> "StackFile | None":
-    """The embedded stack of this folder, if it runs."""
     from services.cli.stack.config import state_folder
     from services.cli.stack.manager import running_stack
 
@@ -120,6 +119,7 @@ def check_disk() -> Iterator[Finding]:
     from services.cli.stack.config import state_folder
 
     state = state_folder()
+    # The state folder may not exist yet; the nearest parent that exists stands in for it.
     there = next(folder for folder in (state, *state.parents) if folder.exists())
     free = shutil.disk_usage(there).free
     said = f"{free / GIB:.1f} GiB free under {state}"
@@ -197,7 +197,6 @@ def check_ports() -> Iterator[Finding]:
 
 
 def check_redis() -> Iterator[Finding]:
-    """The server's version, and the settings without which jobs get lost."""
     from shared.redis import connect_redis
     from shared.settings import RedisSettings
 
@@ -243,7 +242,6 @@ def check_store() -> Iterator[Finding]:
 
 
 def check_gateway() -> Iterator[Finding]:
-    """Readiness, this shell's key, and what the gateway sees of the engine and the sandbox."""
     import httpx
 
     try:
@@ -264,6 +262,7 @@ def check_gateway() -> Iterator[Finding]:
         try:
             keys = client.keys()
         except SenseError as error:
+            # A key that may not list keys is no fault of the stack.
             grade = "note" if error.code == "role_needed" else "wrong"
             yield Finding("keys", grade, error.message)  # type: ignore[arg-type]
             return
@@ -276,6 +275,7 @@ def check_gateway() -> Iterator[Finding]:
         except SenseError as error:
             yield Finding("engine", "wrong", error.message, "see: sense status")
         try:
+            # No database has this id, so 404 shows that the sandbox service answers.
             client.execute("0" * 64, "SELECT 1")
         except NotFoundError:
             yield Finding("sandbox service", "ok", "answers")

@@ -74,6 +74,7 @@ def evaluate(
         show_all=per_question is not None,
         ves_runs=ves_runs,
     )
+    # Before the evaluation, which can take long.
     check_writable(json_file, per_question, html)
     with progress_lines() as step:
         evaluated = evaluate_files(options, diff, step)
@@ -106,7 +107,7 @@ def write_outputs(
 
 @contextmanager
 def progress_lines() -> "Iterator[Step]":
-    """One bar for each pass on a terminal, nothing elsewhere."""
+    """One bar for each pass on a terminal; no output elsewhere."""
     out = console(stderr=True)
     if not out.is_terminal:
         yield lambda _name, _total: lambda _count: None

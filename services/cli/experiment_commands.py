@@ -51,6 +51,7 @@ def factorial(
         ended = run_jobs(client, jobs, quiet=as_json)
         failed = [job for job in ended.values() if job.status != "succeeded"]
         print_report(client, jobs, ended, as_json)
+    # After the report, which covers the jobs that succeeded.
     if failed:
         raise typer.Exit(FAILED)
 
@@ -58,6 +59,7 @@ def factorial(
 def run_jobs(client: "SenseClient", jobs: "list[PlannedJob]", *, quiet: bool) -> dict[str, "Job"]:
     """Submits every job and waits for all. Returns the ended jobs by their plan's key, the failed ones too."""
     out = console(stderr=quiet)
+    # Idempotency keys let a repeated command find the jobs of an earlier one.
     ids = {one.key: client.submit(one.spec, idempotency_key=one.key).id for one in jobs}
     out.print(f"{len(ids)} jobs: {', '.join(ids.values())}", markup=False)
     ended: dict[str, Job] = {}
@@ -99,7 +101,6 @@ def percent(value: float | None) -> str:
 
 
 def print_results(cells: "Sequence[CellScore]", found: "Sequence[Contrast]", out: "Console") -> None:
-    """A table of cells, then one sentence for each contrast."""
     from rich.table import Table
 
     if not cells:

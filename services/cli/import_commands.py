@@ -50,10 +50,12 @@ def import_dataset(
     from services.benchmarks.importing.dataset import read_dataset, upload
     from services.benchmarks.importing.source import ImportRequest, checked_format
 
+    # Nothing is stored with --check, so any valid name will do.
     checked = check_name(name or "check") if check else check_name(name)
     request = ImportRequest(checked_format(format_name), path, split, limit, tuple(db or ()), tables, strict, lenient)
     with progress_lines() as step:
         head, examples, files = read_dataset(request, checked, licence, children, step)
+    # With --json, standard output holds nothing but the JSON.
     out = console(stderr=as_json)
     if not as_json or not check:
         for line in report_lines(head, examples):
@@ -81,7 +83,6 @@ def check_name(name: str) -> str:
 
 
 def check_json(head: "DatasetHeader", examples: "list[Example]") -> dict[str, object]:
-    """The report for programs."""
     return {
         **head.model_dump(mode="json"),
         "questions": len(examples),
@@ -93,7 +94,6 @@ def check_json(head: "DatasetHeader", examples: "list[Example]") -> dict[str, ob
 
 
 def report_lines(head: "DatasetHeader", examples: "Sequence[Example]") -> Iterator[str]:
-    """The report for people."""
     splits = ", ".join(f"{name} {count}" for name, count in sorted(Counter(one.split for one in examples).items()))
     databases = len({one.database_id for one in examples})
     yield f"{len(examples)} questions ({splits}) over {databases} databases; format {head.format}, {head.licence}"
@@ -111,7 +111,6 @@ def report_lines(head: "DatasetHeader", examples: "Sequence[Example]") -> Iterat
 
 
 def health_lines(health: "GoldHealth") -> Iterator[str]:
-    """How many golds can be answered, and why the others cannot."""
     good = health.golds - health.unanswerable
     yield f"golds, run under the {health.policy.value} policy: {good} of {health.golds} can be answered, ceiling " + (
         f"{100 * health.ceiling:.2f} %"
@@ -145,7 +144,6 @@ def hardness_text(counts: Counter[str]) -> str:
 
 
 def question_numbers(found: Sequence[int]) -> str:
-    """The first few question numbers."""
     if not found:
         return ""
     return f" ({', '.join(map(str, found[:SHOWN]))}{', …' if len(found) > SHOWN else ''})"

@@ -31,6 +31,7 @@ def submit(
         data = upload_databases(client, data, Path() if str(spec) == "-" else spec.parent)
         job = client.submit(data, idempotency_key=idempotency_key)
         if watch:
+            # With --json, standard output holds nothing but the JSON.
             say(f"job {job.id}", stderr=as_json)
             finish(client, job.id, as_json=as_json)
         elif as_json:
@@ -50,7 +51,7 @@ def read_spec(path: Path) -> dict[str, Any]:
 
 
 def upload_databases(client: "SenseClient", data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The spec with every `{file: F}` in `databases` uploaded and replaced by its id; `folder` is the spec's own.
+    """Uploads every `{file: F}` in `databases` and replaces it by its id; paths are relative to `folder`.
 
     Raises `InvalidInputError` for a file that cannot be used; the gateway validates the rest.
     """
@@ -66,7 +67,9 @@ def upload_databases(client: "SenseClient", data: dict[str, Any], folder: Path) 
             continue
         if set(one) != {"file"} or not isinstance(one["file"], str):
             raise InvalidInputError("an entry of databases is {file: PATH} or {id: SHA256}, and nothing beside it")
+        # Relative to the spec's folder, wherever the command runs.
         path = folder / Path(one["file"]).expanduser()
+        # Before the upload, so that errors name the path.
         check_database_file(path)
         named.append({"id": client.upload_database(path).id})
     return {**data, "databases": named}

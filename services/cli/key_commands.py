@@ -61,6 +61,7 @@ def add(
     if as_json:
         print_json(made.model_dump(mode="json"))
         return
+    # Alone on standard output, so that a script can capture it.
     say(made.key)
     say(
         f"key {made.name} ({made.role}, {made.per_minute} calls a minute); it is not shown again. "
@@ -84,6 +85,7 @@ def change(
     from shared.api.resources import KeyChange
 
     limits = key_limits(jobs, examples, usd_per_day, tokens_per_day, stored_bytes)
+    # A field that is left out keeps its value; null would change it.
     named = KeyChange(limits=limits) if per_minute is None else KeyChange(limits=limits, per_minute=per_minute)
     with connect(url) as client:
         client.change_key(name, named)

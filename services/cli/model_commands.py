@@ -36,6 +36,7 @@ def models(
         found = list(client.adapters(limit=limit))
         try:
             served: set[str] | None = set(client.models())
+        # The list is useful even while the engine does not answer.
         except UnavailableError:
             served = None
     show_list(
@@ -99,6 +100,7 @@ def merge(
     trained = read_trained_adapter(folder)
     name = base or trained.base
     here = Path(name).expanduser()
+    # A folder that holds a model is a path; anything else is the name of a base.
     found = here.resolve() if (here / "config.json").is_file() else find_base(objects, name)
     say(f"merged into {merge_adapter(trained, found, name, out.absolute())}")
 

@@ -38,17 +38,14 @@ def seconds(amount: float | None) -> str:
 
 
 def span(began: float | None, ended: float | None) -> str:
-    """How long something took, or has been running."""
     return "" if began is None else seconds(max(0.0, (ended or time.time()) - began))
 
 
 def clock(moment: float, form: str = "%Y-%m-%d %H:%M") -> str:
-    """A moment in local time."""
     return time.strftime(form, time.localtime(moment))
 
 
 def size(count: int) -> str:
-    """Bytes with a unit, such as `1.5 MiB`."""
     value, unit = float(count), "B"
     for bigger in ("KiB", "MiB", "GiB"):
         if value < KIB:
@@ -69,7 +66,7 @@ def status_text(status: str) -> Text:
 
 
 def jobs_table(jobs: Iterable[JobSummary]) -> Table:
-    """With a column for owners if any job has one."""
+    # Read twice: once for the owners' column, once for the rows.
     jobs = list(jobs)
     owned = any(job.owner for job in jobs)
     columns = ("id", "kind", "name", "status", "shards", "stage", "created", "took")
@@ -78,6 +75,7 @@ def jobs_table(jobs: Iterable[JobSummary]) -> Table:
         created = clock(job.created_at)
         shards = f"{job.progress.done}/{job.progress.total}"
         took = span(job.started_at, job.finished_at)
+        # Rich would read square brackets in names as markup.
         stage = escape(", ".join(job.stage))
         row = (job.id, job.kind, escape(job.name), status_text(job.status), shards, stage, created, took)
         table.add_row(*row, *([escape(job.owner.name) if job.owner else ""] if owned else []))
@@ -104,12 +102,10 @@ def keys_table(keys: Iterable[KeySummary]) -> Table:
 
 
 def counts_text(counts: dict[str, int], most: int = 4) -> str:
-    """The first counts that are not zero."""
     return ", ".join([f"{name} {value}" for name, value in counts.items() if value][:most])
 
 
 def stages_table(job: Job) -> Table:
-    """The stages that have begun."""
     table = plain_table("stage", "status", "shards", "took", "counted")
     for stage in job.stages:
         shards = f"{stage.done}/{stage.total}" + (f", {stage.failed} failed" if stage.failed else "")
@@ -119,7 +115,6 @@ def stages_table(job: Job) -> Table:
 
 
 def job_view(job: Job) -> Group:
-    """A whole job: status, error, stages, and where its reports are."""
     took = span(job.started_at, job.finished_at)
     parts: list[RenderableType] = [
         Text.assemble(f"job {job.id}  {job.kind}  ", job.name, "  ", status_text(job.status), f" {took}")
@@ -144,7 +139,6 @@ def event_line(event: JobEvent) -> str:
 
 
 def brief(data: dict[str, Any], most: int = 4) -> str:
-    """The first counts of an event, or else its first plain values."""
     counts = data.get("counts")
     source = counts if isinstance(counts, dict) else data
     hidden = ("name", "job_id", "stage", "shard", "attempt", "retryable")
@@ -153,7 +147,6 @@ def brief(data: dict[str, Any], most: int = 4) -> str:
 
 
 def short(value: float | str | None) -> str:
-    """A number with four digits, or a text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -209,7 +202,7 @@ def rows_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
 
 
 def answer_lines(answer: SqlAnswer) -> tuple[list[RenderableType], list[str]]:
-    """What `sense ask` shows of an answer: the SQL and its records, and the notes about them for standard error."""
+    """The parts of an answer for standard output, and its notes for standard error."""
     notes = [f"note: {warning}" for warning in answer.warnings]
     if answer.repaired is not None:
         notes.append(f"repaired; before: {answer.repaired.sql or 'no SQL'} ({answer.repaired.outcome})")
@@ -230,7 +223,6 @@ def answer_lines(answer: SqlAnswer) -> tuple[list[RenderableType], list[str]]:
 
 
 def answer_summary(answer: SqlAnswer) -> str:
-    """Which model answered, and how many of its samples agree."""
     text = f"{answer.model}, {answer.tokens.completion} tokens, {answer.elapsed_ms / 1000:.1f} s"
     if answer.vote is None:
         return text

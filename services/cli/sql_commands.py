@@ -118,7 +118,6 @@ def ask(
 
 
 def upload_once(client: "SenseClient", db: Path) -> str:
-    """The file's id in the stack; uploads it unless the stack has it."""
     from hashlib import file_digest
 
     from services.sandbox.execution.database_files import check_database_file

@@ -62,7 +62,7 @@ def gateway_url(given: str | None) -> str:
 
 
 def own_stack(state: Path) -> tuple[str, str] | None:
-    """Address and id of the stack that `sense up` described in this folder, running or not."""
+    """Address and id of the stack that this folder describes, running or not; None without a valid description."""
     try:
         found = json.loads((state / "stack.json").read_text(encoding="utf-8"))
         url, own, where = found["gateway_url"], found.get("id", ""), found["state"]
@@ -76,9 +76,11 @@ def stack_at(url: str) -> str | None:
     import urllib.request
     from http.client import HTTPException
 
+    # Bypass any proxy of the environment: the gateway is usually on this machine.
     ask = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with ask.open(f"{url}/healthz", timeout=PROBE_S) as answer:
+            # Bounded, since any program may answer at this address.
             said = json.loads(answer.read(10_000))
     except (OSError, ValueError, HTTPException):
         return None
@@ -86,12 +88,10 @@ def stack_at(url: str) -> str | None:
 
 
 def api_key() -> str | None:
-    """SENSE_API_KEY, else the operator's key if this shell has it."""
     return os.environ.get("SENSE_API_KEY") or os.environ.get("SENSE_ADMIN_KEY")
 
 
 def connect(given: str | None) -> "SenseClient":
-    """A client of the gateway that `gateway_url` finds."""
     from shared.client.client import SenseClient
 
     return SenseClient(gateway_url(given), api_key=api_key())
@@ -106,7 +106,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def say(*parts: object, stderr: bool = False) -> None:
-    """Prints text or tables for people: a text as it is, without markup, emoji codes or line breaks of ours."""
+    """Prints text or tables for people; plain text goes out unchanged, without markup, emoji codes or line breaks."""
     plain = all(isinstance(part, str) for part in parts)
     console(stderr=stderr).print(*parts, markup=False, emoji=False, soft_wrap=plain or None)
 
@@ -116,7 +116,6 @@ def print_json(value: Any) -> None:
 
 
 def show_list(found: "Sequence[BaseModel]", as_json: bool, none: str, table: "Callable[[Any], Any]") -> None:
-    """Prints a list as JSON, as a table, or the sentence that says how to get a first entry."""
     if as_json:
         print_json([one.model_dump(mode="json") for one in found])
     else:
@@ -131,7 +130,6 @@ def exit_code(error: SenseError) -> int:
 
 
 def print_error(error: SenseError) -> None:
-    """Prints the message, with each fault of a spec on its own line, and which gateway said so."""
     faults = getattr(error, "faults", None)
     sys.stderr.write(f"sense: {error.message.split(':', 1)[0]}:\n" if faults else f"sense: {error.message}\n")
     for fault in faults or ():

@@ -44,6 +44,7 @@ class Watched:
     def __init__(self, client: SenseClient, job_id: str) -> None:
         self.client = client
         self.job_id = job_id
+        # Events carry Redis stream ids: milliseconds, then a number.
         self.after = f"{max(0, int((time.time() - LOOK_BACK_S) * 1000))}-0"
         self.notes: dict[str, str] = {}
         self.troubles: list[str] = []
@@ -62,7 +63,6 @@ class Watched:
         return self.job
 
     def read_progress(self) -> None:
-        """Reads new events: the latest progress of each stage, and retries."""
         for event in self.client.events(self.job_id, after=self.after):
             self.after = event.id
             if event.type == "progress" and event.stage:
@@ -104,7 +104,7 @@ def bars(stages: list[Stage], notes: dict[str, str]) -> Table:
 
 
 def rate(stage: Stage) -> str:
-    """Shards per minute while it runs; afterwards how long it took."""
+    """Shards per minute while the stage runs; afterwards how long it took."""
     if stage.started_at is None:
         return ""
     if stage.finished_at is not None:
@@ -125,7 +125,6 @@ def remark(stage: Stage, notes: dict[str, str]) -> str:
 
 
 def watch_lines(watched: Watched, console: Console) -> Job:
-    """Prints a line for each change of a stage's status and of the job's."""
     said: dict[str, str] = {}
     job = watched.job
     while True:
@@ -135,6 +134,7 @@ def watch_lines(watched: Watched, console: Console) -> Job:
                 console.print(Text(stage_line(stage)))
         while watched.troubles:
             console.print(Text(watched.troubles.pop(0)))
+        # The empty key stands for the job itself.
         if said.get("") != job.status:
             said[""] = job.status
             console.print(Text(f"job {job.id}: {job.status}"))

@@ -82,6 +82,7 @@ def score(command: Score, shard: Shard) -> TaskResult:
         name: shard.objects.put(report_key(command.job_id, command.stage, suffix), text.encode())
         for name, (suffix, text) in forms.items()
     }
+    # Selection questions choose among models and are no test.
     tested = sum(example.split != "selection" for example in given.examples.values())
     tested += sum(len(one.examples) for one in given.benchmarks)
     arms = {one.arm.id for one in (*given.arms, *(arm for part in given.benchmarks for arm in part.arms))}

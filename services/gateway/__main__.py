@@ -20,7 +20,7 @@ log = get_logger()
 
 
 def check_host(host: str, ring: KeyRing) -> None:
-    """Without keys, other machines are let in only where the operator says so. Raises `InvalidInputError`."""
+    """Lets other machines in without keys only if the operator has disabled keys. Raises `InvalidInputError`."""
     try:
         ring.refresh()
     except UnavailableError as error:
@@ -42,7 +42,7 @@ def check_host(host: str, ring: KeyRing) -> None:
 
 
 class Server(uvicorn.Server):
-    """Ends event streams at the first signal: otherwise they would hold the process until its grace period is over."""
+    """Ends event streams at the first signal; otherwise they would hold the process for its whole grace period."""
 
     def __init__(self, config: uvicorn.Config, backend: Backend) -> None:
         super().__init__(config)
@@ -57,6 +57,7 @@ def main() -> int:
     chosen = address_parser("services.gateway", port=DEFAULT_PORT).parse_args()
     configure_logging("gateway")
     try:
+        # Wrong settings end the process here, before it listens.
         backend = open_backend()
         app = create_app(backend)
         check_host(chosen.host, app.state.keys)

@@ -94,7 +94,9 @@ def create_app(backend: Backend | None = None) -> FastAPI:
         busy=UnavailableError,
     )
     bodies = ConcurrencyLimit("bodies", "too_many_bodies", each=settings.key_bodies, total=settings.bodies)
+    # Uploads are streamed; every other body is held in memory and has the small limit.
     larger = {UPLOAD: sandbox.max_upload_bytes, DATASET: settings.max_dataset_bytes}
+    # Starlette runs the middleware that is added last first: `RequestMiddleware` wraps the others.
     app.add_middleware(CompressionMiddleware, minimum_size=1024, compresslevel=5)
     if settings.origins:
         allow_origins(app, settings)
@@ -103,6 +105,7 @@ def create_app(backend: Backend | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.include_router(document)
+    # After all routers: it refuses to start with a route that declares no role.
     install_access_control(app, ring, settings)
     app.openapi = describe(app)  # type: ignore[method-assign]
     return app
@@ -121,7 +124,7 @@ def make_ring(backend: Backend | None) -> KeyRing | None:
 
 
 def allow_origins(app: FastAPI, settings: GatewaySettings) -> None:
-    """Pages of the named origins may call with a key; nothing is read from cookies."""
+    """Lets pages of the configured origins call with a key; cookies are never read."""
     app.add_middleware(
         CORSMiddleware,
         allow_origins=sorted(settings.origins),
@@ -132,7 +135,7 @@ def allow_origins(app: FastAPI, settings: GatewaySettings) -> None:
 
 
 def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """The OpenAPI document, with what routes parse themselves: the spec and the problem."""
+    """Adds the schemas of what routes parse themselves, the spec and the problem, to FastAPI's document."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -141,6 +144,7 @@ def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             spec = SPEC.json_schema(ref_template=REF)
+            # pydantic nests its definitions; in OpenAPI they are schemas beside the others.
             schemas.update(spec.pop("$defs"))
             schemas["Spec"] = spec
             problem = Problem.model_json_schema(ref_template=REF, mode="serialization")
@@ -155,7 +159,7 @@ def describe(app: FastAPI) -> Callable[[], dict[str, Any]]:
 
 
 def drop_framework_errors(document: dict[str, Any]) -> None:
-    """FastAPI's own 422 shape is never sent: `default` says what is."""
+    """Removes FastAPI's own 422 shape, which is never sent; `default` describes the errors that are."""
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
@@ -164,7 +168,6 @@ def drop_framework_errors(document: dict[str, Any]) -> None:
 
 
 def add_security(document: dict[str, Any], routes: list[GuardedRoute]) -> None:
-    """Every route but the public ones takes a bearer key where keys are set."""
     schemes = document["components"].setdefault("securitySchemes", {})
     schemes["key"] = {"type": "http", "scheme": "bearer", "description": "needed once a key is set"}
     for route in routes:

@@ -46,7 +46,7 @@ class Backend:
     stopping: Event = field(default_factory=Event, repr=False)
 
     def probe_redis(self) -> None:
-        """Asks once, without the retries of other calls. Raises `UnavailableError`."""
+        """Pings once, without the retries of other calls. Raises `UnavailableError`."""
         retry = Retry(NoBackoff(), 0)
         with (
             redis_errors(),
@@ -57,12 +57,10 @@ class Backend:
             client.ping()
 
     def probe_store(self) -> None:
-        """Raises `UnavailableError`."""
         self.objects.exists("readyz")
 
 
 def open_backend() -> Backend:
-    """Reads this process's environment. Raises `InvalidInputError` for unusable settings."""
     settings = RedisSettings()
     client = connect_redis(settings)
     store, auth = StoreSettings(), AuthSettings()
@@ -79,7 +77,6 @@ def open_backend() -> Backend:
 
 
 def get_backend(request: Request) -> Backend:
-    """The backend of the running application."""
     backend = request.app.state.backend
     if not isinstance(backend, Backend):
         raise UnavailableError("the gateway is still starting; try again in a second")
@@ -99,7 +96,7 @@ def open_sandbox_client(backend: Backend) -> httpx.AsyncClient:
 
 
 async def call_sandbox(request: Request, path: str, *, seconds: float, **options: Any) -> httpx.Response:
-    """A successful answer to a POST. Raises `ServiceRefusedError`, or `UnavailableError` (code sandbox_unavailable)."""
+    """Posts to the sandbox. Raises `ServiceRefusedError`, or `UnavailableError` (code sandbox_unavailable)."""
     client: httpx.AsyncClient = request.app.state.sandbox
     headers = {"X-Request-ID": read_request_id(request) or "", **options.pop("headers", {})}
     call = client.post(path, headers=headers, timeout=response_timeout(seconds + OVERHEAD_S), **options)

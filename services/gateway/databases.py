@@ -56,6 +56,7 @@ async def add_database(
     )
     upload = Upload.model_validate_json(answer.content)
     response.status_code = answer.status_code
+    # 200: the bytes were there already. None has the caller's sum read anew, as they may be new for this key.
     new = upload.size if answer.status_code == 201 else None
     await run_in_threadpool(count_stored, backend, caller.owner, new)
     response.headers["Location"] = f"/v1/databases/{upload.id}"
@@ -63,7 +64,6 @@ async def add_database(
 
 
 def file_headers(request: Request) -> dict[str, str]:
-    """Headers for the upload to the sandbox. Raises `MediaTypeError` where the type is no SQLite file."""
     require_media_type(request, SQLITE_TYPES, f"a database is {SQLITE_TYPES[0]} or {SQLITE_TYPES[-1]}")
     announced = request.headers.get("content-length", "")
     sized = announced.isdecimal() and "transfer-encoding" not in request.headers
@@ -107,8 +107,8 @@ def get_database(database_id: str, backend: CurrentBackend) -> Database:
 
 
 def read_card(backend: Backend, database_id: str) -> SchemaCard:
-    """Raises `NotFoundError` (code database_not_found)."""
     try:
+        # Any other text is no id, and must not become part of an object key.
         if is_sha256(database_id):
             return find_card(backend.objects, database_id)
     except NotFoundError:
@@ -123,9 +123,9 @@ def view_upload(upload: Upload) -> DatabaseSummary:
 
 
 def remove_database(backend: Backend, database_id: str, caller: Caller) -> None:
-    """Removes what the caller owns of an uploaded database: its record first, so that no half removed one is listed.
+    """Removes the caller's uploads of a database; the record goes first, so that no half-removed one is listed.
 
-    The file stays while another key has uploaded the same bytes, and databases that jobs built stay. Raises
+    The file stays while another key has uploaded the same bytes. Databases that jobs built always stay. Raises
     `NotFoundError`, `AccessError` (code not_owner), `ConflictError` (code in_use).
     """
     objects, records = backend.objects, uploads_of_database(backend.objects, database_id)
@@ -137,18 +137,19 @@ def remove_database(backend: Backend, database_id: str, caller: Caller) -> None:
     gone = {key: one for key, one in records.items() if caller.role == "admin" or one.owner == caller.owner}
     if not gone:
         check_owner(caller, next(iter(records.values())).owner, f"database {database_id}")
+    # The last upload takes the file with it, so nothing may use the file.
     if len(gone) == len(records):
         check_unused(backend, database_id)
     for key, one in gone.items():
         objects.delete(key)
         count_stored(backend, one.owner, -one.size)
     if len(gone) == len(records):
+        # In reverse order of writing: the card is written after the file.
         for key in (card_key(database_id), database_key(database_id)):
             objects.delete(key)
 
 
 def check_unused(backend: Backend, database_id: str) -> None:
-    """Raises `ConflictError` (code in_use) while a dataset or a job uses the database."""
     objects = backend.objects
     for key in manifest_keys(objects):
         if database_id in (one := read_manifest(objects, key)).databases.values():

@@ -21,6 +21,7 @@ from shared.processes.lifecycle import STACK_ID
 from shared.redis import redis_errors
 
 router = APIRouter(tags=["health"], route_class=GuardedRoute)
+# Gauges are cleared and filled for each scrape; two at once would mix.
 scraping = Lock()
 
 

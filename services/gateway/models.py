@@ -89,9 +89,9 @@ def find_model(backend: Backend, name: str) -> ModelManifest:
 
 
 def read_lineage(backend: Backend, name: str) -> list[LineageStep]:
-    """The model, its parent, and so on; a missing parent ends the list."""
     found: list[LineageStep] = []
     at: str | None = name
+    # Both bounds end the walk if manifests name each other in a circle.
     while at is not None and len(found) < 64 and at not in {one.name for one in found}:
         try:
             one = read_manifest(backend.objects, at)
@@ -136,15 +136,14 @@ KEEPALIVE_S = 3.0  # an idle connection: less than the five seconds after which 
 
 
 def object_body(*required: str) -> dict[str, Any]:
-    """A JSON body whose fields the engine checks."""
     schema = {"type": "object", "required": list(required)}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def open_engine_client(backend: Backend) -> aiohttp.ClientSession:
-    """One client a process, inside a running loop; it follows no proxy of the environment: the engine is ours.
+    """Opens one client a process, inside a running loop. It follows no proxy of the environment: the engine is ours.
 
-    Answers stream, so parsing in C counts: 25 chunks take 4.7 ms of processor time, and took 9.6 with httpx.
+    Responses stream, so parsing in C matters: 25 chunks take 4.7 ms of processor time, and took 9.6 with httpx.
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=backend.settings.engine_timeout_s)
     connections = aiohttp.TCPConnector(limit=512, keepalive_timeout=KEEPALIVE_S)
@@ -189,7 +188,7 @@ async def read_request(request: Request) -> bytes:
 
 
 async def forward(request: Request, method: str, path: str, body: bytes | None = None) -> Response:
-    """The engine's answer unchanged; its errors as problems that keep OpenAI's `error` member.
+    """Passes the engine's response on unchanged; errors become problems that keep OpenAI's `error` member.
 
     When the caller hangs up, the request to the engine is cancelled.
     """
@@ -210,6 +209,7 @@ async def forward(request: Request, method: str, path: str, body: bytes | None =
     except (aiohttp.ClientError, TimeoutError) as error:
         message = f"the engine at {engine} does not answer ({type(error).__name__}); see: sense status"
         raise UnavailableError(message, code="engine_unavailable") from error
+    # Cancellation too: the connection must not stay open when the caller has hung up.
     except BaseException:
         if answer is not None:
             answer.close()
@@ -218,11 +218,11 @@ async def forward(request: Request, method: str, path: str, body: bytes | None =
 
 
 async def stream_chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The body's chunks. The connection closes at the end, or when the caller hangs up."""
     try:
         async for chunk in answer.content.iter_any():
             yield chunk
     except (aiohttp.ClientError, TimeoutError):
+        # The status is sent already, so the error travels as the last event of the stream.
         error = {"message": "the engine broke off; send the request again", "type": "server_error", "param": None}
         yield b"data: " + json.dumps({"error": {**error, "code": "engine_died"}}).encode() + b"\n\n"
     finally:
@@ -235,6 +235,7 @@ def engine_problem(request: Request, answer: aiohttp.ClientResponse, content: by
     except (ValueError, KeyError, TypeError, RecursionError):
         error = {"message": f"the engine answered {answer.status} without saying why", "code": None}
     error["message"] = clip(str(error.get("message") or "the engine gave no reason"), DETAIL_CHARS)
+    # Only the engine knows when it has room again.
     retry_after = answer.headers.get("retry-after")
     return PROBLEMS.respond(
         request,

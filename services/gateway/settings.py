@@ -7,10 +7,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class AuthSettings(BaseSettings):
-    """`disabled` asks nobody for a key; `admin_key` is the operator's own, beside the keys of the store.
+    """With `disabled`, nobody needs a key. `admin_key` is the operator's, beside the keys of the store.
 
-    `metrics_key` is Prometheus' own and opens /metrics alone. `key_secret` signs the keys of the store: several after
-    commas while it is renewed, the newest first.
+    `metrics_key` is for Prometheus and opens /metrics alone. `key_secret` signs the keys of the store; while it is
+    rotated it holds several secrets, separated by commas, the newest first.
     """
 
     model_config = SettingsConfigDict(env_prefix="SENSE_", extra="ignore")
@@ -60,5 +60,4 @@ class GatewaySettings(BaseSettings):
 
 
 def names(text: str) -> frozenset[str]:
-    """The names in a comma-separated list."""
     return frozenset(part.strip().rstrip("/") for part in text.split(",") if part.strip())

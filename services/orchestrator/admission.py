@@ -20,8 +20,9 @@ class Backoff:
         return time.monotonic() >= self._known.get(job_id, (0, 0.0))[1]
 
     def add(self, job_id: str) -> int:
-        """Doubles the pause of a job, up to a minute, and returns how often it failed in a row."""
+        """Doubles the pause, up to a minute, and returns how many times in a row the job has failed."""
         count = self._known.get(job_id, (0, 0.0))[0] + 1
+        # the exponent is bounded, or a job that keeps failing would overflow the pause
         self._known[job_id] = count, time.monotonic() + min(LONGEST_S, PAUSE_S * 2 ** min(count - 1, 10))
         return count
 
@@ -30,7 +31,7 @@ class Backoff:
 
 
 class AdmissionQueue:
-    """Admits queued jobs, oldest first, `most` at once; until then a job costs a round nothing.
+    """Admits queued jobs, oldest first, `most` at once. A waiting job costs a round nothing.
 
     The leader keeps the queue in memory and compares it with the store at each sweep.
     """
@@ -44,7 +45,6 @@ class AdmissionQueue:
         self._looked = 0
 
     def refresh(self) -> None:
-        """Adds the jobs that no event reported and drops those that are over."""
         active = set(self.store.active())
         self.admitted = {job_id: None for job_id in self.admitted if job_id in active}
         known = {*self.admitted, *(job_id for job_id in self.waiting if job_id in active)}
@@ -58,19 +58,19 @@ class AdmissionQueue:
         self.waiting = deque(sorted(self._places, key=lambda job_id: (self._places[job_id], job_id)))
 
     def admits(self, job_id: str, *, planned: bool = False) -> bool:
-        """Whether a job is worked on: it was before, it has a plan, or it is next and there is room."""
+        """Returns True if the job is already admitted, has a plan, or is next in line and there is room."""
         if job_id not in self.admitted and not planned:
             if job_id not in self._places:
                 ((_, planned, place),) = self.store.submissions([job_id])
                 self._places[job_id] = place
                 self.waiting.append(job_id)
+            # a newer job must not overtake those that wait
             if not planned and (len(self.admitted) >= self.most or self.waiting[0] != job_id):
                 return False
         self._admit(job_id)
         return True
 
     def admit_next(self) -> list[str]:
-        """Admits as many waiting jobs as there is room for."""
         found: list[str] = []
         while self.waiting and len(self.admitted) < self.most:
             found.append(self.waiting[0])
@@ -82,8 +82,9 @@ class AdmissionQueue:
         self._leave(job_id)
 
     def cancelled_while_waiting(self) -> list[str]:
-        """Waiting jobs whose cancellation no event reported; a call looks at some thousands of them."""
+        """Finds waiting jobs whose cancellation no event reported; each call looks at the next two thousand."""
         some = list(islice(self.waiting, self._looked, self._looked + LOOKED_AT))
+        # at the end of the queue, the next call starts from the front
         self._looked = self._looked + LOOKED_AT if len(some) == LOOKED_AT else 0
         return [job_id for job_id, status in zip(some, self.store.statuses(some), strict=True) if status != "queued"]
 

@@ -45,7 +45,6 @@ Action = AddShards | CloseStage | EndJob
 
 
 def advance(plan: JobPlan, status: JobStatus, states: States) -> list[Action]:
-    """All actions that are due now, in the order of the plan."""
     if status.terminal:
         return []
     if status is JobStatus.CANCELLING:
@@ -88,7 +87,7 @@ def stage_actions(stage: StagePlan, states: States) -> list[Action]:
 
 
 def each_actions(stage_id: str, state: StageState, upstream: StageState) -> list[Action]:
-    """A shard for each finished one upstream; closes when upstream is terminal and the numbers agree."""
+    """Closes when upstream is terminal and the numbers agree, never because the known shards lack none."""
     actions: list[Action] = []
     missing = sorted(upstream.finished - state.existing)
     if missing:
@@ -99,7 +98,6 @@ def each_actions(stage_id: str, state: StageState, upstream: StageState) -> list
 
 
 def slice_actions(stage_id: str, source: Slices, upstream: StageState) -> list[Action]:
-    """Cuts the records of a collected output into shards once their number is known."""
     if not upstream.terminal:
         return []
     rows = upstream.counts.get(source.count, 0)
@@ -112,8 +110,8 @@ def slice_actions(stage_id: str, source: Slices, upstream: StageState) -> list[A
 
 
 def wave_actions(stage_id: str, state: StageState, source: Waves, states: States) -> list[Action]:
-    """The next wave once the last one is terminal where it is counted; closes when the amount is reached."""
     counted = states[source.stage]
+    # a shard that failed in between never arrives, so it counts as arrived
     arrived = counted.done + counted.failed + sum(states[name].failed for name in source.via)
     reached = counted.counts.get(source.count, 0)
     if state.total and not (state.idle and arrived == state.done):
@@ -127,7 +125,7 @@ def wave_actions(stage_id: str, state: StageState, source: Waves, states: States
 
 
 def requested_count(state: StageState, source: Waves) -> int:
-    """How many examples were requested so far; 0 if the stage does not count them."""
+    """The number of examples requested so far; 0 if the stage does not count them."""
     return sum(state.counts.get(name, 0) for name in source.asked)
 
 
@@ -137,6 +135,7 @@ def close_or_top_up(stage_id: str, state: StageState, source: Waves, states: Sta
         return [CloseStage(stage_id)]
     if not all(states[name].terminal for name in source.beside):
         return []
+    # the number of shards so far also numbers the shard of the collected set: one for each wave
     collected, number = states[source.collected], state.total
     short = collected.counts.get(source.short, 0)
     if number not in collected.existing:
@@ -149,11 +148,12 @@ def close_or_top_up(stage_id: str, state: StageState, source: Waves, states: Sta
 
 
 def next_wave(stage_id: str, state: StageState, source: Waves, missing: int, reached: int) -> AddShards:
-    """Shards for what is missing, scaled by the yield: if half of the requests succeeded, twice as many follow."""
+    """Scales what is missing by the yield: if half of the requests succeeded, twice as many follow."""
     asked = requested_count(state, source)
     write = ceil(missing * min(LARGEST_WAVE, asked / max(reached, 1))) if asked > reached else missing
     wanted = max(ceil(write / source.per_shard), 1)
     if source.first is not None:
+        # later waves at most double what is there
         wanted = min(wanted, max(source.first, state.total))
     last = min(state.total + wanted, source.most)
     history = {source.history: state.total} if source.history else {}

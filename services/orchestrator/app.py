@@ -41,7 +41,7 @@ log = get_logger()
 
 
 class Leadership:
-    """One process in the election. A token is valid for one term, so the fence stops steps of earlier terms too."""
+    """One process in the election. A token is valid for one term, so the fence also stops steps of earlier terms."""
 
     def __init__(self, steps: Steps, lease_s: float) -> None:
         self.steps = steps
@@ -52,7 +52,6 @@ class Leadership:
 
     @property
     def fence(self) -> list[str]:
-        """The key and the token that every step of this term checks."""
         return [f"{self.steps.prefix}{KEY}", self.token]
 
     @property
@@ -61,7 +60,7 @@ class Leadership:
         return not self._over.is_set() and time.monotonic() < self.held_until
 
     def acquire(self) -> bool:
-        """Starts a term if no one leads. Raises `UnavailableError`."""
+        """Starts a term if no other process leads. Raises `UnavailableError`."""
         self.token = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex}"
         if not self._ask("take"):
             return False
@@ -71,7 +70,7 @@ class Leadership:
         return True
 
     def lose(self) -> None:
-        """Ends the term because the fence refused a step, whatever the clock says."""
+        """Ends the term, whatever the clock says, because the fence refused a step."""
         self._over.set()
 
     def give_up(self) -> None:
@@ -87,10 +86,12 @@ class Leadership:
         began = time.monotonic()
         held = bool(self.steps.run("lead", KEY, self.token, int(self.lease_s * 1000), how))
         if held:
+            # counted from before the call, so that our clock ends the term no later than Redis does
             self.held_until = began + self.lease_s
         return held
 
     def _renew(self, token: str) -> None:
+        # a thread of an earlier term ends when the token has changed
         while not self._over.wait(self.lease_s / 3) and self.token == token:
             try:
                 if not self._ask("renew"):
@@ -105,7 +106,7 @@ class Leadership:
 PAUSE_S = 1.0
 IDLE_S = 0.5
 STOP_S = 10.0
-STUCK_S = 60.0  # a process whose loop hangs for so long stops reporting that it is alive
+STUCK_S = 60.0  # a process whose dispatch loop hangs for so long stops reporting that it is alive
 
 
 @dataclass
@@ -120,7 +121,6 @@ class Process:
     rounds: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Leads whenever no one else does, until `stop` is set."""
         while not self.stop.is_set():
             touch_alive()
             try:
@@ -139,7 +139,7 @@ class Process:
             log.info("orchestrator.leads_no_more")
 
     def lead(self) -> None:
-        """One term as leader. Dispatch and the slow work on the object store have threads of their own."""
+        """Works for one term. Dispatch and the slow work on the object store run in separate threads."""
         orchestrator, dispatching, archiving = self.make(), self.make(), self.make()
         opened = False
 
@@ -169,12 +169,13 @@ class Process:
         for thread in threads:
             thread.start()
         self.repeat("advance", advance)
+        # the lease is given back only after the threads have stopped, or after this limit
         ends = time.monotonic() + STOP_S
         for thread in threads:
             thread.join(max(0.0, ends - time.monotonic()))
 
     def make(self) -> Orchestrator:
-        """An orchestrator fenced to this term. Each thread has one, on the same connections."""
+        """Makes an orchestrator fenced to this term. Each thread has one, on the same connections."""
         store = JobStore(self.client, self.prefix)
         store.steps.fence = self.leadership.fence
         events = EventReader(self.client, self.prefix, f"{socket.gethostname()}:{os.getpid()}")
@@ -213,7 +214,6 @@ def build() -> Process:
 
 
 def main() -> int:
-    """Runs until SIGTERM, and waits for Redis and the object store."""
     configure_logging("orchestrator")
     exit_with_parent()
     expose_metrics()

@@ -1,4 +1,4 @@
-"""Plan, shards and events of finished jobs in the object store: losing Redis loses no finished work."""
+"""Archives plan, shards and events of finished jobs in the object store: losing Redis loses no finished work."""
 
 import json
 import tempfile
@@ -41,12 +41,11 @@ class Archiver:
         self.gone: Counter[str] = Counter()
 
     def work(self, slice_s: float) -> None:
-        """Archives, then goes on with retention. Each takes `slice_s` at most and handles one job at least."""
         self.archive_stale(slice_s)
         self.retain(slice_s)
 
     def archive_stale(self, slice_s: float) -> None:
-        """Archives jobs that ended or changed since. A job that cannot be archived now is put off."""
+        """Takes `slice_s` at most, but handles one job at least. A job that cannot be archived now is put off."""
         ends = time.monotonic() + slice_s
         for job_id, seen in self.store.stale().items():
             if not self.setbacks.is_due(job_id):
@@ -62,6 +61,7 @@ class Archiver:
             except NotFoundError:
                 self.store.archived(job_id, seen)  # it has left Redis
             except Exception as error:
+                # if Redis itself is away, this raises, and the job is not blamed
                 if isinstance(error, UnavailableError):
                     self.store.ping()
                 self.setbacks.add(job_id)
@@ -70,7 +70,7 @@ class Archiver:
                 return
 
     def retain(self, slice_s: float) -> None:
-        """Goes on with retention, which starts every `every_s` and ends once all jobs were looked at."""
+        """Continues retention for `slice_s`. A run starts every `every_s` and ends when it has looked at all jobs."""
         if self.turns is None:
             if not self.settings.every_s or time.monotonic() < self.next_retention:
                 return
@@ -82,6 +82,7 @@ class Archiver:
                 if time.monotonic() >= ends:
                     return
             log.info("retention.done", **self.gone)
+        # a broken run is dropped; the next one starts from the beginning
         except BaseException:
             self._end_retention()
             raise
@@ -118,7 +119,7 @@ def archive_job(store: JobStore, objects: ObjectStore, job_id: str, plan: JobPla
 
 
 def readable_plan(store: JobStore, job_id: str) -> JobPlan | None:
-    """The plan of a job; None if there is none or this version cannot read it."""
+    """Returns None if there is no plan or this version cannot read it."""
     try:
         return store.plan(job_id)
     except DAMAGE_ERRORS:
@@ -126,7 +127,6 @@ def readable_plan(store: JobStore, job_id: str) -> JobPlan | None:
 
 
 def stored_stages(store: JobStore, job_id: str) -> list[str]:
-    """The stages of a job whose plan is missing."""
     try:
         with redis_errors():
             return list(store.client.lrange(store.key("job", job_id, "stages"), 0, -1))
@@ -135,7 +135,6 @@ def stored_stages(store: JobStore, job_id: str) -> list[str]:
 
 
 def job_events(store: JobStore, job_id: str) -> Iterator[Event]:
-    """The events of a job, as far as its stream can be read."""
     with suppress(*DAMAGE_ERRORS):
         yield from (event for event in JobEvents(store.client, store.prefix, job_id).all() if event.type == "fact")
 

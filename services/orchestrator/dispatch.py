@@ -1,6 +1,6 @@
 """Sends commands: at most twice the slots of a queue at a time, round-robin over jobs, so no large job starves others.
 
-If no command can be made of a shard, it fails with the reason and the others of the round go out.
+A shard from which no command can be made fails with the reason; the others of the round are sent.
 """
 
 import uuid
@@ -41,7 +41,7 @@ class Dispatcher:
         self.lease_s = LeaseSettings().seconds
 
     def dispatch(self) -> int:
-        """Fills every queue up to twice its slots and returns the number of messages sent."""
+        """Fills every queue up to twice its slots; returns the number of shards taken."""
         loads = self.store.loads()
         if not any(load.jobs for load in loads.values()):
             return 0
@@ -52,20 +52,19 @@ class Dispatcher:
         return self._send(taken)
 
     def reap(self) -> None:
-        """Moves shards whose lease ran out to their next attempt and sends lost messages again."""
         if expired := self.store.reap():
             LEASES_EXPIRED.inc(len(expired))
             log.warning("lease.expired", rows=expired)
         self.resend_lost()
 
     def resend_lost(self) -> int:
-        """Sends shards again whose message was lost; messages that still wait in Celery's list stay."""
+        """Sends shards again whose message was lost. Messages that still wait in Celery's list stay."""
         return sum(self._of_queue(0, self._resend, queue) for queue in Queue)
 
     def _of_queue(
         self, otherwise: T, step: Callable[Concatenate[Queue, P], T], queue: Queue, *args: P.args, **words: P.kwargs
     ) -> T:
-        """Runs `step` on one queue; damaged keys of a queue stop that queue alone."""
+        """Runs `step` on one queue. Damaged keys of a queue stop only that queue."""
         try:
             return step(queue, *args, **words)
         except DAMAGE_ERRORS as error:
@@ -73,6 +72,7 @@ class Dispatcher:
             return otherwise
 
     def _take(self, queue: Queue, load: Load, slots: int) -> list[Place]:
+        # one more shard for each slot waits in the queue, so that a free worker finds work at once
         room = 2 * max(slots, 1) - load.sent - load.running
         return self.store.take(queue, room) if load.jobs and room > 0 else []
 
@@ -80,6 +80,7 @@ class Dispatcher:
         sent, _ = self.store.in_flight(queue)
         with redis_errors():
             waiting = self.store.client.llen(queue_key(self.settings, queue))
+        # as many messages as sent shards: none is lost
         if not sent or waiting >= sent:
             return 0
         count = self.store.resend(queue, self.lease_s, vanished=waiting == 0)
@@ -105,7 +106,7 @@ class Dispatcher:
             stage, row = stages[place[:2]], rows[place]
             before = rows[upstream[place]] if place in upstream else None
             if stage is None or row is None:
-                continue  # the job's plan cannot be read, which ends it, or the job has left
+                continue  # the job has left, or its plan cannot be read: then it is marked as damaged and ends
             try:
                 command = make_command(requests[place[0]], place[0], stage, row, before)
             except DAMAGE_ERRORS as error:
@@ -145,6 +146,7 @@ class Dispatcher:
                 attempt = int(
                     self.store.client.hget(self.store.key("job", job_id, "row", stage, str(shard)), "attempt")
                 )
+            # only the holder of a claim may fail a shard
             if self.store.claim(*place, attempt, token=token, worker="orchestrator", lease_s=self.lease_s) == "ok":
                 self.store.fail(*place, token=token, error=ErrorInfo(code="bad_row", message=reason), pause_s=0)
         except DAMAGE_ERRORS:
@@ -170,7 +172,6 @@ def make_command(
 def command_fields(
     request_id: str, job_id: str, stage: StagePlan, row: ShardRecord, upstream: ShardRecord | None
 ) -> dict[str, Any]:
-    """The fields of a command: its identity, the parameters of stage and shard, and the outputs upstream."""
     fields: dict[str, Any] = {
         "job_id": job_id,
         "stage": stage.id,

@@ -1,7 +1,7 @@
 """The work of the orchestrator: events in, actions out, and a sweep over all active jobs in slices.
 
-If the step of a job fails, only that job is ended, quarantined or put off, with the reason. What concerns all jobs is
-raised: Redis does not answer, or another orchestrator leads.
+If the step of a job fails, only that job is ended, quarantined or put off, with the reason. Errors that concern all
+jobs are raised: Redis does not answer, or another orchestrator leads.
 """
 
 import time
@@ -30,10 +30,10 @@ from shared.storage.store import ObjectStore
 
 BLOCK_MS = 500
 SWEEP_S = 5.0
-SLICE_S = 0.2  # the share of a round for the sweep, and for slow work
+SLICE_S = 0.2  # the part of a round that the sweep may take, and that slow work may take
 DAMAGED = "damaged_record"
 STORE_DENIED = "store_denied"  # the key of the object store was changed: the job itself is fine
-TRIES = 5  # of a step that fails for a reason that may be the machine
+TRIES = 5  # of a step that fails with an unexpected error, which may come from the machine
 FINISHED = {contract.event for contract in CONTRACTS.values()}
 WAKING = ("job.cancelling", "job.retried")
 News = Mapping[str, set[int]]
@@ -41,7 +41,6 @@ log = get_logger()
 
 
 def news_by_job(events: Iterable[Event]) -> dict[str, dict[str, set[int]]]:
-    """The jobs of these events, with the finished shards of their stages."""
     found: dict[str, dict[str, set[int]]] = {}
     for event in events:
         if not event.job_id:
@@ -53,8 +52,11 @@ def news_by_job(events: Iterable[Event]) -> dict[str, dict[str, set[int]]]:
 
 
 class Orchestrator:
-    """`step` does everything once, in order. The process (`app.py`) runs `advance_some`, `dispatch_some` and
-    `archiver.work` in a thread each, so that none of them waits for another."""
+    """`step` does everything once, in order.
+
+    The process (`app.py`) runs `advance_some`, `dispatch_some` and `archiver.work` in a thread each, so that none of
+    them waits for another.
+    """
 
     def __init__(self, store: JobStore, objects: ObjectStore, events: EventReader, dispatcher: Dispatcher) -> None:
         self.store = store
@@ -71,15 +73,15 @@ class Orchestrator:
         self.next_reap = 0.0
 
     def step(self) -> None:
-        """One round; it takes at most half a second if nothing happens."""
+        """Does one round, which takes at most half a second if nothing happens."""
         self.advance_some()
         self.dispatch_some()
         self.archiver.work(SLICE_S)
 
     def advance_some(self) -> None:
-        """Handles new events and a slice of the sweep."""
         events = self.events.read(block_ms=None if self.to_sweep else BLOCK_MS)
         for event in events:
+            # a cancel or a retry must not wait for the pause of an earlier failure
             if event.name in WAKING:
                 self.setbacks.clear(event.job_id)
         for job_id, news in news_by_job(events).items():
@@ -90,7 +92,7 @@ class Orchestrator:
         self.sweep()
 
     def dispatch_some(self) -> None:
-        """Goes on with large changes, reaps expired leases when due and sends commands for queued shards."""
+        """Continues large changes, reaps expired leases when due and sends commands for queued shards."""
         self.store.work_off()
         now = time.monotonic()
         if now >= self.next_reap:
@@ -99,7 +101,7 @@ class Orchestrator:
         self.dispatcher.dispatch()
 
     def sweep(self) -> None:
-        """Goes on with the sweep over all admitted jobs; a new one begins at most every five seconds."""
+        """Continues the sweep over all admitted jobs for `SLICE_S`; a new one begins at most every five seconds."""
         now = time.monotonic()
         if not self.to_sweep and now >= self.next_sweep:
             self.next_sweep = now + SWEEP_S
@@ -108,6 +110,7 @@ class Orchestrator:
             self.admission.refresh()
             self.to_sweep.extend([*self.admission.cancelled_while_waiting(), *self.admission.admitted])
         self.to_sweep.extend(self.admission.admit_next())
+        # the time is checked after each job, so that every round handles at least one job
         while self.to_sweep:
             self.advance_job(self.to_sweep.popleft(), thorough=True)
             self.acted.set()
@@ -146,7 +149,7 @@ class Orchestrator:
                 self.break_off(job_id, ErrorInfo(code="internal_error", message=summarize_error(error)))
 
     def break_off(self, job_id: str, error: ErrorInfo) -> None:
-        """Ends a job with the reason, whatever state its keys are in; if even that fails, the job is put off.
+        """Ends a job with the reason, whatever the state of its keys. If even that fails, the job is put off.
 
         Raises `UnavailableError` if the damage is in a key of all jobs and not of this one.
         """
@@ -170,7 +173,6 @@ class Orchestrator:
         self.setbacks.clear(job_id)
 
     def _end_broken(self, job_id: str, error: ErrorInfo) -> bool:
-        """Ends the job like any other; one that is being cancelled ends as cancelled."""
         try:
             (status,) = self.store.statuses([job_id])
             end = JobStatus.CANCELLED if status == JobStatus.CANCELLING else JobStatus.FAILED
@@ -179,7 +181,7 @@ class Orchestrator:
             return False
 
     def _put_off(self, job_id: str, error: Exception) -> int:
-        """Tries this job again after a pause. Raises `UnavailableError` if Redis is away, and then all jobs wait."""
+        """Tries this job again after a pause. Raises `UnavailableError` if Redis is away: then all jobs wait."""
         self.store.ping()
         count = self.setbacks.add(job_id)
         JOBS_BROKEN.labels(end="put_off").inc()
@@ -187,7 +189,7 @@ class Orchestrator:
         return count
 
     def _plan(self, job_id: str) -> JobPlan | None:
-        """The stored plan, whoever compiled it, or a new one; None if the job is not worked on now."""
+        """Returns the stored plan, whoever compiled it, or a new one; None if the job is not worked on now."""
         plan = self.store.plan(job_id)
         if plan is not None:
             self.admission.admits(job_id, planned=True)
@@ -200,18 +202,19 @@ class Orchestrator:
             return None
         if not self.admission.admits(job_id):
             return None
+        # pinned once here; the plan then names exact versions
         spec = pin_datasets(parse_spec(job.spec), self.objects)
         data_plan = None
         if isinstance(spec, SftSpec | DpoSpec):
             data_plan = self.store.plan(spec.data.removeprefix("job:"))
         plan = compile_spec(job_id, spec, EngineSettings().device, data_plan)
+        # another leader may have stored a plan meanwhile: that one counts
         if not self.store.set_plan(job_id, plan):
             return self.store.plan(job_id)
         log.info("job.compiled", job=job_id, stages=len(plan.stages))
         return plan
 
     def _act(self, job_id: str, plan: JobPlan, news: News, thorough: bool) -> bool:
-        """Takes the actions that are due; True if more may be due now."""
         status, states = self.store.look(job_id, plan, news)
         if thorough and (unreported := self._unreported(job_id, plan, states)):
             status, states = self.store.look(job_id, plan, unreported)

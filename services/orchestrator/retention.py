@@ -36,7 +36,7 @@ from shared.storage.records import CorruptObjectError, read_records
 from shared.storage.store import ObjectInfo, ObjectStore
 
 DAY_S = 86_400.0
-IDLE_MS = 3_600_000
+IDLE_MS = 3_600_000  # a reader is one orchestrator process; after so long without a read it is gone
 MANIFEST = "/manifest.json"
 ARCHIVED_JOB = re.compile(r"jobs/[^/]+/job(\.\d+)?\.json")
 SHA256 = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -59,7 +59,7 @@ class Removal:
 class Retention:
     """Several runs at once do no harm: it does not matter which of them removes a thing.
 
-    Raises `UnavailableError`; the next run goes on where this one stopped.
+    Raises `UnavailableError`; the next run continues where this one stopped.
     """
 
     def __init__(self, store: JobStore, objects: ObjectStore, settings: RetentionSettings) -> None:
@@ -69,12 +69,12 @@ class Retention:
         self.ended = FinishedJobs(store)
 
     def run(self, *, dry_run: bool = False, now: float | None = None) -> Iterator[Removal]:
-        """Removes each thing as it is yielded."""
+        """Removes each thing when it yields it."""
         for found in self.turns(dry_run=dry_run, now=now):
             yield from found
 
     def turns(self, *, dry_run: bool = False, now: float | None = None) -> Iterator[list[Removal]]:
-        """As `run`, but job by job, so that the caller can pause in between. Damaged archives are skipped."""
+        """As `run`, but job by job, so that the caller can pause in between. Skips damaged archives."""
         now = time.time() if now is None else now
         if not dry_run:
             self.ended.finish_leaving()
@@ -84,7 +84,7 @@ class Retention:
                 if self.objects.exists(archive_key(job.id, "job.json", job.epoch)):
                     found.extend(self._job(job, now, dry_run))
             except (CorruptObjectError, NotFoundError) as error:
-                # what Redis still has is archived again; the job leaves once that archive can be read
+                # what Redis still has is archived again; the job leaves when that archive can be read
                 log.warning("retention.damaged_archive", job=job.id, error=error.message)
                 if not dry_run:
                     self.ended.store.mark_stale(job.id)
@@ -96,7 +96,6 @@ class Retention:
             yield list(trim_events(self.store, now - self.settings.events_days * DAY_S, dry_run=dry_run))
 
     def _shared(self, now: float, dry_run: bool) -> Iterator[list[Removal]]:
-        """Objects that belong to no job."""
         stored = SharedObjects(self.store, self.objects, self.settings, now)
         kinds = {
             "asked": stored.asked(),
@@ -124,6 +123,7 @@ class Retention:
         wanted = [days >= 0 for days in (settings.orphans_days, settings.checkpoints_days)]
         if any(due) and not job.swept:
             yield from self._objects(job, due[0], due[1], dry_run)
+            # swept only when nothing more will come due; otherwise a later run looks again
             if due == wanted and not dry_run:
                 self.ended.mark_swept(job)
         if 0 <= settings.rows_days <= age and due == wanted:
@@ -149,8 +149,8 @@ class Retention:
 def orphaned_outputs(keys: Iterable[str], rows: Iterable[ShardRecord]) -> Iterator[Removal]:
     """Outputs of attempts that did not finish, among the keys of one job.
 
-    Two kinds stay: outputs of later attempts than the archived one, which may belong to a retry that has started since,
-    and outputs of unknown shards.
+    Two kinds stay: outputs of unknown shards, and outputs of attempts later than the archived one, which may belong to
+    a retry that has started since.
     """
     found: dict[tuple[str, int], list[tuple[int, str]]] = {}
     for key in keys:
@@ -171,7 +171,6 @@ def orphaned_outputs(keys: Iterable[str], rows: Iterable[ShardRecord]) -> Iterat
 
 
 def stale_checkpoints(job_id: str, keys: Iterable[str], rows: Iterable[ShardRecord]) -> Iterator[Removal]:
-    """All checkpoints of finished stages but the last of each."""
     finished = {row.stage for row in rows if row.state is ShardState.DONE}
     found = [(match["stage"], int(match["step"]), key) for key in keys if (match := CHECKPOINT.fullmatch(key))]
     for stage, group in groupby(sorted(found), key=lambda one: one[0]):
@@ -186,7 +185,10 @@ def stale_checkpoints(job_id: str, keys: Iterable[str], rows: Iterable[ShardReco
 
 
 class SharedObjects:
-    """Objects that belong to no job. The keys of a thing are in an order in which readers find all of it or nothing."""
+    """Objects that belong to no job.
+
+    Each method yields the keys of a thing in the order of deletion: at any time, readers find all of it or nothing.
+    """
 
     def __init__(self, store: JobStore, objects: ObjectStore, settings: RetentionSettings, now: float) -> None:
         self.store, self.objects, self.settings, self.now = store, objects, settings, now
@@ -195,10 +197,10 @@ class SharedObjects:
         return 0 <= days <= (self.now - modified) / DAY_S
 
     def asked(self) -> Iterator[tuple[Removal, list[str]]]:
-        """Databases built from the DDL of a question: those unused for long, then the oldest above the limit."""
         found: list[tuple[float, int, str, list[str]]] = []
         for name, parts in grouped(self.objects.entries(DDL_DATABASES_PREFIX), lambda key: key.split("/")[1][:64]):
-            # the card goes first; its age is the time since the last use, and a file without a card is a partial write
+            # The card goes first, because a file without a card counts as a partial write. The card is written again
+            # while the database is used, so its age is the time since the last use.
             keys = sorted((part.key for part in parts), key=lambda key: not key.endswith(".json"))
             found.append((max(part.modified for part in parts), sum(part.size for part in parts), name, keys))
         total, bound = sum(size for _, size, _, _ in found), self.settings.ddl_databases_bytes
@@ -210,7 +212,7 @@ class SharedObjects:
                 yield Removal("asked", f"database {name}", f"{why}; last used {self.days(used)} days ago", size), keys
 
     def suite_databases(self) -> Iterator[tuple[Removal, list[str]]]:
-        """Test-suite databases; they are built again when needed, byte for byte."""
+        """Test-suite databases may go at any time: they are built again when needed, byte for byte."""
         if self.settings.test_suites_days < 0:
             return
         for one in self.objects.entries(TEST_SUITES_PREFIX):
@@ -219,19 +221,20 @@ class SharedObjects:
                 yield Removal("test-suite database", one.key, why, one.size), [one.key]
 
     def unfinished(self, prefix: str, depth: int) -> Iterator[tuple[Removal, list[str]]]:
-        """Parts of datasets and models without a manifest. It is written last, so readers do not see them."""
+        """Parts of datasets and models without a manifest, which is written last: readers do not see them."""
         if self.settings.unfinished_days < 0:
             return
         for name, parts in grouped(self.objects.entries(prefix), lambda key: "/".join(key.split("/")[:depth])):
             if any(part.key == name + MANIFEST for part in parts):
                 continue
             newest = max(part.modified for part in parts)
+            # checked again: the manifest may have been written since the listing
             if self.old(self.settings.unfinished_days, newest) and not self.objects.exists(name + MANIFEST):
                 why = f"no manifest came in {self.days(newest)} days"
                 yield Removal("unfinished", name, why, sum(part.size for part in parts)), [part.key for part in parts]
 
     def answers(self) -> Iterator[tuple[Removal, list[str]]]:
-        """Recorded answers older than every active job, so that no job pays twice for a call."""
+        """Only answers older than every active job go, so that no job pays twice for a call."""
         if self.settings.answers_days < 0:
             return
         begun = min((job.created_at for job in self.active_jobs()), default=self.now)
@@ -266,7 +269,7 @@ class SharedObjects:
                 yield Removal("upload", f"database {database_id}", why), keys
 
     def named(self) -> set[str]:
-        """The ids of databases in datasets and jobs. They are read as text, so records of other versions count too."""
+        """Finds database ids in datasets and jobs. Reads them as text, so records of other versions count too."""
         found: set[str] = set()
         for key in self.objects.list(DATASETS_PREFIX):
             if key.endswith(MANIFEST):
@@ -290,11 +293,12 @@ def grouped(entries: Iterable[ObjectInfo], name: Callable[[str], str]) -> Iterat
 
 
 def trim_events(store: JobStore, before: float, *, dry_run: bool) -> Iterator[Removal]:
-    """Drops events older than `before` (seconds) that were read, and readers that are silent for an hour."""
+    """Drops events that were read and are older than `before` (seconds since 1970), and readers that are gone."""
     stream, client = store.key("events"), store.client
     with redis_errors():
         groups = client.xinfo_groups(stream) if client.exists(stream) else []
         read = next((group["last-delivered-id"] for group in groups if group["name"] == CONSUMER_GROUP), "0-0")
+        # what the orchestrator has not read yet stays, however old it is
         limit = min(f"{int(before * 1000)}-0", read, key=stream_position)
         old = client.xrange(stream, max=f"({limit}", count=1) if stream_position(limit) > (0, 0) else []
         gone = client.xlen(stream) if dry_run else 0
@@ -316,7 +320,6 @@ def stream_position(stream_id: str) -> tuple[int, int]:
 
 
 def usage(objects: ObjectStore) -> dict[str, tuple[int, int]]:
-    """Number and bytes of the objects of each kind, which is the first part of their keys."""
     found: dict[str, tuple[int, int]] = {}
     for one in objects.entries(""):
         kind = one.key.split("/")[0]

@@ -12,8 +12,8 @@ from shared.contracts.records import Example, Pair, SuspectGold
 from shared.sql.prompt import prompt_version
 
 SAMPLES = 5
-BAR = 24
-SHOWN_SUSPECTS = 20
+BAR = 24  # characters of the longest bar
+SHOWN_SUSPECTS = 20  # all of them are in suspect_golds.jsonl
 REASONS = {
     "pair": "gave pairs",
     "all_correct": "no wrong answer",
@@ -33,7 +33,7 @@ FILTERS = {
 
 @dataclass(frozen=True)
 class PairCardData:
-    """What the card speaks of."""
+    """Everything that the cards show is read from this."""
 
     command: CollectPairs
     selected: SelectedPairs
@@ -44,7 +44,7 @@ class PairCardData:
 
 
 def render_markdown(made: PairCardData) -> str:
-    """The whole card. Equal inputs give equal text."""
+    """Equal inputs give equal text."""
     parts = [
         "# Pair card",
         head(made),
@@ -62,7 +62,6 @@ def render_markdown(made: PairCardData) -> str:
 
 
 def head(made: PairCardData) -> str:
-    """What it is, in two sentences."""
     pairs = made.selected.pairs
     models = ", ".join(sorted({pair.model for pair in pairs})) or "no model"
     policies = ", ".join(sorted({pair.policy for pair in pairs})) or "none"
@@ -76,17 +75,16 @@ def head(made: PairCardData) -> str:
 
 
 def labelled(counts: Mapping[str, int], labels: Mapping[str, str]) -> dict[str, int]:
-    """The counts under names that say what they mean."""
     return {labels.get(name, name): count for name, count in counts.items()}
 
 
 def bars(title: str, counts: Mapping[str, int]) -> str:
-    """A table with shares and bars."""
     total = sum(counts.values())
     if not total:
         return "None."
     lines = [f"| {title} | count | share | |", "|---|---:|---:|---|"]
     for name, count in counts.items():
+        # At least one block for anything that was counted.
         bar = "█" * max(1, round(BAR * count / total)) if count else ""
         lines.append(f"| {name} | {count} | {100 * count / total:.1f} % | {bar} |")
     return "\n".join(lines)
@@ -111,13 +109,11 @@ def refusals(made: PairCardData) -> dict[str, int]:
 
 
 def refused(made: PairCardData) -> str:
-    """As a table."""
     rows = refusals(made)
     return "\n".join(["| refused | count |", "|---|---:|", *(f"| {name} | {count} |" for name, count in rows.items())])
 
 
 def error_profile(profile: ErrorProfile) -> str:
-    """By outcome of the answer, and by what the gold uses."""
     parts = []
     for title, lines in (("outcome of the answer", profile.outcomes), ("the gold uses", profile.features)):
         if lines:
@@ -128,7 +124,6 @@ def error_profile(profile: ErrorProfile) -> str:
 
 
 def profile_line(line: ProfileLine) -> str:
-    """One row, with a bar as long as the share that failed."""
     share = line.failed
     bar = "█" * round(BAR * share)
     failed = f"{line.wrong} | {line.error} | {line.timeout} | {line.unextractable}"
@@ -136,12 +131,12 @@ def profile_line(line: ProfileLine) -> str:
 
 
 def of_pairs(pairs: Sequence[Pair]) -> str:
-    """Rejected sides by outcome, and how far the sides are from each other."""
     if not pairs:
         return "None."
     outcomes = Counter(pair.rejected_outcome.value for pair in pairs)
     ordered = dict(sorted(outcomes.items(), key=lambda item: (-item[1], item[0])))
     distances = sorted(pair.distance for pair in pairs)
+    # Least, the three quartiles, most.
     quarters = [distances[(len(distances) - 1) * part // 4] for part in range(5)]
     golds = sum(pair.gold_chosen for pair in pairs)
     looked = sum(pair.chosen_suite_databases > 0 for pair in pairs)
@@ -153,7 +148,6 @@ def of_pairs(pairs: Sequence[Pair]) -> str:
 
 
 def shape_tables(shape: PairShape) -> str:
-    """Distances and lengths as bars of text; the HTML page draws the same."""
     distances = {bin_name(one): one.count for one in shape.distances}
     parts = [f"### Distance in tokens\n\n{bars('tokens', distances)}" if distances else ""]
     if shape.chosen:
@@ -169,17 +163,16 @@ def shape_tables(shape: PairShape) -> str:
 
 
 def bin_name(one: HistogramBin) -> str:
-    """Its first and last value."""
+    # `high` is the first value of the next bin.
     return str(one.low) if one.high == one.low + 1 else f"{one.low} to {one.high - 1}"
 
 
 def text_bar(count: int, most: int) -> str:
-    """A bar of text, one sign at least where something was counted."""
+    # Half as wide as the others: two of these stand in a row.
     return "█" * max(1, round(BAR / 2 * count / most)) if count else ""
 
 
 def probe_sentence(probe: StyleProbe) -> str:
-    """The figure with what it means."""
     if probe.auc is None:
         return f"{probe.pairs} pairs are too few to say whether length and case tell chosen from rejected."
     return (
@@ -189,7 +182,6 @@ def probe_sentence(probe: StyleProbe) -> str:
 
 
 def samples(made: PairCardData) -> str:
-    """A few pairs, drawn by seed."""
     drawn = sorted(made.selected.pairs, key=lambda pair: draw_key(made.command.seed, pair))[:SAMPLES]
     return (
         "\n\n".join(["## Samples", *(sample(pair, made.examples[pair.example_id]) for pair in drawn)]) if drawn else ""
@@ -197,7 +189,6 @@ def samples(made: PairCardData) -> str:
 
 
 def sample(pair: Pair, example: Example) -> str:
-    """One pair as a person reads it."""
     why = pair.rejected_message or pair.rejected_verdict.value
     return (
         f"**{one_line(example.question)}**\n\n"
@@ -206,7 +197,6 @@ def sample(pair: Pair, example: Example) -> str:
 
 
 def suspects(found: Sequence[SuspectGold]) -> str:
-    """Golds for a human to look at."""
     if not found:
         return ""
     lines = [f"## Suspect golds\n\n{len(found)} golds that no sample agrees with, while half of the samples agree:"]
@@ -221,15 +211,17 @@ def suspects(found: Sequence[SuspectGold]) -> str:
 
 
 def one_line(text: str, most: int = 300) -> str:
-    """Text of others inside Markdown: one line, cut, without what would begin a tag or a table cell."""
+    """Text of others on one line of Markdown: cut, and without what would begin a tag or a table cell."""
     line = " ".join(text.split())
     line = line if len(line) <= most else line[: most - 1] + "…"
+    # Backslashes first, or the escapes below would be escaped again.
     return line.replace("\\", "\\\\").replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
 
 
 def code(sql: str, most: int = 600) -> str:
-    """SQL as inline code, whatever backticks it holds."""
+    """SQL as inline code, whatever backticks it contains."""
     line = " ".join(sql.split())
     line = line if len(line) <= most else line[: most - 1] + "…"
+    # Two backticks may enclose single ones.
     fence = "``" if "`" in line else "`"
     return f"{fence} {line} {fence}" if fence == "``" else f"{fence}{line}{fence}"

@@ -23,7 +23,8 @@ QUESTION_CHARS = 300
 
 
 def render_html(made: PairCardData, shape: PairShape) -> str:
-    """The whole page. Equal inputs give equal text."""
+    """Equal inputs give equal text."""
+    # The same pairs as in the Markdown card.
     drawn = sorted(made.selected.pairs, key=lambda pair: draw_key(made.command.seed, pair))[:SAMPLES]
     return render_page(
         TEMPLATE,
@@ -51,7 +52,6 @@ def render_html(made: PairCardData, shape: PairShape) -> str:
 
 
 def share_table(title: str, counts: Mapping[str, int]) -> TextTable:
-    """Counts with their shares; no rows where all counts are 0."""
     total = sum(counts.values())
     rows = [[name, str(count), f"{100 * count / total:.1f} %"] for name, count in counts.items()] if total else []
     return TextTable([title, "count", "share"], rows)

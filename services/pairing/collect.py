@@ -48,7 +48,7 @@ class SelectedPairs:
 def select_pairs(
     pairs: Iterable[Pair], examples: Mapping[str, Example], too_long: TooLong, rules: SelectionRules
 ) -> SelectedPairs:
-    """Pairs of the dataset's examples, without repeats, that the trainer can take whole, syntax errors capped."""
+    """Pairs of the dataset's examples that the trainer can take whole, without repeats, syntax errors capped."""
     found = SelectedPairs()
     seen: set[tuple[str, str, str]] = set()
     for pair in pairs:
@@ -61,6 +61,7 @@ def select_pairs(
         elif too_long(example, pair):
             found.too_long += 1
         else:
+            # Only a pair that is kept makes later ones repeats.
             seen.add(key)
             found.pairs.append(pair)
     whole = len(found.pairs)
@@ -75,7 +76,7 @@ def select_pairs(
 
 
 def cap_syntax_errors(pairs: list[Pair], rules: SelectionRules) -> list[Pair]:
-    """The pairs with at most the share of unparsed rejected sides; the seed draws which ones stay."""
+    """The pairs, with unparsed rejected sides up to their share. The seed draws which of them stay."""
     unparsed = [pair for pair in pairs if pair.rejected_outcome in UNPARSED_OUTCOMES]
     most = max_unparsed(len(pairs) - len(unparsed), rules.syntax_share)
     if most is None or len(unparsed) <= most:
@@ -86,11 +87,12 @@ def cap_syntax_errors(pairs: list[Pair], rules: SelectionRules) -> list[Pair]:
 
 def max_unparsed(others: int, share: float) -> int | None:
     """How many unparsed pairs beside `others` are at most `share` of all; None: any number."""
+    # n / (others + n) <= share, solved for n. 1e-9 makes up for what floating point loses.
     return None if share >= 1 else int(others * share / (1 - share) + 1e-9)
 
 
 def draw_key(seed: int, pair: Pair) -> str:
-    """A stable order that depends on the seed and the pair alone."""
+    """A sort key whose order depends on the seed and the pair alone."""
     text = "\x1f".join((str(seed), pair.example_id, pair.chosen, pair.rejected))
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -129,14 +131,16 @@ class LengthEstimator:
 
     def __init__(self, catalog: CardCache, sample_rows: int, style: PromptStyle | None = None) -> None:
         self.catalog, self.sample_rows, self.style = catalog, sample_rows, style or PromptStyle()
+        # A cache of this instance: on the method it would keep every instance alive.
         self._schema = lru_cache(maxsize=1024)(self._schema_tokens)
 
     def _schema_tokens(self, database_id: str) -> int:
         card = self.catalog.card(database_id)
+        # With an empty question, so that the prompt's fixed text is counted here too.
         return estimate_message_tokens(render_messages(card, "", rows=self.sample_rows, style=self.style))
 
     def longest(self, example: Example, answers: Iterable[str]) -> int:
-        """Tokens of the prompt and its longest answer, estimated."""
+        """Estimated tokens of the prompt and its longest answer."""
         asked = estimate_tokens(example.question)
         if example.evidence:
             asked += estimate_tokens(f"External knowledge: {example.evidence}\n")
@@ -148,7 +152,7 @@ class LengthEstimator:
 
 
 def completion_texts(example: Example, pair: Pair, target: AnswerTarget) -> tuple[str, str]:
-    """The chosen and the rejected completion. A gold that stands in brings the reasoning of its example."""
+    """The chosen and the rejected completion. A gold that stands in has the reasoning of its example."""
     chosen = example.reasoning if pair.gold_chosen else pair.chosen_reasoning
     return render_completion(target, pair.chosen, chosen), render_completion(
         target, pair.rejected, pair.rejected_reasoning
@@ -211,6 +215,7 @@ def export_pairs(
             to["dpo"].write(dump_records([dpo]))
             to["pairs"].write(dump_records([pair.with_example(example)]))
             to["chosen"].write(dump_records([sft]))
+        # The files are read by path below, while they are still open.
         for file in to.values():
             file.flush()
         return {name: shard.export_file(path.name, path) for name, path in paths.items()}
@@ -221,5 +226,6 @@ def measure_shape(pairs: Sequence[Pair]) -> PairShape:
     if not pairs:
         return PairShape()
     (distances,) = bin_values([[pair.distance for pair in pairs]])
+    # Both series in one call, so that they share their bins.
     chosen, rejected = bin_values([[len(pair.chosen) for pair in pairs], [len(pair.rejected) for pair in pairs]])
     return PairShape(distances=distances, chosen=chosen, rejected=rejected)

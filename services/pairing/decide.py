@@ -18,7 +18,7 @@ from shared.contracts.pairing import BuildPairs
 from shared.contracts.records import JudgedCandidate, Outcome, Pair, SuspectGold, Verdict
 
 BAD_GOLD_VERDICTS = (Verdict.GOLD_FAILED, Verdict.GOLD_TIMEOUT, Verdict.BOTH_EMPTY)
-AGREEING_SHARE = 0.5
+AGREEING_SHARE = 0.5  # of the samples (docs/decisions/0010-pairs.md)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ def decide_pairs(judged: Sequence[JudgedCandidate], command: BuildPairs) -> Deci
     for verdict in BAD_GOLD_VERDICTS:
         if any(row.verdict is verdict for row in judged):
             return Decision(verdict.value)
+    # Before the sides: there, the result that most samples share would count as wrong.
     if (suspect := find_suspect_gold(judged)) is not None:
         return Decision("suspect_gold", suspect=suspect)
     policy = POLICIES[command.policy]
@@ -58,7 +59,7 @@ def decide_pairs(judged: Sequence[JudgedCandidate], command: BuildPairs) -> Deci
 
 
 def find_suspect_gold(judged: Sequence[JudgedCandidate]) -> SuspectGold | None:
-    """The gold where no sample agrees with it and at least half of all samples agree on one other result.
+    """The gold, if no sample agrees with it and at least half of all samples agree on one other result.
 
     An empty result is no agreement, because most mistakes in a condition give one; nor is a single sample.
     """
@@ -68,6 +69,7 @@ def find_suspect_gold(judged: Sequence[JudgedCandidate]) -> SuspectGold | None:
     results = Counter(row.result_hash for row in rows if row.outcome is Outcome.OK and row.result_hash)
     if not results:
         return None
+    # Equal counts go by hash, so that the order of arrival changes nothing.
     result, count = min(results.items(), key=lambda item: (-item[1], item[0]))
     if count < 2 or count < AGREEING_SHARE * len(rows):
         return None
@@ -89,13 +91,13 @@ def agrees_with_gold(row: JudgedCandidate) -> bool:
     return (
         row.verdict is Verdict.CORRECT
         or Verdict.CORRECT in row.verdicts.values()
+        # right on the original, and refused on a test-suite database
         or row.suite_databases_lost > 0
         or (row.result_hash is not None and row.result_hash == row.gold_result_hash)
     )
 
 
 def make_pair(pairing: Pairing, row: JudgedCandidate, policy: str) -> Pair:
-    """A pairing as a record; `row` is any of the question's."""
     chosen, rejected = pairing.chosen, pairing.rejected
     return Pair(
         example_id=row.candidate.example_id,

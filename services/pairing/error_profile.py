@@ -29,15 +29,14 @@ class ErrorTally:
         self.counts: Counter[Key] = Counter()
 
     def add(self, judged: Sequence[JudgedCandidate], decision: Decision) -> None:
-        """Adds one question."""
         self.add_answers(judged)
         self.counts["reason", decision.reason, None] += 1
         for name, count in decision.refused.items():
             self.counts["filter", name, None] += count
 
     def add_answers(self, judged: Sequence[JudgedCandidate], level: Level | None = None) -> None:
-        """Adds a question's answers alone, under its level where that is known."""
         gold = judged[0].gold
+        # Without a gold an answer counts under no feature, not even under NO_FEATURE.
         features = sorted(features_from_words(gold).used) or [NO_FEATURE] if gold else []
         for row in judged:
             self.counts["outcome", row.outcome.value, row.verdict] += 1
@@ -61,7 +60,6 @@ class ErrorTally:
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def verdicts(self) -> dict[str, int]:
-        """All answers by verdict, largest first."""
         found: Counter[str] = Counter()
         for (kind, _, verdict), count in self.counts.items():
             if kind == "outcome" and verdict is not None:
@@ -71,6 +69,7 @@ class ErrorTally:
     def profile(self) -> ErrorProfile:
         """Lines by outcome, most answers first, and by feature, in the order of the reports."""
         outcomes, features = self.lines("outcome"), self.lines("feature")
+        # The order of FEATURES is that of the reports.
         places = {name: place for place, name in enumerate((*FEATURES, NO_FEATURE))}
         return ErrorProfile(
             outcomes=sorted(outcomes, key=lambda line: (-line.answers, line.name)),
@@ -79,7 +78,7 @@ class ErrorTally:
         )
 
     def lines(self, kind: Kind) -> list[ProfileLine]:
-        """One line a name, over answers with a decided verdict."""
+        """One line a name, over the answers with a decided verdict."""
         found: dict[str, Counter[Verdict]] = {}
         for (one, name, verdict), count in self.counts.items():
             if one == kind and verdict in DECIDED_VERDICTS:
@@ -105,7 +104,7 @@ def count_answers(lines: Iterable[ProfileLine]) -> tuple[int, int]:
 
 
 def smoothed_failure_rate(line: ProfileLine, overall: float) -> float:
-    """The share of a line's answers that is not right, drawn towards the overall one where they are few."""
+    """The share of a line's answers that are not right, drawn towards `overall` where there are few answers."""
     return (line.answers - line.correct + PRIOR * overall) / (line.answers + PRIOR)
 
 
@@ -121,6 +120,7 @@ def derive_wishes(profile: ErrorProfile, levels: Mapping[Level, float]) -> list[
         for line in profile.features
         if line.name in FEATURES and smoothed_failure_rate(line, overall) > overall + 1e-9
     }
+    # Relative to the overall rate, so that an average level keeps its share.
     known = {line.name: smoothed_failure_rate(line, overall) / overall for line in profile.levels if overall}
     wanted: dict[str, float] = {level: share * known.get(level, 1.0) for level, share in levels.items() if share > 0}
     return [
@@ -130,7 +130,6 @@ def derive_wishes(profile: ErrorProfile, levels: Mapping[Level, float]) -> list[
 
 
 def normalize_weights(weights: Mapping[str, float]) -> dict[str, float]:
-    """The weights as shares of their sum, largest first."""
     total = sum(weights.values())
     ordered = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
     return {name: round(weight / total, 6) for name, weight in ordered} if total else {}

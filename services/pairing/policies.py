@@ -18,8 +18,9 @@ from shared.sampling import stable_seed
 from shared.sql.completion import extract_reasoning
 from shared.sql.tokens import normalize_sql, tokens
 
-GOLD_SLOT = -1
+GOLD_SLOT = -1  # below every sample's slot
 REJECTED_VERDICTS = frozenset({Verdict.WRONG, Verdict.ERROR, Verdict.TIMEOUT})
+# docs/decisions/0010-pairs.md: pairings that are not allowed, under every policy.
 SAME_TEXT, SAME_PROGRAM, LENGTH_RATIO = PAIR_FILTERS = ("same_text", "same_program", "length_ratio")
 
 
@@ -47,11 +48,12 @@ class Side:
 
 
 def sort_by_slot(judged: Iterable[JudgedCandidate]) -> list[JudgedCandidate]:
+    # Slots alone do not settle the order if two answers share one.
     return sorted(judged, key=lambda row: (row.candidate.slot, row.candidate.answer_key, row.candidate.answer))
 
 
 def distinct_sides(judged: Sequence[JudgedCandidate], verdicts: Iterable[Verdict]) -> list[Side]:
-    """Distinct texts with these verdicts in plain style, by slot. Answers without SQL are on no side."""
+    """Distinct texts with these verdicts in plain style, by slot. Answers without SQL give no side."""
     wanted = frozenset(verdicts)
     rows = [row for row in sort_by_slot(judged) if row.candidate.sql]
     texts = [normalize_sql(row.candidate.sql or "") for row in rows]
@@ -72,13 +74,15 @@ def distinct_sides(judged: Sequence[JudgedCandidate], verdicts: Iterable[Verdict
             suite_databases=row.suite_databases,
             samples=samples[text],
             reasoning=extract_reasoning(row.candidate.answer),
+            # a text counts for its result even where no hash of the result was kept
             shared=max(samples[text], results[row.result_hash] if row.result_hash else 0),
         )
     return list(found.values())
 
 
 def gold_side(judged: Sequence[JudgedCandidate]) -> Side | None:
-    """The gold as a side; None where it was not recorded or gave no rows."""
+    """The gold as a side; None if it was not recorded, did not run or gave no rows."""
+    # All rows of a question hold the same gold.
     row = judged[0]
     ran = row.gold_result
     if not row.gold or ran is None or ran.outcome is not Outcome.OK:
@@ -102,12 +106,11 @@ class Pairing:
 
     @property
     def order(self) -> tuple[int, int]:
-        """Breaks ties."""
+        # Breaks ties, so that the order of arrival changes nothing.
         return self.chosen.slot, self.rejected.slot
 
     @property
     def gold_chosen(self) -> bool:
-        """Whether the gold stands in for a right answer."""
         return self.chosen.slot == GOLD_SLOT
 
 
@@ -120,12 +123,11 @@ def meaningful_tokens(sql: str) -> tuple[str, ...]:
 
 
 def token_distance(one: str, other: str) -> int:
-    """Levenshtein's distance over tokens."""
     return int(Levenshtein.distance(meaningful_tokens(one), meaningful_tokens(other)))
 
 
 def find_fault(pairing: Pairing, length_ratio: float) -> str | None:
-    """The filter that refuses a pairing, because it teaches nothing or the wrong thing; None where none does.
+    """The filter that refuses a pairing, because it teaches nothing or the wrong thing; None if it passes.
 
     `same_text`: the sides differ in the case of names at most; literals count as they are written. `same_program`:
     SQLite compiles both into one program, so they give one result, and the verdicts differ for some other reason (one
@@ -169,12 +171,12 @@ class PolicyInput:
     most: int
 
     def rng(self) -> random.Random:
-        return random.Random(stable_seed(self.seed, self.example_id))
+        return random.Random(stable_seed(self.seed, self.example_id))  # the same for any order of shards
 
 
 def one_per_question(given: PolicyInput) -> list[Pairing]:
-    """Any right answer against any wrong one, drawn by seed (in the paper's release `grouped-any-limit1`, as far as the
-    name says).
+    """Any right answer against any wrong one, drawn by seed. (The paper's release has `grouped-any-limit1`, which is
+    the same as far as the name says.)
 
     The default: every question weighs the same, and the draw favours no kind of mistake.
     """
@@ -209,7 +211,7 @@ def hardest(given: PolicyInput) -> list[Pairing]:
 
 
 def all_capped(given: PolicyInput) -> list[Pairing]:
-    """One pair a wrong answer, at most `most`, each with a right answer of its own as long as there are some.
+    """One pair for each wrong answer, at most `most`, each with another right answer as long as there are some.
 
     For small sets of questions, where every mistake has to be used. The bound keeps questions that a model finds hard
     from outweighing all others.
@@ -220,6 +222,7 @@ def all_capped(given: PolicyInput) -> list[Pairing]:
         by_rejected.setdefault(one.rejected.slot, []).append(one)
     used: set[int] = set()
     taken: list[Pairing] = []
+    # Drawn and not taken in order: the bound would always drop the last slots.
     for slot in rng.sample(list(by_rejected), min(given.most, len(by_rejected))):
         fresh = [one for one in by_rejected[slot] if one.chosen.slot not in used]
         pairing = rng.choice(fresh or by_rejected[slot])

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from services.pairing.collect import draw_key
 from shared.contracts.records import Pair
 
-MAX_PAIRS = 2000
-STEPS = 12
+MAX_PAIRS = 2000  # drawn by seed from larger sets
+STEPS = 12  # of Newton's method
 RIDGE = 1.0
 Vector = list[float]
 
@@ -49,6 +49,7 @@ def probe_style(pairs: Sequence[Pair], seed: int) -> StyleProbe:
     halves: tuple[list[Pair], list[Pair]] = ([], [])
     for pair in drawn:
         by_question = hashlib.sha256(f"{seed}\x1f{pair.example_id}".encode()).digest()
+        # One bit of a hash of the question, so that all pairs of a question share a half.
         halves[by_question[0] // 16 % 2].append(pair)
     if min(map(len, halves)) < 10:
         return StyleProbe(None, len(drawn))
@@ -57,9 +58,9 @@ def probe_style(pairs: Sequence[Pair], seed: int) -> StyleProbe:
 
 
 def held_out_auc(fitted_on: Sequence[Pair], scored_on: Sequence[Pair]) -> float:
-    """AUC on one half of a regression fitted on the other."""
     right = [style_features(pair.chosen) for pair in fitted_on]
     wrong = [style_features(pair.rejected) for pair in fitted_on]
+    # Measured on the fitted half only: the other half has to stay unseen.
     centre, spread = mean_and_spread(right + wrong)
     rows = [standardize(row, centre, spread) for row in right + wrong]
     weights = fit_logistic_regression(rows, [1.0] * len(right) + [0.0] * len(wrong))
@@ -82,7 +83,7 @@ def mean_and_spread(rows: Sequence[Vector]) -> tuple[Vector, Vector]:
 
 
 def standardize(row: Vector, centre: Vector, spread: Vector) -> Vector:
-    """With a constant in front."""
+    """The standardized features, with a constant in front."""
     return [1.0, *((value - mean) / width for value, mean, width in zip(row, centre, spread, strict=True))]
 
 
@@ -91,18 +92,20 @@ def dot(one: Vector, other: Vector) -> float:
 
 
 def fit_logistic_regression(rows: Sequence[Vector], labels: Sequence[float]) -> Vector:
-    """Weights of a ridge logistic regression, by Newton's steps (their system is positive definite)."""
+    """Weights of a ridge logistic regression, by Newton's method (its linear system is positive definite)."""
     width = len(rows[0])
     weights = [0.0] * width
     for _ in range(STEPS):
         gradient = [-RIDGE * weight for weight in weights]
         curvature = [[RIDGE if a == b else 0.0 for b in range(width)] for a in range(width)]
         for row, label in zip(rows, labels, strict=True):
+            # The exponent is bounded, because exp would overflow.
             chance = 1 / (1 + math.exp(-max(-30.0, min(30.0, dot(weights, row)))))
             certain = chance * (1 - chance)
             for a, value in enumerate(row):
                 gradient[a] += (label - chance) * value
                 scaled, line = certain * value, curvature[a]
+                # The matrix is symmetric: half of it is summed here and mirrored below.
                 for b in range(a + 1):
                     line[b] += scaled * row[b]
         for a in range(width):
@@ -114,10 +117,10 @@ def fit_logistic_regression(rows: Sequence[Vector], labels: Sequence[float]) -> 
 
 
 def solve_linear_system(matrix: list[Vector], right: Vector) -> Vector:
-    """The solution of a small system by elimination with pivots."""
     rows = [[*line, value] for line, value in zip(matrix, right, strict=True)]
     size = len(rows)
     for at in range(size):
+        # The largest pivot keeps rounding errors small.
         best = max(range(at, size), key=lambda place: abs(rows[place][at]))
         rows[at], rows[best] = rows[best], rows[at]
         for below in range(at + 1, size):
@@ -138,6 +141,7 @@ def auc(right: Sequence[float], wrong: Sequence[float]) -> float:
         end = place
         while end < len(ranked) and ranked[end][0] == ranked[place][0]:
             end += 1
+        # Ties share the mean of their ranks (the rank-sum form of the AUC).
         middle = (place + 1 + end) / 2
         total += middle * sum(label for _, label in ranked[place:end])
         place = end

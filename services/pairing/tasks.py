@@ -59,7 +59,7 @@ UNPAIRED_VERDICTS = (Verdict.DISPUTED, Verdict.UNEXTRACTABLE)
 
 
 def sample_candidates(command: SampleCandidates, shard: Shard) -> TaskResult:
-    """`samples` answers a question, from any endpoint through the common client."""
+    """`samples` answers a question, from any endpoint, through the common client."""
     examples = shard.rows(command.examples, Example)
     asking = SamplingParams(
         model=chosen_model(shard, command.model_from, command.model),
@@ -78,6 +78,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> TaskResult:
         questions=len(examples),
         candidates=len(candidates),
         unextractable=sum(candidate.sql is None for candidate in candidates),
+        # A refused question has no candidate at all.
         refused=len(examples) - len({candidate.example_id for candidate in candidates}),
         **tokens.counts(),
         **endings,
@@ -86,7 +87,7 @@ def sample_candidates(command: SampleCandidates, shard: Shard) -> TaskResult:
 
 
 def chosen_temperature(command: SampleCandidates, shard: Shard) -> float:
-    """The temperature that a sweep has chosen, else the command's."""
+    """The temperature that a sweep chose; without a sweep, the command's."""
     tried = shard.stage_records(command.chosen, "choice", TriedTemperature) if command.chosen is not None else ()
     return next((one.temperature for one in tried if one.chosen), command.temperature)
 
@@ -123,7 +124,7 @@ def compare_temperatures(
 ) -> list[TriedTemperature]:
     """One record a temperature, in their order, one of them chosen.
 
-    Of equal temperatures the lowest is chosen: its answers are nearest to what the model says when it is served.
+    Of equally good temperatures the lowest is chosen: its answers are nearest to what the model says when it is served.
     """
     counts = [count_mixed_questions(rows) for rows in judged]
     shares = [mixed / questions if questions else 0.0 for questions, mixed in counts]
@@ -136,6 +137,7 @@ def compare_temperatures(
 
 def build_pairs(command: BuildPairs, shard: Shard) -> TaskResult:
     """One decision a question. Questions without a pair and refused pairings are counted by reason."""
+    # Pairs are decided by question, so its candidates have to be together.
     grouped: dict[str, list[JudgedCandidate]] = {}
     for row in shard.rows(command.judged, JudgedCandidate):
         grouped.setdefault(row.candidate.example_id, []).append(row)
@@ -157,6 +159,7 @@ def build_pairs(command: BuildPairs, shard: Shard) -> TaskResult:
 
 def pair_counts(tally: ErrorTally, pairs: Sequence[Pair], questions: int) -> PairCounts:
     reasons, verdicts = Counter(tally.named("reason")), Counter(tally.verdicts())
+    # A bad gold ends the decision with the verdict as its reason.
     bad = {verdict.value: reasons[verdict.value] for verdict in BAD_GOLD_VERDICTS}
     return PairCounts(
         questions=questions,
@@ -174,12 +177,13 @@ def pair_counts(tally: ErrorTally, pairs: Sequence[Pair], questions: int) -> Pai
 
 
 def collect_pairs(command: CollectPairs, shard: Shard) -> TaskResult:
-    """Reads pair shards in order; writes the DPO records, the control's (SFT on the same chosen SQL) and the card."""
+    """Reads pair shards in order. Writes the DPO records, the control's (SFT on the same chosen SQL) and the card."""
     examples = {row.example_id: row for row in shard.stage_records(command.dataset, "examples", Example)}
     catalog = CardCache(shard.objects)
     lengths = LengthEstimator(catalog, command.sample_rows, command.style)
 
     def too_long(example: Example, pair: Pair) -> bool:
+        # The trainer's length is not known.
         if command.max_length is None:
             return False
         return lengths.longest(example, completion_texts(example, pair, command.style.target)) > command.max_length
@@ -213,7 +217,6 @@ def collect_pairs(command: CollectPairs, shard: Shard) -> TaskResult:
 
 
 def with_question(suspect: SuspectGold, examples: dict[str, Example]) -> SuspectGold:
-    """The suspect with its question, for the human who reads it."""
     example = examples.get(suspect.example_id)
     if example is None:
         return suspect

@@ -20,7 +20,7 @@ from shared.settings import PathSettings, SandboxSettings
 from shared.storage.open import StoreSettings, open_store
 
 GRACE_S = 6
-QUERIES_S = 3.0
+QUERIES_S = 3.0  # after a signal; below GRACE_S, so that answers still go out
 
 
 class Server(uvicorn.Server):

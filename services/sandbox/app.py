@@ -1,6 +1,6 @@
-"""The sandbox's internal HTTP interface, for calls that somebody waits for.
+"""The sandbox's internal HTTP interface, for calls that somebody is waiting for.
 
-It serves our other services only (`shared.http.guard`). Errors are problem details; SQL that fails is a normal
+It serves only the other services (`shared.http.guard`). Errors are problem details; SQL that fails is a normal
 answer.
 """
 
@@ -88,6 +88,7 @@ def create_app(
 
 
 async def execute(request: Request, service: Service) -> ExecutionResult:
+    # read by hand, so that a body is bounded and checked before it is parsed
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
@@ -104,6 +105,7 @@ async def execute(request: Request, service: Service) -> ExecutionResult:
 async def take_database(request: Request, service: Service, name: Name = "") -> JSONResponse:
     """Answers 201 for a new file and 200 for one that is stored already."""
     announced = request.headers.get("content-length", "")
+    # refuse before a slot is taken; the bytes are counted anyway as they arrive
     if announced.isdecimal() and int(announced) > service.settings.max_upload_bytes:
         raise TooLargeError(f"the database is above {service.settings.max_upload_bytes} bytes")
     owner = owner_of(request)
@@ -121,6 +123,7 @@ async def receive_file(
         waiting = bytearray()
         async for chunk in check_arriving(request.stream()):
             waiting += chunk
+            # the first bytes go out at once: they show whether this can be a database
             if len(waiting) >= WRITE_BYTES or not arrival.size:
                 await service.off_loop(arrival.add, bytes(waiting))
                 waiting.clear()
@@ -129,7 +132,7 @@ async def receive_file(
 
 
 async def check_arriving(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Pass the chunks on; raise StalledError when none arrives for `IDLE_S`, so no silent sender holds a slot."""
+    """Pass the chunks on. Raises StalledError when none arrives for `IDLE_S`, so that no silent sender holds a slot."""
     while True:
         try:
             async with asyncio.timeout(IDLE_S):
@@ -154,8 +157,8 @@ async def run_statements(service: Service, caller: Caller, body: RunRequest) -> 
 
 
 def run_all(service: SandboxService, body: RunRequest, seconds: float, rows: int) -> list[Execution]:
-    """Row order counts where most of the statements have an outer ORDER BY."""
     path = service.local(body.database_id)
+    # row order counts where most of the statements have an outer ORDER BY
     ordered = sum(map(has_outer_order_by, body.sqls)) * 2 > len(body.sqls)
     rule = ComparisonRule("list" if ordered else "bag")
     now = now_ms()  # votes that read the clock see the same time
@@ -165,6 +168,7 @@ def run_all(service: SandboxService, body: RunRequest, seconds: float, rows: int
         )
     except InvalidInputError as error:
         message = f"database {body.database_id} cannot be read any more; bring the same file again"
+        # budgets are checked, so it is the file; its path is not shown
         raise InvalidInputError(message, code="invalid_database") from error
 
 
@@ -180,7 +184,7 @@ async def build_from_script(service: Service, caller: Caller, body: ScriptReques
 
 
 async def healthz(request: Request) -> dict[str, object]:
-    """Reports the walls that a child had when the process started; asks no other service."""
+    """Reports the walls that a child had when the process started; calls no other service."""
     return {"status": "ok", "walls": request.app.state.walls}
 
 

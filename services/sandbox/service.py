@@ -42,10 +42,10 @@ class SandboxService:
         slots = partial(Slots, wait_s=settings.wait_s, waiting=settings.waiting, busy=BusyError)
         self.queries = slots(settings.http_children, what="the sandbox")
         self.uploads = slots(settings.uploads, what="the sandbox for uploads")
+        # two more than slots, for calls without one, such as `readyz`
         self._threads = CapacityLimiter(settings.http_children + settings.uploads + 2)
 
     async def off_loop(self, work: Callable[..., Result], *arguments: object) -> Result:
-        """Run what blocks in a thread; the slots bound their number."""
         return await to_thread.run_sync(work, *arguments, limiter=self._threads)
 
     async def execute(self, request: ExecuteRequest, caller: str = "") -> ExecutionResult:
@@ -66,6 +66,7 @@ class SandboxService:
 
     def local(self, database_id: str) -> Path:
         try:
+            # the id becomes part of an object key
             if is_sha256(database_id):
                 return local_database(self.objects, database_id)
         except NotFoundError:
@@ -74,7 +75,6 @@ class SandboxService:
         raise NotFoundError(message, code="database_not_found")
 
     def kill(self) -> None:
-        """End all children at once; what waits for them fails."""
         self.pool.kill()
         self.intake.kill()
 
@@ -85,7 +85,7 @@ class SandboxService:
 
 
 def caller_of(request: Request) -> str:
-    """The API key for which the gateway asks; empty if none was needed."""
+    """The API key behind the request of the gateway; empty if none was needed."""
     return request.headers.get(CALLER_HEADER, "")[:100]
 
 

@@ -37,7 +37,8 @@ from shared.tasks.task import Shard, TaskResult, Work
 ByPolicy = dict[Policy, Verdict]
 Programs = dict[tuple[Path, str], str | None]
 
-JUDGED_AT_ONCE = 50
+JUDGED_AT_ONCE = 50  # questions between two reports of progress
+# Verdicts of answers that compile and may be in a pair.
 COMPILED_VERDICTS = frozenset({Verdict.CORRECT, Verdict.WRONG, Verdict.TIMEOUT})
 # One pool and one cache for the process: children and golds outlive a shard.
 _lock = threading.Lock()
@@ -48,6 +49,7 @@ _golds: list[GoldCache] = []
 def shard_pool(shard: Shard) -> SandboxPool:
     """This process's pool. Its children die when the shard's lease ends; the next shard gets new ones."""
     with _lock:
+        # an aborted shard has killed the pool of this process
         if not _pools or _pools[0].ended:
             _pools[:] = [SandboxPool(SandboxSettings().children)]
         pool = _pools[0]
@@ -56,7 +58,6 @@ def shard_pool(shard: Shard) -> SandboxPool:
 
 
 def shard_judge(shard: Shard, policy: Policy) -> Judge:
-    """A judge over this process's pool; all workers of the machine share the cache of golds."""
     pool = shard_pool(shard)
     with _lock:
         if not _golds:
@@ -80,7 +81,6 @@ class FurtherPolicies:
         return [policy for policy in dict.fromkeys(policies) if policy is not self.command.policy]
 
     def verdicts(self, examples: Sequence[Example], questions: Sequence[JudgeQuestion]) -> list[list[ByPolicy]]:
-        """Verdicts by policy for each question and candidate, on the original database."""
         found: list[list[ByPolicy]] = [[{} for _ in question.candidates] for question in questions]
         wanted = [self.policies(example) for example in examples]
         for policy in dict.fromkeys(policy for policies in wanted for policy in policies):
@@ -183,7 +183,6 @@ def judge_candidates(command: JudgeCandidates, shard: Shard) -> TaskResult:
 def suites_of_shard(
     objects: ObjectStore, examples: Iterable[Example], grouped: Mapping[str, Sequence[Candidate]], count: int
 ) -> dict[Path, DatabaseSuite]:
-    """Test-suite databases by local database file, for all golds and candidates of the shard."""
     if not count:
         return {}
     sqls: dict[str, list[str]] = {}
@@ -201,7 +200,6 @@ def judged_records(
     others: Sequence[ByPolicy],
     programs: Programs,
 ) -> list[JudgedCandidate]:
-    """Records for the object store, both results cut for people. `others` holds further policies' verdicts."""
     found = []
     for candidate, judgement, other in zip(candidates, judgements, others, strict=True):
         run, gold = judgement.execution, judgement.gold

@@ -18,7 +18,6 @@ GRACE_S = 6
 
 
 def main() -> int:
-    """Serves until SIGTERM."""
     note = "beyond the loopback SENSE_INTERNAL_TOKEN has to be set"
     chosen = address_parser("services.serving", port=8103, note=note).parse_args()
     configure_logging("serving-http")

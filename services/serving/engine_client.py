@@ -22,6 +22,7 @@ class EngineClient:
         self._http = httpx.Client(
             base_url=self._base_url,
             headers=internal_headers(),
+            # a load of large weights takes minutes; the default stays below the 900 s of a deploy task
             timeout=httpx.Timeout(timeout_s, connect=5.0),
             trust_env=False,
         )
@@ -39,7 +40,7 @@ class EngineClient:
         self._call("DELETE", f"/admin/models/{name}")
 
     def release(self) -> None:
-        """Frees all memory of weights; names stay and are loaded again on the next request."""
+        """Frees the memory of all weights. Names stay and are loaded again on the next request."""
         self._call("POST", "/admin/release", {})
 
     def models(self) -> list[str]:

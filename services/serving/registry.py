@@ -67,6 +67,7 @@ def check_weights(name: str, found: ReferenceLogprobs, recorded: ReferenceLogpro
                 "it was not applied, or it is untrained."
             )
         return found
+    # half-way to the base: anything farther away may be the base without its adapter
     apart = 0.0 if recorded.base is None else logprob_distance(recorded.model, recorded.base) / 2
     if (off := logprob_distance(found.model, recorded.model)) > max(MAX_ROUNDING, apart):
         raise BrokenModelError(
@@ -101,7 +102,6 @@ class Registry:
         return sorted(self._entries)
 
     def listing(self) -> dict[str, Any]:
-        """OpenAI's list of models."""
         entries = [self._entries[name] for name in self.names()]
         data = [
             {"id": one.model.name, "object": "model", "created": one.created, "owned_by": "sense"} for one in entries
@@ -149,6 +149,7 @@ class Registry:
         with partial.open("w", encoding="utf-8") as out:
             json.dump(entries, out, indent=1)
             out.flush()
+            # before the rename, or a crash could leave an empty file under the final name
             os.fsync(out.fileno())
         partial.replace(self._file)
 

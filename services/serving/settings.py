@@ -15,7 +15,7 @@ class EmbeddedEngineSettings(BaseSettings):
 
     `max_sequences`: decoded at once. `tokens`: of their prompts and answers together, which bounds memory; a request
     that needs more runs alone. `threads`: torch threads at most; fewer while other processes use the cores.
-    `dtype`: `auto` is bfloat16 if the processor is known to be faster in it (`shared/processor.py`), else float32.
+    `dtype`: `auto` is bfloat16 if the processor is known to be faster in it (`shared/processes/cpu.py`), else float32.
     `models_in_memory`: merged copies that are kept, least recently used out first; SmolLM2-135M takes 0.65 GB in
     float32, half of that in bfloat16. `prefix_tokens`: tokens whose keys and values are kept per model (46 KB each for
     SmolLM2-135M in float32). `share_prefixes`: switch it off only to measure the difference.

@@ -31,7 +31,6 @@ def open_engine() -> EngineClient:
 
 
 def checked_folders(objects: ObjectStore, command: DeployModel) -> tuple[Path, Path | None]:
-    """Downloads base and adapter and checks them against the manifest."""
     base, adapter = fetch_model_folders(objects, command.base, command.model if command.adapter else None)
     if command.adapter:
         check_files(read_manifest(objects, command.model), adapter or base)
@@ -44,6 +43,7 @@ def check_files(manifest: ModelManifest, folder: Path) -> None:
         with (folder / name).open("rb") as file:
             found = file_digest(file, "sha256").hexdigest()
         if found != ref.sha256:
+            # without it, the next attempt would find the same damaged copy
             rmtree(folder, ignore_errors=True)
             raise UnavailableError(f"the local copy of {manifest.name} is damaged at {name}; it is brought again")
 
@@ -61,6 +61,7 @@ def undeploy_model(command: UndeployModel, shard: Shard) -> TaskResult:
     """The engine answers requests in flight, then stops serving the name; doing it twice is not an error."""
     try:
         open_engine().unload(command.model)
+    # an earlier attempt may have removed the name and died before it reported
     except NotFoundError:
         return TaskResult(UndeployedCounts(undeployed=0))
     return TaskResult(UndeployedCounts(undeployed=1))

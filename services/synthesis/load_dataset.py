@@ -37,6 +37,7 @@ def select_examples(command: LoadDataset, rows: Iterable[Example], faulty: Set[i
     kept = [row for row in found if row.database_id not in aside]
     train = draw_examples(kept, command.weight, command.questions, command.seed)
     apart = interleave([row for row in found if row.database_id in aside])
+    # Training must not see these databases, so the rest of them is used for nothing.
     selection = apart[: command.selection]
     examples = mark_examples(train, command.dataset, "train") + mark_examples(selection, command.dataset, "selection")
     return LoadedExamples(examples, len(selection), len(apart) - len(selection), len(every) - len(found))
@@ -47,7 +48,7 @@ def mark_examples(rows: Sequence[Example], dataset: str, split: Split) -> list[E
 
 
 def draw_key(seed: int, text: str) -> str:
-    """Sorts in an order that depends on the seed alone."""
+    """A sort key whose order depends on the seed alone."""
     return hashlib.sha256(f"{seed}\x1f{text}".encode()).hexdigest()
 
 

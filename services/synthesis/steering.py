@@ -1,4 +1,4 @@
-"""What a shard of examples is written to: difficulty levels, user databases, and SQL features asked for.
+"""The goals of a shard of examples: difficulty levels, user databases, and SQL features.
 
 Levels and user databases are planned as one sequence over all shards, so that any number of shards keeps the shares.
 A feature is drawn for each example: the LLM writer puts it into the prompt, and the grammar writer picks examples that
@@ -35,7 +35,7 @@ class WritingGoals:
 
 
 def read_goals(command: WriteExamples, shard: Shard) -> WritingGoals:
-    """The goals that a stage has left as wishes; else the command's."""
+    """The goals that an earlier stage left as wishes; else the command's."""
     wishes = list(shard.stage_records(command.wishes, "wishes", Wish)) if command.wishes is not None else []
     levels = {
         level: wish.weight for wish in wishes for level in command.levels if (wish.kind, wish.name) == ("level", level)
@@ -45,7 +45,6 @@ def read_goals(command: WriteExamples, shard: Shard) -> WritingGoals:
 
 
 def count_followed(written: Sequence[WrittenExample], features: Sequence[str | None]) -> int:
-    """How many examples use the feature that was asked of them."""
     return sum(feature in sql_features(one.sql).used for one, feature in zip(written, features, strict=True) if feature)
 
 
@@ -59,7 +58,9 @@ class ExampleSlot:
 
 
 def plan_slots(levels: Mapping[Level, float], user_database_share: float, shard: int, count: int) -> list[ExampleSlot]:
-    """A shard's slots. Examples for user databases and all others keep the shares of levels, each over all shards."""
+    """The slots of a shard. Over all shards, both the examples for user databases and the others keep the shares of
+    levels.
+    """
 
     def taken_before(place: int) -> int:
         return int(place * user_database_share + 1e-9)  # room for what floating point loses
@@ -83,6 +84,7 @@ def distribute_levels(levels: Mapping[Level, float], count: int, begin: int = 0)
     result: list[Level] = []
     for place in range(1, begin + count + 1):
         behind = {name: levels.get(name, 0.0) / total * place - given[name] for name in LEVELS if levels.get(name)}
+        # The level furthest behind its share comes next; ties go to the easier one.
         level = max(behind, key=lambda key: behind[key])
         given[level] += 1
         result.append(level)

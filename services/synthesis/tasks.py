@@ -51,6 +51,7 @@ from shared.tasks.task import Shard, TaskResult, Work
 def write_examples(command: WriteExamples, shard: Shard) -> TaskResult:
     """Writes by the command's writer; nothing written has been run yet."""
     goals = read_goals(command, shard)
+    # The handwritten set has no levels, features or databases to choose.
     if command.writer == "handwritten":
         written = load_handwritten()[: command.count]
         return TaskResult(WrittenCounts(written=len(written)), {"written": shard.write_records("written", written)})
@@ -62,7 +63,7 @@ def write_examples(command: WriteExamples, shard: Shard) -> TaskResult:
 
 
 def write_with_grammar(command: WriteExamples, shard: Shard, goals: WritingGoals) -> TaskResult:
-    """Examples over the grammar's domains and, in their share, over user databases. Only the former follow features."""
+    """Examples over the grammar's domains and, by their share, over user databases. Only the former follow features."""
     databases = load_user_databases(shard.objects, command.databases)
     share = command.user_database_share if databases else 0.0
     slots = plan_slots(goals.levels, share, command.shard, command.count)
@@ -98,7 +99,6 @@ def load_dataset(command: LoadDataset, shard: Shard) -> TaskResult:
 
 
 def read_rejections(sources: list[CollectSource], shard: Shard) -> Iterator[RejectedExample]:
-    """What the gates before this one have refused, gate by gate."""
     for source in sources:
         for refused in source.rejected:
             yield from shard.stage_records(refused.stage, refused.output, RejectedExample)
@@ -114,9 +114,12 @@ def collect_dataset(command: Collect, shard: Shard) -> TaskResult:
         verified, refused, command.limit, schema_of=schema_of, near=command.near_duplicates, given=command.given
     )
     short = max(0, (command.limit or 0) - len(dataset.examples))
+    # Another wave follows, and its collection writes the set.
     if short and not command.final:
         nothing = CollectedCounts(examples=0, selection=0, duplicates=0, leaked=0, rejected=0)
+        # Counts of a stage's shards add up, so each shard reports the difference to the ones before.
         return TaskResult(nothing.model_copy(update={"short": short - command.told}))
+    # Any prefix of a test set then holds questions on many databases.
     if all(example.split in ("test", "handwritten") for example in dataset.examples):
         dataset.examples = interleave(dataset.examples)
     dataset.selection = interleave(dataset.selection)

@@ -22,7 +22,7 @@ from shared.sql.prompt import render_messages
 from shared.tasks.task import Shard
 
 POLL_S = 0.1
-SCORE_TIMEOUT_S = 120.0
+SCORE_TIMEOUT_S = 120.0  # a sandbox that is down this long costs the score, not the training
 RETRY_S = 2.0
 REQUEST_TIMEOUT_S = 60.0
 QUERY_DEADLINE_S = 2.0
@@ -34,7 +34,7 @@ log = get_logger()
 def selection_questions(
     command: TrainModel, shard: Shard, most: int, rows: int, style: PromptStyle
 ) -> list[SelectionQuestion]:
-    """The first questions of the selection split, with prompts in the style of the training data.
+    """Returns the first questions of the split, with prompts in the style of the training data.
 
     Raises `InvalidInputError` if the split is empty.
     """
@@ -73,7 +73,6 @@ class AccuracyScorer:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread, even in the middle of a score."""
         self._end.set()
         self._thread.join()
 
@@ -85,7 +84,10 @@ class AccuracyScorer:
                     self._write_score(step, path)
 
     def _write_score(self, step: int, path: Path) -> None:
-        """Writes the score, or an empty file if the sandbox does not answer in time: the training waits for it."""
+        """Writes the score, or an empty file if the sandbox does not answer in time.
+
+        There is always a file in the end, because the training waits for it.
+        """
         ends = time.monotonic() + SCORE_TIMEOUT_S
         while not self._end.is_set():
             try:
@@ -118,9 +120,9 @@ class AccuracyScorer:
 
 
 def same_result(gold: RunResult, given: RunResult) -> bool:
-    """Whether both statements ran and returned the same result."""
     return (
         gold.outcome in RAN_OUTCOMES
         and given.outcome in RAN_OUTCOMES
+        # no fingerprint: the result was cut, and the rest may differ
         and gold.fingerprint == given.fingerprint is not None
     )

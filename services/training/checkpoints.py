@@ -26,26 +26,29 @@ from shared.storage.store import ObjectStore
 SEAL_FILE = "COMPLETED"
 CHECKPOINT_MANIFEST = "manifest.json"
 METRICS_FILE = "metrics.jsonl"
-KEPT_CHECKPOINTS = 2
+KEPT_CHECKPOINTS = 2  # the older one serves if the newer one is damaged
 STEP_PATTERN = re.compile(r"(\d+)/")
-POLL_S = 0.5
-MAX_POLL_S = 30.0
+POLL_S = 0.5  # seconds between looks for a new checkpoint
+MAX_POLL_S = 30.0  # seconds, while the store does not answer
 log = get_logger()
 
 
 def seal(folder: Path) -> None:
-    """Syncs every file of `folder`, then writes the seal with their sizes."""
+    """Syncs every file of `folder`, then writes the seal with their sizes.
+
+    The order matters: after a crash, a seal on disk means that the files are on disk as well.
+    """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL_FILE)
     for path in files:
         _sync(path)
     sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files}
     (folder / SEAL_FILE).write_text(json.dumps(sizes) + "\n")
+    # the folder's entry of the seal has to reach the disk, too
     _sync(folder / SEAL_FILE)
     _sync(folder)
 
 
 def is_sealed(folder: Path) -> bool:
-    """Whether the seal exists and every file that it names has its size."""
     try:
         sizes: dict[str, int] = json.loads((folder / SEAL_FILE).read_text())
         return all((folder / name).stat().st_size == size for name, size in sizes.items())
@@ -54,15 +57,14 @@ def is_sealed(folder: Path) -> bool:
 
 
 def sealed_steps(out_dir: Path) -> list[int]:
-    """Steps of the sealed checkpoints, ascending."""
     folders = {folder.name.removeprefix("checkpoint-"): folder for folder in out_dir.glob("checkpoint-*")}
     return sorted(int(step) for step, folder in folders.items() if step.isdigit() and is_sealed(folder))
 
 
 def metric_lines_up_to(path: Path, step: int) -> list[str]:
-    """The complete lines of metrics.jsonl up to a step; empty if there is no file."""
     if step == 0 or not path.exists():
         return []
+    # the last piece is empty or a line that a kill cut off
     lines = [f"{line}\n" for line in path.read_bytes().decode().split("\n")[:-1]]
     return [line for line in lines if json.loads(line)["step"] <= step]
 
@@ -112,6 +114,7 @@ class CheckpointStore:
             if ended():
                 return False
             refs[name] = self.objects.put_file(self._key(step, f"{self.writer}/{name}"), path)
+        # last, because readers take the manifest as the sign that all files are there
         manifest = CheckpointManifest(step=step, recipe=self.recipe, files=refs)
         self.objects.put(self._key(step, CHECKPOINT_MANIFEST), manifest.model_dump_json(indent=1).encode())
         return True
@@ -125,12 +128,13 @@ class CheckpointStore:
         return 0
 
     def prune(self, keep: int = KEPT_CHECKPOINTS) -> None:
-        """Deletes all but the `keep` newest whole ones, manifests first, and partial uploads older than these."""
+        """Deletes all but the newest `keep` whole checkpoints, and the partial uploads that are older than these."""
         steps = sorted(self.steps(), reverse=True)
         whole = [step for step in steps if self.objects.exists(self._key(step, CHECKPOINT_MANIFEST))]
         oldest = min(whole[:keep], default=None)
         for step in steps:
             if (oldest is None and keep == 0) or (oldest is not None and step < oldest):
+                # without its manifest a checkpoint does not count, so a kill in between leaves no damaged one
                 self.objects.delete(self._key(step, CHECKPOINT_MANIFEST))
                 for key in list(self.objects.list(self._key(step, ""))):
                     self.objects.delete(key)
@@ -209,12 +213,12 @@ class CheckpointUploader:
         if not keep:
             self._abandon.set()
         self._end.set()
+        # `upload_newest` is not called from two threads at once
         self._thread.join()
         if keep:
             self.upload_newest()
 
     def upload_newest(self) -> bool:
-        """Uploads the newest sealed checkpoint that is not stored yet; False if that failed."""
         step = max(sealed_steps(self.config.out_dir), default=0)
         if step <= self.newest:
             return True
@@ -249,6 +253,7 @@ def link_checkpoint_files(config: TrainConfig, step: int, folder: Path) -> dict[
     for path in sorted(one for one in source.rglob("*") if one.is_file()):
         name = f"{source.name}/{path.relative_to(source)}"
         files[name] = folder / str(len(files))
+        # a link keeps the content alive and costs no copy
         os.link(path, files[name])
     for path in sorted((config.out_dir / BEST_FOLDER).glob("*")):
         files[f"{BEST_FOLDER}/{path.name}"] = folder / f"{BEST_FOLDER}-{path.name}"

@@ -69,8 +69,8 @@ class Recipe(BaseModel):
 class TrainConfig(Recipe):
     """A recipe with its files.
 
-    `data` is JSONL of SftRow (sft) or DpoRow (dpo). `parent_adapter` is continued: DPO starts from it and takes it as
-    the reference; with mode `full` it is merged into the base first.
+    `data` is JSONL of SftRecord (sft) or DpoRecord (dpo). `parent_adapter` is continued: DPO starts from it and takes
+    it as the reference; with mode `full` it is merged into the base first.
     """
 
     method: Literal["sft", "dpo"]
@@ -110,7 +110,6 @@ class TrainConfig(Recipe):
 
     @property
     def metrics_file(self) -> Path:
-        """One JSON line per step, written while training runs."""
         return self.out_dir / "metrics.jsonl"
 
     @property
@@ -132,7 +131,7 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str) -> Preset:
-    """The preset called `name`; raises `InvalidInputError` with the known names."""
+    """Raises `InvalidInputError` with the known names."""
     if name not in preset_names():
         raise InvalidInputError(f"There is no training preset {name!r}; there is: {', '.join(preset_names())}.")
     return Preset.model_validate(yaml.safe_load((PRESETS_FOLDER / f"{name}.yaml").read_text()))

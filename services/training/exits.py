@@ -30,8 +30,8 @@ class TrainingStop(Exception):  # noqa: N818 - a cancelled run is not an error
 
 
 def out_of_memory_message(config: TrainConfig, who: str = "The training ran out of memory") -> str:
-    """Names the settings that decide memory use and the remedies, the strongest first."""
     size = f"batch_size={config.batch_size}, max_length={config.max_length}, method {config.mode}"
+    # the strongest first
     remedies = []
     if config.batch_size > 1:
         half = config.batch_size // 2
@@ -55,7 +55,6 @@ class StopFlag:
         signal.signal(signal.SIGTERM, self._on_signal)
 
     def check(self) -> None:
-        """Raises `TrainingStop` if the signal has arrived."""
         if self.is_set:
             raise TrainingStop(ExitCode.CANCELLED, "The training was stopped on request.")
 
@@ -75,4 +74,5 @@ def exit_with_supervisor() -> None:
 def _wait_for_end() -> None:
     while os.read(0, 4096):
         pass
+    # not sys.exit, which would only end this thread
     os._exit(ExitCode.CANCELLED)

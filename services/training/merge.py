@@ -27,7 +27,7 @@ class TrainedAdapter(NamedTuple):
 
 
 def read_trained_adapter(folder: Path) -> TrainedAdapter:
-    """Reads an artefact folder. Raises `InvalidInputError` for anything but an adapter that we trained."""
+    """Raises `InvalidInputError` for anything but the artefact folder of an adapter that Sense has trained."""
     if not (folder / ADAPTER_CONFIG).is_file():
         what = "a whole model already" if (folder / "config.json").is_file() else "no trained model"
         raise InvalidInputError(f"{folder} is {what}: it holds no {ADAPTER_CONFIG}, so there is nothing to merge")
@@ -72,14 +72,16 @@ def merge_adapter(trained: TrainedAdapter, base: Path, name: str, out: Path) -> 
 
 
 def write_merged(adapter: Path, base: Path, out: Path, name: str) -> None:
-    """Runs in a process of its own. Merges in float32, saves in bfloat16, and renames the finished folder to `out`."""
+    """Merges in float32, saves in bfloat16, and renames the finished folder to `out`. Runs in a process of its own."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    # beside `out`, so that the rename stays on one file system
     work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+        # safe_merge refuses weights that are not finite
         merged: Any = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
         merged.to(torch.bfloat16).save_pretrained(work)
         AutoTokenizer.from_pretrained(adapter).save_pretrained(work)
@@ -89,6 +91,7 @@ def write_merged(adapter: Path, base: Path, out: Path, name: str) -> None:
         write_merge_manifest(adapter, work, name)
         for path in work.iterdir():
             path.chmod(0o644)
+        # mkdtemp makes folders for their owner only
         work.chmod(0o755)
         work.replace(out)
     finally:

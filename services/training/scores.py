@@ -40,7 +40,7 @@ class SelectionScore(BaseModel):
         return self.correct / self.questions
 
     def beats(self, other: "SelectionScore | None") -> bool:
-        """A tie goes to the later score: the model has seen more data at no loss."""
+        """A tie goes to the later score: the model has seen more data and answers no worse."""
         return other is None or self.correct >= other.correct
 
 
@@ -49,7 +49,6 @@ ANSWERS = TypeAdapter(dict[str, str])
 
 
 def answers_file(out_dir: Path, step: int) -> Path:
-    """Question id -> answer, written by the training process."""
     return out_dir / "scores" / f"{step}.answers.json"
 
 
@@ -59,6 +58,5 @@ def score_file(out_dir: Path, step: int) -> Path:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes the file in one step and creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_atomically(path, [content])

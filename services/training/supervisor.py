@@ -61,7 +61,6 @@ class TrainingProcess:
         self._kills_before = 0
 
     def start(self) -> None:
-        """Starts the process in a new session; it writes train.log and metrics.jsonl to `out_dir`."""
         out_dir = self.config.out_dir
         out_dir.mkdir(parents=True, exist_ok=True)
         path = out_dir / "config.json"
@@ -69,21 +68,23 @@ class TrainingProcess:
         command = launch_command(self.config, path.resolve())
         # an earlier attempt has already reported its lines
         self._read = self.config.metrics_file.stat().st_size if self.config.metrics_file.exists() else 0
+        # the counter of the control group never falls, so only a rise says something
         self._kills_before = count_oom_kills()
         with (out_dir / "train.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=Path(__file__).parents[2],
                 env=without_secrets(os.environ),
+                # the lifeline: it closes when this process dies
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                # its own process group, so that a kill reaches all of its processes
                 start_new_session=True,
             )
 
     @property
     def pid(self) -> int:
-        """The process id, which is also the id of its process group."""
         return self._started().pid
 
     def poll(self) -> RunState:
@@ -93,7 +94,6 @@ class TrainingProcess:
         return RunState(RunStatus.FINISHED if code == ExitCode.OK else RunStatus.FAILED, code)
 
     def wait(self, timeout_s: float | None = None) -> RunState:
-        """Waits at most `timeout_s` seconds for the process to end."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._started().wait(timeout_s)
         return self.poll()
@@ -106,6 +106,7 @@ class TrainingProcess:
                 data = file.read()
         except FileNotFoundError:
             return []
+        # the process may be in the middle of a line
         whole = data[: data.rfind(b"\n") + 1]
         self._read += len(whole)
         return parse_json_lines(whole)
@@ -139,7 +140,6 @@ class TrainingProcess:
         return facts
 
     def error(self) -> SenseError:
-        """Why the run failed, with the remedy."""
         code, message = self._cause()
         if self._stopping:
             return CancelledError(message or "The training was stopped on request.")
@@ -202,7 +202,6 @@ class TrainingProcess:
 
 
 def count_oom_kills() -> int:
-    """Processes that the kernel has killed for memory in this control group; 0 if it does not say."""
     try:
         fields = dict(line.split() for line in MEMORY_EVENTS.read_text().splitlines())
         return int(fields.get("oom_kill", 0))

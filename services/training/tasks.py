@@ -23,7 +23,7 @@ from shared.settings import LeaseSettings, PathSettings
 from shared.sql.prompt import PROMPT_VERSION, prompt_version
 from shared.tasks.task import Shard, TaskResult, Work
 
-POLL_S = 0.5
+POLL_S = 0.5  # seconds between looks at the metrics
 DRAIN_GRACE_S = 8.0
 GRACE_LEASES = 0.6  # share of a lease that a stopping run may use
 STORE_PATIENCE_S = 300.0
@@ -45,6 +45,7 @@ def train_model(command: TrainModel, shard: Shard) -> TaskResult:
     for left in work.glob(f"{stage}*"):
         shutil.rmtree(left, ignore_errors=True)  # of workers that were killed
     data = find_data(command, shard)
+    # an earlier attempt may have published the model and died before it reported
     if (done := find_published(command, shard, data)) is not None:
         return done
     folder = work / f"{stage}{command.attempt}"
@@ -56,7 +57,6 @@ def train_model(command: TrainModel, shard: Shard) -> TaskResult:
 
 
 def find_data(command: TrainModel, shard: Shard) -> ObjectRef:
-    """The export to train on. Raises `NotFoundError` if its stage left none."""
     refs = shard.refs(command.data, command.output)
     if len(refs) != 1:
         raise NotFoundError(f"stage {command.data.stage} left no export {command.output}; did its job succeed?")
@@ -64,7 +64,6 @@ def find_data(command: TrainModel, shard: Shard) -> ObjectRef:
 
 
 def find_published(command: TrainModel, shard: Shard, data: ObjectRef) -> TaskResult | None:
-    """The result of an attempt that was lost after it wrote the manifest."""
     try:
         manifest = read_manifest(shard.objects, command.model)
     except NotFoundError:
@@ -74,7 +73,6 @@ def find_published(command: TrainModel, shard: Shard, data: ObjectRef) -> TaskRe
 
 
 def run_training(folder: Path, command: TrainModel, shard: Shard, data: ObjectRef) -> TaskResult:
-    """Restores the newest checkpoint, trains in `folder`, publishes the artefact."""
     config = make_config(command, shard, data, folder)
     store = checkpoint_store(command, shard, config, data)
     step = store.restore(config.out_dir)
@@ -93,11 +91,13 @@ def run_training(folder: Path, command: TrainModel, shard: Shard, data: ObjectRe
             run.kill()
         if accuracy is not None:
             accuracy.close()
+        # whoever has the lease now writes the checkpoints, so a worker that lost it writes nothing more
         uploader.close(keep=shard.heartbeat.reason not in ("lost", "orphaned"))
     manifest = make_manifest(command, data, run.facts(), prompt_version_of(command))
     retry_while_unavailable(lambda: publish_model(shard.objects, config.artefact_dir, manifest), shard)
     done = result_of(shard, read_manifest(shard.objects, command.model))
     try:
+        # a published model needs no checkpoints
         store.prune(keep=0)
     except SenseError as error:  # checkpoints that stay do no harm
         log.warning("checkpoint.not_deleted", error=error.message)
@@ -105,7 +105,7 @@ def run_training(folder: Path, command: TrainModel, shard: Shard, data: ObjectRe
 
 
 def make_config(command: TrainModel, shard: Shard, data: ObjectRef, folder: Path) -> TrainConfig:
-    """Merges the preset, the spec's values, and the paths of this attempt.
+    """Merges the preset, the values of the spec, and the paths of this attempt.
 
     Raises `InvalidInputError` if values exclude each other.
     """
@@ -135,22 +135,21 @@ def make_config(command: TrainModel, shard: Shard, data: ObjectRef, folder: Path
 
 
 def checkpoint_store(command: TrainModel, shard: Shard, config: TrainConfig, data: ObjectRef) -> CheckpointStore:
-    """The checkpoints of this stage. The recipe hash keeps out those of another base, parent or export."""
+    """Returns the checkpoints of this stage. The recipe hash keeps out those of another base, parent or export."""
     facts = config.model_dump(mode="json", exclude=NOT_IN_RECIPE_HASH) | {"data": data.sha256, "parent": command.parent}
     writer = f"{command.attempt}-{shard.heartbeat.token[:8]}"
     return CheckpointStore(shard.objects, command.job_id, command.stage, recipe=recipe_hash(facts), writer=writer)
 
 
 def reset_attempts(shard: Shard) -> None:
-    """A new checkpoint resets the shard's attempts; if the job store is down, the next checkpoint does."""
     try:
+        # a stored checkpoint restarts the shard's attempts; without that, three lost workers would end a long training
         shard.checkpointed()
     except SenseError as error:
         log.warning("checkpoint.not_reported", error=error.message)
 
 
 def make_scorer(command: TrainModel, shard: Shard, config: TrainConfig) -> AccuracyScorer | None:
-    """Writes the selection questions for the process; None without `score_steps`. Raises `InvalidInputError`."""
     if config.questions is None or command.questions is None:
         return None
     style = command.style or PromptStyle()
@@ -160,7 +159,10 @@ def make_scorer(command: TrainModel, shard: Shard, config: TrainConfig) -> Accur
 
 
 def watch_run(run: TrainingProcess, shard: Shard) -> None:
-    """Reports metrics until the run ends. When the lease ends, the run is stopped with time to save a checkpoint."""
+    """Reports metrics until the run ends.
+
+    When the lease ends, stops the run and leaves it time to save a checkpoint.
+    """
     while run.poll().status is RunStatus.RUNNING:
         report_progress(run, shard)
         if shard.abort.wait(POLL_S):
@@ -179,7 +181,7 @@ def report_progress(run: TrainingProcess, shard: Shard) -> None:
 
 
 def stop_grace(reason: str | None) -> float:
-    """Seconds for the last step and its checkpoint, within the lease, which is no longer renewed."""
+    """Seconds for the last step and its checkpoint, within the lease: it is no longer renewed."""
     if reason in ("lost", "orphaned"):
         return 0.0
     within = GRACE_LEASES * LeaseSettings().seconds
@@ -187,14 +189,13 @@ def stop_grace(reason: str | None) -> float:
 
 
 def prompt_version_of(command: TrainModel) -> str:
-    """The style of the training prompts; serving renders prompts the same way."""
     if command.sample_rows is None:
         return PROMPT_VERSION
     return prompt_version(command.sample_rows, command.style or PromptStyle())
 
 
 def make_manifest(command: TrainModel, data: ObjectRef, facts: dict[str, Any], prompts: str) -> ModelManifest:
-    """The manifest without its files, which `publish_model` adds; `prompts` is the prompt version."""
+    """Returns the manifest without its files, which `publish_model` adds; `prompts` is the prompt version."""
     return ModelManifest(
         name=command.model,
         base=command.base,
@@ -212,7 +213,7 @@ def make_manifest(command: TrainModel, data: ObjectRef, facts: dict[str, Any], p
 
 
 def retry_while_unavailable(action: Callable[[], T], shard: Shard) -> T:
-    """Waits some minutes for a store that is down rather than lose hours of training."""
+    """Waits a few minutes for a store that is down rather than lose hours of training."""
     ends, pause = time.monotonic() + STORE_PATIENCE_S, 1.0
     while True:
         try:
@@ -227,7 +228,6 @@ def retry_while_unavailable(action: Callable[[], T], shard: Shard) -> T:
 
 
 def result_of(shard: Shard, manifest: ModelManifest) -> TaskResult:
-    """The task's result for a published model."""
     outputs = {name: manifest.files[file] for name, file in OUTPUT_FILES.items()}
     outputs["manifest"] = manifest_ref(shard.objects, manifest.name)
     counts = TrainedCounts(rows=int(manifest.facts["data"]["kept"]), steps=int(manifest.facts["steps"]))

@@ -17,7 +17,7 @@ TERMINAL_EVENTS = frozenset(f"job.{status}" for status in TERMINAL)
 
 
 def require_unicode(text: str) -> str:
-    """JSON can spell half characters (surrogates); nothing after it can carry them."""
+    """Refuses lone surrogates, which JSON can spell and nothing after it can carry. Raises ValueError."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -113,7 +113,7 @@ class JobSummary(ApiObject):
 
     @property
     def terminal(self) -> bool:
-        """Nothing of it will run again, unless it is retried."""
+        """Nothing of it will run again unless it is retried."""
         return self.status in TERMINAL
 
 

@@ -43,7 +43,6 @@ class SqlRequest(BaseModel):
 
     @model_validator(mode="after")
     def check_database(self) -> Self:
-        """One database, named one way."""
         if (self.database_id is None) == (self.ddl is None):
             raise ValueError("name the database by database_id or by ddl, one of them")
         if not self.question.strip():

@@ -88,15 +88,13 @@ class SchemaCard(BaseModel):
 
     @property
     def relations(self) -> list[TableCard | ViewCard]:
-        """Everything a query may read: tables, then views."""
         return [*self.tables, *self.views]
 
 
-REMEMBERED = 2048
+REMEMBERED = 2048  # cards per process
 
 
 def find_card(objects: ObjectStore, database_id: str) -> SchemaCard:
-    """The card of a stored database or of a question database. Raises `NotFoundError`."""
     try:
         return SchemaCard.model_validate_json(objects.get(card_key(database_id)))
     except NotFoundError:
@@ -150,7 +148,7 @@ def upload_keys(objects: ObjectStore) -> dict[str, str]:
 
 
 def uploads_of_database(objects: ObjectStore, database_id: str) -> dict[str, Upload]:
-    """Every record of one database by its key, oldest first: each owner has one."""
+    """Keys and records, oldest first; each owner has one."""
     keys = [key for key in objects.list(UPLOADS_PREFIX) if key.endswith(f"-{database_id}.json")]
     return dict(zip(keys, read_uploads(objects, keys), strict=True))
 
@@ -166,7 +164,7 @@ def read_uploads(objects: ObjectStore, keys: list[str]) -> Iterator[Upload]:
 
 
 def add_upload(objects: ObjectStore, upload: Upload) -> Upload:
-    """Records the upload unless its owner already has; returns the record that counts, the oldest."""
+    """Records the upload unless its owner already has one; returns the oldest record, which is the one that counts."""
     known = list(uploads_of_database(objects, upload.id).values())
     if any(one.owner == upload.owner for one in known):
         return known[0]

@@ -14,17 +14,16 @@ from shared.storage.store import ObjectStore
 
 MANIFEST = "manifest.json"
 EXAMPLES = "examples.jsonl"
-VERSION_DIGITS = 16
+VERSION_DIGITS = 16  # hex digits of a SHA-256
 
 
 def example_id(database_id: str, question: str, evidence: str | None, gold: str, *, copy: int = 0) -> str:
-    """A hash of the content, as the sandbox computes it for verified examples; `copy` distinguishes equal questions."""
+    """The sandbox computes the same hash for verified examples; `copy` distinguishes equal questions."""
     parts = [database_id, question, evidence or "", gold, *([str(copy)] if copy else [])]
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
 
 
 def dataset_version(examples_sha256: str, policy: Policy) -> str:
-    """The version of a dataset with these examples: 16 hex digits."""
     return hashlib.sha256(f"{examples_sha256}\x1f{policy.value}".encode()).hexdigest()[:VERSION_DIGITS]
 
 
@@ -34,7 +33,6 @@ def manifest_keys(objects: ObjectStore, name: str | None = None) -> Iterator[str
 
 
 def read_manifest(objects: ObjectStore, key: str) -> DatasetManifest:
-    """Raises `NotFoundError`, or `CorruptObjectError` for something that is no manifest."""
     try:
         return DatasetManifest.model_validate_json(objects.get(key))
     except ValidationError as error:
@@ -48,7 +46,6 @@ def dataset_versions(objects: ObjectStore, name: str) -> list[DatasetManifest]:
 
 
 def newest_datasets(objects: ObjectStore) -> list[DatasetManifest]:
-    """The newest version of every name, newest first."""
     found: dict[str, DatasetManifest] = {}
     for key in manifest_keys(objects):
         one = read_manifest(objects, key)
@@ -77,12 +74,10 @@ def find_dataset(objects: ObjectStore, ref: str) -> DatasetManifest:
 
 
 def read_examples(objects: ObjectStore, manifest: DatasetManifest) -> Iterator[Example]:
-    """All examples of a dataset in order, checked against the manifest's hash."""
     return read_records(objects, manifest.examples, Example)
 
 
 def choose_split(manifest: DatasetManifest, asked: str | None, order: tuple[str, ...]) -> str:
-    """The split `asked` for, else the first of `order` that exists. Raises `InvalidInputError`."""
     there = ", ".join(sorted(manifest.splits))
     if asked is not None:
         if asked not in manifest.splits:
@@ -97,6 +92,7 @@ def choose_split(manifest: DatasetManifest, asked: str | None, order: tuple[str,
 def store_manifest(objects: ObjectStore, manifest: DatasetManifest) -> DatasetManifest:
     """Writes the manifest last, unless this version exists; returns the one that counts."""
     key = dataset_key(manifest.name, manifest.version, MANIFEST)
+    # A version is a hash of its content, so an existing manifest describes the same examples.
     if objects.exists(key):
         return read_manifest(objects, key)
     objects.put(key, manifest.model_dump_json().encode())

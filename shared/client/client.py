@@ -71,7 +71,6 @@ class RejectedError(InvalidInputError):
 
 
 def read_error(answer: httpx.Response) -> SenseError:
-    """The error behind a response of 400 or above."""
     try:
         found = Problem.model_validate_json(answer.content)
     except ValidationError:
@@ -83,6 +82,7 @@ def read_error(answer: httpx.Response) -> SenseError:
             return NotFoundError(found.detail, code=found.code)
         case 409:
             return ConflictError(found.detail, code=found.code)
+        # Temporary conditions: the caller may try again.
         case 429 | 502 | 503 | 504:
             return UnavailableError(found.detail, code=found.code)
         case status if status < 500:
@@ -91,7 +91,7 @@ def read_error(answer: httpx.Response) -> SenseError:
 
 
 def read_events(lines: Iterable[str]) -> Iterator[JobEvent]:
-    """The events of a stream's lines. Comments, `retry` and an event that is cut off are skipped."""
+    """Skips comments, `retry`, and an event that is cut off at the end."""
     data: list[str] = []
     for line in lines:
         if line.startswith("data:"):
@@ -102,9 +102,9 @@ def read_events(lines: Iterable[str]) -> Iterator[JobEvent]:
 
 
 def save_artifact(answer: httpx.Response, path: Path) -> Path:
-    """Writes the body of an open answer; `path` may be a folder, which takes the server's file name.
+    """Writes the body of an open response; `path` may be a folder, which takes the server's file name.
 
-    Raises `UnavailableError` where the bytes are not those that the server announced, or cannot be written.
+    Raises `UnavailableError` if the bytes are not those that the server announced, or cannot be written.
     """
     if path.is_dir():
         path = path / served_file_name(answer)
@@ -114,13 +114,12 @@ def save_artifact(answer: httpx.Response, path: Path) -> Path:
 
 
 def served_file_name(answer: httpx.Response) -> str:
-    """The file name that the server sends, without any folder."""
     _, _, quoted = answer.headers.get("content-disposition", "").partition('filename="')
     return Path(quoted.partition('"')[0]).name or "artifact"
 
 
 def verify_sha256(answer: httpx.Response) -> Iterator[bytes]:
-    """The chunks. Raises at the end where their SHA-256 is not the `ETag`."""
+    """Yields the chunks. Raises `UnavailableError` at the end if their SHA-256 is not the `ETag`."""
     digest = hashlib.sha256()
     for chunk in answer.iter_bytes():
         digest.update(chunk)
@@ -131,7 +130,6 @@ def verify_sha256(answer: httpx.Response) -> Iterator[bytes]:
 
 
 def batched_bytes(parts: Iterable[bytes], size: int = 1 << 16) -> Iterator[bytes]:
-    """The same bytes in fewer pieces, for a streamed request body."""
     held: list[bytes] = []
     amount = 0
     for part in parts:
@@ -145,9 +143,11 @@ def batched_bytes(parts: Iterable[bytes], size: int = 1 << 16) -> Iterator[bytes
 
 
 DEFAULT_URL = "http://127.0.0.1:8100"
+# The largest pages that the gateway serves.
 PAGE_SIZE = 100
 EVENT_PAGE_SIZE = 500
 RECONNECT_S = 0.5
+# How long `events(follow=True)` waits for a gateway that has answered before.
 RECONNECT_FOR_S = 30.0
 UPLOAD_S = 600.0
 JSON_TYPE = {"Content-Type": "application/json"}
@@ -155,10 +155,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class SenseClient:
-    """Every call raises a `SenseError` with the gateway's code and sentence, or `GatewayUnreachableError`.
+    """Every call raises a `SenseError` with the gateway's code and message, or `GatewayUnreachableError`.
 
-    A context manager. A proxy of the environment is not asked for this machine's own addresses. `timeout_s` bounds
-    a silent connection; a chat answer may take ten minutes.
+    A context manager. A proxy of the environment is not used for this machine's own addresses. `timeout_s` bounds
+    a silent connection; a chat response may take ten minutes.
     """
 
     def __init__(self, base_url: str = DEFAULT_URL, *, api_key: str | None = None, timeout_s: float = 30.0) -> None:
@@ -197,15 +197,13 @@ class SenseClient:
         owner: str | None = None,
         limit: int | None = None,
     ) -> Iterator[JobSummary]:
-        """Jobs, newest first, page by page; at most `limit`."""
         return self._pages(JobList, "/v1/jobs", limit, kind=kind, status=status, owner=owner)
 
     def job(self, job_id: str) -> Job:
-        """Raises `NotFoundError`."""
         return self._read(Job, "GET", job_path(job_id))
 
     def cancel(self, job_id: str) -> Job:
-        """The job: cancelling, or as it had ended."""
+        """The job, which is cancelling or had ended before."""
         return self._read(Job, "POST", job_path(job_id, "cancel"))
 
     def retry(self, job_id: str) -> Job:
@@ -215,13 +213,14 @@ class SenseClient:
     # events
 
     def events(self, job_id: str, *, after: str = "0", follow: bool = False) -> Iterator[JobEvent]:
-        """Events after that id, oldest first; with `follow` until the job has ended, over any lost connection."""
+        """Events after that id, oldest first. With `follow` until the job ends, across lost connections."""
         if follow:
             return self._follow(job_id, after)
         return self._pages(EventList, job_path(job_id, "events"), None, after=after, size=EVENT_PAGE_SIZE)
 
     def _follow(self, job_id: str, after: str) -> Iterator[JobEvent]:
         """Waits half a minute for a gateway that has answered before."""
+        # A gateway that has never answered is not waited for.
         last_name, heard = "", -math.inf
         while True:
             arrived = False
@@ -229,6 +228,7 @@ class SenseClient:
                 for event in self._stream(job_id, after):
                     arrived, after, last_name, heard = True, event.id, event.name, time.monotonic()
                     yield event
+                # The job may have ended after the stream broke off: its last events are still to be read.
                 if self.job(job_id).terminal and (last_name in TERMINAL_EVENTS or not arrived):
                     return
                 heard = time.monotonic()
@@ -238,7 +238,7 @@ class SenseClient:
             time.sleep(RECONNECT_S)
 
     def _stream(self, job_id: str, after: str) -> Iterator[JobEvent]:
-        """One connection's events; a connection that breaks off ends them."""
+        """Events of one connection; a lost connection ends them without an error."""
         headers = {"Last-Event-ID": after, "Accept": "text/event-stream"}
         with self._open("GET", job_path(job_id, "events", "stream"), headers=headers) as answer:
             try:
@@ -252,7 +252,7 @@ class SenseClient:
         return self._read(ArtifactList, "GET", job_path(job_id, "artifacts")).data
 
     def download(self, job_id: str, name: str, path: Path) -> Path:
-        """Saves an artifact, whole and checked, and gives its place; `path` may be a folder."""
+        """The path of the file; `path` may be a folder. Raises as `save_artifact`."""
         with self._open("GET", job_path(job_id, "artifacts", name)) as answer:
             return save_artifact(answer, path)
 
@@ -261,7 +261,7 @@ class SenseClient:
     def execute(
         self, database_id: str, sql: str, *, deadline_s: float | None = None, max_rows: int | None = None
     ) -> ExecutionResult:
-        """Runs one SQL on a stored database; SQL that fails is an answer with another `outcome` than `ok`."""
+        """SQL that fails raises nothing: its result has another `outcome` than `ok`."""
         body = {"database_id": database_id, "sql": sql, "deadline_s": deadline_s, "max_rows": max_rows}
         return self._read(
             ExecutionResult,
@@ -273,9 +273,9 @@ class SenseClient:
         )
 
     def upload_database(self, path: Path, name: str | None = None) -> DatabaseSummary:
-        """Stores a SQLite file, under the file's name where none is given; the same bytes give the same id.
+        """Stores a SQLite file, by default under the file's name; the same bytes give the same id.
 
-        Raises `RejectedError` for a file that cannot be a database, `NotFoundError` where there is none.
+        Raises `RejectedError` for a file that cannot be a database, `NotFoundError` if there is no such file.
         """
         params = {"name": path.stem[:100] if name is None else name}
         return self._read(
@@ -292,15 +292,14 @@ class SenseClient:
         return self._pages(DatabaseList, "/v1/databases", limit)
 
     def database(self, database_id: str) -> Database:
-        """A database with its schema card. Raises `NotFoundError`."""
         return self._read(Database, "GET", f"/v1/databases/{quote(database_id, safe='')}")
 
     # datasets
 
     def add_dataset(self, head: DatasetHeader, examples: Iterable[Example]) -> Dataset:
-        """Stores a dataset whose databases are there; equal content gives the version that is there already.
+        """Stores a dataset whose databases are uploaded already; equal content gives the version that exists.
 
-        Raises `RejectedError` with faults by line, the head being line 1.
+        Raises `RejectedError` with faults by line, the header being line 1.
         """
         lines = (row.model_dump_json().encode() + b"\n" for row in chain([head], examples))
         return self._read(
@@ -316,7 +315,7 @@ class SenseClient:
         return self._pages(DatasetList, "/v1/datasets", limit)
 
     def dataset(self, name: str, *, version: str | None = None) -> Dataset:
-        """A dataset with the health of its golds. Raises `NotFoundError`."""
+        """The newest version by default. Raises `NotFoundError`."""
         asked = {"version": version} if version else {}
         return self._read(Dataset, "GET", f"/v1/datasets/{quote(name, safe='')}", params=asked)
 
@@ -329,7 +328,6 @@ class SenseClient:
         hardness: str | None = None,
         limit: int | None = None,
     ) -> Iterator[DatasetExample]:
-        """Examples of a dataset, in its order, over as many pages as it takes."""
         path = f"/v1/datasets/{quote(name, safe='')}/examples"
         return self._pages(ExampleList, path, limit, version=version, split=split, hardness=hardness)
 
@@ -338,7 +336,7 @@ class SenseClient:
         self._send("DELETE", f"/v1/databases/{quote(database_id, safe='')}")
 
     def remove_dataset(self, name: str, *, version: str | None = None) -> None:
-        """All versions, or one. Raises `NotFoundError`, and `ConflictError` while an unfinished job reads it."""
+        """Removes all versions, or one. Raises `NotFoundError`, `ConflictError` while an unfinished job reads it."""
         self._send("DELETE", f"/v1/datasets/{quote(name, safe='')}", params={"version": version} if version else {})
 
     # keys
@@ -351,16 +349,15 @@ class SenseClient:
         per_minute: int | None = None,
         limits: KeyLimits | None = None,
     ) -> CreatedKey:
-        """Makes a key; its text is in this answer only. Raises `ConflictError` for a name that is taken."""
+        """The key's text is in this response only. Raises `ConflictError` if the name is taken."""
         asked = KeyRequest(name=name, role=role, per_minute=per_minute, limits=limits or KeyLimits())
         return self._read(CreatedKey, "POST", "/v1/keys", content=asked.model_dump_json(), headers=JSON_TYPE)
 
     def keys(self) -> list[KeySummary]:
-        """All keys, without their texts."""
         return self._read(KeyList, "GET", "/v1/keys").data
 
     def change_key(self, name: str, change: KeyChange) -> KeySummary:
-        """Other limits for a key; what is not given stays. Raises `NotFoundError`."""
+        """Fields that `change` does not set stay. Raises `NotFoundError`."""
         body = change.model_dump_json(exclude_unset=True)
         return self._read(KeySummary, "PATCH", f"/v1/keys/{quote(name, safe='')}", content=body, headers=JSON_TYPE)
 
@@ -374,22 +371,20 @@ class SenseClient:
         return self._pages(AdapterList, "/v1/adapters", limit)
 
     def adapter(self, name: str) -> Adapter:
-        """A trained model with its lineage. Raises `NotFoundError`."""
         return self._read(Adapter, "GET", f"/v1/adapters/{quote(name, safe='')}")
 
     def undeploy(self, name: str) -> Job:
-        """A job that takes a trained model off the engine; it stays in the store."""
         return self._read(Job, "POST", f"/v1/adapters/{quote(name, safe='')}/undeploy")
 
     def deploy(self, name: str) -> Job:
-        """A deployment job for a trained model; it answers under its name when the job has succeeded."""
+        """The deployment job. The model answers under its name once the job has succeeded."""
         return self._read(Job, "POST", f"/v1/adapters/{quote(name, safe='')}/deploy")
 
     def models(self) -> list[str]:
         return [model.id for model in self._read(ModelList, "GET", "/v1/models").data]
 
     def chat(self, model: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
-        """The text of a model's answer; `options` as in OpenAI's chat completions."""
+        """The text of the answer; `options` as in OpenAI's chat completions."""
         body = {"model": model, "messages": [dict(message) for message in messages], **options}
         answer = self._send("POST", "/v1/chat/completions", json=body, timeout=httpx.Timeout(600.0, connect=5.0))
         try:
@@ -400,7 +395,6 @@ class SenseClient:
             ) from error
 
     def ask(self, asked: SqlRequest) -> SqlAnswer:
-        """The SQL that a served model writes for a question. Raises `NotFoundError`, `RejectedError`."""
         body = asked.model_dump_json(exclude_none=True)
         return self._read(
             SqlAnswer, "POST", "/v1/sql", content=body, headers=JSON_TYPE, timeout=httpx.Timeout(UPLOAD_S, connect=5.0)
@@ -418,7 +412,6 @@ class SenseClient:
         size: int | None = None,
         **query: str | None,
     ) -> Iterator[Any]:
-        """The items of a list, `size` a page; at most `limit`."""
         left, size = limit, size or PAGE_SIZE
         while left is None or left > 0:
             asked = {**query, "after": after, "limit": min(left or size, size)}
@@ -447,10 +440,10 @@ class SenseClient:
 
     @contextmanager
     def _open(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
-        """A response whose body the caller reads."""
         try:
             with self._http.stream(method, path, **options) as answer:
                 if answer.is_error:
+                    # A streamed response has no body yet, and `read_error` needs it.
                     answer.read()
                     raise read_error(answer)
                 yield answer
@@ -464,7 +457,6 @@ class SenseClient:
 
 
 def key_header(api_key: str | None) -> dict[str, str]:
-    """Raises `InvalidInputError` for what cannot stand in a header."""
     if not api_key:
         return {}
     if not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
@@ -473,7 +465,6 @@ def key_header(api_key: str | None) -> dict[str, str]:
 
 
 def is_local(url: str) -> bool:
-    """Whether the address is this machine. Raises `InvalidInputError` for an invalid address."""
     try:
         host, scheme = httpx.URL(url).host, httpx.URL(url).scheme
     except httpx.InvalidURL as error:
@@ -484,16 +475,15 @@ def is_local(url: str) -> bool:
 
 
 def call_timeout(seconds: float) -> httpx.Timeout:
-    """For a call that may take the server this long."""
     sane = seconds if 0 < seconds < UPLOAD_S else 0.0  # NaN too: the gateway says what is wrong with it
     return httpx.Timeout(sane + RECONNECT_FOR_S, connect=5.0)
 
 
 def as_json(value: Mapping[str, Any]) -> bytes:
-    """JSON as Python writes it: the gateway refuses what is none (NaN), with its own message."""
+    """Lets NaN through, which is not JSON, so that the gateway refuses it with its own message."""
     return json.dumps(value).encode()
 
 
 def job_path(*parts: str) -> str:
-    """The address of a job, or of something below it. Ids and names are quoted, slashes in names kept."""
+    """Quotes ids and names, but keeps slashes in the names of artifacts."""
     return "/v1/jobs/" + "/".join(quote(part, safe="/" if place == 2 else "") for place, part in enumerate(parts))

@@ -55,7 +55,7 @@ class RecordSlice(BaseModel):
 
 
 class Queue(StrEnum):
-    """A service is its queue."""
+    """Each service with shards has one queue of the same name."""
 
     SYNTHESIS = "synthesis"
     SANDBOX = "sandbox"
@@ -112,16 +112,14 @@ class TaskContract(BaseModel):
 
     @model_validator(mode="after")
     def check_name(self) -> "TaskContract":
-        """The name begins with the queue, so that a misrouted task is visible."""
+        """Makes the name begin with the queue, so that a misrouted task is visible."""
         if not self.name.startswith(f"{self.queue}."):
             raise ValueError(f"task {self.name} must be named {self.queue}.<verb_noun>")
         return self
 
     def static_fields(self) -> set[str]:
-        """The command's own fields, without those that every command carries."""
         return set(self.command.model_fields) - set(Command.model_fields)
 
 
 def to_json(model: BaseModel) -> dict[str, Any]:
-    """The JSON form that travels in messages."""
     return model.model_dump(mode="json")

@@ -52,12 +52,11 @@ class GoldHealth(DatasetModel):
 
     @property
     def unanswerable(self) -> int:
-        """Questions that no answer can get right."""
         return len(self.failed) + len(self.timeouts) + len(self.capped)
 
     @property
     def ceiling(self) -> float:
-        """The best score there can be, 0 to 1."""
+        """The best score that is possible, 0 to 1."""
         return 1 - self.unanswerable / self.golds if self.golds else 0.0
 
 
@@ -100,7 +99,7 @@ class DatasetManifest(DatasetHeader):
 
 
 def parse_dataset_ref(text: str) -> tuple[str, str | None]:
-    """Name and version of NAME or NAME@VERSION. Raises ValueError."""
+    """Name and version; the version is None where the text has none. Raises ValueError."""
     found = DATASET_REF.fullmatch(text)
     if found is None:
         raise ValueError(f"{text[:80]!r} is no dataset: write NAME or NAME@VERSION, or builtin:held-out")

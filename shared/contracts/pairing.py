@@ -122,7 +122,7 @@ class ProfileLine(ProfileModel):
 
     @property
     def failed(self) -> float:
-        """The share that was not right, 0 to 1."""
+        """Share of answers that were not right, 0 to 1."""
         return 1 - self.correct / self.answers if self.answers else 0.0
 
 

@@ -32,7 +32,6 @@ class PromptStyle(Record):
 
 
 def is_empty(value: list[object]) -> bool:
-    """Whether a list says nothing."""
     return not value
 
 
@@ -203,7 +202,7 @@ class JudgedCandidate(Record):
     program: str | None = Field(default=None, description="hash of what SQLite compiles it into, where asked for")
     depends_on: list[Dependence] = Field(
         default_factory=list,
-        exclude_if=is_empty,  # seldom said, and rows without it are as they were before
+        exclude_if=is_empty,  # rarely set; records without it keep their bytes
         description="the time, a limit of ours, a collation that SQLite does not have",
     )
 
@@ -232,7 +231,7 @@ class Pair(Record):
     judged_by: list[Policy] = Field(default_factory=list, description="policies that all had to agree")
     chosen_reasoning: str = Field(default="", description="what the answer says before its SQL")
     rejected_reasoning: str = ""
-    # Of the example, for people who browse pairs: None until pairs are collected.
+    # Of the example, for people who browse pairs; None until pairs are collected.
     database_id: str | None = None
     domain: str | None = None
     level: Level | None = None
@@ -242,7 +241,6 @@ class Pair(Record):
     dataset: str | None = None
 
     def with_example(self, example: Example) -> "Pair":
-        """The pair with what it is about."""
         names = ("database_id", "domain", "level", "question", "evidence", "gold", "dataset")
         return self.model_copy(update={name: getattr(example, name) for name in names})
 

@@ -27,10 +27,11 @@ from shared.contracts.training import FULL_WEIGHT_PRESETS, TrainSettings
 from shared.errors import InvalidInputError
 
 BUILTIN_TESTS = ("builtin:held-out", "builtin:handwritten")
+# pydantic puts the tag of a union into the path of a fault; `describe_fault` takes it out.
 SYNTHESIS_TAG, DATASET_TAG = "<synthesis>", "<dataset>"
 
 
-# Nothing in a spec is without bounds: it becomes stages, rows and requests, which others' jobs share the machine with.
+# Everything in a spec is bounded: it becomes stages, records and requests on a machine that other jobs share.
 MAX_SOURCES, MAX_TEST_SETS = 32, 16
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 TokenBudget = Annotated[int, Field(ge=1, le=10**15)]
@@ -61,14 +62,12 @@ class SynthesisSource(SpecSection):
 
     @model_validator(mode="after")
     def check_levels(self) -> "SynthesisSource":
-        """At least one level has a share."""
         if sum(self.levels.values()) <= 0:
             raise ValueError("levels need at least one share above zero, e.g. {easy: 0.5, medium: 0.35, hard: 0.15}")
         return self
 
 
 def check_dataset_ref(text: str) -> str:
-    """NAME or NAME@VERSION. Raises ValueError."""
     parse_dataset_ref(text)
     return text
 
@@ -85,7 +84,6 @@ class DatasetSource(SpecSection):
 
 
 def source_kind(value: object) -> str:
-    """Which of the two a source is meant to be."""
     named = isinstance(value, DatasetSource) or (isinstance(value, dict) and "dataset" in value)
     return DATASET_TAG if named else SYNTHESIS_TAG
 
@@ -97,7 +95,6 @@ TrainSource = Annotated[
 
 
 def default_sources() -> list[SynthesisSource | DatasetSource]:
-    """Synthesis alone."""
     return [SynthesisSource()]
 
 
@@ -131,6 +128,7 @@ class TestSet(SpecSection):
     drawn at `temperature` (default 1).
     """
 
+    # pytest would take a class of this name for tests.
     __test__ = False
 
     dataset: str = Field(examples=list(BUILTIN_TESTS))
@@ -145,18 +143,15 @@ class TestSet(SpecSection):
 
     @property
     def builtin(self) -> bool:
-        """Whether it is one of ours."""
         return self.dataset in BUILTIN_TESTS
 
     @field_validator("dataset")
     @classmethod
     def check_dataset(cls, text: str) -> str:
-        """A built-in name, or the name of a dataset."""
         return text if text in BUILTIN_TESTS else check_dataset_ref(text)
 
     @model_validator(mode="after")
     def check_asking(self) -> "TestSet":
-        """The built-in sets are asked greedily, by their own rules."""
         if self.builtin and (self.samples > 1 or self.temperature or self.split or self.policy):
             raise ValueError("a built-in set takes `questions` only; sampling and policies are for datasets")
         if self.samples == 1 and self.temperature:
@@ -165,7 +160,6 @@ class TestSet(SpecSection):
 
 
 def default_tests() -> list[TestSet]:
-    """Both built-in sets: unseen domains by template, and questions written by hand."""
     return [TestSet(dataset="builtin:held-out", questions=132), TestSet(dataset="builtin:handwritten")]
 
 
@@ -189,9 +183,9 @@ SERVED_MODEL_TAG, ENDPOINT_MODEL_TAG = "<served>", "<endpoint>"
 
 
 def check_base(ref: str) -> str:
-    """The reference. Raises ValueError where it has no form that a base has; a worker looks at hubs and folders."""
+    """Checks the form only; a worker looks at hubs and folders. Raises ValueError."""
     known = ref in BUILTIN_BASES if ref.startswith("builtin:") else ref.startswith(("/", ".", "~"))
-    if not known and not HUB_NAME.fullmatch(ref):  # models/NAME has the form of a hub's name
+    if not known and not HUB_NAME.fullmatch(ref):  # models/NAME looks like a hub's name
         forms = "org/name of a hub, models/NAME of this store, or an allowed folder"
         raise ValueError(f"{ref[:80]!r} is no base model; write {', '.join(BUILTIN_BASES)}, {forms}")
     return ref
@@ -240,7 +234,6 @@ class StrongModel(SpecSection):
 
     @model_validator(mode="after")
     def check_model(self) -> "StrongModel":
-        """An endpoint without a model cannot be asked."""
         if self.judge and self.endpoint is None:
             raise ValueError("strong.judge needs an endpoint and a model to ask; or leave judge out")
         if (self.endpoint is None) != (self.model is None):
@@ -275,7 +268,6 @@ class WeakModel(SpecSection):
 
     @model_validator(mode="after")
     def check_model(self) -> "WeakModel":
-        """An endpoint without a model cannot be asked."""
         if (self.endpoint is None) != (self.model is None):
             raise ValueError("weak needs both endpoint and model, or neither to use `base`")
         if self.sweep is not None and len(set(self.sweep)) < len(self.sweep):
@@ -337,7 +329,6 @@ class EndpointModel(SpecSection):
 
 
 def model_kind(value: object) -> str:
-    """Whether a model is named alone, or with its endpoint."""
     return SERVED_MODEL_TAG if isinstance(value, str) else ENDPOINT_MODEL_TAG
 
 
@@ -348,9 +339,7 @@ ScoredModel = Annotated[
 
 REASONING_TOKENS = 512
 MAX_MODELS = 64
-MAX_MODEL_TEST_PAIRS = (
-    240  # models times test sets: each is some stages of the plan, which every step of the job looks at
-)
+MAX_MODEL_TEST_PAIRS = 240  # models times test sets; each adds stages to the plan, which every step of the job reads
 
 
 class JobSpec(SpecSection):
@@ -366,13 +355,12 @@ class JobSpec(SpecSection):
 
     @property
     def style(self) -> PromptStyle:
-        """How every prompt of the job is written."""
         prompt = self.prompt
         return PromptStyle(comments=prompt.comments, foreign_keys=prompt.foreign_keys, target=self.target)
 
     @model_validator(mode="after")
     def check_training(self) -> "JobSpec":
-        """Settings of a training exclude each other before any data is paid for, not when the training starts."""
+        """Finds settings that exclude each other before any data is paid for, not when the training starts."""
         method = getattr(getattr(self, "student", None), "method", "lora")
         for section in ("sft", "dpo"):
             settings = getattr(self, section, None)
@@ -383,14 +371,14 @@ class JobSpec(SpecSection):
     @model_validator(mode="before")
     @classmethod
     def reserve_reasoning_tokens(cls, data: Any) -> Any:
-        """Reasoning needs more tokens than SQL alone, wherever the spec does not say how many."""
+        """Reasoning needs more tokens than SQL alone; limits that the spec sets stay."""
         if not isinstance(data, dict) or data.get("target") != "reasoning_sql":
             return data
         return with_reasoning_budget(data, set(cls.model_fields))
 
 
 def training_fault(settings: TrainSettings, section: str, method: str) -> str | None:
-    """Why a training with these settings cannot run, with the remedy; None where it can."""
+    """Why a training with these settings cannot run, with the remedy; None if it can."""
     parallel = settings.preset in FULL_WEIGHT_PRESETS
     if parallel and method != "full":
         return f"the preset {settings.preset} trains all weights: set student.method: full, or choose another preset"
@@ -406,12 +394,13 @@ def training_fault(settings: TrainSettings, section: str, method: str) -> str | 
 
 
 def with_reasoning_budget(data: dict[str, Any], fields: set[str]) -> dict[str, Any]:
-    """The spec with the bounds on answers that it leaves open set to `REASONING_TOKENS`."""
+    """Sets token limits that the spec leaves open to `REASONING_TOKENS`; `fields` are those of the job's kind."""
     data = dict(data)
     if "answer_tokens" in fields and data.get("answer_tokens") is None:
         data["answer_tokens"] = REASONING_TOKENS
     weak = data.get("weak", {})
     if "weak" in fields and isinstance(weak, dict):
+        # A `max_tokens` of the spec comes later and wins.
         data["weak"] = {"max_tokens": REASONING_TOKENS, **weak}
     return data
 
@@ -427,12 +416,10 @@ class WritingSpec(JobSpec):
 
     @property
     def database_ids(self) -> list[str]:
-        """Ids of the databases to write for."""
         return [one.id for one in self.databases]
 
     @model_validator(mode="after")
     def check_databases(self) -> "WritingSpec":
-        """A share of own databases needs some, and some need a source that writes."""
         sources = [*self.train.sft, *(self.train.pairs or [])]
         written = [one for one in sources if isinstance(one, SynthesisSource)]
         if not self.databases and any(one.user_database_share for one in written):
@@ -449,7 +436,6 @@ class WritingSpec(JobSpec):
 
 
 def refuse_error_wave(strong: StrongModel) -> StrongModel:
-    """Refuses a second wave where nothing is trained that could fail. Raises ValueError."""
     if strong.follow_errors:
         raise ValueError("follow_errors is for jobs of kind pipeline: it needs a weak model and an SFT after it")
     return strong
@@ -516,7 +502,7 @@ class EvaluationSpec(JobSpec):
 
     @model_validator(mode="after")
     def check_size(self) -> "EvaluationSpec":
-        """So many models on so many sets make a plan that is no job any more."""
+        """Bounds the plan: each model on each test set adds stages."""
         if (asked := len(self.models) * len(self.evaluate)) > MAX_MODEL_TEST_PAIRS:
             raise ValueError(
                 f"{asked} times a model on a test set; {MAX_MODEL_TEST_PAIRS} is the most of a job: make it several"
@@ -547,7 +533,6 @@ class PipelineSpec(WritingSpec):
 
     @model_validator(mode="after")
     def check_wave(self) -> "PipelineSpec":
-        """The second wave is measured by what the first one writes."""
         if self.strong.follow_errors and not any(isinstance(one, SynthesisSource) for one in self.train.sft):
             raise ValueError("strong.follow_errors needs a {synthesis: N} among train.sft: the wave is a share of N")
         return self
@@ -559,12 +544,12 @@ AnySpec = Annotated[
 ]
 SPEC: TypeAdapter[AnySpec] = TypeAdapter(AnySpec)
 KINDS = ("pipeline", "synthesis", "pairing", "sft", "dpo", "deployment", "evaluation")
-MAX_FAULTS = 50  # that are told of
+MAX_FAULTS = 50  # that one error lists
 UNION_TAGS = (SYNTHESIS_TAG, DATASET_TAG, SERVED_MODEL_TAG, ENDPOINT_MODEL_TAG)
 
 
 class SpecError(InvalidInputError):
-    """A spec that cannot be used: its faults at once, each with its path, and how many there are beyond those."""
+    """A spec that cannot be used: its first faults, each with its path, and how many `more` there are."""
 
     code = "invalid_spec"
 
@@ -576,7 +561,7 @@ class SpecError(InvalidInputError):
 
 
 def describe_fault(error: Any) -> dict[str, str]:
-    """One fault of a spec as a path and a sentence."""
+    # The kind and the tags of unions are pydantic's, not keys of the user's file.
     path = error["loc"][1:] if error["loc"] and error["loc"][0] in KINDS else error["loc"]
     where = [str(part) for part in path if part not in (*UNION_TAGS, "[key]")]
     message = str(error["msg"]).removeprefix("Value error, ")
@@ -586,7 +571,7 @@ def describe_fault(error: Any) -> dict[str, str]:
 
 
 def parse_spec(data: object) -> AnySpec:
-    """The typed spec. Raises `SpecError` with all faults."""
+    """Raises `SpecError` with all faults at once."""
     if not isinstance(data, dict):
         raise SpecError([{"path": "(spec)", "message": "must be a mapping with at least `kind`"}])
     try:
@@ -600,6 +585,7 @@ def parse_spec(data: object) -> AnySpec:
 
 def used_datasets(spec: AnySpec) -> set[str]:
     """Stored datasets that a job of this spec reads, as NAME or NAME@VERSION."""
+    # Not every kind of job has these sections.
     train, strong = getattr(spec, "train", TrainSources()), getattr(spec, "strong", StrongModel())
     sources = [one for one in [*train.sft, *(train.pairs or [])] if isinstance(one, DatasetSource)]
     tests = [one for one in getattr(spec, "evaluate", []) if not one.builtin]
@@ -607,5 +593,4 @@ def used_datasets(spec: AnySpec) -> set[str]:
 
 
 def used_databases(spec: AnySpec) -> set[str]:
-    """Ids of user databases that a job of this spec writes examples for."""
     return set(getattr(spec, "database_ids", ()))

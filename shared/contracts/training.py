@@ -13,7 +13,7 @@ Schedule = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 LaunchMode = Literal["single", "ddp", "fsdp", "zero3"]
 Tracker = Literal["none", "mlflow", "wandb"]
 
-# The presets, each with its `max_length`: pairs that would be cut are refused before training.
+# Each preset's `max_length`, in tokens: pairs that the trainer would cut are refused before training.
 PRESET_LENGTHS = {
     "cpu-demo": 512,
     "cpu-smoke": 512,
@@ -22,12 +22,11 @@ PRESET_LENGTHS = {
     "gpu-7b-lora": 4096,
     "sense-paper": 4096,
 }
-# They train all weights, in several processes.
+# Presets that train all weights, in several processes.
 FULL_WEIGHT_PRESETS = frozenset({"gpu-13b-zero3", "gpu-7b-full-fsdp", "sense-paper"})
 
 
 def check_preset(name: str) -> str:
-    """The name. Raises ValueError with the presets that there are."""
     if name not in PRESET_LENGTHS:
         raise ValueError(f"there is no preset {name[:80]!r}; choose one of {', '.join(sorted(PRESET_LENGTHS))}")
     return name

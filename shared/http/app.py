@@ -16,7 +16,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 def create_internal_app(
     title: str, *, lifespan: Lifespan, guard: Guard | None = None, problems: ProblemHandlers | None = None
 ) -> FastAPI:
-    """An app for our own services and the loopback; `guard` defaults to the settings' token and hosts."""
+    # No pages of the framework: they load scripts from other hosts.
     app = FastAPI(title=title, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(GuardMiddleware, guard=guard or Guard.from_settings())
     (problems or ProblemHandlers()).install(app)
@@ -24,7 +24,6 @@ def create_internal_app(
 
 
 def add_metrics_route(app: FastAPI) -> None:
-    """`GET /metrics`: the counters of this process, for Prometheus."""
 
     @app.get("/metrics")
     async def metrics() -> Response:

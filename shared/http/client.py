@@ -12,7 +12,7 @@ CONNECT_S = 5.0
 
 
 class ServiceRefusedError(SenseError):
-    """What one of our services refused, with its code, message and status."""
+    """An error response of an internal service, with its code, message and status."""
 
     def __init__(self, service: "Service", answer: httpx.Response) -> None:
         try:
@@ -27,7 +27,7 @@ class ServiceRefusedError(SenseError):
 
 @dataclass(frozen=True)
 class Service:
-    """One of our services: its name in messages, the prefix of its error codes, and its address."""
+    """An internal service: its name in messages, the prefix of its error codes, and its address."""
 
     name: str
     short: str
@@ -38,14 +38,14 @@ class Service:
         return self.url.rstrip("/")
 
     async def answered(self, call: Awaitable[httpx.Response]) -> httpx.Response:
-        """The successful answer. Raises `ServiceRefusedError`, or `UnavailableError` (code SHORT_unavailable)."""
+        """The successful response. Raises `ServiceRefusedError`, or `UnavailableError` (code SHORT_unavailable)."""
         try:
             return self.good(await call)
         except httpx.HTTPError as error:
             raise self.silent(error) from error
 
     def good(self, answer: httpx.Response) -> httpx.Response:
-        """The answer. Raises `ServiceRefusedError` for an error, `UnavailableError` where the token is wrong."""
+        """Raises `ServiceRefusedError` for an error response, `UnavailableError` if the token is wrong."""
         if answer.status_code == 401:
             message = f"{self.name} at {self.url} does not know this process: SENSE_INTERNAL_TOKEN is another one there"
             raise UnavailableError(message, code=f"{self.short}_unavailable")
@@ -59,7 +59,6 @@ class Service:
 
 
 def internal_headers() -> dict[str, str]:
-    """The token that our services share, where one is set."""
     token = InternalSettings().secret
     return {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -73,12 +72,12 @@ def serving_service(url: str) -> Service:
 
 
 def response_timeout(seconds: float) -> httpx.Timeout:
-    """For a call that may be silent for this long."""
+    """Allows `seconds` of silence, but only `CONNECT_S` to connect."""
     return httpx.Timeout(seconds, connect=CONNECT_S)
 
 
 def open_service_client(service: Service, timeout: httpx.Timeout, *, kept: int) -> httpx.AsyncClient:
-    """One client per process, with so many idle connections. It uses no proxy: the service is ours."""
+    """Opens one client per process, with up to `kept` idle connections. It uses no proxy: the service is ours."""
     limits = httpx.Limits(max_connections=256, max_keepalive_connections=kept)
     return httpx.AsyncClient(
         base_url=service.root, headers=internal_headers(), limits=limits, timeout=timeout, trust_env=False

@@ -41,7 +41,7 @@ ORIGIN = re.compile(r"https?://(?P<authority>[^/?#@\s]{1,300})", re.I | re.A)
 
 
 def host_name(host: str) -> str | None:
-    """The name or address of a Host header, lower case, without port and brackets; None if it is not valid."""
+    """Name or address of a Host header, lower case, without port and brackets; None if it is invalid."""
     found = AUTHORITY.fullmatch(host)
     return (found["v6"] or found["name"]).lower() if found else None
 
@@ -49,7 +49,7 @@ def host_name(host: str) -> str | None:
 def is_own_host(host: str, names: Collection[str] = ()) -> bool:
     """Whether a Host header can only come from a caller who means this server.
 
-    A name can be made to resolve to this machine, an address cannot; 0.0.0.0 is nobody's address.
+    A name can be made to resolve to this machine, an address cannot. 0.0.0.0 is no machine's address.
     """
     name = host_name(host)
     if name is None:
@@ -63,9 +63,9 @@ def is_own_host(host: str, names: Collection[str] = ()) -> bool:
 
 
 def is_cross_site(method: str, headers: Headers, origins: Collection[str] = ()) -> bool:
-    """Whether the browser says that another site's page sends this, and not a person who follows a link.
+    """Whether the browser says that a page of another site sends this, unless a person follows a link.
 
-    `origins` are those that are allowed.
+    Pages of `origins` are allowed.
     """
     origin = headers.get("origin", "")
     if origin and origin in origins:
@@ -76,6 +76,7 @@ def is_cross_site(method: str, headers: Headers, origins: Collection[str] = ()) 
             return True
     if headers.get("sec-fetch-site", "") not in ("cross-site", "same-site"):
         return False
+    # A person who follows a link navigates, and only with a safe method.
     return method not in SAFE_METHODS or headers.get("sec-fetch-mode", "") != "navigate"
 
 
@@ -87,7 +88,7 @@ def shows_token(headers: Headers, token: str) -> bool:
 
 @dataclass(frozen=True)
 class Guard:
-    """The rules of one internal service. Without a token it serves the loopback only: `check_bind_address`."""
+    """The rules of one internal service. Without a token it serves the loopback only: see `check_bind_address`."""
 
     token: str | None = None
     names: frozenset[str] = frozenset()
@@ -96,14 +97,14 @@ class Guard:
 
     @classmethod
     def from_settings(cls, **more: Any) -> "Guard":
-        """By SENSE_INTERNAL_TOKEN and SENSE_INTERNAL_HOSTS."""
         settings = InternalSettings()
         return cls(token=settings.secret, names=settings.host_names, **more)
 
     def refusal(self, method: str, path: str, headers: Headers) -> "Refusal | None":
-        """Why this request is refused. `path` is compared as a whole: anything not exactly open needs the token."""
+        """None if the request is allowed. `path` is compared whole: anything but an exact open path needs the token."""
         is_open = path in self.open_paths and method in SAFE_METHODS
         knows_token = self.token is not None and shows_token(headers, self.token)
+        # Open paths are for probes, not for pages of other sites, so this check comes first.
         refusal = self.page_refusal(method, path, headers, any_host=knows_token)
         if refusal is not None or is_open:
             return refusal
@@ -112,7 +113,7 @@ class Guard:
         return None if self.takes(method, path, headers) else WRONG_TYPE
 
     def page_refusal(self, method: str, path: str, headers: Headers, *, any_host: bool = False) -> "Refusal | None":
-        """Why a browser is refused; `any_host` for a caller who showed the token, which no page knows."""
+        """The checks on what a browser reports. `any_host`: the caller showed the token, which no page knows."""
         if UNSAFE_CHARACTERS.search(path):
             return Refusal(400, "invalid_address", "the path has control characters or bytes that are not UTF-8")
         if is_cross_site(method, headers):
@@ -122,7 +123,7 @@ class Guard:
         return None
 
     def takes(self, method: str, path: str, headers: Headers) -> bool:
-        """Whether the body's type is one that a page cannot send without asking first."""
+        """Whether the body's type is one that a page cannot send to another origin without a preflight request."""
         if method not in ("POST", "PUT", "PATCH"):
             return True
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -131,7 +132,7 @@ class Guard:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Problem details, with OpenAI's `error` beside them."""
+    """Problem details, with OpenAI's `error` member beside them."""
 
     status: int
     code: str
@@ -139,6 +140,7 @@ class Refusal:
 
     def body(self) -> bytes:
         error = {"message": self.message, "type": "invalid_request_error", "param": None, "code": self.code}
+        # A type only identifies a problem: no host can have a name under .invalid (RFC 2606).
         kind, title = f"https://sense.invalid/errors/{self.code}", HTTPStatus(self.status).phrase
         problem = {"type": kind, "title": title, "status": self.status, "detail": self.message, "code": self.code}
         return json.dumps({**problem, "error": error}).encode()
@@ -197,7 +199,6 @@ def is_loopback(host: str) -> bool:
 
 
 def check_bind_address(host: str, guard: Guard) -> None:
-    """Raises `InvalidInputError` if other machines could reach a service that has no token."""
     if guard.token is None and not is_loopback(host):
         raise InvalidInputError(
             f"--host {host} would open this service to other machines without a token; set SENSE_INTERNAL_TOKEN "

@@ -35,7 +35,7 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
     **more: Any,
 ) -> JSONResponse:
-    """A problem of bounded size, however much was wrong; `more` are extension members."""
+    """Bounded in size, however much was wrong; `more` are extension members."""
     body = Problem(
         type=f"https://sense.invalid/errors/{code}",
         title=HTTPStatus(status).phrase,
@@ -58,7 +58,6 @@ def problem_response(
 
 
 def openai_error(status: int, code: str, message: str, param: object = None) -> dict[str, Any]:
-    """The member `error` that OpenAI's clients read."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"message": message, "type": kind, "param": param, "code": code}
 
@@ -68,7 +67,6 @@ def clip(text: str, most: int) -> str:
 
 
 def read_request_id(request: Request) -> str | None:
-    """The id that a middleware gave this request."""
     found = request.scope.get("state", {}).get("request_id")
     return found if isinstance(found, str) else None
 
@@ -76,9 +74,9 @@ def read_request_id(request: Request) -> str | None:
 class ProblemHandlers:
     """The error handlers of one app.
 
-    Answers under `openai_paths` carry OpenAI's `error` too. An `is_engine` is an OpenAI server itself: all of its
-    errors carry it, and what we answer with 422 is 400 under /v1, as OpenAI does. `retry_after_s` goes with 429 and
-    503; `headers_for` adds headers of the app.
+    Responses under `openai_paths` carry OpenAI's `error` too. An `is_engine` app is an OpenAI server itself: all its
+    errors carry it, and what would be 422 is 400 under /v1, as with OpenAI. `retry_after_s` goes with 429 and 503;
+    `headers_for` adds headers of the app.
     """
 
     def __init__(
@@ -101,7 +99,6 @@ class ProblemHandlers:
     def respond(
         self, request: Request, status: int, code: str, detail: str, *, param: object = None, **more: Any
     ) -> JSONResponse:
-        """A problem about this request; `more` as for `problem_response`."""
         path = request.scope["path"]
         if self.is_engine and status == 422 and path.startswith("/v1/"):
             status = 400
@@ -125,7 +122,6 @@ class ProblemHandlers:
         )
 
     async def handle_validation_error(self, request: Request, error: Exception) -> JSONResponse:
-        """A request that does not fit: all of its faults, each with its place."""
         assert isinstance(error, RequestValidationError | ValidationError)
         found = error.errors()
         faults = [
@@ -150,6 +146,5 @@ class ProblemHandlers:
 
 
 async def handle_disconnect(_: Request, error: Exception) -> Response:
-    """The caller hung up: nobody reads an answer."""
     log.info("http.left", error=type(error).__name__)
     return Response(status_code=400)

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 
 class HeadTimeoutProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """Closes a connection that does not finish the head of a request within `head_s`; uvicorn waits for ever.
+    """Closes a connection that does not finish the head of a request within `head_s`; uvicorn would wait forever.
 
     How long a body may take is up to the application.
     """
@@ -49,7 +49,6 @@ class HeadTimeoutProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
 
 def address_parser(module: str, *, port: int | None, note: str = "") -> argparse.ArgumentParser:
-    """`python -m MODULE [--host H] [--port P]`; without a default `port` it is required."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}")
     parser.add_argument("--host", default="127.0.0.1", help=note or None)
     parser.add_argument("--port", type=int, default=port, required=port is None)
@@ -75,7 +74,7 @@ Result = TypeVar("Result")
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`; cancels it with `ClientDisconnect` if the caller hangs up. The body must be read before."""
+    """Cancels `work` and raises `ClientDisconnect` if the caller hangs up. The body must be read before."""
     task, leaving = asyncio.create_task(work), asyncio.create_task(gone(request))
     try:
         await asyncio.wait([task, leaving], return_when=asyncio.FIRST_COMPLETED)
@@ -83,6 +82,7 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Resul
             raise ClientDisconnect
         return task.result()
     finally:
+        # Both tasks end here, so that no work goes on after its request.
         for one in (task, leaving):
             one.cancel()
         await asyncio.gather(task, leaving, return_exceptions=True)

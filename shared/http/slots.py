@@ -12,7 +12,7 @@ CALLER_NAME_HEADER = "X-Sense-Caller-Name"
 
 
 class CallerShareError(LimitError):
-    """The caller's share is used up; calls of others still go."""
+    """The caller's share is used up; other callers still get slots."""
 
     code = "key_busy"
 
@@ -26,6 +26,7 @@ class Slots:
 
     def __init__(self, count: int, *, wait_s: float, waiting: int, what: str, busy: type[UnavailableError]) -> None:
         self.count, self.wait_s, self.most_waiting, self.what, self.busy = count, wait_s, waiting, what, busy
+        # Three quarters, rounded up, and never all slots (of one slot, that one).
         self.share = max(1, min(count - 1, -(-count * 3 // 4)))
         self.waiting, self.free = 0, count
         self._held: Counter[str] = Counter()
@@ -52,6 +53,7 @@ class Slots:
         if not queue and self._may(caller):  # every other waiting caller has its share already
             self._take(caller)
             return
+        # A named caller gets at most half of the queue.
         if caller and self.most_waiting and len(queue) >= max(1, self.most_waiting // 2):
             raise self._refusal(caller, f"and {len(queue)} of its calls wait already")
         if self.waiting >= self.most_waiting:
@@ -101,5 +103,6 @@ class Slots:
             if queue and self._may(waiting):
                 queue.popleft().set_result(None)
                 self._take(waiting)
+                # Callers are served in turn.
                 self._queues.move_to_end(waiting)
                 return

@@ -32,9 +32,10 @@ UNREADABLE = "unreadable"
 
 
 def read_event(stream_id: str, fields: dict[str, str]) -> Event:
-    """Parses an entry. One that is not valid becomes an `unreadable` event with nothing but its job."""
+    """Parses an entry. An invalid one becomes an `unreadable` event that holds only its job."""
     try:
         shard = fields.get("shard", "")
+        # `int` would also accept signs, spaces, underscores and other digits
         if shard and not (shard.isascii() and shard.isdigit()):
             raise ValueError(f"a shard is a number, not {shard!r}")
         return Event.model_validate({**fields, "id": stream_id, "data": json.loads(fields.get("data") or "{}")})
@@ -64,7 +65,7 @@ class EventReader:
                 self.client.xgroup_create(self.stream, CONSUMER_GROUP, id="0", mkstream=True)
 
     def read(self, *, block_ms: int | None, most: int = 200) -> list[Event]:
-        """New events; waits up to `block_ms` for one, or not at all if it is None."""
+        """Waits up to `block_ms` for new events, or not at all if it is None."""
         with redis_errors():
             answer = self.client.xreadgroup(
                 CONSUMER_GROUP, self.consumer, {self.stream: ">"}, count=most, block=block_ms
@@ -86,7 +87,7 @@ class JobEvents:
         self.stream = f"{prefix}job:{job_id}:events"
 
     def progress(self, stage: str, shard: int, data: dict[str, Any]) -> None:
-        """Adds progress for people who watch; nothing is decided by it."""
+        """Adds progress for people who watch. No decision depends on it."""
         with redis_errors():
             at = self.client.time()
             fields = {
@@ -97,16 +98,14 @@ class JobEvents:
                 "at": f"{at[0]}.{at[1]:06d}",
                 "data": json.dumps(data, separators=(",", ":")),
             }
-            self.client.xadd(self.stream, fields, maxlen=20_000, approximate=True)
+            self.client.xadd(self.stream, fields, maxlen=20_000, approximate=True)  # approximate trimming is cheaper
 
     def after(self, last_id: str = "0", most: int = 500) -> list[Event]:
-        """Entries after `last_id`, oldest first."""
         with redis_errors():
             entries = self.client.xrange(self.stream, min=f"({last_id}", count=most)
         return [self._own(entry_id, fields) for entry_id, fields in entries]
 
     def all(self) -> Iterator[Event]:
-        """All entries that are still in the stream."""
         last = "0"
         while batch := self.after(last):
             yield from batch

@@ -35,15 +35,16 @@ class FinishedJob:
 
 
 class FinishedJobs:
-    """Lists finished jobs and removes them. A job leaves at once for all readers; its shards are removed in slices."""
+    """Lists and removes finished jobs. A job leaves at once for all readers; its shards are removed in slices."""
 
     def __init__(self, store: JobStore) -> None:
         self.store = store
         self.client = store.client
 
     def all(self) -> Iterator[FinishedJob]:
-        """Oldest first."""
+        """Yields the oldest first. A job with an incomplete archive or unsettled shards is left out."""
         with redis_errors():
+            # a job that changes after this read is refused by `forget`
             stale = {*self.client.hkeys(self.store.key("stale")), *self.client.smembers(self.store.key("settling"))}
         for some in batches(reversed(self.store.job_ids()), BATCH):
             pipe = self.client.pipeline(transaction=False)
@@ -56,7 +57,6 @@ class FinishedJobs:
                     yield job
 
     def mark_swept(self, job: FinishedJob) -> None:
-        """Records that retention has removed the old objects of this job."""
         self.store.steps.run("swept", job.id, job.epoch)
 
     def forget(self, job: FinishedJob) -> bool:
@@ -67,14 +67,14 @@ class FinishedJobs:
         return True
 
     def finish_leaving(self) -> None:
-        """Goes on with removals that a killed process had started."""
+        """Completes removals that a killed process had started."""
         with redis_errors():
             leaving = self.client.smembers(self.store.key("leaving"))
         for job_id in sorted(leaving):
             self.store.remove_readable_shards(job_id, AT_ONCE_S)
 
     def _read(self, job_id: str, answer: Any) -> FinishedJob | None:
-        """None for an active job, and for one whose record cannot be read, which stays for an operator to look at."""
+        """None for an active job and for an unreadable one, which stays for an operator to look at."""
         try:
             with redis_errors():
                 status, finished_at, epoch, swept = raise_if_error(answer)

@@ -99,7 +99,7 @@ class StagePlan(PlanPart):
     frees: str | None = None
 
     def upstream(self) -> set[str]:
-        """Every stage that this one waits for or reads from. What waves count is downstream and not among them."""
+        """Every stage that this one waits for or reads from, without the one that waves count: it is downstream."""
         names = set(self.after)
         if isinstance(self.source, EachShard | Slices | TopUp):
             names.add(self.source.stage)
@@ -134,6 +134,7 @@ class JobPlan(PlanPart):
         for stage in self.stages:
             if stage.id in seen:
                 raise ValueError(f"stage {stage.id} stands twice in the plan")
+            # stages refer only to earlier ones, so a plan has no cycles
             if missing := stage.upstream() - seen:
                 raise ValueError(f"stage {stage.id} comes before {sorted(missing)}")
             if stage.task not in CONTRACTS:

@@ -1,6 +1,6 @@
 """Reads jobs, stages, shards and events for people: from Redis, or from the archive once Redis has lost the job.
 
-Nothing here changes a job. A damaged record costs only itself: lists go on without it.
+Nothing here changes a job. A damaged record costs only itself: lists continue without it.
 """
 
 import json
@@ -45,7 +45,7 @@ FIELDS = (
 JOBS_AT_ONCE = 200
 IDS_AT_ONCE = 500
 UNFINISHED = frozenset({"queued", "running", "cancelling"})
-KNOWN_KINDS: dict[str, str] = {}
+KNOWN_KINDS: dict[str, str] = {}  # by key; a job's kind never changes, so each process reads it once
 MAX_KNOWN_KINDS = 200_000
 SHARDS_AT_ONCE = 200
 log = get_logger()
@@ -66,7 +66,6 @@ class JobPage:
 
 
 def read_jobs(store: JobStore, ids: list[str]) -> Iterator[JobRecord]:
-    """Records of these jobs, in this order."""
     for start in range(0, len(ids), JOBS_AT_ONCE):
         with redis_errors():
             pipe = store.client.pipeline(transaction=False)
@@ -93,12 +92,13 @@ def read_job_page(
 ) -> JobPage:
     """Up to `limit` jobs older than `after`. Raises `InvalidInputError` for an unknown cursor."""
     start = 0 if after is None else job_rank(store, after) + 1
+    # one more than the page, to know whether another page follows
     ids = list(islice(iterate_job_ids(store, start, kind, status, owner), limit + 1))
     return JobPage(list(read_jobs(store, ids[:limit])), has_more=len(ids) > limit)
 
 
 def job_rank(store: JobStore, job_id: str) -> int:
-    """The job's position in the list, newest first. Raises `InvalidInputError` (code unknown_cursor)."""
+    """The position in the list, newest first. Raises `InvalidInputError` (code unknown_cursor)."""
     with redis_errors():
         place = store.client.zrevrank(store.key("jobs"), job_id)
     if place is None:
@@ -109,7 +109,7 @@ def job_rank(store: JobStore, job_id: str) -> int:
 def iterate_job_ids(
     store: JobStore, start: int, kind: str | None, status: str | None, owner: str | None
 ) -> Iterator[str]:
-    """Ids from a position on, newest first. Records are not read, so that long lists page quickly."""
+    # few jobs are active, so most of a long list need not be looked at
     unfinished = set(store.active()) if status in UNFINISHED else None
     while True:
         with redis_errors():
@@ -119,6 +119,7 @@ def iterate_job_ids(
             if kind is None
             else [one for one, found in zip(ids, read_kinds(store, ids), strict=True) if found == kind]
         )
+        # filters read single fields and no records, so that long lists page quickly
         maybe = of_kind if unfinished is None else [one for one in of_kind if one in unfinished]
         maybe = maybe if owner is None else filter_by_owner(store, maybe, owner)
         if status is None:
@@ -132,7 +133,6 @@ def iterate_job_ids(
 
 
 def read_kinds(store: JobStore, ids: list[str]) -> list[str | None]:
-    """A job's kind never changes: each process reads it once."""
     if len(KNOWN_KINDS) > MAX_KNOWN_KINDS:
         KNOWN_KINDS.clear()
     keys = [store.key("job", job_id) for job_id in ids]
@@ -148,7 +148,6 @@ def read_kinds(store: JobStore, ids: list[str]) -> list[str | None]:
 
 
 def filter_by_owner(store: JobStore, ids: list[str], owner: str) -> list[str]:
-    """Jobs of a key, by its id or its name."""
     with redis_errors():
         pipe = store.client.pipeline(transaction=False)
         for job_id in ids:
@@ -157,7 +156,7 @@ def filter_by_owner(store: JobStore, ids: list[str], owner: str) -> list[str]:
 
 
 def read_kinds_and_statuses(store: JobStore, ids: list[str]) -> list[tuple[str | None, str | None]]:
-    """For filters and metrics, in one round trip; None where a job is gone."""
+    """Takes one round trip; None where a job is gone or unreadable."""
 
     def read(values: list[str | None]) -> tuple[str | None, str | None]:
         kind, status = values
@@ -172,7 +171,6 @@ def read_kinds_and_statuses(store: JobStore, ids: list[str]) -> list[tuple[str |
 
 
 def read_stages(store: JobStore, ids: list[str]) -> dict[str, list[StageInfo]]:
-    """The stages of many jobs in plan order, in two round trips; none before a job is compiled."""
     no_stages: list[str] = []
     with redis_errors():
         pipe = store.client.pipeline(transaction=False)
@@ -189,8 +187,6 @@ def read_stages(store: JobStore, ids: list[str]) -> dict[str, list[StageInfo]]:
 
 
 def read_stage_info(stage: str, answer: object) -> StageInfo:
-    """A stage, or its id alone where it cannot be read."""
-
     def read(fields: dict[str, str]) -> StageInfo:
         state = read_stage(fields, frozenset(), frozenset())
         return StageInfo(stage, fields.get("task", ""), fields.get("queue", ""), state)
@@ -208,10 +204,10 @@ class ArchivedJob:
 
 
 def read_archived_job(objects: ObjectStore, job_id: str) -> ArchivedJob:
-    """The last ending's. Raises `NotFoundError` (code job_not_found) where there is no archive of that job.
+    """Reads the archive of the job's last ending. Raises `NotFoundError` (code job_not_found) if there is none.
 
-    Raises `CorruptObjectError` for a record that cannot be read. A plan of another version is left out: the job is
-    shown without its stages.
+    Raises `CorruptObjectError` for a record that cannot be read. A plan of another version is left out, and the
+    job is shown without its stages.
     """
     key = archived_key(objects, job_id, "job.json")
     try:
@@ -240,8 +236,9 @@ def stage_records(plan: JobPlan | None, states: dict[str, Any]) -> list[StageInf
 def read_archived_shards(
     objects: ObjectStore, job_id: str, stages: Collection[str] | None = None
 ) -> Iterator[ShardRecord]:
-    """Shards of these stages, or all, in plan order. Others are not even parsed: an archive may hold a million."""
+    """Yields shards in plan order. Other stages are not even parsed: an archive may hold a million shards."""
     key = archived_key(objects, job_id, "rows.jsonl")
+    # the archive writes `stage` first in each line
     begins = None if stages is None else tuple(f'{{"stage":{json.dumps(stage)},'.encode() for stage in stages)
     for number, line in enumerate(read_lines(objects, key), start=1):
         if begins is None or line.startswith(begins):
@@ -249,12 +246,11 @@ def read_archived_shards(
 
 
 def read_archived_events(objects: ObjectStore, job_id: str) -> list[Event]:
-    """All events, oldest first; progress is not archived."""
     return list(read_records(objects, archived_key(objects, job_id, "events.jsonl"), Event))
 
 
 class JobReader:
-    """One job, wherever it is known. Raises `NotFoundError` (code job_not_found) where nobody knows it."""
+    """One job in Redis or in the archive. Raises `NotFoundError` (code job_not_found) if it is in neither."""
 
     def __init__(self, store: JobStore, objects: ObjectStore, job_id: str) -> None:
         self.store, self.objects, self.job_id = store, objects, job_id
@@ -267,17 +263,15 @@ class JobReader:
 
     @property
     def terminal(self) -> bool:
-        """Whether the job had ended when the record was read."""
         return self.record.status.terminal
 
     def refresh(self) -> bool:
-        """Reads the record again and returns `terminal`."""
         if self.archived is None:
             self.record = self.store.shown_job(self.job_id)
         return self.terminal
 
     def plan(self) -> JobPlan | None:
-        """The compiled plan; None before there is one, and where it cannot be read: the job's error says so."""
+        """Returns None before the job is compiled, and for an unreadable plan, which the job's error reports."""
         if self.archived:
             return self.archived.plan
         try:
@@ -294,14 +288,14 @@ class JobReader:
         return [row for stage in stages for row in self.store.readable_shards(self.job_id, stage)]
 
     def find_shard(self, stage: str, shard: int) -> ShardRecord | None:
-        """A shard that Redis knows; an archive has no index."""
+        """Returns None for a shard that is not in Redis; an archive has no index."""
         try:
             return self.store.shard(self.job_id, stage, shard)
         except NotFoundError:
             return None
 
     def walk_shards(self, stage: str, first: int = 0) -> Iterator[ShardRecord]:
-        """A stage's shards from number `first` on, a few at a time. What cannot be read is left out."""
+        """Reads a few shards at a time, from number `first` on. Those that cannot be read are left out."""
         if self.archived:
             rows = read_archived_shards(self.objects, self.job_id, [stage])
             yield from (row for row in rows if row.shard >= first)
@@ -318,6 +312,7 @@ class JobReader:
                 answers = pipe.execute(raise_on_error=False)
             for shard, fields in zip(shards, answers, strict=True):
                 with suppress(*DAMAGE_ERRORS), redis_errors():
+                    # empty if the shard has left Redis since its number was read
                     if raise_if_error(fields):
                         yield read_shard(stage, int(shard), fields)
             if len(shards) < SHARDS_AT_ONCE:
@@ -325,17 +320,14 @@ class JobReader:
             first = int(shards[-1]) + 1
 
     def finished_outputs(self, stage: str, output: str, first: int = 0) -> Iterator[tuple[int, ObjectRef]]:
-        """Number and reference of one output of the stage's finished shards, in shard order."""
         for row in self.walk_shards(stage, first):
             if row.state is ShardState.DONE and output in row.outputs:
                 yield row.shard, row.outputs[output]
 
     def finished_output(self, stage: str, output: str) -> ObjectRef | None:
-        """One output of the stage's first finished shard."""
         return next((ref for _, ref in self.finished_outputs(stage, output)), None)
 
     def events(self, after: str, limit: int) -> list[Event]:
-        """Up to `limit` events after that id, oldest first."""
         if self.archived is None:
             try:
                 return JobEvents(self.store.client, self.store.prefix, self.job_id).after(after, limit)
@@ -345,7 +337,7 @@ class JobReader:
         return [event for event in events if stream_position(event.id) > stream_position(after)][:limit]
 
     def progress(self, stage: str) -> Iterator[Event]:
-        """Progress of a stage, oldest first; an archive keeps none."""
+        """Yields the oldest first; nothing for an archived job, because progress is not archived."""
         if self.archived is None:
             for event in JobEvents(self.store.client, self.store.prefix, self.job_id).all():
                 if event.type == "progress" and event.stage == stage:
@@ -353,6 +345,5 @@ class JobReader:
 
 
 def stream_position(stream_id: str) -> tuple[int, int]:
-    """A stream id as numbers, in the stream's order."""
     time, _, number = stream_id.partition("-")
     return int(time), int(number or 0)

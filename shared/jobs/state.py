@@ -116,12 +116,13 @@ class JobRecord(BaseModel):
 
 
 T = TypeVar("T")
-# What reading a damaged job, shard, plan or event raises; `redis.ResponseError` if a key has another type.
+# What reading a damaged job, shard, plan or event raises. A key of another type raises `redis.ResponseError`.
 DAMAGE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, redis.ResponseError)
 
 
 def raise_if_error(answer: Any) -> Any:
     """Raises the error of one answer of a pipeline that ran with `raise_on_error=False`."""
+    # a server that is away must not look like damaged data
     if isinstance(answer, redis.RedisError) and (away := as_unavailable(answer)) is not None:
         raise away from answer
     if isinstance(answer, Exception):
@@ -130,7 +131,7 @@ def raise_if_error(answer: Any) -> Any:
 
 
 def read_or_default(otherwise: T, read: Callable[[Any], T], answer: Any) -> T:
-    """Reads an answer, or returns the default if it is damaged: one job must not break a list."""
+    """Returns the default for a damaged answer, because one job must not break a list."""
     try:
         return read(raise_if_error(answer))
     except DAMAGE_ERRORS:
@@ -180,7 +181,7 @@ def read_job(fields: Mapping[str, str]) -> JobRecord:
 
 
 def salvage_job(job_id: str, fields: Mapping[str, str], error: Exception | None = None) -> JobRecord:
-    """What can be read of a damaged record, so that the job can be listed, cancelled and removed."""
+    """Reads what it can of a damaged record, so that the job can be listed, cancelled and removed."""
 
     def read(name: str, reader: Callable[[str], T], otherwise: T) -> T:
         try:
@@ -205,7 +206,6 @@ def salvage_job(job_id: str, fields: Mapping[str, str], error: Exception | None 
 
 
 def summarize_error(error: Exception | None) -> str:
-    """The error in a few words."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -219,6 +219,7 @@ def read_stage(fields: Mapping[str, str], existing: frozenset[int], finished: fr
         **{name: int(fields.get(name, "0")) for name in names},
         closed=fields.get("closed") == "1",
         skipped=fields.get("skipped") == "1",
+        # 6 is the length of the prefix "count:"
         counts={key[6:]: int(value) for key, value in sorted(fields.items()) if key.startswith("count:")},
         existing=existing,
         finished=finished,

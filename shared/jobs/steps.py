@@ -1,4 +1,4 @@
-"""Runs the Lua scripts of the job store, one file a step."""
+"""Runs the Lua scripts of the job store, one file for each step."""
 
 from functools import cache
 from pathlib import Path
@@ -46,6 +46,7 @@ class Steps:
             with redis_errors():
                 return script(keys=self.fence, args=[self.prefix, *args])
         except redis.ResponseError as error:
+            # the word that `prelude.lua` puts into its error
             if "FENCED" in str(error):
                 raise NotLeaderError("another orchestrator has taken over") from error
             raise

@@ -1,4 +1,7 @@
-"""The job store: jobs, stages and shards in Redis. Every change is one atomic script."""
+"""The job store: jobs, stages and shards in Redis. Every change is made by an atomic script.
+
+Large changes are made in slices, one script each (docs/decisions/0027-counters-first.md).
+"""
 
 import hashlib
 import json
@@ -38,13 +41,13 @@ from shared.logging import get_logger
 from shared.redis import RedisClient, redis_errors
 
 IDEMPOTENCY_TTL_S = 24 * 3600
-PLANS_KEPT = 128
+PLANS_KEPT = 128  # plans never change, so a process may cache them
 BATCH = 1000
 SLICE = 100  # shards that one script may move: Redis does nothing else for that millisecond or two
 LOOKS = 500  # jobs that one `take` may look at
-AT_ONCE_S = 0.2  # the caller of `cancel` or `retry` settles shards for so long; the orchestrator does the rest
-HEALED_PAGES = 50
-RESENDS = 5
+AT_ONCE_S = 0.2  # how long a caller of `cancel` or `retry` settles shards; the orchestrator does the rest
+HEALED_PAGES = 50  # pages that one call of `missing` compares; the next call continues behind them
+RESENDS = 5  # vanished messages in a row before they count as an attempt: see `resend`
 ASIDE_DAYS = 30
 COMMON_KEYS = {
     "jobs": "zset",
@@ -75,7 +78,6 @@ class UnreadablePlanError(SenseError, ValueError):
 
 
 def owned_key(idempotency_key: str, owner: Owner | None) -> str:
-    """Makes an idempotency key find only jobs of its owner."""
     return f"{owner.id}:{idempotency_key}" if owner and idempotency_key else idempotency_key
 
 
@@ -123,10 +125,10 @@ class JobStore:
         owner: Owner | None = None,
         most: int | None = None,
     ) -> tuple[str, bool]:
-        """The id of a new job (and True), or of the job that the owner submitted with the same idempotency key.
+        """Returns a new job's id and True, or the id of the owner's job with this idempotency key and False.
 
-        That job may have left Redis for its archive. Raises `ConflictError` (code idempotency_mismatch) if the key was
-        used with another body, `TooManyJobsError` if the owner has `most` active jobs.
+        The latter may have left Redis for its archive. Raises `ConflictError` (code idempotency_mismatch) if the key
+        was used with another body, `TooManyJobsError` if the owner has `most` active jobs.
         """
         body = compact(spec.model_dump(mode="json"))
         digest = hashlib.sha256(body.encode()).hexdigest()
@@ -143,14 +145,12 @@ class JobStore:
         return str(answer[1]), answer[0] == "new"
 
     def submitted(self, spec: AnySpec, idempotency_key: str, owner: Owner | None) -> str | None:
-        """The job that was submitted with this spec and this idempotency key, if there is one."""
         digest = hashlib.sha256(compact(spec.model_dump(mode="json")).encode()).hexdigest()
         with redis_errors():
             found = self.client.hmget(self.key("idempotency", owned_key(idempotency_key, owner)), "job", "body")
         return str(found[0]) if found[1] == digest else None
 
     def job(self, job_id: str) -> JobRecord:
-        """Raises `NotFoundError`."""
         with redis_errors():
             fields = self.client.hgetall(self.key("job", job_id))
         if not fields:
@@ -158,27 +158,25 @@ class JobStore:
         return read_job(fields)
 
     def knows(self, job_id: str) -> bool:
-        """Whether the job is in Redis. One that left is only in the archive, even while its shards are removed."""
+        """Returns False for a job that has left for the archive, even while its shards are still being removed."""
         with redis_errors():
             return bool(self.client.exists(self.key("job", job_id)))
 
     def shown_job(self, job_id: str) -> JobRecord:
-        """The record of a job, or what can be read of a damaged one. Raises `NotFoundError`."""
         try:
             return self.job(job_id)
         except DAMAGE_ERRORS as error:
             with redis_errors():
+                # HGETALL fails on a key of another type, so the type is checked first
                 is_hash = self.client.type(self.key("job", job_id)) == "hash"
                 return salvage_job(job_id, self.client.hgetall(self.key("job", job_id)) if is_hash else {}, error)
 
     def owner(self, job_id: str) -> Owner | None:
-        """The owner of a job; None also if there is no such job."""
         with redis_errors():
             key_id, name = self.client.hmget(self.key("job", job_id), "owner_id", "owner")
         return Owner(id=key_id, name=name or "") if key_id else None
 
     def job_ids(self) -> list[str]:
-        """All ids, newest first."""
         with redis_errors():
             return list(self.client.zrevrange(self.key("jobs"), 0, -1))
 
@@ -187,8 +185,10 @@ class JobStore:
             return sorted(self.client.smembers(self.key("active")))
 
     def submissions(self, job_ids: Sequence[str]) -> list[tuple[str, bool, float]]:
-        """For each job, whether it has a plan and when it was submitted. A job that cannot be read counts as planned,
-        so that it is looked at and ended."""
+        """Returns for each job whether it has a plan and when it was submitted.
+
+        A job that cannot be read counts as planned, so that the orchestrator looks at it and ends it.
+        """
         pipe = self.client.pipeline(transaction=False)
         for job_id in job_ids:
             pipe.hexists(self.key("job", job_id), "plan")
@@ -198,7 +198,6 @@ class JobStore:
         return [(job_id, bool(next(answers)), read_or_default(0.0, float, next(answers))) for job_id in job_ids]
 
     def statuses(self, job_ids: Sequence[str]) -> list[str | None]:
-        """The statuses of these jobs; None for a job that left or cannot be read."""
         pipe = self.client.pipeline(transaction=False)
         for job_id in job_ids:
             pipe.hget(self.key("job", job_id), "status")
@@ -223,7 +222,7 @@ class JobStore:
             )
 
     def cancel(self, job_id: str) -> str:
-        """Asks a job to end and returns its status; its waiting shards follow in slices. Raises `NotFoundError`.
+        """Returns the status of the job; its waiting shards are settled in slices. Raises `NotFoundError`.
 
         A job whose keys cannot be read is quarantined at once, so that every job can be cancelled.
         """
@@ -257,7 +256,6 @@ class JobStore:
         return "running"
 
     def settle_shards(self, job_id: str, within_s: float) -> bool:
-        """Applies a `cancel`, `retry` or `end` to the shards, slice by slice; True once all are done."""
         ends = time.monotonic() + within_s
         try:
             while self.steps.run("settle_shards", job_id, SLICE):
@@ -272,7 +270,6 @@ class JobStore:
         return True
 
     def work_off(self, within_s: float = AT_ONCE_S) -> None:
-        """Goes on with large changes: shards to settle, and shards of jobs that left."""
         ends = time.monotonic() + within_s
         pipe = self.client.pipeline(transaction=False)
         pipe.smembers(self.key("settling"))
@@ -290,7 +287,7 @@ class JobStore:
                 break
 
     def remove_readable_shards(self, job_id: str, within_s: float) -> bool:
-        """As `remove_shards`; data that cannot be read stays for an operator to look at."""
+        """As `remove_shards`, but data that cannot be read stays for an operator to look at."""
         try:
             return self.remove_shards(job_id, within_s)
         except DAMAGE_ERRORS as error:
@@ -298,7 +295,7 @@ class JobStore:
             return True
 
     def remove_shards(self, job_id: str, within_s: float) -> bool:
-        """Goes on with removing a job that left, at least by one slice; True if nothing of it remains."""
+        """Continues to remove a job that has left, by at least one slice; True if nothing of it remains."""
         ends = time.monotonic() + within_s
         with redis_errors():
             for stage in self.client.lrange(self.key("job", job_id, "stages"), 0, -1):
@@ -316,12 +313,13 @@ class JobStore:
                 *[self.key("job", job_id, part) for part in ("events", "budgets")],
                 *[self.key("job", job_id, "budget", scope) for scope in scopes],
             )
+            # the list of stages goes last: an interrupted removal needs it to continue
             self.client.unlink(self.key("job", job_id, "stages"))
             self.client.srem(self.key("leaving"), job_id)
         return True
 
     def end(self, job_id: str, status: str, error: ErrorInfo | None = None) -> bool:
-        """Makes a job terminal; False if it was already."""
+        """Returns False if the job was already terminal."""
         return bool(self.steps.run("end_job", job_id, status, error.model_dump_json() if error else ""))
 
     def quarantine(self, job_id: str, error: ErrorInfo) -> bool:
@@ -330,12 +328,10 @@ class JobStore:
         return bool(self.steps.run("quarantine", job_id, error.model_dump_json(), ASIDE_DAYS, *queues))
 
     def mark_damaged(self, job_id: str, reason: str) -> None:
-        """Reports a job that the orchestrator has to end."""
         with redis_errors():
             self.client.hset(self.key("damaged"), job_id, reason)
 
     def damaged(self) -> dict[str, str]:
-        """Jobs with data that could not be read, and what it was. `quarantine` takes a job off."""
         with redis_errors():
             return dict(self.client.hgetall(self.key("damaged")))
 
@@ -357,12 +353,11 @@ class JobStore:
         return {job_id: int(seen) for job_id, seen in sorted(stale.items()) if job_id not in later}
 
     def mark_stale(self, job_id: str) -> None:
-        """Has the archive of a finished job written again."""
         with redis_errors():
             self.client.hincrby(self.key("stale"), job_id, 1)
 
     def archived(self, job_id: str, seen: int) -> bool:
-        """Records that the archive holds everything up to `seen`; False if more has happened since."""
+        """Records that the archive holds everything up to `seen`; returns False if more has happened since."""
         return bool(self.steps.run("archived", job_id, seen))
 
     def _known(self, job_id: str, status: str) -> str:
@@ -377,7 +372,6 @@ class JobStore:
     # plan and stages
 
     def set_plan(self, job_id: str, plan: JobPlan) -> bool:
-        """Stores the compiled plan; False if there is one already, which then counts."""
         args: list[str | int] = []
         for stage in plan.stages:
             contract, device = CONTRACTS[stage.task], stage.device
@@ -387,7 +381,7 @@ class JobStore:
         return bool(self.steps.run("set_plan", job_id, plan.model_dump_json(), *args))
 
     def plan(self, job_id: str) -> JobPlan | None:
-        """The stored plan; None before the orchestrator compiles it. Plans never change, so they are cached.
+        """Returns None before the orchestrator has compiled the job. Plans never change, so they are cached.
 
         Raises `UnreadablePlanError` if this version cannot read it.
         """
@@ -412,7 +406,6 @@ class JobStore:
         return plan
 
     def request_ids(self, job_ids: Iterable[str]) -> dict[str, str]:
-        """The id of the request that submitted each job, or the id of the job if there is none."""
         wanted = sorted(set(job_ids))
         pipe = self.client.pipeline(transaction=False)
         for job_id in wanted:
@@ -422,11 +415,9 @@ class JobStore:
         return {job_id: found if isinstance(found, str) and found else job_id for job_id, found in answers}
 
     def forget_plan(self, job_id: str) -> None:
-        """Drops the plan of a finished job from the cache."""
         self._plans.pop(job_id, None)
 
     def add_shards(self, job_id: str, stage: str, shards: Mapping[int, Mapping[str, Any]]) -> int:
-        """Adds the shards that do not exist yet, in slices, and returns how many those were."""
         added = 0
         for some in batches(shards.items(), SLICE):
             args = [part for shard, params in some for part in (shard, compact(params))]
@@ -437,7 +428,6 @@ class JobStore:
         self.steps.run("close_stage", job_id, stage, int(skipped))
 
     def stage_states(self, job_id: str, plan: JobPlan, *, members: bool = True) -> dict[str, StageState]:
-        """The states of all stages; `members` adds which shards exist and are done."""
         pipe = self.client.pipeline(transaction=True)
         for stage in plan.stages:
             pipe.hgetall(self.key("job", job_id, "stage", stage.id))
@@ -455,15 +445,14 @@ class JobStore:
         return states
 
     def sums(self, job_id: str, stage: str) -> StageState:
-        """The counts of one stage without its members, so the cost does not grow with the stage."""
         with redis_errors():
             return read_stage(self.client.hgetall(self.key("job", job_id, "stage", stage)), frozenset(), frozenset())
 
     def look(self, job_id: str, plan: JobPlan, news: Mapping[str, Set[int]]) -> tuple[JobStatus, dict[str, StageState]]:
-        """The status of a job and the states of its stages at one moment, at a cost that does not grow with the job.
+        """Reads the status of a job and its stages at one moment, at a cost that does not grow with the job.
 
-        The only members it looks up are `news`, the finished shards by stage. They are `finished` in their stage, and
-        those that a following stage has are `existing` there. Raises `NotFoundError`.
+        It looks up no shards except `news`, the finished ones by stage. They become `finished` in their stage, and
+        those that a following stage already has become `existing` there. Raises `NotFoundError`.
         """
         known = {stage: sorted(shards) for stage, shards in news.items() if shards}
         asked = {
@@ -494,10 +483,10 @@ class JobStore:
         return JobStatus(status), states
 
     def missing(self, job_id: str, upstream: str, stage: str, most: int = 5 * BATCH) -> set[int]:
-        """Up to `most` shards that are done upstream and that `stage` does not have.
+        """Returns up to `most` shards that are done upstream and that `stage` does not have.
 
-        A call compares a limited number of pages and the next call goes on behind them, so a few calls see all shards
-        and no command walks a whole set.
+        Each call compares a limited number of pages, and the next call continues behind them. A few calls see all
+        shards, and no command walks a whole set.
         """
         place = (job_id, stage)
         first, found = self._compared.pop(place, 0), set[int]()
@@ -516,7 +505,7 @@ class JobStore:
             if len(shards) < BATCH:
                 if found or not wraps:
                     return found
-                first, wraps = 0, False  # nothing is missing behind the last place: go on at the start
+                first, wraps = 0, False  # nothing is missing behind the last place: continue at the start
                 continue
             first = int(shards[-1]) + 1
             if len(found) >= most:
@@ -527,7 +516,6 @@ class JobStore:
         return found
 
     def _page(self, job_id: str, stage: str, first: int) -> list[str]:
-        """Up to `BATCH` shards of a stage, from `first` on."""
         name = self.key("job", job_id, "shards", stage)
         with redis_errors():
             return list(self.client.zrangebyscore(name, first, "+inf", start=0, num=BATCH))
@@ -535,7 +523,6 @@ class JobStore:
     # shards
 
     def shard(self, job_id: str, stage: str, shard: int) -> ShardRecord:
-        """Raises `NotFoundError`."""
         with redis_errors():
             fields = self.client.hgetall(self.key("job", job_id, "row", stage, str(shard)))
         if not fields:
@@ -543,7 +530,6 @@ class JobStore:
         return read_shard(stage, shard, fields)
 
     def shards(self, job_id: str, stage: str) -> Iterator[ShardRecord]:
-        """The shards of a stage in order."""
         first = 0
         while shards := self._page(job_id, stage, first):
             yield from filter(None, self.shards_at([(job_id, stage, int(shard)) for shard in shards]))
@@ -552,9 +538,9 @@ class JobStore:
             first = int(shards[-1]) + 1
 
     def first_failed_shard(self, job_id: str, stage: str) -> ShardRecord | None:
-        """The shard that failed first, at a cost that does not grow with the stage."""
         with redis_errors():
             shard = self.client.hget(self.key("job", job_id, "stage", stage), "first_failed")
+        # the recorded shard may be unreadable or may have been retried: then all shards are read
         row = next(iter(self.readable_shards_at([(job_id, stage, int(shard))])), None) if shard is not None else None
         if isinstance(row, ShardRecord) and row.state == "failed":
             return row
@@ -575,7 +561,7 @@ class JobStore:
             first = shards[-1] + 1
 
     def shards_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRecord | None]:
-        """Shards by job, stage and number, in this order and in one exchange; None for one that does not exist."""
+        """Reads shards by job, stage and number in one exchange, in this order; None for one that does not exist."""
         found: list[ShardRecord | None] = []
         for row in self.readable_shards_at(places):
             if isinstance(row, Exception):
@@ -584,7 +570,7 @@ class JobStore:
         return found
 
     def readable_shards_at(self, places: Sequence[tuple[str, str, int]]) -> list[ShardRecord | Exception | None]:
-        """As `shards_at`; for a shard that cannot be read, the error."""
+        """As `shards_at`, but returns the error in place of a shard that cannot be read."""
         pipe = self.client.pipeline(transaction=False)
         for job_id, stage, shard in places:
             pipe.hgetall(self.key("job", job_id, "row", stage, str(shard)))
@@ -600,8 +586,8 @@ class JobStore:
         return found
 
     def take(self, queue: Queue, most: int) -> list[tuple[str, str, int]]:
-        """Marks up to `most` queued shards of a queue as sent, taking turns over the jobs."""
         taken: list[tuple[str, str, int]] = []
+        # several short scripts: Redis does nothing else while one runs
         while (room := min(SLICE, most - len(taken))) > 0:
             flat = self.steps.run("take", queue.value, room, LOOKS)
             taken += [(flat[i], flat[i + 1], int(flat[i + 2])) for i in range(0, len(flat), 3)]
@@ -610,13 +596,11 @@ class JobStore:
         return taken
 
     def in_flight(self, queue: Queue) -> tuple[int, int]:
-        """How many shards of a queue are sent and unclaimed, and how many run."""
         with redis_errors():
             sent = self.client.zcard(self.key("queue", queue.value, "sent"))
             return int(sent), int(self.client.scard(self.key("queue", queue.value, "running")))
 
     def loads(self) -> dict[Queue, Load]:
-        """The loads of all queues, in one exchange."""
         pipe = self.client.pipeline(transaction=False)
         for queue in Queue:
             pipe.zcard(self.key("queue", queue.value, "sent"))
@@ -637,7 +621,7 @@ class JobStore:
         return str(self.steps.run("renew", job_id, stage, shard, token, lease_s, worker))
 
     def checkpointed(self, job_id: str, stage: str, shard: int, *, token: str) -> bool:
-        """Gives the shard all its attempts back, as a part of its work is safe; False if the lease is lost."""
+        """Gives the shard all its attempts back, because part of its work is safe; False if the lease is lost."""
         return bool(self.steps.run("checkpointed", job_id, stage, shard, token) == "ok")
 
     def finish(self, fact: ShardFinished, counts: Counts, *, token: str) -> bool:
@@ -649,12 +633,10 @@ class JobStore:
         return bool(self.steps.run("settle", *where, "done", outputs, numbers, "{}", fact.name, data, 0) == "ok")
 
     def fail(self, job_id: str, stage: str, shard: int, *, token: str, error: ErrorInfo, pause_s: float) -> bool:
-        """Records why an attempt failed: for good, or until the reaper sends it again if `error.retryable`."""
         how = "retry" if error.retryable else "failed"
         return self._settle(job_id, stage, shard, token, how, error.model_dump_json(), pause_s)
 
     def hand_back(self, job_id: str, stage: str, shard: int, *, token: str, cancelled: bool = False) -> bool:
-        """Returns a shard without counting the attempt (its worker stops), or settles it as cancelled."""
         how = "cancelled" if cancelled else "back"
         return self._settle(job_id, stage, shard, token, how, "{}", 0)
 
@@ -679,7 +661,7 @@ class JobStore:
         """Queues shards again, at the same attempt, whose message was not claimed within a lease.
 
         `vanished` means that no message waits in the queue, so a worker took it. After `RESENDS` times in a row that
-        counts as an attempt: a worker that takes messages and never starts may not do so for ever.
+        counts as an attempt: otherwise a worker that takes messages and never starts would do so for ever.
         """
         message = f"workers took this shard's message {RESENDS} times and never began it; their logs say why"
         error = ErrorInfo(code="not_claimed", message=message, retryable=True).model_dump_json()
@@ -691,5 +673,4 @@ class JobStore:
         return count
 
     def outputs(self, job_id: str, stage: str, name: str) -> list[ObjectRef]:
-        """One output of all finished shards, in order."""
         return [row.outputs[name] for row in self.shards(job_id, stage) if row.state == "done" and name in row.outputs]

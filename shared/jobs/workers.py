@@ -3,11 +3,11 @@
 from shared.contracts.base import Queue
 from shared.redis import RedisClient, redis_errors
 
-SILENT_S = 20.0
+SILENT_S = 20.0  # four beats of a worker: then it counts as gone
 
 
 class WorkerRegistry:
-    """Workers by queue and last beat, by the clock of Redis."""
+    """Workers by queue and last beat. Times are by the clock of Redis."""
 
     def __init__(self, client: RedisClient, prefix: str) -> None:
         self.client = client
@@ -19,7 +19,7 @@ class WorkerRegistry:
             self.client.zadd(self._seen(queue), {worker: self.client.time()[0]})
 
     def drain(self, queue: Queue, worker: str) -> None:
-        """Takes a stopping worker off; its tasks hand back their shards."""
+        """Removes a stopping worker. Its tasks see the key at their next renewal and hand back their shards."""
         with redis_errors():
             self.client.set(f"{self.prefix}draining:{worker}", 1, ex=600)
             self.client.zrem(self._seen(queue), worker)

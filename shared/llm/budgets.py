@@ -20,7 +20,7 @@ from shared.llm.messages import ChatRequest
 from shared.logging import get_logger
 from shared.redis import redis_errors
 
-TOKENS_PER_MESSAGE = 16
+TOKENS_PER_MESSAGE = 16  # for what a chat template adds around each message
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,12 @@ class Budget:
             )
 
     def reserve(self, cost: Cost, endpoint: str, model: str, *, last: bool = False) -> bool:
-        """False: wait, since calls in flight hold the rest (never with `last`). `LlmBudgetError`: it cannot fit."""
+        """Returns False if calls in flight hold the rest (never with `last`): wait and try again.
+
+        Raises `LlmBudgetError` if the cost cannot fit.
+        """
         with self._lock:
+            # If it does not fit even with nothing in flight, waiting is of no use.
             if not self._fits(cost, self._reserved if last else Cost()):
                 raise self.refusal(cost, endpoint, model)
             if not self._fits(cost, self._reserved):
@@ -75,7 +79,6 @@ class Budget:
             return True
 
     def settle(self, reserved: Cost, paid: Cost) -> None:
-        """Ends a reservation; `paid` is what the call really cost."""
         with self._lock:
             self._calls -= 1
             # Sums of floats drift: with nothing in flight, reset the reserve to exactly zero.
@@ -84,7 +87,6 @@ class Budget:
             self._spent = Cost(self._spent.tokens + paid.tokens, self._spent.usd + paid.usd)
 
     def refusal(self, cost: Cost, endpoint: str, model: str) -> LlmBudgetError:
-        """The error for a call that the budget does not allow."""
         needed = f"{cost.usd:.4f} dollars" if self.max_usd is not None else f"{cost.tokens} tokens"
         return LlmBudgetError(
             f"the next call to model {model!r} at endpoint {endpoint!r} may cost {needed} and could exceed the budget "
@@ -105,8 +107,8 @@ class Budget:
         return " and ".join(parts)
 
 
-NANO = 1_000_000_000
-DAY_KEPT_S = 3 * 86_400
+NANO = 1_000_000_000  # Redis adds up integers, so dollars are counted in billionths
+DAY_KEPT_S = 3 * 86_400  # sums outlive their day, because a call is settled on the day on which it began
 log = get_logger()
 
 
@@ -129,7 +131,7 @@ class Ledger:
         return str(answer), Cost(int(tokens), int(spent) / NANO)
 
     def settle(self, reserved: Cost, paid: Cost) -> None:
-        """Ends a reservation. Without Redis it stays and counts at its worst: a paid answer must not be lost for it."""
+        """Without Redis the reservation stays, at its worst case: a paid answer must not be lost because of this."""
         sums = (reserved.tokens, to_nano_usd(reserved.usd), paid.tokens, to_nano_usd(paid.usd))
         try:
             self.jobs.steps.run("budget_settle", self.name, self.holder, *sums)
@@ -196,6 +198,7 @@ class DayBudget(Budget):
         try:
             answer, self._spent = self._ledger(day).reserve(cost, self.max_tokens, self.max_usd, last=last)
         finally:
+            # The day refuses, has to wait, or Redis failed: the job must not keep half of a reservation.
             if answer != "ok":
                 self.own.settle(cost, Cost())
         if answer == "never":
@@ -227,7 +230,7 @@ class DayBudget(Budget):
 
 
 def set_day_limits(jobs: JobStore, owner_id: str, *, tokens: int | None, usd: float | None) -> None:
-    """Stores the limits that workers enforce; called with each job that is submitted or retried."""
+    """Called with each job that is submitted or retried; workers enforce the stored limits."""
     fields = {"tokens": -1 if tokens is None else tokens, "nano": -1 if usd is None else to_nano_usd(usd)}
     with redis_errors():
         jobs.client.hset(jobs.key("owner", owner_id, "limits"), mapping=fields)
@@ -257,10 +260,10 @@ def day_ledger_name(owner_id: str, day: str) -> str:
 
 
 def today() -> str:
-    """The date in UTC."""
     return time.strftime("%Y-%m-%d", time.gmtime())
 
 
 def to_nano_usd(usd: float) -> int:
     """Whole billionths of a dollar, rounded up: sums of integers do not drift."""
+    # The small term keeps float noise from rounding an exact amount up.
     return ceil(usd * NANO - 1e-6)

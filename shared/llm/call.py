@@ -39,7 +39,7 @@ CHAT = "/chat/completions"
 MAX_REJECTED = 6  # parameters that a server may reject of one call, one after the other
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 STORE_THREADS = 16  # recorded answers read or written at once
-IDLE_CLIENTS = 8
+IDLE_CLIENTS = 8  # open clients without users; the least recently used ones are closed
 SAMPLING = ("temperature", "top_p", "seed")
 OMITTABLE = (*SAMPLING, "n")
 LIMIT_FIELDS = ("max_tokens", "max_completion_tokens")
@@ -49,6 +49,7 @@ UNSUPPORTED = re.compile(
     re.IGNORECASE,
 )
 WORD = re.compile(r"[\w-]++")
+# The letter alone occurs in many words, so `n` counts only in quotes or before a comparison.
 NAMED_N = re.compile(r"['\"`]n['\"`]|\bn\s*+(?:[=>]|must)")
 ONE_CHOICE = re.compile(
     r"only one (?:completion|choice|sample|candidate)|multiple (?:completions|choices)", re.IGNORECASE
@@ -73,7 +74,6 @@ class LearnedLimits:
     single: bool = False
 
     def body(self, request: ChatRequest, profile: EndpointProfile) -> dict[str, Any]:
-        """The JSON body, without parameters that are None or that the profile or the server excludes."""
         body: dict[str, Any] = {
             "model": request.model,
             "messages": [message.model_dump() for message in request.messages],
@@ -85,7 +85,6 @@ class LearnedLimits:
         return {name: value for name, value in body.items() if name not in unwanted} | profile.extra
 
     def missing(self, request: ChatRequest, profile: EndpointProfile) -> list[str]:
-        """Sampling parameters of the request that the body leaves out."""
         body = self.body(request, profile)
         return [name for name in SAMPLING if getattr(request, name) is not None and name not in body]
 
@@ -112,7 +111,6 @@ class LearnedLimits:
 
 
 def mentions(error: errors.LlmBadRequestError, parameter: str) -> bool:
-    """Whether an error is about a parameter: by its own field, or by the name as a word of the message."""
     if error.param.rpartition(".")[2] == parameter:
         return True
     if parameter == "n":
@@ -130,6 +128,7 @@ def _headers(profile: EndpointProfile, hashed: str) -> dict[str, Any]:
     import openai
 
     headers: dict[str, Any] = {"Idempotency-Key": hashed}
+    # The library always sends a key; a server without one must not get a made-up header.
     if profile.api_key is None:
         headers["Authorization"] = openai.Omit()
     elif (urlsplit(profile.base_url).hostname or "").endswith(".azure.com"):
@@ -185,7 +184,7 @@ async def _call(
 def _read(
     text: str, profile: EndpointProfile, request: ChatRequest, seconds: float, learned: LearnedLimits
 ) -> RecordedAnswer:
-    """The answer in a body; it may have fewer samples than requested, never more."""
+    """The result may have fewer samples than requested, never more."""
     try:
         completion = read_completion(text)
     except ErrorBodyError as error:
@@ -231,7 +230,7 @@ def _malformed(profile: EndpointProfile, request: ChatRequest, what: str) -> err
 
 
 def open_client(profile: EndpointProfile) -> "openai.AsyncOpenAI":
-    """A client for the running event loop, to be closed there. OpenAI's organisation is sent to OpenAI only."""
+    """The client belongs to the running event loop and is closed there."""
     import openai
 
     url = urlsplit(profile.base_url)
@@ -239,8 +238,8 @@ def open_client(profile: EndpointProfile) -> "openai.AsyncOpenAI":
     client = openai.AsyncOpenAI(
         base_url=urlunsplit(url._replace(query="", fragment="")),
         default_query=dict(parse_qsl(url.query, keep_blank_values=True)),  # Azure's api-version
-        api_key=profile.secret or "none",
-        max_retries=0,
+        api_key=profile.secret or "none",  # the library requires one
+        max_retries=0,  # `RetryPolicy` retries, with a reservation for each try
         timeout=openai.Timeout(profile.timeout_s, connect=min(10.0, profile.timeout_s)),
         # A proxy of the environment cannot reach a server on this machine, and plain HTTP needs no certificates,
         # which take 0.1 s to read.
@@ -248,6 +247,7 @@ def open_client(profile: EndpointProfile) -> "openai.AsyncOpenAI":
             trust_env=not local, verify=not profile.base_url.startswith("http:")
         ),
     )
+    # The library reads OpenAI's organisation from the environment; other servers must not see it.
     if profile.name != "openai":
         client.organization = client.project = None
     return client
@@ -274,7 +274,7 @@ class Connections:
         threading.Thread(target=self.loop.run_forever, name="llm", daemon=True).start()
 
     def start(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
-        """Runs `work` on the loop, from any thread; cancelling the future cancels it."""
+        """May be called from any thread; cancelling the future cancels `work`."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
     @asynccontextmanager
@@ -290,7 +290,6 @@ class Connections:
             await self._close_idle()
 
     async def _close_idle(self) -> None:
-        """Closes the clients that were unused for longest."""
         idle = [name for name, held in self._held.items() if not held.users]
         for name in idle[: max(0, len(idle) - IDLE_CLIENTS)]:
             await self._held.pop(name).client.close()
@@ -301,6 +300,7 @@ def connections() -> Connections:
     return _connections_of(os.getpid())
 
 
+# By process id, because neither the loop's thread nor open sockets survive a fork.
 @lru_cache(maxsize=1)
 def _connections_of(pid: int) -> Connections:
     return Connections()
@@ -320,7 +320,6 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def classify_connection(error: "openai.APIConnectionError", profile: EndpointProfile, model: str) -> errors.LlmError:
-    """The error for a call that got no HTTP status: not connected, connection lost, or timed out."""
     import openai
 
     cause = type(error.__cause__).__name__
@@ -350,10 +349,11 @@ def classify_status(error: "openai.APIStatusError", profile: EndpointProfile, mo
 def classify_error(
     status: int, error: ServerError, profile: EndpointProfile, model: str, asked: float | None = None
 ) -> errors.LlmError:
-    """The error for a status and the server's words; also for a 200 whose body is an error."""
+    """Also for a 200 whose body is an error."""
     text = f"{error.code} {error.words}"
     at = f"endpoint {profile.name!r}"
     quoted = f": {words}" if (words := redact(error.words, profile.secret)) else ""
+    # Before rate limits: spent credit is often a 429 too, and waiting does not end it.
     if status == 402 or (status == 429 and QUOTA.search(text)):
         return errors.LlmQuotaError(
             f"{at} has no credit left for model {model!r} ({status}{quoted}); top up its account"
@@ -370,6 +370,7 @@ def classify_error(
     if status == 409 or (status >= 500 and status not in NOT_RETRYABLE):
         message = f"{at} answers {status} for model {model!r}{quoted}; wait, or check its server"
         return errors.LlmUnreachableError(message, retry_after_s=asked, overload=status in (503, 529))
+    # Before the plain rejections: many servers report this as a 400, so the words decide.
     if status == 413 or CONTEXT.search(text):
         return errors.LlmContextLengthError(
             f"the prompt is too long for model {model!r} at {at}{quoted}; shorten it or lower max_tokens"

@@ -53,12 +53,13 @@ class RetryPolicy:
         asked = error.retry_after_s or 0.0
         if not error.retryable or failures >= bound or asked > self.longest_wait_s:
             return None
+        # The exponent is bounded, because a float power overflows.
         return asked + rng.uniform(0.0, min(self.cap_s, self.base_s * 2.0 ** min(failures, 16)))
 
 
 ABORT_POLL_S = BUDGET_POLL_S = 0.05
-JOIN_S = 0.5
-GIVEN_UP_MOST = 8
+JOIN_S = 0.5  # how long a caller that leaves waits for dropped calls to end
+GIVEN_UP_MOST = 8  # failed requests in a row before the endpoint counts as down
 SAMPLE_STEP = 100_000  # between the try numbers of samples that are bought one by one
 Outcome = ChatAnswer | SenseError
 
@@ -99,6 +100,7 @@ class Batch:
     async def _answer_once(self, request: ChatRequest) -> Outcome:
         """Equal requests in one batch share one answer, also while it is in flight."""
         hashed = self._hash(request)
+        # Shielded: a waiter that is cancelled must not cancel the call for the others.
         if (first := self._first.get(hashed)) is not None:
             return await asyncio.shield(first)
         future = self._first[hashed] = asyncio.get_running_loop().create_future()
@@ -108,6 +110,7 @@ class Batch:
             outcome = error
             self._note(error)
         except BaseException:
+            # Requests that wait for the same answer must end too.
             future.cancel()
             raise
         future.set_result(outcome)
@@ -117,7 +120,7 @@ class Batch:
         return answer_hash(self.profile.name, request, self.profile.changes)
 
     def _note(self, error: LlmError) -> None:
-        """One request may crash a server; several failures in a row mean that it is down or no model server at all."""
+        """One request may crash a server; several failures in a row mean that it is down or not a model server."""
         self._given_up += error.retryable or isinstance(error, LlmUnreadableError)
         most = min(self.profile.max_concurrency, GIVEN_UP_MOST)
         if self._fatal is None and (error.fatal or self._given_up > most):
@@ -131,6 +134,7 @@ class Batch:
             self._count(request, "cached")
             if self.on_usage is not None:
                 self.on_usage(self._usage(recorded, cached=True))
+        # A recorded refusal has to fail again, as it did when it was bought.
         if all(reason == "content_filter" for reason in recorded.finish_reasons):
             raise LlmContentFilterError(
                 f"endpoint {self.profile.name!r} filters this prompt for model {request.model!r}; change its words"
@@ -147,7 +151,7 @@ class Batch:
         )
 
     async def _buy(self, hashed: str, request: ChatRequest) -> RecordedAnswer:
-        """All samples: in one call if the server returns them, else in one call per sample."""
+        """One call for all samples if the server allows it, else one call per sample, each recorded by itself."""
         self._check_model(request)
         learned = learned_limits(self.profile, request.model)
         learned.single = learned.single or "n" in self.profile.omit
@@ -156,12 +160,13 @@ class Batch:
         answer = await self._buy_once(hashed, request)
         if len(answer.texts) >= request.n:
             return answer
+        # The server ignored `n`. What it returned is kept, and later requests ask for one sample each.
         learned.single = True
         return await self._buy_singly(hashed, request, parts_of(answer))
 
     async def _buy_singly(self, hashed: str, request: ChatRequest, parts: dict[int, RecordedAnswer]) -> RecordedAnswer:
-        """One call per sample, each recorded by itself, then all of them as the request's answer."""
         missing = [place for place in range(request.n) if place not in parts]
+        # All calls are awaited even if one fails: the others are paid and get recorded.
         found = await asyncio.gather(*(self._buy_sample(request, place) for place in missing), return_exceptions=True)
         for one in found:
             if isinstance(one, BaseException):
@@ -274,14 +279,14 @@ class Batch:
         LLM_CONCURRENCY.labels(endpoint=self.profile.name).set(int(self.limiter.pace.limit))
 
     async def _reserve(self, worst: Cost, request: ChatRequest) -> None:
-        """Waits while calls in flight hold the rest of the budget; not for ever, since their process may have died."""
+        """Waits while calls in flight hold the rest of the budget, but not forever: their process may have died."""
         patience = 2.0 * self.profile.timeout_s
         while not self.budget.reserve(worst, self.profile.name, request.model, last=patience <= 0.0):
             await asyncio.sleep(BUDGET_POLL_S)
             patience -= BUDGET_POLL_S
 
     def _record_parts(self, _: str, answer: RecordedAnswer) -> None:
-        """Records the samples that came as answers of their own: they are paid and not bought again."""
+        """Records each sample separately: these are paid and must not be bought again."""
         for part in parts_of(answer).values():
             self.log.record(self._hash(part.request), part)
         self._count_paid(answer)
@@ -318,9 +323,9 @@ class Batch:
 
 
 def single_request(request: ChatRequest, place: int) -> ChatRequest:
-    """The request for one of several samples; its seed and try number tell it from the others."""
     if place == 0:
         return request.model_copy(update={"n": 1})
+    # Another seed and try number, or all samples would share one recorded answer.
     seed = None if request.seed is None else (request.seed + place) % 2**31
     return request.model_copy(update={"n": 1, "seed": seed, "try_number": request.try_number + SAMPLE_STEP * place})
 
@@ -381,7 +386,7 @@ class ChatClient:
             except Exception as error:
                 failure = error
             finally:
-                outcomes.put(failure)
+                outcomes.put(failure)  # None ends the iterator
                 ended.set()
 
         self._check_abort()

@@ -52,7 +52,7 @@ class Cohort:
 
 @dataclass(frozen=True, slots=True)
 class CallSlot:
-    """A slot taken: since when, and after how many decreases of the limit."""
+    """When a slot was taken, and after how many decreases of the limit."""
 
     began: float
     epoch: int
@@ -74,18 +74,17 @@ class AdaptiveLimit:
         self.latency_s = UNKNOWN_S
         self._lock = Lock()
         self._epoch = 0
-        self._wall = float(most)
+        self._wall = float(most)  # where rejections last stopped growth
         self._refused = 0.0  # recent share of 429s
         self._stepped_at = clock()
         self._probe_at, self._probe_gap = 0.0, PROBE_FIRST
-        self._floor = 1.0
+        self._floor = 1.0  # rejections of older calls do not lower the limit below this
         self._probed = False  # whether the last probe still stands
         self._answered = False
         self._drops, self._cohort = 0, Cohort()
         self._best_depth = self._best_rate = 0.0
 
     def begin(self) -> CallSlot | None:
-        """A slot, or None if there is none now."""
         with self._lock:
             now = self.clock()
             if now < self.paused_until or self.in_flight >= int(self.limit):
@@ -94,7 +93,7 @@ class AdaptiveLimit:
             return CallSlot(now, self._epoch, self._join(now))
 
     def tick(self) -> None:
-        """Called while calls wait for a slot: opens one more when it is time."""
+        """Call this regularly while calls wait for a slot: it opens one more when it is time."""
         with self._lock:
             now = self.clock()
             if now < self.paused_until or self.in_flight < int(self.limit):
@@ -102,6 +101,7 @@ class AdaptiveLimit:
             elif self.growing and self.limit < BLIND_MOST:
                 steps = int((now - self._stepped_at) / BLIND_STEP_S)
                 self._stepped_at += steps * BLIND_STEP_S
+                # At most two at once: a tick that comes late must not release a burst.
                 self._set(min(self.limit + min(steps, 2), BLIND_MOST))
             elif not self.growing and self.limit >= self._wall and now >= self._probe_at:
                 self._probe(now)
@@ -115,11 +115,11 @@ class AdaptiveLimit:
             self._measure(now - call.began, call.cohort, now)
             if self.growing and full and (not self._best_rate or self.limit < AHEAD * self._best_depth):
                 self._set(self.limit + 1.0)
-            elif self.limit < self._wall:
+            elif self.limit < self._wall:  # recovers by one slot per round of answers
                 self._set(min(self._wall, self.limit + 1.0 / self.limit))
 
     def rejected(self, call: CallSlot, retry_after_s: float | None) -> None:
-        """After a 429. A server with a fixed number of slots reveals it: the calls still in flight."""
+        """Call this after a 429. The calls still in flight are as many as the server has slots for."""
         with self._lock:
             now = self.clock()
             self.in_flight -= 1
@@ -146,7 +146,7 @@ class AdaptiveLimit:
         self._floor = max(1.0, self.limit / 2.0)
 
     def failed(self, call: CallSlot, *, overload: bool) -> None:
-        """After no answer. `overload` (503 or a timeout) lowers the limit once for all calls in flight."""
+        """Call this if no answer came. `overload` (503 or a timeout) lowers the limit once for all calls in flight."""
         with self._lock:
             self.in_flight -= 1
             if overload and call.epoch == self._epoch:
@@ -199,6 +199,7 @@ class AdaptiveLimit:
             self._best_rate += (rate - self._best_rate) * DRIFT
 
     def _set(self, limit: float) -> None:
+        # Small corrections leave the current measurement valid.
         self._drops += limit < (1.0 - SAME_WALL) * self.limit
         self.limit = min(float(self.most), max(1.0, limit))
 
@@ -209,7 +210,7 @@ _paces_lock = Lock()
 
 
 def endpoint_limit(profile: EndpointProfile) -> AdaptiveLimit:
-    """This process's limit for an endpoint: what one shard found out, the next one starts with."""
+    """One limit per endpoint and process, so that a shard starts with what the one before found out."""
     key = (profile.name, profile.base_url, profile.max_concurrency, profile.start_concurrency)
     with _paces_lock:
         if key not in _paces:
@@ -234,6 +235,7 @@ class Limiter:
         try:
             return await future
         except asyncio.CancelledError:
+            # The slot arrived in the same moment as the cancellation: hand it back.
             if future.done() and not future.cancelled():
                 self.failed(future.result(), overload=False)
             raise
@@ -243,12 +245,10 @@ class Limiter:
         self._admit()
 
     def rejected(self, call: CallSlot, retry_after_s: float | None) -> None:
-        """After a 429; its Retry-After holds back every new call."""
         self.pace.rejected(call, retry_after_s)
         self._admit()
 
     def failed(self, call: CallSlot, *, overload: bool) -> None:
-        """After no answer; `overload` if the endpoint was too busy."""
         self.pace.failed(call, overload=overload)
         self._admit()
 

@@ -83,7 +83,6 @@ class EndpointProfile(BaseModel):
         return {name: value for name, value in chosen.items() if value}
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """Dollars for one call; None without prices."""
         if self.usd_per_million_in is None or self.usd_per_million_out is None:
             return None
         return (prompt_tokens * self.usd_per_million_in + completion_tokens * self.usd_per_million_out) / 1e6
@@ -165,11 +164,11 @@ def _make(name: str, fields: dict[str, Any]) -> EndpointProfile:
     try:
         return EndpointProfile.model_validate({**fields, "name": name})
     except ValidationError as error:
+        # Neither the input nor the cause is shown: both may hold the key.
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InvalidInputError(f"endpoint {name!r} has no usable {field} ({first['msg']}); correct it") from None
 
 
 def load_profile(name: str) -> EndpointProfile:
-    """One profile by this process's settings."""
     return find_profile(load_profiles(LlmSettings()), name)

@@ -9,8 +9,8 @@ from shared.errors import SenseError
 class LlmError(SenseError):
     """`fatal`: other calls to this endpoint and model would fail too, so a batch stops.
 
-    `may_be_billed`: the server may have done the work although no answer arrived. `retry_after_s`: what the server
-    asked for, in seconds. `overload`: fewer calls at once would have helped.
+    `may_be_billed`: the server may have done the work although no answer arrived. `retry_after_s`: the pause
+    that the server requests, in seconds. `overload`: fewer calls at once would have helped.
     """
 
     code = "llm_error"

@@ -80,7 +80,7 @@ UsageCallback = Callable[[Usage], None]
 
 
 HASH_VERSION = 1
-RECORD_PATIENCE_S = 60.0
+RECORD_PATIENCE_S = 60.0  # how long a paid answer waits for a store that is full or down
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
 log = get_logger()
 
@@ -128,7 +128,7 @@ class AnswerLog:
         self.abort = abort or threading.Event()
 
     def find(self, hashed: str) -> RecordedAnswer | None:
-        """Raises for a damaged record: buying the answer again would hide the damage."""
+        """Raises `SenseError` for a damaged record: buying the answer again would hide the damage."""
         key = answer_key(hashed)
         try:
             return RecordedAnswer.model_validate_json(self.store.get(key))

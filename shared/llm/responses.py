@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-QUOTED_CHARS = 300
-READ_CHARS = 64_000
+QUOTED_CHARS = 300  # of a server's message in one of ours
+READ_CHARS = 64_000  # of an error's body
 TAG = re.compile(r"<(?:script|style)\b[^<]*<|<[^<>]*>", re.IGNORECASE)
 SECRET = re.compile(
     r"\b(?:sk|pk|rk|gsk|hf|xai|nvapi|AIza|Bearer|Basic)(?:[-_]|\s+)?[A-Za-z0-9*_.=+/-]{12,}|\b[0-9a-fA-F]{32,}\b"
@@ -38,7 +38,7 @@ REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "thoughts")
 
 
 class UnexpectedBodyError(ValueError):
-    """A complete body that is no chat completion: a retry gets the same."""
+    """A complete body that is not a chat completion: a retry would get the same."""
 
 
 class BrokenBodyError(ValueError):
@@ -83,7 +83,7 @@ class Completion:
 
 
 def read_completion(text: str) -> Completion:
-    """Raises `ErrorBodyError`, `UnexpectedBodyError`, or `BrokenBodyError`."""
+    """Raises `ErrorBodyError`, `UnexpectedBodyError` or `BrokenBodyError`."""
     data = read_events(text) if text.lstrip()[:6] in ("data: ", "data:{", "event:") else read_body(text)
     if not isinstance(data, Mapping):
         raise UnexpectedBodyError(f"JSON that is no object: {text.strip()[:80]}")
@@ -108,7 +108,6 @@ def read_completion(text: str) -> Completion:
 
 
 def read_body(text: str) -> Any:
-    """JSON, or `BrokenBodyError` with what it is instead."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -117,7 +116,7 @@ def read_body(text: str) -> Any:
 
 
 def read_events(text: str) -> dict[str, Any]:
-    """Server-sent events assembled to one completion, for servers that always stream."""
+    """Assembles server-sent events into one completion, for servers that always stream."""
     choices: dict[int, dict[str, Any]] = {}
     whole: dict[str, Any] = {}
     ended = False
@@ -158,7 +157,7 @@ def add_chunk(choice: dict[str, Any], event: Mapping[str, Any]) -> None:
 
 
 def read_choice(choice: object, place: int) -> Choice:
-    """The text, wherever the server has put it; reasoning never counts as text."""
+    """Finds the text wherever the server has put it; reasoning never counts as text."""
     if not isinstance(choice, Mapping):
         raise UnexpectedBodyError("a choice that is no object")
     message = choice.get("message") or choice.get("delta")
@@ -170,6 +169,7 @@ def read_choice(choice: object, place: int) -> Choice:
         message = {}
     text = content_text(message.get("content"))
     reasoning = next((str(message[name]) for name in REASONING_FIELDS if isinstance(message.get(name), str)), "")
+    # Some models answer with a tool call or a refusal in place of content.
     if not text.strip():
         text = tool_call_text(message) or (message["refusal"] if isinstance(message.get("refusal"), str) else text)
     index, finish = choice.get("index"), choice.get("finish_reason") or choice.get("stop_reason")
@@ -188,7 +188,6 @@ def replace_surrogates(text: str) -> str:
 
 
 def content_text(content: object) -> str:
-    """A message's content as text: text chunks joined, reasoning chunks left out."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -212,7 +211,6 @@ def chunk_text(chunk: object) -> str:
 
 
 def tool_call_text(message: Mapping[str, Any]) -> str:
-    """The arguments of tool calls, for models that answer with one."""
     calls = message.get("tool_calls")
     functions = [one.get("function") for one in calls if isinstance(one, Mapping)] if isinstance(calls, list) else []
     found = [one.get("arguments") for one in (*functions, message.get("function_call")) if isinstance(one, Mapping)]
@@ -232,6 +230,7 @@ def parse_server_error(text: str) -> ServerError:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
+        # A proxy's error page: only its words help the reader.
         plain = TAG.sub(" ", text) if text.lstrip()[:1] == "<" else text
         return ServerError(words=" ".join(plain.split()))
     inner = data.get("error") if isinstance(data, Mapping) else None
@@ -241,7 +240,6 @@ def parse_server_error(text: str) -> ServerError:
 
 
 def error_sentences(value: object, depth: int = 0) -> Iterator[str]:
-    """The messages of an error, from the outside in."""
     if depth > 5:
         return
     if isinstance(value, str):
@@ -263,7 +261,6 @@ def error_sentences(value: object, depth: int = 0) -> Iterator[str]:
 
 
 def error_param(named: Mapping[str, Any], data: object) -> str:
-    """The parameter that an error names in a field of its own."""
     if isinstance(named.get("param"), str):
         return str(named["param"])
     detail = data.get("detail") if isinstance(data, Mapping) else None
@@ -273,8 +270,9 @@ def error_param(named: Mapping[str, Any], data: object) -> str:
 
 
 def redact(words: str, secret: str | None = None) -> str:
-    """A server's message for a user: on one line, cut, without the key and anything that looks like one."""
+    """Puts a server's message on one line, cuts it, and removes the key and anything that looks like one."""
     if secret:
         words = words.replace(secret, "[key]")
+    # Cut before the search, which then costs the same for any body.
     words = SECRET.sub("[key]", " ".join(replace_surrogates(words[: 4 * QUOTED_CHARS]).split()))
     return words if len(words) <= QUOTED_CHARS else words[: QUOTED_CHARS - 1] + "…"

@@ -49,6 +49,7 @@ def _download_from_hub(ref: str, cache: Path) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
+    # only what Transformers reads: repositories often hold the same weights in other formats
     patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
     try:
         folder = Path(snapshot_download(ref, cache_dir=cache / "hub", allow_patterns=patterns))
@@ -99,7 +100,10 @@ def find_base(objects: ObjectStore, ref: str) -> Path:
 
 
 def fetch_model_folders(objects: ObjectStore, base: str, model: str | None) -> tuple[Path, Path | None]:
-    """The folders of a stored model (or of a base alone): the full weights, and the adapter on top of them if any."""
+    """The folders of a stored model: the full weights, and the adapter on top of them, if any.
+
+    Without a model, the folder of the base alone.
+    """
     if model is None:
         return find_base(objects, base), None
     folder = fetch_model(objects, model, PathSettings().adapters)

@@ -57,7 +57,7 @@ def convert_builtin(ref: str, cache: Path) -> Path:
 
 
 def find_gguf_file(builtin: BuiltinModel) -> Path:
-    """The GGUF file, found without importing its package (whose import needs llama.cpp)."""
+    # not an import: the package's own import needs llama.cpp
     spec = importlib.util.find_spec(builtin.package)
     for root in (spec.submodule_search_locations or []) if spec else []:
         path = Path(root) / builtin.file
@@ -69,7 +69,6 @@ def find_gguf_file(builtin: BuiltinModel) -> Path:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the manifest is of this converter version and every file that it names has its size."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         sizes = {name: (folder / name).stat().st_size for name in manifest["files"]}
@@ -79,9 +78,11 @@ def is_complete(folder: Path) -> bool:
 
 
 def _convert_into(builtin: BuiltinModel, source: Path, folder: Path) -> None:
+    # of conversions that were killed; the lock is held, so nobody else writes there
     for left in folder.parent.glob(f".{builtin.folder}.tmp-*"):
         shutil.rmtree(left, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{builtin.folder}.tmp-", dir=folder.parent))
+    # mkdtemp makes folders for their owner only
     work.chmod(0o755)
     try:
         _run_converter(source, work)
@@ -89,6 +90,7 @@ def _convert_into(builtin: BuiltinModel, source: Path, folder: Path) -> None:
         if folder.exists():
             shutil.rmtree(folder)
         work.rename(folder)
+        # the rename has to reach the disk, too
         _sync(folder.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -148,6 +150,7 @@ def convert_gguf(source: Path, target: Path) -> None:
         dtype=torch.float32,
     )
     if hasattr(model.config, "quantization_config"):
+        # the saved weights are not quantised any more
         del model.config.quantization_config
     model.to(torch.bfloat16).save_pretrained(target)
     tokenizer.save_pretrained(target)

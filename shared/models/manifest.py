@@ -41,6 +41,7 @@ def read_manifest(objects: ObjectStore, name: str) -> ModelManifest:
     """Raises `NotFoundError` if there is no finished model of this name."""
     key = model_manifest_key(name)
     if not objects.exists(key):
+        # without a manifest a model counts as unfinished, even if all of its files are there
         raise NotFoundError(f"there is no finished model {name}; trained models are listed in the report of their job")
     return ModelManifest.model_validate_json(objects.get(key))
 
@@ -63,27 +64,28 @@ def publish_model(objects: ObjectStore, folder: Path, manifest: ModelManifest) -
 
 
 def manifest_ref(objects: ObjectStore, name: str) -> ObjectRef:
-    """A published manifest as a finished object. Raises `NotFoundError`."""
     key = model_manifest_key(name)
     data = objects.get(key)
     return ObjectRef(key=key, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
 
 
 def fetch_model(objects: ObjectStore, name: str, cache: Path) -> Path:
-    """Downloads the model's files; the folder's name has the hash of the weights, so a retrained name is not stale."""
+    """Downloads the model's files.
+
+    The folder's name holds the hash of the weights, so a retrained name is not stale.
+    """
     manifest = read_manifest(objects, name)
     prefix = model_manifest_key(name).rsplit("/", 1)[0]
     return local_folder(objects, prefix, sorted(manifest.files), cache / f"{name}-{weights_hash(manifest)}")
 
 
 def weights_hash(manifest: ModelManifest) -> str:
-    """Eight hex digits of the hash of the weights."""
+    """Eight hex digits of the hash of the first weights file; `none` without weights."""
     weights = sorted(file for file in manifest.files if file.endswith(".safetensors"))
     return manifest.files[weights[0]].sha256[:8] if weights else "none"
 
 
 def read_best_round(shard: "Shard", choice: StageRef) -> RoundScore:
-    """The best model that a choosing stage recorded. Raises `NotFoundError` if it left none."""
     for line in shard.stage_records(choice, "choice", RoundScore):
         if line.best:
             return line
@@ -91,5 +93,4 @@ def read_best_round(shard: "Shard", choice: StageRef) -> RoundScore:
 
 
 def chosen_model(shard: "Shard", choice: StageRef | None, named: str) -> str:
-    """The model that a stage chose, or `named` if the command refers to no such stage."""
     return named if choice is None else read_best_round(shard, choice).model

@@ -19,9 +19,11 @@ def common_prefix_length(left: TokenArray, right: TokenArray) -> int:
 def group_by_prefix(prompts: Sequence[Sequence[int]]) -> list[tuple[list[int], int]]:
     """Groups of prompt indices with the length of the shared prefix; for a lone prompt, all but its last token."""
     arrays = [np.array(prompt) for prompt in prompts]
+    # in sorted order, prompts with a common prefix are next to each other
     order = sorted(range(len(prompts)), key=lambda index: tuple(prompts[index]))
     found: list[tuple[list[int], int]] = []
     for index in order:
+        # the last token stays outside: its hidden state predicts the first one of the answer
         whole = len(prompts[index]) - 1
         if found:
             members, shared = found[-1]
@@ -43,6 +45,7 @@ def group_by_deepest_prefix(prompts: Sequence[Sequence[int]]) -> list[tuple[list
     """
     found: list[tuple[list[int], int]] = []
     for members, shared in group_by_prefix(prompts):
+        # two prompts cannot be split further
         inner = group_by_deepest_prefix([prompts[index][shared:] for index in members]) if len(members) > 2 else []
         deeper = [([members[place] for place in places], shared + more) for places, more in inner if len(places) > 1]
         placed = {index for group, _ in deeper for index in group}

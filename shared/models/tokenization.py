@@ -37,14 +37,15 @@ def control_token_pattern(texts: Iterable[tuple[str, bool]]) -> re.Pattern[str] 
         return None
     loose = {text for text, normalized in texts if normalized and text in exact}
     firsts = "".join(sorted({re.escape(text[0]) for text in exact}))
+    # the longest first, because a shorter token can be the start of a longer one
     words = [re.escape(text) for text in sorted(exact, key=len, reverse=True)]
     words += [f"(?i:{re.escape(text)})" for text in sorted(loose, key=len, reverse=True)]
+    # in a text that is compared regardless of case, the first character may be either
     first = f"[{firsts}]" if not loose else "(?s:.)"
     return re.compile(f"(?=(?:{'|'.join(words)})){first}")
 
 
 def tokenizer_pattern(tokenizer: Any) -> re.Pattern[str] | None:
-    """The pattern for all added tokens of a tokenizer, cached."""
     if tokenizer not in _patterns:
         added = [(str(one.content), bool(one.normalized)) for one in tokenizer.added_tokens_decoder.values()]
         added += [(str(text), False) for text in tokenizer.all_special_tokens]
@@ -64,6 +65,7 @@ class ChatEncoder:
         self._pattern = tokenizer_pattern(tokenizer)
         self._cut = ""
         if has_control_token(self._pattern, texts):
+            # a cut that occurs in the text could not be told from ours
             free = [cut for cut in CUT_CHARACTERS if not any(cut in text for text in texts)]
             self._cut = free[0] if free else CUT_CHARACTERS[0]
 
@@ -82,7 +84,6 @@ class ChatEncoder:
         return str(text)
 
     def encode(self, rendered: str) -> list[int]:
-        """Token ids of a rendered text, tokenized piece by piece between the cuts."""
         first, *more = rendered.split(self._cut) if self._cut else [rendered]
         found = encode_text(self._tokenizer, first) if first else []
         for piece in more:
@@ -96,16 +97,18 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
 
 
 def encode_continuation(tokenizer: Any, text: str) -> list[int]:
-    """Encodes a text that continues another one: tokenizers that put a blank before every text (Llama 2, Mistral)
-    must put none here."""
+    """Encodes a text that continues another one.
+
+    Some tokenizers (Llama 2, Mistral) put a blank before every text; here there must be none.
+    """
     if not str(tokenizer.convert_ids_to_tokens(encode_text(tokenizer, "x"))[0]).startswith("▁"):
         return encode_text(tokenizer, text)
+    # behind a newline the tokenizer adds no blank; the newline's own tokens are then cut off
     anchor, anchored = encode_text(tokenizer, "\n"), encode_text(tokenizer, f"\n{text}")
     return anchored[len(anchor) :] if anchored[: len(anchor)] == anchor else encode_text(tokenizer, text)
 
 
 def encode_chat(tokenizer: Any, turns: Sequence[ChatTurn]) -> list[int]:
-    """Token ids of a conversation that ends with the generation prompt."""
     chat = ChatEncoder(tokenizer, [str(turn["content"]) for turn in turns])
     return chat.encode(chat.render(chat.escape_turns(turns), generation_prompt=True))
 

@@ -1,4 +1,4 @@
-"""Charts as inline SVG for pages: strips with an axis, bars, histograms, loss curves. Classes take the page's colours.
+"""Charts as inline SVG for pages: strips with an axis, bars, histograms, loss curves. CSS classes give the colours.
 
 Strips place their marks in percent of their width, so that text and strokes keep their size on any screen.
 """
@@ -15,7 +15,7 @@ Ends: TypeAlias = tuple[float, float]  # of an interval or a span of time
 
 
 def nice_step(span: float, most: int) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that cuts `span` into at most `most` parts."""
+    """The smallest of 1, 2 or 5 times a power of ten that cuts `span` into at most `most` parts."""
     if span <= 0:
         return 1.0
     power = 10.0 ** floor(log10(span / most))
@@ -25,12 +25,13 @@ def nice_step(span: float, most: int) -> float:
 def ticks(low: float, high: float, most: int) -> list[float]:
     """Round values from `low` to `high`."""
     step = nice_step(high - low, most)
+    # the small terms keep a tick that floating point puts just outside the range
     first = -floor(-low / step + 1e-9)
     return [round(step * k, 10) for k in range(first, floor(high / step + 1e-9) + 1)]
 
 
 def place(value: float, low: float, high: float) -> str:
-    """A position in percent of the strip's width, kept inside it."""
+    """A position in percent of the strip's width, clamped to it."""
     share = (value - low) / (high - low) if high > low else 0.0
     return f"{min(1.0, max(0.0, share)) * 100:.2f}%"
 
@@ -41,15 +42,15 @@ def grid(marks: list[float], low: float, high: float, height: int) -> str:
 
 
 def strip(inner: str, height: int) -> str:
-    """An SVG as wide as its container. Screen readers skip it: the numbers stand beside it as text."""
+    """An SVG as wide as its container. Screen readers skip it, because the numbers stand beside it as text."""
     return f'<svg class="strip" width="100%" height="{height}" aria-hidden="true">{inner}</svg>'
 
 
 def axis(marks: list[float], low: float, high: float, unit: str = "") -> str:
-    """Labels under strips of the same range."""
     parts = []
     for mark in marks:
         share = (mark - low) / (high - low) if high > low else 0.0
+        # labels at the ends must not stick out of the strip
         anchor = "start" if share < 0.04 else "end" if share > 0.96 else "middle"
         parts.append(f'<text x="{place(mark, low, high)}" y="13" text-anchor="{anchor}">{mark:g}{unit}</text>')
     return strip("".join(parts), 18)
@@ -75,6 +76,7 @@ def count_bar(place: int, name: str, count: int, most: int) -> str:
     width = (BARS_WIDTH - BAR_LABEL - BAR_VALUE) * count / most
     shown = name if len(name) <= LABEL_CHARS else name[: LABEL_CHARS - 1] + "…"
     label = f'<text x="{BAR_LABEL - 10}" y="{top + 16}" text-anchor="end">{escape(shown)}</text>'
+    # a count above zero stays visible
     drawn = max(width, 1 if count else 0)
     bar = f'<rect class="bar" x="{BAR_LABEL}" y="{top + 5}" width="{drawn:.1f}" height="14" rx="2"/>'
     number = f'<text class="number" x="{BAR_LABEL + width + 8:.1f}" y="{top + 16}">{count:,}</text>'
@@ -82,7 +84,6 @@ def count_bar(place: int, name: str, count: int, most: int) -> str:
 
 
 def largest_counts(counts: Mapping[str, int], most: int) -> dict[str, int]:
-    """The largest counts first, equal ones by name; those beyond `most` in one line."""
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     rest = ranked[most:]
     more = {f"{len(rest)} more": sum(count for _, count in rest)} if rest else {}
@@ -93,7 +94,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 176, 40, 10, 8, 38
 
 
 def bin_values(series: Sequence[Sequence[int]], most: int = 16) -> list[list[HistogramBin]]:
-    """Puts each series of whole numbers from 0 into the same bins, at most about `most`, of a round width."""
+    """Puts every series of whole numbers (from 0) into the same bins of a round width, at most about `most` of them."""
     top = max((max(values) for values in series if values), default=0)
     width = max(1, round(nice_step(top, most)))
     count = top // width + 1
@@ -107,7 +108,6 @@ def bin_values(series: Sequence[Sequence[int]], most: int = 16) -> list[list[His
 
 
 def histogram(series: Mapping[str, Sequence[HistogramBin]], unit: str) -> str:
-    """Bars beside each other, one colour for each series; empty without bins."""
     bins = next((one for one in series.values() if one), None)
     if not bins:
         return ""
@@ -118,6 +118,7 @@ def histogram(series: Mapping[str, Sequence[HistogramBin]], unit: str) -> str:
     for number, (name, line) in enumerate(series.items()):
         for one in line:
             slot = (one.high - one.low) * across
+            # the bars of all series share 86 % of a slot, with 7 % free on each side
             width = max(0.6, slot * 0.86 / len(series))
             x = LEFT + one.low * across + slot * 0.07 + number * width
             y = count_to_y(one.count, highest)
@@ -196,7 +197,6 @@ class Figure:
 
 
 def error_charts(profile: ErrorProfile) -> list[BarChart]:
-    """Answers by outcome, and the share that failed by what the gold uses."""
     total = sum(line.answers for line in profile.outcomes)
     charts = [
         stacked_chart("Answers by outcome", profile.outcomes, tuple(ANSWER_KINDS), total, "Share of all answers."),
@@ -210,7 +210,7 @@ def error_charts(profile: ErrorProfile) -> list[BarChart]:
 def stacked_chart(
     title: str, lines: Sequence[ProfileLine], kinds: tuple[str, ...], total: int | None, caption: str
 ) -> BarChart:
-    """One row for each line: its kinds in a row, in percent of `total` or of the line's answers."""
+    """Draws one row for each line, in percent of `total` or, if it is None, of the line's answers."""
     rows = []
     used: set[str] = set()
     for line in lines:
@@ -229,7 +229,6 @@ def value_text(share: float, line: ProfileLine, total: int | None) -> str:
 
 
 def stacked_strip(parts: Sequence[tuple[str, float]]) -> str:
-    """Segments in percent of the strip's width."""
     drawn, begin = [grid(PERCENT_MARKS, 0, 100, STACK_HEIGHT)], 0.0
     for kind, share in parts:
         drawn.append(f'<rect class="{kind}" x="{place(begin, 0, 100)}" y="4" width="{share:.2f}%" height="12"/>')
@@ -238,7 +237,6 @@ def stacked_strip(parts: Sequence[tuple[str, float]]) -> str:
 
 
 def pair_histograms(shape: PairShape) -> list[Figure]:
-    """How far apart the sides of pairs are, and how long each is."""
     found = [
         Figure("Distance of the sides", histogram({"distance": shape.distances}, "tokens"), {}),
         Figure(
@@ -253,7 +251,6 @@ def pair_histograms(shape: PairShape) -> list[Figure]:
 def interval_strip(
     value: float | None, interval: Ends | None, marks: list[float], *, kind: str, reference: float | None
 ) -> str:
-    """A dot with its interval on a grid over the range of `marks`; `reference` draws a dashed line."""
     low, high, parts = marks[0], marks[-1], [grid(marks, marks[0], marks[-1], 26)]
     if reference is not None:
         x = place(reference, low, high)
@@ -267,7 +264,7 @@ def interval_strip(
 
 
 def difference_marks(intervals: list[Ends | None], values: list[float]) -> list[float]:
-    """Ticks of a range, in points, that holds zero, every interval and every value."""
+    """Ticks, in points, of a range that contains zero, every interval and every value."""
     ends = [-5.0, 5.0, *values, *(x for one in intervals if one is not None for x in one)]
     step = nice_step(max(ends) - min(ends), 6)
     first, last = floor(min(ends) / step), -floor(-max(ends) / step)
@@ -275,14 +272,12 @@ def difference_marks(intervals: list[Ends | None], values: list[float]) -> list[
 
 
 def span_strip(stage: Ends, shards: Sequence[Ends], wall: float, marks: list[float]) -> str:
-    """A stage from its first start to its last end, its shards darker."""
     parts = [grid(marks, 0, wall, 18), span_bar("stage", stage, wall)]
     parts += [span_bar("shard", one, wall) for one in shards]
     return strip("".join(parts), 18)
 
 
 def span_bar(kind: str, span: Ends, wall: float) -> str:
-    """A horizontal bar, at least a hairline wide."""
     start, end = span
     width = max(0.25, (end - start) / wall * 100) if wall > 0 else 100.0
     return f'<rect class="{kind}" x="{place(start, 0, wall)}" y="4" width="{width:.2f}%" height="10"/>'
@@ -292,7 +287,7 @@ LOSS_HEIGHT, LOSS_LEFT, LOSS_BOTTOM = 170, 44, 22
 
 
 def loss_chart(curve: list[tuple[int, float]]) -> str:
-    """Loss over steps without points that are not finite; empty without points."""
+    """Leaves out points that are not finite; empty without points."""
     points = thinned_points([(step, loss) for step, loss in curve if isfinite(loss)])
     if not points:
         return ""
@@ -301,6 +296,7 @@ def loss_chart(curve: list[tuple[int, float]]) -> str:
     low, high = padded_range(min(values), max(values))
     path = " ".join(f"{step_to_x(step, last):.1f},{loss_to_y(loss, low, high):.1f}" for step, loss in points)
     drawn = f'<polyline class="curve" points="{path}"/>'
+    # a line of a single point would be invisible
     if len(points) == 1:
         x, y = path.split(",")
         drawn = f'<circle class="dot main" cx="{x}" cy="{y}" r="3"/>'
@@ -312,13 +308,12 @@ def loss_chart(curve: list[tuple[int, float]]) -> str:
 
 
 def thinned_points(points: list[tuple[int, float]], most: int = 300) -> list[tuple[int, float]]:
-    """At most about `most` points, always with the last one."""
     stride = max(1, len(points) // most)
     return points if stride == 1 else [*points[:-1:stride], points[-1]]
 
 
 def padded_range(low: float, high: float) -> tuple[float, float]:
-    """A range a little wider than the values; it begins at zero where that is near."""
+    """A range slightly wider than the values; it begins at zero if that is near."""
     margin = (high - low) * 0.08 or abs(high) * 0.1 or 1.0
     start = low - margin
     return (0.0 if low >= 0 and start < (high - low) * 0.25 else start), high + margin

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHOWN_ROWS, SHOWN_COLUMNS, SHOWN_CHARS = 5, 6, 48
+SHOWN_ROWS, SHOWN_COLUMNS, SHOWN_CHARS = 5, 6, 48  # of a query result; characters are those of one cell
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,16 @@ class TextTable:
     last_is_text: bool = False
 
     def is_number(self, column: int) -> bool:
-        """Whether to align the column to the right."""
         return column >= self.text_columns and not (self.last_is_text and column == len(self.header) - 1)
 
 
 def render_page(template: Path, **values: object) -> str:
-    """The page of one template; equal values give equal bytes."""
+    """Equal values give equal bytes."""
     return environment(template.parent).get_template(template.name).render(values)
 
 
 def style_hash() -> str:
-    """The source that lets the stylesheet of every page pass a Content-Security-Policy."""
+    """The source expression that allows the pages' stylesheet in a Content-Security-Policy."""
     page = environment(TEMPLATES).get_template("base.html.j2").render()
     style = page.partition("<style>")[2].partition("</style>")[0]
     return f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}"
@@ -46,7 +45,6 @@ def style_hash() -> str:
 
 @cache
 def environment(folder: Path) -> "Environment":
-    """Templates of `folder` and of this package."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # late: text reports and charts do without
 
     found = Environment(
@@ -56,13 +54,13 @@ def environment(folder: Path) -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # a percent sign stays on the line of its number
     found.filters["nobreak"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     found.globals.update(cell=cell_text, SHOWN_ROWS=SHOWN_ROWS, SHOWN_COLUMNS=SHOWN_COLUMNS)
     return found
 
 
 def cell_text(value: str | float | None) -> str:
-    """One value of a query result, shortened."""
     if value is None:
         return "NULL"
     text = f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,6 +1,4 @@
-"""What this processor is good at, by the flags that it lists: a benchmark at start gave random results on busy
-machines.
-"""
+"""What the processor is good at, by its flags. A benchmark at start gave random results on busy machines."""
 
 from pathlib import Path
 
@@ -10,7 +8,7 @@ FULL_RATE = "AuthenticAMD"  # their vectors multiply bfloat16 faster than float3
 
 
 def favours_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether bfloat16 multiplies faster than float32 here: by tiles, or by AMD's vectors.
+    """Returns True if bfloat16 multiplies faster than float32 here: by tiles, or by AMD's vectors.
 
     An Intel Xeon with AVX512-BF16 and without AMX took 1.75 times as long in bfloat16; an EPYC with the same flag was
     faster in it (docs/decisions/0018). A processor that lists no flags gets float32.
@@ -21,7 +19,7 @@ def favours_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
 
 
 def _first_processor(cpuinfo: Path) -> dict[str, str]:
-    """The fields of the first processor; empty if the system has no such file."""
+    """Empty if the system has no such file."""
     if not cpuinfo.exists():
         return {}
     block = cpuinfo.read_text(errors="replace").split("\n\n")[0]

@@ -29,7 +29,7 @@ if tonumber(redis.call('GET', KEYS[1]) or 0) < tonumber(ARGV[1]) then redis.call
 """
 VERSION_OBJECT = "sense/data-version"
 OLDEST_REDIS = (6, 2)  # for ZADD, XADD and XAUTOCLAIM as the scripts use them; tested with 7 and 8
-ALIVE_S = 30.0
+ALIVE_S = 30.0  # the greatest age of the file that `touch_alive` touches
 
 
 def touch_alive() -> None:
@@ -65,7 +65,7 @@ def check_redis(client: RedisClient) -> None:
 
 
 def check_store(objects: ObjectStore) -> None:
-    """Writes, reads and deletes one object. Raises the store's error: a wrong key, no bucket, no space."""
+    """Writes, reads and deletes one object. Raises the store's error, such as a wrong key, no bucket or no space."""
     key = f"sense/probe/{uuid4().hex}"
     objects.put(key, b"probe")
     if objects.get(key) != b"probe":
@@ -94,11 +94,11 @@ def check_data_version(client: RedisClient, prefix: str, objects: ObjectStore) -
         objects.put(VERSION_OBJECT, str(DATA_VERSION).encode())
     if in_redis < DATA_VERSION:
         with redis_errors():
+            # a script, so that the higher version stays when two start at once
             client.eval(RAISE_VERSION, 1, f"{prefix}{VERSION_KEY}", DATA_VERSION)
 
 
 def faults() -> Iterator[str]:
-    """Every fault of this environment's Redis and store, one sentence each."""
     settings = RedisSettings()
     client: RedisClient | None = None
     objects: ObjectStore | None = None

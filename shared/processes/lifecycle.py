@@ -14,15 +14,16 @@ from shared.settings import ProcessSettings
 
 POLL_S = 1.0
 STACK_MARK = "SENSE_STACK"  # set for the stack's processes only; people may export SENSE_STATE in every shell
-STACK_ID = "SENSE_STACK_ID"  # of one start of a stack; the gateway reports it, so that callers know whose it is
-PR_SET_DUMPABLE = 4
+STACK_ID = "SENSE_STACK_ID"  # one start of a stack; the gateway reports it, so callers know which stack answers
+PR_SET_DUMPABLE = 4  # of prctl(2)
 SECRET_NAME = re.compile(r"(^|_)(KEYS?|SECRETS?|PASSWORD|PASSWD|TOKEN|CREDENTIALS?)(_|$)", re.IGNORECASE)
 SECRET_VALUE = re.compile(r"://[^/@\s:]*+:[^/@\s]++@|\"(api_key|password|secret)\"")
 
 
 def exit_with_parent() -> None:
-    """Hides this process's memory and watches its parent from a thread; when the parent ends, this process gets SIGTERM
-    and, five seconds later, SIGKILL.
+    """Hides this process's memory and watches its parent from a thread.
+
+    When the parent ends, this process gets SIGTERM and, five seconds later, SIGKILL.
     """
     hide_memory()
     parent = os.getppid()
@@ -38,9 +39,9 @@ def _watch(parent: int) -> None:
 
 
 def hide_memory() -> None:
-    """Lets no other program of this user trace this process or read its memory and environment, which hold keys.
+    """Stops other programs of this user from tracing this process or reading its memory and environment.
 
-    Root still can, and a child that is not a fork is readable.
+    Both hold keys. Root can still read them, and a child that is not a fork is readable.
     """
     if ProcessSettings().dumpable:
         return
@@ -52,14 +53,14 @@ def hide_memory() -> None:
 
 
 def write_pid(state: Path) -> None:
-    """Tells `sense down` of this process, whose hidden environment it cannot read."""
+    """Lets `sense down` find this process, whose hidden environment it cannot read."""
     folder = state / "pids"
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / str(os.getpid())).write_text(f"{start_time(os.getpid())} {state}")
 
 
 def live_pids(state: Path) -> list[int]:
-    """Processes of a state folder that wrote their pid and live; files of dead ones are deleted."""
+    """Finds living processes that wrote their pid into a state folder, and deletes the files of dead ones."""
     found = []
     for path in (state / "pids").glob("[0-9]*"):
         with suppress(OSError):
@@ -71,13 +72,14 @@ def live_pids(state: Path) -> list[int]:
 
 
 def start_time(pid: int) -> str:
-    """Ticks since boot, with the id of the boot: a pid is reused, this pair is not."""
+    """The process's start in ticks since boot, after the id of the boot. A pid is reused; this pair is not."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    # proc(5): the name of the program may hold spaces and parentheses, so fields count from the last one
     return f"{boot} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
 
 
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment for a child that calls nobody: without keys, passwords, and addresses that contain one."""
+    """The environment for a child that calls no service: no keys, passwords, or addresses that contain one."""
     return {
         name: value
         for name, value in environment.items()

@@ -16,9 +16,9 @@ FORMATS = frozenset(
     ("strftime", "printf", "date", "datetime", "round", "substr", "replace", "instr", "iif", "julianday")
 )
 SCALES = (100, 0.01, 1_000, 0.001, 1_000_000, 0.000_001)
-SMALL = frozenset((0.0, 1.0))
+SMALL = frozenset((0.0, 1.0))  # count as mentioned in any text
 FLAGS = frozenset(("yes", "no", "true", "false", "null", "none", "usa", "now", "male", "female"))
-COMMON_START = 4
+COMMON_START = 4  # letters that two forms of a word share
 YEARS = range(1000, 2101)
 
 
@@ -55,6 +55,7 @@ def find_disagreement(question: str, sql: str, evidence: str | None = None) -> D
     for literal in compared_literals(sql):
         if not mentions_literal(asked, literal):
             return Disagreement("SQL", literal)
+    # Names of columns count as words: `birthYear` and `birth_year` are split.
     told = Vocabulary.of(re.sub(r"[_]+|(?<=[a-z])(?=[A-Z])", " ", sql))
     for literal in question_literals(question):
         if not mentions_literal(told, literal):
@@ -69,8 +70,8 @@ def compared_literals(sql: str) -> list[str]:
 
 
 def is_compared(pieces: list[SqlPiece], place: int) -> bool:
-    """Whether a literal is outside formatting functions, arithmetic and result columns."""
     depth = 0
+    # A bounded look back keeps the cost linear; the nearest bracket or clause decides.
     for piece in reversed(pieces[max(0, place - 12) : place]):
         if piece.text == ")" and piece.kind == "sign":
             depth += 1
@@ -85,7 +86,6 @@ def is_compared(pieces: list[SqlPiece], place: int) -> bool:
 
 
 def question_literals(question: str) -> list[str]:
-    """Quoted texts, and numbers in digits above one."""
     quoted = ["".join(groups) for groups in QUOTED.findall(question)]
     rest = split_words(QUOTED.sub(" ", question))
     digits = [word for word in rest if (value := parse_digits(word)) is not None and value not in SMALL]
@@ -99,6 +99,7 @@ def mentions_literal(vocabulary: Vocabulary, literal: str) -> bool:
     parts = split_words(literal)
     if not parts or len(literal.strip()) <= 2 or parts[0] in FLAGS:
         return True  # flags, initials, and patterns of wildcards only
+    # Half of the words are enough, because questions shorten names.
     if 2 * sum(mentions_word(vocabulary, part) for part in parts) >= len(parts):
         return True
     return mentions_initials(vocabulary, "".join(parts)) or "".join(part[0] for part in parts) in vocabulary.words
@@ -112,7 +113,7 @@ def parse_number(literal: str) -> float | None:
 
 
 def mentions_number(vocabulary: Vocabulary, value: float) -> bool:
-    """Also the number next to it (`more than`), and the number in percents or thousands."""
+    """Also true for the number next to it (`more than`), and for the number in percents or thousands."""
     if value in SMALL:
         return True
     near = (value, value - 1, value + 1, *(scale * value for scale in SCALES))
@@ -122,7 +123,6 @@ def mentions_number(vocabulary: Vocabulary, value: float) -> bool:
 
 
 def mentions_word(vocabulary: Vocabulary, part: str) -> bool:
-    """Whether a word occurs in some form."""
     value = parse_digits(part)
     if value is not None:
         return value in vocabulary.numbers or part in vocabulary.joined
@@ -133,6 +133,5 @@ def mentions_word(vocabulary: Vocabulary, part: str) -> bool:
 
 
 def mentions_initials(vocabulary: Vocabulary, text: str) -> bool:
-    """Whether a short text is made of the first letters of consecutive words."""
     letters = "".join(word[0] for word in vocabulary.words)
     return 2 <= len(text) <= 6 and text in letters

@@ -41,7 +41,6 @@ def outline_tree(tree: "exp.Expr") -> str:
 
 
 def first_query(tree: "exp.Expr") -> "exp.Expr":
-    """The leftmost query of a set operation."""
     from sqlglot import exp
 
     while isinstance(tree, exp.SetOperation):
@@ -50,7 +49,6 @@ def first_query(tree: "exp.Expr") -> "exp.Expr":
 
 
 def outline_select(tree: "exp.Expr") -> str:
-    """One sentence each for tables, filter, groups, order and result."""
     from sqlglot import exp
 
     if not isinstance(tree, exp.Select):
@@ -75,6 +73,7 @@ def outline_select(tree: "exp.Expr") -> str:
 def outline_tables(tree: "exp.Expr") -> str:
     from sqlglot import exp
 
+    # The name of this argument depends on the version of sqlglot.
     source = tree.args.get("from_") or tree.args.get("from")
     names = [source_name(source.this)] if source is not None else []
     joins = [one for one in tree.args.get("joins") or [] if isinstance(one, exp.Join)]
@@ -102,7 +101,6 @@ WRAPPING = re.compile(
 
 
 def render_completion(target: AnswerTarget, sql: str, reasoning: str | None = None) -> str:
-    """The completion of one example."""
     if target == "sql":
         return sql
     sentence = " ".join((reasoning or outline_sql(sql)).split())
@@ -111,6 +109,7 @@ def render_completion(target: AnswerTarget, sql: str, reasoning: str | None = No
 
 def extract_reasoning(answer: str) -> str:
     """The text before an answer's SQL, without the model's internal reasoning; empty if there is none."""
+    # Reasoning may quote SQL; the last statement is the answer.
     begin = sql_start(answer, last=True)
     sentence = blank_reasoning(answer)[: begin or 0]
     sentence = " ".join(WRAPPING.sub(" ", sentence).split())

@@ -25,16 +25,15 @@ ENDINGS = re.compile(r"(?:ies|ied|ing|ers|er|es|ed|ly|s|y|e)$")
 
 @lru_cache(maxsize=100_000)
 def stem(word: str) -> str:
-    """A word without its ending: plural and singular, or `cancelled` and `cancels`, are mostly the same."""
+    """Plural and singular, or `cancelled` and `cancels`, mostly have the same stem."""
     if len(word) <= 3 or not word.isalpha():
         return word
     short = ENDINGS.sub("", word)
-    short = short if len(short) >= 3 else word
+    short = short if len(short) >= 3 else word  # too short to tell words apart
     return short[:-1] if len(short) > 3 and short[-1] == short[-2] else short
 
 
 def split_words(text: str) -> list[str]:
-    """Words and numbers in lower case; `1,000` is one number, without its comma."""
     return [piece.rstrip(",").replace(",", "") for piece in WORD.findall(text.lower())]
 
 
@@ -54,6 +53,7 @@ def spoken_numbers(found: list[str]) -> set[float]:
         if value is None:
             value = VALUES.get(word)
         if value is not None:
+            # Only a word for tens takes the unit after it: `twenty five` is one number, `20 5` is two.
             tens = run is not None and run >= 20 and run % 10 == 0 and value < 10 and found[place - 1] in TENS
             run = run + value if tens and run is not None else value
             values |= {value, run}

@@ -20,7 +20,7 @@ from shared.sql.tokens import CLOSED, TOKEN
 MAX_ANSWER_CHARS = 2_000_000  # of an answer with its reasoning; a longer one has no SQL
 MAX_CHARS = 262_144  # of the answer without its reasoning
 DEEPEST = 4  # nested containers
-MAX_CONTAINERS = 256
+MAX_CONTAINERS = 256  # in one stretch; the rest is not read
 SQL_KEYS = (
     "sql", "sql_query", "sqlquery", "final_sql", "predicted_sql", "generated_sql", "gold_sql", "sqlite", "sql_code",
     "sql_statement", "query", "statement", "final_answer", "answer", "solution", "result", "response", "output", "code",
@@ -82,7 +82,7 @@ class Container:
 
 
 def find_sql(answer: str, *, last: bool = False, delimited: bool = False) -> FoundSql | None:
-    """The statement in an answer; None without one, or for an answer that is too long.
+    """None without a statement, or for an answer that is too long.
 
     `delimited`: a form around the answer (JSON's quotes) already marks its beginning and end.
     """
@@ -97,19 +97,19 @@ def find_sql(answer: str, *, last: bool = False, delimited: bool = False) -> Fou
 
 
 def extract_sql(answer: str, *, last: bool = False) -> str | None:
-    """The statement's text, without its semicolon."""
+    """Like `find_sql`, for the text alone, without its semicolon."""
     found = find_sql(answer, last=last)
     return found.sql if found else None
 
 
 def sql_start(answer: str, *, last: bool = False) -> int | None:
-    """Where the statement of `extract_sql` begins in the answer."""
     found = find_sql(answer, last=last)
     return found.begin if found else None
 
 
 def read_stretch(text: str, begin: int, end: int, last: bool, depth: int = 0) -> FoundSql | None:
     """Like `find_sql`, for a stretch of a text whose reasoning is blanked."""
+    # Without quotes there is no JSON, whose escapes could hide a statement.
     if BEGIN.search(text, begin, end) is None and '"' not in text[begin:end] and "'" not in text[begin:end]:
         return None
     if depth < DEEPEST:
@@ -120,6 +120,7 @@ def read_stretch(text: str, begin: int, end: int, last: bool, depth: int = 0) ->
             return chosen[-1 if last else 0]
     else:
         others = []
+    # A CREATE … AS SELECT is skipped, not read for the SELECT in it (decision 0025).
     if is_other_kind(text, begin, end) and first_statement(text, begin, end) is None:
         return None
     if (found := read_prose(text, begin, end, last, statement_at)) is not None:
@@ -135,7 +136,7 @@ def read_stretch(text: str, begin: int, end: int, last: bool, depth: int = 0) ->
 def read_containers(
     text: str, begin: int, end: int, last: bool, depth: int
 ) -> tuple[list[FoundSql], list[FoundSql], list[FoundSql]]:
-    """SQL in tags, SQL in fences, and SQL that counts only if neither they nor a line holds any."""
+    # The others count only if neither tags, fences nor a line of the text hold SQL.
     tags, fences, others = list[FoundSql](), list[FoundSql](), list[FoundSql]()
     for one in containers(text, begin, end):
         if (found := read_container(text, one, last, depth)) is None:
@@ -150,7 +151,6 @@ def read_containers(
 
 
 def containers(text: str, begin: int, end: int) -> Iterator[Container]:
-    """The outermost fences and tags, in order."""
     count = 0
     unclosed: set[str] = set()
     while count < MAX_CONTAINERS and (mark := CONTAINER.search(text, begin, end)) is not None:
@@ -164,7 +164,7 @@ def containers(text: str, begin: int, end: int) -> Iterator[Container]:
             if place is not None:
                 begin = place + len(closing)
                 yield Container("tag", mark.end(), place, begin, True)
-            elif not unclosed:
+            elif not unclosed:  # reaches to the end; further unclosed tags lie inside it
                 yield Container("tag", mark.end(), end, end, False)
             if place is None:
                 unclosed.add(closing)
@@ -177,16 +177,15 @@ def containers(text: str, begin: int, end: int) -> Iterator[Container]:
 
 
 def find_folded(text: str, wanted: str, begin: int, end: int) -> int | None:
-    """Where a mark stands, in any case."""
     found = re.compile(re.escape(wanted), re.IGNORECASE).search(text, begin, end)
     return found.start() if found else None
 
 
 def fence(text: str, mark: re.Match[str], end: int) -> Container:
-    """The fence that a run of backticks or tildes opens."""
     run = mark["fence"]
     info = INFO.match(text, mark.end(), end)
     language, begin = "", mark.end()
+    # The first line names a language, unless SQL begins on it.
     if info is not None and info["line"] is not None and BEGIN.search(info["rest"]) is None:
         word = info["language"] or ""
         if BEGIN.match(word) is None:
@@ -242,7 +241,7 @@ def opens_in(literal: re.Match[str], sign: str) -> bool:
 def nested_end(
     text: str, begin: int, end: int, nearest: re.Match[str], run: str, depth: int
 ) -> tuple[int, int, bool] | None:
-    """The end of a fence that contains another fence with a language; None if it contains none."""
+    """The end of a fence that contains another fence marked as SQL; None if it contains none."""
     if SQL_LINE.match(text, nearest.end(), end) is None:
         return None
     if statement_at(text, begin, nearest.start()) is not None:
@@ -290,7 +289,6 @@ def plain_content(text: str, begin: int, end: int, one: Container) -> tuple[str,
 
 
 def read_delimited(text: str, begin: int, end: int, closed: bool) -> FoundSql | None:
-    """The first whole statement of a stretch of SQL; everything else is its rest."""
     place, strict = first_statement(text, begin, end), True
     if place is None and is_other_kind(text, begin, end):
         return None
@@ -335,16 +333,15 @@ def first_statement(text: str, begin: int, end: int) -> int | None:
 
 
 def is_other_kind(text: str, begin: int, end: int) -> bool:
-    """Whether a stretch begins with a statement that is no query."""
     for match in TOKEN.finditer(text, begin, end):
         if match.lastgroup not in ("blank", "comment"):
             word = match.group()
+            # `Update the …` with a capital letter begins a sentence.
             return (word.isupper() or word.islower()) and OTHER.match(text, match.start(), end) is not None
     return False
 
 
 def significant(text: str) -> str:
-    """A stretch without blanks, comments and semicolons, shortened for messages."""
     if not text.strip():
         return ""
     pieces = (match.group() for match in TOKEN.finditer(text) if match.lastgroup not in ("blank", "comment"))
@@ -355,7 +352,6 @@ def significant(text: str) -> str:
 
 
 def sentence_at(text: str, begin: int, end: int) -> int | None:
-    """The next SELECT or WITH anywhere, if what follows can be SQL."""
     tries = 0
     while tries < 64 and (found := BEGIN.search(text, begin, end)) is not None:
         if is_expression(text, found.start(), end):
@@ -367,7 +363,6 @@ def sentence_at(text: str, begin: int, end: int) -> int | None:
 def read_prose(
     text: str, begin: int, end: int, last: bool, find: Callable[[str, int, int], int | None]
 ) -> FoundSql | None:
-    """The first or last of the statements that `find` locates."""
     best: FoundSql | None = None
     while (place := find(text, begin, end)) is not None:
         opened = place
@@ -388,7 +383,6 @@ def read_prose(
 
 
 def quoted_end(text: str, begin: int, place: int, end: int) -> int | None:
-    """Where the quotes close that open directly before a statement."""
     before = text[begin:place].rstrip(" \t\n")
     if not before or before[-1] not in OPENING:
         return None
@@ -402,6 +396,7 @@ def quoted_end(text: str, begin: int, place: int, end: int) -> int | None:
     close, tries = text.find(sign, place, end), 0
     while close >= 0 and tries < 64:
         behind = text[close + 1 : close + 2]
+        # An even number of the same sign before it: the literals inside are closed.
         if (not behind or behind in " \t\n\r.,;:!?)]}*") and text.count(sign, place, close) % 2 == 0:
             return close
         close, tries = text.find(sign, close + 1, end), tries + 1
@@ -409,17 +404,16 @@ def quoted_end(text: str, begin: int, place: int, end: int) -> int | None:
 
 
 def found_between(text: str, begin: int, stop: int, end: int, closed: bool, rest: str, strict: bool) -> FoundSql | None:
-    """The statement between two places, without brackets around the whole."""
     sql = text[begin:stop].strip().rstrip(";；").rstrip()
     while sql.startswith("(") and (inner := unwrapped(sql)) is not None:
         sql = inner
+    # The shortest statement is `SELECT 1`.
     if BEGIN.match(sql.lstrip("( \t\n")) is None or len(sql) < 8:
         return None
     return FoundSql(sql, begin, rest, closed, strict)
 
 
 def unwrapped(sql: str) -> str | None:
-    """The content of brackets that enclose the whole text."""
     depth = 0
     for match in TOKEN.finditer(sql):
         piece = match.group()
@@ -459,7 +453,6 @@ def read_json(text: str, begin: int, end: int, last: bool, depth: int) -> FoundS
 
 
 def read_inner(decoded: str | None, begin: int, last: bool, depth: int) -> FoundSql | None:
-    """The statement in a decoded string, at the place of its object."""
     found = read_stretch(decoded, 0, len(decoded), last, depth + 1) if decoded else None
     if found is None or decoded is None:
         return None
@@ -472,7 +465,6 @@ def read_inner(decoded: str | None, begin: int, last: bool, depth: int) -> Found
 
 
 def sql_of(value: object, last: bool, depth: int = 0) -> str | None:
-    """The text under the likeliest key; of a list the first or the last one's."""
     if depth > 8:
         return None
     if isinstance(value, str):
@@ -486,6 +478,7 @@ def sql_of(value: object, last: bool, depth: int = 0) -> str | None:
     for key in SQL_KEYS:
         if key in named and (found := sql_of(named[key], last, depth + 1)) is not None:
             return found
+    # An unknown key is accepted if it is the only one.
     if len(named) == 1:
         return sql_of(next(iter(named.values())), last, depth + 1)
     return None
@@ -499,6 +492,7 @@ def loose_sql(text: str, begin: int) -> str | None:
     quote, place = key["quote"], key.end()
     close, tries = text.find(quote, place), 0
     while close >= 0 and tries < 256:
+        # An odd number of backslashes escapes the quote. Only a bounded stretch is counted.
         slashes = len(text[max(0, close - 16) : close]) - len(text[max(0, close - 16) : close].rstrip("\\"))
         if slashes % 2 == 0 and LOOSE_END.match(text, close + len(quote)):
             break

@@ -16,7 +16,7 @@ join many_joins nested aggregate group having set_operation order limit distinct
 null date arithmetic
 """
 FEATURES = tuple(FEATURE_LIST.split())
-MANY_JOINS = 2
+MANY_JOINS = 2  # and more: the feature `many_joins`
 NESTED = re.compile(r"\(\s*(?:select|with)\b")
 BRACKET = re.compile(r"[()]")
 JOIN = re.compile(r"\bjoin\b")
@@ -62,7 +62,7 @@ class SqlFeatures:
 
 
 def sql_features(sql: str) -> SqlFeatures:
-    """The features of one SQLite query; any text has some."""
+    """Never fails: what sqlglot cannot parse is described by its words."""
     from sqlglot.errors import SqlglotError
 
     try:
@@ -83,7 +83,6 @@ def combined(used: set[str], joins: int, depth: int, parsed: bool) -> SqlFeature
 
 
 def features_from_words(sql: str) -> SqlFeatures:
-    """Features by keywords; joins by JOIN and by the commas of FROM."""
     text = bare_words(sql)
     used = {name for name, rule in WORDS.items() if rule.search(text)}
     joins = len(JOIN.findall(text)) + sum(tables.count(",") for tables in FROM_LIST.findall(text))
@@ -91,7 +90,6 @@ def features_from_words(sql: str) -> SqlFeatures:
 
 
 def depth_of_words(text: str) -> int:
-    """The deepest nesting of brackets that open with SELECT."""
     starts = {match.start() for match in NESTED.finditer(text)}
     depth = deepest = 0
     open_brackets: list[bool] = []
@@ -106,7 +104,7 @@ def depth_of_words(text: str) -> int:
 
 
 def features_from_tree(tree: "exp.Expr", sql: str) -> SqlFeatures:
-    """Features by the tree's nodes; NULL handling and dates by words, because of their many spellings."""
+    """NULL handling and dates are found by words even here, because of their many spellings."""
     from sqlglot import exp
 
     kinds: dict[str, tuple[type[exp.Expr], ...]] = {
@@ -135,7 +133,6 @@ def features_from_tree(tree: "exp.Expr", sql: str) -> SqlFeatures:
 
 
 def depth_of_tree(nodes: "list[exp.Expr]") -> int:
-    """The most SELECTs around a SELECT."""
     from sqlglot import exp
 
     deepest = 0

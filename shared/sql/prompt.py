@@ -26,12 +26,11 @@ SYSTEM_PROMPTS: dict[AnswerTarget, str] = {
     ),
 }
 PLAIN_STYLE = PromptStyle()
-CELL_LIMIT = 40
-COMMENT_LIMIT = 200
+CELL_LIMIT = 40  # characters
+COMMENT_LIMIT = 200  # characters
 
 
 def prompt_version(rows: int, style: PromptStyle = PLAIN_STYLE) -> str:
-    """The form's name with its options, for cards and manifests."""
     more = [name for name in ("comments", "foreign_keys") if getattr(style, name)]
     target = [] if style.target == "sql" else [style.target]
     return "+".join([f"{PROMPT_VERSION} rows={rows}", *more, *target])
@@ -48,7 +47,6 @@ def read_prompt_version(text: str) -> tuple[int, PromptStyle] | None:
 
 
 def render_cell(value: Scalar) -> str:
-    """A value as a person would read it, cut to `CELL_LIMIT` characters."""
     text = "NULL" if value is None else str(value).replace("\n", " ")
     return text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - 1] + "…"
 
@@ -66,7 +64,6 @@ def render_comments(table: TableCard | ViewCard) -> list[str]:
 
 
 def render_table(table: TableCard, rows: int, style: PromptStyle = PLAIN_STYLE) -> str:
-    """CREATE statement, comments if wanted, and the first `rows` sample rows."""
     lines = [table.ddl.strip().rstrip(";") + ";"]
     if style.comments:
         lines += render_comments(table)
@@ -74,7 +71,7 @@ def render_table(table: TableCard, rows: int, style: PromptStyle = PLAIN_STYLE) 
 
 
 def render_view(view: ViewCard, rows: int, style: PromptStyle = PLAIN_STYLE) -> str:
-    """Like a table, marked as a view and with its columns, which a CREATE VIEW need not name."""
+    """Names the columns as well, because a CREATE VIEW need not do so."""
     columns = ", ".join(render_comment(column.name) for column in view.columns)
     lines = [view.ddl.strip().rstrip(";") + ";", f"/* view with columns: {columns} */"]
     if style.comments:
@@ -90,7 +87,6 @@ def render_rows(table: TableCard | ViewCard, rows: int) -> list[str]:
 
 
 def render_keys(card: SchemaCard) -> list[str]:
-    """Every foreign key as an equation."""
     keys = [
         f"{table.name}.{key.column} = {key.to_table}.{key.to_column}"
         for table in card.tables
@@ -108,7 +104,6 @@ def render_schema(card: SchemaCard, rows: int = 3, style: PromptStyle = PLAIN_ST
 def render_question(
     card: SchemaCard, question: str, *, evidence: str | None = None, rows: int = 3, style: PromptStyle = PLAIN_STYLE
 ) -> Message:
-    """The user's turn: schema, evidence, question."""
     parts = [render_schema(card, rows, style)]
     if evidence:
         parts.append(f"External knowledge: {evidence}")
@@ -125,7 +120,7 @@ def render_messages(
     style: PromptStyle = PLAIN_STYLE,
     shots: Sequence[tuple[SchemaCard, str, str]] = (),
 ) -> list[Message]:
-    """The whole prompt. `shots` are worked examples (card, question, gold), shown as earlier turns."""
+    """`shots` are worked examples (card, question, gold), shown as earlier turns."""
     messages = [Message(role="system", content=SYSTEM_PROMPTS[style.target])]
     for shot_card, shot_question, gold in shots:
         messages.append(render_question(shot_card, shot_question, rows=rows, style=style))
@@ -136,6 +131,7 @@ def render_messages(
 
 SHORT_CELL = 12
 SEPARATOR = " | "
+# The sample rows as `render_rows` writes them.
 BLOCK = re.compile(r"\n/\* first rows:\n(?P<header>[^\n]*)\n(?P<rows>(?:(?!/\* first rows:\n)[^\n]*+\n)*?)\*/(?=\n|$)")
 
 
@@ -149,6 +145,7 @@ class Shortening:
 
 
 UNCHANGED = Shortening("whole")
+# In this order: clipped cells lose the least.
 SHORTENINGS = (
     Shortening("clipped", cell=SHORT_CELL),
     Shortening("one_row", cell=SHORT_CELL, rows=1),

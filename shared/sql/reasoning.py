@@ -41,8 +41,8 @@ SENTENCE = re.compile(r"\s*(?:\*\*)?here(?:'s|’s| is) my (?:thought|thinking|r
 RESPONSE = re.compile(r"\bhere(?:'s|’s| is) my (?:response|answer|reply)\b[:*]{0,3}", re.IGNORECASE)
 STATEMENT = re.compile(r"(?:^|[:`\"“(>][ \t]*+[\"'`]?)[ \t]*+(?:SELECT|WITH)\b", re.IGNORECASE | re.MULTILINE)
 BLANK = "\f"  # not a space, which would be indentation
-MAX_MARKS = 4096
-MAX_STATEMENTS = 64
+MAX_MARKS = 4096  # an answer with more is blanked as a whole
+MAX_STATEMENTS = 64  # searched for literals; bounds the cost
 QUOTE = re.compile(r"['\"`\[]|--|/\*")
 ROLE = frozenset(("", "assistant", "model"))
 
@@ -63,7 +63,6 @@ def blank_reasoning(answer: str) -> str:
 
 
 def bare_response(answer: str) -> int | None:
-    """Where the response begins if words, not marks, delimit the reasoning; None if there is no such reasoning."""
     if BARE_CHANNEL.match(answer):
         place = answer.rfind(BARE_FINAL)
         return place + len(BARE_FINAL) if place >= 0 else len(answer)
@@ -74,7 +73,7 @@ def bare_response(answer: str) -> int | None:
 
 
 class Literals:
-    """Whether a mark is inside a literal of a statement; to be asked from left to right."""
+    """Finds marks that are inside a literal of a statement."""
 
     def __init__(self, answer: str) -> None:
         self._answer = answer
@@ -83,11 +82,13 @@ class Literals:
         self._literal: re.Match[str] | None = None
 
     def forget(self) -> None:
-        """A mark has ended the statement."""
         self._found = self._literal = None
 
     def hold(self, mark: re.Match[str], place: int) -> bool:
-        """Whether a mark is inside a literal of a statement that begins after `place`, or of the last one seen."""
+        """Whether a mark is inside a literal of a statement that begins after `place`, or of the last one seen.
+
+        Marks must come from left to right.
+        """
         if self._found is None:
             begin = STATEMENT.search(self._answer, max(0, place - 1), mark.start())
             if begin is None or QUOTE.search(self._answer, begin.end(), mark.start()) is None:
@@ -115,7 +116,6 @@ def family(mark: re.Match[str]) -> tuple[str, bool] | None:
 
 
 def blanked(answer: str, marks: list[re.Match[str]]) -> str:
-    """The answer with its marks, and what they enclose, as blanks."""
     closes: dict[str, list[int]] = {}
     for place, mark in enumerate(marks):
         if (kind := family(mark)) is not None and kind[1]:
@@ -141,6 +141,7 @@ def blanked(answer: str, marks: list[re.Match[str]]) -> str:
             # A box or a solution ends here: what follows is a new paragraph.
             pieces.append("\n\n".ljust(mark.end() - mark.start(), BLANK))
         elif kind[1]:
+            # A closing mark alone: the chat template opened the reasoning, so everything before it goes.
             pieces, started = [BLANK * mark.end()], False
         else:
             after = next_after(closes.get(kind[0], []), number)
@@ -155,7 +156,7 @@ def blanked(answer: str, marks: list[re.Match[str]]) -> str:
 
 
 def next_after(places: list[int], number: int) -> int | None:
-    """The first of the sorted places after `number`; earlier ones are dropped, since nobody asks for them again."""
+    """The first of the sorted places after `number`; earlier ones are removed from the list."""
     while places and places[0] <= number:
         places.pop(0)
     return places[0] if places else None

@@ -49,7 +49,7 @@ To For Since Because My Your There Thus Therefore Finally Alternatively Sure Que
 Results Output
 """
 STARTERS = frozenset(STARTER_LIST.split())
-LINE_CHARS = 240
+LINE_CHARS = 240  # examined of a line
 MAX_PIECES = 100  # examined after a SELECT
 PROSE_LINE = re.compile(
     r"`{3}|~{3}|\*\*|#|={3}|</?[A-Za-z][\w-]*>|[-*•][ \t]+[*`]*[A-Z][a-z']*[ \t,]|\(?\d{1,2}[.)][ \t]+[A-Za-z*`]"
@@ -64,7 +64,7 @@ SENTENCE_END = re.compile(r"(?=\s*\Z|\s*\n|[ \t]+[A-Z][a-z]*['’]?[a-z]*[ \t,]+
 
 
 def statement_at(text: str, place: int, end: int) -> int | None:
-    """Where the next SELECT or WITH begins a line, or follows a label or an opening quote."""
+    """The next SELECT or WITH that begins a line, or follows a label or an opening quote."""
     while (found := BEGIN.search(text, place, end)) is not None:
         if begins_line(text, found.start()):
             return found.start()
@@ -73,7 +73,6 @@ def statement_at(text: str, place: int, end: int) -> int | None:
 
 
 def begins_line(text: str, place: int) -> bool:
-    """Whether only marks that may precede a statement stand before a place on its line."""
     first = max(0, place - PREFIX_CHARS - 1)
     line = max(text.rfind("\n", first, place), text.rfind(BLANK, first, place)) + 1
     if line == 0 and first > 0:
@@ -162,6 +161,7 @@ def goes_on(text: str, place: int, end: int, head: str) -> bool:
             return piece in tuple("),=<>|;；")
         if piece.upper() not in GOES_ON:
             return False
+        # A keyword written like the statement continues it; any other line has to look like SQL.
         if piece.isupper() or (piece.islower() and not head.isupper()):
             return True
         line = text[match.start() : min(end, match.start() + LINE_CHARS)].partition("\n")[0]
@@ -170,7 +170,6 @@ def goes_on(text: str, place: int, end: int, head: str) -> bool:
 
 
 def is_prose(text: str, at: int, end: int, *, delimited: bool) -> bool:
-    """Whether the line at `at`, after a complete statement, is no SQL."""
     stop = text.find("\n", at, min(end, at + LINE_CHARS))
     line = text[at : stop if stop >= 0 else min(end, at + LINE_CHARS)].rstrip()
     if not delimited and (PROSE_LINE.match(line) or IN_THIS.match(line)):

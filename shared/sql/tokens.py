@@ -65,7 +65,6 @@ def normalize_sql(sql: str) -> str:
 
 
 def spaced(before: str, piece: str, blank: bool) -> bool:
-    """Whether a blank stands between two pieces; `blank` if the text has some."""
     if before in NO_BLANK_AFTER or piece in NO_BLANK_BEFORE:
         return False
     if piece == "(" and before.upper() in FUNCTIONS:
@@ -77,13 +76,13 @@ def spaced(before: str, piece: str, blank: bool) -> bool:
 
 
 def joined(sql: str) -> list[tuple[bool, str]]:
-    """(whether a blank or comment stands before it, piece); adjacent comparison signs are one piece."""
     found: list[tuple[bool, str]] = []
     blank = False
     for kind, text in tokens(sql):
         if kind in ("blank", "comment"):
             blank = True
             continue
+        # A hyphen counts here: `->` and `->>` are JSON's arrows.
         if found and not blank and text in COMPARING and found[-1][1][-1] in COMPARING | {"-"}:
             found[-1] = (found[-1][0], found[-1][1] + text)
         else:
@@ -93,12 +92,10 @@ def joined(sql: str) -> list[tuple[bool, str]]:
 
 
 def padded(piece: str) -> bool:
-    """Whether it is a comparison, with a blank on both sides. JSON's arrows stay as they are."""
     return bool(piece) and set(piece) <= COMPARING
 
 
 def cased(piece: str, after: str) -> str:
-    """Keywords in upper case, and functions before a bracket."""
     upper = piece.upper()
     return upper if upper in KEYWORDS or (upper in FUNCTIONS and after == "(") else piece
 
@@ -107,7 +104,7 @@ NAME, VALUE = "_", "?"
 KEPT = frozenset(word.lower() for word in KEYWORDS | FUNCTIONS)
 # Spellings that always mean the same.
 SAME = {"<>": "!=", "==": "="}
-SILENT = frozenset(("as", "inner", "asc", "outer", ";"))
+SILENT = frozenset(("as", "inner", "asc", "outer", ";"))  # left out of shapes, since the meaning is the same without
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +148,7 @@ def shown(piece: SqlPiece, name: str) -> str:
 
 
 def read_pieces(sql: str) -> list[SqlPiece]:
-    """The pieces of a text; adjacent comparison signs are one, and so are the parts of a number."""
+    """Adjacent comparison signs are one piece, and so are the parts of a number."""
     found: list[SqlPiece] = []
     blank = True
     for kind, text in tokens(sql):
@@ -170,7 +167,7 @@ def read_pieces(sql: str) -> list[SqlPiece]:
 
 
 def piece_of(kind: str, text: str) -> SqlPiece:
-    """One token. Text in double quotes is a literal: models write that more often than names."""
+    """Text in double quotes is a literal: models write that more often than names."""
     if kind == "quoted":
         return SqlPiece("value", text[1:-1]) if text[0] in "'\"" else SqlPiece("name", text[1:-1].lower())
     if kind == "word":
@@ -195,6 +192,7 @@ def without_aliases(pieces: list[SqlPiece]) -> list[SqlPiece]:
         if piece.text == "as" and is_name(pieces, place + 1):
             place += 2
             continue
+        # A name right after a name or a bracket is an alias without AS.
         alias = piece.kind == "name" and kept and (kept[-1].kind == "name" or kept[-1].text == ")")
         if not alias and piece.text not in SILENT:
             kept.append(SqlPiece("name", "@") if piece.kind == "name" and piece.text in aliases else piece)

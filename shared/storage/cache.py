@@ -24,7 +24,7 @@ from shared.storage.store import ObjectStore
 
 LOCK_NAME = ".lock"
 LEFTOVER_S = 86_400.0  # a temporary file this old is abandoned
-FETCHES = 3
+FETCHES = 3  # tries until a copy stays
 GONE_PREFIX = ".gone-"
 log = get_logger()
 
@@ -59,15 +59,15 @@ def local_copy(objects: ObjectStore, key: str, folder: Path, bound: CacheSetting
 
 
 def cached_copy(path: Path, bring: Callable[[Path], None], bound: CacheSettings | None = None) -> Path:
-    """The file at `path`, fetched if it is absent; its folder has one size limit."""
     folder = path.parent
+    # Another process may evict the copy between the fetch and the touch.
     for _ in range(FETCHES):
         if touch(path):
             return path
         folder.mkdir(parents=True, exist_ok=True)
         bring(path)
         with suppress(FileNotFoundError):
-            path.chmod(0o444)
+            path.chmod(0o444)  # copies are shared and never change
         there = touch(path)
         make_room(folder, path, bound or CacheSettings())  # not read before: most calls find their copy
         if there:
@@ -81,6 +81,7 @@ def make_room(folder: Path, path: Path, bound: CacheSettings) -> None:
     A scan costs as much as there are copies. Eight processes may each use an eighth of the room between two scans.
     """
     try:
+        # Space on disk, which is less than the length of a sparse file.
         amount = path.stat().st_blocks * 512
     except FileNotFoundError:
         amount = 0
@@ -91,7 +92,6 @@ def make_room(folder: Path, path: Path, bound: CacheSettings) -> None:
 
 
 def touch(path: Path) -> bool:
-    """Marks a copy as used now; False if there is none."""
     try:
         with locked(path.parent, fcntl.LOCK_SH):
             os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
@@ -102,7 +102,6 @@ def touch(path: Path) -> bool:
 
 @contextmanager
 def locked(folder: Path, how: int) -> Iterator[None]:
-    """Holds the folder's lock, shared or exclusive, across processes and threads."""
     descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, how)
@@ -112,7 +111,7 @@ def locked(folder: Path, how: int) -> Iterator[None]:
 
 
 def evict(folder: Path, bound: CacheSettings) -> int:
-    """Deletes the least recently used copies until the rest fits; returns how many. Young ones always stay."""
+    """Deletes the least recently used copies until the rest fits; young ones always stay. Returns how many."""
     if not bound.bytes:
         return 0
     with locked(folder, fcntl.LOCK_EX):
@@ -148,7 +147,7 @@ def local_folder(objects: ObjectStore, prefix: str, names: list[str], folder: Pa
     run may read it. A folder's modification time is its last use.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    os.utime(folder)
+    os.utime(folder)  # before the downloads, so that no other process evicts the folder meanwhile
     brought = False
     for name in names:
         path = folder / name
@@ -163,7 +162,7 @@ def local_folder(objects: ObjectStore, prefix: str, names: list[str], folder: Pa
 
 
 def evict_folders(parent: Path, bound: CacheSettings) -> int:
-    """Deletes the least recently used folders until the rest fits; returns how many. Removes what a kill left."""
+    """Like `evict`, for folders. Also removes what killed processes left."""
     for left in parent.glob(f"{GONE_PREFIX}*"):
         shutil.rmtree(left, ignore_errors=True)
     if not bound.models_bytes:

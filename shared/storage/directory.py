@@ -99,6 +99,7 @@ class DirectoryStore:
             try:
                 digest, size = self._write_temporary(temporary, chunks)
                 self._rename(key, temporary, path)
+            # Also when the worker is stopped: no half-written file stays behind.
             except BaseException:
                 with suppress(OSError):
                     temporary.unlink()
@@ -135,11 +136,11 @@ class DirectoryStore:
         except IsADirectoryError:
             if next(self._walk(key, ""), None) is not None:
                 raise InvalidInputError(f"object key {key!r} is a folder of other objects; rename one") from None
+            # Deleted objects leave empty folders behind, and one of them has this name.
             self._remove_empty(path)
             temporary.replace(path)
 
     def _remove_empty(self, folder: Path) -> None:
-        """Removes folders that deleted objects left behind."""
         for below, _, _ in os.walk(folder, topdown=False):
             Path(below).rmdir()
 

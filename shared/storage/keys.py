@@ -1,4 +1,4 @@
-"""Every object key, and the rules that every key obeys (DESIGN section 6)."""
+"""Every object key, and the rules that every key obeys (docs/architecture.md)."""
 
 import re
 import unicodedata
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from shared.errors import InvalidInputError
 
+# The directory store turns parts into file names (at most 255 bytes on Linux); S3 keys have at most 1,024 bytes.
 PART_LIMIT = 200
 PART_BYTES_LIMIT = 240
 KEY_BYTES_LIMIT = 900
@@ -21,10 +22,8 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def check_part(part: str, key: str) -> None:
-    """Checks one part of a key, between slashes.
-
-    Raises `InvalidInputError` for an empty part, `.` and `..`, control characters, backslashes, a part longer than 200
-    characters (or 240 bytes of UTF-8), and the prefix that the directory store reserves for files being written.
+    """Raises `InvalidInputError` for a part (between slashes) that is empty, `.`, `..` or too long, that holds control
+    characters or backslashes, or that begins with the directory store's prefix for files being written.
     """
     if part in ("", ".", ".."):
         raise InvalidInputError(f"object key {key[:80]!r} has the part {part!r}; name every part between slashes")
@@ -55,19 +54,19 @@ def check_prefix(prefix: str) -> str:
     for part in folders:
         check_part(part, prefix)
     if last:
+        # An unfinished `.` may go on as `.name`, so it is checked as the beginning of a part.
         check_part(last + "_" if last in (".", "..") else last, prefix)
     return prefix
 
 
 def parents(key: str) -> list[str]:
-    """The folders above a key, outermost first: `a/b/c` gives `a`, `a/b`."""
     parts = key.split("/")
     return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _join(*parts: str) -> str:
-    """Joins ids, each of which must be a single part."""
     for part in parts:
+        # An id with a slash would address another object's folder.
         if "/" in part:
             raise InvalidInputError(f"the id {part[:80]!r} holds a slash; ids in object keys are single names")
     return check_key("/".join(parts))
@@ -90,12 +89,11 @@ def ddl_database_key(sha256: str) -> str:
 
 
 def ddl_card_key(sha256: str) -> str:
-    """Its schema card, written after it and again with each use: its age is the time since the last use."""
+    """The schema card is written after the database and again with each use: its age is the time since the last use."""
     return _join("ddl-databases", f"{sha256}.json")
 
 
 def is_sha256(text: str) -> bool:
-    """Whether a text can be the id of a database."""
     return SHA256.fullmatch(text) is not None
 
 
@@ -115,7 +113,6 @@ def test_suite_database_key(sha256: str, set_name: str, index: int) -> str:
 
 
 def dataset_key(name: str, version: str, file: str) -> str:
-    """A file of an imported dataset; `file` may contain folders."""
     return check_key(f"{_join('datasets', name, version)}/{file}")
 
 
@@ -124,12 +121,10 @@ def answer_key(answer_hash: str) -> str:
 
 
 def shard_key(job: str, stage: str, shard: int | str, attempt: int, file: str) -> str:
-    """What one attempt at a shard wrote; `file` names the output, such as `candidates.jsonl`."""
     return _join("jobs", job, stage, f"{shard}.{attempt}.{file}")
 
 
 def export_key(job: str, stage: str, name: str) -> str:
-    """A collected dataset or a card; `name` may contain folders."""
     return check_key(f"{_join('jobs', job, stage, 'export')}/{name}")
 
 
@@ -138,17 +133,14 @@ def checkpoints_prefix(job: str, stage: str) -> str:
 
 
 def checkpoint_key(job: str, stage: str, step: int, file: str) -> str:
-    """A file of the checkpoint after `step` optimiser steps."""
     return check_key(f"{_join('jobs', job, stage, f'checkpoint-{step}')}/{file}")
 
 
 def metrics_key(job: str, stage: str) -> str:
-    """The training curve, one JSON object per line."""
     return _join("jobs", job, stage, "metrics.jsonl")
 
 
 def model_key(name: str, file: str) -> str:
-    """A file of a trained model; `file` may contain folders."""
     return check_key(f"{_join('models', name)}/{file}")
 
 

@@ -27,7 +27,7 @@ NO_SPACE = frozenset({"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
 SKEWED = "RequestTimeTooSkewed"
 SKEW_S = 600.0  # S3 servers refuse signatures that are 15 minutes off
 BUCKET_THERE = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
-TRANSPORT = urllib3.Timeout(connect=5.0, read=60.0)
+TRANSPORT = urllib3.Timeout(connect=5.0, read=60.0)  # seconds
 
 
 class StoreDeniedError(SenseError):
@@ -100,6 +100,7 @@ class MinioStore:
         self._make_bucket()
         with self._server(check_key(key)), closing(self._client.get_object(self.bucket, key)) as response:
             yield from response.stream(size)
+            # Back to the pool only after a complete read; an incomplete one is closed.
             response.release_conn()
 
     def exists(self, key: str) -> bool:
@@ -176,6 +177,7 @@ class MinioStore:
         try:
             self._client.make_bucket(self.bucket)
         except S3Error as error:
+            # Another process may have created it meanwhile.
             if error.code not in BUCKET_THERE:
                 raise
 

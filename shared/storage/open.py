@@ -42,7 +42,6 @@ class StoreSettings(BaseSettings):
 
 
 def read_credentials(path: Path) -> tuple[str, str]:
-    """Access key and secret key from a file. Raises `InvalidInputError` if it holds none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return str(found["access_key"]), str(found["secret_key"])
@@ -64,6 +63,7 @@ def open_store(settings: StoreSettings) -> ObjectStore:
             "the minio store needs keys; set SENSE_STORE_ACCESS_KEY and SENSE_STORE_SECRET_KEY, "
             "or SENSE_STORE_CREDENTIALS"
         )
+    # Imported late: the directory store needs no S3 client.
     from shared.storage.minio_store import MinioStore
 
     return MinioStore(

@@ -73,12 +73,10 @@ def changed(key: str) -> CorruptObjectError:
 
 
 def read_lines(store: ObjectStore, key: str) -> Iterator[bytes]:
-    """The lines of an object, neither parsed nor checked against a hash: for readers of a part."""
     return _lines(store.open_chunks(key), hashlib.sha256())
 
 
 def parse_line(line: bytes, model: type[Model], where: str) -> Model:
-    """Raises `CorruptObjectError` that names `where`."""
     try:
         return model.model_validate_json(line)
     except ValidationError as error:
@@ -152,7 +150,6 @@ def open_copy(store: ObjectStore, ref: ObjectRef, folder: Path) -> BinaryIO | No
 
 
 def lines_from(file: BinaryIO, size: int, count: int, first: int) -> Iterator[bytes]:
-    """The lines of a copy from number `first` on, without their ends."""
     if first >= count:
         return
     file.seek(size + 8 * (first // STRIDE))
@@ -167,7 +164,8 @@ def lines_from(file: BinaryIO, size: int, count: int, first: int) -> Iterator[by
 
 
 def bring(store: ObjectStore, ref: ObjectRef, path: Path) -> None:
-    """Writes the copy in one process at a time; the others find it. Raises `CorruptObjectError`."""
+    """One process at a time writes the copy; the others wait and find it. Raises `CorruptObjectError`."""
+    # The dot hides the lock file from the cache, which removes it as a leftover after a day.
     with (path.parent / f".{path.name}.lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
@@ -175,7 +173,10 @@ def bring(store: ObjectStore, ref: ObjectRef, path: Path) -> None:
 
 
 def noted(store: ObjectStore, ref: ObjectRef) -> Iterator[bytes]:
-    """The object's bytes as they arrive, then the place of every `STRIDE`th line; fails at the end on changed bytes."""
+    """Yields the object's bytes as they arrive, then the place of every `STRIDE`th line.
+
+    Raises `CorruptObjectError` at the end if bytes have changed.
+    """
     digest, starts, lines, size, tail = hashlib.sha256(), array("Q"), 0, 0, b""
     for chunk in store.open_chunks(ref.key):
         digest.update(chunk)
@@ -184,6 +185,7 @@ def noted(store: ObjectStore, ref: ObjectRef) -> Iterator[bytes]:
             if not tail and lines % STRIDE == 0 and len(starts) <= lines // STRIDE:
                 starts.append(size + at)
             end = chunk.find(b"\n", at)
+            # A chunk may end inside a line; its number and place are noted only once.
             tail = b"" if end >= 0 else b"begun"
             lines, at = (lines + 1, end + 1) if end >= 0 else (lines, len(chunk))
         size += len(chunk)
@@ -212,7 +214,6 @@ class Spool(Sequence[M], Generic[M]):
             self.append(row)
 
     def append(self, row: M) -> None:
-        """Raises `InvalidInputError` for text that is not valid Unicode."""
         line = dump_records([row])
         self.file.seek(self.end)
         self.file.write(line)
@@ -221,7 +222,7 @@ class Spool(Sequence[M], Generic[M]):
         self.end += len(line)
 
     def arranged(self, places: Iterable[int]) -> "Spool[M]":
-        """A read-only view of the records at these places, in their order."""
+        # Not by the constructor, which opens a file.
         view = Spool.__new__(type(self))
         view.model, view.file, view.end = self.model, self.file, self.end
         view.starts, view.sizes = array("Q"), array("Q")
@@ -231,7 +232,6 @@ class Spool(Sequence[M], Generic[M]):
         return view
 
     def lines(self) -> Iterator[bytes]:
-        """Each record's line, as `dump_records` writes it."""
         for start, size in zip(self.starts, self.sizes, strict=True):
             self.file.seek(start)
             yield self.file.read(size)
@@ -249,7 +249,6 @@ class Spool(Sequence[M], Generic[M]):
     def __getitem__(self, place: slice) -> "Spool[M]": ...
 
     def __getitem__(self, place: int | slice) -> "M | Spool[M]":
-        """A row, or a view for a slice."""
         if isinstance(place, slice):
             return self.arranged(range(len(self))[place])
         at = range(len(self))[place]
@@ -261,4 +260,4 @@ class Spool(Sequence[M], Generic[M]):
             return NotImplemented
         return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # equality is by content, which changes

@@ -21,7 +21,7 @@ log = get_logger()
 
 
 class Channel(kombu_redis.Channel):
-    """Drops an entry of the list that is not a message; in Kombu's channel it ends the worker and its tasks."""
+    """Drops an entry of the list that is not a message. Kombu's channel lets it end the worker and its tasks."""
 
     def _brpop_read(self, **options: Any) -> Any:
         known = set(self.qos._delivered or ())
@@ -29,10 +29,10 @@ class Channel(kombu_redis.Channel):
             return super()._brpop_read(**options)  # type: ignore[misc]
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             log.error("message.unreadable", error=f"{type(error).__name__}: {error}"[:300])
-            for tag in (
-                set(self.qos._delivered or ()) - known
-            ):  # one that Celery stumbled over counts as being worked on
+            # a message on which Celery failed counts as delivered
+            for tag in set(self.qos._delivered or ()) - known:
                 self.basic_reject(tag, requeue=False)
+            # Kombu treats this as "no message yet"
             raise Empty from error
 
 
@@ -40,7 +40,7 @@ class Transport(kombu_redis.Transport):
     Channel = Channel
 
 
-# under the names of the schemes, because Flower and Celery tell brokers by their address
+# registered under the names of the schemes, because Flower and Celery recognize brokers by their address
 TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), f"{__name__}:Transport"))
 
 
@@ -57,13 +57,13 @@ def make_app() -> Celery:
         task_acks_late=False,
         worker_disable_prefetch=True,
         worker_prefetch_multiplier=1,
-        worker_max_memory_per_child=1_500_000,
+        worker_max_memory_per_child=1_500_000,  # KiB
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # BUSY, READONLY, OOM and the like come as answers; a worker waits and does not exit
+        # BUSY, READONLY, OOM and the like arrive as answers; a worker waits and does not exit
         broker_channel_error_retry=True,
         broker_transport_options={
             "global_keyprefix": f"{settings.prefix}{QUEUE_PREFIX}",

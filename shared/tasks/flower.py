@@ -1,7 +1,7 @@
 """Flower behind the guard of our other HTTP services: `python -m shared.tasks.flower`, with the options of Flower.
 
 Flower asks for a name and a password if FLOWER_BASIC_AUTH is set. Once a browser knows them, it also sends them with
-requests of other sites' pages. The guard refuses such pages, and those whose host name was pointed at this machine.
+requests from pages of other sites. The guard refuses such pages, and those whose host name was pointed at this machine.
 """
 
 import os
@@ -18,7 +18,7 @@ from shared.tasks.app import app
 
 
 class GuardedFlower(Flower):  # type: ignore[misc]
-    """Flower that checks Host and Origin first. Its own authentication comes after."""
+    """Flower that checks Host and Origin before its built-in authentication."""
 
     guard = Guard.from_settings()
 
@@ -49,6 +49,7 @@ class Refusing(RequestHandler):
 def main() -> None:
     if not os.environ.get("FLOWER_BASIC_AUTH"):
         print("FLOWER_BASIC_AUTH is not set: every program on this machine may use Flower", file=sys.stderr)
+    # the `flower` command looks its class up here
     flower.command.Flower = GuardedFlower
     app.start(["flower", *sys.argv[1:]])
 

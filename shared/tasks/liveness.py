@@ -1,8 +1,8 @@
 """The heartbeat keeps the lease of a shard while its task works; the watchdog ends tasks that stall.
 
 A call that holds the interpreter lock (`re` in catastrophic backtracking, a library in C) also stops the heartbeat. The
-lease runs out, but the process would keep its slot until Celery's limit. So each task leaves signs of life in memory
-that it shares with the worker above it, and a thread of the worker looks at them. A worker on a slow machine loses
+lease runs out, but the process would keep its slot until Celery's time limit. So each task writes signs of life into
+memory that it shares with its parent worker, and a thread of the worker watches them. A worker on a slow machine loses
 nothing by this: its lease would run out anyway.
 """
 
@@ -55,17 +55,15 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; the caller settles the shard."""
         self._stop.set()
         self._thread.join(timeout=self.settings.renew_s + 5)
 
     def lease_left_s(self) -> float:
-        """How long the lease holds at least, counted from the last renewal."""
         return self.renewed + self.settings.seconds - time.monotonic()
 
     def on_abort(self, action: Callable[[], None]) -> None:
-        """Registers what kills the children of the task; runs it at once if the task is already aborted."""
         self._actions.append(action)
+        # the task may have been aborted before this child was registered
         if self.abort.is_set():
             action()
 
@@ -80,10 +78,11 @@ class Heartbeat:
                 self._end(reason)
 
     def _renew_until_stopped(self) -> str | None:
-        """The reason to stop the work; None if `stop` was called."""
         while not self._stop.wait(self._pause_s()):
+            # the worker was killed: this process has a new parent
             if os.getppid() != self.parent:
                 return "orphaned"
+            # taken before the call: the lease may start to run at any time during it
             asked = time.monotonic()
             try:
                 answer = self.store.renew(
@@ -101,7 +100,6 @@ class Heartbeat:
         return None
 
     def _pause_s(self) -> float:
-        """Time until the next renewal; shorter after a failed one."""
         late = time.monotonic() - self.renewed > self.settings.renew_s
         return self.settings.renew_s / (4 if late else 1)
 
@@ -141,9 +139,10 @@ class Watchdog:
         self.pid = os.getpid()
 
     def write(self, place: int, at: float, shard: dict[str, Any]) -> None:
-        """The first sign of a shard. The time is written last, so that no reader sees a partial entry."""
+        """Starts an entry. The time is written last, so that no reader sees a partial entry."""
         said = json.dumps(shard).encode()
         begin = place * PLACE_BYTES
+        # too long for the entry: this task runs unwatched
         if len(said) > PLACE_BYTES - HEAD.size:
             return
         self.memory[begin + HEAD.size : begin + HEAD.size + len(said)] = said
@@ -151,11 +150,9 @@ class Watchdog:
         self.sign(place, at)
 
     def sign(self, place: int, at: float) -> None:
-        """Writes the time of a sign of life; 0 ends the entry."""
         struct.pack_into("<d", self.memory, place * PLACE_BYTES, at)
 
     def read(self, place: int) -> Sign | None:
-        """The last sign of a place; None if no task runs there."""
         begin = place * PLACE_BYTES
         at, pid, size = HEAD.unpack_from(self.memory, begin)
         if not at:
@@ -177,7 +174,7 @@ class Watchdog:
                     self.end(sign)
 
     def end(self, sign: Sign) -> None:
-        """Kills the process if it is still a child. The reaper then counts the attempt of the shard."""
+        """Kills the process if it is still a child, and fails the attempt of its shard."""
         if not is_child(sign.pid):
             return
         os.kill(sign.pid, signal.SIGKILL)
@@ -210,7 +207,6 @@ def start_watching() -> None:
 
 @contextmanager
 def watched(command: Command, token: str) -> Iterator[None]:
-    """Leaves signs of life while a shard is worked on, if a worker above looks at them."""
     place = place_of_process()
     if _watchdog is None or place is None or os.getppid() != _watchdog.pid:
         yield
@@ -235,7 +231,7 @@ def watched(command: Command, token: str) -> Iterator[None]:
 
 
 def place_of_process() -> int | None:
-    """The number of this process in its pool; a process that replaces it gets the same one."""
+    """The index of this process in its pool. A process that replaces it gets the same index."""
     from billiard import current_process
 
     place = getattr(current_process(), "index", None)
@@ -243,10 +239,10 @@ def place_of_process() -> int | None:
 
 
 def is_child(pid: int) -> bool:
-    """Whether a process is a running child; its id may belong to another process by now."""
     if not hasattr(os, "waitid"):
         return True
     try:
+        # WNOWAIT leaves the exit status for the pool; the id of an ended child may belong to another process by now
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:
         return False

@@ -40,7 +40,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Shard:
-    """A claimed shard. Keys of outputs contain the attempt, so a late twin overwrites nothing."""
+    """A claimed shard. Keys of outputs contain the attempt, so a late attempt overwrites nothing."""
 
     def __init__(self, command: Command, jobs: JobStore, objects: ObjectStore, heartbeat: Heartbeat) -> None:
         self.command = command
@@ -50,11 +50,9 @@ class Shard:
 
     @property
     def abort(self) -> threading.Event:
-        """An event that is set when the work must stop."""
         return self.heartbeat.abort
 
     def on_abort(self, action: Callable[[], None]) -> None:
-        """Registers an action that stops the work when the lease ends."""
         self.heartbeat.on_abort(action)
 
     def key(self, name: str, suffix: str = "jsonl") -> str:
@@ -62,15 +60,13 @@ class Shard:
         return shard_key(command.job_id, command.stage, command.shard, command.attempt, f"{name}.{suffix}")
 
     def write_records(self, name: str, rows: Iterable[BaseModel]) -> ObjectRef:
-        """Stores records as output `name` of this attempt."""
         return self.objects.put(self.key(name), dump_records(rows))
 
     def write_text(self, name: str, text: str, suffix: str) -> ObjectRef:
-        """Stores a text as output `name` of this attempt."""
         return self.objects.put(self.key(name, suffix), text.encode())
 
     def export(self, name: str, data: bytes) -> ObjectRef:
-        """Stores a file for people under `export/` of the stage. Twins write equal bytes, so the key has no attempt."""
+        """Stores a file under `export/` of the stage. Twins write equal bytes, so the key has no attempt."""
         return self.objects.put(export_key(self.command.job_id, self.command.stage, name), data)
 
     def export_file(self, name: str, path: Path) -> ObjectRef:
@@ -78,16 +74,16 @@ class Shard:
         return self.objects.put_file(export_key(self.command.job_id, self.command.stage, name), path)
 
     def refs(self, stage: StageRef, output: str) -> list[ObjectRef]:
-        """One output of all finished shards of a stage, in order. Raises `NotFoundError` if there is none."""
+        """Returns one output of all finished shards, in order. Raises `NotFoundError` if another job has none."""
         found = self.jobs.outputs(stage.job_id or self.command.job_id, stage.stage, output)
-        if stage.job_id and not self.jobs.knows(stage.job_id):  # checked last: a leaving job may be read in part
+        # checked after the read: while a job leaves, Redis may hold only part of it
+        if stage.job_id and not self.jobs.knows(stage.job_id):
             found = self._archived_refs(stage.job_id, stage.stage, output)
         if not found and stage.job_id:
             raise NotFoundError(f"job {stage.job_id} has no output {output} of stage {stage.stage}")
         return found
 
     def _archived_refs(self, job_id: str, stage: str, output: str) -> list[ObjectRef]:
-        """As `refs`, for a job that has left Redis."""
         try:
             key = archived_key(self.objects, job_id, "rows.jsonl")
         except NotFoundError:
@@ -98,24 +94,22 @@ class Shard:
         return [row.outputs[output] for row in rows if output in row.outputs]
 
     def stage_records(self, stage: StageRef, output: str, model: type[M]) -> Iterator[M]:
-        """The records of one output of a stage, in shard order."""
         for ref in self.refs(stage, output):
             yield from read_records(self.objects, ref, model)
 
     def rows(self, source: ObjectRef | RecordSlice, model: type[M]) -> list[M]:
-        """The records of a shard: a whole object, or a slice of a collected one."""
         if isinstance(source, ObjectRef):
             return list(read_records(self.objects, source, model))
         refs = self.refs(source.stage, source.output)
         return list(read_slice(self.objects, refs, source.offset, source.limit, model, PathSettings().records))
 
     def checkpointed(self) -> bool:
-        """Reports that a part of the work is safe in the object store; False if the lease is lost."""
+        """Reports that part of the work is safe in the object store; False if the lease is lost."""
         command = self.command
         return self.jobs.checkpointed(command.job_id, command.stage, command.shard, token=self.heartbeat.token)
 
     def progress(self, **data: Any) -> None:
-        """Reports progress to people who watch. Nothing depends on it, so failures are ignored."""
+        """Nothing depends on progress, so failures are ignored."""
         events = JobEvents(self.jobs.client, self.jobs.prefix, self.command.job_id)
         with suppress(UnavailableError):
             events.progress(self.command.stage, self.command.shard, data)
@@ -139,7 +133,6 @@ SETTLE_PAUSE_S = 1.0
 
 
 def worker_id() -> str:
-    """The host and pid of the worker above this process."""
     return f"{socket.gethostname()}:{os.getppid()}"
 
 
@@ -162,8 +155,8 @@ def register_task(app: Celery, contract: TaskContract, work: Work[C]) -> None:
 def refuse_command(command: Any, reason: str) -> None:
     """Fails an attempt that this worker cannot start. Without a claim, its message would be sent again for ever.
 
-    After a pause another worker tries it, which may have the right version during an upgrade. After the last attempt
-    the shard fails with this reason.
+    Another worker tries it after a pause; during an upgrade, that one may have the right version. After the last
+    attempt the shard fails with this reason.
     """
     log.error("command.refused", error=reason)
     try:
@@ -181,12 +174,11 @@ def refuse_command(command: Any, reason: str) -> None:
 
 
 def retry_pause_s(attempt: int) -> float:
-    """Doubles with every attempt, up to 64 times: with checkpoints, the number of attempts has no limit."""
+    """Doubles with every attempt, up to 64 times the first pause: checkpoints remove the limit on attempts."""
     return float(LeaseSettings().retry_pause_s * 2 ** min(6, attempt - 1))
 
 
 def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Shard], TaskResult]) -> None:
-    """Runs a shard if its claim is granted; otherwise does nothing."""
     redis = RedisSettings()
     jobs = JobStore(connect_redis(redis), redis.prefix)
     where = (command.job_id, command.stage, command.shard)
@@ -205,7 +197,7 @@ def run_shard(contract: TaskContract, command: Command, work: Callable[[Any, Sha
 
 
 def renewing_store(redis: RedisSettings) -> JobStore:
-    """A store on another connection, whose calls end well within a lease; the heartbeat itself retries them."""
+    """A store on a separate connection. Its calls end well within a lease, and the heartbeat itself retries them."""
     return JobStore(connect_redis(redis, timeout_s=LeaseSettings().renew_s / 2, retries=0), redis.prefix)
 
 
@@ -223,10 +215,11 @@ class Attempt:
         self.where = (command.job_id, command.stage, command.shard)
 
     def run(self, work: Callable[[Any, Shard], TaskResult]) -> None:
-        """Works and settles; any error is recorded in the shard."""
+        """Records an exception in the shard. On `SystemExit` and the like it hands the shard back and raises."""
         try:
             shard = Shard(self.command, self.jobs, open_store(StoreSettings()), self.heartbeat)
             done = work(self.command, shard)
+            # before settling: a renewal after it would find the lease gone and count as lost
             self.heartbeat.stop()
             self.finish(done)
         except Exception as error:
@@ -238,7 +231,7 @@ class Attempt:
             raise
 
     def settle_with_retries(self, settle: Callable[[], T]) -> T:
-        """Retries for as long as the lease may hold, so that a restart or failover of Redis costs no finished work.
+        """Retries while the lease may hold, so that a restart or failover of Redis costs no finished work.
 
         Raises `UnavailableError` after that.
         """
@@ -252,7 +245,7 @@ class Attempt:
                 time.sleep(SETTLE_PAUSE_S)
 
     def finish(self, done: TaskResult) -> None:
-        """Records the result. Outputs that the contract does not name are a bug of the service."""
+        # a bug of the service: readers find outputs by the names in the contract
         if unknown := set(done.outputs) - set(self.contract.outputs):
             raise SenseError(f"{self.contract.name} left outputs {sorted(unknown)} that its contract does not name")
         command = self.command
@@ -264,17 +257,18 @@ class Attempt:
             attempt=command.attempt,
             outputs=done.outputs,
         )
+        # False means that the lease was lost: another attempt settles the shard
         kept = self.settle_with_retries(lambda: self.jobs.finish(fact, done.counts, token=self.token))
         SHARDS.labels(task=self.contract.name, end="done" if kept else "lost").inc()
         log.info("shard.done" if kept else "shard.lost", **done.counts.model_dump())
 
     def settle_failure(self, error: Exception) -> None:
-        """Settles the shard by what stopped the work."""
         reason = self.heartbeat.reason
         if reason == "draining":
             self.settle_with_retries(lambda: self.jobs.hand_back(*self.where, token=self.token))
         elif reason == "cancelling":
             self.settle_with_retries(lambda: self.jobs.hand_back(*self.where, token=self.token, cancelled=True))
+        # with another reason (lost, orphaned) the shard is no longer ours to settle
         elif reason is None:
             info = describe_error(error)
             log.error("shard.failed", code=info.code, error=info.message, exc_info=not isinstance(error, SenseError))
@@ -284,7 +278,7 @@ class Attempt:
 
 
 def describe_error(error: Exception) -> ErrorInfo:
-    """An exception as the shard keeps it. Foreign ones are retried, because the machine may be the reason."""
+    """Unexpected exceptions are retryable, because the machine may be the reason."""
     if isinstance(error, SenseError):
         return ErrorInfo(code=error.code, message=error.message, retryable=error.retryable)
     if isinstance(error, SoftTimeLimitExceeded):

@@ -21,7 +21,7 @@ from shared.settings import RedisSettings
 from shared.tasks.liveness import open_watchdog, start_watching
 from shared.tasks.task import refuse_command
 
-BEAT_S = 5.0
+BEAT_S = 5.0  # the registry forgets a worker that is silent for 20 s
 log = get_logger()
 
 
@@ -31,6 +31,7 @@ def attach_worker(app: Celery, queue: Queue) -> None:
 
     @worker_init.connect(weak=False)
     def share_memory(**_: Any) -> None:
+        # before the pool forks, so that its processes share the memory
         open_watchdog()
 
     @worker_ready.connect(weak=False)
@@ -50,7 +51,8 @@ def attach_worker(app: Celery, queue: Queue) -> None:
 
     @task_unknown.connect(weak=False)
     def refuse(message: Any = None, name: str = "", **_: Any) -> None:
-        # Celery only drops it, and it would be sent again for ever. A thread, as the consumer must not be blocked
+        # Celery only drops the message, and it would be sent again for ever. The consumer must not be blocked, so a
+        # thread refuses it.
         threading.Thread(target=refuse_unknown, args=(message, name), daemon=True).start()
 
     @worker_shutting_down.connect(weak=False)
@@ -65,7 +67,6 @@ def open_registry() -> WorkerRegistry:
 
 
 def send_beats(queue: Queue, worker: str, slots: int) -> None:
-    """Reports the slots of this worker every five seconds."""
     while True:
         try:
             open_registry().beat(queue, worker, slots)
@@ -78,7 +79,7 @@ def send_beats(queue: Queue, worker: str, slots: int) -> None:
 
 
 def refuse_unknown(message: Any, name: str) -> None:
-    """Fails the attempt of a task that this version of the service does not have."""
+    """Fails the attempt at a task that this version of the service does not have."""
     try:
         _, words, _ = message.decode()
         refuse_command(words["command"], f"this worker has no task {name}")
@@ -89,7 +90,6 @@ def refuse_unknown(message: Any, name: str) -> None:
 
 
 def drain_worker(queue: Queue, worker: str) -> None:
-    """Has the tasks of this worker hand back their shards, which does not count as an attempt."""
     try:
         open_registry().drain(queue, worker)
     except SenseError as error:

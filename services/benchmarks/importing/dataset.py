@@ -36,6 +36,7 @@ def read_dataset(
 ) -> tuple[DatasetHeader, list[Example], dict[str, Path]]:
     """Reads the files and runs every gold. Returns head, examples, and the file of each database in use."""
     source = read_source(request)
+    # check_golds reports damaged files itself and needs a tolerant pool for it.
     with SandboxPool(children, tolerant=True) as pool:
         health = check_golds(source, pool, step("golds", len(source.questions)))
         meter, progress = HardnessMeter(source, pool), step("hardness", len(source.questions))
@@ -57,7 +58,7 @@ class HardnessMeter:
         self._schemas: dict[str, SpiderSchema] = {}
 
     def hardness_of(self, question: ImportedQuestion) -> str | None:
-        """As the file says, else as measured; None for a BIRD question without difficulty."""
+        """The published hardness, else the measured one; None for a BIRD question without difficulty."""
         if question.hardness is not None or self.source.request.format in ("bird", "bird-mini"):
             return question.hardness
         if question.db not in self._schemas:
@@ -87,6 +88,7 @@ def examples_of(source: ImportSource, hardness: Sequence[str | None]) -> list[Ex
     found = []
     for question, level in zip(source.questions, hardness, strict=True):
         database_id = source.databases.id_of(question.db)
+        # Equal questions share this id; the count of earlier copies tells them apart.
         plain = example_id(database_id, question.text, question.evidence, question.gold)
         name = example_id(database_id, question.text, question.evidence, question.gold, copy=copies[plain])
         copies[plain] += 1
@@ -150,10 +152,11 @@ def upload(
 
 
 def upload_database(client: "SenseClient", name: str, path: Path, database_id: str) -> None:
-    """Does nothing where the content is there. Raises InvalidInputError for a file that changed during the import."""
+    """Skips a database that the stack has. Raises InvalidInputError for a file that changed during the import."""
     try:
         client.database(database_id)
     except NotFoundError:
         found = client.upload_database(path, name[:100])
+        # The id is the hash of the content.
         if found.id != database_id:
             raise InvalidInputError(f"{path} changed while it was imported; run the command again") from None

@@ -80,7 +80,6 @@ def read_entries(path: Path) -> Iterator[JsonEntry]:
 
 
 def array_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    """The values of a JSON array, each with the line on which it begins."""
     decoder = json.JSONDecoder()
     at, seen, line = text.index("[") + 1, 0, 1
     while True:
@@ -89,6 +88,7 @@ def array_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
             return
         line, seen = line + text.count("\n", seen, at), at
         try:
+            # Value by value: json.loads would lose the line of each entry.
             value, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise broken(path, error.lineno, error.msg) from error
@@ -101,7 +101,6 @@ def array_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 
 def line_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
-    """One JSON value for each line that is not blank."""
     for line, part in enumerate(split_lines(text), 1):
         if part.strip():
             try:
@@ -111,7 +110,6 @@ def line_entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
 
 
 def skip(text: str, at: int) -> int:
-    """The position after white space."""
     found = BETWEEN.match(text, at)
     return found.end() if found else at
 
@@ -168,6 +166,7 @@ def bird_question(entry: JsonEntry, split: str) -> ImportedQuestion:
     )
 
 
+# Spider-Syn, Spider-DK and Spider-Realistic use Spider's databases, which may lie in a folder beside theirs.
 SPIDER_TABLES = ("tables.json", "../spider/tables.json")
 SPIDER_DATABASES = ("database", "../spider/database")
 LAYOUTS: dict[DatasetFormat, Layout] = {
@@ -239,7 +238,6 @@ def question_files(layout: Layout, root: Path, split: str) -> list[Path]:
 
 
 def first_there(root: Path, names: Iterable[str]) -> Path | None:
-    """The first of these paths below `root` that exists."""
     return next((root / name for name in names if (root / name).exists()), None)
 
 
@@ -307,5 +305,6 @@ def as_question(entry: JsonEntry) -> ImportedQuestion:
         gold=entry.text("sql"),
         evidence=entry.optional("evidence"),
         hardness=level,
+        # an id may be a number
         own_id=None if given_id is None else str(given_id),
     )

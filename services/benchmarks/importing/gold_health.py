@@ -62,6 +62,7 @@ def check_golds(source: ImportSource, pool: SandboxPool, progress: Progress) -> 
     used = sorted({question.db for question in source.questions})
     source.leave_out({name: reason for name in used if (reason := why_unusable(files[name]))})
     runs: list[tuple[ImportedQuestion, Execution]] = []
+    # Only outcomes and counts are needed here.
     judge = Judge(pool, source.policy, keep_rows=0)
     for begin in range(0, len(source.questions), AT_ONCE):
         part = source.questions[begin : begin + AT_ONCE]
@@ -70,6 +71,7 @@ def check_golds(source: ImportSource, pool: SandboxPool, progress: Progress) -> 
         progress(len(part))
     damaged = {name: pool.damaged[files[name]] for name in used if files[name] in pool.damaged}
     kept = [ran for question, ran in runs if question.db not in damaged]
+    # This renumbers the questions; the findings below use the new numbers.
     source.leave_out(damaged)
     found = GoldFindings()
     for question, ran in zip(source.questions, kept, strict=True):

@@ -124,6 +124,7 @@ def read_source(request: ImportRequest) -> ImportSource:
         raise InvalidInputError(
             f"{request.path} has no questions of split {request.split or 'any'}; name another: --split"
         )
+    # First, so that the limit counts the questions of the file.
     source.questions = source.questions[: request.limit]
     leave_out_missing(source)
     if source.release is None and request.format != "custom":
@@ -132,7 +133,7 @@ def read_source(request: ImportRequest) -> ImportSource:
 
 
 def read_custom(request: ImportRequest) -> ImportSource:
-    """Your own questions are judged by the strict policy."""
+    """Custom questions are judged by the strict policy."""
     path = custom_file(request.path)
     databases = DatabaseFolders(custom_folders(path, list(request.db)))
     questions = numbered(custom_questions(path, request.split))
@@ -176,7 +177,6 @@ def compare_golds(source: ImportSource, path: Path) -> None:
 
 
 def squeezed(sql: str) -> str:
-    """SQL with single spaces and without a closing semicolon."""
     return " ".join(sql.rstrip("; \n").split())
 
 

@@ -23,7 +23,6 @@ def show_addresses(stack: "StackFile") -> None:
 
 
 def show_moved(stack: "StackFile") -> None:
-    """Says who has the gateway's usual port, if this stack uses another one."""
     from services.cli.stack.config import DEFAULT_PORTS
     from services.cli.terminal import stack_at
 

@@ -54,7 +54,6 @@ class StackFile(BaseModel):
         return f"http://127.0.0.1:{self.ports['serving']}"
 
     def environment(self) -> dict[str, str]:
-        """Variables of every process of the stack."""
         return {
             "SENSE_STATE": str(self.state),
             STACK_MARK: str(self.state),
@@ -71,7 +70,7 @@ class StackFile(BaseModel):
         }
 
     def secrets(self) -> dict[str, str]:
-        """What callers of the stack's internal services must present."""
+        """Credentials for the stack's internal services; empty for a stack file without a token."""
         if not self.internal_token:
             return {}
         flower = f"{FLOWER_USER}:{self.flower_password}"
@@ -79,7 +78,6 @@ class StackFile(BaseModel):
 
 
 def state_folder() -> Path:
-    """`SENSE_STATE`, or `.sense` in the current folder."""
     return Path(os.environ.get("SENSE_STATE", ".sense")).absolute()
 
 
@@ -105,6 +103,7 @@ def write_private(path: Path, text: str) -> None:
     fresh = path.with_name(f"{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        # os.open sets the mode of new files only, and an earlier attempt may have left this one.
         os.fchmod(descriptor, 0o600)
         file.write(text)
     fresh.replace(path)
@@ -164,7 +163,10 @@ def plan_stack(state: Path) -> StackFile:
 
 
 def socket_path(state: Path) -> Path:
-    """supervisord's socket. Its path has a short limit, and a clone or TMPDIR may be deep in the file system."""
+    """The path of supervisord's socket, in the first writable temporary folder where it fits the length limit.
+
+    Raises InvalidInputError where none fits.
+    """
     digest = hashlib.sha256(str(state).encode()).hexdigest()[:12]
     for folder in (tempfile.gettempdir(), "/tmp", "/var/tmp"):
         path = Path(folder) / f"sense-{os.getuid()}-{digest}.sock"
@@ -201,7 +203,7 @@ def redis_program(stack: StackFile) -> Program:
 
 
 def redis_config(stack: StackFile) -> str:
-    """A file, so that the password is in no process list."""
+    """The settings go into a file, so that the password is in no process list."""
     folder = str(stack.state / "redis").replace("\\", "\\\\").replace('"', '\\"')
     lines = [
         "bind 127.0.0.1",
@@ -211,6 +213,7 @@ def redis_config(stack: StackFile) -> str:
         "appendonly yes",
         "appendfsync everysec",
         'save ""',
+        # an evicted key would be a lost job
         "maxmemory-policy noeviction",
         "hash-max-listpack-value 512",  # a shard's outputs exceed 64 bytes; this halves its memory
         "daemonize no",
@@ -221,6 +224,7 @@ def redis_config(stack: StackFile) -> str:
 def worker_program(queue: Queue) -> Program:
     celery = f"{word(sys.executable)} -m celery -A services.{queue.value}.worker worker -Q {queue.value}"
     options = (
+        # supervisord reads %% as %, and Celery reads %h as the host's name
         f"-n {queue.value}@%%h --concurrency {SLOTS.get(queue, 1)} --without-gossip --without-mingle --loglevel WARNING"
     )
     return Program(f"worker-{queue.value}", f"{celery} {options}", 20)
@@ -247,7 +251,6 @@ def all_programs(stack: StackFile) -> list[Program]:
 
 
 def program_section(program: Program, stack: StackFile) -> str:
-    """One program of supervisord's configuration; it is restarted whenever it dies."""
     log = str(stack.state / "logs" / f"{program.name}.log").replace("%", "%%%%")  # supervisord expands it twice
     return f"""
 [program:{program.name}]

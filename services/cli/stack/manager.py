@@ -58,7 +58,7 @@ class StackError(SenseError):
 
 
 def supervisor_pid(state: Path) -> int | None:
-    """The pid of this state folder's supervisord if it lives; another process may have the number of a dead one."""
+    """The pid of this folder's supervisord; None if it is dead, even where another process has taken its number."""
     try:
         pid = int((state / "supervisord.pid").read_text())
         command = psutil.Process(pid).cmdline()
@@ -68,7 +68,6 @@ def supervisor_pid(state: Path) -> int | None:
 
 
 def running_stack(state: Path) -> StackFile | None:
-    """The stack, if its supervisord lives."""
     stack = read_stack(state)
     return stack if stack is not None and supervisor_pid(state) is not None else None
 
@@ -103,7 +102,6 @@ def free_space(state: Path) -> int:
 
 
 def check_space(state: Path) -> None:
-    """Refuses to start on a full disk, before anything is written."""
     free = free_space(state)
     if free < FREE_BYTES:
         needed = FREE_BYTES // 1_000_000
@@ -113,13 +111,13 @@ def check_space(state: Path) -> None:
 
 
 def start_stack(state: Path, tell: Callable[[str], None]) -> tuple[StackFile, bool]:
-    """Starts everything, after ending what is left of a dead stack, and waits until it answers. A failed start is
-    undone.
+    """Ends what is left of a dead stack, starts everything, and waits until it answers.
 
-    The second value is False if another `sense` started it first. Raises `StackError`.
+    A failed start is undone. The second value is False if another `sense` started the stack first. Raises `StackError`.
     """
     try:
         make_state(state)
+        # Before anything else is written.
         check_space(state)
         with alone(state, tell):
             found = running_stack(state)
@@ -136,6 +134,7 @@ def start_alone(state: Path, tell: Callable[[str], None]) -> StackFile:
     try:
         with undisturbed():
             stack = prepare_stack(state)
+        # Errors quote only the lines that each log gains from here on.
         log_starts = {path.stem: path.stat().st_size for path in (state / "logs").glob("*.log")}
         start_supervisor(stack)
         wait_ready(stack, tell, log_starts)
@@ -153,7 +152,7 @@ def make_private(folder: Path) -> None:
 
 
 def make_state(state: Path) -> None:
-    """Creates the state folder; one that existed and may serve other purposes keeps its mode."""
+    """Creates the state folder; an existing folder that may serve other purposes keeps its mode."""
     if not state.exists() or state.name == ".sense" or (state / "supervisord.conf").exists():
         make_private(state)
     elif not os.access(state, os.W_OK):
@@ -177,7 +176,7 @@ def alone(state: Path, tell: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Delays Ctrl-C until the end of the block: in the middle of a call, some libraries turn it into other errors."""
+    """Delays Ctrl-C until the end of the block, because some libraries turn an interrupted call into other errors."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -253,16 +252,14 @@ class Movement:
         return time.monotonic() - self.since > STALL_S
 
     def forget_ends(self) -> None:
-        """For ends whose reason is gone."""
         self.pids.clear()
 
     def ends(self, name: str) -> int:
-        """How often a program has ended."""
         return max(0, len(self.pids.get(name, ())) - 1)
 
 
 def usage(pid: int) -> tuple[float, float]:
-    """CPU seconds and bytes read of a process and its children; what may not be seen counts as nothing."""
+    """CPU seconds and bytes read by a process and its children; processes that cannot be inspected count as nothing."""
     cpu_s, read = 0.0, 0.0
     with suppress(psutil.Error):
         top = psutil.Process(pid)
@@ -275,7 +272,6 @@ def usage(pid: int) -> tuple[float, float]:
 
 
 def answers(url: str) -> bool:
-    """Whether a GET succeeds."""
     try:
         with urllib.request.urlopen(url, timeout=READY_S) as answer:
             return bool(answer.status < 400)
@@ -284,7 +280,7 @@ def answers(url: str) -> bool:
 
 
 def is_own_gateway(stack: StackFile) -> bool:
-    """Whether the gateway at the stack's address is of this start: another clone may have been quicker."""
+    """Whether the gateway at the stack's address belongs to this start; another clone may have taken the port first."""
     return stack_at(stack.gateway_url) == stack.id and answers(f"{stack.gateway_url}/readyz")
 
 
@@ -299,7 +295,6 @@ def silent_workers(stack: StackFile) -> list[str]:
 
 
 def unready(stack: StackFile) -> list[str]:
-    """Names of programs that do not answer."""
     missing = silent_workers(stack)
     if not is_own_gateway(stack):
         missing.append("gateway")
@@ -315,16 +310,17 @@ def unready(stack: StackFile) -> list[str]:
 
 
 def wait_ready(stack: StackFile, tell: Callable[[str], None], log_starts: Mapping[str, int]) -> None:
-    """Waits for every part, however long, while one that is missing shows signs of life.
+    """Waits for every part, however long, while a missing one shows signs of life.
 
-    Raises `StackError` for one that hangs or keeps ending, with what it wrote after its log had the size in
-    `log_starts`.
+    Raises `StackError` for a part that hangs or keeps ending, with what it logged in this start; `log_starts` are the
+    sizes of the logs before it.
     """
     movement, redis_answered = Movement(), False
     while missing := unready(stack):
         programs = {one.name: one for one in program_states(stack)}
         if not redis_answered and "redis" not in missing:
             redis_answered = True
+            # Programs that need Redis end until it answers; those ends do not count.
             movement.forget_ends()
         movement.look({name: programs[name] for name in missing if name in programs})
         for name in missing:
@@ -341,7 +337,6 @@ def wait_ready(stack: StackFile, tell: Callable[[str], None], log_starts: Mappin
 
 
 def own_lines(stack: StackFile, name: str, log_starts: Mapping[str, int], lines: int = 8) -> str:
-    """The last lines that a program wrote after its log had the size in `log_starts`."""
     path = stack.state / "logs" / f"{name}.log"
     try:
         with path.open("rb") as file:
@@ -356,9 +351,9 @@ def own_lines(stack: StackFile, name: str, log_starts: Mapping[str, int], lines:
 
 
 def stop_programs(stack: StackFile) -> None:
-    """Stops all programs at once but Redis, to which they hand back their work, then Redis.
+    """Stops all programs at once except Redis, to which they hand back their work, and then Redis.
 
-    supervisord's own shutdown takes a second per program, so nothing may be left to it.
+    supervisord's shutdown takes a second per program, so nothing is left to it.
     """
     calls = supervisor_calls(stack)
     all_names = {program.name for program in program_states(stack)}
@@ -374,7 +369,7 @@ def stop_programs(stack: StackFile) -> None:
 
 
 def family(state: Path) -> list[psutil.Process]:
-    """Every process that was started for this state folder, whoever its parent is, except the caller's ancestors."""
+    """Every process started for this state folder, orphans included, except the caller and its ancestors."""
     own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
     left, found = set(live_pids(state)), []
     for process in psutil.process_iter():
@@ -400,6 +395,7 @@ def stop_stack(state: Path) -> bool:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         psutil.wait_procs(members, timeout=STOP_LIMIT_S)
+    # Kill what did not stop in time, and orphans that supervisord does not know.
     alive = family(state)
     for process in alive:
         process.kill()

@@ -8,6 +8,7 @@ from services.evaluation.metrics.failures import FailureCause
 from shared.contracts.records import Outcome, Verdict
 from shared.sql.features import FEATURES
 
+# Raised whenever a rule of scoring changes (docs/decisions/0009).
 METRIC_VERSION = "sense-benchmark/1"
 METRICS = ("ex", "ts", "em", "ves", "rves", "f1")
 BEYOND_SPIDER = "beyond_spider"  # the official parser cannot read the gold
@@ -109,5 +110,4 @@ def grouped(
 
 
 def counts(names: Iterable[str]) -> dict[str, int]:
-    """Name -> count, the most frequent first, then by name."""
     return dict(sorted(Counter(names).items(), key=lambda pair: (-pair[1], pair[0])))

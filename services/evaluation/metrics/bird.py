@@ -39,7 +39,6 @@ def soft_f1(pred: Iterable[Sequence[object]], gold: Iterable[Sequence[object]], 
 
 
 def by_place(pred: Sequence[Row], gold: Sequence[Row]) -> list[tuple[Row | None, Row | None]]:
-    """Rows at the same position; None where one side is shorter."""
     longest = max(len(pred), len(gold))
     padded_pred = [*pred, *[None] * (longest - len(pred))]
     padded_gold = [*gold, *[None] * (longest - len(gold))]
@@ -47,7 +46,6 @@ def by_place(pred: Sequence[Row], gold: Sequence[Row]) -> list[tuple[Row | None,
 
 
 def strict_pairs(pred: Sequence[Row], gold: Sequence[Row]) -> list[tuple[Row | None, Row | None]]:
-    """Equal rows first, then the rest by position."""
     common = Counter(pred) & Counter(gold)
     pairs: list[tuple[Row | None, Row | None]] = [(row, row) for row in common.elements()]
     return pairs + by_place(without(pred, common), without(gold, common))
@@ -82,7 +80,6 @@ def member_cells(pred: Row, gold: Row) -> tuple[int, int, int]:
 
 
 def counted_cells(pred: Row, gold: Row) -> tuple[int, int, int]:
-    """Cells with each used once."""
     both = (Counter(pred) & Counter(gold)).total()
     return both, len(pred) - both, len(gold) - both
 
@@ -139,5 +136,5 @@ def ves_of(ratio: float) -> float:
 
 
 def rves_of(ratio: float) -> float:
-    """111.8 at most."""
+    """At most 111.8 points."""
     return 100 * sqrt(reward(ratio))

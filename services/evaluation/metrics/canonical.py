@@ -36,6 +36,7 @@ def join_classes(sql: ParsedSql) -> JoinClasses:
         if operator != "=":
             others.add((left, operator, right))
             continue
+        # An equality merges all classes that it touches.
         touched = [one for one in classes if left in one or right in one]
         classes = [one for one in classes if one not in touched] + [{left, right}.union(*touched)]
     return frozenset(frozenset(one) for one in classes), frozenset(others)
@@ -70,7 +71,6 @@ def canonical(sql: ParsedSql, schema: SpiderSchema, fixes: Set[Fix] = frozenset(
 
 
 def table_names(sql: ParsedSql) -> frozenset[str]:
-    """The tables in FROM, without those of its subqueries."""
     return frozenset(unit.what for unit in sql.tables if isinstance(unit.what, str))
 
 
@@ -86,14 +86,13 @@ class Canonicalizer:
         self.scope = scope
 
     def outer(self, sql: ParsedSql) -> ParsedSql:
-        """A query in the scope of its own tables, and with the fix of its own joins."""
         united: Mapping[str, str] = self.schema.united
         if Fix.FOREIGN_KEYS in self.fixes:
+            # Two keys of a table to one column stay apart unless the joins say which of them is meant.
             united = self.schema.united_apart | settled_by_joins(sql, self.schema.contested)
         return Canonicalizer(self.schema, self.fixes, united, table_names(sql)).query(sql)
 
     def query(self, sql: ParsedSql) -> ParsedSql:
-        """A query in the present scope."""
         order = sql.order_by
         intersect, except_, union = map(self.operand, sql.operands())
         return ParsedSql(
@@ -131,7 +130,6 @@ class Canonicalizer:
         return OrderBy(direction, tuple(map(self.value_unit, order.values)))
 
     def column_unit(self, unit: ColumnUnit) -> ColumnUnit:
-        """The unit with its united name where its table is in scope; no DISTINCT."""
         column = unit.column
         if column in self.united and column.partition(".")[0] in self.scope:
             column = self.united[column]
@@ -142,7 +140,6 @@ class Canonicalizer:
         return ValueUnit(unit.operator, self.column_unit(unit.left), right)
 
     def conditions(self, conditions: Conditions) -> Conditions:
-        """Renames conditions and drops their values; connectors stand between them and stay."""
         if not conditions:
             return conditions
         found = list(conditions)
@@ -156,13 +153,12 @@ class Canonicalizer:
         return tuple(found)
 
     def value(self, value: Value) -> ParsedSql | None:
-        """A subquery without its values, or nothing. Officially its columns and DISTINCTs stay."""
+        """A subquery without its values; None for anything else. Officially its columns and DISTINCTs stay."""
         if not isinstance(value, ParsedSql):
             return None
         return self.outer(value) if Fix.SUBQUERIES in self.fixes else self.inner(value)
 
     def inner(self, sql: ParsedSql | None) -> ParsedSql | None:
-        """A subquery of a condition: drops values, keeps the rest but for what fixes change."""
         if sql is None:
             return None
         intersect, except_, union = map(self.inner, sql.operands())
@@ -182,7 +178,6 @@ class Canonicalizer:
         )
 
     def without_values(self, conditions: Conditions) -> Conditions:
-        """As `conditions`, with columns as written."""
         found = list(conditions)
         for place in range(0, len(found), 2):
             one = found[place]

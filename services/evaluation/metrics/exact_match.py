@@ -61,6 +61,7 @@ def exact_match(pred: str, gold: str | ParsedSql, schema: SpiderSchema, mode: Mo
 def score_with(pred: str, gold: ParsedSql, schema: SpiderSchema, fixes: Set[Fix]) -> ExactScore:
     tree, unreadable = EMPTY_SQL, None
     try:
+        # The official code replaces the text `value` in predictions, wherever it stands.
         tree = parse_spider_sql(pred if Fix.VALUE_TEXT in fixes else pred.replace("value", "1"), schema)
     except UnreadableSqlError as error:
         unreadable = error.reason
@@ -80,7 +81,6 @@ def match_trees(
     fixes: Set[Fix],
     unreadable: Unreadable | None,
 ) -> ExactScore:
-    """Compares canonical trees; the raw ones tell how tables are joined."""
     partials = partial_scores(pred, gold, pred_raw, gold_raw, fixes)
     same = all(one.f1 for one in partials.values()) and sorted(pred.tables) == sorted(gold.tables)
     if same and Fix.LIMIT_VALUE in fixes:
@@ -93,7 +93,6 @@ def match_trees(
 def partial_scores(
     pred: ParsedSql, gold: ParsedSql, pred_raw: ParsedSql, gold_raw: ParsedSql, fixes: Set[Fix]
 ) -> dict[str, Partial]:
-    """Component -> score, in the official order."""
     found = [
         *select_partials(pred, gold),
         *where_partials(pred, gold),
@@ -147,7 +146,6 @@ def overlap(pred: Sequence[object], gold: Sequence[object]) -> int:
 
 
 def select_partials(pred: ParsedSql, gold: ParsedSql) -> tuple[Partial, Partial]:
-    """SELECT items, with and without the outer aggregate."""
     sizes = len(gold.select), len(pred.select)
     bare = overlap([item.value for item in pred.select], [item.value for item in gold.select])
     return partial(*sizes, overlap(pred.select, gold.select)), partial(*sizes, bare)
@@ -155,6 +153,7 @@ def select_partials(pred: ParsedSql, gold: ParsedSql) -> tuple[Partial, Partial]
 
 def where_partials(pred: ParsedSql, gold: ParsedSql) -> tuple[Partial, Partial]:
     """WHERE conditions, whole and by their left side alone."""
+    # Conditions stand at even places, connectors between them.
     pred_units, gold_units = pred.where[::2], gold.where[::2]
     sizes = len(gold_units), len(pred_units)
     bare = overlap([unit[2] for unit in pred_units], [unit[2] for unit in gold_units])
@@ -210,7 +209,6 @@ def clauses(sql: ParsedSql) -> list[tuple[str, bool]]:
 
 
 def condition_keywords(conditions: Conditions) -> set[str]:
-    """OR, NOT, IN and LIKE in one list of conditions."""
     found = {str(one[1]) for one in conditions[::2]} & {"in", "like"}
     if any(one[0] for one in conditions[::2]):
         found.add("not")

@@ -73,7 +73,7 @@ class ResultFacts:
 def failure_of(
     verdict: Verdict, outcome: Outcome | None, gold: ResultFacts | None = None, pred: ResultFacts | None = None
 ) -> FailureCause:
-    """The gold's own failures come first, then the error of the outcome, then how the results differ."""
+    """Failures of the gold come first, then the error of the outcome, then how the results differ."""
     if verdict in BY_VERDICT:
         return BY_VERDICT[verdict]
     if verdict is Verdict.TIMEOUT:
@@ -88,7 +88,6 @@ def failure_of(
 
 
 def difference(gold: ResultFacts, pred: ResultFacts) -> FailureCause:
-    """How a wrong result differs from the gold's, the plainest difference first."""
     if pred.row_count == 0 < gold.row_count:
         return FailureCause.EMPTY
     if pred.columns != gold.columns:
@@ -99,6 +98,7 @@ def difference(gold: ResultFacts, pred: ResultFacts) -> FailureCause:
 
 
 def row_difference(gold: list[tuple[object, ...]], pred: list[tuple[object, ...]]) -> FailureCause:
+    # From the narrowest difference to the widest.
     if Counter(gold) == Counter(pred):
         return FailureCause.WRONG_ORDER
     if set(gold) == set(pred):

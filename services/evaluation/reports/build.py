@@ -82,14 +82,13 @@ def build_report(given: ReportInput) -> ReportData:
 
 
 def with_reference(given: ReportInput, dataset: ScoredBenchmark) -> ReportInput:
-    """The input with an arm to compare others with: the first, where the usual one has no answers."""
+    """The input with the dataset's first arm as reference where the usual one has no answers."""
     if given.reference_arm in dataset.arms or not dataset.arms:
         return given
     return given.model_copy(update={"reference_arm": next(iter(dataset.arms))})
 
 
 def scored_sets(given: ReportInput) -> list[QuestionSet]:
-    """Test sets that have questions."""
     rows = [row for results in given.arms for row in results.rows]
     found = [question_set(name, given.examples.values(), rows) for name in TEST_SETS]
     return [questions for questions in found if questions.questions]
@@ -114,7 +113,7 @@ def choose_case_arms(
 
 
 def per_question(given: ReportInput) -> Iterator[dict[str, Any]]:
-    """One line for each question of every set: what each arm said, and whether it counts (`ex` is 0 or 1)."""
+    """One line for each question of every set: each arm's answers, and whether it counts (`ex` is 0 or 1)."""
     arms = index_arms(given)
     rows = [row for results in given.arms for row in results.rows]
     index = 0
@@ -134,6 +133,7 @@ def benchmark_lines(dataset: ScoredBenchmark) -> Iterator[dict[str, Any]]:
     official = {one.arm.id: index_rows(one.rows) for one in given.arms}
     strict = {name: index_rows(rows) for name, rows in given.strict.items()}
     for example in dataset.questions.questions:
+        # Without arms: theirs follow below, by the official verdicts.
         line = question_line(example.index or 0, dataset.questions, example, {}, True)
         arms = {
             name: [
@@ -147,7 +147,6 @@ def benchmark_lines(dataset: ScoredBenchmark) -> Iterator[dict[str, Any]]:
 
 
 def strict_part(rows: dict[str, list[JudgedCandidate]], row: JudgedCandidate) -> dict[str, str]:
-    """The strict verdict of the same answer, where there is one."""
     same = (one for one in rows.get(row.candidate.example_id, ()) if one.candidate.slot == row.candidate.slot)
     found = next(same, None)
     return {} if found is None else {"strict": found.verdict.value}
@@ -198,7 +197,6 @@ def build_timeline(stages: list[StageSpan]) -> Timeline | None:
 
 
 def shifted(stage: StageSpan, origin: float) -> StageSpan:
-    """The stage on a clock that starts at `origin`, to the millisecond."""
     spans = [
         one.model_copy(update={"start": round(one.start - origin, 3), "end": round(one.end - origin, 3)})
         for one in sorted(stage.spans, key=lambda one: (one.start, one.shard))
@@ -208,7 +206,6 @@ def shifted(stage: StageSpan, origin: float) -> StageSpan:
 
 
 def overlap_sentences(stages: list[StageSpan]) -> list[str]:
-    """How verification, sampling and judging overlap with what feeds them."""
     writing, verifying, sampling = first(stages, WRITE), first(stages, VERIFY), first(stages, SAMPLE)
     sentences: list[str] = []
     if writing and verifying:
@@ -221,17 +218,15 @@ def overlap_sentences(stages: list[StageSpan]) -> list[str]:
 
 
 def first(stages: list[StageSpan], task: str) -> StageSpan | None:
-    """The earliest stage of a task."""
     return next((stage for stage in stages if stage.task == task), None)
 
 
 def judging_of(stages: list[StageSpan], sampling: StageSpan) -> StageSpan | None:
-    """The first judging that began after the sampling."""
     return next((one for one in stages if one.task == JUDGE and one.first_start >= sampling.first_start), None)
 
 
 def sampling_sentence(stages: list[StageSpan], sampling: StageSpan, writing: StageSpan) -> str:
-    """Whether sampling overlapped with writing or waited for a training."""
+    # With weak.sft_first the sampled model is trained first, so sampling cannot overlap with writing.
     trained = [one for one in stages if one.task == TRAIN and one.last_end <= sampling.first_start]
     if trained and sampling.first_start >= writing.last_end:
         last = max(trained, key=lambda one: (one.last_end, one.stage_id))
@@ -241,7 +236,6 @@ def sampling_sentence(stages: list[StageSpan], sampling: StageSpan, writing: Sta
 
 
 def relation(what: str, later: StageSpan, earlier: StageSpan, event: str) -> str:
-    """Whether `later` began before the end of `earlier`, and by how much."""
     lead = earlier.last_end - later.first_start
     if lead > 0:
         return f"{what.capitalize()} began {seconds_text(lead)} before {event}."

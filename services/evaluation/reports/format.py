@@ -15,6 +15,7 @@ def percent(rate: float | None) -> str:
 
 def signed(points: float) -> str:
     """Points with their sign and one decimal; zero has no sign."""
+    # May be -0.0, which must not show its sign.
     rounded = round(points, 1)
     return f"{rounded:+.1f}" if rounded else "0.0"
 
@@ -28,7 +29,6 @@ def accuracy_text(score: ArmScore) -> str:
 
 
 def tally_text(tally: CorrectCount) -> str:
-    """ "83.3 % (10/12)"."""
     return f"{percent(tally.correct / tally.total)} ({tally.correct}/{tally.total})" if tally.total else NONE
 
 
@@ -45,14 +45,12 @@ def points_text(comparison: ArmComparison) -> str:
 
 
 def p_text(p_value: float | None) -> str:
-    """Three decimals, or "<0.001"."""
     if p_value is None:
         return NONE
     return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def decimals(value: float | None, places: int = 1) -> str:
-    """A plain number."""
     return NONE if value is None else f"{value:.{places}f}"
 
 
@@ -60,6 +58,7 @@ def seconds_text(seconds: float) -> str:
     """ "12.3 s" below two minutes, then "3 min 20 s"."""
     if seconds < 120:
         return f"{seconds:.1f} s"
+    # Rounded before the division, so that minutes and seconds agree.
     return f"{int(seconds + 0.5) // 60} min {int(seconds + 0.5) % 60:02d} s"
 
 
@@ -84,11 +83,9 @@ def cut(cell: str, width: int) -> str:
 
 
 def plain(text: str) -> str:
-    """Text without control characters."""
     return "".join(mark if mark.isprintable() else "?" for mark in text)
 
 
 def bullets(lines: list[str]) -> list[str]:
-    """Wrapped lines with a hanging dash."""
     wrapped = [textwrap.wrap(plain(line), WIDTH - 2, break_on_hyphens=False) for line in lines]
     return [("- " if k == 0 else "  ") + part for parts in wrapped for k, part in enumerate(parts)]

@@ -55,7 +55,6 @@ def render_html(data: ReportData) -> str:
 
 
 def set_view(data: ReportData, one: SetFacts) -> dict[str, object]:
-    """Charts and tables of one test set."""
     benchmark = tables.benchmark_of(data, one.name)
     return {
         "facts": one,
@@ -79,7 +78,6 @@ def set_view(data: ReportData, one: SetFacts) -> dict[str, object]:
 
 
 def accuracy_chart(data: ReportData, set_name: str) -> BarChart:
-    """One row for each arm, with its interval in percent."""
     scores = tables.scores_of(data, set_name)
     reference = next((one for one in scores if one.arm.id == data.reference_arm), None)
     line = None if reference is None or reference.accuracy is None else reference.accuracy * 100
@@ -100,13 +98,13 @@ def accuracy_chart(data: ReportData, set_name: str) -> BarChart:
 
 
 def difference_chart(data: ReportData, set_name: str) -> BarChart:
-    """One row for each comparison, in points around zero."""
     found = tables.comparisons_of(data, set_name)
     intervals = [(one.interval.low, one.interval.high) if one.interval else None for one in found]
     marks = difference_marks(intervals, [one.points for one in found])
     rows = []
     for one, interval in zip(found, intervals, strict=True):
         clear = interval is not None and not interval[0] <= 0 <= interval[1]
+        # Only a difference whose interval is clear of zero stands out.
         kind = "base" if not clear else "main" if one.points > 0 else "worse"
         strip = interval_strip(one.points, interval, marks, kind=kind, reference=0.0)
         rows.append(BarRow(f"{one.arm_title} vs {one.other_title}", strip, points_text(one)))
@@ -114,7 +112,6 @@ def difference_chart(data: ReportData, set_name: str) -> BarChart:
 
 
 def timeline_chart(data: ReportData) -> BarChart | None:
-    """One row for each stage, on the job's clock."""
     if data.timeline is None:
         return None
     wall = data.timeline.wall_seconds
@@ -128,7 +125,6 @@ def timeline_chart(data: ReportData) -> BarChart | None:
 
 
 def data_tables(data: ReportData) -> list[TextTable]:
-    """Levels and rejections."""
     if data.data is None:
         return []
     levels = tables.count_table("Level", data.data.levels, LEVELS)
@@ -136,7 +132,6 @@ def data_tables(data: ReportData) -> list[TextTable]:
 
 
 def pair_tables(data: ReportData) -> list[TextTable]:
-    """Verdicts of the samples, exclusions, and what the weak model gets wrong."""
     if data.pairs is None:
         return []
     counts = count_tables(("Verdict", data.pairs.verdicts), ("Left out because", data.pairs.excluded))

@@ -49,11 +49,11 @@ def credit_sentence(given: ReportInput, comparisons: list[ArmComparison], set_na
 
 
 def verdict(against: ArmComparison, over_reference: ArmComparison | None) -> str:
-    """What follows from DPO minus the control."""
     if against.conclusion == BELOW:
         return ", clear of zero: preference training did worse than the same steps of SFT on the chosen SQL."
     if against.conclusion != ABOVE:
         return f": {against.conclusion}, so no gain is credited to preference training."
+    # Above the control is not enough: the control itself may have fallen below the SFT model.
     if over_reference is not None and over_reference.conclusion == ABOVE:
         return ", clear of zero: on this set and training seed the gain is credited to preference training."
     return ", clear of zero: above the control, but a gain over the SFT model itself is not shown."
@@ -69,7 +69,7 @@ def findings(
     credit: str,
     promotion: Promotion | None,
 ) -> list[str]:
-    """The report in a few sentences: scores, differences, credit, promotion."""
+    # A built-in set leads where there is one; a job may also have datasets only.
     main = next((one for one in sets if one.scored and one.policy is None), None)
     lines = [] if main is None else [set_sentence(main)]
     if main is not None:
@@ -91,7 +91,6 @@ def findings(
 
 
 def benchmark_sentence(one: BenchmarkScore) -> str:
-    """Scores on a dataset, strict ones beside the official."""
     arms = "; ".join(
         f"{arm.arm.title} {tally_text(arm.official)}"
         + ("" if one.policy == "strict" else f", strict {percent(arm.strict.correct / max(1, arm.strict.total))}")
@@ -105,16 +104,15 @@ def set_sentence(main: SetFacts) -> str:
 
 
 def smallest_sentence(comparison: ArmComparison) -> str:
-    """The smallest effect that this size could show."""
     error = f"{decimals(comparison.standard_error, 2)} points"
     return (
+        # 2.8: see SMALLEST_EFFECT_ERRORS
         "The smallest difference that this size would show 8 times in 10 is "
         f"{decimals(comparison.smallest_effect)} points (2.8 x the clustered bootstrap's standard error of {error})."
     )
 
 
 def caveats(given: ReportInput, sets: list[SetFacts], scores: list[ArmScore]) -> list[str]:
-    """What you must know before you believe the numbers."""
     seeds = "One training seed" if given.training_seeds == 1 else f"{given.training_seeds} training seeds"
     lines = [f"{seeds}: intervals cover the choice of databases, not the spread between training runs."]
     lines.append(
@@ -135,14 +133,12 @@ def caveats(given: ReportInput, sets: list[SetFacts], scores: list[ArmScore]) ->
 
 
 def control_unsampled(given: ReportInput) -> bool:
-    """Whether DPO has sampled answers and the control has none."""
     models = {one.arm.id: one.arm.model for one in given.arms}
     sampled = {one.arm.model for one in given.arms if one.rows and not one.arm.greedy}
     return models.get(given.treatment_arm) in sampled and models.get(given.control_arm) not in sampled
 
 
 def set_caveat(one: SetFacts) -> str:
-    """Which questions count for no arm; in a dataset all count."""
     if one.policy is not None:
         return (
             f"{one.name}: every question counts. {one.gold_failed} golds did not run, so these questions are wrong for "
@@ -174,7 +170,6 @@ def data_source(data: DataStats) -> str:
 
 
 def pair_note(pairs: PairStats) -> str:
-    """Whose mistakes the pairs hold."""
     return ON_POLICY if pairs.on_policy else f"The weak model is {pairs.weak_model}, another model than the student."
 
 
@@ -182,7 +177,6 @@ SHOWN_GOLDS = 10
 
 
 def data_sentences(data: DataStats) -> list[str]:
-    """Yield and domains."""
     yielded = f"{data.accepted} of {data.requested} requested examples were accepted"
     lists = (("training", data.train_domains), ("selection", data.selection_domains), ("test", data.test_domains))
     domains = "; ".join(f"{len(names)} {name}" for name, names in lists)
@@ -192,7 +186,6 @@ def data_sentences(data: DataStats) -> list[str]:
 
 
 def pair_sentences(pairs: PairStats) -> list[str]:
-    """What was sampled, and how many pairs came of it."""
     total = sum(pairs.verdicts.values())
     right = pairs.verdicts.get("correct", 0)
     share = f" ({percent(right / total)} of them correct)" if total else ""
@@ -207,7 +200,6 @@ def pair_sentences(pairs: PairStats) -> list[str]:
 
 
 def benchmark_sentences(one: BenchmarkScore) -> list[str]:
-    """How to read a score on a dataset."""
     skipped = f" {one.skipped} questions were left out at the import, their databases missing." if one.skipped else ""
     lines = [
         f"Dataset {one.dataset}, split {one.split}; licence: {one.licence}; "
@@ -235,7 +227,6 @@ def round_sentence(rounds: Sequence[RoundFacts]) -> str:
 
 
 def round_caveats(rounds: Sequence[RoundFacts]) -> list[str]:
-    """What choosing among rounds does to their scores."""
     tried = sum(one.selection_questions > 0 for one in rounds)
     questions = max((one.selection_questions for one in rounds), default=0)
     lines = []

@@ -51,7 +51,6 @@ def comparisons_of(data: ReportData, set_name: str) -> list[ArmComparison]:
 
 
 def score_table(data: ReportData, set_name: str) -> TextTable:
-    """Greedy arms: training, execution accuracy, invalid SQL."""
     header = ["Arm", "Shots", "Trained on", "Steps", "Execution accuracy", "95 % interval", "Invalid SQL"]
     rows = [
         [
@@ -69,7 +68,6 @@ def score_table(data: ReportData, set_name: str) -> TextTable:
 
 
 def sampled_table(data: ReportData, set_name: str) -> TextTable:
-    """Sampled arms: mean sample accuracy and pass@k."""
     scores = scores_of(data, set_name, greedy=False)
     passes = " / ".join(f"pass@{k}" for k in sorted({one.k for one in scores if one.k is not None}))
     header = ["Arm", "T", "Samples", "Questions", "Mean sample accuracy", "95 % interval", passes, "Invalid SQL"]
@@ -90,7 +88,6 @@ def sampled_table(data: ReportData, set_name: str) -> TextTable:
 
 
 def comparison_table(data: ReportData, set_name: str) -> TextTable:
-    """Paired differences in points."""
     header = ["Difference", "Points [95 %]", "Wins", "Losses", "McNemar p", "Smallest effect", "Reading"]
     rows = [
         [
@@ -116,7 +113,6 @@ def level_table(data: ReportData, set_name: str) -> TextTable:
 
 
 def domain_table(data: ReportData, set_name: str) -> TextTable:
-    """Right answers out of questions, by domain and greedy arm."""
     scores = [one for one in scores_of(data, set_name) if one.questions]
     domains = sorted({domain for one in scores for domain in one.domains})
     rows = [
@@ -132,7 +128,6 @@ def benchmark_of(data: ReportData, set_name: str) -> BenchmarkScore | None:
 
 
 def benchmark_table(one: BenchmarkScore) -> TextTable:
-    """By the official policy, strictly, without empty golds, and by majority of samples."""
     voted = any(arm.majority for arm in one.arms)
     columns = [f"EX, {one.policy} policy", *([] if one.policy == "strict" else ["EX, strict"]), "EX, gold not empty"]
     rows = []
@@ -144,13 +139,13 @@ def benchmark_table(one: BenchmarkScore) -> TextTable:
 
 
 def hardness_table(one: BenchmarkScore) -> TextTable:
+    # All arms have the same questions, and so the same levels.
     names = list(one.arms[0].hardness) if one.arms else []
     rows = [[arm.arm.title, *(tally_text(arm.hardness[name]) for name in names)] for arm in one.arms]
     return TextTable(["Arm", *names], rows)
 
 
 def failure_table(one: BenchmarkScore) -> TextTable:
-    """Causes of wrong answers by arm, the most frequent first."""
     total: Counter[str] = Counter()
     for arm in one.arms:
         total.update(arm.failures)
@@ -205,7 +200,6 @@ def count_table(title: str, counts: dict[str, int], order: Sequence[str] = ()) -
 
 
 def error_tables(pairs: PairStats) -> list[TextTable]:
-    """Errors of the weak model, by outcome and by what the gold uses."""
     if pairs.profile is None:
         return []
     lines = (("Outcome of the answer", pairs.profile.outcomes), ("The gold uses", pairs.profile.features))
@@ -225,7 +219,6 @@ def error_table(title: str, lines: Sequence[ProfileLine]) -> TextTable:
 
 
 def shape_tables(pairs: PairStats) -> list[TextTable]:
-    """Distance and length of the sides of pairs, in place of the charts."""
     shape = pairs.shape
     if shape is None or not shape.distances:
         return []
@@ -241,7 +234,7 @@ def shape_tables(pairs: PairStats) -> list[TextTable]:
 
 
 def bin_name(one: HistogramBin) -> str:
-    """Its first and last value."""
+    # `high` is exclusive.
     return str(one.low) if one.high == one.low + 1 else f"{one.low} to {one.high - 1}"
 
 
@@ -268,7 +261,7 @@ def share_text(part: int, whole: int) -> str:
 
 
 def result_of(one: RoundFacts) -> str:
-    """What the selection split decided."""
+    # Without training steps the round had too few pairs.
     if not one.selection_questions:
         return f"skipped: {one.pairs} pairs, {one.minimum} are needed" if not one.steps else "not scored"
     if one.best:
@@ -277,7 +270,6 @@ def result_of(one: RoundFacts) -> str:
 
 
 def wave_table(wave: WaveFacts) -> TextTable:
-    """Failures before, weights, and what the golds of the wave use."""
     rows = [
         [
             line.name.replace("_", " "),

@@ -145,7 +145,6 @@ def render_terminal(data: ReportData) -> str:
 
 
 def short(table: TextTable) -> TextTable:
-    """The comparison table without a column that has no room here."""
     kept = [k for k, name in enumerate(table.header) if name != "Smallest effect"]
     rows = [[row[k] for k in kept] for row in table.rows]
     return TextTable([table.header[k] for k in kept], rows, table.text_columns, table.last_is_text)

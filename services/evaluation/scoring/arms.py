@@ -96,13 +96,13 @@ def question_set(name: SetName, examples: Iterable[Example], rows: Iterable[Judg
             failed.add(row.candidate.example_id)
         elif row.candidate.example_id in ids and gold_is_empty(row):
             empty.add(row.candidate.example_id)
+    # A gold that failed in any answer counts as failed only.
     empty -= failed
     scored = [one for one in questions if one.example_id not in failed | empty]
     return QuestionSet(name, questions, scored, failed, empty)
 
 
 def gold_is_empty(row: JudgedCandidate) -> bool:
-    """Whether the gold gave no row, whatever the candidate gave."""
     if row.verdict is Verdict.BOTH_EMPTY:
         return True
     return row.gold_result is not None and row.gold_result.outcome is Outcome.EMPTY
@@ -130,7 +130,6 @@ def right(rows: Iterable[JudgedCandidate]) -> int:
 
 
 def by_database(scores: dict[str, float], questions: QuestionSet) -> dict[str, list[float]]:
-    """Scores by database id, the clusters of the bootstrap."""
     groups: dict[str, list[float]] = defaultdict(list)
     for example in questions.scored:
         if example.example_id in scores:
@@ -139,7 +138,6 @@ def by_database(scores: dict[str, float], questions: QuestionSet) -> dict[str, l
 
 
 def interval_of(estimate: Estimate | None, scale: float = 1.0) -> Interval | None:
-    """The estimate's interval, scaled and rounded to 6 places."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return None
     return Interval(low=round(estimate.low * scale, 6), high=round(estimate.high * scale, 6))

@@ -16,7 +16,6 @@ NOT_TESTABLE = "not testable: fewer than two databases"
 
 
 def conclusion(estimate: Estimate) -> str:
-    """NO_EFFECT where the interval holds zero."""
     holds_zero = estimate.holds_zero()
     if holds_zero is None:
         return NOT_TESTABLE
@@ -53,6 +52,7 @@ def compare(
         smallest_effect=None if smallest is None else round(smallest * 100, 6),
         wins=wins,
         losses=losses,
+        # McNemar's test needs one answer for each question.
         p_value=None if sampled else round(mcnemar_exact(wins, losses), 9),
         conclusion=conclusion(estimate),
     )
@@ -67,6 +67,7 @@ def compared_pairs(given: ReportInput, arms: dict[str, ScoredArm]) -> list[tuple
     pairs: list[tuple[str, str]] = []
     for name, arm in arms.items():
         if reference in arms and name != reference and arm.results.arm.greedy:
+            # The arm with more training comes first, so a gain is positive.
             pairs.append((name, reference) if arm.results.arm.train_steps else (reference, name))
     if given.treatment_arm in arms and given.control_arm in arms:
         pairs.append((given.treatment_arm, given.control_arm))
@@ -77,7 +78,6 @@ def compared_pairs(given: ReportInput, arms: dict[str, ScoredArm]) -> list[tuple
 
 
 def sampled_twin(arms: dict[str, ScoredArm], name: str) -> str | None:
-    """The first sampled arm with the model of the greedy arm `name`."""
     if name not in arms:
         return None
     model = arms[name].results.arm.model
@@ -86,7 +86,6 @@ def sampled_twin(arms: dict[str, ScoredArm], name: str) -> str | None:
 
 
 def compare_all(given: ReportInput, arms: dict[str, ScoredArm], questions: QuestionSet) -> list[ArmComparison]:
-    """Every pair on one set, in the order of `compared_pairs`."""
     pairs = compared_pairs(given, arms)
     found = [compare(arms[a], arms[b], questions, given.resamples, given.bootstrap_seed) for a, b in pairs]
     return [comparison for comparison in found if comparison is not None]
@@ -123,7 +122,6 @@ def pick(arm: ScoredArm, other: ScoredArm, sets: list[QuestionSet], kind: Litera
 
 
 def round_robin_by_domain(examples: list[Example]) -> list[Example]:
-    """Round robin over domains."""
     groups: dict[str, list[Example]] = defaultdict(list)
     for one in examples:
         groups[one.domain].append(one)

@@ -30,7 +30,7 @@ Rows = dict[str, list[JudgedCandidate]]
 
 
 def is_right(row: JudgedCandidate) -> bool:
-    """Empty against empty is right, too."""
+    """An empty result against an empty gold counts as right."""
     return row.verdict in RIGHT
 
 
@@ -46,7 +46,6 @@ class ScoredBenchmark:
         return self.questions.facts().model_copy(update={"policy": self.given.policy.value})
 
     def scores(self, resamples: int, seed: int) -> list[ArmScore]:
-        """Each arm for the tables of the report, with the original verdicts."""
         found = []
         for results in self.given.arms:
             score = score_arm(self.arms[results.arm.id], self.questions, resamples, seed)
@@ -55,7 +54,6 @@ class ScoredBenchmark:
         return found
 
     def score(self) -> BenchmarkScore:
-        """What the report says beside the scores."""
         given, total = self.given, len(self.questions.questions)
         lost = sorted(self.questions.gold_failed, key=lambda name: given.examples[name].index or 0)
         return BenchmarkScore(
@@ -78,7 +76,6 @@ class ScoredBenchmark:
         )
 
     def _depends(self) -> dict[str, int]:
-        """Questions by what else their verdicts depend on."""
         found: dict[str, set[str]] = defaultdict(set)
         for row in (row for one in self.given.arms for row in one.rows):
             for name in row.depends_on:
@@ -113,6 +110,7 @@ def score_benchmark(given: BenchmarkInput) -> ScoredBenchmark:
     arms: dict[str, ScoredArm] = {}
     for results in given.arms:
         check_rows(results.arm.id, results.rows, given.examples)
+        # The shared scoring counts CORRECT alone; officially two empty results are right, too.
         right = [row.model_copy(update={"verdict": Verdict.CORRECT}) if is_right(row) else row for row in results.rows]
         arms[results.arm.id] = ScoredArm(results.model_copy(update={"rows": right}), index_rows(right))
     return ScoredBenchmark(given, QuestionSet(given.name, questions, questions, failed, empty), arms)
@@ -167,16 +165,15 @@ def majority(rows: Rows, questions: Sequence[Example]) -> CorrectCount:
 
 
 def elected(rows: Sequence[JudgedCandidate]) -> JudgedCandidate | None:
-    """The first answer of the most frequent result, in slot order."""
     groups: dict[str, list[JudgedCandidate]] = defaultdict(list)
     for row in rows:
         if row.result_hash is not None and row.outcome in RAN:
             groups[row.result_hash].append(row)
+    # max keeps the first of equally large groups, so a tie goes to the earliest slot.
     return max(groups.values(), key=len)[0] if groups else None
 
 
 def failures(rows: Rows, questions: Sequence[Example], greedy: bool) -> dict[str, int]:
-    """Causes of wrong answers, the most frequent first."""
     found: Counter[str] = Counter()
     for example in questions:
         answers = rows.get(example.example_id, [])[: 1 if greedy else None]

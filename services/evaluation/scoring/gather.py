@@ -56,6 +56,7 @@ NOT_KEPT = {
     "over_limit": "over_the_limit",
 }
 VERDICT_COUNTS = ("correct", "wrong", "error", "timeout", "gold_failed", "gold_timeout", "both_empty", "disputed")
+# The first round starts from this arm unless the job samples another weak model.
 BEFORE = "sft"
 PACKAGES = ("torch", "transformers", "trl", "peft", "apsw", "celery")
 
@@ -96,7 +97,6 @@ class Gatherer:
         )
 
     def endings(self) -> list[str]:
-        """Sentences about answers that were cut off or sampled otherwise than the spec says."""
         sentences: list[str] = []
         for task, setting in (
             ("pairing.sample_candidates", "weak.max_tokens"),
@@ -110,7 +110,6 @@ class Gatherer:
         return sentences
 
     def examples(self) -> dict[str, Example]:
-        """Test and selection examples by id."""
         found: dict[str, Example] = {}
         for stage in self.command.tests:
             found |= {row.example_id: row for row in self.shard.stage_records(stage, "examples", Example)}
@@ -138,7 +137,6 @@ class Gatherer:
         return ArmResults(arm=spec, rows=rows)
 
     def chosen_arm(self, arm: ArmPlan) -> ArmPlan:
-        """The arm with the name, model and training of its round, where a stage chose one."""
         if arm.model_from is None:
             return arm
         best = read_best_round(self.shard, arm.model_from)
@@ -146,10 +144,10 @@ class Gatherer:
         return arm.model_copy(update={**named, "trained": StageRef(stage=best.arm_id)})
 
     def benchmarks(self) -> list[BenchmarkInput]:
-        """Datasets under distinct names."""
         found: list[BenchmarkInput] = []
         for plan in self.command.benchmarks:
             one = self.benchmark(plan)
+            # A split may be planned twice; a number keeps the names distinct.
             same = sum(other.name.partition(" #")[0] == one.name for other in found)
             found.append(one.model_copy(update={"name": f"{one.name} #{same + 1}"}) if same else one)
         return found
@@ -180,7 +178,6 @@ class Gatherer:
         )
 
     def candidates(self) -> list[PromotionCandidate]:
-        """Arms that answered the selection split."""
         found = []
         for arm in self.command.arms:
             rows = list(self.shard.stage_records(arm.judged, "judged", JudgedCandidate)) if arm.selection else []
@@ -190,7 +187,6 @@ class Gatherer:
         return found
 
     def pair_stats(self) -> PairStats | None:
-        """Yield and exclusions of the weak data."""
         if (plan := self.command.pairing) is None:
             return None
         sample, judged, pairs, collected = (
@@ -213,8 +209,8 @@ class Gatherer:
         )
 
     def sampled_at(self, plan: PairingPlan) -> float:
-        """The temperature of the spec, or the one that a sweep chose."""
         chosen = self.states[plan.sweep.stage].counts.get("temperature_milli") if plan.sweep else None
+        # Counts are whole numbers, so a sweep reports thousandths.
         return plan.temperature if chosen is None else chosen / 1000
 
     def error_profile(self, pairs: StageRef) -> ErrorProfile | None:
@@ -238,6 +234,7 @@ class Gatherer:
         refused["on a database of the selection split"] = collected.get("held_back", 0) + self.loaded("held_back")
         refused["gold did not run at the import"] = self.loaded("gold_failed")
         written = sum(self.states[ref.stage].counts.get("written", 0) for ref in self.command.written)
+        # Imported examples count as requested, also those that were left out.
         written += sum(self.loaded(name) for name in ("examples", "held_back", "gold_failed"))
         selection = self.shard.stage_records(self.command.dataset, "selection", Example)
         tests = [row for stage in self.test_stages() for row in self.shard.stage_records(stage, "examples", Example)]
@@ -256,15 +253,12 @@ class Gatherer:
         )
 
     def test_stages(self) -> list[StageRef]:
-        """Stages that hold test questions, of built-in sets and of datasets."""
         return [*self.command.tests, *(plan.examples for plan in self.command.benchmarks)]
 
     def loaded(self, count: str) -> int:
-        """A count over the datasets that training examples came from."""
         return sum(self.states[ref.stage].counts.get(count, 0) for ref in self.command.loaded)
 
     def training(self) -> list[TrainingFacts]:
-        """Every training run, with its loss curve."""
         return [
             self.training_facts(stage.id)
             for stage in self.plan.stages
@@ -293,7 +287,6 @@ class Gatherer:
         return [span for span in spans if span is not None]
 
     def stage_span(self, stage: str, task: str, began: float) -> StageSpan | None:
-        """A stage's finished shards; None without any."""
         shards = [
             ShardSpan(shard=row.shard, start=row.started_at - began, end=row.finished_at - began)
             for row in self.shard.jobs.shards(self.command.job_id, stage)
@@ -312,7 +305,6 @@ class Gatherer:
         )
 
     def environment(self) -> dict[str, Any]:
-        """What the figures were measured on."""
         tests = [ref.sha256 for stage in self.test_stages() for ref in self.shard.refs(stage, "examples")]
         return {
             "sense": version("sense-sql"),
@@ -326,13 +318,11 @@ class Gatherer:
         }
 
     def prompt_form(self) -> str:
-        """The version of the test prompts, with their settings."""
         answers = [stage for stage in self.plan.stages if stage.task == "evaluation.answer_questions"]
         style = answers[0].params.get("style") if answers else None
         return prompt_version(self.sample_rows() or 0, PromptStyle.model_validate(style or {}))
 
     def sample_rows(self) -> int | None:
-        """Sample rows in the test prompts."""
         answers = [stage for stage in self.plan.stages if stage.task == "evaluation.answer_questions"]
         rows = answers[0].params.get("sample_rows") if answers else None
         return int(rows) if rows is not None else None
@@ -366,6 +356,7 @@ def gather_rounds(command: Score, shard: Shard, states: Mapping[str, StageState]
     began_from = command.weak_model or BEFORE
     for plan in command.rounds:
         found.append(round_facts(plan, began_from, lines[plan.number], states, command.minimum_pairs))
+        # After a round whose model is not kept, the next one starts from the last kept model.
         began_from = next(lines[n].arm_id for n in range(plan.number, -1, -1) if lines[n].kept or n == 0)
     return found
 
@@ -392,7 +383,6 @@ def round_facts(
 
 
 def gather_wave(command: Score, shard: Shard, states: Mapping[str, StageState]) -> WaveFacts | None:
-    """None for a job without a second wave."""
     if (plan := command.error_wave) is None:
         return None
     (ref,) = shard.refs(plan.profile, "profile")
@@ -416,7 +406,6 @@ def gather_wave(command: Score, shard: Shard, states: Mapping[str, StageState]) 
 
 
 def wave_lines(profile: ErrorProfile, weights: Mapping[str, float], used: Mapping[str, int]) -> list[WaveLine]:
-    """One line for each feature of the profile, the largest weight first."""
     lines = [
         WaveLine(
             name=line.name,

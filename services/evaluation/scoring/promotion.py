@@ -22,12 +22,12 @@ def choose_promoted(scores: list[CandidateScore], reference: str) -> Promotion:
     if not able:
         reason = "No candidate has a score on the selection split, so nothing is promoted."
         return Promotion(arm_id=None, model=None, reason=reason, scores=scores)
+    # Fractions, so that rounding neither makes nor breaks a tie.
     best = max(able, key=lambda one: (Fraction(one.correct, one.questions), one.arm_id == reference))
     return Promotion(arm_id=best.arm_id, model=best.model, reason=reason_for(best, able, reference), scores=scores)
 
 
 def reason_for(best: CandidateScore, able: list[CandidateScore], reference: str) -> str:
-    """One sentence with the scores that decide."""
     others = [one for one in able if one is not best]
     if not others:
         return f"{best.arm_id} is promoted: the only eligible candidate with a selection score ({score_text(best)})."
@@ -51,7 +51,6 @@ def selection_scores(given: ReportInput, arms: dict[str, ScoredArm]) -> list[Can
 
 
 def selection_scores_of(candidates: Sequence[PromotionCandidate], examples: dict[str, Example]) -> list[CandidateScore]:
-    """As `selection_scores`, for candidates that bring their rows."""
     rows = {one.arm_id: one.rows for one in candidates}
     everything = [row for name in rows for row in rows[name]]
     questions = question_set("selection", examples.values(), everything)
@@ -76,7 +75,6 @@ def selection_scores_of(candidates: Sequence[PromotionCandidate], examples: dict
 def selection_rows(
     given: ReportInput, arms: dict[str, ScoredArm], arm_id: str, rows: list[JudgedCandidate]
 ) -> list[JudgedCandidate]:
-    """The candidate's rows, or the selection rows of its arm."""
     if rows or arm_id not in arms:
         return rows
     return [row for row in arms[arm_id].results.rows if given.examples[row.candidate.example_id].split == "selection"]
@@ -90,7 +88,7 @@ def promote(given: ReportInput, arms: dict[str, ScoredArm]) -> Promotion | None:
 
 
 def candidate_of(arm: ArmPlan, shard: Shard) -> PromotionCandidate:
-    """An arm with its verdicts on the selection split; without any where its round was skipped."""
+    """An arm with its verdicts on the selection split; it has no rows where its round was skipped."""
     rows = list(shard.stage_records(arm.judged, "judged", JudgedCandidate))
     name = arm.id.removesuffix(".selection")
     return PromotionCandidate(arm_id=name, model=arm.model, eligible=arm.promotable, rows=rows)

@@ -25,7 +25,7 @@ class Estimate:
     clusters: int
 
     def holds_zero(self) -> bool | None:
-        """The ends count as inside; None without an interval."""
+        """Whether the interval contains zero, ends included; None without an interval."""
         if self.low is None or self.high is None:
             return None
         return self.low <= 0.0 <= self.high
@@ -41,6 +41,7 @@ def resampled_means(sums: Floats, counts: Floats, resamples: int, seed: int) -> 
     The mean is over the drawn questions, so a large cluster weighs by its size.
     """
     clusters = len(sums)
+    # Multinomial counts equal drawing clusters one by one, for all resamples in one call.
     draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1.0 / clusters), size=resamples)
     return np.asarray((draws * sums).sum(axis=1) / (draws * counts).sum(axis=1), dtype=np.float64)
 
@@ -50,6 +51,7 @@ def clustered_mean(scores: dict[str, list[float]], resamples: int, seed: int) ->
 
     For a paired difference, pass the differences of the questions.
     """
+    # Sorted by name, so that the order of the input does not change the draws.
     kept = [scores[name] for name in sorted(scores) if scores[name]]
     if not kept:
         return None

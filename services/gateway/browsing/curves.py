@@ -31,6 +31,7 @@ def list_metrics(
     plan, start = job.plan(), parse_cursor(after)
     if plan is None or stage not in [one.id for one in plan.stages if one.task == TRAIN_TASK]:
         raise NotFoundError(f"job {job.job_id} has no training stage of that name", code="stage_not_found")
+    # While the training runs there is no metrics file: the lines come from its progress events.
     ref = job.finished_output(stage, "metrics")
     lines: Callable[[], Iterator[bytes]] = open_lines(job, ref) if ref else partial(read_progress_lines, job, stage)
 
@@ -48,5 +49,4 @@ def list_metrics(
 
 
 def read_progress_lines(job: JobReader, stage: str) -> Iterator[bytes]:
-    """What a training that still runs has reported, in the form of its metrics."""
     return (json.dumps(event.data).encode() for event in job.progress(stage) if "step" in event.data)

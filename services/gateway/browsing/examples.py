@@ -70,6 +70,7 @@ def count_examples(job: CurrentJob, name: SetName = None, part: Part = "accepted
     counts: dict[str, Counter[str]] = {field: Counter() for field in ("domain", "level", "hardness", "reason")}
     looked_at, complete = 0, True
     for view in walk_examples(job, chosen, part):
+        # `complete` tells the reader that the counts are of a part of the set.
         if looked_at == COUNTED_AT_MOST:
             complete = False
             break
@@ -96,7 +97,7 @@ def walk_examples(job: JobReader, stage: StagePlan, part: Part) -> Iterator[Brow
 
 
 def example_sets(plan: JobPlan | None) -> list[StagePlan]:
-    """The stages that stand for sets: training first, then other collected sets, then loaded test sets."""
+    """Stages that hold a set: training first, then other collected sets, then loaded test sets."""
     stages = plan.stages if plan else []
     collected = [stage for stage in stages if stage.task == COLLECT]
     tests = [stage for stage in stages if stage.task == LOAD and stage.params.get("use") == "test"]
@@ -104,12 +105,11 @@ def example_sets(plan: JobPlan | None) -> list[StagePlan]:
 
 
 def set_name(stage: StagePlan) -> str:
-    """The name under which people find a set."""
     return str(stage.params.get("name") or stage.id)
 
 
 def find_set(job: JobReader, name: str | None) -> StagePlan:
-    """Raises `NotFoundError` (code set_not_found) with the sets that there are."""
+    """Raises `NotFoundError` (code set_not_found), which lists the sets of the job."""
     sets = example_sets(job.plan())
     found = next((stage for stage in sets if name in (None, set_name(stage))), None)
     if found is None:
@@ -119,12 +119,13 @@ def find_set(job: JobReader, name: str | None) -> StagePlan:
 
 
 def set_outputs(job: JobReader, stage: StagePlan, part: Part) -> tuple[Outputs, bool]:
-    """Where the records of a part are, and whether the set is collected."""
+    """(stage, output) pairs of a part, and whether the set is collected already."""
     if stage.task == LOAD:
         return ([(stage.id, "examples")] if part == "accepted" else []), True
     output = {"accepted": "examples", "selection": "selection", "rejected": "rejected"}[part]
     if job.finished_output(stage.id, output) is not None:
         return [(stage.id, output)], True
+    # Not collected yet: the records are still with the stages that collecting will read.
     sources = [CollectSource.model_validate(source) for source in stage.params.get("sources", [])]
     if part == "accepted":
         return [(source.accepted.stage, "examples") for source in sources], False

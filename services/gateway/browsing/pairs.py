@@ -47,7 +47,6 @@ def list_pairs(
 
 
 def pair_sources(job: JobReader, start: Cursor) -> tuple[Iterator[RecordSource[PairReader]], bool]:
-    """Where pairs are, and whether they are collected."""
     plan = job.plan()
     for stage in plan.stages if plan else []:
         if stage.task == COLLECT and (ref := job.finished_output(stage.id, "pairs")):
@@ -60,8 +59,8 @@ def collected_pairs(job: JobReader, ref: ObjectRef) -> Iterator[PairReader]:
 
 
 def built_sources(job: JobReader, plan: JobPlan, start: Cursor) -> Iterator[RecordSource[PairReader]]:
-    """Finished shards of pairs, which get their questions from the shards that they were built from."""
     for number, stage in enumerate(one for one in plan.stages if one.task == BUILD):
+        # Sources before the cursor are not even listed: listing reads the shards of a stage.
         if number < start.source:
             continue
         examples = ShardExamples(job, plan, stage.id)
@@ -77,6 +76,7 @@ def view_pair(line: bytes, examples: ShardExamples | None = None, shard: int = 0
     pair = parse_line(line, Pair, "an object of pairs")
     names = BrowsedPair.model_fields.keys() - {"object", "suite_databases"}
     shown = {name: value for name, value in pair.model_dump().items() if name in names}
+    # A pair carries its question only once it is collected.
     if examples and (example := examples.of(shard).get(pair.example_id)):
         shown |= {name: getattr(example, name) for name in EXAMPLE_FIELDS}
     return BrowsedPair.model_validate({**shown, "suite_databases": pair.chosen_suite_databases})

@@ -29,7 +29,7 @@ EXAMPLES = "examples"
 
 
 class ShardExamples:
-    """The examples behind a stage's shards, read one shard at a time from the upstream stage that wrote them."""
+    """The examples behind a stage's shards. Holds one shard's at a time: pages walk through shards in order."""
 
     def __init__(self, job: JobReader, plan: JobPlan, stage: str) -> None:
         self.job = job
@@ -38,7 +38,7 @@ class ShardExamples:
         self.held: tuple[int, dict[str, Example]] | None = None
 
     def of(self, shard: int) -> dict[str, Example]:
-        """Examples by id; empty where no upstream stage has them. A shard holds tens of questions."""
+        """Examples of a shard by id; empty where no upstream stage has them."""
         if self.held is None or self.held[0] != shard:
             ref = self._ref(shard)
             rows = read_records(self.job.objects, ref, Example) if ref else ()
@@ -57,13 +57,13 @@ class ShardExamples:
 
     @cached_property
     def _archived(self) -> dict[tuple[str, int], ShardRecord]:
-        """An archive has no index: its shards of these stages are read once."""
+        """Reads the shards of these stages once, because an archive has no index."""
         found = (row for stage in self.stages for row in self.job.walk_shards(stage.id))
         return {(row.stage, row.shard): row for row in found}
 
 
 def upstream_stages(plan: JobPlan, stage: str) -> list[StagePlan]:
-    """The stages that this one follows shard by shard, nearest first."""
+    """The stages that feed this one shard by shard, nearest first."""
     found: list[StagePlan] = []
     source = plan.stage(stage).source
     while isinstance(source, EachShard):
@@ -111,7 +111,6 @@ def list_predictions(
 
 
 def judged_stages(job: JobReader, plan: JobPlan | None) -> list[str]:
-    """Stages with at least one finished shard of judged answers."""
     names = [stage.id for stage in (plan.stages if plan else []) if stage.task == JUDGE]
     return [name for name in names if job.finished_output(name, OUTPUT)]
 
@@ -122,12 +121,10 @@ def judged_sources(job: JobReader, stage: str, start: Cursor) -> Iterator[Record
 
 
 def lines_with_shard(job: JobReader, shard: int, ref: ObjectRef) -> Iterator[Line]:
-    """Lines with their shard number, by which their question is found."""
     return ((line, shard) for line in read_lines(job.objects, ref.key))
 
 
 def view_prediction(row: JudgedCandidate, examples: ShardExamples, shard: int) -> BrowsedPrediction:
-    """An answer with its question. Long answers are cut."""
     candidate = row.candidate
     example = examples.of(shard).get(candidate.example_id)
     fields = ("database_id", "domain", "level", "hardness", "question", "evidence")

@@ -20,7 +20,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         # A report is shown as it was rendered, in a frame under this same policy: its one stylesheet is known.
         *(f"style-src 'self' '{style_hash()}'", "frame-src blob:"),
         *("base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"),
-        # No script of ours writes markup: the browser holds it to that.
+        # No script of ours writes markup, and the browser enforces it.
         *("require-trusted-types-for 'script'", "trusted-types 'none'"),
     )
 )
@@ -54,7 +54,7 @@ class Asset:
 
 @cache
 def load_assets() -> dict[str, Asset]:
-    """All files by their path in the console's folder. They are read once, so that no request names a path on disk."""
+    """All files by their path in the console's folder, read once: no request ever names a path on disk."""
     found: dict[str, Asset] = {}
     folders = [("", ROOT)]
     while folders:
@@ -70,7 +70,7 @@ def load_assets() -> dict[str, Asset]:
 
 
 def compress_asset(data: bytes, media_type: str) -> Asset:
-    """Equal bytes get equal tags."""
+    # `mtime=0` keeps the time out of the header: equal files compress to equal bytes.
     return Asset(data, gzip.compress(data, 9, mtime=0), media_type, hashlib.sha256(data).hexdigest()[:16])
 
 

@@ -115,7 +115,7 @@ def list_examples(
 
 
 def examples_after(rows: Iterator[Example], after: str | None) -> Iterator[Example]:
-    """The examples behind the one with that id. Raises `InvalidInputError` (code unknown_cursor)."""
+    # `any` stops at the example, so `rows` goes on right after it.
     if after is not None and not any(row.example_id == after for row in rows):
         raise InvalidInputError("after names no example of this dataset; begin without it", code="unknown_cursor")
     return rows

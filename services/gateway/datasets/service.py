@@ -67,18 +67,19 @@ class DatasetUpload:
         self.digest = hashlib.sha256()
 
     def add(self, data: bytes) -> None:
-        """Takes the next bytes. Raises `InvalidDatasetError` for an unreadable header, and after too many faults."""
+        """Takes the next bytes. Raises `InvalidDatasetError` for an unreadable header, or after too many faults."""
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
             self.take(line)
+        # Without this bound, a body without line breaks would be held in memory as a whole.
         if len(self.rest) > LINE_BYTES:
             raise InvalidDatasetError([{"path": f"line {self.line + 1}", "message": f"it is above {LINE_BYTES} bytes"}])
 
     def take(self, line: bytes) -> None:
-        """Takes one line; blank ones are skipped."""
         self.line += 1
         if not line.strip():
             return
+        # Without the header nothing after it can be checked, so its faults end the upload.
         if self.head is None:
             self.head = self.parse(line, DatasetHeader)
             if self.head is None:
@@ -91,7 +92,7 @@ class DatasetUpload:
             raise InvalidDatasetError(self.faults)
 
     def parse(self, line: bytes, model: type[BaseModel]) -> Any:
-        """The parsed line; None where it has faults, which are recorded."""
+        """None if the line has faults; they are recorded."""
         try:
             check_json(line, "it", LINE_VALUES)
             return model.model_validate_json(line)
@@ -108,7 +109,6 @@ class DatasetUpload:
         self.faults.append({"path": f"line {self.line}", "message": message})
 
     def keep(self, example: Example) -> None:
-        """Checks an example's id, split and database, and writes it to the file."""
         seen, first = self.seen, self.seen.ids.setdefault(example.example_id, self.line)
         if first != self.line:
             return self.fault(f"example_id {example.example_id} stands on line {first} already")
@@ -121,6 +121,7 @@ class DatasetUpload:
         seen.lines.setdefault(example.database_id, self.line)
         seen.questions += 1
         seen.hardness[example.split][example.hardness or "not stated"] += 1
+        # The version is a hash of these bytes, so they are written anew and not as they were sent.
         data = example.model_copy(update={"dataset": None}).model_dump_json().encode() + b"\n"
         self.digest.update(data)
         self.file.write(data)
@@ -142,7 +143,7 @@ class DatasetUpload:
         return self.store(self.head)
 
     def store(self, head: DatasetHeader) -> tuple[DatasetManifest, bool]:
-        """Stores the examples first and the manifest last."""
+        """Stores the examples first and the manifest last: a dataset that is listed is whole."""
         version = dataset_version(self.digest.hexdigest(), head.policy)
         self.file.flush()
         examples = self.objects.put_file(dataset_key(head.name, version, EXAMPLES), Path(self.file.name))
@@ -165,13 +166,12 @@ class DatasetUpload:
 
 @contextmanager
 def open_upload(objects: ObjectStore, owner: Owner | None = None) -> Iterator[DatasetUpload]:
-    """An upload over a temporary file that is deleted at the end of the block."""
     with NamedTemporaryFile(prefix="sense-dataset-") as file:
         yield DatasetUpload(objects, file, owner)
 
 
 def remove_dataset(backend: Backend, name: str, version: str | None, caller: Caller) -> None:
-    """Removes one version, or all of a name: manifests first. Databases stay.
+    """Removes one version, or all versions of a name. Databases stay.
 
     Raises `NotFoundError`, `AccessError` (code not_owner), `ConflictError` while an unfinished job reads it.
     """
@@ -179,6 +179,7 @@ def remove_dataset(backend: Backend, name: str, version: str | None, caller: Cal
     found = [find_dataset(objects, f"{name}@{version}")] if version else dataset_versions(objects, name)
     if not found:
         raise NotFoundError(f"there is no dataset {name!r}; list them with: sense datasets", code="dataset_not_found")
+    # Every check comes before the first deletion.
     for one in found:
         check_owner(caller, one.owner, f"dataset {one.ref}")
     for job, spec in find_specs(backend, name):
@@ -191,6 +192,7 @@ def remove_dataset(backend: Backend, name: str, version: str | None, caller: Cal
     for one in found:
         prefix = dataset_key(one.name, one.version, "manifest.json").removesuffix("manifest.json")
         keys = list(objects.list(prefix))
+        # The manifest is deleted first, so that no listed dataset lacks its examples.
         for key in sorted(keys, key=lambda key: not key.endswith("/manifest.json")):
             objects.delete(key)
         count_stored(backend, one.owner, -one.examples.size)

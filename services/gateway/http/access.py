@@ -42,12 +42,10 @@ class Caller:
 
     @property
     def owner(self) -> Owner | None:
-        """Whom the caller's jobs and uploads belong to."""
         return Owner(id=self.id, name=self.name) if self.id else None
 
     @property
     def headers(self) -> dict[str, str]:
-        """Tells our own services on whose behalf the gateway calls."""
         return {CALLER_HEADER: self.id, CALLER_NAME_HEADER: self.name} if self.id else {}
 
 
@@ -91,6 +89,7 @@ class AccessControl:
         """Raises `AccessError`; `UnavailableError` where the keys cannot be read."""
         if self.ring is None:
             return ANYONE
+        # Reading keys calls Redis and the store, which would block the event loop.
         if self.ring.stale:
             await run_in_threadpool(self.ring.refresh)
         if not self.ring.locked:
@@ -101,7 +100,6 @@ class AccessControl:
         return Caller(key.name, key.role, key.id, None if key.fixed else effective_limits(key, self.settings))
 
     def check_rate(self, key: StoredKey) -> None:
-        """Raises `AccessError` (429) with the seconds to wait."""
         wait_s = self.buckets.wait_s(key.id, key.per_minute)
         if wait_s > 0:
             raise AccessError(
@@ -113,13 +111,12 @@ class AccessControl:
 
 
 def effective_limits(key: StoredKey, settings: GatewaySettings) -> KeyLimits:
-    """The key's limits; the server's where the key has none."""
     own = key.limits.model_dump(exclude_none=True)
     return KeyLimits(**{name: getattr(settings, f"key_{name}") for name in KeyLimits.model_fields} | own)
 
 
 async def find_caller(request: Request) -> Caller:
-    """The caller, identified once per request. Raises `AccessError`, `UnavailableError`."""
+    """Identifies the caller once per request. Raises `AccessError`, `UnavailableError`."""
     known = getattr(request.state, "caller", None)
     if isinstance(known, Caller):
         return known
@@ -142,7 +139,6 @@ class RequiredRole:
     role: KeyRole | None
 
     async def __call__(self, request: Request) -> None:
-        """Raises `AccessError` for a caller without the role."""
         if self.role is None:
             return
         caller = await find_caller(request)
@@ -163,7 +159,6 @@ ADMIN = [Depends(RequiredRole("admin"))]
 
 
 def find_required_role(dependencies: Iterable[Any]) -> RequiredRole:
-    """The one `RequiredRole` among a route's dependencies. Raises `TypeError` for none, or several."""
     found = [one.dependency for one in dependencies if isinstance(one.dependency, RequiredRole)]
     if len(found) != 1:
         raise TypeError(f"a route declares one role, not {len(found)}: give it dependencies=READ, or another role's")
@@ -171,11 +166,11 @@ def find_required_role(dependencies: Iterable[Any]) -> RequiredRole:
 
 
 class GuardedRoute(APIRoute):
-    """A route that cannot be made without a role, and whose JSON body is looked at beside the event loop.
+    """A route that must declare a role, and that checks its JSON body off the event loop.
 
-    FastAPI reads a body before it asks dependencies; here callers who may not are refused before that. It also reads
-    and validates bodies on the event loop, where a megabyte of wrong fields kept it for seconds: a body that holds
-    more than any request needs is refused in a thread, before that.
+    FastAPI reads a body before it runs dependencies; here callers without access are refused before that. It also reads
+    and validates bodies on the event loop, where a megabyte of wrong fields blocked it for seconds. So a body that
+    holds more than any request needs is refused in a thread first.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **given: Any) -> None:
@@ -186,10 +181,10 @@ class GuardedRoute(APIRoute):
         super().__init__(path, endpoint, **given)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, behind the check of role and body size."""
         handler = super().get_route_handler()
 
         async def guarded(request: Request) -> Response:
+            # First the role, then the body: callers without access cannot make the gateway read or parse anything.
             await self.needs(request)
             if self.body_field is not None:
                 await run_in_threadpool(check_json, await request.body())
@@ -199,7 +194,7 @@ class GuardedRoute(APIRoute):
 
 
 def guarded_routes(app: FastAPI) -> list[GuardedRoute]:
-    """Every route, with its whole path. Raises `TypeError` where one has no role: a mount, a plain Starlette route."""
+    """Every route. Raises `TypeError` where one has no role, such as a mount or a plain Starlette route."""
     found = []
     for context in iter_route_contexts(app.routes):
         route = context.original_route
@@ -210,15 +205,16 @@ def guarded_routes(app: FastAPI) -> list[GuardedRoute]:
 
 
 def install_access_control(app: FastAPI, ring: KeyRing | None, settings: GatewaySettings) -> None:
-    """Holds every request to what its route declares. Raises `TypeError` where a route declares nothing."""
+    """Enforces the role that each route declares. Raises `TypeError` where a route declares none."""
     app.state.access = AccessControl(ring, settings)
     app.add_exception_handler(AccessError, handle_access_error)
+    # Replaces the handler of `PROBLEMS`, which answers without asking for a key.
     app.add_exception_handler(HTTPException, handle_unrouted)
     guarded_routes(app)
 
 
 async def handle_unrouted(request: Request, error: Exception) -> Response:
-    """Unknown addresses and methods match no route: where keys are needed, they are needed here too."""
+    """Asks for a key where no route matches: addresses and methods that do not exist have no role to check."""
     try:
         await find_caller(request)
     except AccessError as refused:
@@ -229,7 +225,6 @@ async def handle_unrouted(request: Request, error: Exception) -> Response:
 
 
 def read_bearer_key(headers: Headers, ring: KeyRing) -> StoredKey:
-    """The key in the Authorization header. Raises `AccessError` (401)."""
     ask = {"WWW-Authenticate": 'Bearer realm="sense"'}
     scheme, _, text = headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not text.strip():
@@ -243,10 +238,10 @@ def read_bearer_key(headers: Headers, ring: KeyRing) -> StoredKey:
 
 
 def check_browser_origin(headers: Headers, method: str, settings: GatewaySettings) -> None:
-    """Without keys the browser is the only guard: pages of other sites must reach nothing. Raises `AccessError` (403).
+    """Without keys, refuses pages of other sites; the browser is then the only guard. Raises `AccessError` (403).
 
-    The host has to be this machine's own name (else a page could rebind its name to this machine), and what asks must
-    not be another origin's page.
+    The host must be this machine's own name, as a page could let its own name point to this machine. The request must
+    not come from a page of another origin.
     """
     if not is_own_host(headers.get("host", ""), settings.host_names):
         message = "without keys this gateway answers to its own machine's name only; set keys, or SENSE_GATEWAY_HOSTS"

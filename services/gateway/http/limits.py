@@ -21,7 +21,7 @@ from shared.redis import redis_errors
 from shared.storage.keys import UPLOADS_PREFIX
 from shared.storage.store import ObjectStore
 
-STORED_S = 3600  # after this long the sum is made anew from the store
+STORED_S = 3600  # after this long the sum is computed again from the store
 log = get_logger()
 RAISE_LIMIT = "or have the key's limit raised"
 
@@ -55,7 +55,7 @@ class GatewayFullError(UnavailableError):
 
 
 class ConcurrencyLimit:
-    """Bounds how many of something are open at once: per key, and in all. Per gateway process."""
+    """Bounds how many of something are open at once, per key and in all. Per gateway process."""
 
     def __init__(self, what: str, code: str, *, each: int, total: int) -> None:
         self.what, self.code, self.each, self.total = what, code, each, total
@@ -63,7 +63,6 @@ class ConcurrencyLimit:
         self.sum = 0
 
     def check(self, caller: Caller) -> None:
-        """Raises `TooManyOpenError` (429) or `GatewayFullError` (503)."""
         name = caller.id
         if name and self._open[name] >= self.each:
             raise TooManyOpenError(
@@ -76,7 +75,6 @@ class ConcurrencyLimit:
 
     @contextmanager
     def slot(self, caller: Caller) -> Iterator[None]:
-        """Counts as open until the end of the block. Raises as `check`."""
         self.check(caller)
         name = caller.id
         self._open[name] += 1
@@ -87,11 +85,11 @@ class ConcurrencyLimit:
             self.sum -= 1
             self._open[name] -= 1
             if not self._open[name]:
+                # Otherwise the counter would keep an entry for every key that ever called.
                 del self._open[name]
 
 
 def check_owner(caller: Caller, owner: Owner | None, what: str) -> None:
-    """Raises `AccessError` (403, code not_owner) unless the caller owns it or is an admin."""
     if caller.role == "admin" or (owner is not None and owner.id == caller.id):
         return
     whose = f"the key {owner.name}" if owner else "no key"
@@ -101,7 +99,6 @@ def check_owner(caller: Caller, owner: Owner | None, what: str) -> None:
 
 
 def check_job_limits(backend: Backend, caller: Caller, spec: AnySpec) -> None:
-    """Raises `TooManyExamplesError`, `DaySpentError` for a new job above the caller's limits."""
     limits = caller.limits
     if limits is None:
         return
@@ -117,7 +114,7 @@ def check_job_limits(backend: Backend, caller: Caller, spec: AnySpec) -> None:
 def check_day_budget(backend: Backend, caller: Caller, spec: dict[str, Any], *, again: bool = False) -> None:
     """Passes the caller's daily limits to the workers. Raises `DaySpentError` for a job above what is left.
 
-    What a job will still spend when it runs `again` is unknown: some of the budget has to be left.
+    When a job runs `again`, it is unknown what it will still spend; then some of the budget has to be left.
     """
     limits = caller.limits
     if limits is None or not caller.id:
@@ -144,7 +141,6 @@ def check_day_budget(backend: Backend, caller: Caller, spec: dict[str, Any], *, 
 
 
 def sections_on_operator_endpoints(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Sections of a spec that use one of the operator's endpoints."""
     models = spec.get("models")
     for part in (spec.get("strong"), spec.get("weak"), *(models if isinstance(models, list | tuple) else ())):
         if isinstance(part, dict) and part.get("endpoint") not in (None, ENGINE):
@@ -161,7 +157,7 @@ def count_requested_examples(spec: AnySpec) -> int:
 
 
 def remaining_storage(backend: Backend, caller: Caller) -> int | None:
-    """Bytes that the caller may still upload; None: any number. Raises `StorageError` where there are none."""
+    """Bytes that the caller may still upload; None: no limit. Raises `StorageError` if none are left."""
     limits = caller.limits
     if limits is None or limits.stored_bytes is None or not caller.id:
         return None
@@ -172,11 +168,12 @@ def remaining_storage(backend: Backend, caller: Caller) -> int | None:
 
 
 async def read_limited_body(request: Request, caller: Caller, rest: int | None) -> AsyncIterator[bytes]:
-    """The body, up to `rest` bytes. Raises `StorageError`, before reading where the announced length exceeds it."""
+    """The body, up to `rest` bytes. Raises `StorageError`, before reading if the announced length exceeds it."""
     announced = request.headers.get("content-length", "")
     left = rest
     if left is not None and announced.isdecimal() and int(announced) > left:
         raise make_storage_error(caller)
+    # The announced length may be missing or wrong, so arriving bytes are counted too.
     async for chunk in request.stream():
         if left is not None and (left := left - len(chunk)) < 0:
             raise make_storage_error(caller)
@@ -192,7 +189,6 @@ def make_storage_error(caller: Caller) -> StorageError:
 
 
 def read_stored_bytes(backend: Backend, owner_id: str) -> int:
-    """How much a key has stored; the sum is cached for an hour."""
     place = backend.jobs.key("owner", owner_id, "stored")
     with redis_errors():
         found = backend.jobs.client.get(place)
@@ -227,7 +223,7 @@ def skip_damaged(key: str) -> Iterator[None]:
 
 
 def count_stored(backend: Backend, owner: Owner | None, size: int | None) -> None:
-    """Adds to what the owner has stored; negative for a removal. None: the sum is read anew when it is needed."""
+    """Adds to the owner's sum; negative for a removal. With None, the sum is computed when it is next needed."""
     if owner is None:
         return
     place = backend.jobs.key("owner", owner.id, "stored")
@@ -238,5 +234,5 @@ def count_stored(backend: Backend, owner: Owner | None, size: int | None) -> Non
         pipe = backend.jobs.client.pipeline(transaction=True)
         pipe.incrby(place, size)
         pipe.ttl(place)
-        if pipe.execute()[1] < 0:  # nobody had asked for the sum yet: this is a part of it only
+        if pipe.execute()[1] < 0:  # there was no sum to add to: what is here now is only a part of it
             backend.jobs.client.delete(place)

@@ -61,7 +61,6 @@ class RequestMiddleware:
                 await self.answer(scope, receive, TrackedSend(send, own))
 
     async def answer(self, scope: Scope, receive: Receive, reply: "TrackedSend") -> None:
-        """Runs the application. An unhandled error becomes a 500 without internals."""
         began = time.monotonic()
         request = Request(scope, receive)
         try:
@@ -70,6 +69,7 @@ class RequestMiddleware:
             with body.opened:
                 await self.app(scope, body.receive, reply.send)
         except (BodyTooLargeError, BodyTimeoutError, LimitError, GatewayFullError) as error:
+            # The response has begun, so no other can be sent: the server closes the connection.
             if reply.status:
                 raise
             await PROBLEMS.respond_to(request, error)(scope, receive, reply.send)
@@ -89,12 +89,11 @@ class RequestMiddleware:
 
 
 def method_label(scope: Scope) -> str:
-    """A label of which callers cannot create more."""
+    """Maps unknown methods to one label, so that callers cannot create labels."""
     return str(scope["method"]) if scope["method"] in METHODS else "other"
 
 
 async def refuse_invalid_address(scope: Scope, receive: Receive, reply: "TrackedSend") -> None:
-    """Answers 400 before anything routes or logs the path."""
     shown = UNSAFE_CHARACTERS.sub("?", scope["path"])
     message = f"the address {shown[:200]} has control characters or bytes that are not UTF-8; percent-encode it anew"
     answer = PROBLEMS.respond(Request(scope), 400, "invalid_address", message, instance=shown)
@@ -104,7 +103,7 @@ async def refuse_invalid_address(scope: Scope, receive: Receive, reply: "Tracked
 
 
 class CompressionMiddleware(GZipMiddleware):
-    """Compresses answers that are read at once. Artifacts keep their length, streams their pace."""
+    """Compresses responses that are read at once. Artifacts keep their length, streams their pace."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         as_is = scope["type"] == "http" and "/artifacts/" in scope["path"]
@@ -112,8 +111,6 @@ class CompressionMiddleware(GZipMiddleware):
 
 
 class TrackedSend:
-    """Adds the request's id to the answer and remembers its status."""
-
     def __init__(self, send: Send, request_id: str) -> None:
         self.pass_on = send
         self.request_id = request_id
@@ -129,9 +126,9 @@ class TrackedSend:
 
 
 class BoundedBody:
-    """Bounds the size and time of a body. Raises `BodyTooLargeError` at once where the length is announced.
+    """Bounds the size and time of a body. Raises `BodyTooLargeError` at once if the announced length is too large.
 
-    Nothing is read from callers without access: the route knows the caller before it reads the body.
+    Nothing is read from callers without access: the route identifies the caller before it reads the body.
     """
 
     def __init__(
@@ -146,20 +143,24 @@ class BoundedBody:
         self.seen = 0
         headers = Headers(scope=scope)
         announced = headers.get("content-length", "")
+        # A request without a body takes no slot.
         self.whole = announced in ("", "0") and "transfer-encoding" not in headers
+        # Refused before a byte is read; what is not announced is counted as it arrives.
         if announced.isdecimal():
             self.check(int(announced))
 
     async def receive(self) -> Message:
-        """The next message of the body. Raises `BodyTooLargeError`, `BodyTimeoutError`, or as the limit."""
+        """Raises `BodyTooLargeError`, `BodyTimeoutError`, or what the concurrency limit raises."""
         if self.whole:
             return await self.pass_on()
+        # The slot is taken at the first read, when the route has identified the caller.
         if self.began is None:
             caller = self.scope["state"].get("caller")
             self.opened.enter_context(self.bodies.slot(caller if isinstance(caller, Caller) else ANYONE))
             self.began = time.monotonic()
         left = self.began + self.within_s - time.monotonic()
         try:
+            # Two deadlines: one for the whole body, and one for a sender who falls silent.
             async with asyncio.timeout(min(left, self.silent_s)):
                 message = await self.pass_on()
         except TimeoutError:
@@ -171,6 +172,7 @@ class BoundedBody:
             self.seen += len(message.get("body", b""))
             self.check(self.seen)
         if not message.get("more_body"):
+            # The body is complete: its slot is free while the response is computed.
             self.whole = True
             self.opened.close()
         return message

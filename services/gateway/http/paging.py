@@ -12,7 +12,7 @@ from shared.errors import InvalidInputError
 from shared.jobs.reading import JobReader
 from shared.storage.records import read_lines
 
-# Rows looked at for one answer: about a fifth of a second of parsing, whatever the filter lets through.
+# Records scanned for one page: about a fifth of a second of parsing, whatever the filter lets through.
 MAX_SCANNED = 20_000
 CURSOR = re.compile(r"(\d{1,6})\.(\d{1,9})\.(\d{1,9})")
 After = Annotated[str | None, Query(max_length=40, description="the `last_id` of the page before")]
@@ -50,7 +50,6 @@ class RecordPage(Generic[View]):
 
 
 def parse_cursor(after: str | None) -> Cursor:
-    """Raises `InvalidInputError` (code unknown_cursor)."""
     if after is None:
         return Cursor()
     found = CURSOR.fullmatch(after)
@@ -62,7 +61,7 @@ def parse_cursor(after: str | None) -> Cursor:
 def read_page(
     sources: Iterable[RecordSource[Item]], after: Cursor, limit: int, make: Callable[[Item], View | None]
 ) -> RecordPage[View]:
-    """Up to `limit` records behind the cursor for which `make` does not return None."""
+    """Up to `limit` records after the cursor for which `make` does not return None. Scans at most `MAX_SCANNED`."""
     data: list[View] = []
     last, looked_at = after, 0
     for source in sources:
@@ -72,11 +71,13 @@ def read_page(
         for number, row in enumerate(source.rows()):
             if number < first:
                 continue
+            # A rare match must not make one request read everything; the reader goes on from the cursor.
             if looked_at == MAX_SCANNED:
                 return RecordPage(data, True, str(last))
             looked_at += 1
             made = make(row)
             if made is not None:
+                # A record beyond the page is the only proof that there are more.
                 if len(data) == limit:
                     return RecordPage(data, True, str(last))
                 data.append(made)
@@ -85,7 +86,6 @@ def read_page(
 
 
 def line_sources(job: JobReader, outputs: Iterable[tuple[str, str]], after: Cursor) -> Iterator[RecordSource[bytes]]:
-    """The lines of these (stage, output) pairs, from the cursor on."""
     for number, (stage, output) in enumerate(outputs):
         if number < after.source:
             continue
@@ -94,5 +94,4 @@ def line_sources(job: JobReader, outputs: Iterable[tuple[str, str]], after: Curs
 
 
 def open_lines(job: JobReader, ref: ObjectRef) -> Callable[[], Iterator[bytes]]:
-    """A function that opens an object's lines."""
     return lambda: read_lines(job.objects, ref.key)

@@ -38,7 +38,7 @@ class MediaTypeError(SenseError):
 
 
 def require_media_type(request: Request, known: Collection[str], what: str) -> str:
-    """The body's type, lower case, without parameters. Raises `MediaTypeError` for one that is not `known`."""
+    """The body's type, lower case, without parameters. Raises `MediaTypeError` if it is not in `known`."""
     kind = request.headers.get("content-type", next(iter(known))).split(";")[0].strip().lower()
     if kind not in known:
         raise MediaTypeError(f"{what}, not {kind}")
@@ -46,7 +46,7 @@ def require_media_type(request: Request, known: Collection[str], what: str) -> s
 
 
 def connection_headers(error: SenseError) -> dict[str, str]:
-    """Nothing more is read of a body that was refused before its end."""
+    """Closes the connection where a body was refused before its end: the rest of it is never read."""
     return {"Connection": "close"} if isinstance(error, BodyTooLargeError | BodyTimeoutError) else {}
 
 

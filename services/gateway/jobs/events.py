@@ -22,7 +22,7 @@ from shared.logging import get_logger
 RECONNECT_MS = 1000
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 BATCH = 500
-STREAMS_AT_FULL_PACE = 16  # so many streams look every `poll_s`
+STREAMS_AT_FULL_PACE = 16  # up to this many streams poll every `poll_s`
 STREAM_ID = r"^\d{1,15}(-\d{1,15})?$"
 After = Annotated[str, Query(pattern=STREAM_ID, description="an event's id")]
 LastEventId = Annotated[str | None, Header(pattern=STREAM_ID)]
@@ -64,7 +64,7 @@ async def stream_events(
 
 
 async def limit_streams(limit: ConcurrencyLimit, caller: Caller, events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The stream, counted as open. Where others came first it is empty: the reader reconnects."""
+    """Holds a slot for the stream. It is empty if others took the last slot first: the reader reconnects."""
     try:
         with limit.slot(caller):
             async for data in events:
@@ -74,7 +74,7 @@ async def limit_streams(limit: ConcurrencyLimit, caller: Caller, events: AsyncIt
 
 
 async def follow_events(backend: Backend, job: JobReader, last: str, limit: ConcurrencyLimit) -> AsyncIterator[bytes]:
-    """The stream's bytes. Comments keep a quiet connection alive and reveal a reader who left."""
+    """The stream's bytes. Comments keep a quiet connection alive and reveal that a reader has left."""
     settings = backend.settings
     yield format_sse_event(retry=RECONNECT_MS, comment="events")
     said = began = time.monotonic()
@@ -84,17 +84,18 @@ async def follow_events(backend: Backend, job: JobReader, last: str, limit: Conc
             data = view_event(event, job.job_id).model_dump_json()
             yield format_sse_event(id=event.id, event=event.type, data_str=data)
             last, said = event.id, now
+        # After the end the loop goes on until a batch is empty: one batch may not hold all events.
         if ended and not batch:
             return
         if now - said >= settings.heartbeat_s:
             yield KEEPALIVE_COMMENT
             said = now
         if not batch:
-            await sleep(settings.poll_s * max(1.0, limit.sum / STREAMS_AT_FULL_PACE))  # many streams look less often
+            await sleep(settings.poll_s * max(1.0, limit.sum / STREAMS_AT_FULL_PACE))  # many streams poll less often
 
 
 def read_new_events(job: JobReader, last: str) -> tuple[bool, list[Event]]:
-    """Whether the job has ended, and its new events. The status is read first: no event can follow it unseen."""
+    """Whether the job has ended, and its new events. The status is read first, so that no event is missed."""
     try:
         return job.refresh(), job.events(last, BATCH)
     except SenseError as error:

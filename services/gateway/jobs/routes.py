@@ -137,7 +137,7 @@ def get_plan(job: CurrentJob) -> PlanView:
 
 
 def view_plan(stage: StagePlan) -> PlanStage:
-    """A stage of the plan; of its parameters only the model's name is shown."""
+    """Shows only the model's name of a stage's parameters."""
     source, model = stage.source, stage.params.get("model")
     target = source if isinstance(source, Waves) else None
     return PlanStage(
@@ -175,7 +175,6 @@ def list_shards(
 
 
 def view_shard(row: ShardRecord) -> ShardView:
-    """A shard without its parameters and keys."""
     return ShardView.model_validate(row.model_dump(mode="json", exclude={"params", "outputs"}))
 
 
@@ -222,5 +221,5 @@ def get_artifact(
 
 
 def open_first_chunk(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same chunks, with the first one read: a missing object becomes an error, not a broken stream."""
+    """Reads the first chunk at once, so that a missing object is an error and not a broken stream."""
     return chain([next(chunks, b"")], chunks)

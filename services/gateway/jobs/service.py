@@ -37,7 +37,7 @@ def stage_status(state: StageState) -> StageStatus:
 
 
 def view_stage(row: StageInfo) -> Stage:
-    """A stage has finished when all its shards have and no more will be added."""
+    """A stage has finished when all its shards have finished and no more will be added."""
     state = row.state
     numbers = state.model_dump(include={*STAGE_COUNTS, "closed", "counts"})
     times = {"started_at": state.first_start, "finished_at": state.last_end if state.terminal else None}
@@ -82,8 +82,9 @@ NamedArtifacts = dict[str, tuple[Artifact, ObjectRef]]
 
 
 def find_single_shard_stages(plan: JobPlan) -> set[str]:
-    """Stages whose outputs need no shard in their names: they have one shard in any case or, where they are topped up,
-    only the last shard's outputs count.
+    """Stages whose outputs need no shard in their names: those with one shard, and topped-up ones.
+
+    Of a topped-up stage, only the last shard's outputs count.
     """
     single: set[str] = set()
     for stage in plan.stages:
@@ -95,7 +96,7 @@ def find_single_shard_stages(plan: JobPlan) -> set[str]:
 
 
 def name_artifacts(plan: JobPlan, rows: Iterable[ShardRecord]) -> NamedArtifacts:
-    """Every output of the finished rows by its name, in the rows' order.
+    """Every output of the finished shards by its name.
 
     `{stage}/{output}` for single-shard stages, `{stage}/{shard}/{output}` for others; the first report's files are
     `report.json`, `report.md`, `report.html` and `report.txt`.
@@ -108,6 +109,7 @@ def name_artifacts(plan: JobPlan, rows: Iterable[ShardRecord]) -> NamedArtifacts
         for output, ref in row.outputs.items():
             name = f"{row.stage}/{output}" if row.stage in single else f"{row.stage}/{row.shard}/{output}"
             report = REPORT_NAMES.get(output) if tasks.get(row.stage) == REPORT_TASK else None
+            # Only the first report gets the short name; others keep the name of their stage.
             if report and report not in found:
                 name = report
             found[name] = (make_artifact(name, row, ref), ref)
@@ -129,7 +131,6 @@ def make_artifact(name: str, row: ShardRecord, ref: ObjectRef) -> Artifact:
 
 
 def find_artifacts(job: JobReader, *, single_only: bool = False) -> NamedArtifacts:
-    """Outputs by name; `single_only` leaves out stages of many shards."""
     plan = job.plan()
     if plan is None:
         return {}
@@ -150,7 +151,7 @@ def view_job(job: JobReader) -> Job:
 
 
 def find_specs(backend: Backend, text: str) -> Iterator[tuple[JobRecord, AnySpec]]:
-    """Jobs in Redis whose spec contains the text, with their parsed specs. An unreadable spec uses nothing."""
+    """Jobs in Redis whose spec contains the text. A spec that cannot be parsed is skipped: it uses nothing."""
     for job in read_jobs(backend.jobs, backend.jobs.job_ids()):
         if text in json.dumps(job.spec):  # parsing all specs would take seconds
             with suppress(SpecError):
@@ -158,7 +159,6 @@ def find_specs(backend: Backend, text: str) -> Iterator[tuple[JobRecord, AnySpec
 
 
 def find_job(job_id: str, backend: Backend = Depends(get_backend)) -> JobReader:
-    """The job that the address names. Raises `NotFoundError`."""
     if not JOB_ID.fullmatch(job_id):
         raise NotFoundError("there is no job of that name; list them with: sense jobs", code="job_not_found")
     return JobReader(backend.jobs, backend.objects, job_id)

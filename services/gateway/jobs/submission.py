@@ -26,13 +26,13 @@ from shared.storage.store import ObjectStore
 
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 ENDPOINT_SECTIONS = ("strong", "weak")
-MAX_LOOKUPS = 100  # of a list are looked up: a longer one is refused anyway
+MAX_LOOKUPS = 100  # entries of a list that are looked up; a longer list is refused anyway
 SOURCE_KINDS = {"sft": ("synthesis", "pairing", "pipeline"), "dpo": ("pairing", "pipeline")}
 Fault = dict[str, str]
 
 
 def validate_spec(backend: Backend, data: object) -> AnySpec:
-    """The typed spec. Raises `SpecError` with the faults of its form and of what it names, all at once."""
+    """Raises `SpecError` with all faults at once: those of the spec's form and of what it names."""
     faults: list[Fault] = []
     spec: AnySpec | None = None
     more = 0
@@ -40,6 +40,7 @@ def validate_spec(backend: Backend, data: object) -> AnySpec:
         spec = parse_spec(data)
     except SpecError as error:
         faults, more = list(error.faults), error.more
+    # Names are looked up even if the form is wrong, so that one response lists every fault.
     if isinstance(data, dict):
         known = {fault["path"] for fault in faults}
         named = [
@@ -49,6 +50,7 @@ def validate_spec(backend: Backend, data: object) -> AnySpec:
             *database_faults(data, backend.objects),
             *model_faults(data, backend.objects),
         ]
+        # One fault a path is enough: a wrong form explains the failed look-up too.
         faults += [fault for fault in named if fault["path"] not in known]
     if spec is None or faults:
         raise SpecError(faults, more)
@@ -56,7 +58,6 @@ def validate_spec(backend: Backend, data: object) -> AnySpec:
 
 
 def endpoint_faults(data: Mapping[str, Any], profiles: Mapping[str, EndpointProfile]) -> Iterator[Fault]:
-    """Endpoints that are not set here, and models that their profiles do not allow."""
     known = ", ".join(sorted(profiles)) or "none"
     for section, part in endpoint_sections(data):
         name, model = part.get("endpoint"), part.get("model")
@@ -74,7 +75,6 @@ def endpoint_faults(data: Mapping[str, Any], profiles: Mapping[str, EndpointProf
 
 
 def endpoint_sections(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The parts of a spec that may name an endpoint, with their paths."""
     models = data.get("models")
     listed = [(f"models.{n}", one) for n, one in enumerate(models[:MAX_LOOKUPS])] if isinstance(models, list) else []
     for section, part in [*((section, data.get(section)) for section in ENDPOINT_SECTIONS), *listed]:
@@ -83,7 +83,7 @@ def endpoint_sections(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[st
 
 
 def dataset_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Fault]:
-    """Datasets, versions and splits that are not there. What they are now is pinned when the job is compiled."""
+    """Datasets, versions and splits that do not exist. Versions are pinned later, when the job is compiled."""
     for path, part, order in dataset_sections(data):
         name, split = part.get("dataset"), part.get("split")
         if not isinstance(name, str) or name in BUILTIN_TESTS:
@@ -97,7 +97,7 @@ def dataset_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Fa
 
 
 def dataset_sections(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], tuple[str, ...]]]:
-    """The parts of a spec that may name a dataset: path, part, and the splits that serve by default."""
+    """Sections that may name a dataset: path, section, and its default splits, in order of preference."""
     train = data.get("train")
     lists: list[tuple[str, Any, tuple[str, ...]]] = [("evaluate", data.get("evaluate"), ("dev", "test"))]
     if isinstance(train, dict):
@@ -112,7 +112,6 @@ def dataset_sections(data: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str
 
 
 def database_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Fault]:
-    """Own databases that nobody has brought."""
     listed = data.get("databases")
     for number, part in enumerate(listed[:MAX_LOOKUPS] if isinstance(listed, list) else []):
         name = part.get("id") if isinstance(part, dict) else None
@@ -124,7 +123,6 @@ def database_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[F
 
 
 def model_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Fault]:
-    """Trained models that the spec names and the store does not have."""
     student, weak = (part if isinstance(part := data.get(name), dict) else {} for name in ("student", "weak"))
     for path, section in (("student.base", student), ("weak.base", weak)):
         base = section.get("base")
@@ -139,6 +137,7 @@ def model_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Faul
         case "evaluation" if isinstance(models := data.get("models"), list):
             base = student.get("base")
             served = base_name(base if isinstance(base, str) else BUILTIN_BASE)
+            # The base is served too, and has no manifest in the store.
             named = [(f"models.{n}", one) for n, one in enumerate(models[:MAX_LOOKUPS]) if one != served]
     for path, name in named:
         if isinstance(name, str) and find_manifest(objects, name) is None:
@@ -146,7 +145,7 @@ def model_faults(data: Mapping[str, Any], objects: ObjectStore) -> Iterator[Faul
 
 
 def base_fault(objects: ObjectStore, ref: str) -> str | None:
-    """Why a trained model cannot be a base; None for bases that lie elsewhere."""
+    """Why a trained model cannot be a base; None for bases that are not in the store."""
     if not ref.startswith("models/"):
         return None
     manifest = find_manifest(objects, ref.removeprefix("models/"))
@@ -158,7 +157,7 @@ def base_fault(objects: ObjectStore, ref: str) -> str | None:
 
 
 def find_manifest(objects: ObjectStore, name: str) -> ModelManifest | None:
-    """The manifest of a trained model; None where there is none, or the name cannot be one."""
+    """None if there is no such model, or no model can have this name."""
     try:
         check_part(name, name)
         return read_manifest(objects, name)
@@ -167,12 +166,11 @@ def find_manifest(objects: ObjectStore, name: str) -> ModelManifest | None:
 
 
 def base_name(base: str) -> str:
-    """The name under which a base is served: the last part of its reference."""
     return base.rstrip("/").rsplit("/", 1)[-1].removeprefix("builtin:").lower()
 
 
 def find_record(backend: Backend, job_id: str) -> JobRecord:
-    """In Redis, or in the archive. Raises `NotFoundError`."""
+    """Reads Redis, then the archive. Raises `NotFoundError`."""
     try:
         return backend.jobs.job(job_id)
     except NotFoundError:
@@ -180,7 +178,7 @@ def find_record(backend: Backend, job_id: str) -> JobRecord:
 
 
 def source_job_faults(data: Mapping[str, Any], backend: Backend) -> Iterator[Fault]:
-    """A training job's `data: job:ID` names a job, archived or not, that has succeeded and wrote what is needed."""
+    """A training's `data: job:ID` must name a job, archived or not, that succeeded and is of a kind with its data."""
     kinds, source = SOURCE_KINDS.get(str(data.get("kind"))), data.get("data")
     if kinds is None or not isinstance(source, str) or not source.startswith("job:"):
         return
@@ -202,22 +200,23 @@ def source_job_faults(data: Mapping[str, Any], backend: Backend) -> Iterator[Fau
 
 
 async def read_spec_body(request: Request) -> object:
-    """The body as data. Raises `MediaTypeError` for other types, `InvalidInputError` for what cannot be read."""
     kind = require_media_type(request, (JSON, *YAML_TYPES), f"a spec is {JSON} or {YAML_TYPES[0]}")
     body, most = await request.body(), get_backend(request).settings.max_spec_bytes
     if len(body) > most:
         raise BodyTooLargeError(f"the spec is above {most} bytes; send less")
+    # Parsing a large spec would block the event loop.
     return await run_in_threadpool(read_json if kind == JSON else read_yaml, body)
 
 
 def record_job(backend: Backend, caller: Caller, spec: AnySpec, request: str, key: str) -> tuple[str, bool]:
     """The job's id, and whether it is new.
 
-    Raises `InvalidInputError` where the idempotency key had another body, `LimitError` for more than the caller may.
+    Raises `InvalidInputError` if the idempotency key came with another body before, `LimitError` above the limits.
     """
     try:
         check_job_limits(backend, caller, spec)
     except LimitError:
+        # A repeated submission creates no job, so it succeeds even if a limit has been reached since.
         if key and (known := backend.jobs.submitted(spec, key, caller.owner)):
             return known, False
         raise

@@ -32,9 +32,10 @@ OPERATOR, SCRAPER = "operator", "prometheus"
 MIN_SECRET_LENGTH = 16
 SECRET_FILE = "key-secret"
 RECORD_BYTES = 16_384
+# Part of what is signed, so that a signature holds for key records only.
 SIGNED_AS = b"sense api key record 1"
-REDIS_S = 1.0  # the ring asks Redis with little patience: requests wait for it
-REDIS_PAUSE_S = 10.0
+REDIS_S = 1.0  # a short timeout: requests wait for Redis here
+REDIS_PAUSE_S = 10.0  # without an answer, Redis is left alone for this long: each try costs a timeout
 REFUSED = Counter("sense_key_records_refused_total", "Key records that were not taken, by reason", ["reason"])
 log = get_logger()
 
@@ -57,11 +58,9 @@ class StoredKey(BaseModel):
 
     @property
     def fixed(self) -> bool:
-        """Whether the key comes from the environment."""
         return self.id in (OPERATOR, SCRAPER)
 
     def summary(self) -> KeySummary:
-        """The key without its hash."""
         return KeySummary.model_validate(self.model_dump(exclude={"sha256"}))
 
 
@@ -90,7 +89,6 @@ class KeySigner:
         return self._given
 
     def sign(self, object_key: str, key: StoredKey) -> bytes:
-        """The signed record. Raises `InvalidInputError` where there is no secret."""
         if not self._known:
             raise InvalidInputError(
                 "keys of the store are signed, and this gateway has no secret to sign with; set SENSE_KEY_SECRET, the "
@@ -113,6 +111,7 @@ class KeySigner:
         found = [
             place
             for place, secret in enumerate(self._known)
+            # Constant time, so that a signature cannot be guessed byte by byte.
             if hmac.compare_digest(sign_record(secret, object_key, signed.record).encode(), signed.signature.encode())
         ]
         if not found:
@@ -145,7 +144,7 @@ class RevokedKeys:
     def read(self) -> tuple[frozenset[str], bool]:
         """Removed ids, and whether a key was ever seen; the last answer while Redis is away.
 
-        Raises `UnavailableError` where Redis has never answered.
+        Raises `UnavailableError` if Redis has never answered.
         """
         if self._last is not None and time.monotonic() < self._ask_at:
             return self._last
@@ -166,31 +165,28 @@ class RevokedKeys:
         return self._last
 
     def remember(self) -> None:
-        """Records that there is a key. Raises `UnavailableError`."""
         with redis_errors():
             self._client.set(self._seen, 1)
 
     def remove(self, key_id: str) -> None:
-        """This key is gone for good. Raises `UnavailableError`."""
         with redis_errors():
             self._client.sadd(self._removed, key_id)
 
 
 def sign_record(secret: bytes, object_key: str, record: str) -> str:
-    """The place is signed too: a record copied to another name is no record."""
+    """Signs the object key too, so that a record copied to another name is refused."""
     return hmac.new(secret, b"\0".join((SIGNED_AS, object_key.encode(), record.encode())), hashlib.sha256).hexdigest()
 
 
 def hash_key(key: str) -> str:
-    """What is stored and compared in place of the key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 class KeyRing:
-    """The keys of the store, looked for every two seconds, and the operator's own of the environment.
+    """The keys of the store, read again every two seconds, and the operator's keys from the environment.
 
-    A record is read again when its content changes, whatever its name. Once a key was seen the ring stays `locked`, in
-    this process and by Redis in the next: keys that vanish with a store do not open the gateway.
+    A record is read again when its content changes, whatever its name. Once a key was seen the ring stays `locked`: in
+    this process, and by Redis in the next one. Keys that vanish with a store do not open the gateway.
     """
 
     def __init__(
@@ -215,12 +211,10 @@ class KeyRing:
 
     @property
     def stale(self) -> bool:
-        """Whether `refresh` would read the store."""
         return time.monotonic() - self._read_at >= REFRESH_S
 
     @property
     def disabled(self) -> bool:
-        """Whether the operator has turned keys off."""
         return self.settings.auth == "disabled"
 
     @property
@@ -241,7 +235,7 @@ class KeyRing:
                 if changed:
                     try:
                         key = self._look(name)
-                    except UnavailableError as error:  # this one alone is asked for again the next time
+                    except UnavailableError as error:  # only this record is read again the next time
                         log.warning("keys.unread", record=name, error=error.message)
                         unread = True
                         continue
@@ -254,13 +248,14 @@ class KeyRing:
                     )
             self._known, self._marks, self._unread = known, marks, unread
             self._keys = {key.sha256: key for key in known.values()}
+            # A record that is refused or cannot be read still shows that somebody has set keys.
             self._locked = self._locked or seen or unread or bool(marks)
             self._read_at = time.monotonic()
             if known and not seen:
                 self._remember()
 
     def _look(self, name: str) -> StoredKey | None:
-        """The key of a record; None where it is refused. Raises `UnavailableError` where it cannot be read now."""
+        """None if the record is refused. Raises `UnavailableError` if it cannot be read now."""
         try:
             key, old = self.signer.read(name, self._read(name))
             if name != api_key_key(key.name):
@@ -275,7 +270,7 @@ class KeyRing:
         return key
 
     def _read(self, name: str) -> bytes:
-        """The record's bytes; no more than a record can have."""
+        """Raises `RefusedRecordError` for more bytes than a record can have."""
         data = b""
         for chunk in self.objects.open_chunks(name, RECORD_BYTES):
             data += chunk
@@ -284,7 +279,6 @@ class KeyRing:
         return data
 
     def _renew(self, name: str, key: StoredKey) -> None:
-        """Signs a record again that an older secret had signed."""
         try:
             self.objects.put(name, self.signer.sign(name, key))
             log.info("keys.signed_anew", record=name)
@@ -298,9 +292,10 @@ class KeyRing:
             log.warning("keys.redis_away", error=error.message)
 
     def find(self, key: str) -> StoredKey | None:
-        """The stored key for a key's text. Raises `UnavailableError` where it may be one that cannot be read now."""
+        """None for an unknown key. Raises `UnavailableError` if some keys cannot be read now, and this may be one."""
         hashed = hash_key(key)
         found = self._fixed.get(hashed) or self._keys.get(hashed)
+        # The key may be in a record that cannot be read now; a 401 would say that it does not exist.
         if found is None and self._unread:
             raise UnavailableError("some keys cannot be read from the object store now; try again in a moment")
         return found
@@ -308,7 +303,7 @@ class KeyRing:
     def add(
         self, name: str, role: KeyRole, per_minute: int | None, limits: KeyLimits = KeyLimits()
     ) -> tuple[StoredKey, str]:
-        """A new key and its text, which is never shown again. Raises `ConflictError`, `InvalidInputError`."""
+        """The new key and its text, which is never shown again. Raises `ConflictError`, `InvalidInputError`."""
         self.refresh(now=True)
         place = api_key_key(name)
         if name in (OPERATOR, SCRAPER) or place in self._known:
@@ -329,9 +324,11 @@ class KeyRing:
             limits=limits,
         )
         data = self.signer.sign(place, key)
+        # Before the record is stored: if Redis cannot remember that there is a key, no key is created.
         self.memory.remember()
         self.objects.put(place, data)
         self.refresh(now=True)
+        # Two gateways may add one name at once; the later write stays.
         if self._known.get(place) != key:
             raise ConflictError(
                 f"another gateway made a key named {name} just now; look: sense keys", code="key_exists"
@@ -339,7 +336,7 @@ class KeyRing:
         return key, text
 
     def change(self, name: str, change: KeyChange) -> StoredKey:
-        """Changes limits; everything else stays. Raises `NotFoundError`."""
+        """Fields that `change` does not set stay. Raises `NotFoundError`."""
         self.refresh(now=True)
         place = api_key_key(name)
         if (key := self._known.get(place)) is None:
@@ -354,21 +351,22 @@ class KeyRing:
         return changed
 
     def remove(self, name: str) -> None:
-        """Raises `NotFoundError`; `ConflictError` for the last admin's key. Refused records can be removed too."""
+        """Removes refused records too. Raises `NotFoundError`, `ConflictError` for the last admin's key."""
         self.refresh(now=True)
         place = api_key_key(name)
         key = self._known.get(place)
         if key is None and place not in self._marks:
             raise NotFoundError(f"there is no key named {name!r}; list them with: sense keys", code="key_not_found")
         if key is not None:
+            # Without an admin's key nobody could create or remove keys.
             if self._admins() == [key]:
                 raise ConflictError("this is the last admin key; make another one first", code="last_admin_key")
+            # Revoked before it is deleted, so that the old record opens nothing if it is put back.
             self.memory.remove(key.id)
         self.objects.delete(place)
         self.refresh(now=True)
 
     def list(self) -> "list[StoredKey]":
-        """Keys of the store, sorted by name."""
         self.refresh(now=True)
         return sorted(self._known.values(), key=lambda key: key.name)
 
@@ -377,14 +375,12 @@ class KeyRing:
 
 
 def log_refused_record(name: str, error: SenseError) -> None:
-    """Logs which record is not accepted, and the remedy."""
     REFUSED.labels(getattr(error, "reason", error.code)).inc()
     remedy = "make the key anew: sense keys remove NAME, sense keys add NAME"
     log.warning("keys.record_refused", record=ascii(name), reason=error.message, remedy=remedy)
 
 
 def read_environment_keys(settings: AuthSettings, per_minute: int) -> dict[str, StoredKey]:
-    """Keys of the environment by their hash. Raises `InvalidInputError` where one could be guessed."""
     found: dict[str, StoredKey] = {}
     given: tuple[tuple[str, KeyRole, str, SecretStr | None], ...] = (
         (OPERATOR, "admin", "SENSE_ADMIN_KEY", settings.admin_key),
@@ -401,7 +397,6 @@ def read_environment_keys(settings: AuthSettings, per_minute: int) -> dict[str, 
 
 
 def check_secret_length(variable: str, text: str) -> None:
-    """Raises `InvalidInputError` for a secret that could be guessed."""
     if len(text) < MIN_SECRET_LENGTH:
         raise InvalidInputError(
             f"{variable} has {len(text)} characters; {MIN_SECRET_LENGTH} are the least: openssl rand -hex 32"
@@ -409,9 +404,9 @@ def check_secret_length(variable: str, text: str) -> None:
 
 
 def open_signer(settings: AuthSettings, state: Path, *, local: bool) -> KeySigner:
-    """By SENSE_KEY_SECRET, newest first; without one a `local` store's gateway keeps its own in the state folder.
+    """Takes SENSE_KEY_SECRET, newest first. Without it, a `local` store's gateway keeps a secret in the state folder.
 
-    Raises `InvalidInputError` where a secret could be guessed.
+    Raises `InvalidInputError` if a secret could be guessed.
     """
     given = settings.key_secret.get_secret_value().split(",") if settings.key_secret else []
     texts = [text.strip() for text in given if text.strip()]
@@ -421,9 +416,9 @@ def open_signer(settings: AuthSettings, state: Path, *, local: bool) -> KeySigne
 
 
 def load_or_create_secret(path: Path) -> str:
-    """The secret of that file, its owner's alone; written once, whole, by whichever process comes first.
+    """Only the owner can read the file. The first process writes it, once and whole; others read it.
 
-    Raises `InvalidInputError` where the folder cannot be written, or the secret could be guessed.
+    Raises `InvalidInputError` if the folder cannot be written, or the secret could be guessed.
     """
     try:
         if not path.exists():
@@ -432,9 +427,11 @@ def load_or_create_secret(path: Path) -> str:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_hex(32))
+                # On disk before it has its name: no process may ever read half a secret.
                 file.flush()
                 os.fsync(file.fileno())
             try:
+                # A link to an existing name fails, so the first process wins and all others use its secret.
                 os.link(temporary, path)
             except FileExistsError:
                 pass

@@ -59,7 +59,6 @@ def list_reports(
 
 
 def walk_reports(backend: Backend, after: str | None) -> Iterator[ReportReader]:
-    """Reports of jobs older than `after`. Raises `InvalidInputError` for an unknown cursor."""
     ids = iterate_job_ids(backend.jobs, 0 if after is None else job_rank(backend.jobs, after) + 1, None, None, None)
     while some := list(islice(ids, BATCH)):
         stages = read_stages(backend.jobs, some)
@@ -121,7 +120,6 @@ def list_questions(
 
 
 def matches_filter(question: ReportQuestion, only: QuestionFilter, arm: str, against: str) -> bool:
-    """Whether a scored question passes the filter."""
     own = arm_accuracy(question, arm)
     if own is None or not question.scored:
         return False

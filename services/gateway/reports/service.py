@@ -67,7 +67,6 @@ class ReportReader:
 
 
 def find_report_shard(job: JobReader) -> ShardRecord | None:
-    """The first finished shard that wrote a report."""
     plan = job.plan()
     for stage in plan.stages if plan else []:
         if stage.task == REPORT_TASK:
@@ -78,7 +77,6 @@ def find_report_shard(job: JobReader) -> ShardRecord | None:
 
 
 def arm_titles(document: dict[str, Any]) -> dict[str, str]:
-    """Titles by arm id, of built-in sets and datasets alike."""
     arms = [one["arm"] for one in document.get("scores") or []]
     arms += [arm["arm"] for board in document.get("benchmarks") or [] for arm in board.get("arms") or []]
     return {str(arm["id"]): str(arm["title"]) for arm in arms}
@@ -111,7 +109,6 @@ class ComparedArm:
     arm: str
 
     def scores(self, name: str | None) -> Iterator[tuple[ReportQuestion, float]]:
-        """Scored questions of a set that the arm answered, with the share of correct answers."""
         for line in self.report.questions():
             question = read_question(line)
             if question.scored and name in (None, question.set):
@@ -120,7 +117,6 @@ class ComparedArm:
                     yield question, mean
 
     def title(self) -> str:
-        """Raises `NotFoundError` (code arm_not_found) with the arms that there are."""
         titles = arm_titles(self.report.document())
         if self.arm not in titles:
             message = f"the report of job {self.report.job.job_id} has no arm {self.arm!r}; it has: {', '.join(titles)}"
@@ -160,7 +156,7 @@ def pair_scores(left: ComparedArm, right: ComparedArm, name: str | None) -> Pair
 def compare_arms(
     left: ComparedArm, right: ComparedArm, name: str | None, shown: ShownQuestions, after: Cursor, limit: int
 ) -> ReportComparison:
-    """Numbers over all shared questions, and a page of the questions to show."""
+    # Read first, so that an unknown arm is an error before any question is read.
     titles = (left.title(), right.title())
     paired = pair_scores(left, right, name)
     differences = paired.differences()
@@ -176,6 +172,7 @@ def compare_arms(
 
     rows = RecordSource(0, 0, partial(map, lambda scored: scored[0], right.scores(name)))
     page = read_page([rows], after, limit, make)
+    # The page walks through the right arm's report; a second pass fetches the left arm's answers for it alone.
     answers = answers_of(left, {question.example_id for question in page.data}, name)
     return ReportComparison(
         left=view_side(left, titles[0], paired.left, paired),
@@ -188,6 +185,7 @@ def compare_arms(
         high=interval and interval[1],
         won=won,
         lost=lost,
+        # McNemar's test compares single answers, right or wrong; sampled ones have shares.
         p_value=None if paired.sampled or not differences else mcnemar(won, lost),
         data=[view_question(one, answers[one.example_id], right.arm) for one in page.data],
         has_more=page.has_more,
@@ -196,7 +194,6 @@ def compare_arms(
 
 
 def answers_of(side: ComparedArm, wanted: set[str], name: str | None) -> dict[str, list[ArmAnswer]]:
-    """An arm's answers to these questions."""
     return {
         question.example_id: question.arms[side.arm]
         for question, _ in side.scores(name)
@@ -211,7 +208,6 @@ def view_question(question: ReportQuestion, left: list[ArmAnswer], arm: str) -> 
 
 
 def view_side(side: ComparedArm, title: str, scores: Mapping[str, float], paired: PairedScores) -> ComparedSide:
-    """An arm with its accuracy over the shared questions."""
     shared = paired.shared
     return ComparedSide(
         job_id=side.report.job.job_id,
@@ -224,7 +220,7 @@ def view_side(side: ComparedArm, title: str, scores: Mapping[str, float], paired
 
 
 def clustered_interval(differences: Mapping[str, float], databases: Mapping[str, str]) -> tuple[float, float] | None:
-    """Ends of a 95 % interval of the mean difference in points; None with fewer than two databases.
+    """Ends of a 95 % interval of the mean difference, in percentage points; None with fewer than two databases.
 
     The sandwich estimate: squared sums of residuals by cluster, times G/(G-1) for G clusters.
     """
@@ -235,6 +231,7 @@ def clustered_interval(differences: Mapping[str, float], databases: Mapping[str,
     for name, value in differences.items():
         sums[databases[name]] += value - mean
     clusters = len(sums)
+    # The spread between databases cannot be estimated from one.
     if clusters < 2:
         return None
     error = sqrt(clusters / (clusters - 1) * sum(value**2 for value in sums.values())) / len(differences)
@@ -242,7 +239,7 @@ def clustered_interval(differences: Mapping[str, float], databases: Mapping[str,
 
 
 def mcnemar(won: int, lost: int) -> float:
-    """Two-sided exact binomial p of `won` against `lost` at one half."""
+    """McNemar's exact test: the two-sided binomial p-value of `won` against `lost` at one half."""
     discordant = won + lost
     if not discordant:
         return 1.0

@@ -54,11 +54,11 @@ MOST_SHARDS = 100_000  # stored in the plan itself
 
 
 def compile_spec(job_id: str, spec: AnySpec, device: str, data_plan: JobPlan | None = None) -> JobPlan:
-    """The plan of a job; `device` is the name of what training and engine share.
+    """Compiles a job. `device` is the name of the device that training and engine share.
 
-    `data_plan` is the plan of the job whose export an `sft` or `dpo` job trains on: it says how prompts are written.
+    `data_plan` is the plan of the job whose export an `sft` or `dpo` job trains on; it holds the prompt format.
 
-    Raises `InvalidInputError` where names of the spec make no plan, such as a model's with a space in it.
+    Raises `InvalidInputError` if names of the spec make no valid plan, such as a model name with a space in it.
     """
     try:
         plan = compile_kind(job_id, spec, device, data_plan)
@@ -97,8 +97,10 @@ def compile_kind(job_id: str, spec: AnySpec, device: str, data_plan: JobPlan | N
 
 
 def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> JobPlan:
+    # `whole` keeps the full budgets, from which the error wave takes its share
     names, whole = name_models(job_id, spec.student.base, device), spec
     spec = reserve_wave_budget(whole)
+    # test sets first: training exports refuse their questions
     stages = test_set_stages(spec)
     benchmarks = find_benchmarks(spec.evaluate)
     refuse = test_question_stages(benchmarks, builtin=bool(stages))
@@ -119,7 +121,6 @@ def compile_pipeline(job_id: str, spec: PipelineSpec, device: str) -> JobPlan:
 
 
 def sft_stages(spec: PipelineSpec | PairingSpec, names: ModelNames) -> list[StagePlan]:
-    """SFT on the collected examples, once the engine is off the device."""
     release = release_stage("release.before", ["collect.train"], names.device)
     sft = train_stage(
         "sft",
@@ -166,7 +167,6 @@ def preference_stages(spec: PipelineSpec, names: ModelNames, sampled_here: bool)
 
 
 def compile_pairing(job_id: str, spec: PairingSpec, device: str) -> JobPlan:
-    """Training data, an SFT of the weak model if the spec asks for one, and pairs."""
     names = name_models(job_id, spec.student.base, device)
     stages = training_data_stages(spec, [])
     more, verified, dataset = pair_source(spec, [])
@@ -178,7 +178,6 @@ def compile_pairing(job_id: str, spec: PairingSpec, device: str) -> JobPlan:
 
 
 def compile_training(job_id: str, spec: SftSpec | DpoSpec, device: str, data_plan: JobPlan | None) -> JobPlan:
-    """One training run on the export of a finished job."""
     names = name_models(job_id, spec.student.base, device)
     is_sft = isinstance(spec, SftSpec)
     source = "collect.train" if is_sft else "collect.preferences"
@@ -206,7 +205,7 @@ TRAIN_ORDER = ("train",)
 
 
 def pin_datasets(spec: AnySpec, objects: ObjectStore) -> AnySpec:
-    """The spec with NAME@VERSION, split and policy wherever it names a dataset. Call it once, before compiling.
+    """Returns the spec with NAME@VERSION, split and policy wherever it names a dataset. Call it once, before compiling.
 
     Raises `InvalidInputError` for a dataset, version, split or database that does not exist.
     """

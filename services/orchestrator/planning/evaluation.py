@@ -26,12 +26,12 @@ from shared.jobs.plan import FixedShards, JobPlan, Need, Slices, StagePlan
 SAMPLED_TEMPERATURE = 1.0
 ANSWER_TOKENS = 128
 DATASET_TOKENS = 512  # gold queries of BIRD are longer than those of the built-in sets
-UNUSABLE = re.compile(r"[^a-z0-9_.-]+")
+UNUSABLE = re.compile(r"[^a-z0-9_.-]+")  # characters that the id of a stage must not contain
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A model as it is evaluated: its row of the report, how it is asked and what its answers wait for."""
+    """A model under evaluation: its row of the report, the parameters of its calls, and what its answers wait for."""
 
     plan: ArmPlan
     asking: dict[str, Any]
@@ -66,7 +66,6 @@ class Benchmark:
         return StagePlan(id=self.stage, task="synthesis.load_dataset", source=FixedShards(shards=[{}]), params=params)
 
     def answer_stages(self, arm: Arm) -> list[StagePlan]:
-        """The answers of an arm, judged under the official policy and under the strict one."""
         name = f"{arm.plan.id}.{self.id}"
         answer = StagePlan(
             id=f"answer.{name}",
@@ -102,23 +101,23 @@ class Benchmark:
 
 
 def find_benchmarks(tests: Sequence[TestSet]) -> list[Benchmark]:
-    """The datasets among the test sets, each under a unique id."""
     found: list[Benchmark] = []
     for test in tests:
         if not test.builtin:
             name = f"{test.dataset.partition('@')[0]}.{test.split or 'dev'}"
+            # the same split may be listed more than once
             taken = sum(one.id == name or one.id.startswith(f"{name}-") for one in found)
             found.append(Benchmark(f"{name}-{taken + 1}" if taken else name, test))
     return found
 
 
 def test_question_stages(benchmarks: Sequence[Benchmark], builtin: bool) -> list[str]:
-    """The stages that hold test questions; no training export may contain them."""
+    """No training export may contain a question of these stages."""
     return [*(["collect.test"] if builtin else []), *(one.stage for one in benchmarks)]
 
 
 def benchmark_stages(benchmarks: Sequence[Benchmark], arms: Sequence[Arm]) -> list[StagePlan]:
-    """Every arm on every dataset, all answers before the verdicts."""
+    """Every arm on every dataset. All answers come before the verdicts."""
     stages = [stage for one in benchmarks for arm in arms for stage in one.answer_stages(arm)]
     return sorted(stages, key=lambda stage: stage.task != "evaluation.answer_questions")
 
@@ -180,6 +179,7 @@ class PipelineEvaluation:
         for which, title in (("sft", "SFT"), ("control", "SFT + chosen (control)"), ("dpo", "DPO")):
             self._arm(which, title, which)
         for which, title in (("sft", "SFT"), ("dpo", "DPO")):
+            # with rounds, `Rounds` scores the selection split itself
             if not self.rounds.plans:
                 self._arm(f"{which}.selection", f"{title}, selection split", which, selection=True)
         if self.spec.sampling.questions:
@@ -187,7 +187,7 @@ class PipelineEvaluation:
                 self._arm(f"{which}.sampled", title, which, samples=self.spec.sampling.samples)
 
     def _add_promoted(self, choice: str, after: list[str]) -> StagePlan:
-        """Evaluates the best model if a later round made it."""
+        # a model of the first round already has an arm
         need, chosen = Need(stage=choice, count="later", at_least=1), stage_ref(choice)
         deploy = self._deploy("dpo", after).model_copy(update={"id": "deploy.promoted", "need": need})
         self._arm("promoted", "DPO, best round", "dpo", choice=choice)
@@ -236,13 +236,13 @@ class PipelineEvaluation:
             asking["model_from"] = stage_ref(choice)
             need, after = Need(stage=choice, count="later", at_least=1), ["deploy.promoted"]
         arm = Arm(plan, asking, after=after, need=need)
+        # these arms also answer the datasets
         if samples == 1 and not selection:
             self.asked.append(arm)
         if self.builtin or selection:
             self._answer(arm)
 
     def _answer(self, arm: Arm) -> None:
-        """Answers to the built-in sets or to the selection split."""
         plan = arm.plan
         self.arms.append(plan)
         dataset, rows = ("collect.train", "selection") if plan.selection else ("collect.test", "examples")
@@ -260,7 +260,6 @@ class PipelineEvaluation:
         )
 
     def _data_stages(self, task: str) -> list[StagePlan]:
-        """The stages of a task that give training examples, without those of the selection split."""
         return [one for one in self.training_data if one.task == task and one.params.get("split") != "selection"]
 
     def _score(self, more: list[str]) -> StagePlan:
@@ -291,7 +290,6 @@ class PipelineEvaluation:
 
 
 def compile_evaluation(spec: EvaluationSpec, device: str) -> JobPlan:
-    """The plan of an `evaluation` job: each model on the test sets, and the base of those on the engine."""
     stages = test_set_stages(spec)
     builtin, benchmarks = bool(stages), find_benchmarks(spec.evaluate)
     stages += [one.load_stage() for one in benchmarks]
@@ -320,11 +318,12 @@ def compile_evaluation(spec: EvaluationSpec, device: str) -> JobPlan:
 
 
 def scored_arms(spec: EvaluationSpec, ready: list[str], device: str) -> tuple[list[StagePlan], list[Arm]]:
-    """The base and its adapters, deployed once the questions are loaded, and the models of endpoints."""
+    """Models are deployed only once the test questions are loaded (`ready`); endpoints need no deployment."""
     base = base_name(spec.student.base)
     served = [model for model in spec.models if isinstance(model, str)]
     stages: list[StagePlan] = []
     arms: list[Arm] = []
+    # the base is an arm next to its adapters, and only one if the spec names it too
     for name in dict.fromkeys([base, *served] if served else []):
         stages.append(
             deploy_stage(

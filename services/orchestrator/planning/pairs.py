@@ -29,15 +29,15 @@ from shared.contracts.spec import DatasetSource, PairingSpec, PipelineSpec, Synt
 from shared.contracts.training import PRESET_LENGTHS
 from shared.jobs.plan import EachShard, FixedShards, Need, Slices, StagePlan
 
-SWEEP_BUDGET_SHARE = 0.1  # of the weak model's budget, for each temperature
+SWEEP_BUDGET_SHARE = 0.1  # of the weak model's budget, for each temperature of the sweep
 SWEEP_STAGE = "sweep"
 
 
 def pair_source(spec: PipelineSpec | PairingSpec, refuse: list[str]) -> tuple[list[StagePlan], str | None, str]:
-    """The questions that the weak model is sampled on.
+    """Finds the questions that the weak model is sampled on.
 
-    Returns the stages to add, the stage whose shards can be sampled one by one (None: there is no single one) and the
-    stage that collects the questions.
+    Returns the stages to add, the stage whose shards can be sampled one by one (None if there is no single one) and
+    the stage that collects the questions.
     """
     if spec.train.pairs is None:
         accepted = accepted_stage_id("train", spec.strong)
@@ -65,7 +65,7 @@ def sampling_stages(
         after: list[str] = []
     else:
         model = names.model("sft") if weak.sft_first else base_name(weak.base)
-        # a base model that is sampled untrained waits too, or it would hold the device that the SFT needs
+        # an untrained base model waits for the SFT too; otherwise it would hold the device that the SFT needs
         trained_before = ["sft"] if weak.sft_first or isinstance(spec, PipelineSpec) else []
         stages.append(
             deploy_stage(
@@ -81,6 +81,7 @@ def sampling_stages(
         after = ["deploy.weak"]
     fine_tuned = weak.endpoint is None and weak.sft_first
     source: EachShard | Slices
+    # a limit on questions holds for the whole set; a fine-tuned model must wait for its training anyway
     if verified is not None and weak.questions is None and not fine_tuned:
         source = EachShard(stage=verified, fields={"examples": "examples"})
     else:
@@ -138,7 +139,6 @@ def sweep_stages(weak: WeakModel, asking: dict[str, Any], dataset: str, after: l
 
 
 def pair_stages(spec: PipelineSpec | PairingSpec, dataset: str, seed: int, number: int = 1) -> list[StagePlan]:
-    """Judge, pair and collect what the `sample` stage of a round leaves."""
     suffix = "" if number == 1 else f".r{number}"
     judging = {"suite_databases": spec.pairs.suite_databases, "official": True, "programs": True}
     pairs = StagePlan(
@@ -171,7 +171,6 @@ def pair_stages(spec: PipelineSpec | PairingSpec, dataset: str, seed: int, numbe
 
 
 def pairing_plan(spec: PipelineSpec) -> PairingPlan:
-    """What the report reads of the first round's pairs."""
     return PairingPlan(
         sample=StageRef(stage="sample"),
         judge=StageRef(stage="judge"),
@@ -184,13 +183,13 @@ def pairing_plan(spec: PipelineSpec) -> PairingPlan:
 
 
 def pairs_needed(spec: PipelineSpec, number: int = 1) -> Need:
-    """With fewer pairs, the stages that train, deploy and score a round are skipped."""
+    """With fewer pairs than this, the stages that train, deploy and score a round are skipped."""
     stage = "collect.preferences" if number == 1 else f"collect.preferences.r{number}"
     return Need(stage=stage, count="pairs", at_least=spec.pairs.minimum)
 
 
 def training_max_length(spec: PipelineSpec | PairingSpec) -> int | None:
-    """The sequence length of the training that follows; None where it is not known."""
+    """Returns None where the length of the training that follows is not known."""
     if spec.pairs.max_length is not None or not isinstance(spec, PipelineSpec):
         return spec.pairs.max_length
     return spec.dpo.max_length or PRESET_LENGTHS.get(spec.dpo.preset)

@@ -27,7 +27,6 @@ ROUND_SEED_STEP = 11_000_027
 
 
 def round_stage_id(stage: str, number: int) -> str:
-    """The id of a stage in a round; the first round has no suffix."""
     return stage if number == 1 else f"{stage}.r{number}"
 
 
@@ -61,13 +60,13 @@ class Rounds:
         return self.plans[-1].choose if self.plans else None
 
     def stages(self) -> list[StagePlan]:
-        """The selection scores of the first round, then all of every later round."""
         return [stage for plan in self.plans for stage in (*self._trained(plan), *self._chosen(plan))]
 
     def _trained(self, plan: RoundPlan) -> list[StagePlan]:
-        """Everything up to the model of a round. The first one is planned as in a pipeline without rounds."""
+        """The first round is planned as in a pipeline without rounds, so nothing is added for it."""
         if plan.number == 1:
             return []
+        # the choice of the round before; rounds count from 1
         chosen = stage_ref(self.plans[plan.number - 2].choose)
         seed = self.spec.seed + (plan.number - 1) * ROUND_SEED_STEP
         deploy = self._deploy(f"deploy.weak.r{plan.number}", "dpo", [chosen["stage"]], model_from=chosen)
@@ -90,9 +89,10 @@ class Rounds:
         return [deploy, self._sample(plan, chosen, deploy.id, seed), release, *pairs, dpo]
 
     def _sample(self, plan: RoundPlan, chosen: dict[str, object], deploy: str, seed: int) -> StagePlan:
-        """Samples the best model so far like the weak model, with the seeds of the round."""
+        """Samples the best model so far with the parameters of the weak model and the seeds of the round."""
         weak = self.spec.weak
         params = sampling_params(self.spec, "engine", self.names.model("dpo"), seed)
+        # the model is served by the engine, so no budget applies
         params |= {"budget_usd": None, "budget_tokens": None, "model_from": chosen}
         if weak.sweep is not None:
             params["chosen"] = stage_ref(SWEEP_STAGE)
@@ -114,6 +114,7 @@ class Rounds:
             id=plan.choose,
             task="evaluation.choose_model",
             source=FixedShards(shards=[{}]),
+            # the arms of all rounds so far: an earlier model may still be the best
             after=[arm.judged.stage for arm in self.arms],
             params={"arms": [arm.model_dump() for arm in self.arms], "dataset": stage_ref("collect.train")},
         )
@@ -170,5 +171,4 @@ class Rounds:
 
 
 def with_model_from(plan: StagePlan, choice: dict[str, object]) -> StagePlan:
-    """The same stage, on the model that a `choose` stage records."""
     return plan.model_copy(update={"params": {**plan.params, "model_from": choice}})

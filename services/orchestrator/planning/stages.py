@@ -18,7 +18,8 @@ from shared.jobs.plan import DeviceLease, EachShard, FixedShards, Need, StagePla
 
 ANSWERED_PER_SHARD = 96  # one answer each: the embedded engine decodes 48 together, and more wait for a free row
 SAMPLED_PER_SHARD = 24  # several answers each
-# Only calls of one shard fly together, and at its end they run out: a shard is long against what flies at once.
+# Only the calls of one shard run at the same time, and fewer and fewer run towards its end. So a shard is long compared
+# with the number of calls at once.
 ENDPOINT_SAMPLED_PER_SHARD = 240
 
 
@@ -44,7 +45,7 @@ class ModelNames:
 
 
 def name_models(job_id: str, base: str, device: str) -> ModelNames:
-    """A name holds the base and the job, so that no two jobs train models of one name."""
+    """Names contain the base and the job, so that no two jobs train models of the same name."""
     short = base_name(base)
     return ModelNames(prefix=f"{short}-{job_id[:8]}", base=short, device=device)
 
@@ -65,10 +66,7 @@ def train_stage(
     parent: str | None = None,
     need: Need | None = None,
 ) -> StagePlan:
-    """One training run, alone on its device. The questions it is scored on were set aside with its examples.
-
-    The name of the model ends in `stage`; `recipe` is the `method` unless it is given.
-    """
+    # the questions that score the run were set aside with the training examples, also for DPO
     questions = {**data, "stage": "collect.train"} if settings.score_steps else None
     params = {
         "method": method,
@@ -111,7 +109,7 @@ def deploy_stage(
 
 
 def undeploy_stage(model: str, device: str) -> StagePlan:
-    """Removes a model from the engine, once no other job holds the device and may be using the model."""
+    """Removes a model from the engine once no other job holds the device: such a job may be using the model."""
     return StagePlan(
         id="undeploy",
         task="serving.undeploy_model",
@@ -122,7 +120,7 @@ def undeploy_stage(model: str, device: str) -> StagePlan:
 
 
 def release_stage(stage: str, after: list[str], device: str) -> StagePlan:
-    """Takes the engine off its device, once no other job holds it."""
+    """Takes the engine off its device once no other job holds it."""
     return StagePlan(
         id=stage,
         task="serving.release",
@@ -154,7 +152,7 @@ def sampling_params(spec: PipelineSpec | PairingSpec, endpoint: str, model: str,
 
 
 def budget_params(model: StrongModel | WeakModel, share: float) -> dict[str, Any]:
-    """A share of the budgets, where the spec sets any."""
+    """A share of the budgets; None where the spec sets none."""
     usd, tokens = model.budget_usd, model.budget_tokens
     return {
         "budget_usd": None if usd is None else usd * share,
@@ -163,6 +161,5 @@ def budget_params(model: StrongModel | WeakModel, share: float) -> dict[str, Any
 
 
 def judge_stage(name: str, asked: str, params: dict[str, Any] | None = None) -> StagePlan:
-    """Verdicts on the candidates of a stage, shard by shard."""
     source = EachShard(stage=asked, fields={"candidates": "candidates", "examples": "examples"})
     return StagePlan(id=name, task="sandbox.judge_candidates", source=source, params=params or {})

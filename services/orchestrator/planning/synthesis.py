@@ -33,8 +33,8 @@ from shared.jobs.plan import EachShard, FixedShards, Slices, StagePlan, TopUp, W
 
 SELECTION_SEED_OFFSET = 1_000_003
 TEST_SEED = 20_240_806
-MAX_WAVES = 6
-MIN_YIELD = 0.02
+MAX_WAVES = 6  # limit on all shards, in multiples of those that the amount needs
+MIN_YIELD = 0.02  # waves end when a smaller share of the requested examples is accepted
 GRAMMAR_PER_SHARD = 20
 LLM_PER_SHARD = 250
 FIRST_WAVE_EXAMPLES = 200  # later waves at most double what is there; each knows which domains are common by then
@@ -47,12 +47,13 @@ TEST_LEVELS: dict[Level, float] = {"easy": 0.5, "medium": 0.35, "hard": 0.15}
 def training_data_stages(
     spec: PipelineSpec | PairingSpec | SynthesisSpec, refuse: list[str], wave: "ErrorWave | None" = None
 ) -> list[StagePlan]:
-    """The collected training set, with a selection split if the job promotes a model.
+    """The stages up to the collected training set, with a selection split if the job promotes a model.
 
-    An error `wave` comes between the first wave and the set that both are collected into.
+    The stages of an error `wave` come between the first wave and the set into which both are collected.
     """
     sources = spec.train.sft
     wanted = spec.selection.questions if isinstance(spec, PipelineSpec) else 0
+    # a written source writes its own selection split below; otherwise the first dataset gives it
     written = next((one for one in sources if isinstance(one, SynthesisSource)), None)
     stages, ready = source_stages(spec, sources, "train", spec.seed, selection=0 if written else wanted)
     total = exact_total(sources)
@@ -78,7 +79,6 @@ def source_stages(
     *,
     selection: int = 0,
 ) -> tuple[list[StagePlan], list[CollectSource]]:
-    """The stages of each source and where they leave its examples; the first dataset gives the selection split."""
     stages: list[StagePlan] = []
     ready: list[CollectSource] = []
     for number, source in enumerate(sources):
@@ -142,7 +142,6 @@ def write_and_verify(
 
 
 def writer_params(strong: StrongModel) -> dict[str, Any]:
-    """The writer: the model of an endpoint, or the offline grammar."""
     if strong.endpoint is None:
         return {"writer": "grammar"}
     return {
@@ -159,20 +158,18 @@ def writer_params(strong: StrongModel) -> dict[str, Any]:
 
 
 def database_params(source: SynthesisSource, databases: Sequence[str]) -> dict[str, Any]:
-    """The share of a source that is written for the user's databases; half by default."""
     share = USER_DATABASE_SHARE if source.user_database_share is None else source.user_database_share
     return {"databases": list(databases), "user_database_share": share} if databases and share else {}
 
 
 def examples_per_shard(strong: StrongModel, amount: int) -> int:
-    """With an endpoint, enough to keep it busy: only the calls of one shard run at the same time."""
+    """With an endpoint, a shard is large enough to keep it busy: only the calls of one shard run at the same time."""
     if strong.endpoint is None:
         return GRAMMAR_PER_SHARD
     return max(GRAMMAR_PER_SHARD, min(LLM_PER_SHARD, -(-amount // 2)))
 
 
 def build_and_verify(name: str, strong: StrongModel | None = None) -> list[StagePlan]:
-    """Build, verify and (with a judge) review what a writing stage leaves, shard by shard."""
     params = {}
     if strong is not None:
         suites = strong.suite_databases if strong.endpoint is not None else 0
@@ -205,7 +202,6 @@ def accepted_stage_id(name: str, strong: StrongModel) -> str:
 
 
 def written_source(name: str, strong: StrongModel | None = None) -> CollectSource:
-    """A written source as the set is collected from it: behind the gates, with what each gate refused."""
     gates = [("write", "unparsed"), ("build", "rejected"), ("verify", "rejected")]
     if strong is not None and strong.judge:
         gates.append(("review", "rejected"))
@@ -217,7 +213,6 @@ def written_source(name: str, strong: StrongModel | None = None) -> CollectSourc
 
 
 def load_stage(name: str, source: DatasetSource, *, selection: int, seed: int) -> StagePlan:
-    """A split of a stored dataset as training examples; whole databases are set aside for `selection` questions."""
     params = {
         "dataset": source.dataset,
         "split": source.split or "train",
@@ -240,16 +235,12 @@ def collect_stages(
     total: int | None,
     last: str,
 ) -> list[StagePlan]:
-    """The stages and the set collected from them, of an exact size if all of it is written here.
-
-    `last` is the source that goes on writing until the set has its `total`.
-    """
     collect = collect_stage(name, ready, spec, refuse=refuse, limit=total, given=spec.database_ids)
     return [*stages, collect] if total is None else with_top_up(stages, f"write.{last}", collect)
 
 
 def exact_total(sources: Sequence[SynthesisSource | DatasetSource]) -> int | None:
-    """The size of the set; None if it holds datasets, whose size is known only once they are loaded."""
+    """Returns None if the set holds datasets, whose size is known only once they are loaded."""
     amounts = [one.synthesis for one in sources if isinstance(one, SynthesisSource)]
     return sum(amounts) if len(amounts) == len(sources) else None
 
@@ -263,7 +254,6 @@ def collect_stage(
     limit: int | None = None,
     given: Sequence[str] = (),
 ) -> StagePlan:
-    """Collects a set in the order of its sources, without duplicates and test questions."""
     return StagePlan(
         id=f"collect.{name}",
         task="synthesis.collect",
@@ -281,10 +271,11 @@ def collect_stage(
 
 
 def with_top_up(stages: list[StagePlan], write: str, collect: StagePlan) -> list[StagePlan]:
-    """The same stages, but `write` goes on until the collected set is full: collecting refuses examples too."""
+    """Lets `write` continue until the collected set is full, because collecting rejects examples too."""
     tied = []
     for stage in stages:
         if stage.id == write and isinstance(stage.source, Waves):
+            # the waves already wait for the stage that counts them; the set also needs the others
             beside = [name for name in collect.after if name != stage.source.stage]
             source = stage.source.model_copy(update={"collected": collect.id, "beside": beside})
             tied.append(stage.model_copy(update={"source": source}))
@@ -294,7 +285,7 @@ def with_top_up(stages: list[StagePlan], write: str, collect: StagePlan) -> list
 
 
 def test_set_stages(spec: PipelineSpec | EvaluationSpec) -> list[StagePlan]:
-    """The built-in test sets. They are collected before any training data, which must not contain their questions."""
+    """The built-in test sets come before any training data, which must not contain their questions."""
     shards: list[dict[str, Any]] = []
     for test in spec.evaluate:
         if not test.builtin:
@@ -327,7 +318,6 @@ WAVE_SEED_OFFSET = 7_000_003
 
 
 def error_wave_size(spec: PipelineSpec) -> int:
-    """The number of examples in the error wave; 0 without one."""
     if not spec.strong.follow_errors:
         return 0
     first = sum(one.synthesis for one in spec.train.sft if isinstance(one, SynthesisSource))
@@ -335,7 +325,6 @@ def error_wave_size(spec: PipelineSpec) -> int:
 
 
 def reserve_wave_budget(spec: PipelineSpec) -> PipelineSpec:
-    """The spec with the budgets that the error wave leaves for everything else."""
     if not spec.strong.follow_errors:
         return spec
     strong = budget_params(spec.strong, 1 / (1 + spec.strong.follow_errors))
@@ -346,7 +335,6 @@ def reserve_wave_budget(spec: PipelineSpec) -> PipelineSpec:
 
 
 def error_wave_plan(spec: PipelineSpec) -> ErrorWavePlan | None:
-    """What the report reads of the error wave; None without one."""
     if not spec.strong.follow_errors:
         return None
     return ErrorWavePlan(
@@ -373,7 +361,6 @@ class ErrorWave:
         self.source = next(one for one in spec.train.sft if isinstance(one, SynthesisSource))
 
     def stages(self, ready: list[CollectSource]) -> list[StagePlan]:
-        """Everything between the first wave, which leaves `ready`, and the set that both waves are collected into."""
         first = collect_stage("first", ready, self.spec, refuse=self.refuse, given=self.spec.database_ids)
         return [first, *self._weak_model(), *self._errors(), *self._written()]
 
@@ -382,7 +369,6 @@ class ErrorWave:
         return self.spec.weak.endpoint is None
 
     def _weak_model(self) -> list[StagePlan]:
-        """Deploys the weak model, after an SFT on the first wave if it is fine-tuned."""
         weak, stage, device = self.spec.weak, "deploy.errors", self.names.device
         if not self.on_engine:
             return []
@@ -407,7 +393,6 @@ class ErrorWave:
         return [release, sft, deploy]
 
     def _errors(self) -> list[StagePlan]:
-        """Samples and judges some questions of the first wave and turns the errors into wishes."""
         weak = self.spec.weak
         model = weak.model or (self.model if weak.sft_first else base_name(weak.base))
         asking = sampling_params(self.spec, weak.endpoint or "engine", model, self.spec.seed)
@@ -442,7 +427,7 @@ class ErrorWave:
         """The second wave, written to the wishes and verified like the first.
 
         All writing stages of a job draw on one ledger, so this wave gets the whole budget: what the first one spent
-        is counted, and what it left over can be spent here. Reviews have a budget of their own.
+        is counted, and what it left over can be spent here. Reviews have a separate budget.
         """
         spec, strong = self.spec, self.spec.strong
         share = strong.follow_errors / (1 + strong.follow_errors)
@@ -456,5 +441,6 @@ class ErrorWave:
             target=spec.target,
             databases=spec.database_ids,
         )
+        # `write` was planned with a share of the budget; these parameters hold the whole one again
         params = {**write.params, **writer_params(strong), "wishes": stage_ref(PROFILE_STAGE)}
         return [write.model_copy(update={"after": [PROFILE_STAGE], "params": params}), *checks]

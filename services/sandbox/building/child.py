@@ -42,7 +42,6 @@ class FrozenClock(apsw.VFS):
 
 
 def check_statement(name: str, sql: str) -> None:
-    """Refuse anything but one CREATE TABLE, CREATE INDEX or INSERT."""
     words = islice((text.upper() for kind, text in tokens(sql) if kind == "word"), 3)
     if is_blank(sql):
         raise ScriptRefusedError(f"{name} is empty")
@@ -50,6 +49,7 @@ def check_statement(name: str, sql: str) -> None:
         raise ScriptRefusedError(f"{name} is refused: only CREATE TABLE, CREATE INDEX and INSERT are run")
 
 
+# Registers the file system under its name; it must stay alive as long as the process.
 FROZEN_CLOCK = FrozenClock()
 
 
@@ -74,12 +74,12 @@ class DatabaseWriter:
             self.sqlite.create_scalar_function(function, refuse_chance, count)
 
     def run(self, request: dict[str, Any]) -> None:
-        """Run all statements, check the result, and bring the file into its final form."""
         self.sqlite.execute("BEGIN")
         for part in ("ddl", "inserts"):
             for number, sql in enumerate(request[part], 1):
                 self.statement(f"{part} statement {number} ({first_words(sql) or 'blank'})", sql)
         self.check_sizes()
+        # foreign keys are off while statements run, so that rows may come in any order
         self.check_foreign_keys()
         self.sqlite.execute("COMMIT")
         self.sqlite.limit(apsw.SQLITE_LIMIT_ATTACHED, 1)  # VACUUM attaches the copy that it makes

@@ -51,12 +51,13 @@ def build_database(script: DatabaseScript, path: Path, builder: BuildProcess) ->
             raise InvalidInputError(f"The database script cannot be used: {reply['refused']}.")
         fresh.chmod(0o444)
         found = hashlib.sha256(fresh.read_bytes()).hexdigest()
+        # a rename in one folder: readers see the whole file or none
         fresh.replace(path)
     return found
 
 
 def make_card(path: Path, database_id: str, *, sample_rows: int = 5, pool: SandboxPool | None = None) -> SchemaCard:
-    """Read a database's schema card: tables and views in order of creation, with their first rows.
+    """Tables and views are in order of creation, with their first rows.
 
     A child of `pool`, or of a new one, reads the file. Raises NotFoundError or InvalidInputError naming the file.
     """
@@ -68,7 +69,7 @@ def make_card(path: Path, database_id: str, *, sample_rows: int = 5, pool: Sandb
         return make_card(path, database_id, sample_rows=sample_rows, pool=own)
 
 
-REMEMBERED = 10_000
+REMEMBERED = 10_000  # entries of either cache before it is emptied
 TOUCHED_S = 3600.0  # how precisely the last use of a DDL database is known
 _touched: dict[str, float] = {}
 _built: dict[str, str] = {}  # script hash -> database id: the grammar's few databases recur in every shard
@@ -79,7 +80,7 @@ def script_hash(script: DatabaseScript) -> str:
 
 
 def build_stored_database(objects: ObjectStore, script: DatabaseScript, pool: SandboxPool) -> str:
-    """Build the database unless it is known, store its file and card, and return its id. Raises InvalidInputError."""
+    """Store the file and its card unless they are known, and return the id. Raises InvalidInputError."""
     digest = script_hash(script)
     known = _built.get(digest)
     if known is not None and objects.exists(card_key(known)):
@@ -116,7 +117,7 @@ def build_ddl_database(objects: ObjectStore, script: DatabaseScript, pool: Sandb
 
 
 def touch_ddl_database(objects: ObjectStore, database_id: str) -> bool:
-    """Record that it is used now, at most once an hour per process; False if it does not exist."""
+    """Record that the database is used now, at most once an hour per process; False if it does not exist."""
     key, now = ddl_card_key(database_id), time.monotonic()
     if now - _touched.get(database_id, -TOUCHED_S) < TOUCHED_S:
         return objects.exists(key)
@@ -138,6 +139,7 @@ def store_database(objects: ObjectStore, path: Path, database_id: str, pool: San
     if not card.tables:
         message = card.warnings[0] if card.warnings else "it has none"
         raise InvalidInputError(f"{path} has no table that can be read: {message}.")
+    # the card comes last: whoever finds it may rely on the file
     objects.put_file(database_key(database_id), path)
     objects.put(card_key(database_id), card.model_dump_json().encode())
     return card
@@ -186,7 +188,7 @@ def split_script(text: str) -> SplitScript:
 
 
 def split_statements(text: str) -> list[str]:
-    """Split at semicolons outside quotes and comments; a trigger's body stays in one piece."""
+    """Split at semicolons outside quotes and comments; the body of a trigger stays in one piece."""
     found: list[str] = []
     parts: list[str] = []
     words: list[str] = []
@@ -194,6 +196,7 @@ def split_statements(text: str) -> list[str]:
     for kind, piece in tokens(text):
         if kind == "word":
             words.append(piece.upper())
+            # BEGIN and CASE both close with END
             if "TRIGGER" in words[:3]:
                 depth += (piece.upper() in ("BEGIN", "CASE")) - (piece.upper() == "END")
         if piece == ";" and depth <= 0:

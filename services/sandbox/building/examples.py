@@ -18,10 +18,10 @@ from shared.storage.store import ObjectStore
 
 
 def fill_script(script: DatabaseScript, gold: str, pool: SandboxPool) -> tuple[DatabaseScript, bool]:
-    """Return a script on which the gold finds rows, and whether we added any; otherwise the script as it is.
+    """Return a script on which the gold finds rows, and whether rows were added; otherwise the script as it is.
 
-    Rows are added when a table is empty or the gold finds nothing. When the writer's rows cannot be inserted, ours
-    replace them. Raises InvalidInputError about the writer's script when neither builds.
+    Rows are added when a table is empty or the gold finds nothing. When the rows of the writer cannot be inserted,
+    generated ones replace them. Raises InvalidInputError about the script of the writer when neither builds.
     """
     with tempfile.TemporaryDirectory(prefix="sense-fill-") as folder:
         trial = FillTrial(Path(folder), gold, pool)
@@ -40,7 +40,7 @@ def fill_script(script: DatabaseScript, gold: str, pool: SandboxPool) -> tuple[D
 
 
 def lacks_rows(tables: list[TableCard], ran: Execution) -> bool:
-    """Whether rows are missing; rows do not help a gold that fails for another reason."""
+    """False for a gold that fails for another reason: rows would not help it."""
     if ran.outcome is Outcome.EMPTY or ran.all_null:
         return True
     return ran.outcome is Outcome.OK and any(table.row_count == 0 for table in tables)
@@ -53,14 +53,13 @@ class FillTrial:
         self.folder, self.gold, self.pool, self.number = folder, gold, pool, 0
 
     def run(self, script: DatabaseScript) -> tuple[list[TableCard], Execution]:
-        """Raises InvalidInputError for a script that does not build."""
         self.number += 1
         path = self.folder / f"{self.number}.sqlite"
         tables = make_card(path, build_database(script, path, self.pool.builder), pool=self.pool).tables
         return tables, self.pool.run(ExecutionRequest(path, self.gold, Limits().gold_deadline_s, 5))
 
     def best(self, script: DatabaseScript, tables: list[TableCard]) -> DatabaseScript | None:
-        """The script with added rows on which the gold finds something, or None."""
+        # which parents should be shared depends on the gold, so try each way
         for sharing in SHARINGS:
             more = script.model_copy(update={"inserts": [*script.inserts, *fill_inserts(tables, self.gold, sharing)]})
             try:
@@ -84,7 +83,6 @@ class ExampleBuilder:
         self.catalog = CardCache(objects)
 
     def build(self, rows: Sequence[WrittenExample]) -> BuiltExamples:
-        """Build or reject every row, in order; rows on existing databases pass."""
         found = BuiltExamples()
         for written in rows:
             if written.database is None:
@@ -99,6 +97,7 @@ class ExampleBuilder:
         return found
 
     def built(self, written: WrittenExample, script: DatabaseScript) -> WrittenExample:
+        # only databases that a model invented may be changed
         invented = written.provenance.writer == "llm"
         try:
             database_id = build_stored_database(self.objects, script, self.pool)

@@ -55,6 +55,7 @@ def usual_value(table: TableCard, column: ColumnCard, place: int) -> Value:
     if rule is not None:
         return rule[place % len(rule)]
     name, kind = column.name.lower(), column.type
+    # "times" names a count, not a moment
     if re.search(r"date|time(?!s)|_on$|_at$|birth|since", name) or kind.startswith(("DATE", "TIME")):
         return date_value(kind if "YEAR" not in name.upper() else "INT", place)
     if any(part in kind for part in ("CHAR", "TEXT", "CLOB")) or (not kind and not column.primary_key):
@@ -67,7 +68,6 @@ def usual_value(table: TableCard, column: ColumnCard, place: int) -> Value:
 
 
 def date_value(kind: str, place: int) -> Value:
-    """A date, a timestamp, or a year for an integer column."""
     day = FIRST_DAY + timedelta(days=97 * place)
     if "INT" in kind:
         return day.year
@@ -101,13 +101,12 @@ def text_value(table: TableCard, column: ColumnCard, place: int) -> str:
 
 
 def unique_columns(table: TableCard) -> set[str]:
-    """Columns declared UNIQUE on their own, in lower case."""
     found = {*declared_unique(table.ddl), *(name.lower() for name in UNIQUE_RULE.findall(table.ddl))}
     return {column.name.lower() for column in table.columns} & found
 
 
 def declared_unique(ddl: str) -> Iterator[str]:
-    """The first name of each part of a CREATE TABLE that says UNIQUE outside parentheses."""
+    """Yield the first name of each part of a CREATE TABLE that has UNIQUE outside parentheses."""
     depth, name = 0, ""
     begins = False
     for kind, piece in tokens(ddl):
@@ -168,7 +167,7 @@ SIGNS: dict[type[exp.Expr], str] = {
     exp.LTE: "<=",
     exp.Like: "like",
 }
-MAX_GROUP_ROWS = 40
+MAX_GROUP_ROWS = 40  # a HAVING COUNT that asks for more is not met
 
 
 @dataclass
@@ -180,7 +179,7 @@ class GoldConditions:
 
 
 def read_conditions(gold: str, columns: Mapping[str, frozenset[str]]) -> GoldConditions:
-    """The conditions of a gold, none when it cannot be parsed. `columns` is by table, all lower case."""
+    """Return the conditions of a gold; none when it cannot be parsed. `columns` is by table, all lower case."""
     try:
         tree = parse_one_sql(gold)
     except SqlglotError:
@@ -238,7 +237,7 @@ class SelectReader:
                 yield key, ("null", None)
 
     def column(self, node: exp.Expr | None) -> Key | None:
-        """The table and column that a node names; LOWER, CAST and the like are looked through."""
+        """The table and column that a node names; functions such as LOWER and CAST are ignored."""
         while isinstance(node, exp.Lower | exp.Upper | exp.Trim | exp.Cast | exp.Paren):
             node = node.this
         if not isinstance(node, exp.Column):
@@ -261,7 +260,6 @@ class SelectReader:
         return str(node.this) if node.is_string else parse_number(str(node.this))
 
     def group_rows(self) -> int:
-        """The number of rows that HAVING COUNT asks for."""
         having = self.select.args.get("having")
         most = 1
         for node in having.find_all(exp.GT, exp.GTE, exp.EQ) if having is not None else ():
@@ -291,7 +289,7 @@ def nearby_values(condition: Condition) -> list[Value]:
 
 
 def adjacent_text(text: str, step: int) -> str:
-    """A text of the same form just before or after: the last digit or letter that can be, moved."""
+    """A text of the same form just before or after: the last digit or letter that can move is moved."""
     for place in range(len(text) - 1, -1, -1):
         moved = chr(ord(text[place]) + step)
         if (text[place].isdigit() and moved.isdigit()) or (text[place].isalpha() and moved.isalpha()):
@@ -300,12 +298,12 @@ def adjacent_text(text: str, step: int) -> str:
 
 
 def satisfies(condition: Condition, value: Value) -> bool:
-    """Whether a value meets a condition; numbers and texts compare only among themselves."""
     sign, literal = condition
     if sign == "null" or value is None:
         return sign == "null" and value is None
     if sign == "like":
         return isinstance(literal, str) and literal.strip("%_").lower() in str(value).lower()
+    # numbers and texts compare only among themselves
     if isinstance(value, str) != isinstance(literal, str):
         return sign == "!="
     one: Any
@@ -319,14 +317,13 @@ def satisfies(condition: Condition, value: Value) -> bool:
 # Which parent rows for the filters share: that of their first key, of their last, or none.
 Sharing = Literal["first", "last", "none"]
 SHARINGS: tuple[Sharing, ...] = get_args(Sharing)
-PLAIN_ROWS = 6
-CHILDLESS = 2
+PLAIN_ROWS = 6  # beyond those that match the filters
+CHILDLESS = 2  # parents to which no plain row refers
 OFFSET = 1000  # added where the table has rows already, so that no key is taken
 FilledRow = dict[str, Value]
 
 
 def fill_inserts(tables: Iterable[TableCard], gold: str, sharing: Sharing) -> list[str]:
-    """One INSERT per table; SQLite skips rows that break a constraint."""
     known = {table.name.lower(): table for table in tables}
     columns = {name: frozenset(c.name.lower() for c in table.columns) for name, table in known.items()}
     filler = RowFiller(known, read_conditions(gold, columns), sharing)
@@ -345,12 +342,12 @@ class RowFiller:
             self.rows[name] = [self.row(name, place) for place in range(self.count)]
 
     def row(self, name: str, place: int) -> FilledRow:
-        """Make one row; the first `planned` ones match the filters."""
         table = self.tables[name]
         offset = OFFSET if table.row_count else 0
         found: FilledRow = {}
         single = unique_columns(table)
         for column in table.columns:
+            # with a shared parent, planned rows are alike outside keys, so that they fall into one group
             alike = self.sharing != "none" and place < self.planned and not column.primary_key
             alike = alike and column.name.lower() not in single
             found[column.name.lower()] = usual_value(
@@ -373,10 +370,10 @@ class RowFiller:
                     met.add(column)
 
     def parent(self, table: TableCard, number: int, place: int) -> int:
-        """The parent row that a row's key refers to; the last parents get no children."""
         shared = {"first": 0, "last": len(table.foreign_keys) - 1, "none": -1}[self.sharing]
         if place < self.planned:
             return 0 if number == shared else place
+        # the last parents get no children
         return place % (self.count - CHILDLESS)
 
     def reference(self, name: str, key: ForeignKeyCard, place: int) -> Value:
@@ -400,10 +397,10 @@ def pass_to_parents(tables: Mapping[str, TableCard], wanted: GoldConditions) -> 
 
 
 def parents_first(tables: Mapping[str, TableCard]) -> list[str]:
-    """Table names in an order in which foreign keys can be met."""
     done: dict[str, None] = {}
 
     def visit(name: str, above: frozenset[str]) -> None:
+        # `above` ends cycles
         if name in done or name in above or name not in tables:
             return
         for key in tables[name].foreign_keys:
@@ -435,4 +432,5 @@ def insert_statement(table: TableCard, rows: list[FilledRow]) -> str:
 def sql_literal(value: Value) -> str:
     if value is None:
         return "NULL"
+    # SQL text cannot hold a NUL character
     return "'" + value.replace("'", "''").replace("\x00", "") + "'" if isinstance(value, str) else repr(value)

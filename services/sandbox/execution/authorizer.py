@@ -11,7 +11,7 @@ AuthorizerCallback = Callable[[int, str | None, str | None, str | None, str | No
 READ_ACTIONS = frozenset({apsw.SQLITE_SELECT, apsw.SQLITE_RECURSIVE})
 # These would make a verdict depend on the run.
 RANDOM_FUNCTIONS = frozenset({"random", "randomblob"})
-# These reach outside the query: files, pointers, logs, and checks that run their own statements.
+# These reach outside the query: files, pointers, logs, and checks that run statements of their own.
 ESCAPING_FUNCTIONS = frozenset(
     {
         "load_extension",
@@ -43,7 +43,6 @@ BUILD_ACTIONS = frozenset(
 
 
 def is_built_in_table(name: str) -> bool:
-    """Whether SQLite has this table (name in lower case) without any CREATE."""
     return name in BUILT_IN_TABLES or name.startswith("pragma_")
 
 
@@ -67,11 +66,12 @@ class Authorizer:
         return int(apsw.SQLITE_DENY)
 
     def reading(self, tables: frozenset[str], modules: frozenset[str]) -> AuthorizerCallback:
-        """Allow queries over `tables`, the schema table and JSON's table-valued functions only (names in lower case).
+        """Allow queries over `tables`, the schema table and the table-valued functions of JSON only (names in lower
+        case).
 
-        SQLite asks with an empty column when no column is used, and then a CTE's name looks like a table's: such a name
-        passes unless it is one of SQLite's built-in `modules`. A table of the file with a built-in name opens no way to
-        the built-in one: `temp.dbstat` would bypass the file's own.
+        SQLite asks with an empty column when no column is used, and then the name of a CTE looks like that of a table:
+        such a name passes unless it is one of SQLite's built-in `modules`. A table of the file with a built-in name
+        opens no way to the built-in one: `temp.dbstat` would bypass the file's.
         """
         allowed = frozenset(name for name in tables if not is_built_in_table(name)) | OPEN_TABLES
 
@@ -83,7 +83,7 @@ class Authorizer:
                 return readable((first or "").lower(), second)
             if action == apsw.SQLITE_FUNCTION:
                 return (second or "").lower() not in DENIED_FUNCTIONS
-            # full-text search asks for the data version
+            # full-text search reads the data version
             return action in READ_ACTIONS or (action == apsw.SQLITE_PRAGMA and first == "data_version")
 
         permitted: set[tuple[int, str | None, str | None]] = set()  # a cache: SQLite asks about ten times per query
@@ -93,6 +93,7 @@ class Authorizer:
                 return OK
             if not permits(action, first, second):
                 return self.refuse(action, first, second)
+            # never cached: each statement must set `dates` anew
             if action == apsw.SQLITE_FUNCTION and (second or "").lower() in self._watched:
                 self.dates = True
             elif len(permitted) < MOST_REMEMBERED:
@@ -102,13 +103,12 @@ class Authorizer:
         return decide
 
     def building(self) -> AuthorizerCallback:
-        """Allow CREATE TABLE, CREATE INDEX and INSERT only, and what SQLite itself does for them."""
-
         def decide(action: int, first: str | None, second: str | None, base: str | None, _inner: str | None) -> int:
             if base == "temp":
                 return self.refuse(action, first, second)
             if action in BUILD_ACTIONS or action == apsw.SQLITE_READ:
                 return int(apsw.SQLITE_OK)
+            # SQLite writes the entry of a new table or index this way
             if action == apsw.SQLITE_UPDATE and first in SCHEMA_TABLES:
                 return int(apsw.SQLITE_OK)
             if action == apsw.SQLITE_FUNCTION and (second or "").lower() not in DENIED_FUNCTIONS:

@@ -42,7 +42,7 @@ class OpenDatabase:
 
 
 class QueryServer:
-    """Keeps the most recent databases open and answers requests."""
+    """Keeps the most recently used databases open and answers requests."""
 
     def __init__(self, limits: Limits, receiver: FileReceiver) -> None:
         self.limits, self.receiver = limits, receiver
@@ -57,6 +57,7 @@ class QueryServer:
         key = (request["database"], *request["identity"])
         for file in self.receiver.take(request["file_count"]):
             self.databases[key] = OpenDatabase(file)
+        # mirrors `ChildProcess.send`: newest last, the oldest dropped
         self.databases.move_to_end(key)
         while len(self.databases) > self.limits.open_databases:
             self.databases.popitem(last=False)[1].close()
@@ -97,7 +98,6 @@ class QueryServer:
             return {"unusable": str(error)}
 
     def perform(self, request: dict[str, Any], database: OpenDatabase, statement: dict[str, Any]) -> dict[str, Any]:
-        """Run a query, compile it, or describe the database."""
         try:
             connection = self.connection(database)
         except (apsw.Error, MemoryError, UnicodeDecodeError) as error:
@@ -118,6 +118,7 @@ def main() -> None:
     limits, receiver, progress = start_child(writes=False)
     server = QueryServer(limits, receiver)
     served = 0
+    # what is loaded now lives as long as the process: later collections skip it
     gc.freeze()
     gc.disable()  # results are many small tuples: searching them for cycles would cost more than the queries
     while (request := read_message(STDIN)) is not None:

@@ -15,9 +15,7 @@ Answer = Callable[[dict[str, Any], list[int], Limits], dict[str, Any]]
 
 
 def serve_once(answer: Answer, *, writes: bool) -> None:
-    """Answer one request and end.
-
-    With `writes`, the child may write up to `Limits.build_file_bytes` to each file it gets. `answer` receives the
+    """With `writes`, the child may write up to `Limits.build_file_bytes` to each file it gets. `answer` receives the
     request, the descriptors that came with it, and the limits.
     """
     limits, receiver, _ = start_child(writes=writes)
@@ -26,7 +24,6 @@ def serve_once(answer: Answer, *, writes: bool) -> None:
 
 
 def serve_requests(answer: Answer, *, writes: bool) -> None:
-    """Answer requests until the parent closes the pipe, and end."""
     limits, receiver, _ = start_child(writes=writes)
     while answer_request(answer, limits, receiver):
         pass
@@ -34,12 +31,12 @@ def serve_requests(answer: Answer, *, writes: bool) -> None:
 
 
 def start_child(*, writes: bool) -> tuple[Limits, FileReceiver, Progress]:
-    """Read the arguments `LIMITS_JSON PROGRESS_FD FILES_FD` and put up the walls."""
     limits, progress, receiver = (
         Limits.from_json(sys.argv[1]),
         Progress(int(sys.argv[2])),
         FileReceiver(int(sys.argv[3])),
     )
+    # before anything of the request is read
     wall_in(limits, progress, file_bytes=limits.build_file_bytes if writes else 0)
     apsw.hard_heap_limit(limits.heap_bytes)
     watch_parent()
@@ -47,10 +44,11 @@ def start_child(*, writes: bool) -> tuple[Limits, FileReceiver, Progress]:
 
 
 def answer_request(answer: Answer, limits: Limits, receiver: FileReceiver) -> bool:
-    """Answer one request and close its files; False when there is none left."""
+    """Close the files of the request afterwards; False when no request is left."""
     if (request := read_message(0)) is None:
         return False
     files = receiver.take(request["file_count"])
+    # from here on a death counts against the request, before it the parent tries another child
     write_all(1, STARTED)
     allow_cpu(request["deadline_s"])
     write_all(1, pack(answer(request, files, limits)))

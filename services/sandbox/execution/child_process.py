@@ -79,6 +79,7 @@ class ChildProcess:
             theirs.close()
         assert self.process.stdin is not None and self.process.stdout is not None
         self.input, self.output = self.process.stdin.fileno(), self.process.stdout.fileno()
+        # a child that reads nothing must not block its parent beyond the deadline
         os.set_blocking(self.input, False)
         self._unread = bytearray()
         self._begin_by = 0.0
@@ -86,11 +87,13 @@ class ChildProcess:
 
     def _popen(self, module: str, memory: int, files: int) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
+            # -P keeps the working directory off the module path
             [sys.executable, "-P", "-m", module, self.limits.to_json(), str(memory), str(files)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd="/",
+            # nothing of the worker's environment: it holds keys and passwords
             env={"PYTHONPATH": str(ROOT), "LANG": "C.UTF-8", "PATH": os.defpath},
             start_new_session=True,
             bufsize=0,
@@ -107,19 +110,17 @@ class ChildProcess:
 
     @property
     def walls(self) -> dict[str, bool]:
-        """The walls that the child found and put up; none before it has."""
         bits = self.progress.walls()
         return {name: bool(bits & bit) for name, bit in WALL_NAMES.items()}
 
     def ask(self, message: dict[str, Any], deadline_s: float, files: Sequence[int] = ()) -> dict[str, Any]:
-        """Send one request with its files and return the reply. Raises like `begin` and `replies`."""
         self.begin(message, files)
         end = time.monotonic() + deadline_s + self.limits.grace_s
         reply: dict[str, Any] = self._receive(end, started=True)
         return reply
 
     def begin(self, message: dict[str, Any], files: Sequence[int] = ()) -> None:
-        """Send a request and wait until the child says it has begun.
+        """Send a request and wait until the child reports that it has begun.
 
         Raises ChildDiedError, or UnavailableError when it never begins (the child is dead then).
         """
@@ -134,7 +135,7 @@ class ChildProcess:
     def send(self, message: dict[str, Any]) -> None:
         """Send a request of many statements, for `replies`, with its database when the child does not have it open.
 
-        Raises ChildDiedError, UnavailableError, and like `open_database_file` (the child lives then).
+        Raises ChildDiedError, UnavailableError, or like `open_database_file` (the child is still alive then).
         """
         self.progress.set(NOT_BEGUN)
         self._begin_by = time.monotonic() + self.limits.start_s
@@ -168,6 +169,7 @@ class ChildProcess:
         when it never begins.
         """
         last = self._begin_by + sum(deadlines) + len(deadlines) * self.limits.grace_s  # whatever the child reports
+        # the running statement changes unseen, so look again after the shortest deadline
         look_again = min(deadlines) + self.limits.grace_s
         while True:
             number, began = self._running(len(deadlines))
@@ -184,7 +186,7 @@ class ChildProcess:
         return found
 
     def _running(self, count: int) -> tuple[int, float]:
-        """The running statement and its start; a child that reports nonsense is in its last."""
+        """A child that reports nonsense counts as being in its last statement."""
         number, began = self.progress.get()
         return min(max(number, NOT_BEGUN), count - 1), began
 
@@ -203,6 +205,7 @@ class ChildProcess:
 
     def _receive(self, end: float, *, started: bool) -> Any:
         size = HEADER.unpack(self._take(HEADER.size, end, started))[0]
+        # a hostile child could announce any size
         if size > MAX_FRAME:
             raise self._died(started)
         body = self._take(size, end, started)
@@ -238,11 +241,10 @@ class ChildProcess:
         self.reap()
 
     def kill(self) -> None:
-        """Send SIGKILL, from any thread."""
+        """May be called from any thread."""
         self.process.kill()
 
     def reap(self) -> None:
-        """Wait for the end and close pipes and memory."""
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
@@ -276,7 +278,6 @@ def probe_walls(limits: Limits | None = None) -> dict[str, bool]:
 
 
 def report_walls() -> dict[str, bool]:
-    """Log the walls of children here and set their metrics. Raises MissingWallsError like `probe_walls`."""
     walls = probe_walls()
     for name, holds in walls.items():
         WALLS.labels(wall=name).set(holds)
@@ -292,5 +293,7 @@ def poll_for(descriptor: int, event: int) -> "select.poll":
 
 
 def wait_ready(poll: "select.poll", end: float) -> bool:
-    """Whether the pipe becomes ready before `end`. Data that is there already counts, however late we wake up."""
+    """Whether the pipe becomes ready before `end`. Data that is there already counts, however late this thread wakes
+    up.
+    """
     return bool(poll.poll(max(end - time.monotonic(), 0) * 1000))

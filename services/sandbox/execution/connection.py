@@ -14,15 +14,16 @@ from services.sandbox.execution.authorizer import Authorizer
 from services.sandbox.execution.limits import Limits
 
 UNIX_EPOCH_MS = 210_866_760_000_000  # 1970-01-01 in the milliseconds of SQLite's Julian days
+# Linear on any text: the possessive ++ and the bounds on names leave nothing to try again.
 COLLATE = re.compile(
     r"""\bCOLLATE\s++(?:"([^"]{0,200})"|'([^']{0,200})'|`([^`]{0,200})`|\[([^\]]{0,200})\]|(\w+))""", re.IGNORECASE
 )
 
 
 class ObservedClock(apsw.VFS):
-    """SQLite's own file system with a clock that can be held and that records whether it was read.
+    """SQLite's file system with a clock that can be held and that records whether it was read.
 
-    A result depends on the moment exactly when SQLite read the time while it ran, however the text says so:
+    A result depends on the moment exactly when SQLite read the time while it ran, however the SQL expresses it:
     `date('now')`, `julianday()`, CURRENT_TIMESTAMP, or a view with one of them.
     """
 
@@ -58,7 +59,6 @@ def built_in_collations() -> frozenset[str]:
 
 
 def foreign_collations(sqlite: apsw.Connection) -> list[str]:
-    """Collations that the schema names and SQLite lacks: the writing program defined them."""
     found: dict[str, str] = {}
     rows = sqlite.execute("SELECT sql FROM sqlite_master WHERE sql LIKE '%collate%'")
     while True:
@@ -104,13 +104,14 @@ class DeadlineClock:
         return time.monotonic() > self.end
 
     def check(self) -> None:
-        """Raise what SQLite raises when its progress handler says stop."""
+        """Raises apsw.InterruptError, as SQLite does when its progress handler says stop."""
         if self.over():
             raise apsw.InterruptError("deadline")
 
 
 def set_limits(connection: apsw.Connection, limits: Limits) -> None:
     connection.limit(apsw.SQLITE_LIMIT_LENGTH, limits.value_bytes)
+    # room for what the sandbox wraps around a text (EXPLAIN, WITH)
     connection.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, limits.sql_bytes + 100_000)
     connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
     connection.limit(apsw.SQLITE_LIMIT_EXPR_DEPTH, limits.expression_depth)
@@ -131,7 +132,7 @@ def harden(connection: apsw.Connection) -> None:
 
 
 def allow_quoted_strings(connection: apsw.Connection, allowed: bool) -> None:
-    """Whether an unknown name in double quotes is a string, which is SQLite's default."""
+    """Set whether an unknown name in double quotes is a string, which is SQLite's default."""
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, int(allowed))
 
 
@@ -155,13 +156,14 @@ class ReadConnection:
         self.path, self.limits, self.clock, self.number, self.size = path, limits, clock, number, size
         self._observed: ReadConnection | None = None
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        # immutable: SQLite looks for no journal or log beside the file
         uri = f"file:{quote(path)}?mode=ro&immutable=1"
         self.sqlite = apsw.Connection(uri, flags=flags, vfs=vfs, statementcachesize=0)
+        # on the observed connection date functions may run
         self.authorizer = Authorizer(watch_dates=vfs is None)
         self.prepare(limits, clock)
 
     def prepare(self, limits: Limits, clock: DeadlineClock) -> None:
-        """Set up everything before the first query; the authorizer comes last because it forbids the rest."""
         self.sqlite.set_progress_handler(clock.over, limits.progress_steps)
         harden(self.sqlite)
         for pragma in ("query_only=1", "temp_store=2", "mmap_size=0"):
@@ -171,10 +173,11 @@ class ReadConnection:
         self.foreign = foreign_collations(self.sqlite)
         register_collations(self.sqlite, self.foreign)
         set_limits(self.sqlite, limits)
+        # last, because it forbids all the steps above
         self.sqlite.authorizer = self.authorizer.reading(tables, modules)
 
     def names(self, sql: str) -> frozenset[str]:
-        """The names that a query gives, in lower case, without those that are not UTF-8: no SQL can say them."""
+        """Names in lower case, without those that are not UTF-8: no SQL can name them."""
         found: set[str] = set()
         rows = self.sqlite.execute(sql)
         while True:
@@ -187,7 +190,7 @@ class ReadConnection:
 
     @property
     def longest(self) -> int:
-        """The bound on a value in a file that stores large ones: none is larger than the file."""
+        # no value is larger than its file
         return max(self.limits.value_bytes, min(self.size, self.limits.stored_value_bytes))
 
     def observed(self) -> "ReadConnection":

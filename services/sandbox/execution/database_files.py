@@ -56,13 +56,14 @@ def check_database_file(path: Path, *, most_bytes: int = FILE_BYTES) -> FileIden
 
 @contextmanager
 def open_database_file(path: Path) -> Iterator[int]:
-    """A descriptor for a child. Raises like `check_database_file` when the file cannot be opened."""
+    """Yield a descriptor for a child. Raises like `check_database_file` when the file cannot be opened."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError):
         check_database_file(path)
         raise
     try:
+        # the path may lead elsewhere since it was checked
         refuse_not_regular(path, os.fstat(descriptor))
         yield descriptor
     finally:
@@ -71,7 +72,6 @@ def open_database_file(path: Path) -> Iterator[int]:
 
 @contextmanager
 def create_files(paths: Sequence[Path]) -> Iterator[list[int]]:
-    """Descriptors of new, empty files for a child to write."""
     descriptors: list[int] = []
     try:
         for path in paths:
@@ -94,6 +94,7 @@ class FileIdentities:
         try:
             status = path.stat()
             now = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            # a log or journal may appear beside a file that has not changed
             if self._known.get(name) == now and not any(map(os.path.exists, (f"{name}-wal", f"{name}-journal"))):
                 return now
         except (OSError, ValueError):
@@ -110,7 +111,7 @@ def refuse_not_regular(path: Path, status: os.stat_result) -> None:
 
 
 def read_header(path: Path) -> tuple[os.stat_result, bytes]:
-    """Status and first bytes of one and the same file, even if the path changes its target meanwhile."""
+    """Status and first bytes come from the same file, even if the path changes its target meanwhile."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
@@ -126,6 +127,7 @@ PAGE_SIZES = frozenset(1 << bits for bits in range(9, 17))
 def refuse_truncated(path: Path, size: int, head: bytes) -> None:
     """Refuse an incomplete download or copy: the header has the number of pages, where its writer maintains it."""
     page = int.from_bytes(head[16:18], "big")
+    # the header has two bytes for it, and writes 65,536 as 1
     page = 65_536 if page == 1 else page
     whole = int.from_bytes(head[28:32], "big") * page
     kept = head[24:28] == head[92:96] and page in PAGE_SIZES  # otherwise SQLite reports what is wrong
@@ -162,6 +164,7 @@ def wal_has_new_pages(path: Path, log: bytes) -> bool:
     if len(log) > WAL_BYTES_READ:
         return True
     size, salts = int.from_bytes(log[8:12], "big"), log[16:24]
+    # in doubt the log holds something
     if not 512 <= size <= 65_536:
         return True
     pages: dict[int, bytes] = {}

@@ -14,7 +14,7 @@ FLUSH_S = 0.002  # how long a child may hold back the answers of quick statement
 class Limits:
     """Budgets of one query and limits of one child. Times are wall-clock seconds, sizes are bytes.
 
-    `heap_bytes` is SQLite's own hard limit; `address_space_bytes` bounds the whole child behind it. With
+    `heap_bytes` is SQLite's hard limit; `address_space_bytes` bounds the whole child behind it. With
     `require_walls`, a child that lacks a wall of the kernel serves nothing. `text_errors` decides what happens to text
     that is not UTF-8: `replace` marks it, `strict` gives `decode_error`. `value_bytes` bounds the values that a query
     makes. Stored values may be larger: when a query meets one, the bound rises to the file's size, up to
@@ -58,7 +58,7 @@ class Limits:
 
 
 def checked_deadline(deadline_s: float) -> float:
-    """Return the deadline if it is a positive finite number of seconds; otherwise raise InvalidInputError."""
+    """Return the deadline. Raises InvalidInputError unless it is a positive finite number of seconds."""
     if not math.isfinite(deadline_s) or deadline_s <= 0:
         raise InvalidInputError(f"The deadline is {deadline_s} s; give a number of seconds above 0.")
     return deadline_s

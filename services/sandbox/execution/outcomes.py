@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import apsw
 
+# The first match decides.
 PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("ambiguous_column", re.compile(r"ambiguous column name")),
     ("unknown_column", re.compile(r"no such column|has no column named|column not present in both tables")),
@@ -25,7 +26,7 @@ PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(r"fts5: |unterminated string|invalid Unicode escape|may only be used within"),
     ),
 )
-# What SQLite's message means, appended where it alone says too little.
+# What SQLite's message means, appended where the message alone is unclear.
 MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^incomplete input"), "the SQL ends in the middle of a statement"),
     (re.compile(r"^Recursion limit|^parser stack overflow"), "the SQL is nested too deep"),
@@ -41,7 +42,7 @@ MEANINGS: tuple[tuple[re.Pattern[str], str], ...] = (
         "(a, b) may stand only in comparisons with as many values on both sides, and in IN",
     ),
 )
-# Our limits that are below SQLite's own: without them the statement would go on.
+# Limits of the sandbox that are below SQLite's: without them the statement would go on.
 OUR_LIMITS = re.compile(
     r"^(string or blob too big|statement too long|Expression tree is too large|too many terms in compound SELECT"
     r"|LIKE or GLOB pattern too complex)"
@@ -64,7 +65,7 @@ class Failure:
 
     outcome: str
     message: str
-    sandbox_limited: bool = False  # one of our limits stopped it, not SQLite
+    sandbox_limited: bool = False  # a limit of the sandbox stopped it, not one of SQLite's
 
 
 def classify_error(error: BaseException, denied: str | None = None) -> Failure:
@@ -99,7 +100,6 @@ def classify_message(text: str, denied: str | None) -> Failure:
 
 
 def explain_message(text: str) -> str:
-    """Add what the message means where SQLite alone says too little."""
     text = shorten_message(text)
     for pattern, meaning in MEANINGS:
         if pattern.search(text):
@@ -108,6 +108,6 @@ def explain_message(text: str) -> str:
 
 
 def shorten_message(text: str) -> str:
-    """Cut out the middle: the culprit comes first and what is wrong with it last."""
+    """Cut out the middle: the culprit comes first, and what is wrong with it last."""
     half = MESSAGE_CHARS // 2
     return text if len(text) <= MESSAGE_CHARS else f"{text[:half]} … {text[-half:]}"

@@ -54,7 +54,7 @@ class BuildProcess:
         return self._child.pid if self._child is not None else None
 
     def kill(self) -> None:
-        """Send SIGKILL at once; whoever waits or calls later gets CancelledError."""
+        """Can come from any thread; waiting and later calls get CancelledError."""
         self._ended = True
         if (child := self._child) is not None:
             child.kill()
@@ -72,6 +72,7 @@ class BuildProcess:
                 self._child = ChildProcess(self.limits, BUILD_CHILD)
             except OSError as error:
                 raise UnavailableError(f"A sandbox child cannot be started: {error}.") from error
+        # `kill` may have come while the child was being started
         if self._ended:
             self._child.kill()
         self._built += 1
@@ -105,7 +106,7 @@ class SandboxPool:
         self._end: str | None = None
 
     def execute(self, database: Path, sql: str, *, deadline_s: float | None = None, keep_rows: int = 20) -> Execution:
-        """Run one SQL. Raises NotFoundError or InvalidInputError for an unusable database or budget."""
+        """Raises NotFoundError or InvalidInputError for an unusable database or budget."""
         return self.run(ExecutionRequest(database, sql, deadline_s, keep_rows))
 
     def run(self, request: ExecutionRequest) -> Execution:
@@ -116,6 +117,7 @@ class SandboxPool:
         plan = BatchPlan(requests, self.limits, self.files)
         todo = deque(plan.batches())
         workers = min(self.children, len(todo))
+        # one batch needs no thread
         if workers < 2:
             self._work(plan, todo)
             return plan.results()
@@ -126,12 +128,10 @@ class SandboxPool:
         return plan.results()
 
     def describe(self, database: Path, sample_rows: int) -> list[dict[str, Any]]:
-        """Raises InvalidInputError when it takes too long."""
         tables: list[dict[str, Any]] = self.describe_all(database, sample_rows)["tables"]
         return tables
 
     def describe_all(self, database: Path, sample_rows: int) -> dict[str, Any]:
-        """Tables, views and warnings for `make_card`. Raises like `describe`."""
         statement = {"sql": "", "deadline_s": self.limits.gold_deadline_s, "sample_rows": sample_rows}
         batch = StatementBatch(database, self.files.identity(database), [0], [statement])
         replies = self._serve(batch, {**batch.message(), "op": "describe"})
@@ -148,7 +148,7 @@ class SandboxPool:
             return sorted(child.pid for child in self._all if child.alive)
 
     def kill(self) -> None:
-        """Send SIGKILL to every child; whoever waits or calls later gets CancelledError."""
+        """Waiting and later calls get CancelledError."""
         self.builder.kill()
         with self._ready:
             self._end = "killed"
@@ -157,9 +157,9 @@ class SandboxPool:
             self._ready.notify_all()
 
     def close(self) -> None:
-        """End all children and wait for them; running calls are cut off."""
         self.builder.close()
         with self._ready:
+            # `killed` stays, so that waiting calls get CancelledError
             self._end = self._end or "closed"
             children, self._all = list(self._all), set()
             idle, self._free = [child for child in self._free if child is not None], []
@@ -177,7 +177,6 @@ class SandboxPool:
         self.close()
 
     def _work(self, plan: BatchPlan, todo: deque[StatementBatch]) -> None:
-        """Work off batches until none is left; an error empties the queue."""
         try:
             while True:
                 try:
@@ -190,6 +189,7 @@ class SandboxPool:
                         plan.answers[batch.places[number]] = Execution.from_reply(reply)
                     batch = batch.without(*replies) if len(replies) < len(batch.places) else None
         except BaseException:
+            # the other threads stop at their next batch
             todo.clear()
             raise
 
@@ -210,6 +210,7 @@ class SandboxPool:
             except ChildDiedError as death:
                 self._check_end()
                 if death.started:
+                    # the child wrote this number itself and may be hostile: keep it in range
                     at = min(max(death.at, len(replies)), len(deadlines) - 1)
                     return {**dict(enumerate(replies)), at: died_reply(death, deadlines[at])}
             finally:
@@ -262,7 +263,7 @@ class SandboxPool:
 
 
 def died_reply(death: ChildDiedError, deadline_s: float) -> dict[str, Any]:
-    """Stands in for the reply of a child that died; the kernel kills one that used too much CPU."""
+    # the kernel ends a child that used too much CPU
     if death.status == -signal.SIGXCPU:
         return timeout_reply(deadline_s)
     message = f"the query ended its process (exit status {death.status})"
@@ -270,7 +271,6 @@ def died_reply(death: ChildDiedError, deadline_s: float) -> dict[str, Any]:
 
 
 def timeout_reply(deadline_s: float) -> dict[str, Any]:
-    """Stands in for the reply of a child that was killed at its deadline."""
     message = "the query ran past its deadline and was killed"
     return {"outcome": Outcome.TIMEOUT.value, "message": message, "elapsed_ms": round(deadline_s * 1000, 3)}
 

@@ -40,7 +40,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def read_exactly(descriptor: int, size: int) -> bytes | None:
-    """`size` bytes, or None when the other end closed first."""
+    """None when the other end closed first."""
     parts: list[bytes] = []
     while size:
         part = os.read(descriptor, min(size, 1 << 20))
@@ -52,7 +52,7 @@ def read_exactly(descriptor: int, size: int) -> bytes | None:
 
 
 def read_message(descriptor: int) -> dict[str, Any] | None:
-    """The next message of a blocking pipe, or None at its end."""
+    """None at the end of the pipe."""
     header = read_exactly(descriptor, HEADER.size)
     if header is None:
         return None
@@ -82,7 +82,7 @@ class Progress:
         self.set(NOT_BEGUN)
 
     def set(self, number: int) -> None:
-        """Statement `number` begins now (by the machine's monotonic clock, the same in both processes)."""
+        """Statement `number` begins now, by the machine's monotonic clock, which both processes share."""
         self._word[0] = (time.monotonic_ns() // 1000) << NUMBER_BITS | (number + 1)
 
     def set_walls(self, walls: int) -> None:
@@ -98,7 +98,7 @@ class Progress:
 
 
 def create_progress_memory() -> int:
-    """A descriptor of new memory for a child; the caller closes it."""
+    """The caller closes the descriptor."""
     descriptor = os.memfd_create("sense-progress")
     os.ftruncate(descriptor, PROGRESS_BYTES)
     return descriptor
@@ -111,15 +111,15 @@ OpenCall = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.
 
 
 def given_path(descriptor: int) -> str:
-    """The name under which SQLite opens a file from the parent."""
     return f"{GIVEN_FOLDER}/{descriptor}"
 
 
 def _open_given(path: bytes, _flags: int, _mode: int) -> int:
-    """Replaces the C library's `open`; SQLite closes what it gets."""
+    """Replaces the `open` of the C library; SQLite closes what it gets."""
     found = GIVEN_PATH.fullmatch(path)
     try:
         if found is not None:
+            # a copy, because the file may be opened again after SQLite closes this one
             return os.dup(int(found[1]))
     except OSError as error:
         ctypes.set_errno(error.errno or errno.EBADF)
@@ -128,6 +128,7 @@ def _open_given(path: bytes, _flags: int, _mode: int) -> int:
     return -1
 
 
+# Must stay alive as long as SQLite may call it.
 OPEN_GIVEN = OpenCall(_open_given)
 
 

@@ -20,11 +20,10 @@ from services.sandbox.judging.comparison import Comparison, ComparisonRule, Comp
 from shared.sql.tokens import tokens
 
 HINT_START, HINT_END = 'no such column: "', '" - should this be a string literal'
-MAX_FALLBACKS = 16
+MAX_FALLBACKS = 16  # each one compiles the text again
 
 
 def suggests_string(message: str) -> bool:
-    """Whether SQLite suggests that a name in double quotes is meant as a string."""
     return suggested_string(message) is not None
 
 
@@ -51,6 +50,7 @@ def find_string_fallbacks(sqlite: apsw.Connection, sql: str, message: str) -> li
 
 def replace_with_string(sql: str, name: str) -> str:
     literal = "'" + name.replace("'", "''") + "'"
+    # without text in single quotes a plain replacement hits names only
     if "'" not in sql and '"' not in name:
         return sql.replace(f'"{name}"', literal)
     return "".join(
@@ -60,8 +60,9 @@ def replace_with_string(sql: str, name: str) -> str:
 
 
 def compile_error(sqlite: apsw.Connection, sql: str) -> str:
-    """SQLite's complaint about the text, empty if there is none; nothing runs."""
+    """SQLite's complaint about the text, empty if there is none. Nothing runs."""
     cursor = sqlite.cursor()
+    # a trace that returns False stops the statement before it runs
     cursor.exec_trace = lambda *_: False
     try:
         cursor.execute(sql)
@@ -79,7 +80,7 @@ WIDE_COLUMNS = 16  # a row this wide may be large by itself, so its size is chec
 
 
 class DateFunctionError(Exception):
-    """The statement has date functions and must run where result the time is observed."""
+    """The statement has date functions and must run where reads of the clock are observed."""
 
 
 @dataclass
@@ -96,7 +97,7 @@ class PartialResult:
 
 
 class Query:
-    """One SQL text with its budgets, run once. `request` is made by `ExecutionRequest.message`."""
+    """One SQL text with its budgets, run once. `request` comes from `ExecutionRequest.message`."""
 
     def __init__(
         self, connection: ReadConnection, clock: DeadlineClock, limits: Limits, request: dict[str, Any]
@@ -194,7 +195,7 @@ class Query:
         return found
 
     def read(self) -> PartialResult:
-        """Run; if SQLite suggests that a name in double quotes is a string, run again result it as one."""
+        """Run the SQL; if SQLite takes a name in double quotes for a string, run it again with such strings allowed."""
         result = self.attempt(self.sql)
         if result.failure is None or not suggests_string(result.failure.message):
             return self.decoded(result)
@@ -206,7 +207,7 @@ class Query:
             allow_quoted_strings(self.connection.sqlite, False)
 
     def decoded(self, result: PartialResult) -> PartialResult:
-        """The same result with invalid UTF-8 marked or dropped, where the policy says so."""
+        """The same result with invalid UTF-8 marked or dropped, where the policy allows it."""
         failed = result.failure is not None and result.failure.outcome == "decode_error"
         if not failed or self.text_errors == "strict" or not result.columns:
             return result
@@ -214,7 +215,9 @@ class Query:
         inner = result.statement.rstrip().rstrip(";")
         names = ", ".join(f"c{n}" for n in range(width))
         cells = ", ".join(f"typeof(c{n}), iif(typeof(c{n}) = 'text', CAST(c{n} AS BLOB), c{n})" for n in range(width))
+        # the line break keeps a comment at the end of the statement from swallowing the parenthesis
         again = self.attempt(f"WITH sandbox_rows({names}) AS ({inner}\n) SELECT {cells} FROM sandbox_rows", pairs=True)
+        # the statement cannot stand inside WITH, so the first failure holds
         if again.failure is not None and again.failure.outcome == "syntax_error":
             return result
         again.columns = result.columns
@@ -236,6 +239,7 @@ class Query:
         try:
             return self.run_on(sql, pairs)
         except DateFunctionError:
+            # the observed connection is another one and needs the same setting
             quoted = bool(self.connection.sqlite.config(apsw.SQLITE_DBCONFIG_DQS_DML, -1))
         try:
             self.connection = self.connection.observed()
@@ -280,7 +284,7 @@ class Query:
         return result
 
     def begin(self, result: PartialResult, sql: str, cursor: apsw.Cursor, statement: str) -> bool:
-        """Called by apsw before a statement runs: note its columns, refuse a second statement."""
+        """apsw calls this before a statement runs: note its columns, refuse a second statement."""
         if result.statement or is_blank(statement):
             return True
         if len(statement) < len(sql) and not is_blank(rest := sql[len(statement) :]):
@@ -292,7 +296,6 @@ class Query:
         return True
 
     def drain(self, result: PartialResult, cursor: apsw.Cursor, pairs: bool) -> None:
-        """Read rows to the end or to a cap, in chunks that are never large."""
         limits = self.limits
         too_large = Failure("byte_limit", f"the result is larger than {limits.max_bytes} bytes", sandbox_limited=True)
         size = max(1, min(CHUNK_ROWS, CHUNK_BYTES // (self.longest * max(1, len(result.columns)))))
@@ -301,6 +304,7 @@ class Query:
             if len(result.columns) >= WIDE_COLUMNS:
                 raw = sum(len(cell) for row in rows for cell in row if isinstance(cell, str | bytes))
                 if raw > limits.max_bytes:
+                    # one row stays, because `Execution.capped` needs one
                     result.rows, result.capped, result.failure = result.rows or rows[:1], True, too_large
                     return
             encoded = encode(rows)
@@ -341,7 +345,7 @@ class GoldComparer:
         self._known: OrderedDict[tuple[int, str, str], Reply] = OrderedDict()
 
     def run(self, connection: ReadConnection, gold: dict[str, Any], *, with_marks: bool = False) -> Reply:
-        """The gold's reply; a new run has its own deadline."""
+        """Return the gold's reply; a gold that is not in the cache gets a deadline to itself."""
         key = (connection.number, gold["sql"], str(gold["rule"]))
         if with_marks or key not in self._known:
             self.clock.start(gold["deadline_s"])
@@ -355,7 +359,7 @@ class GoldComparer:
         return self._known[key]
 
     def answer(self, connection: ReadConnection, statement: dict[str, Any]) -> Reply:
-        """The candidate's reply with the gold's in it; the candidate does not run when the gold gave no result."""
+        """The candidate's reply with the gold's in it; the candidate does not run when the gold has no result."""
         gold = self.run(connection, statement["gold"])
         if gold["outcome"] not in ("ok", "empty"):
             return {"outcome": "not_run", "gold": gold}

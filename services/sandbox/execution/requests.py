@@ -18,10 +18,10 @@ ShownCell = str | int | float | None
 class ExecutionRequest:
     """One SQL for one database. With a `rule` its result is fingerprinted; judging uses the fields after it.
 
-    `leave_target` asks a gold's run for what candidates are compared with, `target` asks for that comparison. With
-    `gold`, the child runs that first, with its own deadline, and compares. `repeat` further runs are timed within the
-    deadline. With `program`, the SQL is compiled and not run. `now_ms` is the time that date functions see, in
-    milliseconds since 1970; None is the time of the run.
+    `leave_target` makes the run of a gold return what candidates are compared with; `target` makes a candidate's run
+    compare. With `gold`, the child runs the gold first, with a separate deadline, and compares. `repeat` further runs
+    are timed within the deadline. With `program`, the SQL is compiled and not run. `now_ms` is the time that date
+    functions see, in milliseconds since 1970; None is the time of the run.
     """
 
     database: Path
@@ -40,7 +40,6 @@ class ExecutionRequest:
     now_ms: int | None = None
 
     def message(self, deadline_s: float) -> dict[str, Any]:
-        """The statement as a child reads it."""
         message: dict[str, Any] = {"sql": self.sql, "deadline_s": deadline_s, "keep_rows": self.keep_rows}
         if self.now_ms is not None:
             message["now"] = self.now_ms
@@ -53,6 +52,7 @@ class ExecutionRequest:
             gold = {"sql": self.gold, "deadline_s": self.gold_deadline_s, "keep_rows": self.keep_rows}
             gold |= {"now": self.now_ms}
             message |= {"gold": {**gold, "rule": message.get("rule")}, "only_wrong": self.only_wrong}
+            # the parent waits for both runs; `own_s` is left for the candidate
             message |= {"own_s": deadline_s, "deadline_s": deadline_s + self.gold_deadline_s}
         if self.repeat:
             message["repeat"] = self.repeat
@@ -66,12 +66,12 @@ class Execution:
     """One run of one SQL. `rows` is a view for people; the fingerprint covers all rows, None unless all were read.
 
     `truncated`: the view lacks rows or parts of cells. `double_quoted_strings`: names in double quotes that no table
-    has, read as strings. `matched` answers a request's target: equal, not equal, or None if not settled (`wants_marks`:
-    not with a target without marks). `gold` is the run of the request's gold. `timings`: seconds to the first and last
-    row of each repeated run. `program`: a hash of the bytecode, where the request asks for it. `clock`: SQLite read the
-    time, so another moment may give another result. `sandbox_limited`: one of our limits stopped it where SQLite would
-    have gone on, so it says nothing about the SQL. `foreign`: the database names a collation that SQLite lacks, so
-    SQLite refuses more of its SQL.
+    has, read as strings. `matched` answers the target of a request: equal, not equal, or None if not settled
+    (`wants_marks`: not with a target without marks). `gold` is the run of the request's gold. `timings`: seconds to the
+    first and last row of each repeated run. `program`: a hash of the bytecode, if requested. `clock`: SQLite read the
+    time, so another moment may give another result. `sandbox_limited`: a limit of the sandbox stopped the SQL where
+    SQLite would have gone on, so this says nothing about the SQL. `foreign`: the database names a collation that SQLite
+    lacks, so SQLite refuses more of its SQL.
     """
 
     outcome: Outcome
@@ -110,38 +110,36 @@ class Execution:
 
     @property
     def capped(self) -> bool:
-        """Whether the SQL ran but gave more rows or bytes than the sandbox reads."""
+        """Whether the SQL ran but returned more rows or bytes than the sandbox reads."""
         return self.outcome in (Outcome.ROW_LIMIT, Outcome.BYTE_LIMIT) and self.row_count > 0
 
     @property
     def all_null(self) -> bool:
-        """Whether the whole result holds nothing but NULL."""
         return (
             self.outcome is Outcome.OK and not self.truncated and all(cell is None for row in self.rows for cell in row)
         )
 
     def target(self) -> ComparisonTarget:
-        """What candidates are compared with; the gold's request must have asked for it."""
+        """The gold's request must have set `leave_target`."""
         marks = tuple((bag, listed) for bag, listed in self.marks)
         return ComparisonTarget(self.fingerprint or "", self.row_count, len(self.columns), marks, self.keyed)
 
     def shown(self) -> dict[str, Any]:
-        """The part that callers see."""
         names = ("rows", "columns", "row_count", "truncated", "elapsed_ms", "message")
         return {"outcome": self.outcome.value, **{name: getattr(self, name) for name in names}}
 
     def view(self) -> ResultView:
-        """The part that records in the object store carry."""
         return ResultView(**{name: getattr(self, name) for name in ResultView.model_fields})
 
 
+# Bounds of one message to a child.
 MAX_BATCH_STATEMENTS = 32
 MAX_BATCH_CHARS = 500_000
 
 
 @dataclass
 class StatementBatch:
-    """Statements for one database; `places` says which of the distinct requests each is."""
+    """Statements for one database; `places` holds the place of each among the distinct requests."""
 
     database: Path
     identity: FileIdentity
@@ -159,7 +157,6 @@ class StatementBatch:
         return {"op": "query", "database": path, "identity": self.identity, "statements": self.statements}
 
     def without(self, *answered: int) -> "StatementBatch | None":
-        """What is left once these statements have their answer."""
         gone = set(answered)
         left = [number for number in range(len(self.places)) if number not in gone]
         if not left:
@@ -181,7 +178,7 @@ class BatchPlan:
         self.answers: list[Execution | None] = [None] * len(self.distinct)
 
     def batches(self) -> list[StatementBatch]:
-        """Batches in order; what need not reach a child is answered here."""
+        """Batches in order; texts that need not reach a child are answered here."""
         found: list[StatementBatch] = []
         identities: dict[Path, FileIdentity] = {}
         for request, place in self.distinct.items():
@@ -207,8 +204,9 @@ class BatchPlan:
 
 
 def reject_unsendable(sql: str, limits: Limits) -> Execution | None:
-    """The outcome of a text that need not reach a child: too long, or not text that SQLite takes."""
+    """The outcome of a text that need not reach a child (too long, or not text that SQLite takes); otherwise None."""
     try:
+        # ASCII needs no copy to count its bytes
         size = len(sql) if sql.isascii() else len(sql.encode())
     except UnicodeEncodeError:
         return Execution(Outcome.SYNTAX_ERROR, message="the SQL holds a character that is not valid Unicode")

@@ -1,10 +1,10 @@
 """The walls that a child puts around itself before it reads any SQL: resource limits, Landlock, seccomp.
 
 Landlock forbids files by name, TCP, and signals beyond the process. Nothing is allowed by name, so there is nothing to
-list: a child reads and writes only what it was handed open. Newer kernels know more of it
-(docs.kernel.org/userspace-api/landlock.html), and each is asked for all it knows. Seccomp is a list of allowed system
-calls: reading what was handed over, memory, threads, clocks. Other calls give EPERM, those newer than the list ENOSYS.
-Where the kernel or a container refuses a wall, the child runs without it and says so.
+list: a child reads and writes only files that were passed to it open. Newer kernels handle more rights
+(docs.kernel.org/userspace-api/landlock.html); all that a kernel knows are forbidden. Seccomp is a list of allowed
+system calls: reading passed files, memory, threads, clocks. Other calls give EPERM, those newer than the list ENOSYS.
+Where the kernel or a container refuses a wall, the child runs without it and reports that.
 """
 
 import contextlib
@@ -43,13 +43,13 @@ class LandlockRuleset(ctypes.Structure):
 
 
 def landlock_version() -> int:
-    """Landlock's version in this kernel; 0 if it is missing or off."""
+    """0 if Landlock is missing or off."""
     libc = ctypes.CDLL(None, use_errno=True)
     return max(0, int(libc.syscall(ctypes.c_long(CREATE_RULESET), None, ctypes.c_size_t(0), VERSION_FLAG)))
 
 
 def restrict_with_landlock() -> int:
-    """Restrict this thread and those it starts. Returns the version that holds, 0 for none."""
+    """Restrict this thread and those that it starts. Returns the version that holds, 0 for none."""
     found = landlock_version()
     if not found:
         return 0
@@ -59,6 +59,7 @@ def restrict_with_landlock() -> int:
     rules.scopes = SCOPES if found >= SCOPE_VERSION else 0
     size = ctypes.c_size_t(ctypes.sizeof(rules))
     ruleset = libc.syscall(ctypes.c_long(CREATE_RULESET), ctypes.byref(rules), size, 0)
+    # without root the kernel accepts no ruleset before this
     if ruleset < 0 or libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         return 0
     held = not libc.syscall(ctypes.c_long(RESTRICT_SELF), ruleset, 0)
@@ -123,12 +124,12 @@ ALLOWED_CALLS: CallNumbers = {
     "restart_syscall": (219, 128),
     "exit": (60, 93),
     "exit_group": (231, 94),
-    # its own signals
+    # signals of the process itself
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
     "rt_sigreturn": (15, 139),
     "sigaltstack": (131, 132),
-    # clocks, random numbers, its own identity
+    # clocks, random numbers, identity of the process
     "clock_gettime": (228, 113),
     "clock_getres": (229, 114),
     "gettimeofday": (96, 169),
@@ -186,10 +187,12 @@ class SeccompProgram:
     def __init__(self, column: int, arch: int) -> None:
         self.column = column
         self.code = bytearray()
+        # numbers mean other calls on another architecture, so that is checked first
         self.add(LOAD, ARCH_AT)
         self.add(JUMP_EQUAL, arch, 1, 0)
         self.add(RETURN, KILL_PROCESS)
         self.add(LOAD, NUMBER_AT)
+        # x32 has the same architecture and other numbers
         self.add(JUMP_AT_LEAST, X32_BIT, 0, 1)
         self.add(RETURN, ERRNO | errno.EPERM)
 
@@ -204,7 +207,7 @@ class SeccompProgram:
                 self.add(RETURN, ALLOW)
 
     def allow_where(self, call: CallNumber, argument: int, values: Iterable[int], test: int = JUMP_EQUAL) -> None:
-        """Allow a call when an argument's low half passes the test for one of the values."""
+        """Allow a call when the low half of an argument passes the test for one of the values."""
         number, wanted = call[self.column], tuple(values)
         if number is None:
             return
@@ -222,7 +225,7 @@ class SeccompProgram:
 
 
 def build_seccomp_program(machine: str, *, writing: bool) -> bytes:
-    """The filter as the kernel takes it; with `writing`, handed-over files may be written and grow."""
+    """The filter in the form that the kernel takes; with `writing`, passed files may be written and grow."""
     built = SeccompProgram(*MACHINES[machine])
     built.allow(ALLOWED_CALLS.values())
     if writing:
@@ -230,6 +233,7 @@ def build_seccomp_program(machine: str, *, writing: bool) -> bytes:
     built.allow_where(CLONE, 0, [CLONE_THREAD], JUMP_ANY_BIT)
     built.allow_where(KILL, 0, [os.getpid()])
     built.allow_where(TGKILL, 0, [os.getpid()])
+    # 0 is the process itself
     built.allow_where(PRLIMIT, 0, [0])
     built.allow_where(FCNTL, 1, FCNTL_COMMANDS)
     built.allow_where(PRCTL, 0, PRCTL_OPTIONS)
@@ -251,6 +255,7 @@ def install_seccomp(*, writing: bool) -> bool:
     code = build_seccomp_program(machine, writing=writing)
     filled = SockFprog(len(code) // 8, code)
     libc = ctypes.CDLL(None, use_errno=True)
+    # without root the kernel accepts no filter before this
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         return False
     number = SECCOMP_CALL[MACHINES[machine][0]]
@@ -258,11 +263,11 @@ def install_seccomp(*, writing: bool) -> bool:
     return not libc.syscall(ctypes.c_long(number), SECCOMP_SET_MODE_FILTER, flags, ctypes.byref(filled))
 
 
+# How often the parent id is compared while the pipe stays open.
 PARENT_CHECK_MS = 1_000
 
 
 def lower_limit(kind: int, value: int) -> None:
-    """Set the soft and hard limit, never above the present hard limit."""
     hard = resource.getrlimit(kind)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (value, value))
@@ -289,8 +294,9 @@ def wall_in(limits: Limits, progress: Progress, *, file_bytes: int = 0) -> None:
 
 
 def allow_cpu(seconds: float) -> None:
-    """Allow about `seconds` more of CPU time; beyond that the kernel ends the process (SIGXCPU)."""
+    """Allow about `seconds` more of CPU time; after that the kernel ends the process (SIGXCPU)."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
+    # the limit counts whole seconds from the start of the process, so what is used already is added
     soft = int(usage.ru_utime + usage.ru_stime + seconds) + 2
     with contextlib.suppress(ValueError):  # a lower hard limit from outside holds anyway
         resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))

@@ -28,7 +28,7 @@ from services.sandbox.execution.protocol import given_path
 
 MOST_TABLES, MOST_COLUMNS, MOST_SCHEMA_BYTES = 1_000, 20_000, 4_000_000
 FAULTS, BROKEN_ROWS, MESSAGE_CHARS = 20, 10_000, 300
-# What integrity_check says about values stored against their schema: the file itself is sound.
+# What integrity_check reports about values stored against their schema: the file itself is sound.
 SOUND = re.compile(r"(NULL|NUMERIC|TEXT|non-\w+) value in ")
 COUNTS = """SELECT (SELECT count(*) FROM pragma_table_list
   WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'),
@@ -57,6 +57,7 @@ def inspect(file: int, limits: Limits, clock: DeadlineClock) -> dict[str, Any]:
     found = count_schema(sqlite)
     warnings = [WAL] if 2 in os.pread(file, 20, 0)[18:20] else []  # the header's file format versions
     foreign = foreign_collations(sqlite)
+    # every pair compares as equal: only pages are checked then, no order
     register_collations(sqlite, foreign, lambda _one, _other: 0)
     warnings += check_integrity(sqlite, foreign)
     warnings += check_foreign_keys(sqlite)
@@ -64,7 +65,7 @@ def inspect(file: int, limits: Limits, clock: DeadlineClock) -> dict[str, Any]:
 
 
 def count_schema(sqlite: apsw.Connection) -> dict[str, int]:
-    """Refuses a schema that is empty or larger than any card should be."""
+    """Raises FileRefusedError for a schema that is empty or larger than a card should be."""
     tables, views, triggers, entries, size = (int(n or 0) for n in sqlite.execute(COUNTS).fetchall()[0])
     if entries > MOST_TABLES or size > MOST_SCHEMA_BYTES:
         raise FileRefusedError(
@@ -79,7 +80,7 @@ def count_schema(sqlite: apsw.Connection) -> dict[str, int]:
 
 
 def check_integrity(sqlite: apsw.Connection, foreign: Sequence[str] = ()) -> list[str]:
-    """Warnings about values that break their own schema. Raises FileRefusedError for a damaged file.
+    """Warnings about values that break the schema of their table. Raises FileRefusedError for a damaged file.
 
     When an index needs a collation or function that only its program has, its order and content cannot be checked.
     Pages can (`quick_check`), table by table if necessary.
@@ -110,7 +111,6 @@ def check_each_table(sqlite: apsw.Connection) -> list[str]:
 
 
 def read_check(lines: Sequence[str]) -> list[str]:
-    """Raises FileRefusedError when the check reports anything but values against their schema."""
     broken = [line for line in lines if line != "ok" and not SOUND.match(line)]
     if broken:
         first = broken[0].replace("\n", " ")[:MESSAGE_CHARS]
@@ -124,6 +124,7 @@ def check_foreign_keys(sqlite: apsw.Connection) -> list[str]:
     try:
         for table, *_ in sqlite.execute("PRAGMA foreign_key_check"):
             broken[str(table)] += 1
+            # a file with very many of them would use up the deadline
             if broken.total() >= BROKEN_ROWS:
                 break
     except apsw.InterruptError:

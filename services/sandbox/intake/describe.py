@@ -24,8 +24,8 @@ Comments = tuple[str | None, dict[str, str]]
 def read_comments(sql: str) -> Comments:
     """The table's comment and those of its columns, by name in lower case.
 
-    A comment on a column's line belongs to that column, one on its own line to the next column, and what stands before
-    the first column's line to the table.
+    A comment on a column's line belongs to that column, one on a line by itself to the next column, and what stands
+    before the first column's line to the table.
     """
     reader = CommentReader()
     for kind, text, fresh in with_lines(sql):
@@ -58,7 +58,6 @@ class CommentReader:
         self.depth += {"(": 1, ")": -1}.get(text, 0)
 
     def begin(self, kind: str, text: str) -> None:
-        """The first token of a part: a column's name or a constraint's keyword."""
         self.begins = False
         if kind == "word" and text.lower() in CONSTRAINTS:
             self.current = None
@@ -68,7 +67,7 @@ class CommentReader:
         self.waiting = []
 
     def comment(self, text: str, fresh: bool) -> None:
-        """`fresh` says that the comment begins its line."""
+        """`fresh` is true when the comment begins its line."""
         if self.depth == 0:
             self.table.append(text)
         elif not fresh:
@@ -80,7 +79,6 @@ class CommentReader:
 
 
 def with_lines(sql: str) -> Iterator[tuple[str, str, bool]]:
-    """Tokens, each with whether it is the first on its line."""
     fresh = False
     for kind, text in tokens(sql):
         yield kind, text, fresh
@@ -129,7 +127,7 @@ WHEN typeof({cell}) = 'blob' THEN substr({cell}, 1, 804) ELSE {cell} END"""
 
 
 def describe(connection: ReadConnection, sample_rows: int, limits: Limits) -> dict[str, Any]:
-    """The content of a schema card as plain data. These statements are ours, so the authorizer rests meanwhile."""
+    # the statements below are not hostile and read what the authorizer forbids
     guard = connection.sqlite.authorizer
     connection.sqlite.authorizer = None
     try:
@@ -158,7 +156,7 @@ def describe(connection: ReadConnection, sample_rows: int, limits: Limits) -> di
 
 
 def schema_entries(sqlite: apsw.Connection, warnings: list[str]) -> Iterator[tuple[str, str, str]]:
-    """(name, SQL, kind) of tables, then of views. No SQL can say a name that is not UTF-8."""
+    """Yield (name, SQL, kind) of tables, then of views. A name that is not UTF-8 is left out: no SQL can name it."""
     for sql in (TABLES, VIEWS):
         rows = sqlite.execute(sql)
         while True:
@@ -198,6 +196,7 @@ def describe_view(
     inside = connection.observed()
     try:
         declared = fetch_all(connection.sqlite, COLUMNS, name)
+        # LIMIT 0 compiles the view without reading a row
         fetch_all(inside.sqlite, f"SELECT * FROM {quote_identifier(name)} LIMIT 0")
     except (apsw.Error, UnicodeDecodeError) as error:
         reason = classify_error(error, inside.authorizer.denied).message
@@ -206,6 +205,7 @@ def describe_view(
     try:
         rows = view_rows(inside, name, [column[0] for column in declared], limits)
     except (apsw.Error, MemoryError) as error:
+        # the deadline of the whole card ends it; the bound on steps costs only these rows
         connection.clock.check()
         late = isinstance(error, apsw.InterruptError)
         reason = "it takes long to read" if late else classify_error(error, inside.authorizer.denied).message
@@ -232,7 +232,7 @@ def describe_view(
 def view_rows(connection: ReadConnection, name: str, columns: list[str], limits: Limits) -> list[list[Any]]:
     """The view's first rows; none if SQLite read the time.
 
-    Work is bounded in steps, not in seconds, so that every machine makes the same card.
+    Work is bounded in steps, not in seconds, so that every machine produces the same card.
     """
     sqlite, looks = connection.sqlite, 0
 
@@ -256,12 +256,12 @@ def view_rows(connection: ReadConnection, name: str, columns: list[str], limits:
 def describe_table(
     sqlite: apsw.Connection, name: str, sql: str, sample_rows: int, warnings: list[str]
 ) -> dict[str, Any]:
-    """One table, as `TableCard` has it; a computed column whose function is missing has no values."""
     declared = fetch_all(sqlite, COLUMNS, name)
     names, most = [column[0] for column in declared], max(sample_rows, SCANNED_ROWS)
     try:
         rows = first_rows(sqlite, name, names, most)
     except apsw.SQLError:
+        # find the columns at fault one by one
         unreadable: dict[str, str] = {}
         for column in names:
             try:
@@ -305,7 +305,6 @@ def foreign_keys(sqlite: apsw.Connection, name: str) -> list[dict[str, str]]:
 
 
 def primary_key(sqlite: apsw.Connection, name: str, place: int) -> str:
-    """The column of the primary key at `place` (from 0); `rowid` if none is declared."""
     keys = fetch_all(sqlite, "SELECT name FROM pragma_table_info(?) WHERE pk = ?", name, place + 1)
     return str(keys[0][0]) if keys else "rowid"
 
@@ -326,6 +325,7 @@ def first_rows(
             CELL.format(cell="NULL" if column in without else quote_identifier(column), longest=longest)
             for column in part
         )
+        # NOT INDEXED keeps the order: an index that covers the columns would give another one
         rows = fetch_all(sqlite, f"SELECT {cells} FROM {quote_identifier(name)} NOT INDEXED LIMIT ?", most)
         shown = [[sample_cell(row[2 * n], row[2 * n + 1]) for n in range(len(part))] for row in rows]
         found = [[*before, *more] for before, more in zip(found, shown, strict=True)] if found else shown
@@ -340,7 +340,6 @@ def sample_cell(kind: str, value: Any) -> str | int | float | None:
 
 
 def first_distinct(cells: Iterable[Any]) -> list[Any]:
-    """The first few different values other than NULL, clipped."""
     found: dict[tuple[type, Any], Any] = {}
     for cell in cells:
         if cell is None or cell == TOO_LONG:

@@ -42,7 +42,6 @@ class IncomingFile:
         self.head = b""
 
     def add(self, data: bytes) -> None:
-        """Raises TooLargeError or InvalidInputError."""
         self.size += len(data)
         if self.size > self.most:
             raise TooLargeError(
@@ -80,8 +79,9 @@ class Intake:
 
     @contextmanager
     def arrival(self) -> Iterator[IncomingFile]:
-        """A file to receive into; it is deleted at the end of the block, whatever happens."""
+        """Yield a file to receive into; it is deleted at the end of the block, whatever happens."""
         path = self.folder / f"{secrets.token_hex(8)}.part"
+        # another process that deletes leftovers must not see the file before it is locked
         with locked(self.folder, fcntl.LOCK_SH):
             file = path.open("xb")
             fcntl.flock(file, fcntl.LOCK_EX)  # marks the file as being written
@@ -92,9 +92,9 @@ class Intake:
             path.unlink(missing_ok=True)
 
     def take(self, arrival: IncomingFile, name: str, owner: Owner | None = None) -> tuple[Upload, bool]:
-        """Check and store a received file; return its record and whether it is new. The first upload's name stays.
+        """Check and store a received file; return its record and whether it is new. The name of the first upload stays.
 
-        Each owner has a record of their own, so removing one takes nothing from another. Raises InvalidInputError (code
+        Each owner has a separate record, so removing one takes nothing from another. Raises InvalidInputError (code
         invalid_database).
         """
         database_id = arrival.close()
@@ -154,7 +154,7 @@ class Intake:
 
 @contextmanager
 def hide_path(path: Path) -> Iterator[None]:
-    """Make errors speak of the file, not of where this server keeps it."""
+    """Make errors name the file, not the place where this server keeps it."""
     try:
         yield
     except InvalidInputError as error:
@@ -163,9 +163,9 @@ def hide_path(path: Path) -> Iterator[None]:
 
 
 def delete_leftovers(folder: Path) -> None:
-    """Delete what a killed process had received: nobody holds its lock any more."""
     with locked(folder, fcntl.LOCK_EX):
         for path in folder.glob("*.part"):
             with suppress(OSError), path.open("rb") as file:
+                # fails while a living process still writes the file
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()

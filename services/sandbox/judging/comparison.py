@@ -16,7 +16,9 @@ from typing import Any
 Cell = str | int | float | bytes | None
 Row = tuple[Cell, ...]
 MARSHAL_VERSION = 2  # without references and interning, so equal cells give equal bytes
+# Relative distance below which a float counts as an integer.
 NEAR_INTEGER = 1e-12
+# Beyond SQLite's integers a float stays a float.
 LARGEST_INTEGER = 2.0**63
 
 
@@ -39,7 +41,6 @@ def exact_float(value: float) -> int | float:
 
 
 def has_floats(rows: Iterable[Sequence[Any]]) -> bool:
-    """Whether any cell is a float: only then can equal cells have different forms."""
     return float in set(map(type, chain.from_iterable(rows)))
 
 
@@ -65,7 +66,7 @@ def fingerprint(encoded: Iterable[bytes], kind: str) -> str:
 
 
 def shown_cell(value: Cell, max_chars: int) -> str | int | float | None:
-    """A cell that JSON can carry, no longer than a person will read; blobs as hex text."""
+    """A cell that JSON can carry, cut to `max_chars`; blobs as hex text."""
     if isinstance(value, bytes):
         value = value[:max_chars].hex()
     if isinstance(value, float) and not math.isfinite(value):
@@ -116,7 +117,7 @@ def column_marks(rows: Sequence[Row]) -> list[ColumnMark]:
 
 
 def column_arrangements(mine: Sequence[ColumnMark], gold: Sequence[ColumnMark]) -> Iterator[list[int]]:
-    """Orders of my columns whose bags agree with the gold's, column by column.
+    """Orders of these columns whose bags agree with the gold's, column by column.
 
     Of columns that are equal as lists only the first free one is tried: swapping them changes nothing.
     """
@@ -145,6 +146,7 @@ def matches_rearranged(
         return False
     mine = column_marks(rows)
     side = 1 if kind == "list" else 0
+    # cheap, and refuses most results before any order is tried
     if sorted(mark[side] for mark in mine) != sorted(mark[side] for mark in target.marks):
         return False
     if kind == "list":  # columns that agree as lists agree together
@@ -170,7 +172,6 @@ class Comparison:
         self.fingerprint = fingerprint(encoded if self.rows is raw else encode(self.rows), rule.rows)
 
     def leave_target(self, *, with_marks: bool) -> dict[str, Any]:
-        """The fields of `ComparisonTarget` for candidates; marks only where columns may move."""
         movable = with_marks and self.rule.any_column_order and self.width > 1 and len(self.raw) > 0
         floats = self.rule.keyed and self.width > 1 and has_floats(self.raw)
         return {
@@ -179,7 +180,7 @@ class Comparison:
         }
 
     def matches(self, target: ComparisonTarget, most: int) -> bool | None:
-        """Whether they are equal under the rule; None if that could not be settled.
+        """Whether the results are equal under the rule; None if that could not be settled.
 
         That happens after `most` orders of columns, or (`wants_marks`) when only the order of columns may differ and
         the target has no marks. Few golds need marks, so the first try goes without.

@@ -20,7 +20,9 @@ from services.sandbox.judging.verdicts import Judgement, decide_verdict, mark_un
 from shared.contracts.records import Outcome, Policy
 
 KEPT_IN_MEMORY = 4096
+# Rows; the file is emptied when it has more.
 KEPT_IN_FILE = 200_000
+# All workers of a machine share the file, so a writer may have to wait.
 BUSY_S = 5.0
 CACHE_VERSION = 2  # goes up when what earlier processes stored must not be read
 # They depend on the machine and the moment: no other process learns them, and a kill is tried again at once.
@@ -28,14 +30,13 @@ TRANSIENT = frozenset({Outcome.TIMEOUT, Outcome.KILLED, Outcome.MEMORY_LIMIT})
 
 
 def gold_key(database: str, sql: str, policy: ConfiguredPolicy, limits: Limits, keep_rows: int, marks: bool) -> str:
-    """Everything that decides a gold's run, as a hash: content, text, policy and version, caps, and what is kept."""
     caps = [limits.max_rows, limits.max_bytes, limits.max_cell_chars, limits.value_bytes, keep_rows, marks]
     parts = [CACHE_VERSION, database, sql, policy.name, policy.version, policy.any_column_order, caps]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
 class GoldCache:
-    """How golds ran, by key: a gold runs once per database, whoever asks and however often. Thread-safe.
+    """How golds ran, by key: a gold runs once per database, however often it is needed. Thread-safe.
 
     In memory for this process and, with `file`, in a small SQLite file for all workers of a machine, which may be
     deleted at any time.
@@ -55,7 +56,7 @@ class GoldCache:
         return found
 
     def remember(self, runs: dict[str, Execution]) -> None:
-        """Keep runs that would be the same another time: none that read the clock."""
+        # another time they would give another result
         runs = {key: run for key, run in runs.items() if not run.clock}
         self._keep({key: run for key, run in runs.items() if run.outcome is not Outcome.KILLED})
         lasting = {key: run for key, run in runs.items() if run.outcome not in TRANSIENT}
@@ -73,17 +74,18 @@ class GoldCache:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.file, timeout=BUSY_S, isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
+        # it is only a cache: what a crash loses runs again
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("CREATE TABLE IF NOT EXISTS gold(key TEXT PRIMARY KEY, run TEXT NOT NULL) WITHOUT ROWID")
         return connection
 
     def _read(self, keys: Sequence[str]) -> dict[str, Execution]:
-        """A file that cannot be read knows nothing."""
         try:
             with closing(self._open()) as connection:
                 sql = "SELECT key, run FROM gold WHERE key IN (SELECT value FROM json_each(?))"
                 rows = connection.execute(sql, [json.dumps(keys)]).fetchall()
             found = {key: Execution.from_reply(json.loads(run)) for key, run in rows}
+        # a file that cannot be read is a cache without entries
         except (sqlite3.Error, OSError, ValueError, TypeError):
             return {}
         self._keep(found)
@@ -142,7 +144,6 @@ class Judge:
         self.golds = golds if golds is not None else GoldCache()
 
     def judge(self, database: Path, gold: str, sqls: Sequence[str | None], text: str = "") -> list[Judgement]:
-        """One judgement per candidate, in order. Raises like `SandboxPool.execute` for the database."""
         return self.judge_many([JudgeQuestion(database, gold, tuple(sqls), text)])[0]
 
     def judge_many(self, questions: Sequence[JudgeQuestion]) -> list[list[Judgement]]:
@@ -159,9 +160,10 @@ class Judge:
         return found
 
     def _judge_with_golds(self, questions: Sequence[JudgeQuestion], now: int) -> dict[int, list[Judgement]]:
-        """Judge, in one message each, questions with one candidate and a gold that has not run; results by place.
+        """Judge questions with one candidate and a gold that has not run, in one message each; results by place.
 
-        When the child is killed it is unknown over which of the two: such a question is left for the two-step way.
+        When the child is killed, it is unknown which of the two was at fault: such a question is left for the two-step
+        way.
         """
         keys = self._keys(questions, with_marks=False)
         known = self.golds.find(keys)
@@ -188,7 +190,6 @@ class Judge:
     def _request(
         self, question: JudgeQuestion, sql: str, gold_text: str, now: int | None, **more: Any
     ) -> ExecutionRequest:
-        """A run of `sql` that is fingerprinted under the rule for this gold."""
         rule = self.policy.rule(gold_text)
         return ExecutionRequest(question.database, sql, keep_rows=self.keep_rows, rule=rule, now_ms=now, **more)
 
@@ -214,13 +215,14 @@ class Judge:
     def run_golds(
         self, questions: Sequence[JudgeQuestion], *, with_marks: bool = False, now: int | None = None
     ) -> list[Execution]:
-        """How each gold runs, from the cache if it ran before; golds have the longer budget.
+        """How each gold runs, from the cache if it ran before; golds have the longer deadline.
 
         `now` is the time that date functions see: a gold and its candidates see the same.
         """
         texts = [self.policy.gold_text(question.gold) for question in questions]
         keys = self._keys(questions, with_marks=with_marks)
         known = self.golds.find(keys)
+        # equal golds share a key, so each runs once
         missing = {key: place for place, key in enumerate(keys) if key not in known}
         more = {"deadline_s": self.limits.gold_deadline_s, "leave_target": True, "with_marks": with_marks}
         requests = [

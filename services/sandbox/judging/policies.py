@@ -14,6 +14,7 @@ from services.sandbox.judging.comparison import ComparisonRule
 from shared.contracts.records import Policy
 from shared.sql.tokens import tokens
 
+# Spider's evaluator joins these before it runs a text.
 SPLIT_OPERATORS = (("> =", ">="), ("< =", "<="), ("! =", "!="))
 CURRENT_YEAR = re.compile(r"YEAR\s*\(\s*CURDATE\s*\(\s*\)\s*\)\s*", re.IGNORECASE)
 
@@ -28,11 +29,10 @@ class ConfiguredPolicy:
     version: int = 1
 
     def gold_text(self, sql: str) -> str:
-        """The gold as it runs."""
         return spider_text(sql, self.keep_distinct) if self.name is Policy.SPIDER else sql
 
     def candidate_text(self, sql: str) -> str:
-        """The candidate as it runs. To Spider's evaluator `value` is a placeholder, wherever it stands."""
+        """Spider's evaluator takes `value` for a placeholder, wherever it stands."""
         if self.name is not Policy.SPIDER:
             return sql
         return spider_text(sql.replace("value", "1"), self.keep_distinct)
@@ -41,6 +41,7 @@ class ConfiguredPolicy:
         if self.name is Policy.BIRD:
             return ComparisonRule("set", exact=True, any_column_order=False, text_errors="strict")
         if self.name is Policy.SPIDER:
+            # as in the official evaluator: also inside a subquery or a text
             ordered = "order by" in gold_text.lower()
             return ComparisonRule("list" if ordered else "bag", exact=True, keyed=True, text_errors="ignore")
         return ComparisonRule(
@@ -65,9 +66,9 @@ class ConfiguredPolicy:
         return tuple(name for name, applies in found.items() if applies)
 
 
+# Each database of a test suite needs the text again.
 @lru_cache(maxsize=16_384)
 def spider_text(sql: str, keep_distinct: bool) -> str:
-    """What Spider's evaluator runs. Cached because each database of a test suite needs it again."""
     for apart, joined in SPLIT_OPERATORS:
         sql = sql.replace(apart, joined)
     if not keep_distinct:

@@ -1,8 +1,8 @@
 """Reviews right answers on test-suite databases: a result may be equal by chance.
 
 Such a database counts for a gold only if its result follows from the rows: it is not empty, has no tie at its LIMIT and
-selects no ungrouped bare column. A disagreement there takes a `correct` away but never makes an answer `wrong`. (Many
-databases per question: Zhong et al. 2020.)
+selects no ungrouped bare column. A disagreement there takes a `correct` away but never turns an answer into a `wrong`
+one. (Many databases per question: Zhong et al. 2020.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,6 @@ class SuiteReview:
         judged: Sequence[Sequence[Judgement]],
         suites: Mapping[Path, DatabaseSuite],
     ) -> list[list[Judgement]]:
-        """The judgements after a look at the suites, which are keyed by the questions' databases."""
         runs = self._run_golds(questions, judged, suites)
         self._drop_ties(questions, runs)
         found = [list(judgements) for judgements in judged]
@@ -65,7 +64,7 @@ class SuiteReview:
         judged: Sequence[Sequence[Judgement]],
         suites: Mapping[Path, DatabaseSuite],
     ) -> list[SuiteRun]:
-        """Run golds on the suites, where a candidate is right and the gold lets suites count."""
+        """Golds run where a candidate is right and no static fault keeps the suites from counting."""
         places: list[tuple[int, Path]] = []
         for place, question in enumerate(questions):
             suite = suites.get(question.database)
@@ -73,6 +72,7 @@ class SuiteReview:
                 continue
             if static_fault(self.policy.gold_text(question.gold), suite.keys) is None:
                 places += [(place, file) for file in suite.files]
+        # `content` names the original, so it must not stand for a suite database
         moved = [replace(questions[place], database=file, content=None) for place, file in places]
         return [
             SuiteRun(place, file, gold, self._rule(questions[place]))
@@ -81,7 +81,7 @@ class SuiteReview:
         ]
 
     def _drop_ties(self, questions: Sequence[JudgeQuestion], runs: Sequence[SuiteRun]) -> None:
-        """A tie at the LIMIT: the database does not count. An order left open: results compare as bags."""
+        """With a tie at the LIMIT, the database does not count; with an order left open, results compare as bags."""
         requests: list[ExecutionRequest] = []
         probed: list[tuple[SuiteRun, str]] = []
         for run in runs:
@@ -138,7 +138,7 @@ class SuiteReview:
 
 
 def review_judgement(judgement: Judgement, run: Execution) -> Judgement:
-    """The judgement after one more database. A run that did not finish run says nothing."""
+    """The judgement after one more database. A run that did not finish says nothing."""
     if not run.complete or run.matched is None:
         return judgement
     lost = judgement.suite_databases_lost + (not run.matched)

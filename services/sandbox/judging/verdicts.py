@@ -25,7 +25,6 @@ class Judgement:
 
     @property
     def depends_on(self) -> tuple[Dependence, ...]:
-        """What the verdict depends on besides the two texts and the database."""
         runs = [run for run in (self.gold, self.execution) if run is not None]
         found = {
             Dependence.CLOCK: any(run.clock for run in runs),
@@ -36,15 +35,14 @@ class Judgement:
 
 
 def decide_verdict(sql: str | None, execution: Execution | None, gold: Execution) -> Verdict:
-    """Decide from the two runs.
-
-    A result that was not read to its end is never compared, and a stop by one of our limits is no mistake of the SQL:
-    both are disputed.
+    """A result that was not read to its end is never compared, and a stop by one of the sandbox's limits is no mistake
+    of the SQL: both are disputed.
     """
     if sql is None:
         return Verdict.UNEXTRACTABLE
     if gold.outcome is Outcome.TIMEOUT:
         return Verdict.GOLD_TIMEOUT
+    # before the test for completeness: a capped gold has not failed
     if gold.capped or gold.sandbox_limited:
         return Verdict.DISPUTED
     if execution is None or not gold.complete:

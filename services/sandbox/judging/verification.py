@@ -1,8 +1,8 @@
 """The gates of verification: the gold runs, returns rows, parses, agrees with its question, varies with the data.
 
-A gold that passes is measured by Spider's hardness. A gold is constant if it gave its own result, equal under the
-strict policy, on all test-suite databases on which it ran to the end, at least MIN_RUNS of them. One that reads no
-table is constant anyway.
+A gold that passes is measured by Spider's hardness. A gold is constant if its result was the same, under the strict
+policy, on all test-suite databases on which it ran to the end, at least MIN_RUNS of them. One that reads no table is
+constant anyway.
 """
 
 from collections import Counter
@@ -28,8 +28,10 @@ from shared.sql.parser import find_syntax_error, parse_one_sql
 from shared.sql.spider.hardness import card_hardness
 from shared.storage.store import ObjectStore
 
+# On fewer databases an equal result may be chance.
 MIN_RUNS = 3
 UNREADABLE, DISAGREES, CONSTANT = "gold_unreadable", "question_sql_disagree", "gold_constant"
+# Writers whose questions must agree with their SQL.
 GENERATED_BY = ("grammar", "llm")
 
 
@@ -69,7 +71,6 @@ def find_constant_golds(
 
 
 def gold_request(database: Path, gold: str, keep_rows: int) -> ExecutionRequest:
-    """A gold's run that leaves a fingerprint."""
     return ExecutionRequest(database, gold, Limits().gold_deadline_s, keep_rows, ConfiguredPolicy().rule(gold))
 
 
@@ -105,7 +106,6 @@ class Verifier:
         self.catalog = CardCache(objects)
 
     def verify(self, written: Sequence[WrittenExample]) -> Verified:
-        """Accept or reject every row."""
         ran = self.pool.execute_many([gold_request(self.file(row), row.sql, 50) for row in written])
         faults = [self.fault(row, execution) for row, execution in zip(written, ran, strict=True)]
         self.find_constant(written, ran, faults)
@@ -123,7 +123,6 @@ class Verifier:
         return local_database(self.objects, row.database_id or "")
 
     def fault(self, row: WrittenExample, execution: Execution) -> Fault | None:
-        """What is wrong with one row by itself."""
         OUTCOMES.labels(outcome=execution.outcome.value).inc()
         reason = gold_fault(execution)
         if reason is not None:
@@ -140,7 +139,6 @@ class Verifier:
     def find_constant(
         self, written: Sequence[WrittenExample], ran: Sequence[Execution], faults: list[Fault | None]
     ) -> None:
-        """Set the fault of golds that no suite database changes."""
         left = [place for place, fault in enumerate(faults) if fault is None]
         if not self.command.suite_databases or not left:
             return

@@ -45,7 +45,7 @@ PAGE = 4096
 
 
 class VariantDatabase:
-    """A database in memory with the original's tables and indexes, each created by its own statement."""
+    """A database in memory with the original's tables and indexes, created by the original statements."""
 
     def __init__(self, schema: Schema, limits: Limits, clock: DeadlineClock) -> None:
         self.schema = schema
@@ -56,6 +56,7 @@ class VariantDatabase:
         pages = limits.build_file_bytes // PAGE
         for setting in (f"page_size={PAGE}", f"encoding='{schema.encoding}'", f"max_page_count={pages}"):
             fetch_all(self.sqlite, f"PRAGMA {setting}")
+        # cycles cannot be inserted in any order; `repair` deletes what dangles at the end
         fetch_all(self.sqlite, "PRAGMA foreign_keys=0")
         set_limits(self.sqlite, limits)
         self.sqlite.limit(apsw.SQLITE_LIMIT_SQL_LENGTH, limits.build_script_bytes)
@@ -67,11 +68,11 @@ class VariantDatabase:
         self.sqlite.authorizer = self.guard
 
     def create(self, sql: str) -> None:
-        """Run one CREATE statement of a schema that anyone may have written."""
         words = " ".join(text.upper() for kind, text in tokens(sql) if kind == "word")
         seen: list[str] = []
 
         def begin(_cursor: apsw.Cursor, statement: str, _bindings: Any) -> bool:
+            # the entry comes from a hostile file: a second statement must not run
             if seen or not is_blank(sql[len(statement) :]):
                 raise UnsuitableDatabaseError("its schema holds more than one statement in an entry")
             seen.append(statement)
@@ -88,7 +89,7 @@ class VariantDatabase:
             self.sqlite.authorizer = None
 
     def insert(self, table: Table, row: Row) -> bool:
-        """Whether the row kept every constraint and was inserted."""
+        """False if the row breaks a constraint."""
         raw = tuple(n for n, value in enumerate(row) if isinstance(value, RawText))
         key = (table.name, raw)
         if key not in self.statements:
@@ -102,7 +103,6 @@ class VariantDatabase:
         return True
 
     def keys(self, link: ForeignKey) -> list[Row]:
-        """Keys of the parent as stored, in a fixed order."""
         parent = self.schema.tables[link.parent]
         names = [quote_identifier(parent.columns[place].name) for place in link.targets]
         known = " AND ".join(f"{name} IS NOT NULL" for name in names)
@@ -125,7 +125,6 @@ class VariantDatabase:
         return True
 
     def dangling(self, link: ForeignKey) -> str:
-        """A condition on the child: its key refers to no row."""
         child, parent = self.schema.tables[link.child], self.schema.tables[link.parent]
         name = quote_identifier(child.name)
         own = [f"{name}.{quote_identifier(child.columns[place].name)}" for place in link.columns]
@@ -152,9 +151,9 @@ class VariantDatabase:
         self.sqlite.authorizer = self.guard
 
     def repair(self, links: Iterable[ForeignKey]) -> None:
-        """Delete rows with dangling keys until none is left."""
         self.sqlite.authorizer = None
         last = -1
+        # a deleted row may leave its children dangling
         while self.sqlite.total_changes() != last:
             last = self.sqlite.total_changes()
             for link in links:
@@ -174,12 +173,12 @@ class VariantDatabase:
         return data
 
 
-DRAWS = 3
-CLOCK_EVERY = 64
+DRAWS = 3  # before the base row is tried
+CLOCK_EVERY = 64  # rows
 
 
 class VariantWriter:
-    """Makes the variants of one plan, each from its own random seed."""
+    """Writes the variants of one plan; each has a random seed that follows from its index."""
 
     def __init__(self, plan: SuitePlan, limits: Limits, clock: DeadlineClock, seed: int, most: int) -> None:
         self.plan, self.limits, self.clock, self.seed, self.most = plan, limits, clock, seed, most
@@ -202,12 +201,13 @@ class VariantWriter:
         return target.content()
 
     def fill(self, target: VariantDatabase, table: TablePlan, names: tuple[object, ...]) -> None:
-        """Draw and insert one table's rows; what breaks a rule is drawn again, then its base row is tried."""
+        """A row that breaks a rule is drawn again, then its base row is tried, then it is dropped."""
         rows = RowVariation(table, {link: target.keys(link) for link in table.links}, names)
         for number, base in enumerate(rows.bases(self.most)):
             if number % CLOCK_EVERY == 0:
                 self.clock.check()
             for draw in range(DRAWS + 1):
+                # the last try uses the base row unchanged
                 row = rows.make(base, vary=draw < DRAWS)
                 if row is not None and target.insert(table.table, row):
                     rows.accept(row)
@@ -226,10 +226,11 @@ class VariantWriter:
 
 
 def write_variants(request: dict[str, Any], files: list[int], limits: Limits, clock: DeadlineClock) -> None:
-    """Read the database in the first file and write a variant of it to each of the others."""
     caps = SuiteLimits.from_json(request["caps"])
     source = ReadConnection(given_path(files[0]), limits, clock)
-    source.sqlite.authorizer = None  # from here on all statements are ours, over stored columns of tables only
+    source.sqlite.authorizer = (
+        None  # from here on no hostile statement runs, and only stored columns of tables are read
+    )
     plan = make_plan(source.sqlite, caps, request["constants"])
     source.close()
     writer = VariantWriter(plan, limits, clock, request["seed"], caps.share(len(plan.tables)))

@@ -15,6 +15,7 @@ MAX_CHARS = 100
 MAX_TOKENS = 20_000
 DIGITS = re.compile(r"\d+", re.ASCII)
 OPERATORS = frozenset("=<>(,+-*/%|&!")
+# Words after which a minus is a sign.
 BEFORE_NUMBER = frozenset(
     ("select", "where", "and", "or", "not", "between", "in", "then", "else", "when", "by", "case", "having", "is", "on")
 )
@@ -26,11 +27,12 @@ Token = tuple[str, str]
 def extract_constants(sqls: Iterable[str]) -> list[Constant]:
     """Texts (also in double quotes, which may be names) and numbers, each once, the most frequent ones.
 
-    Patterns of LIKE and GLOB come as the stretches between their wildcards. What follows LIMIT and OFFSET, and the
-    format of `strftime`, is no value. At most 64 constants of at most 100 characters, numbers first, in order.
+    Patterns of LIKE and GLOB give the stretches between their wildcards. What follows LIMIT and OFFSET, and the format
+    of `strftime`, is no value. At most 64 constants of at most 100 characters, numbers first, in order.
     """
     counts: Counter[tuple[str, Constant]] = Counter()
     for sql in sqls:
+        # the type is part of the key because 1 and 1.0 are equal
         counts.update({(type(value).__name__, value) for value in literals(sql)})
     frequent = sorted(counts, key=lambda key: (-counts[key], ordered(key)))[:MAX_CONSTANTS]
     return [value for _, value in sorted(frequent, key=ordered)]
@@ -70,7 +72,6 @@ def join_numbers(stream: Sequence[Token]) -> list[Token]:
 
 
 def continues(number_text: str, following: str) -> bool:
-    """Whether a fraction, an exponent's sign or its digits go on."""
     if number_text[-1] in "eE":
         return following in ("+", "-")
     return number_text[-1] in "+-." and following[:1].isdigit()
@@ -87,7 +88,6 @@ def parse_number(text: str, minus: bool) -> list[Constant]:
 
 
 def negative(stream: Sequence[Token], place: int) -> bool:
-    """Whether a minus before a number is its sign rather than a subtraction."""
     if place == 0 or stream[place - 1][1] != "-":
         return False
     kind, text = stream[place - 2] if place > 1 else ("other", "(")
@@ -95,7 +95,6 @@ def negative(stream: Sequence[Token], place: int) -> bool:
 
 
 def quoted_texts(quoted: str, before: Sequence[Token]) -> list[str]:
-    """The content of a quoted text, split if it is a pattern."""
     content = quoted[1:-1].replace(quoted[0] * 2, quoted[0]) if len(quoted) > 1 else ""
     words = [text.lower() for _, text in before]
     if "strftime" in words or words[-1:] == ["x"]:  # a format, a blob
@@ -107,12 +106,11 @@ def quoted_texts(quoted: str, before: Sequence[Token]) -> list[str]:
     return [content]
 
 
-MAGNITUDE = 100.0
-LARGEST = 2**63
+MAGNITUDE = 100.0  # how far a constant may be from a column, as a ratio
+LARGEST = 2**63  # first integer that SQLite cannot hold
 
 
 def usable_constants(constants: Iterable[Constant], most: int, chars: int) -> list[Constant]:
-    """Distinct constants in a fixed order, without those that SQLite cannot hold."""
     numbers = (int(value) if isinstance(value, bool) else value for value in constants)
     kept = {(type(value).__name__, value) for value in numbers if holdable(value, chars)}
     return sorted((value for _, value in kept), key=sort_key)[:most]
@@ -125,7 +123,6 @@ def holdable(value: Constant, chars: int) -> bool:
 
 
 def assign_constants(profiles: Sequence[ColumnProfile], constants: Iterable[Constant]) -> None:
-    """Assign each constant to the columns where it occurs, otherwise to those whose form it fits."""
     for constant in constants:
         if isinstance(constant, str):
             assign_text(profiles, constant)
@@ -134,10 +131,11 @@ def assign_constants(profiles: Sequence[ColumnProfile], constants: Iterable[Cons
 
 
 def assign_text(profiles: Sequence[ColumnProfile], text: str) -> None:
-    """Assign to columns that hold it, then to columns that hold it inside a longer text, then to columns of its form.
+    """Assign to columns that hold the text, then to those that hold it inside a longer one, then to those of its form.
 
     A column that has it in another case only does not get it: the case is part of the column's form.
     """
+    # NUL stands on either side of each text, so this finds whole texts only
     homes = [p for p in profiles if f"\x00{text.lower()}\x00" in p.text]
     within = [p for p in profiles if text.lower() in p.text and not p.closed and all(p is not home for home in homes)]
     likely = [] if homes or within else [p for p in profiles if p.text and not p.closed and fits_shape(p, text)]
@@ -155,7 +153,9 @@ def assign_text(profiles: Sequence[ColumnProfile], text: str) -> None:
 
 
 def assign_number(profiles: Sequence[ColumnProfile], number: int | float) -> None:
-    """Assign to columns in whose range it lies (twice as wide on either side), otherwise to those of its magnitude."""
+    """Assign to columns whose range has the number (extended on both sides by its width), else to those of its
+    magnitude.
+    """
     numeric = [p for p in profiles if p.numbers]
     homes = [p for p in numeric if p.low - spread(p) <= number <= p.high + spread(p)]
     for p in homes or [p for p in numeric if number > 0 and 1 / MAGNITUDE <= p.high / number <= MAGNITUDE]:

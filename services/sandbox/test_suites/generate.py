@@ -61,6 +61,7 @@ def generate_suite(
 
 def run_child(database: Path, request: dict[str, object], files: Sequence[int], limits: Limits) -> None:
     deadline = checked_deadline(limits.build_deadline_s)
+    # each file to write is one more descriptor
     child = ChildProcess(replace(limits, open_files=limits.open_files + len(files)), SUITE_CHILD)
     try:
         reply = child.ask({**request, "deadline_s": deadline}, deadline, files)
@@ -87,7 +88,6 @@ log = get_logger()
 
 
 def prepare_suites(objects: ObjectStore, sqls: Mapping[str, Sequence[str]], count: int) -> dict[Path, DatabaseSuite]:
-    """Suites by local database file, for each database's golds and candidates."""
     return {local_database(objects, name): prepare_suite(objects, name, texts, count) for name, texts in sqls.items()}
 
 
@@ -121,6 +121,7 @@ def fetch_suite(
     try:
         if all(objects.exists(key) for key in keys):
             return [local_copy(objects, key, PathSettings().databases) for key in keys]
+    # deleted between the two calls: generate it again
     except NotFoundError:
         pass
     database = local_database(objects, database_id)

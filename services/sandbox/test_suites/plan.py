@@ -34,7 +34,7 @@ KeyValues = tuple[Value, ...]
 
 
 def fold_key(row: Row, places: tuple[int, ...], parent: Table, targets: tuple[int, ...]) -> KeyValues | None:
-    """A key as the parent's columns compare it; None if a part is NULL, which refers to nothing."""
+    """A key in the form in which the parent's columns compare it; None if a part is NULL, which refers to nothing."""
     pairs = zip(places, targets, strict=True)
     key = tuple(fold_value(row[p], parent.columns[t].affinity, parent.columns[t].collation) for p, t in pairs)
     return None if None in key else key
@@ -55,7 +55,7 @@ class RowSampler:
         self.bytes = caps.bytes // len(schema.tables)
 
     def read(self, order: list[str]) -> dict[str, list[Row]]:
-        """Rows by table. `order` has parents first; children are read before the rows that they need."""
+        # children first: their rows decide which parents are needed
         for name in reversed(order):
             self.rows[name] = self.table(name)
         for link in self.schema.links:
@@ -64,7 +64,6 @@ class RowSampler:
         return self.rows
 
     def search(self, link: ForeignKey) -> None:
-        """Find the missing values among the rows at hand, or in the original if those are only a part."""
         parent = self.schema.tables[link.parent]
         if link.parent in self.partial:
             self.needed(parent, link, self.most)
@@ -82,12 +81,14 @@ class RowSampler:
         whole = fetch_all(
             self.sqlite, f"SELECT count(*) FROM (SELECT 1 FROM {quote_identifier(table.name)} LIMIT {self.most + 1})"
         )
+        # the count stops one row beyond the bound, so large tables are not counted in full
         if whole[0][0] <= self.most:
             return list(self.select(table, "1", f"LIMIT {self.most}").values())
         self.partial.add(name)
         found: dict[Any, Row] = {}
         for link in self.schema.links:
             if link.parent == name and link.child in self.rows:
+                # rows that children refer to come first
                 found |= self.needed(table, link, self.most - len(found))
         if table.rowid is None:
             return list((found | self.select(table, "1", f"LIMIT {self.most - len(found)}")).values())
@@ -99,7 +100,6 @@ class RowSampler:
         return [found[key] for key in sorted(found)]
 
     def starts(self, table: Table) -> list[int]:
-        """Where runs begin: evenly over the row ids, then at random, seeded by the table's name."""
         ends = fetch_all(
             self.sqlite, f"SELECT min({table.rowid}), max({table.rowid}) FROM {quote_identifier(table.name)}"
         )[0]
@@ -109,7 +109,7 @@ class RowSampler:
         return even + [chance.randint(low, high) for _ in range(runs)]
 
     def needed(self, table: Table, link: ForeignKey, most: int) -> dict[Any, Row]:
-        """Rows that the child's rows refer to, at most `most`; notes which of the keys are missing."""
+        """Rows that the child refers to, at most `most`; also records which of the keys are missing."""
         keys = sorted(self.wanted(link), key=repr)
         sought = [key for key in keys if not any(isinstance(part, RawText) for part in key)][: max(0, most)]
         if not sought:
@@ -120,13 +120,15 @@ class RowSampler:
         values = [part for key in sought for part in key]
         found = self.select(table, f"({names}) IN (VALUES {marks})", f"LIMIT {most}", values)
         known = {fold_key(row, link.targets, table, link.targets) for row in found.values()}
+        # at the bound a key may be absent only because reading stopped
         self.missing[link] = {key for key in sought if key not in known} if len(found) < most else set()
         return found
 
     def select(self, table: Table, where: str, tail: str, values: Sequence[Value] = ()) -> dict[Any, Row]:
-        """Rows by row id (by themselves if the table has none), at most `bytes` of them together."""
+        """Rows by row id (by themselves if the table has none), at most `bytes` of them in total."""
         try:
             return self.bounded(self.plain(table, where, tail, values))
+        # only tables that need it are read cell by cell
         except (UnicodeDecodeError, apsw.TooBigError):
             return self.bounded(self.careful(table, where, tail, values))
 
@@ -158,11 +160,12 @@ class RowSampler:
 
 
 EVIDENCE = 3  # distinct values that an undeclared key needs
+# Names that say too little to imply a foreign key.
 GENERIC = {"id", "name", "code", "key"}
 
 
 def fill_order(schema: Schema, links: tuple[ForeignKey, ...]) -> list[str]:
-    """Table names, parents first; a cycle is entered at its first table."""
+    """Parents come first; a cycle is entered at its first table."""
     parents: dict[str, list[str]] = {name: [] for name in schema.tables}
     for link in links:
         parents[link.child].append(link.parent)
@@ -182,7 +185,6 @@ def fill_order(schema: Schema, links: tuple[ForeignKey, ...]) -> list[str]:
 
 
 def implied_foreign_keys(schema: Schema, rows: dict[str, list[Row]]) -> list[ForeignKey]:
-    """Undeclared keys: columns named like another table's only key, with all values in that key."""
     taken = {(link.child, column) for link in schema.links for column in link.columns}
     found: list[ForeignKey] = []
     for name, table in schema.tables.items():
@@ -210,7 +212,6 @@ def named_like(schema: Schema, child: str, place: int, name: str) -> list[Foreig
 
 
 def contained(schema: Schema, rows: dict[str, list[Row]], link: ForeignKey) -> bool:
-    """Whether every value of the child's column is a key of the parent, with enough values to be no accident."""
     parent = schema.tables[link.parent]
     wanted = {fold_key(row, link.columns, parent, link.targets) for row in rows[link.child]} - {None}
     if len(wanted) < EVIDENCE:
@@ -223,6 +224,7 @@ def repair_sample(schema: Schema, rows: dict[str, list[Row]], links: tuple[Forei
 
     `order` has parents first, so that children see what is dropped from a parent.
     """
+    # a dropped row may leave children behind, so repeat, at most once for each table
     for _ in order:
         changed = False
         for name in order:
@@ -247,6 +249,7 @@ def repair_foreign_key(schema: Schema, rows: dict[str, list[Row]], link: Foreign
             kept.append(row)
             continue
         changed = True
+        # a key that is part of a unique one could collide, so that row is dropped
         if not tight and keys:
             other = known[keys[seeded_random("close", link.child, key).randrange(len(keys))]]
             cells = list(row)
@@ -262,12 +265,12 @@ MANY = 100  # from so many rows on, texts that never repeat are taken for a key
 
 @dataclass
 class TablePlan:
-    """One table, studied.
+    """The plan of one table.
 
     `singles` are columns whose values never repeat, by declaration or as far as the data shows; `links` are foreign
-    keys to tables filled before, `later` those to be set afterwards. `order` is that in which columns are drawn:
-    determinants have at least as many values as what they fix. `checks` are the dependencies (determinant, column) that
-    can be checked once a column is drawn.
+    keys to tables filled before, `later` those to be set afterwards. `order` is the order in which columns are drawn:
+    determinants have at least as many values as the columns they determine. `checks` are the dependencies (determinant,
+    column) that can be checked once a column is drawn.
     """
 
     name: str
@@ -301,7 +304,7 @@ class SuitePlan:
 
 
 def make_plan(sqlite: apsw.Connection, caps: SuiteLimits, constants: Sequence[Constant]) -> SuitePlan:
-    """Read and study the original. Raises UnsuitableDatabaseError, apsw.Error, or UnicodeDecodeError (a name)."""
+    """Raises UnsuitableDatabaseError, apsw.Error, or UnicodeDecodeError (a name)."""
     schema = read_schema(sqlite, caps)
     sampler = RowSampler(sqlite, schema, caps)
     rows = sampler.read(fill_order(schema, schema.links))

@@ -11,14 +11,15 @@ from services.sandbox.test_suites.schema import Row, Value, sort_key
 DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])([ T].*)?", re.ASCII | re.DOTALL)
 DIGITS = re.compile(r"\d{1,18}", re.ASCII)
 CLOSED_MOST = 12
-CLOSED_REPEATS = 3
+CLOSED_REPEATS = 3  # cells per value, on average
+# Pairs of values that are flags however rarely they repeat.
 FLAGS = tuple(map(frozenset, ({"t", "f"}, {"y", "n"}, {"m", "f"}, {"yes", "no"}, {"true", "false"}, {"0", "1"})))
-MOST_PLACES = 6
+MOST_PLACES = 6  # decimals
 
 
 @dataclass
 class ColumnProfile:
-    """`form` says how text changes: `closed` (never), `date`, `digits`, `text`, `none` (no text, or no pattern).
+    """`form` tells how text changes: `closed` (never), `date`, `digits`, `text`, `none` (no text, or no pattern).
 
     `values` are the distinct cells other than NULL, in order. `exact` and `stems` come from the constants.
     """
@@ -43,6 +44,7 @@ class ColumnProfile:
 
 
 def profile_column(cells: Sequence[Value]) -> ColumnProfile:
+    # the type is part of the key because 1 and 1.0 are equal
     counts = Counter((type(cell), cell) for cell in cells if cell is not None)
     values: list[Value] = sorted((value for _, value in counts), key=sort_key)
     texts = [value for value in values if isinstance(value, str)]
@@ -75,7 +77,6 @@ def common_start(texts: Sequence[str]) -> int:
 
 
 def is_closed(values: Sequence[Value], present: int) -> bool:
-    """Whether the values look like a fixed list (flags, categories), in which changed ones would not occur."""
     if len(values) < 2 or len(values) > CLOSED_MOST:
         return False
     names = frozenset(str(value).lower() for value in values)
@@ -100,7 +101,6 @@ def places(value: int | float) -> int:
 
 
 def shape(text: str) -> str:
-    """The class of each character; texts of one format agree in it."""
     return "".join("9" if c.isdigit() else "A" if c.isupper() else "a" if c.islower() else c for c in text)
 
 
@@ -137,6 +137,7 @@ def find_dependencies(rows: Sequence[Row], skip: frozenset[int]) -> dict[int, tu
     for a in columns:
         repeats = sum(1 for code in codes[a] if code >= 0) - distinct[a]
         for b in columns:
+            # a column with fewer values than another cannot determine it
             if a == b or distinct[b] < 2 or distinct[a] < distinct[b] or repeats < REPEATS:
                 continue
             if repeats * chance[b] < SURE and determines(codes[a], codes[b]):
@@ -158,7 +159,7 @@ def agreement(codes: Sequence[int]) -> float:
 
 
 def determines(a: Sequence[int], b: Sequence[int]) -> bool:
-    """Whether equal cells of `a` (NULL aside) have equal cells of `b`; most pairs fail at a glance."""
+    # most pairs fail within the first rows
     for size in (GLANCE, len(a)):
         pairs = {pair for pair in zip(a[:size], b[:size], strict=True) if pair[0] >= 0}
         if len({first for first, _ in pairs}) != len(pairs):

@@ -13,7 +13,7 @@ from services.sandbox.test_suites.plan import TablePlan
 from services.sandbox.test_suites.profile import ColumnProfile, shape
 from services.sandbox.test_suites.schema import ForeignKey, Row, Value, fold_value, seeded_random
 
-LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1  # SQLite's largest integer
 DAYS = (1, 1, 7, 30, 365)
 
 
@@ -30,6 +30,7 @@ def near_number(value: int | float, places: int, low: float, high: float, chance
 
 def between(a: int | float, b: int | float, places: int) -> int | float:
     middle = a / 2 + b / 2
+    # above 2**53 a float no longer holds every integer
     return fitted(int(middle) if isinstance(a, int) and abs(middle) < 2**53 else middle, places)
 
 
@@ -48,7 +49,6 @@ def near_date(text: str, chance: Random) -> str:
 
 
 def near_digits(text: str, fixed: bool, chance: Random) -> str:
-    """Digits as a number, one or two up or down, of the same length if all have one length."""
     moved = str(max(0, int(text) + chance.choice((1, 2, -1, -2))))
     if fixed or text.startswith("0"):
         moved = moved.zfill(len(text))
@@ -57,7 +57,6 @@ def near_digits(text: str, fixed: bool, chance: Random) -> str:
 
 
 def near_text(text: str, keep: int, chance: Random) -> str:
-    """Change one letter for another of its case, or the last digit; the first `keep` characters stay."""
     letters = [n for n, c in enumerate(text) if n >= keep and c.isascii() and c.isalpha()]
     digits = [n for n, c in enumerate(text) if n >= keep and c.isascii() and c.isdigit()]
     if not letters and not digits:
@@ -69,7 +68,6 @@ def near_text(text: str, keep: int, chance: Random) -> str:
 
 
 def containing(stem: str, own: str, fixed: bool, chance: Random) -> str:
-    """A text with `stem` at the start, at the end or inside, as long as `own` if the length is fixed."""
     if fixed:
         over = stem + own[len(stem) :]
         return over if shape(over) == shape(own) else own
@@ -78,7 +76,7 @@ def containing(stem: str, own: str, fixed: bool, chance: Random) -> str:
 
 
 RATES = (0.05, 0.2, 0.45, 0.8)  # share of the cells that change
-HOT = 3
+HOT = 3  # favourite values, which make ties and duplicates
 FRESH_TRIES = 12
 
 
@@ -97,7 +95,6 @@ class CellVariation:
         return self.other(base) if self.chance.random() < self.rate else base
 
     def other(self, base: Value) -> Value:
-        """NULL as often as in the column; else a value of the column, a favourite, a constant or a value nearby."""
         p, roll = self.profile, self.chance.random()
         if not p.values:
             return base
@@ -112,7 +109,6 @@ class CellVariation:
         return self.near(base if base is not None else self.chance.choice(p.values))
 
     def constant(self, base: Value) -> Value:
-        """A constant, a value just beside it, or a text that contains it."""
         p = self.profile
         if p.stems and (not p.exact or self.chance.random() < 0.4):
             own = base if isinstance(base, str) else self.chance.choice(p.values)
@@ -144,7 +140,7 @@ class CellVariation:
         return near_number(value, p.places, p.low, p.high, self.chance)
 
     def fresh(self, base: Value, used: set[Value]) -> Value:
-        """A value for a key: the base's own, otherwise an unused one; None if there is none."""
+        """A value for a key: the base's if it is free, otherwise an unused one; None if there is none."""
         if base is not None and base not in used:
             return base
         for _ in range(FRESH_TRIES):
@@ -176,7 +172,7 @@ class ParentKeys:
         self.known = set(self.fertile)
 
     def pick(self, base: Row, fixed: Sequence[tuple[int, Value]]) -> Row | None:
-        """The base's own parent or another; parts in `fixed` (place in the key, value) are set already.
+        """The base's parent or another; parts in `fixed` (place in the key, value) are set already.
 
         None if the key is to be NULL or no parent has those parts.
         """
@@ -189,13 +185,12 @@ class ParentKeys:
         return None if self.chance.random() < self.nulls else self.other()
 
     def other(self) -> Row | None:
-        """Any parent, the first ones far more often."""
         if not self.fertile:
             return None
+        # the square favours small indexes: skewed numbers of children
         return self.fertile[int(len(self.fertile) * self.chance.random() ** 2)]
 
     def unused(self, used: set[Value]) -> Row | None:
-        """A parent without a child, for a one-column key that must not repeat."""
         free = [key for key in self.keys if key[0] not in used]
         return self.chance.choice(free) if free else None
 
@@ -210,7 +205,7 @@ DROPPED = (0.0, 0.1, 0.3, 0.5)
 ADDED = (0.0, 0.1, 0.4, 0.8)
 ADDED_TO_SMALL = 4
 EXCHANGED = 0.35  # share of variants in which the rows of a table exchange their keys
-MISSING = object()
+MISSING = object()  # None is a value: NULL
 
 
 class RowVariation:
@@ -219,6 +214,7 @@ class RowVariation:
     def __init__(self, plan: TablePlan, parents: dict[ForeignKey, Sequence[Row]], names: tuple[object, ...]) -> None:
         self.plan = plan
         self.chance = seeded_random(*names, plan.name)
+        # each column has a stream of random numbers, so a change in one column leaves the others alone
         streams = [seeded_random(*names, plan.name, column.name) for column in plan.table.columns]
         self.columns = [CellVariation(p, chance) for p, chance in zip(plan.profiles, streams, strict=True)]
         self.links = {link: self.parents(link, keys, streams) for link, keys in parents.items()}
@@ -247,7 +243,7 @@ class RowVariation:
         return chosen[:most]
 
     def exchanged(self) -> list[Row]:
-        """The rows, in some variants with a one-column key dealt to other rows: a key says nothing about its row."""
+        """The rows. In some variants a one-column key is dealt to other rows: a key says nothing about its row."""
         rows = self.plan.rows
         keys = [column for column in sorted(self.plan.singles) if column not in self.foreign][:1]
         if not keys or self.chance.random() >= EXCHANGED:
@@ -279,6 +275,7 @@ class RowVariation:
                 continue
             key = own if not vary and own in parents.known and not fixed else parents.pick(own, fixed)
             single = link.columns[0]
+            # a foreign key that is also unique (one to one) needs a parent without a child
             if key is not None and single in self.used and self.fold(single, key[0]) in self.used[single]:
                 key = parents.unused(self.used[single])
             if key is None and not self.to_null(row, link, own):
@@ -299,7 +296,7 @@ class RowVariation:
         return False
 
     def fill(self, row: list[Value], base: Row, column: int, vary: bool) -> bool:
-        """Set one cell as its determinants say, otherwise as drawn."""
+        """Set one cell; False if it breaks a dependency or no value is left for a key."""
         is_set = column in self.referring
         forced = self.forced(row, column) if column in self.plan.determined else MISSING
         if forced is not MISSING:
@@ -332,7 +329,6 @@ class RowVariation:
         return fold_value(value, about.affinity, about.collation)
 
     def forced(self, row: list[Value], column: int) -> object:
-        """What the column's determinants say, MISSING if nothing yet."""
         for determinant in self.plan.determined[column]:
             known = self.maps.get((determinant, column))
             if known is not None and row[determinant] is not None and row[determinant] in known:
@@ -340,7 +336,6 @@ class RowVariation:
         return MISSING
 
     def breaks(self, row: list[Value], determinant: int, column: int) -> bool:
-        """Whether an accepted row has another value for the same determinant."""
         known = self.maps.get((determinant, column))
         if known is None or row[determinant] is None or row[determinant] not in known:
             return False

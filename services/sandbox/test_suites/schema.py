@@ -52,6 +52,7 @@ COLUMNS = 'SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?) WHERE hid
 UNIQUE = """SELECT i.name, c.name FROM pragma_index_list(?) AS i, pragma_index_info(i.name) AS c
 WHERE i."unique" AND NOT i.partial ORDER BY i.seq DESC, c.seqno"""
 KEYS = 'SELECT id, "table", "from", "to" FROM pragma_foreign_key_list(?) ORDER BY id DESC, seq'
+# Any of these is hidden by a column of the same name.
 ROWID_NAMES = ("rowid", "_rowid_", "oid")
 
 
@@ -106,7 +107,7 @@ class Schema:
 
 
 def read_schema(sqlite: apsw.Connection, caps: SuiteLimits) -> Schema:
-    """Ignores views, triggers and virtual tables. Raises UnsuitableDatabaseError for too large a schema."""
+    """Ignores views, triggers and virtual tables. Raises UnsuitableDatabaseError if the schema is too large."""
     found = fetch_all(sqlite, TABLES)
     if not found:
         raise UnsuitableDatabaseError("it has no ordinary table")
@@ -204,7 +205,6 @@ def sort_key(value: Value) -> tuple[Any, ...]:
 
 
 def number_in(text: str) -> int | float | None:
-    """The number that a text becomes in a column of numeric affinity, or None."""
     if len(text) > 100 or not NUMBER.fullmatch(text):
         return None
     value = float(text)
@@ -212,7 +212,6 @@ def number_in(text: str) -> int | float | None:
 
 
 def fold_value(value: Value, affinity: str, collation: str) -> Value:
-    """The form in which a key column compares: its affinity and collation applied."""
     if isinstance(value, str):
         found = number_in(value) if affinity in NUMERIC else None
         if found is not None:
@@ -243,12 +242,10 @@ def largest_cell(names: Sequence[str]) -> str:
 
 
 def decode_row(row: Sequence[Any], encoding: str) -> Row:
-    """A row that was read with `typed_columns`."""
     return tuple(decode_cell(kind, cell, encoding) for kind, cell in zip(row[::2], row[1::2], strict=True))
 
 
 def decode_cell(kind: str, cell: Any, encoding: str) -> Value:
-    """Text that is invalid in the database's encoding stays bytes."""
     if kind != "text":
         found: Value = cell
         return found

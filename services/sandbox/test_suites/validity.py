@@ -16,11 +16,11 @@ from shared.sql.tokens import tokens
 PrimaryKeys = Mapping[str, frozenset[str]]
 Name = tuple[str, str]  # table alias or "", column; lower case
 
+# Aggregates also where sqlglot has no class for them.
 AGGREGATES = frozenset({"total", "group_concat", "string_agg", "json_group_array", "json_group_object", "median"})
 
 
 def scope_walk(node: exp.Expr) -> Iterator[exp.Expr]:
-    """The nodes of a clause, without those of its subqueries."""
     yield node
     for child in node.iter_expressions():
         if not isinstance(child, exp.Query):
@@ -28,7 +28,7 @@ def scope_walk(node: exp.Expr) -> Iterator[exp.Expr]:
 
 
 def is_aggregate(node: exp.Expr) -> bool:
-    """`min` and `max` of several arguments and window functions do not aggregate."""
+    """Whether a node aggregates; `min` and `max` of several arguments and window functions do not."""
     if isinstance(node.parent, exp.Window):
         return False
     if isinstance(node, exp.Max | exp.Min):
@@ -38,7 +38,6 @@ def is_aggregate(node: exp.Expr) -> bool:
 
 
 def clauses(select: exp.Select) -> list[exp.Expr]:
-    """What is evaluated once per group: result columns, HAVING, ORDER BY."""
     parts = [select.args.get("having"), select.args.get("order")]
     return [*select.expressions, *(part for part in parts if part is not None)]
 
@@ -74,8 +73,8 @@ def normalised_sql(node: exp.Expr) -> str:
 
 
 def has_bare_column(select: exp.Select, keys: PrimaryKeys) -> bool:
-    """Whether a grouped query shows, filters or sorts by a column that its groups do not settle."""
     group = select.args.get("group")
+    # without groups only DISTINCT folds rows
     if group is None and not own_aggregates(select):
         return bool(select.args.get("distinct")) and sorts_by_hidden(select)
     terms = [resolved(select, term) for term in (group.expressions if group is not None else [])]
@@ -93,7 +92,6 @@ def has_bare_column(select: exp.Select, keys: PrimaryKeys) -> bool:
 
 
 def sorts_by_hidden(select: exp.Select) -> bool:
-    """Whether rows that DISTINCT folds are sorted by something that may differ between them."""
     order = select.args.get("order")
     shown = {normalised_sql(e.unalias()) for e in select.expressions} | {
         e.alias_or_name.lower() for e in select.expressions
@@ -116,7 +114,6 @@ def resolved(select: exp.Select, term: exp.Expr) -> exp.Expr:
 
 
 def determined_result(select: exp.Select, keys: PrimaryKeys) -> bool:
-    """Whether constants in WHERE settle every result column, so that all rows are the same."""
     settled = SettledColumns(select, keys, [])
     columns = [c for e in select.expressions for c in outside_aggregates(e, frozenset())]
     return bool(columns) and select.args.get("group") is None and all(map(settled.has, columns))
@@ -125,7 +122,8 @@ def determined_result(select: exp.Select, keys: PrimaryKeys) -> bool:
 class SettledColumns:
     """Columns that are the same in all rows of a group.
 
-    They are given ones, constants, equals of these, and whole rows whose primary key is among them.
+    These are the given ones, constants, columns equal to them, and all columns of a table whose primary key is among
+    them.
     """
 
     def __init__(self, select: exp.Select, keys: PrimaryKeys, given: list[exp.Column]) -> None:
@@ -134,6 +132,7 @@ class SettledColumns:
         self.whole: set[str] = set()
         self.conditions = list(equalities(select))
         size = -1
+        # one settled column may settle another, so repeat until nothing is added
         while size != len(self.names) + len(self.whole):
             size = len(self.names) + len(self.whole)
             self.grow(keys)
@@ -149,7 +148,6 @@ class SettledColumns:
                 self.whole.add(alias)
 
     def constant(self, node: exp.Expr) -> bool:
-        """Whether one side of an equality is fixed: not a column, a settled one, or one of an outer query."""
         if not isinstance(node, exp.Column):
             return True
         return bool(node.table and node.table.lower() not in self.tables) or self.has(node)
@@ -176,7 +174,7 @@ def column_name(column: exp.Column, tables: Mapping[str, str]) -> Name:
 
 
 def sources(select: exp.Select) -> Iterator[tuple[str, str]]:
-    """(alias, table) of FROM and JOIN; a subquery's table is empty."""
+    """Yield (alias, table) of FROM and JOIN; the table of a subquery is empty."""
     start = select.args.get("from_") or select.args.get("from")
     nodes = [start.this] if start is not None else []
     for node in [*nodes, *(join.this for join in select.args.get("joins") or [])]:
@@ -187,6 +185,7 @@ def equalities(select: exp.Select) -> Iterator[tuple[exp.Expr, exp.Expr]]:
     """Equalities that hold in every row: in WHERE and in inner joins."""
     conditions = [select.args["where"].this] if select.args.get("where") is not None else []
     joins = select.args.get("joins") or []
+    # the condition of an outer join does not hold in rows that it fills with NULL
     if not any(join.side for join in joins):
         conditions += [join.args["on"] for join in joins if join.args.get("on") is not None]
     for condition in conditions:
@@ -202,8 +201,8 @@ def equalities(select: exp.Select) -> Iterator[tuple[exp.Expr, exp.Expr]]:
 class Outline:
     """Offsets outside all parentheses, None if the clause is absent.
 
-    `end` is behind the last token that counts. `sound` is False if the text is not of the form that inserting terms
-    relies on.
+    `end` is behind the last token that counts. `sound` is False if terms cannot be inserted safely into a text of this
+    form.
     """
 
     order: int | None
@@ -273,8 +272,11 @@ def order_probes(gold: str, width: int) -> tuple[str, str] | None:
 
 CLOCKS = (exp.CurrentDate, exp.CurrentTime, exp.CurrentTimestamp)
 CHANCE = frozenset({"random", "randomblob", "last_insert_rowid", "changes", "total_changes"})
+# These read the clock when they get no more arguments than this.
 DATES = {"date": 0, "time": 0, "datetime": 0, "julianday": 0, "unixepoch": 0, "strftime": 1}
+# Their result depends on the order of the rows that they join.
 JOINING = frozenset({"group_concat", "string_agg", "json_group_array", "json_group_object"})
+# They give the same value to rows that tie.
 TIED_WINDOWS = (exp.Rank, exp.DenseRank, exp.PercentRank, exp.CumeDist)
 TIED_NAMES = frozenset({"rank", "dense_rank", "percent_rank", "cume_dist"})
 
@@ -330,7 +332,6 @@ def function_name(node: exp.Expr) -> str:
 
 
 def reads_clock(node: exp.Expr) -> bool:
-    """Whether a node gives another value tomorrow, or a random one."""
     if isinstance(node, CLOCKS) or function_name(node) in CHANCE or isinstance(node, exp.Rand):
         return True
     if isinstance(node, exp.Literal):
@@ -346,7 +347,6 @@ def reads_clock(node: exp.Expr) -> bool:
 
 
 def is_deterministic_window(window: exp.Window) -> bool:
-    """Whether rows that tie in a window's order get the same value."""
     function = window.this
     if isinstance(function, TIED_WINDOWS) or function_name(function) in TIED_NAMES:
         return True
@@ -378,7 +378,6 @@ def is_scalar(query: exp.Query) -> bool:
 
 
 def single_row(query: exp.Query, keys: PrimaryKeys) -> bool:
-    """Whether a query surely gives at most one row, or equal rows."""
     if not isinstance(query, exp.Select):
         return False
     if query.args.get("group") is None and own_aggregates(query):

@@ -14,7 +14,6 @@ from shared.processes.lifecycle import exit_with_parent
 
 
 def main() -> int:
-    """Serves until SIGTERM."""
     note = "beyond the loopback SENSE_INTERNAL_TOKEN has to be set"
     parser = address_parser("services.serving.embedded", port=None, note=note)
     parser.add_argument("--state", type=Path, required=True, help="folder of models.json, the names it serves")

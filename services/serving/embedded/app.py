@@ -69,6 +69,7 @@ def _add_admin_routes(app: FastAPI, model_process: ModelProcess, registry: Regis
 
     @app.post("/admin/models")
     async def add(model: ServedModel) -> ServedModel:
+        # two requests for the same new name would both load it
         async with loading:
             if registry.find(model) is None:
                 loaded = _raise_error(await model_process.load(model))
@@ -122,6 +123,7 @@ async def _answer_response(
         done = await cancel_on_disconnect(request, _run_tasks(model_process, tasks))
         return JSONResponse(envelope.completion(done))
     flow = model_process.chat(tasks[0])
+    # the first message decides the status: once a stream has begun, it cannot change
     first = _raise_error(await cancel_on_disconnect(request, anext(flow)))
     events = _events(first, flow, envelope, tasks[0].n, wants_usage)
     return StreamingResponse(events, media_type="text/event-stream")

@@ -74,8 +74,8 @@ class DecodingBatch:
     def advance(self, arrivals: Sequence[SequenceGroup] = (), waiting: Sequence[Tokens] = ()) -> list[DecodedSequence]:
         """Writes one more token of every sequence and the first token of `arrivals`; returns the finished sequences.
 
-        All in one pass if it fits: reading the weights costs more than the tokens of most prompts. `waiting`: prompts
-        that will arrive later.
+        All of this is one pass if it fits: reading the weights costs more than the tokens of most prompts. `waiting`:
+        prompts that will arrive later.
         """
         prefixes = self._prefixes.assign([group.prompt for group in arrivals], waiting) if arrivals else []
         for group, prefix in zip(arrivals, prefixes, strict=True):
@@ -140,6 +140,7 @@ class DecodingBatch:
     def _remove_finished(self) -> list[DecodedSequence]:
         """Removes finished sequences; the last one moves into each hole."""
         finished = [one for one in self.sequences if one.finish is not None]
+        # from the end, so that the sequence that moves into a hole is never a finished one
         for slot in reversed(range(len(self.sequences))):
             if self.sequences[slot].finish is not None:
                 last = self.sequences.pop()
@@ -150,7 +151,10 @@ class DecodingBatch:
 
 
 def _split_prefill(arrivals: Sequence[SequenceGroup]) -> list[list[SequenceGroup]]:
-    """Splits arrivals, in order, into lists of at most `MAX_PREFILL_TOKENS` tokens beyond their prefixes (or one)."""
+    """Splits arrivals, in order, into lists of at most `MAX_PREFILL_TOKENS` tokens beyond their prefixes.
+
+    A larger arrival gets a list of its own.
+    """
     portions: list[list[SequenceGroup]] = []
     filled = MAX_PREFILL_TOKENS
     for group in arrivals:
@@ -173,7 +177,6 @@ def make_sampler(temperature: float, top_p: float, seed: int, choice: int) -> Sa
 
 
 def sample_tokens(scores: Tensor, samplers: Sequence[Sampler]) -> list[int]:
-    """One token per row of scores [rows, vocabulary]."""
     scores = scores.float()
     drawn = [row for row, sampler in enumerate(samplers) if sampler.generator is not None]
     chosen: list[int] = [0] * len(samplers)
@@ -195,6 +198,7 @@ def _draw(scores: Tensor, samplers: Sequence[Sampler]) -> list[int]:
         return _invert(chances.cumsum(-1), draws)
     ranked, tokens = chances.topk(min(NUCLEUS_CANDIDATES, chances.shape[-1]), -1)
     picked = _nucleus(ranked, tokens, top_p, draws)
+    # rows so flat that the sorted candidates do not reach top_p
     flat = torch.nonzero(ranked.sum(-1) < top_p[:, 0])[:, 0]
     if len(flat):
         ranked, tokens = chances[flat].sort(-1, descending=True)
@@ -204,6 +208,7 @@ def _draw(scores: Tensor, samplers: Sequence[Sampler]) -> list[int]:
 
 def _nucleus(ranked: Tensor, tokens: Tensor, top_p: Tensor, draws: Tensor) -> Tensor:
     """One token per row, of those that come before `top_p` is reached; `ranked` begins with the largest."""
+    # the token that crosses `top_p` stays in, so that at least one does
     kept = ranked.masked_fill(ranked.cumsum(-1) - ranked >= top_p, 0.0)
     places = torch.tensor(_invert(kept.cumsum(-1), draws))
     return tokens.gather(1, places[:, None])[:, 0]
@@ -211,5 +216,6 @@ def _nucleus(ranked: Tensor, tokens: Tensor, top_p: Tensor, draws: Tensor) -> Te
 
 def _invert(cumulative: Tensor, draws: Tensor) -> list[int]:
     """The first index whose cumulative probability exceeds the draw's share of the total."""
+    # a draw of almost 1 must not fall behind the last token
     places = torch.searchsorted(cumulative, draws.clamp(max=1 - 1e-6) * cumulative[:, -1:], right=True)
     return [int(place) for place in places[:, 0]]

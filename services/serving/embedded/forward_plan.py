@@ -30,6 +30,7 @@ class KVCache:
         have_slots, have_length = self.k.shape[1], self.k.shape[3]
         if slots <= have_slots and length <= have_length:
             return
+        # grows by half: slot by slot, it copied itself for each choice of a request (docs/decisions/0019)
         if slots > have_slots:
             slots = max(slots, have_slots + have_slots // 2)
         slots = max(slots, have_slots)
@@ -50,7 +51,6 @@ class KVCache:
         self.v[:, target, :, :length] = self.v[:, source, :, :length]
 
     def put(self, slot: int, k: Tensor, v: Tensor) -> None:
-        """Copies keys and values [layers, kv heads, length, head size] into a slot."""
         self.reserve(slot + 1, k.shape[2])
         self.k[:, slot, :, : k.shape[2]] = k
         self.v[:, slot, :, : v.shape[2]] = v
@@ -166,6 +166,7 @@ def _plan_part(
     if min(counts) != queries:
         count_of = torch.tensor(counts)
         pad = torch.cumsum(count_of, 0) - count_of
+        # short sequences repeat their last token; `unpad` leaves the repetitions out
         pad = (pad[:, None] + torch.minimum(steps, count_of[:, None] - 1)).flatten()
         unpad = torch.cat([place * queries + torch.arange(count) for place, count in enumerate(counts)])
     slots, lengths = [one.prefix_slot for one in inputs], [one.prefix for one in inputs]
@@ -200,6 +201,7 @@ def plan_prefix_attention(slots: Sequence[int], lengths: Sequence[int], dtype: t
         groups.setdefault(slot, []).append(row)
     width = max(len(members) for members in groups.values())
     low, high = min(groups), max(groups)
+    # up to three times the queries are computed to save calls
     if (high - low + 1) * width <= 3 * len(slots):
         return [_padded_call(groups, low, high, width, lengths, dtype)]
     return [_single_call(slot, members, lengths[members[0]]) for slot, members in sorted(groups.items())]

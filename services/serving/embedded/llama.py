@@ -37,12 +37,12 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         if not self._packed:
             return linear(x, self._weight, self._bias)
+        # weights in oneDNN's layout need this private operator; torch is pinned for it (docs/decisions/0004)
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
         return out
 
 
 def can_pack() -> bool:
-    """Whether this build of torch has oneDNN."""
     available: Any = torch.backends.mkldnn.is_available
     return bool(available())
 
@@ -116,6 +116,7 @@ class Llama:
         """Cosines and signed sines of every position, [positions, 1, head size]."""
         cos, sin = rotary(torch.zeros(1), torch.arange(self.max_positions)[None])
         signed = sin[0].clone()
+        # the sign of `rotate_half`, so that rotating needs only a roll
         signed[:, : self.head_dim // 2] *= -1
         return cos[0].to(self.dtype)[:, None], signed.to(self.dtype)[:, None]
 
@@ -196,10 +197,12 @@ class Llama:
 
     @staticmethod
     def _merge(out: Tensor, weight: Tensor, seen: Tensor, seen_weight: Tensor) -> Tensor:
+        # softmax over two parts: each part weighs exp(log-sum-exp), so the share is a sigmoid of the difference
         share = torch.sigmoid(weight - seen_weight).unsqueeze(-1).to(out.dtype)
         return torch.lerp(seen, out, share)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """The attention output, and the log of the softmax's denominator [..., queries]."""
+        # a private operator, because the public one does not return the denominator that joins two parts
         out, weight = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, False, attn_mask=mask)
         return out, weight

@@ -35,8 +35,10 @@ def load_model(base_dir: Path, adapter_dir: Path | None, dtype: torch.dtype) -> 
     quiet: Any = disable_progress_bar
     quiet()
 
+    # float32 so that merging an adapter rounds only once, at the end (docs/decisions/0005)
     model = AutoModelForCausalLM.from_pretrained(base_dir, dtype=torch.float32, local_files_only=True)
     kind = model.config.model_type
+    # "dynamic" rotations change with the length; ours are computed once for all positions
     if kind not in SUPPORTED_TYPES or _rope_type(model.config) == "dynamic":
         raise InvalidInputError(
             f"The embedded engine runs {', '.join(SUPPORTED_TYPES)} models, and {base_dir} is {kind}: "
@@ -46,6 +48,7 @@ def load_model(base_dir: Path, adapter_dir: Path | None, dtype: torch.dtype) -> 
     has_tokenizer = adapter_dir is not None and (adapter_dir / "tokenizer_config.json").is_file()
     tokenizer = AutoTokenizer.from_pretrained(adapter_dir if has_tokenizer else base_dir, local_files_only=True)
     ensure_chat_template(tokenizer)
+    # before the merge, which changes the base's weights in place
     base_logprobs = reference_logprobs(model, tokenizer) if adapter_dir is not None else None
     if adapter_dir is not None:
         from peft import PeftModel
@@ -59,7 +62,6 @@ def load_model(base_dir: Path, adapter_dir: Path | None, dtype: torch.dtype) -> 
 
 
 def reference_logprobs(model: Any, tokenizer: Any) -> list[float]:
-    """Log-probabilities of the tokens of `REFERENCE_TEXT`, without the first."""
     tokens = torch.tensor([tokenizer(REFERENCE_TEXT, add_special_tokens=False).input_ids])
     with torch.inference_mode():
         scores = torch.log_softmax(model(tokens).logits[0, :-1].float(), -1)
@@ -91,11 +93,13 @@ class ModelCache:
     def get(self, model: ServedModel, reference: ReferenceLogprobs | None = None) -> tuple[LoadedModel, PrefixCache]:
         """Loads the model if it is not in memory. Raises BrokenModelError if it does not match `reference`."""
         if model not in self._held:
+            # before the new model is loaded, or both would be in memory for a moment
             while len(self._held) >= self._settings.models_in_memory:
                 self._held.popitem(last=False)
             loaded = self._load(model)
             check_weights(model.name, loaded.reference, reference)
             for held, (relative, _) in self._held.items():
+                # models on one base mostly have the same vocabulary table
                 if held.base_dir == model.base_dir:
                     loaded.llama.share_vocabulary(relative.llama)
             store = PrefixCache(loaded.llama, self._settings.prefix_tokens, sharing=self._settings.share_prefixes)

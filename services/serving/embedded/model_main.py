@@ -32,6 +32,7 @@ def main() -> None:
         with lock:
             pipe.write(json.dumps(message) + "\n")
 
+    # after the reader thread has started, so that the end of stdin also ends a process that is still importing
     import torch
 
     from services.serving.embedded.llama import pick_dtype

@@ -83,7 +83,6 @@ class ModelProcess:
 
     @property
     def requests(self) -> int:
-        """Requests in flight."""
         return len(self._flows)
 
     def chat(self, task: GenerationTask) -> AsyncGenerator[dict[str, Any], None]:
@@ -117,7 +116,6 @@ class ModelProcess:
                 await self._send(child, {"do": "cancel", "id": request_id})
 
     async def forget(self, name: str) -> None:
-        """Drops a model's weights if they are in memory."""
         if self._child is not None and self.child_pid is not None:
             await self._send(self._child, {"do": "unload", "name": name})
 
@@ -137,6 +135,7 @@ class ModelProcess:
         if child is None or reader is None:
             return
         if child.returncode is None:
+            # the child has nothing to save
             child.kill()
         await child.wait()
         await reader
@@ -174,5 +173,6 @@ class ModelProcess:
                 self._flows[message["id"]].put_nowait(message)
         await child.wait()
         self.in_memory = []
+        # requests in flight would wait for ever
         for flow in self._flows.values():
             flow.put_nowait({"event": "gone"})

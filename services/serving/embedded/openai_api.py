@@ -31,6 +31,7 @@ class ChatMessage(BaseModel):
 
     def as_turn(self) -> dict[str, str]:
         text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        # `developer` is OpenAI's newer name for the same role
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
@@ -71,7 +72,6 @@ class SamplingRequest(BaseModel):
     def task_fields(
         self, entry: ServedEntry, settings: EmbeddedEngineSettings, max_tokens: int | None
     ) -> dict[str, Any]:
-        """The fields of a task that both interfaces fill the same way. Raises InvalidInputError."""
         if self.n > settings.max_sequences:
             raise InvalidInputError(
                 f"n is {self.n} and the engine writes at most {settings.max_sequences} answers at once."
@@ -99,7 +99,6 @@ class ChatRequest(SamplingRequest):
     metadata: dict[str, str] | None = None
 
     def tasks(self, entry: ServedEntry, settings: EmbeddedEngineSettings) -> list[GenerationTask]:
-        """Raises InvalidInputError for what the engine cannot do."""
         shared = self.task_fields(entry, settings, self.max_completion_tokens or self.max_tokens)
         return [GenerationTask(messages=[message.as_turn() for message in self.messages], **shared)]
 
@@ -155,7 +154,6 @@ class ChatEnvelope:
         return {**self._common, "object": self.part, "choices": [], "usage": usage(done)}
 
     def opening(self, count: int) -> list[dict[str, Any]]:
-        """The chunks of a stream before any text."""
         return [self.chunk(index, "", first=True) for index in range(count)]
 
     def text_fields(self, text: str) -> dict[str, Any]:

@@ -91,6 +91,7 @@ class PrefixCache:
     def _cut(self, tokens: Tokens) -> CachedPrefix | None:
         for prefix in reversed(self._kept.values()):
             if prefix.tokens[: len(tokens)] == tokens:
+                # copies, or the short prefix would keep the whole of the long one in memory
                 k, v = prefix.k[:, :, : len(tokens)].clone(), prefix.v[:, :, : len(tokens)].clone()
                 return CachedPrefix(tokens, np.array(tokens), k, v)
         return None

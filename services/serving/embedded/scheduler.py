@@ -59,7 +59,6 @@ class ActiveRequest:
             sequence.finish = sequence.finish or "cancelled"
 
     def after_token(self, sequence: DecodedSequence) -> None:
-        """Looks for a stop string and sends new text if the request streams."""
         if not self.task.stop and not self.task.stream:
             return
         text, stopped = self._text(sequence)
@@ -70,7 +69,6 @@ class ActiveRequest:
             self._stream(index, text if stopped else text[: self._sendable(text)])
 
     def finish(self) -> None:
-        """Sends the rest of a stream and the final message."""
         choices = []
         for index, sequence in enumerate(self.sequences):
             text, _ = self._text(sequence)
@@ -96,6 +94,7 @@ class ActiveRequest:
 
     def _sendable(self, text: str) -> int:
         """How much of the text may be sent: no half characters, and nothing that may become a stop string."""
+        # a token may end in the middle of a character; the tokenizer decodes such bytes as U+FFFD
         end = len(text) - 1 if text.endswith("\ufffd") else len(text)
         for stop in self.task.stop:
             for size in range(min(len(stop) - 1, end), 0, -1):
@@ -157,6 +156,7 @@ class BatchScheduler:
         try:
             loaded, _ = self._models.get(task.model, task.reference)
             prompt = encode_prompt(loaded.tokenizer, task, loaded.llama.max_positions)
+            # an answer ends at the model's last position
             task.max_tokens = min(task.max_tokens, loaded.llama.max_positions - len(prompt))
             self._waiting.append(ActiveRequest(message["id"], task, prompt, loaded.tokenizer, self._send))
         except Exception as error:
@@ -189,11 +189,13 @@ class BatchScheduler:
         same = [one for one in self._waiting if one.task.model == head.task.model]
         free = self._max_sequences - sum(one.unfinished for one in self._running.values())
         room = self._max_tokens - sum(one.max_tokens for one in self._running.values())
+        # not all fit: take those that share most with the first, whose prefix is computed once
         if sum(one.task.n for one in same) > free or sum(one.max_tokens for one in same) > room:
             first = np.array(head.prompt)
             same.sort(key=lambda one: -common_prefix_length(first, np.array(one.prompt)))
         picked: list[ActiveRequest] = []
         for request in [head, *(one for one in same if one is not head)]:
+            # a request larger than the whole budget runs alone; otherwise it would wait for ever
             alone = not self._running and not picked
             if request.task.n > free or (request.max_tokens > room and not alone):
                 break
@@ -269,6 +271,7 @@ class ThreadLimiter:
     def adapt(self) -> None:
         now = (time.monotonic(), busy_seconds(), time.process_time())
         wall, busy, own = (new - old for new, old in zip(now, self._seen, strict=True))
+        # shorter spans hold too few clock ticks to compare
         if wall < CHECK_EVERY_S:
             return
         self._seen = now

@@ -66,12 +66,11 @@ class SqlQuestion:
 
     @property
     def has_rows(self) -> bool:
-        """Without rows, all results are empty and say nothing."""
+        """False if every table is empty: all results are then empty, too, and say nothing about the SQL."""
         return any(table.row_count for table in self.card.tables)
 
     @property
     def vote(self) -> Vote | None:
-        """How samples agree: by results or by text."""
         return None if self.request.n == 1 else "execution" if self.has_rows else "text"
 
     @property
@@ -102,6 +101,7 @@ class SqlAnswerer:
             sql = await self._repair(question, best, fault)
             repaired = fault if sql != best.sql else None
         view = rank_samples(samples, question.runs)
+        # sqlglot's work takes processor time: off the event loop
         shown, warning = await to_thread.run_sync(translate_sql, sql, dialect) if sql and dialect else (None, None)
         question.warnings += [warning] if warning else []
         return SqlAnswer(
@@ -127,7 +127,6 @@ class SqlAnswerer:
         await self._engine.models()
 
     async def _open(self, request: SqlRequest, caller: str) -> SqlQuestion:
-        """Finds the model, the schema card, and the style of the prompt."""
         model = request.model or await self._default_model()
         database_id, warnings = request.database_id or "", list[str]()
         if request.ddl is not None:
@@ -154,12 +153,14 @@ class SqlAnswerer:
                 return CardCache(self._objects).card(database_id)
         except NotFoundError:
             pass
+        # malformed and unknown ids get the same answer
         message = f"there is no database {database_id[:80]!r}; list them with: sense databases"
         raise NotFoundError(message, code="database_not_found")
 
     async def _write(self, question: SqlQuestion) -> list[str]:
         """The texts of the samples. If the prompt is too long, tries again without sample rows."""
         request = question.request
+        # a single answer is greedy; several samples have to differ to be worth a vote
         default = 0.0 if request.n == 1 else SAMPLING_TEMPERATURE
         temperature = default if request.temperature is None else request.temperature
         params = SamplingParams(request.n, temperature, request.seed, request.max_tokens)
@@ -184,7 +185,6 @@ class SqlAnswerer:
             raise too_many_tables_error(question.card, error) from error
 
     def _prompt(self, question: SqlQuestion) -> list[Message]:
-        """The prompt of training, in the style that the model was trained with."""
         request = question.request
         return render_messages(
             question.card, request.question, evidence=request.evidence, rows=question.rows, style=question.style
@@ -215,7 +215,7 @@ class SqlAnswerer:
         )
 
     async def _repair(self, question: SqlQuestion, best: DistinctSql, fault: SqlRepair) -> str | None:
-        """One greedy try that sees the error. The first SQL stays if the second one fails too."""
+        """Tries once more, greedily, with the error in the prompt. The first SQL stays if the second one fails too."""
         error = f"{fault.outcome}: {fault.message}" if fault.message else fault.outcome
         turns = [
             Message(role="assistant", content=best.answer),
@@ -234,12 +234,14 @@ class SqlAnswerer:
         if sql is None:
             question.warnings.append("the repair held no SQL statement")
             return best.sql
+        # the repair may repeat a sample that has already run
         if sql not in question.runs:
             await self._run(question, [sql])
         if question.runs[sql].outcome not in RAN_OUTCOMES:
             question.warnings.append(
                 f"the repair fails too ({question.runs[sql].outcome}: {question.runs[sql].message}): {sql}"
             )
+            # SQL that fails tells the caller more than none
             return best.sql or sql
         return sql
 
@@ -276,7 +278,6 @@ def select_tables(card: SchemaCard, names: Sequence[str] | None) -> SchemaCard:
 
 
 def too_many_tables_error(card: SchemaCard, error: InvalidInputError) -> InvalidInputError:
-    """For a schema that does not fit even without sample rows: names the tables, so that the caller can choose."""
     count = len(card.relations)
     if count < 2:
         return error
@@ -285,7 +286,6 @@ def too_many_tables_error(card: SchemaCard, error: InvalidInputError) -> Invalid
 
 
 def listed_names(card: SchemaCard) -> str:
-    """The names of tables and views, at most `MAX_LISTED_NAMES`."""
     names = [one.name for one in card.relations]
     more = len(names) - MAX_LISTED_NAMES
     return ", ".join(name[:80] for name in names[:MAX_LISTED_NAMES]) + (f" and {more} more" if more > 0 else "")
@@ -325,12 +325,12 @@ class SandboxClient:
     ) -> list[RunResult]:
         """What each statement did, in order. Raises RefusedError, UnavailableError."""
         request = RunRequest(database_id=database_id, sqls=list(sqls), deadline_s=deadline_s, max_rows=max_rows)
+        # the statements of one request run one after the other
         seconds = (deadline_s or STATEMENT_S) * len(sqls) + OVERHEAD_S
         answer = await self._post("/runs", request.model_dump_json(), seconds, caller)
         return RunResponse.model_validate_json(answer.content).runs
 
     async def build(self, ddl: str, caller: str = "") -> ScriptResponse:
-        """Builds and stores a database from a script. Raises RefusedError (code invalid_ddl), UnavailableError."""
         answer = await self._post("/scripts", ScriptRequest(ddl=ddl).model_dump_json(), BUILD_TIMEOUT_S, caller)
         return ScriptResponse.model_validate_json(answer.content)
 

@@ -1,6 +1,6 @@
 """The SQL service over internal HTTP: turns questions into SQL.
 
-It is for our services only: `shared.http_guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
+It is for our services only: `shared.http.guard`. Errors are `{"code", "message"}`; SQL that fails is an answer.
 """
 
 import contextlib

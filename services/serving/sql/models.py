@@ -57,7 +57,6 @@ class ChatEngine:
         self._http, self._url = http, url.rstrip("/")
 
     async def models(self) -> list[ListedModel]:
-        """Raises UnavailableError."""
         answer = await self._call("GET", "/v1/models", None)
         return [ListedModel(str(one["id"]), int(one.get("created") or 0)) for one in answer["data"]]
 
@@ -101,6 +100,7 @@ def engine_error(status: int, body: object) -> SenseError:
     error = error if isinstance(error, dict) else {}
     message = str(error.get("message") or f"the engine answered {status} without saying why")
     code = str(error.get("code") or "engine_error")
+    # vLLM says it only in the message
     if code == TOO_LONG or "context length" in message or "max_model_len" in message:
         return InvalidInputError(message, code=TOO_LONG)
     kind = ERROR_TYPES.get(status, UnavailableError)
@@ -115,6 +115,7 @@ def choose_model(served: Sequence[ListedModel], objects: ObjectStore) -> str:
     """
     if not served:
         raise NotFoundError("no model is served; train and deploy one with: sense demo", code="model_not_found")
+    # the id decides between models of the same second
     newest = sorted(served, key=lambda one: (one.created, one.id), reverse=True)
     trained = [one.id for one in newest if is_trained(objects, one.id)]
     if not trained:
@@ -124,7 +125,6 @@ def choose_model(served: Sequence[ListedModel], objects: ObjectStore) -> str:
 
 
 def is_trained(objects: ObjectStore, name: str) -> bool:
-    """Whether the store has a model of this name."""
     try:
         return objects.exists(model_manifest_key(name))
     except SenseError:
@@ -132,7 +132,6 @@ def is_trained(objects: ObjectStore, name: str) -> bool:
 
 
 def promoted_model(objects: ObjectStore, job_id: str) -> str | None:
-    """The model that the job's report chose on the selection split, if there is a report."""
     keys = [key for key in objects.list(f"reports/{job_id}/") if key.endswith(".json")]
     for key in sorted(keys, reverse=True):
         chosen = (json.loads(objects.get(key)).get("promotion") or {}).get("model")
@@ -160,12 +159,12 @@ class TrainedPrompts:
         manifest = read_manifest(self._objects, model)
         if (named := read_prompt_version(manifest.prompt_version)) is not None:
             return named
+        # the prompt version of this manifest names no style
         counts = [count_sample_rows(prompt) for prompt in training_prompts(self._objects, manifest)]
         return (min(max(counts), 5) if counts else DEFAULT_SAMPLE_ROWS), PLAIN_STYLE
 
 
 def training_prompts(objects: ObjectStore, manifest: ModelManifest) -> Iterator[str]:
-    """The last turns of the first prompts; none if the data is gone."""
     if not objects.exists(manifest.data.key):
         return
     for line in islice(read_lines(objects, manifest.data.key), PROMPTS_READ):
@@ -177,6 +176,5 @@ def training_prompts(objects: ObjectStore, manifest: ModelManifest) -> Iterator[
 
 
 def count_sample_rows(prompt: str) -> int:
-    """The most sample rows of one table in the prompt."""
     blocks = (block.partition("*/") for block in prompt.split(SAMPLE_ROWS_MARK)[1:])
     return max((max(0, rows.count("\n") - 1) for rows, end, _ in blocks if end), default=0)

@@ -47,10 +47,10 @@ def elect_sample(samples: Sequence[DistinctSql], runs: Mapping[str, RunResult], 
 
 
 def agreement_key(sample: DistinctSql, runs: Mapping[str, RunResult], vote: Vote) -> object:
-    """Two samples agree if their keys are equal."""
     run = runs.get(sample.sql or "")
     if sample.sql is None or run is None:
         return ("text", sample.sql)
+    # a truncated result has no fingerprint: the rows that are missing may differ
     if vote == "execution" and run.fingerprint is not None:
         return ("result", run.fingerprint)
     return ("text", normalize_sql(sample.sql))
@@ -63,13 +63,12 @@ def outcome_rank(sample: DistinctSql, runs: Mapping[str, RunResult]) -> int:
 
 
 def normalize_sql(sql: str) -> str:
-    """The statement without comments and blanks, words in lower case, quoted text unchanged."""
+    """Drops comments and blanks and lowers the case of words; quoted text stays as it is."""
     parts = [text.lower() if kind == "word" else text for kind, text in tokens(sql) if kind not in ("blank", "comment")]
     return " ".join(parts)
 
 
 def rank_samples(samples: Sequence[DistinctSql], runs: Mapping[str, RunResult]) -> list[SqlSample]:
-    """The samples for the caller, the most votes first."""
     ranked = sorted(samples, key=lambda one: (-outcome_rank(one, runs), -one.votes, one.place))
     views = []
     for one in ranked:

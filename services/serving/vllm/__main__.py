@@ -17,7 +17,6 @@ GRACE_S = 10
 
 
 def main() -> int:
-    """Serves until SIGTERM."""
     note = "beyond the loopback SENSE_INTERNAL_TOKEN has to be set"
     parser = address_parser("services.serving.vllm", port=None, note=note)
     parser.add_argument("--state", type=Path, required=True, help="folder of models.json and vLLM's log")

@@ -119,11 +119,13 @@ async def forward_once(
     request: Request, models: VllmModels, path: str, body: bytes, payload: dict[str, Any]
 ) -> Response:
     """Tries once. Raises httpx.ConnectError if there was no connection: only then may the caller try again."""
+    # holds the model and the connection until the answer is out: for a stream, after this function has returned
     stack = contextlib.AsyncExitStack()
     try:
         inner = await cancel_on_disconnect(request, stack.enter_async_context(models.hold(payload["model"])))
         if not models.server.running:  # it ended while the model was looked up
             raise httpx.ConnectError("vLLM has ended")
+        # the caller's bytes pass on unchanged if vLLM knows the model by the same name
         content = body if inner == payload["model"] else json.dumps({**payload, "model": inner}).encode()
         http: httpx.AsyncClient = request.app.state.http
         ask = http.build_request("POST", models.server.url + path, content=content, headers=JSON_HEADERS)
@@ -151,7 +153,6 @@ async def forward_once(
 
 
 def read_body(body: bytes) -> dict[str, Any]:
-    """Checks what the front needs of a request. Raises InvalidInputError."""
     try:
         check_json(body, "the request", MAX_ENGINE_VALUES)
         payload = json.loads(body)
@@ -177,16 +178,16 @@ async def stream_answer(
 
 
 def connection_error(models: VllmModels, error: httpx.HTTPError) -> SenseError:
-    """The error for a broken connection: vLLM ended or was released."""
     models.server.lost()
     why = "" if models.server.running else f": {models.server.why_down()}"
     return UnavailableError(f"vLLM broke off ({type(error).__name__}); send the request again{why}", code="engine_died")
 
 
 def raise_vllm_error(models: VllmModels, name: str, answer: httpx.Response) -> None:
-    """Raises vLLM's error in OpenAI's form, with a code that is a word."""
+    """Raises vLLM's error in OpenAI's form. Its code is always a word, where vLLM gives a number."""
     body = read_error(answer)
     message = str(body.get("message") or f"vLLM answered {answer.status_code} without saying why")
+    # vLLM has forgotten the adapter
     if answer.status_code == 404:
         models.lost(name)
         raise NotFoundError(message, code="model_not_found")

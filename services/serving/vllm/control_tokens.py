@@ -116,10 +116,10 @@ def completion_to_chat_chunk(answer: dict[str, Any], begun: set[int]) -> dict[st
 
 
 async def completion_to_chat_stream(flow: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Converts the events of a stream; an error or the end passes unchanged."""
     begun: set[int] = set()
     rest = b""
     async for part in flow:
+        # chunks end anywhere, also in the middle of a line
         *lines, rest = (rest + part).split(b"\n")
         for line in lines:
             yield chat_stream_line(line, begun) + b"\n"
@@ -128,6 +128,7 @@ async def completion_to_chat_stream(flow: AsyncIterator[bytes]) -> AsyncIterator
 
 
 def chat_stream_line(line: bytes, begun: set[int]) -> bytes:
+    # `data: [DONE]`, blank lines and comments
     if not line.startswith(b"data: {"):
         return line
     answer = json.loads(line.removeprefix(b"data: "))

@@ -43,20 +43,18 @@ class VllmModels:
         self._leaving: set[str] = set()
         self._in_flight: Counter[str] = Counter()
         self._request_ended = asyncio.Condition()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # asyncio holds tasks only weakly
 
     @property
     def in_memory(self) -> list[str]:
-        """Names that vLLM has loaded now."""
         return sorted(self._ids) if self.server.running and self._life == self.server.life else []
 
     @property
     def requests(self) -> int:
-        """Requests in flight."""
         return self._in_flight.total()
 
     async def load(self, model: ServedModel) -> ServedModel:
-        """Serves the model once vLLM has loaded it and its weights are checked; if this raises, nothing changes."""
+        """Serves the model once vLLM has loaded it and its weights are checked. If this raises, nothing changes."""
         async with self._changing:
             entry = self.registry.find(model)
             if entry is None:
@@ -73,6 +71,7 @@ class VllmModels:
         """Refuses new requests, waits for those in flight, then unloads. Raises ConflictError if they do not end."""
         async with self._changing:
             entry = self.registry.get(name)
+            # before the wait, so that no new request can prolong it
             self._leaving.add(name)
             try:
                 await self._drain(name)
@@ -150,6 +149,7 @@ class VllmModels:
         model = entry.model
         base_id = await self.server.ensure(model.base_dir)
         if self._life != self.server.life:
+            # a restarted vLLM knows no adapters and has no cache of removed names
             self._life, self._ids = self.server.life, {}
             self._retired.clear()
         if model.name in self._ids:
@@ -201,7 +201,6 @@ class VllmModels:
 
 
 def check_adapter(model: ServedModel, most: int) -> None:
-    """Checks rank, weights and chat template. Raises InvalidInputError or BrokenModelError."""
     folder = Path(model.adapter_dir or "")
     try:
         config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
@@ -216,6 +215,7 @@ def check_adapter(model: ServedModel, most: int) -> None:
         )
     if not any((folder / file).is_file() for file in ("adapter_model.safetensors", "adapter_model.bin")):
         raise BrokenModelError(f"The adapter '{model.name}' has no weights in {folder}: bring it again.")
+    # vLLM takes the base's chat template for all of its adapters
     own, base = folder / CHAT_TEMPLATE_FILE, Path(model.base_dir) / CHAT_TEMPLATE_FILE
     if own.is_file() and (not base.is_file() or own.read_text("utf-8") != base.read_text("utf-8")):
         raise InvalidInputError(

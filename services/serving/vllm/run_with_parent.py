@@ -20,6 +20,7 @@ def main() -> int:
     threading.Thread(target=end_with_parent, args=(child,), daemon=True).start()
     code = child.wait()
     signal_group(child.pid, signal.SIGKILL)  # processes that it started and left behind
+    # a shell's code for a command that a signal ended
     return code if code >= 0 else 128 - code
 
 

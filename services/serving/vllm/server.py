@@ -103,6 +103,7 @@ class ManagedServer:
         if child is None or child.returncode is not None:
             return
         assert child.stdin is not None
+        # `run_with_parent` ends vLLM when this pipe closes
         child.stdin.close()
         await child.wait()
 
@@ -117,6 +118,7 @@ class ManagedServer:
             )
         try:
             await self._wait_healthy()
+        # a cancelled request, too, must not leave a vLLM behind that nobody waits for
         except BaseException:
             await self.release()
             raise
@@ -245,7 +247,6 @@ class VllmClient:
             return
 
     async def reference_logprobs(self, url: str, name: str) -> list[float]:
-        """Log-probabilities of the tokens of `REFERENCE_TEXT`, without the first."""
         body = {"model": name, "prompt": REFERENCE_TEXT, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 0}
         answer = (await self._post(url, "/v1/completions", {**body, "add_special_tokens": False}, name)).json()
         try:
@@ -271,6 +272,7 @@ class VllmClient:
 def raise_refusal(answer: httpx.Response, path: str, name: str) -> NoReturn:
     """Raises vLLM's refusal as one of our errors. A 404 of the address itself means that a setting is missing."""
     message = read_error(answer).get("message") or f"{answer.status_code} without a reason"
+    # FastAPI's own 404 has `detail`: the address does not exist, as opposed to an adapter
     if answer.status_code == 404 and "detail" in answer.text and "lora" in path:
         raise InvalidInputError(
             f"vLLM takes no adapters at run time: start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True ({path} is 404)"
@@ -285,7 +287,6 @@ def raise_refusal(answer: httpx.Response, path: str, name: str) -> NoReturn:
 
 
 def read_error(answer: httpx.Response) -> dict[str, Any]:
-    """OpenAI's error object, in either of the forms that vLLM versions use."""
     try:
         body = answer.json()
     except ValueError:

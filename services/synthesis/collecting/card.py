@@ -24,8 +24,8 @@ TARGETS = {
 LEVELS = ("easy", "medium", "hard")
 HARDNESS = ("easy", "medium", "hard", "extra", "beyond_spider")
 DOMAINS = 30
-BAR = 24
-CELL = str.maketrans({"|": "\\|", "\n": " ", "<": "&lt;"})
+BAR = 24  # characters of the longest bar
+CELL = str.maketrans({"|": "\\|", "\n": " ", "<": "&lt;"})  # would break a table row or begin a tag
 
 
 @dataclass
@@ -88,6 +88,7 @@ def gather_facts(
         if source.seed_source:
             facts.seeds[source.seed_source] = source.seed_licence or "none stated"
         facts.features.update(sql_features(example.gold).used)
+        # The samples of a level come from different domains.
         kept = facts.samples.setdefault(example.level, [])
         if len(kept) < SAMPLES_A_LEVEL and all(one.domain != example.domain for one in kept):
             kept.append(example)
@@ -108,7 +109,6 @@ def headline(facts: CardFacts) -> str:
 
 
 def notes(facts: CardFacts, licences: Mapping[str, str]) -> Iterator[str]:
-    """What a reader of the dataset has to know, a sentence or two each."""
     if facts.note:
         yield facts.note
     yield gold_note(facts)
@@ -143,7 +143,7 @@ def gold_note(facts: CardFacts) -> str:
 
 
 def cost_note(facts: CardFacts) -> str:
-    """The price of the answers in use. What this job paid differs, because recorded answers are paid once."""
+    """The price of the answers in use. The job itself may have paid less, because recorded answers are paid once."""
     cost = facts.cost
     if not cost["answer_prompt_tokens"]:
         return "No model was paid for writing."
@@ -159,7 +159,6 @@ def cost_note(facts: CardFacts) -> str:
 
 
 def count_table(title: str, counts: Mapping[str, int]) -> str:
-    """A table with bars, in the given order."""
     most = max(counts.values(), default=0)
     lines = [f"| {title} | count | |", "|---|---:|---|"]
     for name, count in counts.items():
@@ -169,14 +168,13 @@ def count_table(title: str, counts: Mapping[str, int]) -> str:
 
 
 def rejection_table(facts: CardFacts) -> str:
-    """Every gate and reason, the largest first."""
+    # Equal counts go by name, so that equal facts give equal text.
     ranked = sorted(facts.rejected.items(), key=lambda item: (-item[1], item[0]))
     rows = [f"| {gate} | {reason} | {count:,} |" for (gate, reason), count in ranked]
     return "\n".join(["| gate | reason | rejected |", "|---|---|---:|", *rows])
 
 
 def charts(facts: CardFacts) -> dict[str, dict[str, int]]:
-    """Every count that the cards show, by its title."""
     found = {
         "writer": largest_counts(facts.writers, DOMAINS),
         "level asked for": in_order(facts.levels, LEVELS),
@@ -188,7 +186,7 @@ def charts(facts: CardFacts) -> dict[str, dict[str, int]]:
 
 
 def in_order(counts: Mapping[str, int], names: tuple[str, ...]) -> dict[str, int]:
-    """Counts in the order of `names`, others behind them."""
+    """Counts in the order of `names`, then all others."""
     known = {name: counts[name] for name in names if counts.get(name)}
     return known | {name: count for name, count in sorted(counts.items()) if name not in known}
 
@@ -203,7 +201,7 @@ def sample(example: Example) -> str:
 
 
 def render_markdown(facts: CardFacts, licences: Mapping[str, str]) -> str:
-    """The card of one collected dataset. Equal facts give equal text."""
+    """Equal facts give equal text."""
     parts = ["# Dataset card", headline(facts), "\n".join(f"- {note}" for note in notes(facts, licences))]
     if facts.rejected:
         parts += ["## Rejected", rejection_table(facts)]

@@ -11,7 +11,7 @@ TEMPLATE = Path(__file__).with_name("card.html.j2")
 
 
 def render_html(facts: CardFacts, licences: Mapping[str, str]) -> str:
-    """The whole page. Equal facts give equal text."""
+    """Equal facts give equal text."""
     ranked = sorted(facts.rejected.items(), key=lambda item: (-item[1], item[0]))
     titled = {title[0].upper() + title[1:]: counts for title, counts in charts(facts).items()}
     return render_page(

@@ -56,12 +56,10 @@ class CollectedDataset:
 
     @property
     def held_back(self) -> int:
-        """Imported training examples on a database of the selection split."""
         return self.reasons[HELD_BACK]
 
     @property
     def as_asked(self) -> int:
-        """Training examples whose measured hardness is the level that was asked for."""
         return sum(count for (level, measured), count in self.levels.items() if matches_level(level, measured))
 
     def measured(self, hardness: str) -> int:
@@ -73,7 +71,7 @@ class CollectedDataset:
 
 
 def to_written(example: Example) -> WrittenExample:
-    """An example as its writer left it, on its stored database."""
+    """The example as its writer left it, on its stored database."""
     shared = {name: getattr(example, name) for name in WrittenExample.model_fields if name in Example.model_fields}
     return WrittenExample.model_validate({**shared, "sql": example.gold})
 
@@ -87,9 +85,9 @@ def collect(
     near: float | None = NEAR_QUESTION,
     given: Iterable[str] = (),
 ) -> CollectedDataset:
-    """Examples in order, without duplicates and test questions; the training part is cut to `limit`.
+    """Examples in order, without duplicates and test questions. The training part is cut to `limit`.
 
-    `schema_of` gives the facts of a database by its id; `near` is the similarity of near-duplicates (None: they stay);
+    `schema_of` gives the facts of a database by its id. `near` is the similarity of near-duplicates (None: they stay).
     `given` are databases that were not invented here.
     """
     gate, dataset = Gate(refused, schema_of, near=near, given=given), CollectedDataset()
@@ -100,7 +98,9 @@ def collect(
             dataset.refuse(example, *refusal)
         else:
             (selection if example.split == "selection" else train).append(flag_disagreement(example))
+    # Only after the last example are all databases of the selection split known.
     train = hold_back(dataset, train, selection)
+    # The limit counts what training gets, so it comes after all gates.
     if limit is not None and len(train) > limit:
         dataset.surplus = len(train) - limit
         train = train[:limit]
@@ -136,9 +136,10 @@ class Gate:
         return extract_features(example, self.schema_of(example.database_id))
 
     def reason(self, example: Example) -> tuple[str, str] | None:
-        """(reason, detail) where an example is refused."""
+        """(reason, detail) if the example is refused; None if it passes, and then it is remembered."""
         found = self.features(example)
         invented = not is_imported(example) and example.database_id not in self.given
+        # Leaks come first: a repeated test question counts as leaked, not as a duplicate.
         if (leak := self.tests.find_leak(example, found, invented=invented)) is not None:
             return LEAKED, str(leak)
         if not self.seen.add(example.database_id, found.question):
@@ -160,7 +161,7 @@ def duplicate_scope(example: Example) -> str:
 
 
 def flag_disagreement(example: Example) -> Example:
-    """Marks an imported example whose question and SQL disagree; what was written here has passed that gate."""
+    """Marks an imported example whose question and SQL disagree. What was written here has passed that gate."""
     if not is_imported(example) or find_disagreement(example.question, example.gold, example.evidence) is None:
         return example
     return example.model_copy(update={"flags": [*example.flags, DISAGREES]})
@@ -171,6 +172,7 @@ def hold_back(dataset: CollectedDataset, train: Spool[Example], selection: Spool
     aside = {example.database_id for example in selection if is_imported(example)}
     if not aside:
         return train
+    # Places, not examples: the examples stay on disk.
     kept = array("Q")
     for place, example in enumerate(train):
         if is_imported(example) and example.database_id in aside:

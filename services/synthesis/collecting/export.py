@@ -35,8 +35,6 @@ def export_records(shard: Shard, name: str, records: Iterable[BaseModel]) -> Obj
 
 
 def schema_facts_reader(catalog: CardCache) -> SchemaOf:
-    """Facts of a database by its id, with the last ones cached."""
-
     @lru_cache(maxsize=FACTS_KEPT)
     def read(database_id: str) -> SchemaFacts:
         try:
@@ -81,7 +79,7 @@ class NoExamplesError(SenseError):
 
 
 def check_not_empty(dataset: CollectedDataset, rejected: Sequence[RejectedExample]) -> None:
-    """Raises `NoExamplesError` where something was written and nothing is left."""
+    """Raises `NoExamplesError` if something was written and nothing is left."""
     if dataset.examples or dataset.selection or not (rejected or dataset.duplicates or dataset.leaked):
         return
     reasons = Counter(one.reason for one in rejected)
@@ -94,14 +92,14 @@ def check_not_empty(dataset: CollectedDataset, rejected: Sequence[RejectedExampl
 
 
 def written_shards(command: Collect, shard: Shard) -> Iterator[ShardRecord]:
-    """The shards that wrote the examples of a set."""
     for source in command.sources:
+        # Loaded datasets have no stage that wrote them.
         if source.written is not None:
             yield from shard.jobs.shards(command.job_id, source.written.stage)
 
 
 def shortfall_note(shard: Shard, command: Collect, short: int) -> str | None:
-    """Why the set is smaller than the limit, in a sentence; None where it is not."""
+    """Why the set is smaller than the limit, in a sentence; None if it is not."""
     if not short:
         return None
     start = f"Ended early: {short} of {command.limit} examples are missing."

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# docs/decisions/0012-decontamination.md has these limits and what they find.
 NEAR_QUESTION = 0.85
 NEAR_SKELETON = 0.9
-PERMUTATIONS = 96
+PERMUTATIONS = 96  # bytes of a signature
 SEED = 1
 LEAST_WORDS = 4  # a shorter question is only compared as a whole, by the gate of repeats
-CHANCE_AGREEMENT = 1 / 256
+CHANCE_AGREEMENT = 1 / 256  # two different hash values with the same low byte
 
 
 class NearDuplicates:
@@ -35,7 +36,7 @@ class NearDuplicates:
         self.groups: dict[int, bytearray] = {}
 
     def seen(self, scope: str, found: Features) -> bool:
-        """Whether something near was seen in the scope; if not, the example is remembered."""
+        """Whether something near was seen in the scope. If not, the example is remembered."""
         if len(found.plain) < LEAST_WORDS:
             return False
         question = self.signature(shingles(found.plain))
@@ -47,9 +48,9 @@ class NearDuplicates:
         return False
 
     def matches(self, group: bytearray, question: "NDArray[np.uint8]", skeleton: "NDArray[np.uint8]") -> bool:
-        """Whether any example of a group is near in both."""
         import numpy as np
 
+        # Each example is two signatures: its question's, then its skeleton's.
         known = np.frombuffer(group, dtype=np.uint8).reshape(-1, 2, PERMUTATIONS)
         near = estimate_similarity(known[:, 0], question) >= self.question
         return bool((near & (estimate_similarity(known[:, 1], skeleton) >= self.skeleton)).any())
@@ -65,7 +66,7 @@ class NearDuplicates:
 
 
 def estimate_similarity(known: "NDArray[np.uint8]", signature: "NDArray[np.uint8]") -> "NDArray[np.float64]":
-    """Estimated Jaccard similarity of each known signature, without what agrees by chance."""
+    """Estimated Jaccard similarity to each known signature, corrected for agreement by chance."""
     import numpy as np
 
     matched: NDArray[np.float64] = (known == signature).mean(axis=1, dtype=np.float64)
@@ -80,7 +81,6 @@ def group_key(scope: str, found: Features) -> int:
 
 
 def shingles(parts: Sequence[str]) -> list[bytes]:
-    """Single words and adjacent pairs."""
     pairs = (f"{one} {two}" for one, two in pairwise(parts))
     return [part.encode("utf-8", "surrogatepass") for part in (*parts, *pairs)]
 
@@ -92,7 +92,8 @@ class SeenTexts:
         self.hashes: set[int] = set()
 
     def add(self, *parts: str) -> bool:
-        """Whether the texts together are new; they are remembered."""
+        """Remembers the texts together. True if they are new."""
+        # surrogatepass: a lone surrogate in a model's text must not fail the shard.
         digest = hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
         before = len(self.hashes)
         self.hashes.add(int.from_bytes(digest, "big"))

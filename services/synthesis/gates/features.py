@@ -11,8 +11,11 @@ from shared.sql.tokens import SqlShape, read_pieces, sql_shape
 
 T = TypeVar("T")
 LEAST_COLUMNS = 5
+# Share of equal column names that makes a copy (docs/decisions/0012-decontamination.md).
 NEAR_SCHEMA = 0.6
+# Words inside camelCase, runs of capitals, numbers.
 PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+# Parts of a declared type and the letter of its kind.
 KINDS = (("INT", "i"), ("CHAR", "t"), ("TEXT", "t"), ("REAL", "n"), ("FLOA", "n"), ("DOUB", "n"), ("NUM", "n"))
 
 
@@ -40,7 +43,7 @@ NO_SCHEMA = SchemaFacts(frozenset(), frozenset(), "")
 
 
 def jaccard(one: frozenset[T], other: frozenset[T]) -> float:
-    """Shared over all elements; 1 for two empty sets."""
+    """1 for two empty sets."""
     shared = len(one & other)
     total = len(one) + len(other) - shared
     return shared / total if total else 1.0

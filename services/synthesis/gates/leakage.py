@@ -22,7 +22,7 @@ SAME_SLOTS = 0.85  # the least similarity of two SQL that differ in names alone
 LEAST_CONTENT = 3
 CLOSE_MASKED = 0.5
 LEAST_FORM = 6  # fewer columns have a form that says nothing
-KEPT_DATABASES = 4096
+KEPT_DATABASES = 4096  # remembered results of `near_schemas`
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Leak:
 
 
 def bigram_similarity(one: tuple[str, ...], other: tuple[str, ...]) -> float:
-    """Jaccard similarity of all adjacent pairs."""
+    # Empty strings mark the ends, so that the first and the last word count as pairs too.
     return jaccard(frozenset(pairwise(("", *one, ""))), frozenset(pairwise(("", *other, ""))))
 
 
@@ -80,7 +80,7 @@ class TestSetIndex:
         self.schemas[example.database_id] = found.schema
 
     def near_schemas(self, found: Features) -> list[str]:
-        """Test databases that an example's database is a copy of, whatever its name."""
+        """Test databases of which the example's database is a copy, whatever its name."""
         known = self._near.get(found.database_id)
         if known is None:
             known = [name for name, schema in self.schemas.items() if found.schema.near(schema)]
@@ -116,7 +116,9 @@ class TestSetIndex:
         return None
 
     def by_sql(self, found: Features) -> Leak | None:
-        """The same SQL but for literals and for names as a copy would have them; then a few shared words are enough."""
+        """The same SQL except for literals and for names that a copy would change. Then a few shared words are enough
+        to refuse an example.
+        """
         for test in self.named.get(found.shape.named, ()):
             if jaccard(frozenset(found.plain), frozenset(test.plain)) >= SAME_SQL_WORDS:
                 return Leak("same SQL", test.question)

@@ -26,7 +26,7 @@ SKIPPED = (LlmContentFilterError, LlmContextLengthError, LlmMalformedError)
 
 
 def review_examples(command: ReviewExamples, shard: Shard) -> TaskResult:
-    """A clear no rejects an example; an unclear answer keeps and marks it."""
+    """A clear no rejects an example. An unclear answer keeps and marks it."""
     examples = shard.rows(command.examples, Example)
     tokens = UsageTotals()
     answers = ask_judge(command, shard, examples, tokens)
@@ -97,8 +97,9 @@ def review_request(example: Example, card: SchemaCard, *, model: str, rows: int,
 
 
 def read_verdict(answer: str) -> tuple[bool | None, str]:
-    """(yes, no or neither; the text after it). Reasoning before the answer does not count."""
+    """(True for yes, False for no, None for neither; the text after it). Reasoning before the answer does not count."""
     visible = blank_reasoning(answer).replace(BLANK, "").lstrip()
+    # The verdict comes first; a yes or no further on belongs to the explanation.
     found = VERDICT.search(visible[:200])
     if found is None:
         return None, visible.strip()[:300]

@@ -12,8 +12,8 @@ WRITER_VERSION = "handwritten/1"
 
 
 def load_handwritten() -> list[WrittenExample]:
-    """All handwritten examples, by file name, in the order of the file."""
     examples: list[WrittenExample] = []
+    # Sorted: the order of a folder differs between file systems.
     for file in sorted(QUESTIONS.glob("*.yaml")):
         described: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
         shared = {

@@ -43,7 +43,7 @@ class FormatError(SenseError):
 
 
 def write_with_llm(command: WriteExamples, shard: Shard, goals: WritingGoals, context: PromptContext) -> TaskResult:
-    """One call an example. What the endpoint refuses costs one example."""
+    """Makes one call an example. A refusal of the endpoint costs one example."""
     answers = ask_strong_model(command, shard, make_calls(command, goals, context))
     if answers.unasked:
         shard.progress(note=f"the budget does not hold {answers.unasked} more examples; the job ends with what it has")
@@ -94,6 +94,7 @@ def make_calls(command: WriteExamples, goals: WritingGoals, context: PromptConte
 def make_call(
     command: WriteExamples, number: int, slot: ExampleSlot, context: PromptContext, feature: str | None
 ) -> Call:
+    # Seeded by the example's place: a retry makes the same calls and finds their recorded answers.
     rng = random.Random(stable_seed(command.seed, command.split, command.shard, number))
     seeds = rng.sample(context.seeds.seeds, 2)
     database = None
@@ -109,7 +110,7 @@ def make_call(
         temperature=command.temperature,
         max_tokens=command.max_tokens,
         seed=rng.randrange(2**31),
-        slot=command.shard * 100_000 + number,
+        slot=command.shard * 100_000 + number,  # distinct over all shards of the stage
     )
     provenance = Provenance(
         writer="llm",
@@ -154,6 +155,7 @@ def ask_strong_model(command: WriteExamples, shard: Shard, calls: Sequence[Call]
     client = ChatClient(profile, shard.objects, budget=budget, on_usage=answers.tokens.add, abort=shard.abort)
     finished = shard.jobs.sums(command.job_id, command.stage).counts  # of the stage's shards that are done
     used: list[ChatAnswer] = []
+    # Once a shard of the stage has parsed answers, the model is known to follow the form.
     pilot = len(calls) if finished.get("written", 0) else PILOT_ANSWERS
     for part in (calls[:pilot], calls[pilot:]):
         outcomes = dict(client.stream_many([call.request for call in part]))
@@ -169,6 +171,7 @@ def ask_strong_model(command: WriteExamples, shard: Shard, calls: Sequence[Call]
     }
     answers.endings = count_endings(used, sum(one.reason == CUT_OFF for one in answers.unparsed))
     bought = budget is not None and budget.spent.tokens > 0
+    # A budget that is used up ends the job only if it has bought nothing; else the rest is collected.
     nothing_asked = answers.unasked == len(calls) and not finished.get("written", 0) and not bought
     if answers.budget_error is not None and nothing_asked:
         raise answers.budget_error
@@ -176,7 +179,7 @@ def ask_strong_model(command: WriteExamples, shard: Shard, calls: Sequence[Call]
 
 
 def sort_outcome(answers: ShardAnswers, call: Call, outcome: ChatAnswer | SenseError, profile: EndpointProfile) -> None:
-    """Adds one outcome to the answers. Raises what is neither an answer nor a refusal."""
+    """Adds one outcome to the answers. Raises errors that are neither an answer nor a refusal."""
     if isinstance(outcome, LlmBudgetError):
         answers.unasked += 1
         answers.budget_error = outcome
@@ -201,6 +204,7 @@ def check_format(command: WriteExamples, answers: ShardAnswers, unparsed_before:
         return
     model = f"model {command.model!r} at endpoint {command.endpoint!r}"
     last = f"{answers.unparsed[-1].written.provenance.source}: {answers.unparsed[-1].detail}"
+    # If most answers were cut off, the limit is the cause and not the model.
     if sum(one.reason == CUT_OFF for one in answers.unparsed) * 2 > len(answers.unparsed):
         raise FormatError(
             f"{model} gave a whole example in none of {tried} answers: most of them reached strong.max_tokens "
@@ -216,7 +220,6 @@ def check_format(command: WriteExamples, answers: ShardAnswers, unparsed_before:
 
 
 def read_answer(answer: ChatAnswer, call: Call) -> WrittenExample | RejectedExample:
-    """The example in an answer, or why there is none; the answer itself stays under its key."""
     database = call.user_database
     try:
         parsed = parse_answer(
@@ -239,7 +242,6 @@ def read_answer(answer: ChatAnswer, call: Call) -> WrittenExample | RejectedExam
 
 
 def rejected_record(call: Call, reason: str, detail: str, source: str) -> RejectedExample:
-    """A call that gave no example, kept with its reason."""
     database = call.user_database
     empty = WrittenExample(
         domain=database.name if database else "",

@@ -30,6 +30,7 @@ REFUSAL = re.compile(
     r"|I (?:can(?:no|')t|cannot|won't) (?:help|assist|do|create|comply|provide)|as an AI\b)",
     re.IGNORECASE,
 )
+# What models write where no external knowledge is needed.
 NO_EVIDENCE = re.compile(
     r"[\s*_`]*+(?:none|n/?a|null|nil|not (?:needed|required)"
     r"|no(?:ne)?(?: external)?(?: knowledge| evidence)?(?: is)? (?:needed|required)|-+)?[\s.*_`]*",
@@ -61,10 +62,7 @@ class ParsedAnswer:
 
 
 def parse_answer(text: str, *, for_user_database: bool = False, finish_reason: str = "stop") -> ParsedAnswer:
-    """The example in an answer. Answers for a user database have no domain and no schema.
-
-    Raises `AnswerError`.
-    """
+    """The example in an answer. Answers for a user database have no domain and no schema. Raises `AnswerError`."""
     visible = blank_reasoning(text).replace(BLANK, " ")
     if not visible.strip():
         if finish_reason == "length":
@@ -76,6 +74,7 @@ def parse_answer(text: str, *, for_user_database: bool = False, finish_reason: s
     sections = json_sections or split_sections(visible)
     fill_missing_sections(sections, visible)
     check_sections(sections, visible, for_user_database, finish_reason)
+    # JSON's quotes already mark where the SQL begins and ends.
     sql = read_answer_sql(sections["answer"], finish_reason, delimited=json_sections is not None)
     script = None
     if not for_user_database:
@@ -101,12 +100,14 @@ def parse_answer(text: str, *, for_user_database: bool = False, finish_reason: s
 def fill_missing_sections(sections: dict[str, str], text: str) -> None:
     """Fills sections that have no heading but stand where a reader would look for them."""
     if "answer" not in sections and "question" in sections and (begin := sql_start(sections["question"])) is not None:
+        # The fence in front of the SQL belongs to the answer.
         fence = sections["question"].rfind("```", 0, begin)
         place = fence if fence >= 0 else begin
         sections["answer"], sections["question"] = sections["question"][place:], sections["question"][:place]
     if "schema" not in sections and (place := text.upper().find("CREATE TABLE")) >= 0:
         sections["schema"] = text[place:]
     if "rows" in sections and "schema" in sections:
+        # The semicolon ends a last CREATE statement that has none.
         sections["schema"] = f"{sections['schema']}\n;\n{sections['rows']}"
 
 
@@ -116,6 +117,7 @@ def check_sections(sections: dict[str, str], text: str, for_user_database: bool,
     missing = [name for name in required if not sections.get(name, "").strip()]
     if not missing:
         return
+    # A cut answer lacks its last parts for that reason alone, so this cause comes first.
     if finish_reason == "length":
         raise AnswerError("answer_cut_off", f"the answer ended before its {missing[0]} part: raise strong.max_tokens")
     if len(missing) == len(required) and REFUSAL.search(text):
@@ -189,6 +191,7 @@ def split_sections(text: str) -> dict[str, str]:
     if len(TAG.findall(text)) >= 4:  # <question>…</question> in place of headings
         text = TAG.sub(lambda tag: "\n" if tag["close"] else f"\n{tag['name']}: ", text)
     sections = list(iter_sections(text))
+    # A fence around the whole answer hides its headings.
     if len({name for name, _ in sections}) < 2 and (outer := OUTER_FENCE.match(text)):
         sections = list(iter_sections(outer["inner"]))
     found: dict[str, str] = {}
@@ -199,7 +202,6 @@ def split_sections(text: str) -> dict[str, str]:
 
 
 def iter_sections(text: str) -> Iterator[tuple[str, str]]:
-    """(name, text) of every heading outside code fences."""
     name: str | None = None
     lines: list[str] = []
     fenced = False
@@ -225,7 +227,6 @@ def is_heading(heading: re.Match[str], line: str) -> bool:
 
 
 def without_rules(text: str) -> str:
-    """The text without horizontal rules, but for lines inside a fence."""
     kept: list[str] = []
     fenced = False
     for line in text.split("\n"):
@@ -256,7 +257,9 @@ def read_json_sections(text: str) -> dict[str, str] | None:
     if not begin < end or not JSON_START.match(text):
         return None
     try:
+        # Not strict: models put raw line breaks into JSON strings.
         data = json.loads(text[begin : end + 1], strict=False)
+        # A single key with an object in it only wraps the sections.
         if isinstance(data, dict) and len(data) == 1 and isinstance(inner := next(iter(data.values())), dict):
             data = inner
         if not isinstance(data, dict):
@@ -272,7 +275,7 @@ def read_json_sections(text: str) -> dict[str, str] | None:
 
 
 def iter_strings(value: Any) -> Iterator[str]:
-    """Every string of a value; the statements of a list are ended by semicolons."""
+    """Every string of a value. Statements of a list get a semicolon at their end."""
     if isinstance(value, str):
         is_statement = value.lstrip()[:6].upper() in ("CREATE", "INSERT")
         yield value if "\n" in value or value.rstrip().endswith(";") or not is_statement else f"{value};"

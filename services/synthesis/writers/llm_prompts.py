@@ -58,11 +58,12 @@ class History:
     questions: dict[str, list[str]] = field(default_factory=dict)
 
     def common_domains(self) -> list[str]:
-        """The most frequent domains first, equal ones by name."""
+        # Equal counts go by name, so that equal histories give equal prompts.
         return sorted(self.domains, key=lambda name: (-self.domains[name], name))[:MAX_DOMAINS]
 
 
 EMPTY_HISTORY = History()
+# Shards of a wave share their history, so a worker reads it once.
 HISTORIES: RecentCache[History] = RecentCache(4)
 WAVE_REFS: RecentCache[tuple[ObjectRef, ...]] = RecentCache(8)
 
@@ -95,7 +96,7 @@ def user_database_prompt(
     context: PromptContext,
     rng: random.Random,
 ) -> str:
-    """The prompt for a user database. A table is drawn, so that questions spread over the schema."""
+    """The prompt for a user database. One table is drawn as the focus, so that questions spread over the schema."""
     asked = context.history.questions.get(database.card.database_id, [])
     before = "\n".join(f"- {question}" for question in rng.sample(asked, min(MAX_EARLIER_QUESTIONS, len(asked))))
     return read_prompt_file("user_database").format(
@@ -110,7 +111,6 @@ def user_database_prompt(
 
 
 def feature_instruction(feature: str | None) -> str:
-    """The end of a prompt that asks for an SQL feature."""
     if feature is None:
         return ""
     return f"\n\nIn this data point the SQL has to use {FEATURE_WORDS[feature]}, where it is needed to answer."
@@ -140,7 +140,7 @@ def read_prompt_file(name: str) -> str:
 
 
 def read_history(command: WriteExamples, shard: Shard) -> History:
-    """What the waves before this shard's have left; empty in the first wave."""
+    """What the waves before this shard's left; empty in the first wave."""
     if not command.before or command.accepted is None:
         return EMPTY_HISTORY
     job_id, stage, before = command.accepted.job_id or command.job_id, command.accepted.stage, command.before
@@ -172,6 +172,7 @@ def count_history(examples: Iterable[Example], user_databases: frozenset[str] = 
     questions: dict[str, list[str]] = defaultdict(list)
     for one in examples:
         if one.database_id not in user_databases:
+            # The first spelling of a domain stands for all others.
             name = names.setdefault(normalize_domain(one.domain), " ".join(one.domain.lower().split()))
             domains[name] += 1
         questions[one.database_id].append(one.question)
@@ -179,6 +180,6 @@ def count_history(examples: Iterable[Example], user_databases: frozenset[str] = 
 
 
 def normalize_domain(text: str) -> str:
-    """Equal for domains that differ in case, blanks, punctuation and a final s."""
+    """Equal for domains that differ only in case, blanks, punctuation and a final s."""
     words = "".join(char if char.isalnum() or char == "&" else " " for char in text.lower()).split()
     return " ".join(words).removesuffix("s")

@@ -1,4 +1,4 @@
-"""The seed examples that a prompt shows: our own, or those of a stored dataset that the spec names."""
+"""The seed examples that a prompt shows: the builtin ones, or those of a stored dataset that the spec names."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -33,7 +33,6 @@ class RecentCache(Generic[V]):
         self.values: OrderedDict[str, V] = OrderedDict()
 
     def get(self, name: str, read: Callable[[], V]) -> V:
-        """The value of the name; `read` gives it where it is not cached."""
         if name not in self.values:
             self.values[name] = read()
             if len(self.values) > self.most:
@@ -69,7 +68,7 @@ SEED_SETS: RecentCache[SeedSet] = RecentCache(4)
 
 
 def render_seed(seed: Seed, *, evidence: bool = False, reasoning: bool = False) -> str:
-    """A seed in the form in which the model is to answer."""
+    """A seed in the form in which the model has to answer."""
     parts = [f"Domain: {seed.domain}", f"Schema:\n{seed.schema}", f"Question: {seed.question}"]
     if evidence:
         parts.append(f"Evidence: {seed.evidence or 'none'}")
@@ -80,7 +79,6 @@ def render_seed(seed: Seed, *, evidence: bool = False, reasoning: bool = False) 
 
 @cache
 def builtin_seeds() -> SeedSet:
-    """Our own seeds, by file name and place in the file."""
     seeds: list[Seed] = []
     for file in sorted(FOLDER.glob("*.yaml")):
         described: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -102,7 +100,7 @@ def builtin_seeds() -> SeedSet:
 
 
 def dataset_seeds(objects: ObjectStore, ref: str, split: str) -> SeedSet:
-    """The usable examples of a dataset's split. Raises `InvalidInputError` where there are fewer than two.
+    """The usable examples of a dataset's split. Raises `InvalidInputError` if there are fewer than two.
 
     Examples whose gold failed or gave no row at the import are not usable, nor are databases whose schema with a few
     rows is longer than `LARGEST_SCHEMA`.
@@ -119,6 +117,7 @@ def dataset_seeds(objects: ObjectStore, ref: str, split: str) -> SeedSet:
         return SeedSet(source=manifest.ref, licence=manifest.licence, seeds=seeds)
 
     found = SEED_SETS.get(f"{manifest.ref} {split} {manifest.licence}", read)  # a version never changes
+    # Every prompt shows two seeds.
     if len(found.seeds) < 2:
         raise InvalidInputError(
             f"dataset {manifest.ref} has {len(found.seeds)} usable seed(s) in its split {split}: golds must run and "
@@ -128,7 +127,7 @@ def dataset_seeds(objects: ObjectStore, ref: str, split: str) -> SeedSet:
 
 
 def usable_seeds(examples: Iterable[Example], catalog: CardCache) -> Iterator[Seed]:
-    """Seeds of those examples whose schema is short enough."""
+    # Many examples share a database; its schema is rendered once.
     schemas: dict[str, str] = {}
     for one in examples:
         if one.database_id not in schemas:
@@ -148,7 +147,6 @@ def usable_seeds(examples: Iterable[Example], catalog: CardCache) -> Iterator[Se
 
 
 def schema_script(card: SchemaCard) -> str:
-    """The tables and a few of their rows, as statements."""
     statements = [table.ddl for table in card.tables]
     for table in card.tables:
         if table.sample_rows:
@@ -158,11 +156,12 @@ def schema_script(card: SchemaCard) -> str:
 
 
 def join_statements(parts: list[str]) -> str:
+    # Every statement ends in one semicolon, whether it had one or not.
     return "\n".join(f"{part.strip().rstrip(';')};" for part in parts)
 
 
 def sql_literal(cell: Scalar) -> str:
-    """A cell as SQL; long texts are cut."""
+    """Long texts are cut."""
     if cell is None:
         return "NULL"
     if not isinstance(cell, str):

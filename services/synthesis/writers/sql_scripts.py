@@ -50,9 +50,11 @@ DDL_WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bDEFAULT\s+(?:NOW|GETDATE|CURRENT_TIMESTAMP|SYSDATE)\s*\(\s*\)", "DEFAULT CURRENT_TIMESTAMP"),
     )
 )
+# MySQL's UNIQUE KEY name (columns); SQLite takes no name there.
 UNIQUE_KEY = re.compile(r"\bUNIQUE\s+(?:KEY|INDEX)\s+[`\"]?\w+[`\"]?\s*(?=\()", re.IGNORECASE)
 ENUM = re.compile(r"\b(?:ENUM|SET)\s*\(\s*'(?:[^']|'')*'(?:\s*,\s*'(?:[^']|'')*')*\s*\)", re.IGNORECASE)
 COLUMN_COMMENT = re.compile(rf"{BLANKS}COMMENT\s+'(?:[^']|'')*'", re.IGNORECASE)
+# MySQL's indexes inside CREATE TABLE.
 KEY_LINE = re.compile(
     r",\s*(?:FULLTEXT\s+|SPATIAL\s+)?(?:KEY|INDEX)\s+[`\"]?\w+[`\"]?\s*\(\s*+(?!\d)[^()]*+\)", re.IGNORECASE
 )
@@ -86,7 +88,7 @@ def creates_table(script: DatabaseScript) -> bool:
 def repair_quotes(text: str) -> str:
     """Doubles quotes that are escaped with a backslash, unless SQLite reads the text as it is.
 
-    Where a literal never ends, or holds the beginning of a statement, SQLite reads something else than was meant.
+    If a literal never ends, or holds the beginning of a statement, SQLite reads something else than the model meant.
     """
     if "\\'" not in text:
         return text
@@ -116,8 +118,10 @@ def split_statements(text: str) -> list[str]:
         kind, place = mark.lastgroup, mark.start("word")
         if kind == "end":
             parts.append(text[begin : mark.start()])
+            # A semicolon ends the statement even if a bracket is still open.
             begin, depth = mark.end(), 0
         elif kind == "bracket":
+            # A stray closing bracket must not hide the statements after it.
             depth = max(0, depth + (1 if mark.group() == "(" else -1))
         elif kind == "word" and depth == 0 and place > begin:
             before = text[max(begin, place - NEAR) : place].upper().rstrip()
@@ -128,7 +132,6 @@ def split_statements(text: str) -> list[str]:
 
 
 def strip_leading_comments(part: str) -> str:
-    """The part without the comments before its statement."""
     place = 0
     for kind, piece in tokens(part):
         if kind not in ("blank", "comment"):
@@ -138,7 +141,6 @@ def strip_leading_comments(part: str) -> str:
 
 
 def apply_rules_outside_quotes(sql: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> str:
-    """Applies the rules to every stretch that is not quoted."""
     parts: list[str] = []
     begin = 0
     for match in OPAQUE.finditer(sql):
@@ -156,12 +158,12 @@ def apply_rules(plain: str, rules: tuple[tuple[re.Pattern[str], str], ...]) -> s
 
 
 def clean_ddl(sql: str) -> str:
-    """A CREATE statement without the words of MySQL, PostgreSQL and SQL Server that SQLite does not know."""
+    # MySQL's words first, on the whole statement: some hold quotes, which the rules below skip.
     sql = UNIQUE_KEY.sub("UNIQUE ", sql)
     sql = KEY_LINE.sub("", COLUMN_COMMENT.sub("", ENUM.sub("TEXT", TABLE_OPTIONS.sub(")", sql.strip()))))
     return apply_rules_outside_quotes(TRAILING_COMMA.sub(r"\1", sql), DDL_WORDS)
 
 
 def clean_insert(sql: str) -> str:
-    """An INSERT statement in SQLite's words, without a comma after its last row."""
+    # Models leave a comma after the last row.
     return apply_rules_outside_quotes(sql.strip().rstrip(",").rstrip(), INSERT_WORDS)

@@ -19,11 +19,11 @@ from shared.sql.prompt import render_cell, render_schema
 from shared.storage.store import ObjectStore
 
 STYLE = PromptStyle(comments=True, foreign_keys=True)
-ROW_STEPS = (5, 3, 1, 0)
+ROW_STEPS = (5, 3, 1, 0)  # sample rows a table, the most that fit
 LARGEST_SCHEMA = 24_000  # characters; a larger schema is shown with fewer rows
-VALUE_COLUMNS = 60
+VALUE_COLUMNS = 60  # columns listed with sample values
 WRITER_VERSION = "own-grammar/1"
-MAX_TRIES = 60
+MAX_TRIES = 60  # draws for one example
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class UserDatabase:
 
     @property
     def filled_tables(self) -> list[str]:
-        """Tables with rows: nothing can be asked of the others."""
+        # Nothing can be asked of empty tables.
         return [table.name for table in self.card.tables if table.row_count > 0]
 
     def render_schema(self) -> str:
-        """The schema as all prompts show it, with as many sample rows as fit."""
+        """The schema as all prompts show it, with as many sample rows as fit into `LARGEST_SCHEMA`."""
         text = ""
         for rows in ROW_STEPS:
             text = render_schema(self.card, rows, STYLE)
@@ -48,7 +48,6 @@ class UserDatabase:
         return text
 
     def render_values(self) -> str:
-        """Sample values of columns, one column a line."""
         lines = [
             f"{table.name}.{column.name}: {', '.join(render_cell(value) for value in column.samples)}"
             for table in self.card.tables
@@ -69,7 +68,6 @@ def load_user_databases(objects: ObjectStore, ids: Sequence[str]) -> list[UserDa
 
 
 def display_name(file_name: str | None, database_id: str) -> str:
-    """The file's name without its suffix; else the beginning of the id."""
     words = PurePath(file_name).stem.replace("_", " ").strip() if file_name else ""
     return words or f"database {database_id[:8]}"
 
@@ -86,6 +84,7 @@ def write_for_user_databases(
     for slot in slots:
         database = databases[slot.number % len(databases)]
         database_id = database.card.database_id
+        # A generator for each example: what is skipped for one does not change the next.
         rng = random.Random(stable_seed("own", seed, split, shard, slot.number))
         for intent, question, sql in draw_questions(SchemaSampler(database.card, rng), slot.level):
             if (database_id, sql) in seen:
@@ -112,15 +111,17 @@ def draw_questions(sampler: "SchemaSampler", level: Level) -> Iterator[tuple[str
         intent = sampler.rng.choice(INTENTS[level])
         try:
             yield (intent.__name__, *intent(sampler))
-        except LookupError:
+        except LookupError:  # the schema has nothing that this intent needs
             continue
 
 
-LONGEST_VALUE = 40
+LONGEST_VALUE = 40  # characters of a value inside a question
 PLAIN_NAME = re.compile(r"[A-Za-z_]\w*")
+# Borders of words inside userName and XMLFile.
 HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 NUMBER = re.compile(r"INT|REAL|NUM|DEC|FLOAT|DOUBLE", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?([ T]\d{2}:\d{2}.*)?")
+# Names of columns whose numbers or codes only name things, and of years.
 ID_LIKE = re.compile(r"(^|_|\b)(id|no|nr|code|key|num|number|uuid|zip|phone|year)$", re.IGNORECASE)
 # Every keyword of SQLite (sqlite.org/lang_keywords.html): quoting one that needs none does no harm.
 RESERVED_LIST = """
@@ -158,6 +159,7 @@ class SchemaSampler:
         return self.rng.choice([table for table in self.card.tables if table.row_count > 0])
 
     def link(self) -> ForeignKeyLink:
+        # Names in SQLite do not depend on case.
         tables = {table.name.lower(): table for table in self.card.tables if table.row_count > 0}
         found = [
             ForeignKeyLink(child, key.column, tables[key.to_table.lower()], key.to_column)
@@ -168,11 +170,10 @@ class SchemaSampler:
         return self.rng.choice(found)
 
     def number(self, table: TableCard) -> ColumnCard:
-        """A column that measures something."""
         return self.rng.choice([column for column in describable_columns(table) if is_measure(column)])
 
     def word(self, table: TableCard, *, dates: bool = False) -> ColumnCard:
-        """A column of words that is not the one that names the rows; with `dates`, or one of dates."""
+        """A column of words that does not name the rows; with `dates` also a column of dates."""
         name = label_column(table).name
         found = [one for one in describable_columns(table) if not is_measure(one) and one.name != name]
         return self.rng.choice([one for one in found if dates or not is_date(one)])
@@ -182,11 +183,12 @@ class SchemaSampler:
 
 
 def is_usable_value(text: str) -> bool:
+    # An ellipsis marks a sample that was cut: no row equals it.
     return 0 < len(text.strip()) <= LONGEST_VALUE and "…" not in text and "\n" not in text
 
 
 def describable_columns(table: TableCard) -> list[ColumnCard]:
-    """Columns that people speak of: no keys and no numbers that only name things."""
+    """Columns that people speak of: no keys, and no numbers that only name things."""
     keys = {key.column.lower() for key in table.foreign_keys}
     return [
         one
@@ -196,7 +198,7 @@ def describable_columns(table: TableCard) -> list[ColumnCard]:
 
 
 def is_measure(column: ColumnCard) -> bool:
-    """Whether its values are amounts: numbers by type and by value, and more than two of them."""
+    """Whether the values are amounts: numbers by type and by value, and more than two of them."""
     numbers = all(isinstance(value, int | float) for value in column.samples)
     return bool(numbers and NUMBER.search(column.type) and len(column.samples) > 2)
 
@@ -214,7 +216,7 @@ def spoken_condition(column: ColumnCard, value: Scalar) -> str:
 
 
 def label_column(table: TableCard) -> ColumnCard:
-    """What rows are called by: the first column of words, else the key, else the first column."""
+    """The column that rows are called by: the first column of words, else the key, else the first column."""
     texts = [one for one in describable_columns(table) if any(isinstance(value, str) for value in one.samples)]
     words = [one for one in texts if not is_date(one)]
     keys = [one for one in table.columns if one.primary_key]
@@ -300,7 +302,7 @@ def mean_each(sampler: SchemaSampler) -> tuple[str, str]:
 
 
 def join_clause(link: ForeignKeyLink) -> str:
-    """Child and parent as T1 and T2."""
+    # The child is T1 and the parent T2, as in the grammar's joins.
     on = f"T1.{quote_name(link.column)} = T2.{quote_name(link.key)}"
     return f"{quote_name(link.child.name)} AS T1 JOIN {quote_name(link.parent.name)} AS T2 ON {on}"
 
@@ -330,6 +332,7 @@ def above_mean(sampler: SchemaSampler) -> tuple[str, str]:
     table = sampler.table()
     number, name = quote_name(sampler.number(table).name), quote_name(label_column(table).name)
     source, many = quote_name(table.name), plural_name(table.name)
+    # `number` and `name` are quoted as SQL needs it; the question is without quotes.
     question = (
         f"Which {many} have a {spoken_name(number)} above the average of all {many}? "
         f"Show {spoken_name(name)} and {spoken_name(number)}, the highest first."
@@ -348,6 +351,7 @@ def childless(sampler: SchemaSampler) -> tuple[str, str]:
     question = f"Which {plural_name(link.parent.name)} have no {plural_name(link.child.name)} at all? Give the {shown}."
     sql = (
         f"SELECT {name} FROM {quote_name(link.parent.name)} WHERE {key} NOT IN "
+        # NOT IN is never true if the list holds a NULL.
         f"(SELECT {column} FROM {quote_name(link.child.name)} WHERE {column} IS NOT NULL)"
     )
     return question, sql

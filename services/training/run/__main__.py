@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from services.training.config import TrainConfig
 from services.training.exits import ExitCode, StopFlag, TrainingStop, exit_with_supervisor, out_of_memory_message
 
+# on the CPU, torch raises a plain RuntimeError when memory runs out
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 
 
 def main(started: float) -> ExitCode:
-    """Runs the config named on the command line. A failure leaves `error.json` in its `out_dir`."""
+    """Runs the config that the command line names. A failure leaves `error.json` in its `out_dir`."""
     exit_with_supervisor()
     flag = StopFlag()
     flag.install()
@@ -28,6 +29,7 @@ def main(started: float) -> ExitCode:
     config.out_dir.mkdir(parents=True, exist_ok=True)
     (config.out_dir / "error.json").unlink(missing_ok=True)
     try:
+        # imported late: it loads torch, and a stop request must already be handled
         from services.training.run.train import train
 
         train(config, flag, started)

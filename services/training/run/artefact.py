@@ -54,8 +54,10 @@ def write_artefact(config: TrainConfig, trainer: Any, tokenizer: Any, data: Data
     shutil.copy(config.metrics_file, folder / config.metrics_file.name)
     write_events(config.metrics_file, folder / EVENTS_FILE)
     (folder / "README.md").write_text(model_card(config, facts))
+    # readable for other users, too, whatever the libraries chose
     for path in folder.iterdir():
         path.chmod(0o644)
+    # last: its presence means that the artefact is complete
     (folder / "train.json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
 
@@ -72,7 +74,6 @@ def save_weights(config: TrainConfig, trainer: Any) -> None:
 
 
 def save_model(config: TrainConfig, model: Any, folder: Path) -> None:
-    """Saves the adapter alone, or all weights in full mode."""
     if config.mode == "full":
         model.save_pretrained(folder)
     else:
@@ -90,7 +91,7 @@ def _name_base(config: TrainConfig, folder: Path) -> None:
 
 
 def collect_facts(config: TrainConfig, data: DataFacts, run: RunFacts) -> dict[str, Any]:
-    """What lineage, the report and the model card need, without paths of this machine."""
+    # paths of this machine say nothing to anybody who reads the facts
     recipe = config.model_dump(mode="json", exclude={"base_dir", "parent_adapter", "data", "out_dir", "questions"})
     versions = {name: metadata.version(name) for name in LIBRARIES} | {"python": platform.python_version()}
     parent = None
@@ -111,7 +112,6 @@ def collect_facts(config: TrainConfig, data: DataFacts, run: RunFacts) -> dict[s
 
 
 def model_card(config: TrainConfig, facts: dict[str, Any]) -> str:
-    """Markdown with the front matter that model hubs expect."""
     data = facts["data"]
     library = "peft" if config.mode == "lora" else "transformers"
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
@@ -166,5 +166,6 @@ def write_events(metrics: Path, target: Path) -> None:
                 summary = scalar(EVENT_TAGS.get(name, f"train/{name}"), value)
                 writer.write_event(Event(wall_time=began + line["seconds"], step=line["step"], summary=summary))
     writer.close()
+    # the writer adds a suffix of its own to the name
     (written,) = target.parent.glob(f"{base.name}*")
     written.rename(target)

@@ -71,6 +71,7 @@ class MetricsCallback(TrainerCallback):
         logs: dict[str, Any] = kwargs["logs"]
         if "loss" not in logs:
             return
+        # a run with NaN weights would go on for hours and leave a useless model
         if not math.isfinite(logs["loss"]) or not math.isfinite(logs.get("grad_norm", 0.0)):
             raise TrainingStop(
                 ExitCode.NAN_LOSS,
@@ -99,6 +100,7 @@ class StopCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
+        # all processes must leave the loop at the same step, else those that go on wait for the others for ever
         if any_process(self._flag.is_set):
             self._flag.is_set = True
             control.should_training_stop = True
@@ -143,6 +145,7 @@ class SealCheckpointCallback(TrainerCallback):
         self._bf16 = bf16
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        # a seal written before the other processes are done would cover half a checkpoint
         wait_for_all()
         if not is_main_process():
             return
@@ -168,6 +171,7 @@ class ScoreCallback(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.latest = None
         step = state.global_step
+        # a stopped run saves a checkpoint at once: scoring would use up its grace period
         if (step % self.every and step != state.max_steps) or self.flag.is_set:
             return
         texts, out_dir = self.answerer.answers(kwargs["model"]), self.config.out_dir
@@ -181,13 +185,14 @@ class ScoreCallback(TrainerCallback):
 
     def _wait(self, step: int) -> SelectionScore | None:
         path, ends = score_file(self.config.out_dir, step), time.monotonic() + SCORE_TIMEOUT_S
+        # the supervisor, which may call the sandbox, writes the score; this process only waits
         while not path.exists() and not self.flag.is_set and time.monotonic() < ends:
             time.sleep(SCORE_POLL_S)
         return read_score(path)
 
 
 def keep_weights(config: TrainConfig, model: Any, score: SelectionScore) -> None:
-    """Replaces the weights and the score in the folder `best`."""
+    # written beside and renamed, so that a kill while saving leaves no half of the weights in `best`
     folder, fresh = config.out_dir / BEST_FOLDER, config.out_dir / f"{BEST_FOLDER}.writing"
     shutil.rmtree(fresh, ignore_errors=True)
     save_model(config, model, fresh)
@@ -197,7 +202,6 @@ def keep_weights(config: TrainConfig, model: Any, score: SelectionScore) -> None
 
 
 def load_best_weights(config: TrainConfig, model: Any) -> None:
-    """Loads the kept weights into `model`."""
     from safetensors.torch import load_file
 
     weights: dict[str, Any] = {}
@@ -228,7 +232,8 @@ class GreedyAnswerer:
         self.prompts = [(one.id, encode_row(tokenizer, one.prompt, []).prompt) for one in questions]
 
     def answers(self, model: Any) -> dict[str, str]:
-        """Question id -> text. Prompts of similar length are answered in one batch."""
+        """Returns question id -> text. Prompts of similar length share a batch, so that little of it is padding."""
+        # sorted by length, so that a batch holds little padding
         order = sorted(self.prompts, key=lambda one: len(one[1]))
         texts: dict[str, str] = {}
         autocast = torch.autocast(model.device.type, torch.bfloat16, enabled=self.bf16)
@@ -262,7 +267,7 @@ class GreedyAnswerer:
 
 @contextlib.contextmanager
 def inference_mode(model: Any) -> Iterator[None]:
-    """Switches off dropout and gradient checkpointing."""
+    # dropout and gradient checkpointing are off in evaluation mode
     was = model.training
     model.eval()
     try:

@@ -28,7 +28,6 @@ class Segment:
     completion: list[int] = field(default_factory=list)
 
     def add(self, tokens: Sequence[int], position: int, prompt: int, completion: int) -> int:
-        """Appends tokens at positions from `position` on and returns the index of the last one."""
         self.ids += tokens
         self.positions += range(position, position + len(tokens))
         self.prompt += [prompt] * len(tokens)
@@ -79,6 +78,7 @@ def collate_rows(
     """
     if not share_prompt:
         rows = [EncodedRow(row.prompt, [completion]) for row in rows for completion in row.completions]
+    # groups reorder the rows; `owners` still counts completions in the order given
     first = [sum(len(row.completions) for row in rows[:index]) for index in range(len(rows))]
     groups = [([index], 0) for index in range(len(rows))]
     if share_prompt and (group_prompts or packed):
@@ -104,6 +104,7 @@ def collate_rows(
 
 def _root_length(rows: Sequence[EncodedRow]) -> int:
     """Tokens that all prompts begin with, or 0 if they are few; every prompt goes on after them."""
+    # the last token is left out: it predicts the first token of the completion and must stay in the segment
     head = np.array(rows[0].prompt[:-1])
     root = min(common_prefix_length(head, np.array(row.prompt[:-1])) for row in rows)
     return root if root >= MIN_ROOT_TOKENS else 0

@@ -33,12 +33,10 @@ class EncodedRow:
 
     @property
     def longest(self) -> int:
-        """Tokens of the prompt and its longest completion."""
         return len(self.prompt) + max(len(completion) for completion in self.completions)
 
     @property
     def total(self) -> int:
-        """Tokens of the prompt once and all completions."""
         return len(self.prompt) + sum(len(completion) for completion in self.completions)
 
 
@@ -61,7 +59,6 @@ class DataFacts:
 
 
 def read_rows(config: TrainConfig) -> list[tuple[list[Message], list[list[Message]]]]:
-    """Prompt and completions of every line, without the lineage columns."""
     try:
         lines = split_lines(config.data.read_bytes().decode())
     except (OSError, ValueError) as error:
@@ -120,14 +117,13 @@ def encode_rows(config: TrainConfig, tokenizer: Any) -> tuple[list[EncodedRow], 
 def shorten_to_fit(
     tokenizer: Any, prompt: Sequence[Message], completions: Sequence[Sequence[Message]], limit: int
 ) -> tuple[EncodedRow, str]:
-    """The row with its prompt shortened as little as `limit` tokens allow, and the name of the step that did it."""
+    """Returns the row, its prompt shortened as little as `limit` tokens allow, and the name of the step that did it."""
     _, step = shorten_prompt(prompt, lambda shown: encode_row(tokenizer, shown, completions).longest <= limit)
     shown = [one.model_copy(update={"content": shorten_text(one.content, step)}) for one in prompt]
     return encode_row(tokenizer, shown, completions), step.name
 
 
 def length_statistics(lengths: Sequence[int]) -> dict[str, int]:
-    """Percentiles (nearest rank) and the maximum."""
     ordered = sorted(lengths)
     found = {f"p{share}": ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)] for share in PERCENTILES}
     return found | {"max": ordered[-1]}
@@ -163,6 +159,7 @@ def _completion_text(
     tokenizer: Any, chat: ChatEncoder, turns: list[dict[str, Any]], head: str, completion: Sequence[Message]
 ) -> str:
     full = chat.render([*turns, *chat.escape_turns([message.model_dump() for message in completion])])
+    # some templates change earlier turns when another one follows
     if not full.startswith(head):
         raise TrainingStop(
             ExitCode.DATA,
@@ -170,12 +167,12 @@ def _completion_text(
             "serving would differ: choose a base whose template keeps the prompt.",
         )
     tail = full[len(head) :]
+    # templates may add a newline after eos, which serving never generates
     end = tail.rfind(tokenizer.eos_token)
     return tail[: end + len(tokenizer.eos_token)] if end >= 0 else tail + tokenizer.eos_token
 
 
 def prompt_groups(prompts: Sequence[Sequence[int]], prompt_group_size: int) -> list[list[int]]:
-    """Indices of rows by prompt group; each row by itself if the group size is 1."""
     if prompt_group_size == 1:
         return [[index] for index in range(len(prompts))]
     return [members for members, _ in group_by_prefix(list(prompts))]  # a dataset column reads the disk on each access
@@ -208,6 +205,7 @@ class PromptGroupSampler(Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
+        # a generator that depends on seed and epoch alone: a resumed run draws the same order
         rng = random.Random(f"{self.seed}:{self.epoch}")
         batches: list[list[int]] = []
         for window in self._windows(self._draw_groups(rng)):
@@ -218,6 +216,7 @@ class PromptGroupSampler(Sampler[int]):
                 batches.append(batch)
         short = [batch for batch in batches if len(batch) < self.batch_size]
         whole = [batch for batch in batches if len(batch) == self.batch_size]
+        # only whole batches are shuffled: a short one in the middle would shift the borders of all later batches
         rng.shuffle(whole)
         yield from chain.from_iterable([*whole, *short])
 

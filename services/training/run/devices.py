@@ -29,16 +29,16 @@ def choose_precision(config: TrainConfig) -> bool:
 
 
 def record_precision(checkpoint: Path, bf16: bool) -> None:
-    """Writes the choice into a checkpoint that is not sealed yet."""
     (checkpoint / PRECISION_FILE).write_text(json.dumps({"bf16": bf16}) + "\n")
 
 
 def use_bf16(choice: bool | None) -> bool:
-    """The choice, or without one: bfloat16 on a GPU that supports it and on a CPU that is faster in it."""
     if choice is not None:
         return choice
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported())
+    # by the processor's features, not by a measurement, which came out either way on a busy machine
+    # (docs/decisions/0018)
     return favours_bfloat16()
 
 
@@ -48,7 +48,6 @@ def rank_and_world_size() -> tuple[int, int]:
 
 
 def is_main_process() -> bool:
-    """Whether this process writes metrics, seals checkpoints and leaves the artefact."""
     return rank_and_world_size()[0] == 0
 
 
@@ -81,7 +80,6 @@ def wait_for_all() -> None:
 
 
 def gather_dict(part: dict[int, list[float]]) -> dict[int, list[float]]:
-    """Merges the parts of all processes."""
     if not distributed.is_initialized():
         return part
     parts: list[dict[int, list[float]] | None] = [None] * distributed.get_world_size()
@@ -104,7 +102,7 @@ class CpuUsage(NamedTuple):
 class ThreadGauge:
     """Measures how many cores other processes left free in the last seconds, at least one.
 
-    A thread on a core that another process keeps busy holds all the other threads up.
+    A thread on a core that another process keeps busy holds up all other threads.
     """
 
     def __init__(self) -> None:
@@ -113,8 +111,8 @@ class ThreadGauge:
         self._readings = [read_usage(self._cores)]
 
     def threads(self) -> int:
-        """How many threads to use now, within the quota of the control group."""
         now = read_usage(self._cores)
+        # keeps one reading at least `LOAD_WINDOW_S` old to compare with
         while len(self._readings) > 1 and now.wall - self._readings[1].wall >= LOAD_WINDOW_S:
             self._readings.pop(0)
         free = free_cores(len(self._cores), self._readings[0], now)
@@ -123,17 +121,17 @@ class ThreadGauge:
 
 
 def free_cores(cores: int, before: CpuUsage, after: CpuUsage) -> int:
-    """`cores` less what other processes used between two readings, rounded."""
+    # two readings in the same clock tick would divide by zero
     wall = max(1e-6, after.wall - before.wall)
     others = (after.busy - before.busy - (after.own - before.own)) / wall
     return cores - round(max(0.0, others))
 
 
 def read_usage(cores: list[int]) -> CpuUsage:
-    """Reads the counters; without /proc/stat, other processes seem idle."""
     own = time.process_time()
     stat = Path("/proc/stat")
     if not stat.exists():
+        # other processes then seem idle
         return CpuUsage(time.monotonic(), own, own)
     names = {f"cpu{core}" for core in cores}
     busy = 0

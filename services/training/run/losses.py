@@ -29,7 +29,6 @@ def token_logps(model: nn.Module, batch: Batch, *, bf16: bool) -> torch.Tensor:
 
 
 def causal_lm(model: nn.Module) -> nn.Module:
-    """The transformer inside wrappers and adapters."""
     inner: Any = model.module if isinstance(model, DistributedDataParallel) else model
     return inner.get_base_model() if hasattr(inner, "peft_config") else inner  # type: ignore[no-any-return]
 
@@ -39,6 +38,7 @@ def accept_sources(inner: Any) -> None:
 
     This is done inside `forward` because wrappers for several processes see only their own call.
     """
+    # already patched: a second wrapper would call the first
     if "forward" in vars(inner) and hasattr(inner.forward, "whole"):
         return
     whole = inner.forward
@@ -48,6 +48,7 @@ def accept_sources(inner: Any) -> None:
     def forward(*args: Any, sources: torch.Tensor | None = None, **inputs: Any) -> Any:
         if sources is None:
             return whole(*args, **inputs)
+        # these models change the logits after the head, inside `forward`, so the head alone would give other numbers
         if scaled:
             return CausalLMOutput(logits=whole(*args, **inputs).logits.flatten(0, 1)[sources])
         given = {name: inputs[name] for name in (*TRANSFORMER_INPUTS, "use_cache") if name in inputs}
@@ -59,7 +60,6 @@ def accept_sources(inner: Any) -> None:
 
 
 def sequence_logps(token: torch.Tensor, owners: torch.Tensor, count: int) -> torch.Tensor:
-    """(count) sums of token log-probabilities by completion."""
     return token.new_zeros(count).index_add(0, owners, token)
 
 

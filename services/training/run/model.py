@@ -24,10 +24,6 @@ SHARED_PROMPT_TYPES = frozenset({"llama", "qwen2", "qwen3"})
 
 
 def load_tokenizer(config: TrainConfig) -> Any:
-    """The base's tokenizer. If it has no chat template it gets the completion style, which the artefact then carries.
-
-    Raises `TrainingStop` if the base or its tokenizer is missing.
-    """
     from transformers import AutoTokenizer
 
     if not (config.base_dir / "config.json").is_file():
@@ -42,14 +38,15 @@ def load_tokenizer(config: TrainConfig) -> Any:
         raise TrainingStop(
             ExitCode.DATA, f"The tokenizer of {config.base_name} names no eos_token, so an answer could not end."
         )
+    # a base without a chat template gets the completion style, which the artefact then carries
     ensure_chat_template(tokenizer)
     if tokenizer.pad_token is None:
+        # padding is masked, so any token will do
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
 def check_machine(config: TrainConfig) -> None:
-    """Raises `TrainingStop` with the remedy if this machine lacks a GPU or package that the settings need."""
     if config.quantization != "none" and not torch.cuda.is_available():
         raise TrainingStop(
             ExitCode.SETTINGS, "quantization 4bit (QLoRA) needs a GPU and none is here: set quantization: none."
@@ -58,6 +55,7 @@ def check_machine(config: TrainConfig) -> None:
         raise TrainingStop(
             ExitCode.SETTINGS, f"launch {config.launch} needs GPUs and none is here: take a preset for one process."
         )
+    # optional packages: looked for before the base is loaded
     wanted = {
         "bitsandbytes": config.quantization != "none",
         "deepspeed": config.launch == "zero3",
@@ -100,6 +98,7 @@ def load_policy(config: TrainConfig, *, longest: int, bf16: bool) -> Any:
         model = prepare(model, use_gradient_checkpointing=config.gradient_checkpointing)
     elif config.gradient_checkpointing and config.mode == "lora":
         model.enable_input_require_grads()  # else checkpointed blocks of a frozen base pass no gradient on
+    # right before the adapter's random weights, whatever loading the base has drawn
     torch.manual_seed(config.seed)
     return _with_adapter(config, model)
 
@@ -150,7 +149,6 @@ def _trainable(model: Any) -> Any:
 
 
 def supports_shared_prompts(model: Any) -> bool:
-    """Whether several completions may follow one copy of their prompt in this architecture."""
     config = model.config.get_text_config()
     return config.model_type in SHARED_PROMPT_TYPES and not getattr(config, "use_sliding_window", False)
 
@@ -185,8 +183,8 @@ def uses_segment_attention(model: Any) -> bool:
 
 
 def use_segment_attention(model: Any) -> None:
-    """Makes a plain causal transformer accept batches of `collate_rows(…, packed=True)` beside ordinary ones."""
     AttentionInterface.register(SEGMENT_ATTENTION, attend_segments)
+    # without segments (generation, other batches) it behaves like SDPA and needs SDPA's masks
     AttentionMaskInterface.register(SEGMENT_ATTENTION, sdpa_mask)
     model.set_attn_implementation(SEGMENT_ATTENTION)
 
@@ -205,8 +203,9 @@ def attend_segments(
     """Attention over segments that lie end to end in one row, so that no token is padding.
 
     Takes queries (1, heads, T, size) and keys of as many or fewer heads; returns (1, T, heads, size).
-    `segment_lengths`: (S), the first that of the *root* (or 0), which every other segment follows. `attention_mask`:
-    (1, 1, T, root + longest segment), added to the scores of the tokens of the root and of the same segment.
+    `segment_lengths`: (S); the first is the length of the *root* (0 if there is none), which all other segments see.
+    `attention_mask`: (1, 1, T, root + longest segment), added to the scores of the tokens of the root and of the same
+    segment.
     """
     if segment_lengths is None or attention_mask is None:
         plain: tuple[Tensor, None] = sdpa_attention_forward(
@@ -219,6 +218,7 @@ def attend_segments(
     for index, q in enumerate(torch.split(query, sizes, 2)):
         if not sizes[index]:
             continue
+        # segment 0 is the root, which attends to itself alone
         behind = index > 0 and sizes[0] > 0
         k = torch.cat([keys[0], keys[index]], 2) if behind else keys[index]
         v = torch.cat([values[0], values[index]], 2) if behind else values[index]
@@ -229,6 +229,7 @@ def attend_segments(
 
 def _attend_segment(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scaling: float) -> Tensor:
     # queries of heads that share a key head stand side by side, so that no key is repeated
+    # the scores of long segments would take memory quadratic in their length
     if k.shape[2] > EAGER_UP_TO:
         return F.scaled_dot_product_attention(q, k, v, mask, scale=scaling, enable_gqa=True)
     heads, tokens, size = q.shape[1:]

@@ -36,6 +36,7 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
     torch.set_num_threads(config.threads or (gauge.limit if gauge else 1))
     bf16 = choose_precision(config)
     tokenizer = load_tokenizer(config)
+    # before any weights are loaded, so that wrong data fails within seconds
     rows, data = encode_rows(config, tokenizer)
     flag.check()
     model = load_policy(config, longest=data.longest, bf16=bf16)
@@ -54,6 +55,7 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
     kept = best.step if best is not None and best.step != trainer.state.global_step else None
     if kept is not None:
         load_best_weights(config, trainer.accelerator.unwrap_model(trainer.model))
+    # the last tenth: the loss of a single step is noisy
     tail = metrics.losses[-max(1, len(metrics.losses) // 10) :]
     run = RunFacts(
         steps=trainer.state.global_step,
@@ -73,7 +75,6 @@ def train(config: TrainConfig, flag: StopFlag, started: float) -> None:
 
 
 def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag, scorer: ScoreCallback | None) -> MetricsCallback:
-    """Trains until the end or the stop request, from the newest sealed checkpoint if there is one."""
     found = newest_sealed(config.out_dir)
     metrics = MetricsCallback(config, resumed_at=found[1] if found else 0, scorer=scorer)
     trainer.seen_tokens = metrics.tokens_before
@@ -87,7 +88,7 @@ def _run_loop(config: TrainConfig, trainer: Any, flag: StopFlag, scorer: ScoreCa
 
 
 def peak_memory_bytes() -> int:
-    """The GPU's peak allocation, or without one the largest resident set of this process."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
+    # ru_maxrss is in KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -71,7 +71,7 @@ class SharedPrefixTrainer:
 def make_sampler(
     recipe: TrainConfig, lengths: Sequence[int], prompts: Sequence[Sequence[int]], share: bool
 ) -> PromptGroupSampler:
-    """Draws prompt groups together only if the model can `share` their prefix."""
+    """Keeps prompt groups together only if the model can `share` their prefix."""
     prompt_group_size = recipe.prompt_group_size if share else 1
     groups = prompt_groups(prompts, prompt_group_size)
     return PromptGroupSampler(
@@ -112,9 +112,9 @@ class SharedPrefixSFTTrainer(SharedPrefixTrainer, SFTTrainer):
 class SharedPrefixDPOTrainer(SharedPrefixTrainer, DPOTrainer):
     """Preference training against the reference log-probabilities of the SFT artefact.
 
-    The policy is loaded from that artefact, so before the first step it is its own reference (on resume the weights
-    of the checkpoint come in later). One pass over the data replaces a second adapter, and more epochs cost nothing
-    more. Without `precompute_reference` a frozen copy of the SFT adapter runs in every step, as in TRL.
+    The policy is loaded from that artefact, so before the first step it is its own reference (on resume, the weights
+    of the checkpoint are loaded later). One pass over the data replaces a second adapter, and more epochs cost no more
+    passes. Without `precompute_reference` a frozen copy of the SFT adapter runs in every step, as in TRL.
     """
 
     def __init__(self, recipe: TrainConfig, model: Any, tokenizer: Any, dataset: Dataset, *, bf16: bool) -> None:
@@ -184,9 +184,11 @@ def compute_reference_logps(
     The processes of a launch share the rows. A resumed run reads the file that the first one wrote.
     """
     file = trainer.recipe.reference_file
+    # a resumed run takes exactly the numbers that the first one computed
     if file.exists() and len(saved := json.loads(file.read_text())) == len(rows):
         return list(saved)
     rank, processes = rank_and_world_size()
+    # by length, so that batches hold little padding and all processes get similar work
     order = sorted(range(len(rows)), key=lambda index: rows[index]["length"])[rank::processes]
     part: dict[int, list[float]] = {}
     size = trainer.recipe.batch_size
@@ -209,14 +211,12 @@ def compute_reference_logps(
 
 
 def to_dataset(rows: list[EncodedRow]) -> Dataset:
-    """Columns `prompt_ids`, `completion_ids`, `length`; one row per example or pair."""
     return Dataset.from_list(
         [{"prompt_ids": row.prompt, "completion_ids": row.completions, "length": row.total} for row in rows]
     )
 
 
 def trainer_arguments(recipe: TrainConfig) -> dict[str, Any]:
-    """The arguments that SFT and DPO share."""
     return {
         "output_dir": str(recipe.out_dir),
         "per_device_train_batch_size": recipe.batch_size,

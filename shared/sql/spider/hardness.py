@@ -27,7 +27,6 @@ def hardness(sql: ParsedSql) -> Hardness:
 
 
 def measured_hardness(sql: str, schema: SpiderSchema) -> MeasuredHardness:
-    """The level of any SQL; "beyond_spider" if the official grammar cannot read it."""
     try:
         return hardness(parse_spider_sql(sql, schema))
     except UnreadableSqlError:
@@ -35,7 +34,6 @@ def measured_hardness(sql: str, schema: SpiderSchema) -> MeasuredHardness:
 
 
 def all_conditions(sql: ParsedSql) -> tuple[Conditions, Conditions, Conditions]:
-    """The lists whose connectors, LIKEs and subqueries count."""
     return sql.joins, sql.where, sql.having
 
 
@@ -56,7 +54,9 @@ def nested_count(sql: ParsedSql) -> int:
 
 
 def other_count(sql: ParsedSql) -> int:
-    """More than one aggregate, selected column, element of WHERE (connectors included) or grouped column."""
+    """Counts what there is more than one of: aggregates, selected columns, elements of WHERE (connectors included),
+    grouped columns.
+    """
     plenty = (len(sql.select), len(sql.where), len(sql.group_by), aggregate_count(sql))
     return sum(count > 1 for count in plenty)
 
@@ -71,6 +71,7 @@ def aggregate_count(sql: ParsedSql) -> int:
     return count + sum(bool(one[0]) for one in chain(sql.where[::2], sql.having))
 
 
+# Requested levels end at hard, so anything above it counts as hard.
 OUR_LEVEL = {"easy": "easy", "medium": "medium", "hard": "hard", "extra": "hard", "beyond_spider": "hard"}
 
 
@@ -79,7 +80,6 @@ def schema_of_card(card: "SchemaCard") -> SpiderSchema:
 
 
 def card_hardness(sql: str, card: "SchemaCard") -> MeasuredHardness:
-    """Spider's level on a card's database; `beyond_spider` if its grammar cannot read the SQL."""
     return measured_hardness(sql, schema_of_card(card))
 
 

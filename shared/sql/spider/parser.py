@@ -100,27 +100,24 @@ class SpiderReader:
 
     def __init__(self, tokens: list[str], schema: SpiderSchema, names: dict[str, str]) -> None:
         self.end = len(tokens)
-        self.tokens = [*tokens, END]
+        self.tokens = [*tokens, END]  # END spares a check of bounds at every look ahead
         self.schema = schema
         self.names = names
         self.at = 0
         self.in_from = False
 
     def fail(self) -> UnreadableSqlError:
-        """The error for the current token."""
         at = min(self.at, self.end)
         reason = name_reason(self.tokens, at, self.in_from, self.names)
         return UnreadableSqlError(reason, self.tokens[at])
 
     def skip(self, token: str) -> bool:
-        """Consumes `token` if it is next; says whether it was."""
         if self.tokens[self.at] != token:
             return False
         self.at += 1
         return True
 
     def expect(self, token: str) -> None:
-        """Consumes `token`. Raises `UnreadableSqlError` if another one is next."""
         if self.tokens[self.at] != token:
             raise self.fail()
         self.at += 1
@@ -131,6 +128,7 @@ class SpiderReader:
         bracket = self.skip("(")
         select_at = self.at
         tables, joins, scope = self.from_clause(start)
+        # Unqualified columns need the tables, so SELECT is read after FROM.
         from_end, self.at = self.at, select_at
         distinct, select = self.select_clause(scope)
         self.at = from_end
@@ -153,6 +151,7 @@ class SpiderReader:
             group_by=group_by,
             having=having,
             order_by=order_by,
+            # The official tree holds 1 for any LIMIT.
             limit=None if limit_text is None else 1,
             intersect=operand if operation == "intersect" else None,
             union=operand if operation == "union" else None,
@@ -166,7 +165,6 @@ class SpiderReader:
             pass
 
     def set_operation(self) -> tuple[str, ParsedSql | None]:
-        """The set operation's word and its right side; ("", None) without one."""
         word = self.tokens[self.at]
         if word not in SET_OPERATIONS:
             return "", None
@@ -176,6 +174,7 @@ class SpiderReader:
     def from_clause(self, start: int) -> tuple[tuple[TableUnit, ...], Conditions, list[str]]:
         """FROM's tables, its ON conditions in one list, and the tables in scope for unqualified columns."""
         try:
+            # The first FROM after the start, even that of a subquery in SELECT.
             self.at = self.tokens.index("from", start) + 1
         except ValueError as error:
             if self.tokens[start] not in ("select", "("):
@@ -197,7 +196,6 @@ class SpiderReader:
         return tuple(tables), tuple(joins), scope
 
     def table_unit(self, scope: list[str]) -> TableUnit:
-        """A subquery, or a table with its alias skipped; the table's name is added to `scope`."""
         if self.tokens[self.at] == "select":
             return TableUnit("sql", self.query())
         self.in_from = True
@@ -206,12 +204,12 @@ class SpiderReader:
         if table is None or table not in self.schema.known:
             raise self.fail()
         self.in_from = False
+        # The alias itself was read beforehand, by `known_names`.
         self.at += 3 if self.tokens[self.at + 1] == "as" else 1
         scope.append(table)
         return TableUnit("table_unit", table)
 
     def select_clause(self, scope: list[str]) -> tuple[bool, tuple[SelectItem, ...]]:
-        """Whether DISTINCT, and the items; commas between them are optional."""
         self.expect("select")
         distinct = self.skip("distinct")
         items: list[SelectItem] = []
@@ -251,7 +249,6 @@ class SpiderReader:
         return OrderBy(last, tuple(values)), tuple(directions)
 
     def limit(self) -> str | None:
-        """The word after LIMIT."""
         if not self.skip("limit"):
             return None
         if self.at >= self.end:
@@ -260,7 +257,6 @@ class SpiderReader:
         return self.tokens[self.at - 1]
 
     def aggregate(self) -> str:
-        """The aggregate's word; "none" without one."""
         word = self.tokens[self.at]
         if word not in AGGREGATES:
             return NONE
@@ -268,7 +264,6 @@ class SpiderReader:
         return word
 
     def value_unit(self, scope: list[str]) -> ValueUnit:
-        """A column, or two with an operator, in at most one bracket."""
         bracket = self.skip("(")
         left = self.column_unit(scope)
         operator, right = NONE, None
@@ -283,7 +278,7 @@ class SpiderReader:
     def column_unit(self, scope: list[str]) -> ColumnUnit:
         """A column, bare or in a bracket, or an aggregate of one.
 
-        As officially, an opening bracket before an aggregate is consumed and its closing one left to the caller.
+        As in the official code, an opening bracket before an aggregate is consumed; the caller gets the closing one.
         """
         bracket = self.skip("(")
         aggregate = NONE
@@ -298,7 +293,6 @@ class SpiderReader:
         return ColumnUnit(aggregate, column, distinct)
 
     def column(self, scope: list[str]) -> str:
-        """The column's full name: by its table or alias, else the first table of `scope` that has it."""
         token = self.tokens[self.at]
         found = EVERY_COLUMN if token == EVERY_COLUMN else self.qualified(token) or self.in_scope(token, scope)
         if found is None:
@@ -307,14 +301,13 @@ class SpiderReader:
         return found
 
     def qualified(self, token: str) -> str | None:
-        """The full name of `alias.column`."""
         alias, dot, name = token.partition(".")
         table = self.names.get(alias) if dot and "." not in name else None
         full = f"{table}.{name}"
         return full if table is not None and full in self.schema.known else None
 
     def in_scope(self, token: str, scope: list[str]) -> str | None:
-        """The full name of an unqualified column; as officially, a name that is no table ends the search."""
+        """As in the official code, a name that is no table ends the search."""
         if "." in token:
             return None
         for name in scope:
@@ -326,7 +319,6 @@ class SpiderReader:
         return None
 
     def conditions(self, scope: list[str]) -> Conditions:
-        """Conditions with their connectors, up to a clause, `)` `;` `join` `on` or `as`."""
         found: list[Condition | str] = []
         while self.at < self.end:
             found.append(self.condition(scope))
@@ -353,7 +345,6 @@ class SpiderReader:
         return Condition(negated, operator, left, low, high)
 
     def value(self, scope: list[str]) -> Value:
-        """A subquery, a literal, a number, or the first column of a longer text, in at most one bracket."""
         start = self.at
         bracket = self.skip("(")
         found = self.bare_value(start, scope)
@@ -362,7 +353,6 @@ class SpiderReader:
         return found
 
     def bare_value(self, start: int, scope: list[str]) -> Value:
-        """The value in the bracket; a text is read from `start`, with the bracket before it."""
         token = self.tokens[self.at]
         if token == "select":
             return self.query()
@@ -421,7 +411,7 @@ def one_pass(text: str) -> list[str] | None:
 
 
 def by_ordered_rules(text: str) -> list[str]:
-    """Tokens by one rule after the other, with each literal behind a key as the official code hides it."""
+    """Applies one rule after the other, with each literal behind a key as in the official code."""
     literals: dict[str, str] = {}
     hide: Callable[[re.Match[str]], str] = partial(hidden, literals)
     text = LITERAL.sub(hide, text)
@@ -431,14 +421,13 @@ def by_ordered_rules(text: str) -> list[str]:
 
 
 def hidden(literals: dict[str, str], match: re.Match[str]) -> str:
-    """A literal's key; it consists of word characters, so it sticks to letters beside it."""
+    # The key consists of word characters, so it sticks to letters beside it, as in the official code.
     key = f"__val_{match.start()}_{match.end() - 1}__"
     literals[key] = match.group()
     return key
 
 
 def joined(tokens: list[str]) -> list[str]:
-    """`tokens` with each `=` joined to a `!`, `>` or `<` directly before it."""
     if "=" not in tokens:
         return tokens
     found: list[str] = []

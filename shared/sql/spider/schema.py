@@ -90,9 +90,9 @@ class SpiderSchema:
 
 
 def joined_sets(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """Connected components of `pairs`, each sorted."""
     sets: list[set[int]] = []
     for pair in pairs:
+        # Unlike the official rule, a key that touches two sets joins them.
         touched = [one for one in sets if not one.isdisjoint(pair)]
         sets = [one for one in sets if one.isdisjoint(pair)] + [set(pair).union(*touched)]
     return sorted(sorted(one) for one in sets)
@@ -118,5 +118,4 @@ def listed_columns(entry: Mapping[str, Any]) -> tuple[list[str], list[tuple[int,
 
 
 def schemas_by_name(entries: Iterable[Mapping[str, Any]]) -> dict[str, SpiderSchema]:
-    """db_id -> schema, for all of tables.json."""
     return {str(entry["db_id"]): SpiderSchema.from_tables_json(entry) for entry in entries}

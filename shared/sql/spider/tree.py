@@ -87,7 +87,7 @@ class ParsedSql:
     limit_text: str | None = field(default=None, compare=False)
 
     def operands(self) -> "tuple[ParsedSql | None, ParsedSql | None, ParsedSql | None]":
-        """INTERSECT, EXCEPT, UNION: the official order."""
+        """INTERSECT, EXCEPT, UNION: the order of the official code."""
         return self.intersect, self.except_, self.union
 
 
@@ -187,7 +187,6 @@ def name_reason(tokens: Sequence[str], at: int, in_from: bool, aliases: Collecti
 
 
 def reason_in_from(tokens: Sequence[str], at: int, aliases: Collection[str]) -> Unreadable:
-    """The reason for a token that is no table."""
     before, token = tokens[at - 1], tokens[at]
     if token == "as":
         return Unreadable.TABLE_ALIAS_OF_SUBQUERY
@@ -199,7 +198,6 @@ def reason_in_from(tokens: Sequence[str], at: int, aliases: Collection[str]) -> 
 
 
 def reason_of_value(before: str, token: str, after: str, aliases: Collection[str]) -> Unreadable:
-    """The reason for a token where a column, number or operator must stand."""
     if token == "as":
         return Unreadable.COLUMN_ALIAS
     if token in ("(", "select"):
@@ -218,7 +216,6 @@ def reason_of_value(before: str, token: str, after: str, aliases: Collection[str
 
 
 def in_value_list(tokens: Sequence[str], at: int) -> bool:
-    """Whether the token stands in `in ( 1 , 2 )`."""
     for place in range(min(at, len(tokens) - 1), 0, -1):
         if tokens[place] == "(" and tokens[place - 1] == "in":
             return place < at and tokens[place + 1] != "select"

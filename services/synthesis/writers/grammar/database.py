@@ -51,13 +51,13 @@ class DomainDatabase:
 
     @cached_property
     def connection(self) -> sqlite3.Connection:
-        """The database in memory, for one thread at a time: callers hold a lock."""
+        """The database in memory. One thread at a time may use it: callers hold a lock."""
         connection = sqlite3.connect(":memory:", check_same_thread=False)
         connection.executescript(";\n".join([*self.script.ddl, *self.script.inserts]))
         return connection
 
     def run(self, sql: str) -> list[tuple[Cell, ...]]:
-        """All rows of a query, fractions rounded to six places."""
+        """All rows of a query, with fractions rounded to six places. Results are remembered."""
         if sql in self.known:
             return self.known[sql]
         found = self.connection.execute(sql).fetchall()
@@ -69,6 +69,7 @@ class DomainDatabase:
     def values(self, column: Column) -> list[Cell]:
         """A column's values that are not NULL, in row order."""
         table = self.domain.table(column.table)
+        # The key comes before the described columns.
         place = [one.name for one in table.columns].index(column.name) + 1
         return [row[place] for row in self.rows[table.name] if row[place] is not None]
 
@@ -79,14 +80,17 @@ class DomainDatabase:
     def check(self, filled: FilledIntent) -> None:
         """Raises NoFit for a gold that says nothing, has ties at its order, or has an idle part."""
         result = self.run(filled.sql)
+        # No rows, NULLs alone, or a count of 0.
         if not result or all(cell is None for row in result for cell in row) or result == [(0,)]:
             raise NoFit
         if filled.keys is not None:
             keys = self.run(filled.keys)
+            # An order over one row is idle.
             if len(set(keys)) < max(len(keys), 2) or any(None in key for key in keys):
                 raise NoFit
         if filled.ties is not None and self.run(filled.ties):
             raise NoFit
+        # Compared as bags: a contrast may give its rows in another order.
         shape = sorted(map(repr, result))
         if any(sorted(map(repr, self.run(contrast))) == shape for contrast in filled.contrasts):
             raise NoFit
@@ -121,6 +125,7 @@ def generate_rows(domain: Domain, seed: int) -> Rows:
     """All rows of all tables, keys from 1 up, parents first."""
     rows: Rows = {}
     for table in domain.tables:
+        # A generator for each table: the values of one do not depend on the draws of another.
         rng = Random(f"rows/{seed}/{domain.name}/{table.name}")
         columns = [_values(column, table, rows, rng) for column in table.columns]
         rows[table.name] = [(index + 1, *cells) for index, cells in enumerate(zip(*columns, strict=True))]
@@ -172,6 +177,7 @@ def _references(parents: int, count: int, rng: Random) -> list[Cell]:
 
 def _picks(choices: list[str], count: int, rng: Random) -> list[Cell]:
     weights = [1 + 1.5 / (place + 1) for place in range(len(choices))]
+    # Every choice occurs if there are enough rows.
     return _shuffled([*choices, *rng.choices(choices, weights, k=count)][:count], rng)
 
 

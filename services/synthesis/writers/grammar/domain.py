@@ -17,7 +17,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "selection": ("selection.yaml",),
     "test": ("test.yaml",),
 }
-MAX_WORDINGS = 3
+MAX_WORDINGS = 3  # the first is the domain as described
 Kind = Literal["title", "category", "amount", "year", "date", "ref"]
 
 
@@ -77,7 +77,6 @@ class Column(Spec):
 
     @property
     def extremes(self) -> tuple[str, str]:
-        """How the lowest and the highest value are spoken of."""
         return ("lowest", "highest") if self.kind == "amount" else ("earliest", "latest")
 
 
@@ -106,7 +105,6 @@ class Domain(Spec):
         return next(table for table in self.tables if table.name == name)
 
     def ddl(self, table: Table) -> str:
-        """The CREATE TABLE statement, on one line."""
         declared = [f"{table.key} INTEGER PRIMARY KEY"]
         for column in table.columns:
             reference = f" REFERENCES {column.ref}({self.table(column.ref).key})" if column.ref else ""
@@ -116,7 +114,10 @@ class Domain(Spec):
 
 @lru_cache(maxsize=8)
 def load_domains(split: Split) -> tuple[Domain, ...]:
-    """All domains of a split, in file order. Raises InvalidInputError for a split the grammar does not write."""
+    """All domains of a split, in file order.
+
+    Raises InvalidInputError for a split that the grammar does not write.
+    """
     if split not in FILES:
         raise InvalidInputError(f"The grammar writes no split {split!r}: choose one of {', '.join(FILES)}.")
     domains = []
@@ -130,9 +131,11 @@ def load_domains(split: Split) -> tuple[Domain, ...]:
 def _table(name: str, fields: dict[str, Any]) -> Table:
     columns = []
     for column, given in fields.items():
+        # `about` describes the table, every other key a column.
         if column != "about":
             label = given.get("label", column.replace("_", " "))
             names = {"name": column, "table": name, "labels": plural(label)}
+            # What the file gives replaces the defaults.
             columns.append(Column.model_validate({**names, **given, "label": label}))
     one = fields["about"].get("one", name.replace("_", " "))
     names = {"name": name, "one": one, "many": plural(one), "key": f"{name}_id"}
@@ -141,7 +144,7 @@ def _table(name: str, fields: dict[str, Any]) -> Table:
 
 @lru_cache(maxsize=256)
 def wordings(domain: Domain) -> tuple[Domain, ...]:
-    """The domain in its own words, then with the other words of its tables and columns, where it has any."""
+    """The domain as described, then with the other words of its tables and columns, where it has any."""
     found = [domain]
     for place in range(MAX_WORDINGS - 1):
         tables = tuple(_reworded(table, place) for table in domain.tables)
@@ -169,9 +172,11 @@ def _reworded(table: Table, place: int) -> Table:
 
 # ---- English ----
 
+# Beginnings of words. Sounds decide, not letters: an hour, a unit.
 VOWEL_SOUNDS = ("a", "e", "i", "o", "u", "hour", "honor")
 CONSONANT_SOUNDS = ("unit", "uni", "use", "one", "eu", "ut")
 RANGES = ("with {a} between {v} and {w}", "whose {l} is between {v} and {w}", "whose {l} lies from {v} to {w}")
+# {a} is the label with its article, {l} the label, {v} and {w} are values.
 COMPARISONS: dict[str, dict[str, tuple[str, ...]]] = {
     "amount": {
         ">": (
@@ -222,7 +227,6 @@ def listing(words: Sequence[str], last: str = "and") -> str:
 
 
 def third_person(verb: str) -> str:
-    """A verb phrase with its first word in the third person singular."""
     first, _, rest = verb.partition(" ")
     if first == "have":
         inflected = "has"

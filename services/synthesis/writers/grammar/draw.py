@@ -33,11 +33,13 @@ class ShownColumns:
         return cls(names, labels, plurals, named)
 
     def sql(self, alias: str = "") -> str:
-        """As a SELECT list; `alias` is empty or ends in a dot."""
+        """The SELECT list; `alias` is empty or ends in a dot."""
         return ", ".join(alias + name for name in self.names)
 
     def form(self, phrases: str) -> str:
-        """The phrases to use: "the colors of wines" could mean the different ones, so unnamed rows are asked singly."""
+        """The templates to use. "The colors of wines" could mean the distinct ones, so rows without a name take the
+        "each" form.
+        """
         return phrases if self.named else f"{phrases}_each"
 
     @property
@@ -49,7 +51,7 @@ class ShownColumns:
 T = TypeVar("T")
 ORDERED = ("amount", "year", "date")
 NUMBERS = ("amount",)
-SHOWABLE = ("category", *ORDERED)
+SHOWABLE = ("category", *ORDERED)  # neither names nor references
 AGGREGATES = {
     "AVG": ("average", "mean"),
     "MAX": ("highest", "maximum"),
@@ -69,7 +71,7 @@ class Condition:
     text: str
 
     def on(self, alias: str = "") -> str:
-        """The SQL test; `alias` is empty or ends in a dot."""
+        """`alias` is empty or ends in a dot."""
         return f"{alias}{self.column.name} {self.test}"
 
 
@@ -99,7 +101,6 @@ class Measure:
     text: str
 
     def on(self, alias: str = "") -> str:
-        """The SQL expression."""
         return f"{self.function}({alias}{self.column.name})"
 
 
@@ -123,7 +124,7 @@ class Draw:
         return self.rng.random() < probability
 
     def table(self) -> Table:
-        """A table, those with more columns more often: more can be asked of them."""
+        """A random table. Tables with more columns come more often, because they allow more questions."""
         tables = self.domain.tables
         return self.rng.choices(tables, [len(table.columns) for table in tables])[0]
 
@@ -150,6 +151,7 @@ class Draw:
         """From `least` to `most` columns of a row, its name first or, unless `named`, others alone."""
         wanted = self.rng.randint(least, max(least, most))
         others = [(c.name, c.label, c.labels) for c in table.columns if c.kind in SHOWABLE and c not in skip]
+        # A row without a title column goes by its key.
         title, label = title_of(table)
         if not named and len(others) >= wanted and not self.chance(NAMED):
             return ShownColumns.of(self.rng.sample(others, wanted), named=False)
@@ -158,7 +160,9 @@ class Draw:
         return ShownColumns.of([(title, label, plural(label)), *self.rng.sample(others, wanted - 1)])
 
     def condition(self, table: Table, skip: Sequence[Column] = (), foreign: Table | None = None) -> Condition:
-        """A test that keeps some rows, not all. Labels that `foreign` has too are left out: they would be unclear."""
+        """A test that keeps some rows, not all. Labels that `foreign` has too are left out, because they would be
+        unclear.
+        """
         taken = {column.label for column in foreign.columns} if foreign else set()
         options = [
             column
@@ -176,14 +180,15 @@ class Draw:
         return (second, first) if turned else (first, second)
 
     def equality(self, column: Column) -> Condition:
+        # Sorted: the order of a set of texts differs from process to process.
         value = self.pick(sorted(set(map(str, self.database.values(column)))))
         return Condition(column, f"= {literal(value)}", self.category_text(column, value))
 
     def category_text(self, column: Column, value: str) -> str:
-        """A category test in words: the column's own phrase or a plain one."""
         if column.phrase and self.chance(0.6):
             return column.phrase.replace("_", value)
         plain = [f"whose {column.label} is {value}", f"with the {column.label} {value}"]
+        # A list of values only fits after "is".
         return self.pick(plain if " or " not in value else plain[:1])
 
     def comparison(self, column: Column) -> Condition:
@@ -191,6 +196,7 @@ class Draw:
         values = self.database.values(column)
         if self.chance(BETWEEN):
             return self.between(column)
+        # Strict comparisons come twice as often.
         operator = self.rng.choice([">", ">", "<", "<", ">=", "<="])
         bound = self.pick(self.bounds(column, values))
         kept = sum(_holds(value, operator, bound) for value in values)
@@ -213,11 +219,12 @@ class Draw:
         return Condition(column, f"BETWEEN {literal(low)} AND {literal(high)}", text)
 
     def bounds(self, column: Column, values: Sequence[Cell]) -> list[Cell]:
-        """Bounds worth asking about: values that occur and, for wide ranges of integers, round numbers between them."""
+        """Bounds for a comparison: values that occur and, for wide ranges of integers, round numbers between them."""
         distinct = [plain(value) for value in sorted(set(values), key=_rank)]
         whole = [value for value in distinct if isinstance(value, int)]
         if column.kind != "amount" or not whole or not self.chance(0.6):
             return distinct
+        # The widest step that fits at least eight times into the range.
         step = next((step for step in (1000, 100, 50, 10, 5) if whole[-1] - whole[0] >= 8 * step), 1)
         return list(range(whole[0] // step * step + step, whole[-1], step)) or distinct
 
@@ -230,21 +237,22 @@ class Draw:
 
     def measure(self, table: Table) -> Measure:
         column = self.column(table, NUMBERS)
+        # Averages come twice as often; totals only where the column can be summed.
         function = self.pick(["AVG", "AVG", "MAX", "MIN", *(["SUM"] if column.total else [])])
         return Measure(function, column, f"{self.pick(AGGREGATES[function])} {column.label}")
 
     def superlative(self, column: Column, descending: bool, one: str) -> str:
-        """The noun with its superlative, for example "oldest singer" or "singer with the highest age"."""
         adjective = column.high if descending else column.low
         if adjective and self.chance(0.6):
             return f"{adjective} {one}"
         return f"{one} with the {column.extremes[descending]} {column.label}"
 
     def bound_between(self, values: Sequence[float]) -> Cell:
-        """A number that parts the values: some lie above it, some below, none on it."""
+        """A number between the values: some lie above it, some below, none on it."""
         ordered = sorted(values)
         place = self.pick(range(len(ordered) - 1))
         bound = plain(round((ordered[place] + ordered[place + 1]) / 2, 1 if ordered[-1] < 20 else None))
+        # Equal neighbours have nothing between them, and rounding can hit a value.
         if not ordered[place] < float(bound or 0) < ordered[place + 1]:
             raise NoFit
         return bound

@@ -45,7 +45,7 @@ MAX_FACTOR = 40.0  # on the intents of a feature that all wishes are for
 def write_to_goals(
     command: WriteExamples, goals: WritingGoals, features: Sequence[str | None]
 ) -> tuple[list[WrittenExample], int]:
-    """An example for each of the features drawn, and how many use theirs."""
+    """One example for each drawn feature, and how many of them use it."""
     weights = {name: goals.features[name] for name in FEATURES if goals.features.get(name)}
     total = sum(weights.values())
     steered = any(features)
@@ -55,6 +55,7 @@ def write_to_goals(
         shard=command.shard,
         count=len(features) * (OVERDRAW if steered else 1),
         levels=goals.levels,
+        # The factors of all wished features add up to MAX_FACTOR, besides 1 each.
         features={name: 1 + MAX_FACTOR * weight / total for name, weight in weights.items()},
     )
     return pick_examples(pool, goals, features) if steered else (pool, 0)
@@ -65,8 +66,9 @@ def pick_examples(
 ) -> tuple[list[WrittenExample], int]:
     """One example of the pool for each feature, levels by their shares; and how many use the feature drawn for them.
 
-    The best match has level and feature, then the feature at another level, then the level alone: what a grammar cannot
-    write is replaced by what it can. Ties go by the pool's order, so that equal pools give equal picks.
+    The best match has level and feature, then the feature at another level, then the level alone. So a feature that the
+    grammar cannot write is replaced by one that it can. Ties go by the pool's order, so that equal pools give equal
+    picks.
     """
     used = [sql_features(one.sql).used for one in pool]
     left = list(range(len(pool)))
@@ -120,6 +122,7 @@ def write_examples(
                     ),
                 )
             )
+    # Drawn level by level above; readers get them mixed.
     Random(f"grammar/{seed}/{split}/{shard}").shuffle(examples)
     return examples
 
@@ -130,6 +133,7 @@ def _quota(count: int, levels: Mapping[Level, float]) -> Counter[Level]:
     if count < 0 or total <= 0 or min(levels.values()) < 0 or not set(levels) <= set(INTENTS):
         raise InvalidInputError("Ask for a count of 0 or more and give shares above 0 for levels easy, medium, hard.")
     shares = {level: count * levels.get(level, 0.0) / total for level in INTENTS}
+    # 1e-9 makes up for what floating point loses.
     whole = {level: int(share + 1e-9) for level, share in shares.items()}
     rest = sorted(INTENTS, key=lambda level: whole[level] - shares[level])[: count - sum(whole.values())]
     return Counter({level: whole[level] + (level in rest) for level in INTENTS})
@@ -190,7 +194,7 @@ class ExampleStream:
         self.split = split
         self.choices = choices
         self.key = key
-        self.lock = Lock()
+        self.lock = Lock()  # streams are cached, so threads may share one
         self._restart()
 
     def _restart(self) -> None:
@@ -202,6 +206,7 @@ class ExampleStream:
     def get(self, place: int) -> DrawnExample:
         """The example at a place, counted from 0. Raises InvalidInputError where the domain gives none at the level."""
         with self.lock:
+            # The place is no longer kept. The same key gives the same order again.
             if place < self.drawn - len(self.recent):
                 self._restart()
             while self.drawn <= place:
@@ -218,6 +223,7 @@ class ExampleStream:
             found = self._fill(intent)
             if found is None:
                 continue
+            # Hashes, not texts: they stay in memory as long as the stream.
             shape, gold = hash(LITERAL.sub("?", found.sql)), hash(found.sql)
             if (shape in self.seen and tries < SHAPE_TRIES) or (gold in self.seen and tries < GOLD_TRIES):
                 continue
@@ -238,7 +244,9 @@ class ExampleStream:
 
 
 def fill_template(intent: str, form: str, split: Split, slots: dict[str, str], rng: Random) -> tuple[str, str]:
-    """(template id, question): "where/p3" of the intent's own templates, "count_far/t1@count" of another form's."""
+    """(template id, question). The id is "where/p3" for a template of the intent, "count_far/t1@count" for a borrowed
+    one.
+    """
     group = "test" if split == "test" else "train"
     templates = load_templates()[form or intent][group]
     place = rng.randrange(len(templates))

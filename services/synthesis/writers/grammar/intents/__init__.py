@@ -22,7 +22,7 @@ MODULES = ("select", "aggregate", "join", "subquery", "expression")
 
 
 def load_intents() -> None:
-    """Imports the modules, each of which adds its intents to the catalog."""
+    """Import the modules; each adds its intents to the catalog."""
     for module in MODULES:
         import_module(f"{__name__}.{module}")
 
@@ -43,7 +43,10 @@ class Intent:
 
 
 def intent(level: Level, *features: str, weight: float = 1.0, name: str = "") -> Callable[[FillIntent], FillIntent]:
-    """Adds a function to the catalog, under its own name unless another one is given."""
+    """Add a function to the catalog, under its name unless `name` is given.
+
+    Raises InvalidInputError for a name that is taken or an unknown feature.
+    """
 
     def enter(fill: FillIntent) -> FillIntent:
         entry = Intent(name or fill.__name__, level, frozenset(features), weight, fill)

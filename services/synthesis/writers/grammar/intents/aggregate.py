@@ -40,7 +40,6 @@ def count_like(draw: Draw) -> FilledIntent:
 
 @intent("easy", "aggregate", weight=0.3)
 def count_known(draw: Draw) -> FilledIntent:
-    """How many rows have a value in a column that holds NULLs."""
     table = draw.table()
     column = draw.pick([column for column in table.columns if column.missing])
     slots = {**noun_slots(table), "label": column.label}
@@ -85,6 +84,7 @@ def several(draw: Draw, conditions: int) -> FilledIntent:
         first, second = draw.two_conditions(table, skip=[column])
         words = f"{table.many} {first.text} and {second.text}"
         tests = f" WHERE {first.on()} AND {second.on()}"
+        # Neither of the two conditions may be idle.
         contrasts = (f"{base} WHERE {first.on()}", f"{base} WHERE {second.on()}")
     style = draw.rng.choice([0, 1])
     text = f"{listing([AGGREGATES[function][style] for function in functions])} {column.label}"
@@ -111,6 +111,7 @@ def distinct(draw: Draw) -> FilledIntent:
         raise NoFit
     base = f"FROM {table.name}{tests}"
     slots = {**noun_slots(table), "cat": column.label, "cats": column.labels, "scope": words}
+    # Both DISTINCT and the condition have to matter.
     contrasts = [
         f"SELECT {column.name} {base}",
         *([f"SELECT DISTINCT {column.name} FROM {table.name}"] if tests else []),
@@ -125,6 +126,7 @@ def count_distinct(draw: Draw) -> FilledIntent:
     condition = draw.condition(table, skip=[column])
     whole = f"SELECT COUNT(DISTINCT {column.name}) FROM {table.name}"
     slots = {**noun_slots(table), "cats": column.labels, "where": condition.text}
+    # Without DISTINCT the count must differ, so some value has to repeat.
     plain = f"SELECT COUNT({column.name}) FROM {table.name} WHERE {condition.on()}"
     return FilledIntent(f"{whole} WHERE {condition.on()}", slots, contrasts=(plain, whole))
 
@@ -154,7 +156,6 @@ def threshold(draw: Draw, sizes: list[int]) -> tuple[str, str]:
 
 
 def sizes_by(draw: Draw, table: Table, column: str, tests: str = "") -> list[int]:
-    """How many rows each value of a column has."""
     found = draw.database.run(f"SELECT COUNT(*) FROM {table.name}{tests} GROUP BY {column}")
     return [int(row[0] or 0) for row in found]
 
@@ -166,7 +167,7 @@ def _kept(sizes: list[int], operator: str, bound: int) -> int:
 def filtered_noun(draw: Draw, table: Table, column: Column, chance: float, complete: bool = True) -> tuple[str, str]:
     """(noun with or without a condition, WHERE clause).
 
-    With `complete` a condition leaves every category some rows: whether to list one with none would be a guess.
+    With `complete`, a condition leaves some rows in every category: whether to list an empty one would be a guess.
     """
     if not draw.chance(chance):
         return table.many, ""
@@ -250,6 +251,7 @@ def group_having(draw: Draw) -> FilledIntent:
 def group_having_where(draw: Draw) -> FilledIntent:
     table = draw.table()
     column = draw.column(table, ["category"])
+    # Categories without rows fail every count test, so the condition may empty some.
     words, tests = filtered_noun(draw, table, column, 1.0, complete=False)
     test, text = threshold(draw, sizes_by(draw, table, column.name, tests))
     tail = f"GROUP BY {column.name} HAVING COUNT(*) {test}"

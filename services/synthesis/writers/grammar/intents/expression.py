@@ -65,7 +65,6 @@ def null_by_group(draw: Draw) -> FilledIntent:
 
 @intent("hard", "null", "join", weight=0.5)
 def of_unknown(draw: Draw) -> FilledIntent:
-    """Children of parents that meet a condition, where the child lacks a value or has it."""
     relation = draw.relation()
     column, test, text = null_test(draw, relation.child)
     condition = draw.condition(relation.parent, foreign=relation.child)
@@ -79,6 +78,7 @@ def of_unknown(draw: Draw) -> FilledIntent:
 @intent("hard", "null", "join", weight=0.5)
 def outer_without(draw: Draw) -> FilledIntent:
     relation = draw.relation()
+    # Where every parent has children, the result would be empty.
     if not draw.database.childless(relation.column):
         raise NoFit
     shown = draw.shown(relation.parent, 1, 2, named=True)
@@ -91,8 +91,8 @@ def outer_without(draw: Draw) -> FilledIntent:
 
 @intent("hard", "join", "aggregate", "group", weight=0.7)
 def outer_count(draw: Draw) -> FilledIntent:
-    """Children counted for every parent, those without children too."""
     relation = draw.relation()
+    # Where every parent has children, LEFT JOIN and JOIN give the same.
     if not draw.database.childless(relation.column):
         raise NoFit
     child, parent = relation.child, relation.parent
@@ -183,6 +183,7 @@ def by_period(draw: Draw) -> FilledIntent:
     part = draw.pick(list(PARTS))
     pattern, words = PARTS[part]
     period = f"strftime('{pattern}', {column.name})"
+    # With a single period the grouping is idle.
     if len(draw.database.run(f"SELECT DISTINCT {period} FROM {table.name}")) < 2:
         raise NoFit
     value, said = "COUNT(*)", f"number of {table.many}"
@@ -206,7 +207,6 @@ def busiest_period(draw: Draw) -> FilledIntent:
 
 @intent("hard", "date", "join", "aggregate", "group", weight=0.5)
 def per_parent_in_year(draw: Draw) -> FilledIntent:
-    """Children of one year counted for each parent that has any of that year."""
     relation = draw.relation()
     column = draw.column(relation.child, ["date"])
     year, test, _ = in_year(draw, column)
@@ -230,6 +230,7 @@ def band(draw: Draw, table: Table) -> tuple[Column, str, Cell, tuple[str, str]]:
     bound = draw.pick(draw.bounds(column, draw.database.values(column)))
     upper, lower = draw.pick(BANDS)
     sql = f"CASE WHEN {column.name} >= {literal(bound)} THEN '{upper}' ELSE '{lower}' END"
+    # Both bands must occur; otherwise the CASE is idle.
     if len(draw.database.run(f"SELECT DISTINCT {sql} FROM {table.name}")) < 2:
         raise NoFit
     return column, sql, bound, (upper, lower)
@@ -270,6 +271,7 @@ def side_by_side(draw: Draw) -> FilledIntent:
     slots = {**noun_slots(table), "first": first.text, "second": second.text}
     sql = f"SELECT {', '.join(counts)} FROM {table.name}"
     row = draw.database.run(sql)[0]
+    # Equal counts would hide exchanged columns, and a count of 0 says nothing.
     if row[0] == row[1] or 0 in row:
         raise NoFit
     return FilledIntent(sql, slots)
@@ -280,9 +282,11 @@ def percentage(draw: Draw) -> FilledIntent:
     table = draw.table()
     words, tests, other = draw_scope(draw, table, 0.4)
     condition = draw.condition(table, skip=[other.column] if other else [])
+    # 100.0 and not 100: SQLite divides integers without a fraction.
     share = f"100.0 * SUM(CASE WHEN {condition.on()} THEN 1 ELSE 0 END) / COUNT(*)"
     base = f"SELECT {share} FROM {table.name}"
     slots = {**noun_slots(table), "scope": words, "where": condition.text}
+    # At 0 or 100 % the condition is idle; NULL means that there are no rows.
     if draw.database.run(base + tests)[0][0] in (0, 100, None):
         raise NoFit
     return FilledIntent(base + tests, slots, contrasts=(base,) if tests else ())
@@ -308,6 +312,7 @@ def best_of_each(draw: Draw) -> FilledIntent:
     columns = f"{category.name}, {title}, {column.name}"
     over = f"ROW_NUMBER() OVER (PARTITION BY {category.name} ORDER BY {column.name} {'DESC' if descending else 'ASC'})"
     sql = f"SELECT {columns} FROM (SELECT {columns}, {over} AS place FROM {table.name}) WHERE place = 1"
+    # Among equal values ROW_NUMBER picks any row, so no category may hold a value twice.
     ties = f"SELECT 1 FROM {table.name} GROUP BY {category.name}, {column.name} HAVING COUNT(*) > 1"
     slots = {**noun_slots(table), **category_slots(category), "label": column.label}
     slots["sup"] = draw.superlative(column, descending, table.one)
@@ -316,7 +321,6 @@ def best_of_each(draw: Draw) -> FilledIntent:
 
 @intent("hard", "window", "nested", "join", "order", weight=0.6)
 def best_of_parents(draw: Draw) -> FilledIntent:
-    """The child with the highest or lowest value of each parent that has any."""
     relation = draw.relation()
     column = draw.column(relation.child, ORDERED)
     (title, _), (owner, _) = title_of(relation.child), title_of(relation.parent)
@@ -372,6 +376,7 @@ def above_own_average(draw: Draw) -> FilledIntent:
     base = f"SELECT {title} FROM"
     contrasts = (
         f"{base} {table.name}",
+        # the average of all rows in place of the category's
         f"{base} {table.name} WHERE {column.name} {sign} (SELECT AVG({column.name}) FROM {table.name})",
     )
     slots = {**noun_slots(table), **category_slots(category), "titles": noun_slots(table)["titles"], "title": label}
@@ -391,5 +396,6 @@ def running_total(draw: Draw) -> FilledIntent:
     base = f"SELECT {date.name}, {column.name}, {over} FROM {table.name}"
     order = f" ORDER BY {date.name} ASC"
     slots = {**noun_slots(table), "date": date.label, "label": column.label, "scope": words}
+    # Rows of equal dates share one running total (SQLite's default frame), so dates must differ.
     keys = f"SELECT {date.name} FROM {table.name}{tests}{order}"
     return FilledIntent(base + tests + order, slots, keys, contrasts=(base + order,) if tests else ())

@@ -19,7 +19,7 @@ from services.synthesis.writers.grammar.intents.select import under_both
 
 
 def with_any(draw: Draw, relation: Relation) -> str:
-    """The words that leave out parents without children, where there are such parents."""
+    """The words that exclude parents without children, or nothing where every parent has some."""
     return f" with at least one {relation.child.one}" if draw.database.childless(relation.column) else ""
 
 
@@ -67,7 +67,6 @@ def together(draw: Draw) -> FilledIntent:
 
 @intent("medium", "join", "aggregate", weight=1.0)
 def count_of(draw: Draw) -> FilledIntent:
-    """How many children belong to the parents that meet a condition, or to one parent."""
     relation = draw.relation()
     title = title_of(relation.parent)[0]
     base = f"SELECT COUNT(*) {relation.joined}"
@@ -91,7 +90,6 @@ def measure_of(draw: Draw) -> FilledIntent:
 
 
 def both_sides(draw: Draw, count: int) -> FilledIntent:
-    """Children that meet a condition, of parents that meet one."""
     relation = draw.relation()
     own = draw.condition(relation.child)
     theirs = draw.condition(relation.parent, foreign=relation.child)
@@ -133,6 +131,7 @@ def group_by_parent(draw: Draw) -> FilledIntent:
         measure = draw.measure(relation.child)
         value, words = measure.on("T1."), f"{measure.text} of {relation.child.many}"
     sql = f"SELECT T2.{column.name}, {value} {relation.joined} GROUP BY T2.{column.name}"
+    # A join drops categories without children. Whether to list them would be a guess.
     reached = f"SELECT DISTINCT T2.{column.name} {relation.joined}"
     if len(draw.database.run(reached)) < len(set(draw.database.values(column))):
         raise NoFit
@@ -195,6 +194,7 @@ def parents_having_where(draw: Draw) -> FilledIntent:
     base, group = f"SELECT {shown.sql('T2.')} {relation.joined}", f"GROUP BY T2.{relation.parent.key} HAVING COUNT(*)"
     slots = {**relation_slots(relation), **shown.slots, "number": text}
     slots["scope"] = f"{relation.child.many} {condition.text}"
+    # Without the condition, other parents must pass the count test.
     contrasts = (f"{base} {group} {test}",)
     return FilledIntent(
         f"{base} WHERE {condition.on('T1.')} {group} {test}", slots, contrasts=contrasts, form="parents_having"
@@ -203,8 +203,8 @@ def parents_having_where(draw: Draw) -> FilledIntent:
 
 @intent("hard", "join", "aggregate", "group", "order", "limit", weight=0.9)
 def parent_top(draw: Draw) -> FilledIntent:
-    """The parent with the most children; the fewest only where every parent has some."""
     relation = draw.relation()
+    # A parent without children is not in the join, so the join cannot tell who has the fewest.
     most = draw.database.childless(relation.column) or draw.chance(0.6)
     shown = draw.shown(relation.parent, 1, 2, named=True)
     order = f"GROUP BY T2.{relation.parent.key} ORDER BY COUNT(*) {'DESC' if most else 'ASC'} LIMIT"
@@ -215,7 +215,6 @@ def parent_top(draw: Draw) -> FilledIntent:
 
 @intent("hard", "join", "aggregate", "group", "order", "limit", weight=0.7)
 def parent_top_measure(draw: Draw) -> FilledIntent:
-    """The parent whose children have the highest or lowest average or total."""
     relation = draw.relation()
     number = draw.column(relation.child, NUMBERS)
     function, word = draw.pick([("AVG", "average"), *([("SUM", "total")] if number.total else [])])
@@ -258,7 +257,6 @@ def parent_of_top(draw: Draw) -> FilledIntent:
 
 @intent("hard", "join", "aggregate", "group", "having", "order", weight=0.9)
 def ranked(draw: Draw) -> FilledIntent:
-    """Parents with enough children, with a count or an aggregate, in a stated order."""
     relation = draw.relation()
     title, label = title_of(relation.parent)
     test, text = having(draw, relation, "")
@@ -273,6 +271,7 @@ def ranked(draw: Draw) -> FilledIntent:
         spoken = f"by that value, {'highest' if down else 'lowest'} first"
     tail = f"{relation.joined} GROUP BY T2.{relation.parent.key} HAVING COUNT(*) {test} ORDER BY {order}"
     slots = {**relation_slots(relation), "number": text, "value": words, "order": spoken}
+    # The sort key is the ORDER BY term without its direction.
     return FilledIntent(f"SELECT T2.{title}, {value} {tail}", slots, f"SELECT {order.rsplit(' ', 1)[0]} {tail}")
 
 
@@ -280,6 +279,7 @@ def ranked(draw: Draw) -> FilledIntent:
 class Hop:
     """A join from one table, by its referring column, to the table that it names."""
 
+    # A path can join upwards from any of its tables, so a hop keeps both aliases.
     source: Table
     source_alias: str
     column: Column
@@ -288,7 +288,6 @@ class Hop:
 
     @property
     def sql(self) -> str:
-        """The JOIN clause."""
         link = f"{self.source_alias}.{self.column.name} = {self.alias}.{self.target.key}"
         return f" JOIN {self.target.name} AS {self.alias} ON {link}"
 
@@ -302,7 +301,6 @@ class Path:
 
     @property
     def joined(self) -> str:
-        """The FROM clause."""
         return f"FROM {self.child.name} AS T1" + "".join(hop.sql for hop in self.hops)
 
     @property
@@ -316,7 +314,6 @@ class Path:
 
     @property
     def trail_to_one(self) -> str:
-        """A chain in words up to one row at its end."""
         begin = " ".join(f"{hop.column.of} {hop.target.many}" for hop in self.hops[:-1])
         return f"{begin} {self.end.column.of} the {self.end.target.one}"
 
@@ -342,6 +339,7 @@ def grow(draw: Draw, joins: int, chain: bool) -> Path:
 
 def star(draw: Draw) -> Path:
     path = grow(draw, 2, chain=False)
+    # The second join has to start at the child; otherwise the path is a chain.
     if path.end.source != path.child:
         raise NoFit
     return path
@@ -364,7 +362,6 @@ def named_after(path: Path) -> tuple[str, str]:
 
 
 def all_names(draw: Draw, joins: int, filtered: bool) -> FilledIntent:
-    """Each child with the names of the rows above it."""
     path = grow(draw, joins, chain=draw.chance(0.5))
     columns, words = named_after(path)
     label, tests = "", ""
@@ -415,6 +412,7 @@ def far_test(draw: Draw, path: Path) -> tuple[str, str]:
     """(SQL test, words): the row at the end has a given name, or meets a condition."""
     title = title_of(path.end.target)[0]
     if draw.chance(0.4):
+        # Only names that the path reaches: the result must not be empty.
         found = draw.database.run(f"SELECT DISTINCT {path.end.alias}.{title} {path.joined}")
         value = str(draw.pick(sorted(found, key=str))[0])
         return f"{path.end.alias}.{title} = {literal(value)}", f"{path.trail_to_one} {value}"
@@ -457,7 +455,6 @@ def two_parents(draw: Draw) -> FilledIntent:
 
 @intent("hard", "join", "many_joins", "aggregate", "group", weight=1.3)
 def far_group(draw: Draw) -> FilledIntent:
-    """Children counted, or a number of theirs aggregated, for each row two joins away."""
     path = grow(draw, 2, chain=True)
     title, label = title_of(path.end.target)
     value, words = "COUNT(*)", f"number of {path.child.many}"
@@ -470,7 +467,6 @@ def far_group(draw: Draw) -> FilledIntent:
 
 
 def far_slots(path: Path) -> dict[str, str]:
-    """The nouns of a chain of two joins: child, near and far."""
     near, far = path.hops
     verbs = {"of": near.column.of, "near_of": far.column.of}
     return {**noun_slots(path.child), **noun_slots(near.target, "near_"), **noun_slots(far.target, "far_"), **verbs}
@@ -515,6 +511,7 @@ def linked(draw: Draw) -> FilledIntent:
         **noun_slots(target, "far_"),
     }
     slots |= {"has": relation.column.has, "far_of": other.of, "where": condition.text}
+    # The link alone, without the condition: the condition must not be idle.
     contrast = f"{base} WHERE {relation.parent.key} IN (SELECT {relation.column.name} FROM {relation.child.name})"
     if target == relation.parent:
         raise NoFit

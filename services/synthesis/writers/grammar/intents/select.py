@@ -19,19 +19,18 @@ def rows_where(table: Table, shown: ShownColumns, tests: str, where: str) -> Fil
 
 
 def rows_under(draw: Draw, table: Table, condition: Condition, least: int, most: int) -> FilledIntent:
-    """Columns of the rows under one condition; the tested column is not shown, its value is known or given."""
+    """Shows other columns than the tested one, whose value is known or given."""
     shown = draw.shown(table, least, most, skip=[condition.column])
     return rows_where(table, shown, condition.on(), condition.text)
 
 
 def under_both(base: str, first: str, second: str, slots: dict[str, str], form: str = "") -> FilledIntent:
-    """The rows of a query that pass two tests, none of them idle."""
+    """The rows of a query that pass two tests. Neither test may be idle."""
     contrasts = (f"{base} WHERE {first}", f"{base} WHERE {second}")
     return FilledIntent(f"{base} WHERE {first} AND {second}", slots, contrasts=contrasts, form=form)
 
 
 def rows_and(table: Table, shown: ShownColumns, condition: Condition, test: str, text: str) -> FilledIntent:
-    """Columns of the rows that meet a condition and pass a further test."""
     slots = {**noun_slots(table), **shown.slots, "where": f"{condition.text} and {text}"}
     return under_both(select(table, shown), condition.on(), test, slots, shown.form("rows"))
 
@@ -61,7 +60,6 @@ def project(draw: Draw) -> FilledIntent:
 
 
 def look_up(draw: Draw, count: int) -> FilledIntent:
-    """Columns of the row with a given name."""
     table = draw.named()
     title = draw.column(table, ["title"])
     others = [column for column in table.columns if column.kind in SHOWABLE]
@@ -114,6 +112,7 @@ def where_or(draw: Draw) -> FilledIntent:
     shown = draw.shown(table, named=True)
     base = select(table, shown)
     slots = {**noun_slots(table), **shown.slots, "first": first.text, "second": second.text}
+    # OR must add rows on both sides and must not keep every row.
     contrasts = (f"{base} WHERE {first.on()}", f"{base} WHERE {second.on()}", base)
     return FilledIntent(f"{base} WHERE {first.on()} OR {second.on()}", slots, contrasts=contrasts)
 
@@ -129,6 +128,7 @@ def one_of_two(draw: Draw, table: Table) -> tuple[Column, str, str]:
     """(category, two of its values as a SQL list, words); there are more than two."""
     column = draw.column(table, ["category"])
     values = sorted(set(map(str, draw.database.values(column))))
+    # With two values in all, the list would keep every row.
     if len(values) < 3:
         raise NoFit
     pair = draw.rng.sample(values, 2)
@@ -157,6 +157,7 @@ def name_pattern(draw: Draw, column: Column) -> tuple[str, str]:
     word = draw.pick(value.split())
     options = [(f"{value[0]}%", f"starts with {value[0]}")]
     if len(word) > 2 and " " in value:
+        # Twice, so that it is drawn as often as the other two together.
         options += [(f"%{word}%", f"contains {word}")] * 2
     last = value.rsplit(maxsplit=1)[-1]
     if len(last) > 2 and " " in value:
@@ -194,6 +195,7 @@ def topmost(draw: Draw, filtered: bool) -> FilledIntent:
         tests, text = f" WHERE {condition.on()}", f"{text} among the {table.many} {condition.text}"
     shown = draw.shown(table, 1, 2, named=draw.chance(0.5), skip=known)
     tail = f"{tests} ORDER BY {column.name} {'DESC' if descending else 'ASC'} LIMIT"
+    # Two rows: a tie for the first place must show.
     keys = f"SELECT {column.name} FROM {table.name}{tail} 2"
     slots = {**noun_slots(table), **shown.slots, "sup": text}
     return FilledIntent(f"{select(table, shown)}{tail} 1", slots, keys, form="top")
@@ -223,6 +225,7 @@ def first_few(draw: Draw, filtered: bool) -> FilledIntent:
     text = f"{wanted} {draw.superlative(column, descending, table.many)}{among}"
     slots = {**noun_slots(table), **shown.slots, "supn": text}
     slots["order"] = f"starting with the {column.extremes[descending]} {column.label}"
+    # One row more than the LIMIT, so that a tie at its border shows.
     keys = f"SELECT {column.name} FROM {table.name}{tail} {wanted + 1}"
     if len(draw.database.run(keys)) < wanted:
         raise NoFit
@@ -240,7 +243,6 @@ def top_n_where(draw: Draw) -> FilledIntent:
 
 
 def spoken_direction(draw: Draw, column: Column, descending: bool) -> str:
-    """The direction of an order in words."""
     if column.kind == "title":
         return "in reverse alphabetical order" if descending else "alphabetically"
     low, high = column.extremes

@@ -29,6 +29,7 @@ def without_child(draw: Draw) -> FilledIntent:
     if draw.chance(0.5):
         condition = draw.condition(relation.parent, foreign=relation.child)
         words, tests = f"{words} {condition.text}", f"{condition.on()} AND "
+        # Neither the condition nor the subquery may be idle.
         contrasts = [f"{base} WHERE {condition.on()}", f"{base} WHERE {inner}"]
     slots = {**relation_slots(relation), **shown.slots, "scope": words}
     return FilledIntent(f"{base} WHERE {tests}{inner}", slots, contrasts=tuple(contrasts))
@@ -51,6 +52,7 @@ def with_child(draw: Draw) -> FilledIntent:
 def of_listed(draw: Draw) -> FilledIntent:
     relation = draw.relation()
     column, pair, text = one_of_two(draw, relation.parent)
+    # If children have a column of that label too, the question is unclear.
     if column.label in {other.label for other in relation.child.columns}:
         raise NoFit
     shown = draw.shown(relation.child, 1, 2, named=True)
@@ -99,6 +101,7 @@ def versus_average(draw: Draw) -> FilledIntent:
     base = f"SELECT {shown.sql()} FROM {table.name} WHERE {column.name} {sign} {inner}"
     slots = {**noun_slots(table), **shown.slots, "label": column.label, "label_a": with_article(column.label)}
     slots |= {"above": word, "scope": table.many}
+    # The condition narrows the rows shown, not the average.
     if not draw.chance(0.6):
         return FilledIntent(base, slots)
     condition = draw.condition(table, skip=[column])
@@ -108,7 +111,6 @@ def versus_average(draw: Draw) -> FilledIntent:
 
 @intent("hard", "nested", "join", "aggregate", weight=0.8)
 def of_some_versus_average(draw: Draw) -> FilledIntent:
-    """Children of some parents that lie above or below the average of all children."""
     relation = draw.relation()
     column = draw.column(relation.child, NUMBERS)
     condition = draw.condition(relation.parent, foreign=relation.child)
@@ -163,7 +165,6 @@ def of_large(draw: Draw) -> FilledIntent:
 
 @intent("hard", "nested", "join", "aggregate", "group", "having", weight=0.8)
 def parents_versus_average(draw: Draw) -> FilledIntent:
-    """Parents whose children's average lies above or below the average of all children."""
     relation = draw.relation()
     column = draw.column(relation.child, NUMBERS)
     shown = draw.shown(relation.parent, 1, 2, named=True)
@@ -178,7 +179,6 @@ def parents_versus_average(draw: Draw) -> FilledIntent:
 
 @intent("hard", "nested", "aggregate", "group", weight=0.5)
 def average_count(draw: Draw) -> FilledIntent:
-    """The average, highest or lowest number of children of a parent that has any."""
     relation = draw.relation()
     function = draw.pick(["AVG", "MAX", "MIN"])
     key = relation.column.name
@@ -194,7 +194,6 @@ def average_count(draw: Draw) -> FilledIntent:
 
 @intent("hard", "nested", "aggregate", "group", weight=0.5)
 def extreme_of_groups(draw: Draw) -> FilledIntent:
-    """The highest or lowest of the averages or totals of all categories."""
     table = draw.table()
     column, number = draw.column(table, ["category"]), draw.column(table, NUMBERS)
     inner, word = draw.pick([("AVG", "average"), *([("SUM", "total")] if number.total else [])])
@@ -206,7 +205,6 @@ def extreme_of_groups(draw: Draw) -> FilledIntent:
 
 @intent("hard", "nested", "join", "aggregate", "group", weight=0.5)
 def joined_counts(draw: Draw) -> FilledIntent:
-    """Parents that meet a condition, each with the number of its children, counted in FROM."""
     relation = draw.relation()
     title = title_of(relation.parent)[0]
     condition = draw.condition(relation.parent, foreign=relation.child)
@@ -215,8 +213,10 @@ def joined_counts(draw: Draw) -> FilledIntent:
     base = f"SELECT T1.{title}, T2.n FROM {relation.parent.name} AS T1 JOIN {counts} AS T2"
     base += f" ON T1.{relation.parent.key} = T2.{key}"
     slots = {**relation_slots(relation), "any": f" {condition.text}"}
+    # The join drops parents without children, so the question has to say so.
     if draw.database.childless(relation.column):
         slots["any"] = f" {condition.text} and with at least one {relation.child.one}"
+        # A clause with "whose" comes last.
         if condition.text.startswith("whose"):
             slots["any"] = f" with at least one {relation.child.one} and {condition.text}"
     return FilledIntent(f"{base} WHERE {condition.on('T1.')}", slots, contrasts=(base,), form="per_parent_count")
@@ -231,6 +231,7 @@ def both(draw: Draw) -> FilledIntent:
     base = f"SELECT {column.name} FROM {table.name}"
     sql = f"{base} WHERE {first.on()} INTERSECT {base} WHERE {second.on()}"
     slots = {**noun_slots(table), **category_slots(column), "first": first.text, "second": second.text}
+    # INTERSECT gives distinct values, so the contrasts do too.
     every = f"SELECT DISTINCT {column.name} FROM {table.name}"
     return FilledIntent(sql, slots, contrasts=(every, f"{every} WHERE {first.on()}", f"{every} WHERE {second.on()}"))
 
@@ -256,6 +257,7 @@ def either(draw: Draw) -> FilledIntent:
     first = f"SELECT {title} FROM {relation.parent.name} WHERE {own.on()}"
     second = f"SELECT T2.{title} {relation.joined} WHERE {theirs.on('T1.')}"
     slots = {**relation_slots(relation), "own": own.text, "where": theirs.text}
+    # UNION removes duplicates, so the contrast does too.
     alone = second.replace("SELECT ", "SELECT DISTINCT ", 1)
     return FilledIntent(f"{first} UNION {second}", slots, contrasts=(first, alone))
 
@@ -270,6 +272,7 @@ def both_children(draw: Draw) -> FilledIntent:
     sql = f"{base} WHERE {first.on('T1.')} INTERSECT {base} WHERE {second.on('T1.')}"
     slots = {**relation_slots(relation), "first": first.text, "second": second.text}
     every = f"SELECT DISTINCT T2.{title} {relation.joined} WHERE"
+    # One child that meets both conditions, in place of one child for each.
     both_in_one = f"{every} {first.on('T1.')} AND {second.on('T1.')}"
     contrasts = (f"{every} {first.on('T1.')}", f"{every} {second.on('T1.')}", both_in_one)
     return FilledIntent(sql, slots, contrasts=contrasts)
@@ -290,7 +293,6 @@ def parents_except(draw: Draw) -> FilledIntent:
 
 @intent("hard", "set_operation", weight=0.5)
 def two_lists(draw: Draw) -> FilledIntent:
-    """Names out of two tables in one list, each under a condition."""
     first_table = draw.named()
     second_table = draw.pick([one for one in draw.domain.tables if one.title and one != first_table])
     parts, texts = [], []
@@ -299,6 +301,7 @@ def two_lists(draw: Draw) -> FilledIntent:
         parts.append(f"SELECT {title_of(table)[0]} FROM {table.name} WHERE {condition.on()}")
         texts.append(f"the {title_of(table)[1]} of each {table.one} {condition.text}")
     slots = {"first": texts[0], "second": texts[1]}
+    # UNION removes duplicates, so the contrasts do too.
     return FilledIntent(
         " UNION ".join(parts), slots, contrasts=tuple(part.replace("SELECT", "SELECT DISTINCT", 1) for part in parts)
     )
