@@ -12,6 +12,8 @@ SLOW_FILES = frozenset(
         "test_isolation",
         "test_lengths",
         "sql/test_parser",
+        "sql/test_patterns",
+        "sql/test_untrusted_text",
         "test_admission",
         "planning/test_rounds",
         "pairing/test_spider",
